@@ -1,0 +1,32 @@
+# One word a chore. `make run` and `make test` work on a fresh clone with git, make and Python 3.11 or newer.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup run test test-slow check bench clean
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Retune needs Python 3.11 or newer, this is " + sys.version)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	touch .venv/ready
+
+run: setup            ## the shipped sample, from raw records to a registered model
+	$(BIN)/retune ingest tests/samples/tickets.csv --text body --label queue --id ticket_id --group customer_id
+	$(BIN)/retune run
+
+test: setup           ## minutes
+	$(BIN)/pytest
+
+test-slow: setup      ## what takes longer
+	$(BIN)/pytest -m slow
+
+check: setup          ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup          ## every figure that the README claims; about an hour on two cores
+	$(BIN)/python bench/orchestration.py
+	$(BIN)/python bench/banking77.py

@@ -1,0 +1,165 @@
+"""From raw records to a registered model: one Prefect flow, one line a step.
+
+Prefect's `@task` is put on here and nowhere else: the verbs in `tasks/` are plain Python. The stages that make
+files run through the bridge, in processes of their own. DVC is the memory, so Prefect caches nothing.
+"""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+
+from flows import plan, stage
+from tasks import promote, register
+from tasks.core import example, lineage, params, registry
+from tasks.core.errors import Broken, Refused, RetuneError
+
+STAGES = ("curate", "validate", "split", "train", "evaluate")
+PREDICTIONS = Path("models/reports/predictions.parquet")
+TEST = Path("data/splits/test.parquet")
+CHAMPION_REPORT = Path(".retune/champion")
+LOCK = Path(".retune/run.lock")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run: the version, whether it is new, and what was decided about it."""
+
+    version: registry.Version
+    new: bool
+    decision: promote.Decision
+
+
+@flow(name="retune")
+def pipeline() -> Outcome:
+    """The whole road. A held candidate is an outcome; bad data and broken stages are raised."""
+    chosen = params.load()
+    if known := nothing_to_do(chosen):
+        return known
+    with alone(), registry.run(chosen.register.name, run_name(), {"method": chosen.train.method}) as run_id:
+        for name in STAGES:
+            run_stage(name, run_id)
+        record_name, record_commit = keep_record()
+        version = run_register(chosen, register.Origin(run_id, prefect_run(), record_name, record_commit))
+        known_before = promote.decided(version)
+        decision = known_before or run_promote(version, chosen, run_id)
+    return Outcome(registry.find(version.name, version=version.version), known_before is None, decision)
+
+
+def nothing_to_do(chosen: params.Params) -> Outcome | None:
+    """The outcome that this workspace has led to already, if no stage would run and its gate was decided."""
+    if any(step.run for step in plan.plan()):
+        return None
+    try:
+        version = registry.find(chosen.register.name, fingerprint=lineage.fingerprint())
+    except Refused:
+        return None
+    decision = promote.decided(version)
+    return Outcome(version, False, decision) if decision else None
+
+
+@task(task_run_name="{name}", cache_policy=NO_CACHE)
+def run_stage(name: str, run_id: str) -> None:
+    """One DVC stage under its own name; its progress goes to the run's metrics as it comes."""
+    log = get_run_logger()
+    with bar(name) as draw:
+
+        def on_progress(step: int, of: int, values: dict[str, float]) -> None:
+            registry.log_metrics(run_id, values, step)
+            draw(step, of, values)
+
+        if not stage.run(name, log.info, on_progress):
+            log.info("%s: nothing changed, skipped", name)
+
+
+@task(task_run_name="record", cache_policy=NO_CACHE)
+def keep_record() -> tuple[str, str]:
+    """The workspace as it is, dirty or not, as a DVC experiment that touches no branch."""
+    name = f"run-{lineage.fingerprint()[:12]}"
+    return name, stage.save_record(name)
+
+
+@task(task_run_name="register", cache_policy=NO_CACHE)
+def run_register(chosen: params.Params, origin: register.Origin) -> registry.Version:
+    return register.register(chosen, origin)
+
+
+@task(task_run_name="promote", cache_policy=NO_CACHE)
+def run_promote(version: registry.Version, chosen: params.Params, run_id: str) -> promote.Decision:
+    """The champion is scored now, on the candidate's own test rows, by the same stage."""
+    champion = registry.champion(version.name)
+    theirs = None
+    if champion and champion.version != version.version:
+        stage.score(registry.model_folder(champion), TEST, CHAMPION_REPORT, get_run_logger().info)
+        theirs = example.read(CHAMPION_REPORT / "predictions.parquet")
+    decision = promote.decide(example.read(PREDICTIONS), theirs, chosen.promote)
+    registry.log_metrics(run_id, {f"gain_over_{rival.name}": rival.found.gain for rival in decision.rivals})
+    promote.promote(version, decision)
+    return decision
+
+
+def prefect_run() -> str:
+    return str(flow_run.get_id() or "none")
+
+
+def run_name() -> str:
+    return str(flow_run.get_name() or "run")
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One run in one folder at a time: two would write the same files."""
+    try:
+        with FileLock(LOCK, blocking=False):
+            yield
+    except Timeout:
+        raise Broken(f"another run is at work in {Path.cwd()}: wait for it, or work in another clone") from None
+
+
+@contextmanager
+def bar(name: str) -> Iterator[Any]:
+    """A progress bar where somebody watches, a line in the log now and then where nobody does."""
+    if not sys.stderr.isatty():
+        log = get_run_logger()
+        yield lambda step, of, values: log.info("%s %s/%s %s", name, step, of, _told(values))
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=name, unit="step", disable=None, leave=False) as drawn:
+
+        def draw(step: int, of: int, values: dict[str, float]) -> None:
+            drawn.total = of
+            drawn.set_postfix_str(_told(values), refresh=False)
+            drawn.update(step - drawn.n)
+
+        yield draw
+
+
+def _told(values: dict[str, float]) -> str:
+    return " ".join(f"{name}={value:.4g}" for name, value in values.items())
+
+
+class PlainErrors(logging.Filter):
+    """Errors of our own are told in words by whoever called the flow: no traceback in the log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind = record.exc_info[0] if isinstance(record.exc_info, tuple) else None
+        if kind and issubclass(kind, RetuneError):
+            record.exc_info, record.exc_text = None, None
+        return True
+
+
+def run() -> Outcome:
+    """Run the flow with plain errors."""
+    plain = PlainErrors()
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(plain)
+    return pipeline()

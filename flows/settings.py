@@ -1,0 +1,77 @@
+"""Write single values into params.yaml, as `retune run -S section.key=value` asks; comments and order stay."""
+
+import difflib
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tasks.core import params
+from tasks.core.errors import WrongUse
+
+
+def write(settings: Sequence[str], path: Path = Path("params.yaml")) -> None:
+    """Each setting is `section.key=value`, the value in YAML. All are checked before anything is written."""
+    if not settings:
+        params.load(path)
+        return
+    from ruamel.yaml import YAML
+
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = 4096
+    editor.representer.add_representer(float, _plain_float)
+    document = editor.load(path.read_text("utf-8"))
+    for setting in settings:
+        _put(document, setting)
+    text = io.StringIO()
+    editor.dump(document, text)
+    params.parse(yaml.safe_load(text.getvalue()))
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished.write_text(text.getvalue(), "utf-8")
+    unfinished.replace(path)
+
+
+def _put(document: Any, setting: str) -> None:
+    name, equals, value = setting.partition("=")
+    if not equals:
+        raise WrongUse(f"-S {setting}: write section.key=value, for example -S train.epochs=5")
+    section = document
+    *parents, key = name.strip().split(".")
+    for parent in parents:
+        section = section.get(parent) if isinstance(section, dict) else None
+    if not isinstance(section, dict) or key not in section or isinstance(section[key], dict):
+        close = difflib.get_close_matches(name, _names(document), n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise WrongUse(f"-S {setting}: params.yaml has no value {name}{hint}")
+    section[key] = _value(value)
+
+
+def _value(text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise WrongUse(f"{text!r} is not a value of YAML") from None
+    if isinstance(value, str):
+        try:  # YAML 1.1 takes 2e-4 for a word; whoever types it means a number
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _plain_float(representer: Any, value: float) -> Any:
+    """Always with a point, so that every YAML reader sees a number: 1.0e-05, not 1e-05."""
+    digits, exponent, power = repr(value).partition("e")
+    text = f"{digits if '.' in digits else f'{digits}.0'}{exponent}{power}"
+    return representer.represent_scalar("tag:yaml.org,2002:float", text)
+
+
+def _names(section: Any, prefix: str = "") -> list[str]:
+    names = []
+    for key, value in section.items():
+        names += _names(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+    return names

@@ -1,0 +1,148 @@
+"""The bridge: run DVC from a flow. The only place that starts it.
+
+A stage runs in its own process session: the flow process never imports torch, the GPU is free as soon as the
+stage exits, and `killpg` ends the trainer too (SIGTERM to `dvc repro` alone would leave it alive).
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from tasks.core.errors import Broken, Refused, RetuneError, WrongUse
+
+Say = Callable[[str], None]
+OnProgress = Callable[[int, int, dict[str, float]], None]
+
+LAST_LINES = 15  # of a failed stage, shown with the error
+GRACE = 5  # seconds between asking a stage to end and ending it
+# DVC's advice to people at a keyboard, after every stage.
+NOISE = re.compile(
+    r"didn't change, skipping$|are up to date\.$|lock file"
+    r"|To track the changes|\tgit add|auto staging|\tdvc config|`dvc push`"
+)
+DVC = (sys.executable, "-m", "dvc")
+OUR_ERRORS: dict[str, type[RetuneError]] = {"refused": Refused, "wronguse": WrongUse, "broken": Broken}
+
+
+def run(name: str, say: Say = print, on_progress: OnProgress = lambda *_: None) -> bool:
+    """Run one stage by name if anything that it depends on has changed. Returns whether it ran.
+
+    `say` gets its lines as they come; `on_progress` gets its steps. Raises the stage's own error if it gave
+    one, Broken with its last lines otherwise.
+    """
+    lines = _stream(name, [*DVC, "repro", "--single-item", name], say, on_progress)
+    return any(line.startswith("Running stage") for line in lines)
+
+
+def score(model_folder: Path, rows: Path, out: Path, say: Say = print) -> None:
+    """Score any model folder on any rows with the evaluate stage's own command, outside the pipeline."""
+    command = [sys.executable, "-m", "tasks.evaluate", str(model_folder), str(rows), str(out)]
+    _stream("evaluate", command, say, lambda *_: None)
+
+
+def _stream(name: str, command: list[str], say: Say, on_progress: OnProgress) -> list[str]:
+    """Run a command, hand its lines on as they come, and return them, progress left out."""
+    lines: list[str] = []
+    with _process(command) as process:
+        assert process.stdout
+        for line in process.stdout:
+            line = line.rstrip("\n")
+            if told := parse_progress(line):
+                on_progress(*told)
+            elif line.strip() and not NOISE.search(line):
+                lines.append(line)
+                say(line)
+        code = process.wait()
+    if code:
+        raise _error(name, lines[-LAST_LINES:])
+    return lines
+
+
+def parse_progress(line: str) -> tuple[int, int, dict[str, float]] | None:
+    """What `tasks.core.shell.progress` printed, or None for any other line."""
+    if not re.match(r"progress step=\d+ of=\d+", line):
+        return None
+    values = dict(word.split("=", 1) for word in line.split()[1:])
+    step, of = int(values.pop("step")), int(values.pop("of"))
+    return step, of, {name: float(value) for name, value in values.items()}
+
+
+def _error(name: str, lines: list[str]) -> RetuneError:
+    for number, line in enumerate(lines):
+        kind, colon, message = line.partition(": ")
+        if colon and kind in OUR_ERRORS:
+            rest = [more for more in lines[number + 1 :] if not more.startswith("ERROR: failed to reproduce")]
+            return OUR_ERRORS[kind]("\n".join([f"{name}: {message}", *rest]))
+    return Broken(f"the stage {name} failed; its last lines:\n  " + "\n  ".join(lines))
+
+
+def track(path: str) -> None:
+    """Put a file or folder under DVC, so that its bytes are kept and its hash is known."""
+    _dvc("add", "--quiet", path)
+
+
+def status() -> dict[str, Any]:
+    """What DVC says has changed, stage by stage; an unchanged stage is not named."""
+    return json.loads(_dvc("status", "--json"))
+
+
+def save_record(name: str) -> str:
+    """Keep the workspace, dirty or not, as an experiment commit that touches no branch. Returns its hash."""
+    paths = [str(path) for path in Path().glob("models/reports/*.json")]
+    paths += [path for path in ("dvc.lock", "data/raw.dvc", "data/curated/accepted.json") if Path(path).exists()]
+    includes = [word for path in paths for word in ("--include-untracked", path)]
+    return json.loads(_dvc("exp", "save", "--json", "--force", "--name", name, *includes))
+
+
+def _dvc(*arguments: str) -> str:
+    done = subprocess.run([*DVC, *arguments], capture_output=True, text=True, env=environment())
+    if done.returncode:
+        raise Broken(f"dvc {' '.join(arguments[:2])} failed: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def environment() -> dict[str, str]:
+    """The caller's, with this interpreter first on the path, and quiet: no telemetry, plain UTF-8 output."""
+    own = {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",
+        "DVC_NO_ANALYTICS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    return {**os.environ, **own}
+
+
+@contextmanager
+def _process(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A process in a session of its own, ended with all its children however this block is left."""
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        env=environment(),
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # also the children of a leader that has gone
+    process.wait()

@@ -1,0 +1,28 @@
+"""Start the MLflow UI on the store that Retune uses."""
+
+import os
+import socket
+import sys
+
+from tasks.core import registry
+from tasks.core.errors import WrongUse
+
+
+def serve(port: int) -> None:
+    """Say where the UI is, then become its server. A server of somebody else's is only named."""
+    if registry.address().startswith(("http://", "https://")):
+        print(f"MLflow is at {registry.address()}")
+        return
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise WrongUse(f"port {port} is taken on this machine: choose another with --port") from None
+    page = registry.runs_page(f"http://127.0.0.1:{port}")
+    print(f"MLflow UI of {registry.address()}\n  {page}\nCtrl-C stops it.", flush=True)
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", registry.address()]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    if root := registry.artifact_root():
+        command += ["--default-artifact-root", root]
+    os.execve(sys.executable, command, {**os.environ, **registry.QUIET})

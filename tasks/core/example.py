@@ -1,0 +1,51 @@
+"""The row: one example of text and label, how a table of them is read, and how it is written.
+
+A table of rows is a pandas DataFrame with the columns of `COLUMNS`, all of them strings:
+
+    id      the name that the row keeps for life
+    text    what was said
+    label   the right answer
+    group   rows that must not be parted (one customer); empty: the row stands alone
+    source  where the row came from
+    given   the side that the data itself puts the row on: train, val, test, or empty
+"""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+COLUMNS = ("id", "text", "label", "group", "source", "given")
+SIDES = ("train", "val", "test")
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read one Parquet file, or every Parquet file of a folder in the order of their names."""
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not files:
+        return pd.DataFrame({name: pd.Series(dtype="str") for name in COLUMNS})
+    return pd.concat([pq.read_table(file).to_pandas() for file in files], ignore_index=True)
+
+
+def write(rows: pd.DataFrame, path: Path) -> None:
+    """Write `rows` whole or not at all; the same rows always give the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        pq.write_table(table, unfinished, compression="zstd")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def same_text(text: pd.Series) -> pd.Series:
+    """The key under which two texts count as one: their words, whatever the case, spaces and punctuation.
+
+    A text of punctuation alone is its own key. Banking77's known 25 test texts in train are equal by this key.
+    """
+    folded = text.str.normalize("NFKC").str.casefold().str.strip()
+    words = folded.str.replace(r"[\W_]+", " ", regex=True).str.strip()
+    return words.where(words != "", folded)

@@ -1,0 +1,193 @@
+"""The typed shape of params.yaml: one frozen class a section, and `load`.
+
+No value lives here, so this module changes no result and is no dependency of any stage. YAML reads `2e-4`
+as a word: write `2.0e-4`; the type refuses the other.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_type_hints
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from tasks.core.errors import WrongUse
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Confidence = Annotated[float, Field(gt=0.5, lt=1)]
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+BaseName = Annotated[str, Field(pattern=r"^(package:[A-Za-z0-9._-]+|folder:.+|hub:[^@\s]+@[0-9a-f]{40})$")]
+OnMissing = Literal["refuse", "warn"]
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def section(cls: type[T]) -> type[T]:
+    return dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))(cls)  # type: ignore[return-value]
+
+
+@section
+class Curate:
+    min_chars: Count
+    max_chars: Count
+    min_label_rows: Count
+
+
+@section
+class Validate:
+    min_rows: Count
+    max_rows: Count
+    min_labels: Annotated[int, Field(ge=2)]
+    labels: list[str]
+    min_rows_per_label: Count
+    min_chars: Count
+    max_chars: Count
+    max_duplicate_share: Annotated[float, Field(ge=0, le=1)]
+    max_rejected_share: Annotated[float, Field(ge=0, le=1)]
+    max_leaked_rows: Annotated[int, Field(ge=0)]
+
+
+@section
+class MissingLabel:
+    train: OnMissing
+    val: OnMissing
+    test: OnMissing
+
+
+@section
+class Split:
+    seed: Seed
+    val_share: Annotated[float, Field(gt=0, lt=0.5)]
+    test_share: Annotated[float, Field(gt=0, lt=0.5)]
+    missing_label: MissingLabel
+
+
+@section
+class Base:
+    name: BaseName
+    sha256: Sha256
+
+
+@section
+class Probe:
+    c: Positive
+    max_iterations: Count
+
+
+@section
+class Full:
+    learning_rate: Positive
+
+
+@section
+class Lora:
+    learning_rate: Positive
+    rank: Count
+    alpha: Count
+    dropout: Share
+
+
+@section
+class Train:
+    method: Literal["probe", "lora", "full"]
+    base: Base
+    seed: Seed
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["auto", "fp32", "bf16"]
+    max_tokens: Annotated[int, Field(ge=8)]
+    probe: Probe
+    full: Full
+    lora: Lora
+    head_learning_rate: Positive
+    epochs: Count
+    batch_size: Count
+    accumulate: Count
+    schedule: Literal["linear", "cosine", "constant"]
+    warmup_share: Share
+    weight_decay: NotNegative
+    dropout: Share
+    max_grad_norm: Positive
+    class_weights: Literal["none", "balanced"]
+    patience: Count
+    refit: bool
+    checkpoint_steps: Count
+
+
+@section
+class Evaluate:
+    batch_size: Count
+    bootstrap: Annotated[int, Field(ge=100)]
+    confidence: Confidence
+    seed: Seed
+    bins: Count
+    examples: Count
+
+
+@section
+class Register:
+    name: Word
+    probe_rows: Count
+    tolerance: Positive
+
+
+@section
+class Promote:
+    metric: Literal["accuracy", "macro_f1"]
+    margin_over_base: Share
+    margin_over_champion: Share
+    confidence: Confidence
+    bootstrap: Annotated[int, Field(ge=100)]
+    seed: Seed
+
+
+@section
+class Params:
+    curate: Curate
+    validate: Validate
+    split: Split
+    train: Train
+    evaluate: Evaluate
+    register: Register
+    promote: Promote
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Read and check the whole file. Raises WrongUse that names each wrong key by its dotted path."""
+    try:
+        return parse(yaml.safe_load(path.read_text("utf-8")))
+    except FileNotFoundError:
+        raise WrongUse(f"there is no {path} here: run this in the folder that holds it") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise WrongUse(f"{path} is not YAML: {error}") from None
+
+
+def parse(values: Any) -> Params:
+    # By way of JSON: strict mode takes a list or a number of Python only from the exact type.
+    try:
+        return TypeAdapter(Params).validate_json(json.dumps(values))
+    except ValidationError as error:
+        told = [_explain(problem) for problem in error.errors(include_url=False)]
+        raise WrongUse("params.yaml: " + "; ".join(told)) from None
+
+
+def _explain(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"]) or "the file"
+    if problem["type"] == "missing":
+        return f"{where} is missing"
+    if problem["type"] == "unexpected_keyword_argument":
+        return f"{where} is no parameter of Retune (a typing error?)"
+    hint = ""
+    if problem["type"] == "float_type" and isinstance(problem["input"], str):
+        hint = "; YAML reads 2e-4 as a word, write 2.0e-4"
+    return f"{where} is {problem['input']!r}: {problem['msg'].lower()}{hint}"
+
+
+def sections() -> dict[str, type]:
+    return get_type_hints(Params)

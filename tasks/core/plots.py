@@ -1,0 +1,93 @@
+"""Pictures of scores, as PNG: MLflow, `dvc plots show` and the report show the same files. Door to matplotlib.
+
+Colours are the Okabe-Ito palette, which colour-blind readers can tell apart.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#999999"
+MOST_CONFUSED = 25  # labels that a confusion matrix can show and still be read
+
+
+def learning_curve(points: pd.DataFrame, path: Path) -> None:
+    """Loss on the left, validation scores on the right, over steps. points: the columns of learning_curve.csv."""
+    figure, (losses, values) = _axes(2, (10, 4))
+    for axis, column, label, colour in [
+        (losses, "train_loss", "train", GREY),
+        (losses, "val_loss", "validation", BLUE),
+        (values, "val_macro_f1", "macro-F1", BLUE),
+        (values, "val_accuracy", "accuracy", ORANGE),
+    ]:
+        if column in points and points[column].notna().any():
+            seen = points[points[column].notna()]
+            mark = "o" if column.startswith("val") else ""
+            axis.plot(seen["step"], seen[column], label=label, color=colour, marker=mark)
+    losses.set(xlabel="step", ylabel="cross-entropy", title="Loss")
+    values.set(xlabel="step", ylabel="score", title="Validation")
+    _finish(figure, [losses, values], path)
+
+
+def reliability(models: dict[str, tuple[np.ndarray, np.ndarray]], bins: int, path: Path) -> None:
+    """Accuracy over confidence, a line a model. models: name -> (right [rows] of bool, confidence [rows])."""
+    figure, (axis,) = _axes(1, (5, 5))
+    axis.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", label="perfect")
+    for (name, (right, confidence)), colour in zip(models.items(), (BLUE, GREY, ORANGE), strict=False):
+        which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+        count = np.bincount(which, minlength=bins)
+        full = count > 0
+        mean = np.bincount(which, weights=confidence, minlength=bins)[full] / count[full]
+        share = np.bincount(which, weights=right, minlength=bins)[full] / count[full]
+        axis.plot(mean, share, marker="o", markersize=4, color=colour, label=name)
+    axis.set(xlabel="confidence", ylabel="accuracy", title="Reliability", xlim=(0, 1), ylim=(0, 1))
+    _finish(figure, [axis], path)
+
+
+def confusion(table: pd.DataFrame, path: Path) -> None:
+    """True labels down, predicted across, as shares of each true label; of many labels, the most confused ones."""
+    title = "Confusion, share of each true label"
+    if len(table) > MOST_CONFUSED:
+        wrong = table.to_numpy() - np.diag(np.diag(table))
+        worst = np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")[:MOST_CONFUSED]
+        table = table.iloc[np.sort(worst), np.sort(worst)]
+        title = f"The {MOST_CONFUSED} most confused labels, counts"
+    size = 3 + 0.32 * len(table)
+    figure, (axis,) = _axes(1, (size + 1.5, size))
+    share = table.to_numpy() / np.maximum(table.to_numpy().sum(1, keepdims=True), 1)
+    axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    names = [str(name)[:28] for name in table.index]
+    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+    axis.set_yticks(range(len(names)), names, fontsize=8)
+    for (row, column), value in np.ndenumerate(table.to_numpy()):
+        if value:
+            colour = "white" if share[row, column] > 0.5 else "black"
+            axis.text(column, row, str(value), ha="center", va="center", fontsize=7, color=colour)
+    axis.set(xlabel="predicted", ylabel="true", title=title)
+    _finish(figure, [], path)
+
+
+def _axes(count: int, size: tuple[float, float]) -> tuple[Any, Sequence[Any]]:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, count, figsize=size, squeeze=False, layout="constrained")
+    return figure, axes[0]
+
+
+def _finish(figure: Any, axes: Sequence[Any], path: Path) -> None:
+    from matplotlib import pyplot
+
+    for axis in axes:
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    pyplot.close(figure)

@@ -1,0 +1,368 @@
+"""Names: runs, registered versions and their aliases. Door to MLflow.
+
+Addresses are environment: MLFLOW_TRACKING_URI if it is set, else a SQLite file in `.retune/` of this folder
+with the artifacts beside it.
+"""
+
+import json
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tasks.core.errors import Broken, Refused, WrongUse
+
+STATE = Path(".retune")
+CHAMPION, CHALLENGER = "champion", "challenger"
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+CARRIED = ("__init__.py", "core/__init__.py", "core/errors.py", "core/model.py")  # code that a version serves with
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version of a model."""
+
+    name: str
+    version: int
+    run_id: str
+    created: str  # ISO 8601, UTC
+    aliases: tuple[str, ...]
+    tags: dict[str, str]
+
+    @property
+    def uri(self) -> str:
+        return f"models:/{self.name}/{self.version}"
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}"
+
+
+def address() -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STATE.resolve()}/mlflow.db"
+
+
+def artifact_root() -> str | None:
+    """Where artifacts go when the registry is a file; None where a server decides.
+
+    Without it, MLflow would put them into `mlruns/` of the current folder.
+    """
+    return (STATE.resolve() / "artifacts").as_uri() if address().startswith("sqlite:") else None
+
+
+def _mlflow() -> Any:
+    os.environ |= {name: value for name, value in QUIET.items() if name not in os.environ}
+    STATE.mkdir(exist_ok=True)
+    import mlflow
+
+    if mlflow.get_tracking_uri() != address():
+        mlflow.set_tracking_uri(address())
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    return mlflow
+
+
+def client() -> Any:
+    return _mlflow().MlflowClient()
+
+
+# ---------------------------------------------------------------- runs
+
+
+@contextmanager
+def run(experiment: str, name: str, tags: dict[str, str]) -> Iterator[str]:
+    """One MLflow run for a whole lifecycle, ended with its true status; system metrics are sampled beside it."""
+    mlflow = _mlflow()
+    experiment_id = _experiment(experiment)
+    close_orphans(experiment_id)
+    mlflow.set_system_metrics_sampling_interval(5)
+    own = {"process": _process_name(os.getpid()), **tags}
+    active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=own, log_system_metrics=True)
+    status = "KILLED"
+    try:
+        yield active.info.run_id
+        status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        mlflow.end_run(status)
+
+
+def _experiment(name: str) -> str:
+    found = client().get_experiment_by_name(name)
+    if found:
+        return found.experiment_id
+    return client().create_experiment(name, artifact_location=_below_root(name))
+
+
+def _below_root(name: str) -> str | None:
+    return f"{artifact_root()}/{name}" if artifact_root() else None
+
+
+def close_orphans(experiment_id: str) -> list[str]:
+    """End the runs whose process has died: kill -9 leaves them RUNNING. Returns their ids."""
+    closed = []
+    for left in client().search_runs([experiment_id], "attributes.status = 'RUNNING'"):
+        host, _, process = left.data.tags.get("process", "").partition(" ")
+        if host == socket.gethostname() and not _alive(process):
+            client().set_tag(left.info.run_id, "ended_by", "the next run: its process had died")
+            client().set_terminated(left.info.run_id, "KILLED")
+            closed.append(left.info.run_id)
+    return closed
+
+
+def _process_name(pid: int) -> str:
+    """Host, process number and when it started: a number alone is given out again."""
+    import psutil
+
+    return f"{socket.gethostname()} {pid}@{psutil.Process(pid).create_time():.0f}"
+
+
+def _alive(process: str) -> bool:
+    import psutil
+
+    pid, _, began = process.partition("@")
+    try:
+        return abs(psutil.Process(int(pid)).create_time() - float(began)) < 2
+    except (psutil.NoSuchProcess, ValueError):
+        return False
+
+
+def log_metrics(run_id: str, values: dict[str, float], step: int = 0) -> None:
+    from mlflow.entities import Metric
+    from mlflow.utils.time import get_current_time_millis
+
+    now = get_current_time_millis()
+    client().log_batch(run_id, metrics=[Metric(name, float(value), now, step) for name, value in values.items()])
+
+
+def log_curve(run_id: str, points: pd.DataFrame) -> None:
+    """Log the points of a learning curve that the run has not seen live (its training may have been cached)."""
+    seen: dict[str, set[int]] = {}
+    for name in points.columns.drop("step"):
+        seen[name] = {metric.step for metric in client().get_metric_history(run_id, name)}
+    for point in points.to_dict("records"):
+        step = int(point.pop("step"))
+        values = {str(name): value for name, value in point.items() if pd.notna(value) and step not in seen[str(name)]}
+        if values:
+            log_metrics(run_id, values, step)
+
+
+def log_params(run_id: str, params: dict[str, Any]) -> None:
+    from mlflow.entities import Param
+
+    flat = [Param(name, str(value)) for name, value in _flat(params)]
+    for start in range(0, len(flat), 100):  # the store's limit for one batch
+        client().log_batch(run_id, params=flat[start : start + 100])
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def set_tags(run_id: str, tags: dict[str, str]) -> None:
+    for name, value in tags.items():
+        client().set_tag(run_id, name, value)
+
+
+def log_dataset(run_id: str, name: str, path: Path, digest: str, context: str) -> None:
+    """One side as a dataset of the run. `digest` is DVC's: MLflow's own covers only the first 10,000 rows."""
+    from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource  # noqa: F401  (registers the source)
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.data.sources import LocalArtifactDatasetSource
+    from mlflow.entities import DatasetInput, InputTag
+
+    dataset = MetaDataset(LocalArtifactDatasetSource(str(path)), name=name, digest=digest)
+    tag = InputTag("mlflow.data.context", context)
+    client().log_inputs(run_id, [DatasetInput(dataset._to_mlflow_entity(), [tag])])
+
+
+def log_artifacts(run_id: str, paths: Sequence[Path], folder: str | None = None) -> None:
+    for path in paths:
+        if path.is_dir():
+            client().log_artifacts(run_id, str(path), f"{folder}/{path.name}" if folder else path.name)
+        elif path.exists():
+            client().log_artifact(run_id, str(path), folder)
+
+
+def log_text(run_id: str, text: str, path: str) -> None:
+    client().log_text(run_id, text, path)
+
+
+def runs_page(server: str) -> str:
+    """The address of the list of all runs on an MLflow server."""
+    return f"{server}/#/experiments"
+
+
+# ---------------------------------------------------------------- versions
+
+
+def add_version(name: str, run_id: str, model_folder: Path, requirements: list[str], tags: dict[str, str]) -> Version:
+    """Log a model folder to the run and register it. All tags come with the version, or there is no version."""
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory() as staging:
+        packed = Path(staging) / "packed"
+        _pack(model_folder, packed, Path(staging) / "code", requirements)
+        client().log_artifacts(run_id, str(packed), "model")
+    source = f"{client().get_run(run_id).info.artifact_uri}/model"
+    try:
+        client().create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    made = client().create_model_version(name, source, run_id=run_id, tags=tags)
+    return find(name, version=int(made.version))
+
+
+def _pack(model_folder: Path, packed: Path, code: Path, requirements: list[str]) -> None:
+    mlflow = _mlflow()
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    own = Path(__file__).parent.parent
+    for file in CARRIED:
+        (code / "tasks" / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(own / file, code / "tasks" / file)
+    signature = ModelSignature(
+        Schema([ColSpec("string", "text")]), Schema([ColSpec("string", "label"), ColSpec("double", "confidence")])
+    )
+    mlflow.pyfunc.save_model(
+        packed,
+        python_model=str(own / "core" / "serving.py"),
+        artifacts={"model": str(model_folder)},
+        code_paths=[str(code / "tasks")],
+        pip_requirements=requirements,
+        signature=signature,
+    )
+
+
+def models() -> list[str]:
+    return [model.name for model in client().search_registered_models()]
+
+
+def versions(name: str | None = None) -> list[Version]:
+    """Every version, newest first."""
+    found = [
+        _version(entity, _aliases(model))
+        for model in client().search_registered_models()
+        if name in (None, model.name)
+        for entity in client().search_model_versions(f"name = '{model.name}'")
+    ]
+    return sorted(found, key=lambda version: (version.created, version.version), reverse=True)
+
+
+def _aliases(model: Any) -> dict[int, list[str]]:
+    by_version: dict[int, list[str]] = {}
+    for alias, version in sorted(model.aliases.items()):
+        by_version.setdefault(int(version), []).append(alias)
+    return by_version
+
+
+def _version(entity: Any, aliases: dict[int, list[str]]) -> Version:
+    created = pd.Timestamp(entity.creation_timestamp, unit="ms", tz="UTC").isoformat(timespec="milliseconds")
+    number = int(entity.version)
+    return Version(entity.name, number, entity.run_id, created, tuple(aliases.get(number, [])), dict(entity.tags))
+
+
+def find(name: str, *, version: int | None = None, alias: str | None = None, fingerprint: str | None = None) -> Version:
+    """The one version of that number, alias or fingerprint. Raises Refused if there is none."""
+    for found in versions(name):
+        if found.version == version or alias in found.aliases or (found.tags.get("fingerprint") or 0) == fingerprint:
+            return found
+    what = f"version {version}" if version else f"alias {alias}" if alias else f"fingerprint {fingerprint}"
+    raise Refused(f"{name} has no {what} in {address()}: `retune models` lists what is there")
+
+
+def champion(name: str) -> Version | None:
+    return next((version for version in versions(name) if CHAMPION in version.aliases), None)
+
+
+def resolve(reference: str) -> Version:
+    """NAME@ALIAS or NAME/VERSION."""
+    name, at, alias = reference.partition("@")
+    if at and name and alias:
+        return find(name, alias=alias)
+    name, slash, number = reference.rpartition("/")
+    if slash and name and number.isdigit():
+        return find(name, version=int(number))
+    raise WrongUse(f"{reference!r} names no model: write NAME@ALIAS or NAME/VERSION, for example classifier@champion")
+
+
+def metrics(version: Version) -> dict[str, float]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return dict(client().get_run(version.run_id).data.metrics)
+    except MlflowException:  # somebody deleted the run
+        return {}
+
+
+def model_folder(version: Version) -> Path:
+    """A local folder with the model of a version; downloaded if the store is away."""
+    _mlflow()
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(download_artifacts(version.uri)) / "artifacts" / "candidate"
+    except (MlflowException, OSError) as error:
+        raise Broken(f"the bytes of {version} cannot be had from {address()}: {error}") from None
+
+
+def tag_version(version: Version, tags: dict[str, str]) -> None:
+    for name, value in tags.items():
+        client().set_model_version_tag(version.name, str(version.version), name, value)
+
+
+def set_alias(version: Version, alias: str) -> None:
+    client().set_registered_model_alias(version.name, alias, str(version.version))
+
+
+def drop_alias(version: Version, alias: str) -> None:
+    """Take `alias` away if this version has it."""
+    if alias in find(version.name, version=version.version).aliases:
+        client().delete_registered_model_alias(version.name, alias)
+
+
+RELOAD = """
+import json, sys, pandas, mlflow
+uri, texts = json.load(sys.stdin)
+said = mlflow.pyfunc.load_model(uri).predict(pandas.DataFrame({"text": texts}))
+json.dump(said.to_dict("list"), sys.stdout)
+"""
+
+
+def predict_in_clean_process(version: Version, texts: list[str]) -> pd.DataFrame:
+    """What the registered version says, loaded by MLflow alone in a new process in an empty folder, no pickle."""
+    with tempfile.TemporaryDirectory() as elsewhere:
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", RELOAD],
+            input=json.dumps([version.uri, texts]),
+            capture_output=True,
+            text=True,
+            cwd=elsewhere,
+            env={**os.environ, **QUIET, "MLFLOW_TRACKING_URI": address()},
+        )
+    if done.returncode:
+        raise Broken(f"{version} does not load in a clean process:\n{done.stderr[-2000:]}")
+    return pd.DataFrame(json.loads(done.stdout))

@@ -1,0 +1,77 @@
+"""The evaluation on one page: HTML that needs no network, light and dark, wide and narrow."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Evaluation</title>
+<style>
+:root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --line: #d1d9e0; --ground: #fff; --bar: #0072B2 }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6edf3; --soft: #9aa4af; --line: #3d444d; --ground: #0d1117; --bar: #56B4E9 } }
+* { box-sizing: border-box }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground);
+  max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem 4rem }
+h1 { margin: 0 } h2 { margin-top: 2.5rem } p { color: var(--soft); margin: .3rem 0 1rem }
+.wide { overflow-x: auto }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
+th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
+th { font-weight: 600; white-space: nowrap } td.n { white-space: nowrap } small { color: var(--soft) }
+.bar { background: var(--bar); height: .5rem; border-radius: .25rem; min-width: 1px }
+.pictures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)) }
+img { max-width: 100%; background: #fff; border: 1px solid var(--line); border-radius: .4rem }
+.text { overflow-wrap: anywhere }
+</style></head><body>
+<h1>Evaluation</h1>
+<p>Method {{ card.method }}, {{ card.labels | length }} labels, base {{ card.base_name }}.
+Scored on {{ scores.rows }} rows that training did not see; in brackets the bootstrap interval.</p>
+<div class="wide"><table>
+<tr><th>model</th>{% for name in names %}<th>{{ name.replace("_", " ") }}</th>{% endfor %}</tr>
+{% for prefix, title in models %}<tr><th>{{ title }}</th>
+{% for name in names %}<td class="n">{{ "%.4f" | format(scores[prefix + name]) }}
+<small>[{{ "%.3f" | format(scores[prefix + name + "_low"]) }},
+{{ "%.3f" | format(scores[prefix + name + "_high"]) }}]</small>
+{% if name != "calibration_error" %}<div class="bar" style="width: {{ 100 * scores[prefix + name] }}%"></div>{% endif %}
+</td>{% endfor %}</tr>{% endfor %}
+</table></div>
+<p>Calibration error: the mean distance of confidence and accuracy; smaller is better.
+{{ "%.0f" | format(scores.rows_per_second) }} rows a second.</p>
+<h2>Pictures</h2><div class="pictures">
+{% for name, data in pictures %}<img alt="{{ name }}" src="data:image/png;base64,{{ data }}">{% endfor %}</div>
+<h2>Labels</h2><div class="wide"><table>
+<tr><th>label</th><th>precision</th><th>recall</th><th>F1</th><th>rows</th></tr>
+{% for row in details.labels %}<tr><td>{{ row.label }}</td><td>{{ "%.3f" | format(row.precision) }}</td>
+<td>{{ "%.3f" | format(row.recall) }}</td><td>{{ "%.3f" | format(row.f1) }}</td><td>{{ row.rows }}</td></tr>
+{% endfor %}</table></div>
+<h2>Most confused</h2><div class="wide"><table><tr><th>true label</th><th>predicted</th><th>rows</th></tr>
+{% for row in details.confused %}<tr><td>{{ row.label }}</td><td>{{ row.predicted }}</td><td>{{ row.rows }}</td></tr>
+{% endfor %}</table></div>
+<h2>Most confident mistakes</h2><div class="wide"><table>
+<tr><th>row</th><th>text</th><th>true label</th><th>predicted</th><th>confidence</th></tr>
+{% for row in details.mistakes %}<tr><td class="n">{{ row.id }}</td><td class="text">{{ row.text | truncate(400) }}</td>
+<td>{{ row.label }}</td><td>{{ row.predicted }}</td><td>{{ "%.3f" | format(row.confidence) }}</td></tr>
+{% endfor %}</table></div>
+</body></html>
+"""
+
+
+def write(
+    path: Path, scores: dict[str, Any], details: dict[str, Any], card: dict[str, Any], pictures: list[Path]
+) -> None:
+    """scores: evaluate.json; details: details.json; card: model.json; pictures: PNG files, shown in this order."""
+    from jinja2 import Environment
+
+    page = Environment(autoescape=True).from_string(PAGE)
+    path.write_text(
+        page.render(
+            scores=scores,
+            details=details,
+            card=card,
+            names=("accuracy", "macro_f1", "calibration_error"),
+            models=(("", "candidate"), ("probe_", "probe"), ("base_", "base, untouched")),
+            pictures=[(file.stem, base64.b64encode(file.read_bytes()).decode()) for file in pictures],
+        ),
+        "utf-8",
+    )

@@ -1,0 +1,149 @@
+"""Score a model folder on rows that it has not seen, beside the untouched base and the probe.
+
+    python -m tasks.evaluate MODEL_FOLDER ROWS.parquet REPORT_FOLDER
+
+Any model folder, any rows: the gate scores the champion with the same command. Into REPORT_FOLDER go
+
+    evaluate.json          the headline scores with their intervals, for DVC and MLflow
+    predictions.parquet    what each model said of each row, and how sure it was
+    details.json           scores a label, the most confident mistakes, the most confused pairs
+    plots/*.png            confusion matrix, reliability
+    report.html            all of it on one page, with no network; also the learning curve where it lies there
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.core import example, model, params, plots, report, scores, shell
+from tasks.core.errors import Refused
+from tasks.core.params import Evaluate
+
+Predict = Callable[[list[str]], model.Predictions]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One model on one set of rows."""
+
+    predicted: list[str]
+    confidence: np.ndarray
+    scores: dict[str, scores.Interval]
+    seconds: float
+
+
+def evaluate(rows: pd.DataFrame, predict: Predict, section: Evaluate) -> Scored:
+    """What `predict` says of `rows`, and what that is worth."""
+    if rows.empty:
+        raise Refused("there are no rows to score: the side is empty")
+    began = time.perf_counter()
+    said = predict(rows["text"].tolist())
+    seconds = time.perf_counter() - began
+    return Scored(said.labels, said.confidence, _intervals(rows["label"], said, section), seconds)
+
+
+def _intervals(label: pd.Series, said: model.Predictions, section: Evaluate) -> dict[str, scores.Interval]:
+    from tasks.core import metrics
+
+    numbers, _ = pd.factorize(pd.concat([label, pd.Series(said.labels, dtype="str")]), sort=True)
+    truth, predicted = numbers[: len(label)], numbers[len(label) :]
+    right = truth == predicted
+    draws = scores.resamples(len(label), section.bootstrap, section.seed)
+    by_name: dict[str, Callable[[np.ndarray], float]] = {
+        name: lambda rows, score=score: score(truth[rows], predicted[rows])  # type: ignore[misc]
+        for name, score in scores.SCORES.items()
+    }
+    by_name["calibration_error"] = lambda rows: scores.calibration_error(
+        right[rows], said.confidence[rows], section.bins
+    )
+    point = metrics.summary(label.tolist(), said.labels, said.confidence, section.bins)
+    found = {name: scores.interval(score, draws, section.confidence) for name, score in by_name.items()}
+    return {name: scores.Interval(point[name], spread.low, spread.high) for name, spread in found.items()}
+
+
+def details(rows: pd.DataFrame, scored: Scored, most: int) -> dict[str, Any]:
+    """Where the model is wrong: scores a label, confident mistakes, confused pairs; at most `most` of each list."""
+    from tasks.core import metrics
+
+    truth = rows["label"].tolist()
+    table = rows[["id", "text", "label"]].assign(predicted=scored.predicted, confidence=scored.confidence)
+    wrong = table[table["label"] != table["predicted"]].sort_values(["confidence", "id"], ascending=[False, True])
+    pairs = wrong.groupby(["label", "predicted"]).size().sort_values(ascending=False, kind="stable").head(most)
+    return {
+        "labels": metrics.per_label(truth, scored.predicted).to_dict("records"),
+        "mistakes": wrong.head(most).to_dict("records"),
+        "confused": [
+            {"label": pair[0], "predicted": pair[1], "rows": int(count)}
+            for pair, count in zip(pairs.index.tolist(), pairs.tolist(), strict=True)
+        ],
+    }
+
+
+def summary(candidate: Scored, base: Scored, probe: Scored, rows: int) -> dict[str, Any]:
+    """The headline: flat names, so that DVC and MLflow show a column each."""
+    told: dict[str, Any] = {"rows": rows}
+    for prefix, scored in (("", candidate), ("base_", base), ("probe_", probe)):
+        for name, spread in scored.scores.items():
+            told |= {
+                f"{prefix}{name}": spread.value,
+                f"{prefix}{name}_low": spread.low,
+                f"{prefix}{name}_high": spread.high,
+            }
+    told["gain_over_base"] = told["macro_f1"] - told["base_macro_f1"]
+    told["gain_over_probe"] = told["macro_f1"] - told["probe_macro_f1"]
+    told["seconds"] = round(candidate.seconds, 3)
+    told["rows_per_second"] = round(rows / candidate.seconds, 1)
+    return told
+
+
+def main(model_folder: Path, rows_path: Path, out: Path) -> None:
+    section = params.load().evaluate
+    rows = example.read(rows_path)
+    classifier = model.load(model_folder)
+    untouched = model.load_probe(model_folder)
+    labels = classifier.card.labels
+
+    candidate = evaluate(rows, lambda texts: classifier.predict(texts, section.batch_size), section)
+    vectors = untouched.embed(rows["text"].tolist(), section.batch_size)  # once, for base and probe alike
+    names = model.head_of_names(labels, lambda texts: untouched.embed(texts, section.batch_size))
+    base = evaluate(rows, lambda _: model.decide(vectors, names, labels), section)
+    probe = evaluate(rows, lambda _: model.decide(vectors, untouched.head, labels), section)
+
+    headline = summary(candidate, base, probe, len(rows))
+    found = details(rows, candidate, section.examples)
+    _write_predictions(rows, {"": candidate, "base_": base, "probe_": probe}, out / "predictions.parquet")
+    _draw(rows, {"candidate": candidate, "base": base, "probe": probe}, section, out)
+    shell.write_json(found, out / "details.json")
+    report.write(out / "report.html", headline, found, asdict(classifier.card), sorted((out / "plots").glob("*.png")))
+    shell.write_json(headline, out / "evaluate.json")
+    for name in scores.SCORES:
+        told = "  ".join(f"{who or 'candidate_'}{headline[who + name]:.4f}" for who in ("", "base_", "probe_"))
+        print(f"{name}: {told}", flush=True)
+
+
+def _write_predictions(rows: pd.DataFrame, models: dict[str, Scored], path: Path) -> None:
+    table = rows[["id", "label"]].copy()
+    for prefix, scored in models.items():
+        table[f"{prefix}predicted"] = scored.predicted
+        table[f"{prefix}confidence"] = scored.confidence.astype("float64")
+    example.write(table, path)
+
+
+def _draw(rows: pd.DataFrame, models: dict[str, Scored], section: Evaluate, out: Path) -> None:
+    from tasks.core import metrics
+
+    truth = rows["label"].tolist()
+    plots.confusion(metrics.confusion(truth, models["candidate"].predicted), out / "plots" / "confusion.png")
+    lines = {
+        name: (np.array(truth) == np.array(scored.predicted), scored.confidence) for name, scored in models.items()
+    }
+    plots.reliability(lines, section.bins, out / "plots" / "reliability.png")
+
+
+if __name__ == "__main__":
+    shell.run(main)

@@ -1,0 +1,130 @@
+"""Give each row a side, train, val or test, that it keeps for good.
+
+    python -m tasks.split data/curated/rows.parquet data/splits models/reports/split.json
+
+Rows that must not be parted (one group; a row without a group stands alone) are hashed to one place on
+the line from 0 to 1, and the line has three stretches:
+
+    0 ── test_share ──┬──────────── train ────────────┬── val_share ── 1
+
+    no given side     test               train               val
+    given train       train              train               val        never test
+    given val, test   as given
+
+Nothing but the group's own name and given side counts, so rows that arrive later move no one. The two shares
+start at opposite ends, so a changed share moves rows between that side and train only.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tasks.core import example, params
+from tasks.core.errors import Refused, WrongUse
+from tasks.core.example import COLUMNS, SIDES
+from tasks.core.shell import run, write_json
+
+STRICTEST = ("test", "val", "train")  # a group of several given sides goes here first, until it is refused
+
+
+def split(rows: pd.DataFrame, params: params.Split) -> dict[str, pd.DataFrame]:
+    """Part `rows` by side, each sorted by id, so that the order of arrival changes nothing."""
+    unit = units(rows)
+    given = _given(unit, rows["given"])
+    place = unit.map({name: _place(name, params.seed) for name in unit.unique()})
+    side = given.where(given.isin(["val", "test"]), "train")
+    side = side.mask((given == "") & (place < params.test_share), "test")
+    side = side.mask(given.isin(["", "train"]) & (place >= 1 - params.val_share), "val")
+    ordered = rows[list(COLUMNS)].sort_values("id", kind="stable")
+    return {name: ordered[side[ordered.index] == name].reset_index(drop=True) for name in SIDES}
+
+
+def units(rows: pd.DataFrame) -> pd.Series:
+    """What must not be parted, by name; customer 12 is not row 12."""
+    return ("group:" + rows["group"]).where(rows["group"] != "", "row:" + rows["id"])
+
+
+def _place(unit: str, seed: int) -> float:
+    """A number in [0, 1) that looks random and is the same on every machine, for good."""
+    return int(hashlib.sha256(f"{seed}:{unit}".encode()).hexdigest()[:13], 16) / 16**13  # 52 bits: exact
+
+
+def _given(unit: pd.Series, given: pd.Series) -> pd.Series:
+    """For each row, the side that any row of its unit is given."""
+    unknown = sorted(set(given) - {*SIDES, ""})
+    if unknown:
+        raise WrongUse(f"given is {unknown[0]!r} in a row; it may be {', '.join(SIDES)} or empty")
+    sides = {name: side for side in reversed(STRICTEST) for name in unit[given == side].unique()}
+    return pd.Series([sides.get(name, "") for name in unit], index=unit.index, dtype="str")
+
+
+def parted_groups(rows: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """The groups that the data itself puts on several sides, each with one example row id a side."""
+    named = rows[(rows["given"] != "") & (rows["group"] != "")].drop_duplicates(["group", "given"])
+    named = named[named["group"].duplicated(keep=False)].sort_values(["group", "given"])
+    return {str(group): dict(zip(some["given"], some["id"], strict=True)) for group, some in named.groupby("group")}
+
+
+def report(rows: pd.DataFrame, sides: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    counts = {name: side["label"].value_counts() for name, side in sides.items()}
+    labels = {
+        label: {name: int(count.get(label, 0)) for name, count in counts.items()}
+        for label in sorted(rows["label"].unique())
+    }
+    return {
+        "rows": {name: len(side) for name, side in sides.items()},
+        "labels": labels,
+        "missing": {name: [label for label, count in labels.items() if not count[name]] for name in sides},
+        "groups": {name: int(side.loc[side["group"] != "", "group"].nunique()) for name, side in sides.items()},
+        "parted_groups": parted_groups(rows),
+    }
+
+
+def judge(told: dict[str, Any], params: params.Split) -> list[str]:
+    """The warnings of a report; raises Refused when nobody should train or measure on these sides."""
+    if told["parted_groups"]:
+        some = [
+            f"{group} ({', '.join(f'{side}: row {row}' for side, row in sides.items())})"
+            for group, sides in list(told["parted_groups"].items())[:5]
+        ]
+        count = len(told["parted_groups"])
+        raise Refused(
+            f"{count} groups stand on more than one given side: {'; '.join(some)}. Rows of one group must not be"
+            " parted: give them one side, or leave their group empty if they may be parted"
+        )
+    bare = [side for side, count in told["rows"].items() if not count]
+    if bare:
+        raise Refused(
+            f"no row falls on {' and '.join(bare)} of {sum(told['rows'].values())} rows: bring more rows,"
+            " raise split.test_share or split.val_share, or give rows a side in the data"
+        )
+    told_missing = {
+        side: f"no row on {side} for {len(labels)} labels: {', '.join(labels[:20])}"
+        for side, labels in told["missing"].items()
+        if labels
+    }
+    refused = [text for side, text in told_missing.items() if getattr(params.missing_label, side) == "refuse"]
+    if refused:
+        raise Refused(
+            "; ".join(refused) + ". Bring more rows of these labels, raise curate.min_label_rows so that"
+            " labels this rare are left out, or set split.missing_label to warn for that side"
+        )
+    return list(told_missing.values())
+
+
+def main(curated: Path, splits: Path, report_json: Path) -> None:
+    rows, knobs = example.read(curated), params.load().split
+    sides = split(rows, knobs)
+    told = report(rows, sides)
+    write_json(told, report_json)  # before the verdict: a refusal is read from it
+    for warning in judge(told, knobs):
+        print(f"warning: {warning}")
+    for name, side in sides.items():
+        example.write(side, splits / f"{name}.parquet")
+    print("rows: " + ", ".join(f"{name} {count}" for name, count in told["rows"].items()))
+
+
+if __name__ == "__main__":
+    run(main)

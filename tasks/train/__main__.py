@@ -1,0 +1,43 @@
+"""The shell of training: two sides in, a model folder, its learning curve and a report out."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from tasks.core import example, model, params, plots, shell
+from tasks.train.checkpoint import alone
+from tasks.train.fit import fit
+
+
+def main(train: Path, val: Path, model_folder: Path, reports: Path, work: Path) -> None:
+    section = params.load().train
+    own = work / fingerprint(train, val, section)
+    with alone(own):
+        card, tokenizer, tuned, report = fit(example.read(train), example.read(val), section, own, shell.progress)
+        shutil.rmtree(model_folder, ignore_errors=True)
+        model.save(model_folder, card, tokenizer, tuned.encoder, tuned.head, tuned.probe)
+        reports.mkdir(parents=True, exist_ok=True)
+        curve = pd.DataFrame(tuned.curve.points or [{"step": 0}])
+        curve.to_csv(reports / "learning_curve.csv", index=False)
+        plots.learning_curve(curve, reports / "plots" / "learning_curve.png")
+        shell.write_json(report, reports / "train.json")
+        shutil.rmtree(own)
+
+
+def fingerprint(train: Path, val: Path, section: params.Train) -> str:
+    """What a checkpoint depends on: both sides, the params, the code of training, torch and the device."""
+    parts = [model.file_sha256(path) for path in (train, val, *_code())]
+    parts += [json.dumps(section, default=vars), torch.__version__, str(model.pick_device(section.device))]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _code() -> list[Path]:
+    return [*sorted(Path(__file__).parent.glob("*.py")), Path(model.__file__)]
+
+
+if __name__ == "__main__":
+    shell.run(main)

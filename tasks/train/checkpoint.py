@@ -1,0 +1,85 @@
+"""How a killed run goes on to the same bits: checkpoints that are complete or not there at all.
+
+They live outside DVC's outputs (which DVC deletes before a stage runs), in a folder named by the fingerprint
+of everything that the run depends on, so that no run ever takes another's. Safetensors and JSON, no pickle.
+A checkpoint is written under another name, then renamed; its own sha256 tells a damaged one, which is
+left out, with a warning, for the one before it.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors.torch import load, save
+
+from tasks.core.errors import Broken
+
+KEPT = 2  # the newest, and one before it in case the newest is damaged
+
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one run, in one folder."""
+
+    folder: Path
+
+    def save(self, step: int, tensors: Tensors, state: dict[str, Any]) -> None:
+        """`state` must be JSON; floats survive it exactly."""
+        target = self.folder / f"step-{step:08d}"
+        unfinished = self.folder / f".{target.name}"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        data = save(tensors)
+        (unfinished / "tensors.safetensors").write_bytes(data)
+        text = json.dumps({"sha256": hashlib.sha256(data).hexdigest(), **state})
+        (unfinished / "state.json").write_text(text, "utf-8")
+        if target.exists():
+            shutil.rmtree(target)
+        unfinished.rename(target)
+        for old in self._newest_first()[KEPT:]:
+            shutil.rmtree(old)
+
+    def newest(self) -> tuple[Tensors, dict[str, Any]] | None:
+        for unfinished in self.folder.glob(".step-*"):
+            shutil.rmtree(unfinished)
+        for folder in self._newest_first():
+            try:
+                data = (folder / "tensors.safetensors").read_bytes()
+                state = json.loads((folder / "state.json").read_text("utf-8"))
+                if hashlib.sha256(data).hexdigest() == state["sha256"]:
+                    return load(data), state
+            except (OSError, ValueError, KeyError):
+                pass
+            print(f"warning: the checkpoint {folder} is damaged and is left out", flush=True)
+            shutil.rmtree(folder)
+        return None
+
+    def clear(self) -> None:
+        for folder in self.folder.glob("*step-*"):
+            shutil.rmtree(folder)
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*"), reverse=True)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold `folder` while training; a second trainer of the same fingerprint is refused at once.
+
+    The lock is the operating system's: it goes with the process, however that ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "trainer.lock", blocking=False):
+            yield
+    except Timeout:
+        raise Broken(f"another trainer is at work on the same model in {folder}: wait for it, or stop it") from None

@@ -1,0 +1,179 @@
+"""The story of training: fit the probe, fine-tune from it, and, if params say so, refit on train + val."""
+
+import copy
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from tasks.core import model, scores
+from tasks.core.params import Train
+from tasks.train import probe
+from tasks.train.checkpoint import Checkpoints
+from tasks.train.loop import Curve, OnProgress, Rows, fine_tune
+
+USUAL_RATES = {"full": (1e-5, 1e-4), "lora": (1e-4, 2e-3)}
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What one round of training made."""
+
+    encoder: model.Encoder
+    head: nn.Linear
+    probe: nn.Linear
+    curve: Curve
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side in every shape that training needs it in."""
+
+    rows: Rows
+    vectors: torch.Tensor  # [rows, width], of the frozen base
+
+
+def fit(
+    train: pd.DataFrame, val: pd.DataFrame, params: Train, work: Path, on_progress: OnProgress
+) -> tuple[model.Card, Any, Tuned, dict[str, Any]]:
+    """Train on the rows of `train`, choose on those of `val`. Writes only below `work`.
+
+    Returns what model.json will say, the tokenizer, the model, and a report of how it went.
+    """
+    began = time.monotonic()
+    warnings = unusual_rate(params)
+    for warning in warnings:
+        print(f"warning: {warning}", flush=True)
+    device = _prepare(params)
+    tokenizer, network = model.load_base(params.base.name, params.base.sha256)
+    labels = sorted(set(train["label"]) | set(val["label"]))
+    frozen = model.Encoder(network).to(device)
+    train_side = _side(train, labels, frozen, tokenizer, params)
+    val_side = _side(val, labels, frozen, tokenizer, params)
+    print(f"embedded {len(train) + len(val)} rows in {time.monotonic() - began:.1f} s on {device}", flush=True)
+
+    tuned = _round(train_side, val_side, params.epochs, labels, params, device, work / "choose", on_progress)
+    report: dict[str, Any] = {"best_epoch": tuned.curve.best_epoch, **_probe_seen(tuned.probe, val_side)}
+    if params.refit:
+        print("refit on train + val, for as many epochs as were best", flush=True)
+        both, epochs = _joined(train_side, val_side), tuned.curve.best_epoch
+        tuned = _round(both, None, epochs, labels, params, device, work / "refit", on_progress)
+
+    card = model.Card(params.method, labels, params.base.name, params.base.sha256, params.max_tokens)
+    report |= {
+        "method": params.method,
+        "refit": params.refit,
+        "rows": len(train) + (len(val) if params.refit else 0),
+        "labels": len(labels),
+        **_sizes(tuned, params.method),
+        "seconds": round(time.monotonic() - began, 1),
+        "resumed_from_step": tuned.curve.resumed_from,
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+        "warnings": warnings,
+    }
+    return card, tokenizer, tuned, report
+
+
+def unusual_rate(params: Train) -> list[str]:
+    """A warning if the method's learning rate is outside the range that usually works."""
+    if params.method == "probe":
+        return []
+    rate = params.lora.learning_rate if params.method == "lora" else params.full.learning_rate
+    low, high = USUAL_RATES[params.method]
+    if low <= rate <= high:
+        return []
+    return [f"train.{params.method}.learning_rate is {rate:g}; usual for this method is {low:g} to {high:g}"]
+
+
+def _prepare(params: Train) -> torch.device:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS may sum in another order
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.manual_seed(params.seed)
+    return model.pick_device(params.device)
+
+
+def _side(frame: pd.DataFrame, labels: list[str], frozen: model.Encoder, tokenizer: Any, params: Train) -> Side:
+    texts = frame["text"].tolist()
+    numbers = {label: number for number, label in enumerate(labels)}
+    return Side(
+        Rows(model.tokenize(tokenizer, texts, params.max_tokens), [numbers[label] for label in frame["label"]]),
+        model.embed(frozen, tokenizer, texts, params.max_tokens, 2 * params.batch_size),
+    )
+
+
+def _joined(one: Side, other: Side) -> Side:
+    rows = Rows(one.rows.tokens + other.rows.tokens, one.rows.truth + other.rows.truth)
+    return Side(rows, torch.cat([one.vectors, other.vectors]))
+
+
+def _round(
+    train: Side,
+    val: Side | None,
+    epochs: int,
+    labels: list[str],
+    params: Train,
+    device: torch.device,
+    work: Path,
+    on_progress: OnProgress,
+) -> Tuned:
+    """From the untouched base to a tuned model: the probe, then the encoder, each from its seed."""
+    weights = _class_weights(train.rows.truth, len(labels), params.class_weights)
+    first = probe.fit(train.vectors, train.rows.truth, len(labels), weights, params.probe)
+    tokenizer, network = model.load_base(params.base.name, params.base.sha256, params.dropout)
+    if params.method == "probe":
+        return Tuned(model.Encoder(network).to(device), first, first, Curve())
+
+    torch.manual_seed(params.seed)  # the adapter's first weights
+    if params.method == "lora":
+        lora = params.lora
+        network = model.add_adapter(network, lora.rank, lora.alpha, lora.dropout, params.base.name)
+    encoder, head = model.Encoder(network).to(device), copy.deepcopy(first).to(device)
+    curve = fine_tune(
+        encoder,
+        head,
+        train.rows,
+        val.rows if val else None,
+        model.pad_id(tokenizer),
+        weights,
+        epochs,
+        params,
+        Checkpoints(work),
+        on_progress,
+    )
+    return Tuned(encoder.eval(), head, first, curve)
+
+
+def _class_weights(truth: list[int], labels: int, kind: str) -> torch.Tensor | None:
+    """`balanced`: every label weighs the same, however many rows it has; the mean row weighs 1."""
+    if kind == "none":
+        return None
+    counts = Counter(truth)
+    return torch.tensor(
+        [len(truth) / (len(counts) * counts[label]) if counts[label] else 0.0 for label in range(labels)]
+    )
+
+
+def _probe_seen(head: nn.Linear, val: Side) -> dict[str, float]:
+    with torch.no_grad():
+        predicted = head(val.vectors).argmax(-1).numpy()
+    truth = np.array(val.rows.truth)
+    return {
+        "probe_val_accuracy": scores.accuracy(truth, predicted),
+        "probe_val_macro_f1": scores.macro_f1(truth, predicted),
+    }
+
+
+def _sizes(tuned: Tuned, method: str) -> dict[str, int]:
+    head = sum(value.numel() for value in tuned.head.parameters())
+    whole = sum(value.numel() for value in tuned.encoder.parameters()) + head
+    learned = sum(value.numel() for _, value in model.trainable({"encoder": tuned.encoder})) + head
+    return {"parameters": whole, "trained_parameters": head if method == "probe" else learned}

@@ -1,0 +1,243 @@
+"""The optimisation itself: AdamW over batches of like length, the best epoch kept, every step repeatable.
+
+The randomness of a step depends on the seed and the step's number alone, so a run that goes on from a
+checkpoint needs no saved generator to reach the same bits.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from tasks.core import model, scores
+from tasks.core.params import Train
+from tasks.train.checkpoint import Checkpoints, Tensors
+
+POOL = 50  # batches whose rows are sorted by length together: little padding, much shuffling
+TOLD_EVERY = 10  # steps between two lines of progress
+
+OnProgress = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One side, ready for the network: token ids and label numbers."""
+
+    tokens: list[list[int]]
+    truth: list[int]
+
+
+@dataclass
+class Curve:
+    """What is known of a run so far; it travels in the checkpoint."""
+
+    points: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_score: float = -1.0
+    resumed_from: int = 0
+
+
+def fine_tune(
+    encoder: model.Encoder,
+    head: nn.Linear,
+    train: Rows,
+    val: Rows | None,
+    pad: int,
+    weights: torch.Tensor | None,
+    epochs: int,
+    params: Train,
+    checkpoints: Checkpoints,
+    on_progress: OnProgress,
+) -> Curve:
+    """Train `encoder` and `head` in place. With `val`, the epoch of the best macro-F1 is kept, and training
+    stops after `params.patience` epochs without a better one; without it, the last epoch is kept.
+
+    weights: [labels], the weight of each label's rows in the loss, or None.
+    """
+    parameters = dict(model.trainable({"encoder": encoder, "head": head}))
+    optimizer = _optimizer(parameters, params)
+    steps_an_epoch = math.ceil(len(train.truth) / (params.batch_size * params.accumulate))
+    total = steps_an_epoch * epochs
+    usual_rates = [group["lr"] for group in optimizer.param_groups]
+    curve, step = Curve(), 0
+    best: Tensors = {}
+
+    found = checkpoints.newest()
+    if found:
+        curve, best, step = _restore(*found, parameters, optimizer)
+        print(f"going on from the checkpoint of step {step} of {total}", flush=True)
+
+    device = head.weight.device
+    while step < total and not _out_of_patience(curve, step, steps_an_epoch, params.patience, val):
+        epoch, within = divmod(step, steps_an_epoch)
+        plan = batches(train.tokens, params.batch_size, params.seed + epoch)
+        for group in _chunks(plan, params.accumulate)[within:]:
+            factor = rate_factor(step, total, params.warmup_share, params.schedule)
+            for parameter_group, rate in zip(optimizer.param_groups, usual_rates, strict=True):
+                parameter_group["lr"] = rate * factor
+            torch.manual_seed(params.seed * 1_000_003 + step)
+            loss = _step(encoder, head, train, group, pad, weights, device, params)
+            nn.utils.clip_grad_norm_(parameters.values(), params.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            step += 1
+            if step % TOLD_EVERY == 0 or step == total or step == 1:
+                point = {"train_loss": loss, "learning_rate": optimizer.param_groups[0]["lr"]}
+                _tell(curve, on_progress, step, total, epoch=step / steps_an_epoch, **point)
+            if step % params.checkpoint_steps == 0 and step % steps_an_epoch:
+                _save(checkpoints, step, parameters, optimizer, best, curve)
+        if val:
+            seen = _validate(encoder, head, val, pad, params)
+            _tell(curve, on_progress, step, total, epoch=step / steps_an_epoch, **seen)
+            if seen["val_macro_f1"] > curve.best_score:
+                curve.best_score, curve.best_epoch = seen["val_macro_f1"], epoch + 1
+                best = {name: value.detach().cpu().clone() for name, value in parameters.items()}
+        _save(checkpoints, step, parameters, optimizer, best, curve)
+
+    if best:
+        _put(parameters, best)
+    return curve
+
+
+def batches(tokens: Sequence[Sequence[int]], size: int, seed: int) -> list[list[int]]:
+    """Row numbers in batches of `size`: shuffled, then sorted by length within pools, then shuffled again.
+
+    Every row comes once. The seed alone decides the order.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(tokens), generator=generator).tolist()
+    made = []
+    for pool in _chunks(order, POOL * size):
+        made += _chunks(sorted(pool, key=lambda row: len(tokens[row])), size)
+    return [made[i] for i in torch.randperm(len(made), generator=generator).tolist()]
+
+
+def rate_factor(step: int, total: int, warmup_share: float, schedule: str) -> float:
+    """What the learning rate of `step` (from 0) is multiplied by: a linear warm-up, then the schedule."""
+    warmup = round(total * warmup_share)
+    if step < warmup:
+        return (step + 1) / warmup
+    if schedule == "constant":
+        return 1.0
+    left = (total - step) / max(1, total - warmup)
+    return left if schedule == "linear" else 0.5 * (1 - math.cos(math.pi * left))
+
+
+def _chunks(items: list[Any], size: int) -> list[list[Any]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _optimizer(parameters: dict[str, nn.Parameter], params: Train) -> torch.optim.AdamW:
+    """Weight decay on matrices only; the head learns at its own rate."""
+    rate = params.lora.learning_rate if params.method == "lora" else params.full.learning_rate
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        groups.setdefault((name.startswith("head."), parameter.ndim > 1), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": members,
+                "lr": params.head_learning_rate if in_head else rate,
+                "weight_decay": params.weight_decay if is_matrix else 0.0,
+            }
+            for (in_head, is_matrix), members in groups.items()
+        ],
+        fused=True,
+    )
+
+
+def _step(
+    encoder: model.Encoder,
+    head: nn.Linear,
+    train: Rows,
+    group: list[list[int]],
+    pad: int,
+    weights: torch.Tensor | None,
+    device: torch.device,
+    params: Train,
+) -> float:
+    """Gradients of one step over its batches: the mean over all their rows, however they are cut."""
+    encoder.train()
+    truths = [torch.tensor([train.truth[row] for row in rows], device=device) for rows in group]
+    whole = sum(float(len(truth) if weights is None else weights[truth.cpu()].sum()) for truth in truths)
+    on_device = None if weights is None else weights.to(device)
+    loss = 0.0
+    for rows, truth in zip(group, truths, strict=True):
+        with model.autocast(device, params.precision):
+            vectors = encoder(*model.batch([train.tokens[row] for row in rows], pad, device))
+        part = nn.functional.cross_entropy(head(vectors), truth, weight=on_device, reduction="sum") / whole
+        part.backward()
+        loss += part.item()
+    return loss
+
+
+@torch.no_grad()
+def _validate(encoder: model.Encoder, head: nn.Linear, val: Rows, pad: int, params: Train) -> dict[str, float]:
+    encoder.eval()
+    device = head.weight.device
+    order = sorted(range(len(val.tokens)), key=lambda row: (len(val.tokens[row]), row))
+    logits = torch.empty((len(order), head.out_features))
+    for rows in _chunks(order, 2 * params.batch_size):
+        with model.autocast(device, params.precision):
+            vectors = encoder(*model.batch([val.tokens[row] for row in rows], pad, device))
+        logits[rows] = head(vectors).float().cpu()
+    truth = torch.tensor(val.truth)
+    predicted = logits.argmax(-1).numpy()
+    return {
+        "val_loss": nn.functional.cross_entropy(logits, truth).item(),
+        "val_accuracy": scores.accuracy(truth.numpy(), predicted),
+        "val_macro_f1": scores.macro_f1(truth.numpy(), predicted),
+    }
+
+
+def _tell(curve: Curve, on_progress: OnProgress, step: int, total: int, **values: float) -> None:
+    curve.points.append({"step": step, **values})
+    on_progress(step, total, **values)
+
+
+def _out_of_patience(curve: Curve, step: int, steps_an_epoch: int, patience: int, val: Rows | None) -> bool:
+    """Asked between epochs only: `step` stands in the middle of one after a resume, and then it goes on."""
+    epoch, within = divmod(step, steps_an_epoch)
+    return val is not None and within == 0 and epoch - curve.best_epoch >= patience and epoch > 0
+
+
+def _save(
+    checkpoints: Checkpoints,
+    step: int,
+    parameters: dict[str, nn.Parameter],
+    optimizer: torch.optim.AdamW,
+    best: Tensors,
+    curve: Curve,
+) -> None:
+    tensors = {f"now.{name}": value.detach().cpu() for name, value in parameters.items()}
+    tensors |= {f"best.{name}": value for name, value in best.items()}
+    for name, parameter in parameters.items():
+        for key, value in optimizer.state[parameter].items():
+            tensors[f"{key}.{name}"] = value.detach().cpu()
+    checkpoints.save(step, tensors, {"step": step, "curve": curve.__dict__})
+
+
+def _restore(
+    tensors: Tensors, state: dict[str, Any], parameters: dict[str, nn.Parameter], optimizer: torch.optim.AdamW
+) -> tuple[Curve, Tensors, int]:
+    def part(prefix: str) -> Tensors:
+        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+    _put(parameters, part("now."))
+    keys = {name.split(".", 1)[0] for name in tensors} - {"now", "best"}
+    for key in keys:
+        for name, value in part(f"{key}.").items():
+            parameter = parameters[name]
+            # AdamW counts its steps on the CPU unless the parameter's own device does (fused on CUDA).
+            optimizer.state[parameter][key] = value.to(parameter.device)
+    curve = Curve(**{**state["curve"], "resumed_from": state["step"]})
+    return curve, part("best."), state["step"]
+
+
+@torch.no_grad()
+def _put(parameters: dict[str, nn.Parameter], values: Tensors) -> None:
+    for name, parameter in parameters.items():
+        parameter.copy_(values[name])

@@ -1,0 +1,267 @@
+"""Refuse bad data before it costs GPU time. The door to Great Expectations.
+
+    python -m tasks.validate data/curated/rows.parquet models/reports/curate.json \\
+        data/curated/accepted.json models/reports/validate.json models/reports/data_docs
+
+Three verdicts. accepted: `accepted.json` names the bytes, which is all that later stages wait for, so a
+changed threshold re-trains nothing. refused: the data fails an expectation (exit 1). broken: a check could
+not run, so nothing is known about the data (exit 3). The report and the Data Docs are kept in each case;
+they name row ids, labels and numbers, never a text.
+"""
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tasks.core import example, params
+from tasks.core.errors import Broken, Refused
+from tasks.core.example import COLUMNS, SIDES
+from tasks.core.shell import run, write_json
+
+EXAMPLES = 5
+MEASURES = ("text_chars", "label_rows", "near_copy", "leaked", "rejected_share")
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    expected: str
+    expectation: Any
+
+
+@dataclass(frozen=True)
+class Finding:
+    name: str
+    expected: str
+    found: str
+    success: bool
+    examples: list[str]  # row ids
+
+
+@dataclass(frozen=True)
+class Verdict:
+    verdict: str  # accepted | refused | broken
+    suite_sha256: str
+    expectations: list[Finding]
+    rows: int
+    result: dict[str, Any]  # what Great Expectations answered
+
+    def report(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if name != "result"}
+
+
+def validate(rows: pd.DataFrame, curated: dict[str, Any], params: params.Validate) -> Verdict:
+    """Judge the curated rows; `curated` is the report of the stage before."""
+    frame, checks = measured(rows, curated), suite(params)
+    result = _ask(frame, checks)
+    # Great Expectations answers in an order of its own.
+    answers = {answer["expectation_config"]["meta"]["name"]: answer for answer in result["results"]}
+    findings = [_finding(check, answers[check.name], frame) for check in checks]
+    verdict = "accepted" if all(finding.success for finding in findings) else "refused"
+    if any(_trouble(answer) for answer in answers.values()):
+        verdict = "broken"
+    return Verdict(verdict, _digest(checks), findings, len(rows), result)
+
+
+def measured(rows: pd.DataFrame, curated: dict[str, Any]) -> pd.DataFrame:
+    """The rows as judged: blanks made null, and `MEASURES` appended where the columns for them are there."""
+    blank = {name: rows[name].str.strip() == "" for name in ("id", "text", "label") if name in rows}
+    frame = rows.assign(**{name: rows[name].mask(mask) for name, mask in blank.items()})
+    frame["rejected_share"] = curated["rejected"] / max(curated["received"], 1)
+    if "text" in rows:
+        frame["text_chars"] = frame["text"].str.len()
+        frame["near_copy"] = nearly_same_text(rows["text"]).duplicated()
+    if {"label", "given"} <= set(rows):
+        learnable = frame.loc[rows["given"] != "test", "label"].value_counts()
+        frame["label_rows"] = frame["label"].map(learnable).fillna(0).where(frame["label"].notna())
+    if {"text", "given"} <= set(rows):
+        frame["leaked"] = rows["given"].groupby(example.same_text(rows["text"])).transform("nunique") > 1
+    return frame[[*rows.columns, *(name for name in MEASURES if name in frame)]]
+
+
+def nearly_same_text(text: pd.Series) -> pd.Series:
+    """The key under which texts are nearly equal: letters only, where there are any."""
+    same = example.same_text(text)
+    letters = same.str.replace(r"[\W\d_]+", " ", regex=True).str.strip()
+    return letters.where(letters != "", same)
+
+
+def suite(params: params.Validate) -> list[Check]:
+    gxe = _great_expectations().expectations
+    # An empty table passes most expectations, so the first two come first.
+    checks = [
+        Check(
+            "row_count",
+            f"between {params.min_rows} and {params.max_rows} rows",
+            gxe.ExpectTableRowCountToBeBetween(min_value=params.min_rows, max_value=params.max_rows),
+        ),
+        Check(
+            "columns",
+            f"the columns {', '.join(COLUMNS)}, and no other",
+            gxe.ExpectTableColumnsToMatchOrderedList(column_list=[*COLUMNS, *MEASURES]),
+        ),
+        Check("id_present", "an id in every row", gxe.ExpectColumnValuesToNotBeNull(column="id")),
+        Check("text_present", "a text in every row", gxe.ExpectColumnValuesToNotBeNull(column="text")),
+        Check("label_present", "a label in every row", gxe.ExpectColumnValuesToNotBeNull(column="label")),
+        Check("id_unique", "no id twice", gxe.ExpectColumnValuesToBeUnique(column="id")),
+        Check(
+            "given_sides",
+            f"given is {', '.join(SIDES)} or empty",
+            gxe.ExpectColumnValuesToBeInSet(column="given", value_set=[*SIDES, ""]),
+        ),
+        Check(
+            "label_count",
+            f"at least {params.min_labels} labels",
+            gxe.ExpectColumnUniqueValueCountToBeBetween(column="label", min_value=params.min_labels),
+        ),
+        Check(
+            "rows_per_label",
+            f"at least {params.min_rows_per_label} rows, not given as test, for every label",
+            gxe.ExpectColumnValuesToBeBetween(column="label_rows", min_value=params.min_rows_per_label),
+        ),
+        Check(
+            "text_length",
+            f"texts of {params.min_chars} to {params.max_chars} characters",
+            gxe.ExpectColumnValuesToBeBetween(
+                column="text_chars", min_value=params.min_chars, max_value=params.max_chars
+            ),
+        ),
+        Check(
+            "near_copies",
+            f"at most {params.max_duplicate_share:.4g} of the texts repeat another but for case, signs, digits",
+            gxe.ExpectColumnMeanToBeBetween(column="near_copy", max_value=params.max_duplicate_share),
+        ),
+        Check(
+            "rejected_share",
+            f"at most {params.max_rejected_share:.4g} of the received rows rejected by curate",
+            gxe.ExpectColumnMaxToBeBetween(column="rejected_share", max_value=params.max_rejected_share),
+        ),
+        Check(
+            "leaked_rows",
+            f"at most {params.max_leaked_rows} rows whose text also stands on another side",
+            gxe.ExpectColumnSumToBeBetween(column="leaked", max_value=params.max_leaked_rows),
+        ),
+    ]
+    if params.labels:
+        known = gxe.ExpectColumnValuesToBeInSet(column="label", value_set=params.labels)
+        checks.append(Check("known_labels", f"no label but {', '.join(params.labels)}", known))
+    return checks
+
+
+def _great_expectations() -> Any:
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read at import
+    import great_expectations
+    import great_expectations.expectations
+
+    return great_expectations
+
+
+def _ask(frame: pd.DataFrame, checks: list[Check]) -> dict[str, Any]:
+    gx = _great_expectations()
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    asset = context.data_sources.add_pandas("curated").add_dataframe_asset("rows")
+    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
+    for check in checks:
+        check.expectation.description, check.expectation.meta = check.expected, {"name": check.name}
+    named = gx.ExpectationSuite("curated", [check.expectation for check in checks])
+    wanted = {
+        "result_format": "SUMMARY",
+        "partial_unexpected_count": EXAMPLES,
+        "unexpected_index_column_names": ["id", "label"],
+    }
+    answer = batch.validate(named, result_format=wanted).to_json_dict()
+    return json.loads(json.dumps(answer))  # it holds numbers of numpy, which its own Data Docs cannot print
+
+
+def _finding(check: Check, answer: dict[str, Any], frame: pd.DataFrame) -> Finding:
+    trouble = _trouble(answer)
+    if trouble:
+        return Finding(check.name, check.expected, f"the check broke: {trouble}", False, [])
+    if answer["success"]:
+        return Finding(check.name, check.expected, _found(answer["result"]), True, [])
+    column = answer["expectation_config"]["kwargs"].get("column")
+    if column in frame and frame[column].dtype == bool:
+        ids = frame.loc[frame[column], "id"].head(EXAMPLES).fillna("")
+    else:
+        ids = [row["id"] or "" for row in answer["result"].get("partial_unexpected_index_list", [])]
+    return Finding(check.name, check.expected, _found(answer["result"]), False, [*ids])
+
+
+def _found(result: dict[str, Any]) -> str:
+    if "observed_value" in result:
+        value = result["observed_value"]
+        if isinstance(value, list):
+            return ", ".join(name for name in value if name not in MEASURES)
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+    found = f"{result['unexpected_count']} of {result['element_count']} rows otherwise"
+    values = [value for value in result["partial_unexpected_list"] if value is not None]
+    if not values:
+        return found
+    labels = dict.fromkeys(row["label"] for row in result["partial_unexpected_index_list"])
+    told = [f"{value:g}" if isinstance(value, float) else str(value) for value in dict.fromkeys(values)]
+    return f"{found}, such as {', '.join(told)} (label {', '.join(map(str, labels))})"
+
+
+def _trouble(answer: dict[str, Any]) -> str:
+    """Why a check could not run; empty if it ran. The answer is flat, or has one entry a failed measure."""
+    info = answer["exception_info"]
+    parts = [info] if "raised_exception" in info else list(info.values())
+    return "; ".join(dict.fromkeys(part["exception_message"] for part in parts if part["raised_exception"]))
+
+
+def _digest(checks: list[Check]) -> str:
+    configs = [check.expectation.configuration.to_json_dict() for check in checks]
+    plain = [{"type": config["type"], "kwargs": config["kwargs"]} for config in configs]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def data_docs(result: dict[str, Any]) -> str:
+    """Great Expectations' own page of the result, the same for the same result: no time, no random ids."""
+    _great_expectations()
+    from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResultSchema
+    from great_expectations.render.renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view import DefaultJinjaPageView
+
+    # The page shows values of the data unescaped, so a label could run a script in the reader's browser.
+    escaped = json.loads(json.dumps({**result, "meta": {}}).replace("<", "&lt;").replace(">", "&gt;"))
+    loaded = ExpectationSuiteValidationResultSchema().load(escaped)
+    document = ValidationResultsPageRenderer().render(loaded)
+    page = DefaultJinjaPageView().render(document, show_how_to_buttons=False)
+    page = re.sub(r"\?d=\d{8}T[\d.]+Z", "", page)
+    page = re.sub(r'href="(\.\./)+[^"]*\.html', 'href="#', page)  # this page is the whole site
+    seen: dict[str, str] = {}
+    uuid = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    return re.sub(uuid, lambda match: seen.setdefault(match[0], f"part-{len(seen)}"), page)
+
+
+def main(curated: Path, curate_json: Path, accepted: Path, report_json: Path, docs: Path) -> None:
+    accepted.unlink(missing_ok=True)
+    rows = example.read(curated)
+    judged = validate(rows, json.loads(curate_json.read_text("utf-8")), params.load().validate)
+    docs.mkdir(parents=True, exist_ok=True)
+    (docs / "index.html").write_text(data_docs(judged.result), "utf-8")
+    write_json(judged.report(), report_json)
+    failed = [finding for finding in judged.expectations if not finding.success]
+    for finding in failed:
+        such = f" Rows: {', '.join(finding.examples)}." if finding.examples else ""
+        print(f"{finding.name}: expected {finding.expected}; found {finding.found}.{such}")
+    names, count = ", ".join(finding.name for finding in failed), len(judged.expectations)
+    where = f"{report_json} and {docs / 'index.html'}"
+    if judged.verdict == "broken":
+        raise Broken(f"the checks could not all run, so nothing is known about the data: {names}; see {where}")
+    if judged.verdict == "refused":
+        raise Refused(f"the data fails {len(failed)} of {count} expectations: {names}; see {where}")
+    digest = hashlib.sha256(curated.read_bytes()).hexdigest()
+    write_json({"accepted": True, "rows": judged.rows, "sha256": digest}, accepted)
+    print(f"accepted {judged.rows} rows under {count} expectations")
+
+
+if __name__ == "__main__":
+    run(main)

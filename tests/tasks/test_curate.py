@@ -1,0 +1,225 @@
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.core import example
+from tasks.core.errors import WrongUse
+from tasks.core.example import COLUMNS
+from tasks.core.params import Curate
+from tasks.curate import STEPS, clean, curate, main, report
+
+LENIENT = Curate(min_chars=1, max_chars=1000, min_label_rows=1)
+BANKING77 = Path(__file__).parents[3] / "shared" / "data" / "banking77"
+
+
+def rows(*given_rows):
+    """Rows of (id, text, label) or (id, text, label, given)."""
+    full = [(*row, "")[:4] for row in given_rows]
+    return pd.DataFrame(
+        [(id_, text, label, "", "desk", given) for id_, text, label, given in full], columns=list(COLUMNS)
+    ).astype("str")
+
+
+def outcome(table, params=LENIENT):
+    kept, rejects = curate(table, params)
+    return list(kept["id"]), [tuple(reject) for reject in rejects[["id", "reason", "detail"]].to_numpy()]
+
+
+# ---- cleaning --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dirty", "tidy"),
+    [
+        ("  two\t words\r\n here ", "two words here"),
+        ("cafe\u0301", "caf\u00e9"),
+        ("zero\u200bwidth \ufeffmark\x00\x07", "zerowidth mark"),
+        ("no\u00a0break", "no break"),
+        (
+            "family \U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f",
+            "family \U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f",
+        ),
+        ("loose\u200d \u200djoiner", "loose joiner"),
+        ("e\u200b\u0301", "\u00e9"),
+        (" \u200b\n\u200d ", ""),
+    ],
+)
+def test_a_text_is_cleaned(dirty, tidy):
+    assert clean(dirty) == tidy
+
+
+@given(st.text())
+def test_cleaning_twice_changes_nothing_more(text):
+    assert clean(clean(text)) == clean(text)
+
+
+# ---- each reason -----------------------------------------------------------------------------------------
+
+
+def test_the_newest_row_of_an_id_wins():
+    kept, rejects = curate(rows(("1", "old", "a"), ("2", "other", "a"), ("1", "new", "b")), LENIENT)
+    assert list(zip(kept["id"], kept["text"], strict=True)) == [("2", "other"), ("1", "new")]
+    assert list(zip(rejects["text"], rejects["reason"], strict=True)) == [("old", "superseded")]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (("", "some words", "a"), "no_id"),
+        (("1", " \u200b\n", "a"), "empty"),
+        (("1", "some words", " \t"), "no_label"),
+        (("1", " abc ", "a"), "too_short"),
+        (("1", "a text that is far too long", "a"), "too_long"),
+    ],
+)
+def test_an_unusable_row_is_rejected(row, reason):
+    params = Curate(min_chars=4, max_chars=10, min_label_rows=1)
+    assert [reject[1] for reject in outcome(rows(row), params)[1]] == [reason]
+
+
+def test_lengths_at_the_limits_are_kept():
+    params = Curate(min_chars=4, max_chars=10, min_label_rows=1)
+    assert outcome(rows(("1", "four", "a"), ("2", "tentenchar", "a")), params) == (["1", "2"], [])
+
+
+def test_the_first_of_equal_rows_is_kept():
+    table = rows(("1", "Card lost", "a"), ("2", "card  LOST", "a"), ("3", "ｃard lost", " a "))
+    assert outcome(table) == (["1"], [("2", "exact_copy", "1"), ("3", "exact_copy", "1")])
+
+
+def test_one_text_under_two_labels_is_rejected_under_both():
+    table = rows(("1", "card lost", "b"), ("2", "Card lost", "a"), ("3", "card lost", "b"), ("4", "other", "a"))
+    assert outcome(table) == (["4"], [(id_, "conflicting_labels", "a | b") for id_ in "123"])
+
+
+def test_a_label_with_few_rows_left_is_rejected():
+    table = rows(("1", "one", "a"), ("2", "two", "a"), ("3", "three", "b"), ("4", "Three", "b"))
+    assert outcome(table, Curate(min_chars=1, max_chars=99, min_label_rows=2)) == (
+        ["1", "2"],
+        [("3", "rare_label", "1"), ("4", "exact_copy", "3")],
+    )
+
+
+# ---- the data's own test side ----------------------------------------------------------------------------
+
+
+def test_a_test_row_stays_byte_for_byte():
+    strict = Curate(min_chars=5, max_chars=6, min_label_rows=3)
+    table = rows(("1", " a\u200b ", "x", "test"), ("2", "A", "x", "test"), ("3", "A", "y", "test"))
+    kept, rejects = curate(table, strict)
+    assert list(kept["text"]) == [" a\u200b ", "A", "A"]
+    assert rejects.empty
+
+
+def test_a_test_row_without_text_or_label_is_rejected():
+    table = rows(("1", " ", "x", "test"), ("2", "words", " ", "test"))
+    assert outcome(table) == ([], [("1", "empty", ""), ("2", "no_label", "")])
+
+
+def test_other_rows_give_way_to_test_rows():
+    table = rows(
+        ("1", "card lost", "a", "train"),
+        ("2", "Card  lost", "b"),
+        ("3", " card lost\n", "a", "test"),
+        ("4", "fine", "a", "val"),
+    )
+    assert outcome(table) == (["3", "4"], [("1", "copy_of_test", "3"), ("2", "contradicts_test", "3")])
+
+
+# ---- the whole -------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["", "1", "2", "3", "4", "5"]),
+            st.sampled_from(["", "a", "A ", "b\u200b", "b", "longer text"]),
+            st.sampled_from(["", "x", "x ", "y"]),
+            st.sampled_from(["", "train", "val", "test"]),
+        ),
+        max_size=12,
+    ),
+    st.integers(1, 3),
+)
+def test_no_row_is_lost_or_doubled(some, least):
+    table = rows(*some)
+    before = table.copy()
+    kept, rejects = curate(table, Curate(min_chars=1, max_chars=5, min_label_rows=least))
+    assert len(kept) + len(rejects) == len(table)
+    assert sorted([*kept.index, *rejects.index]) == list(table.index)
+    assert kept["id"].is_unique
+    assert not example.same_text(kept["text"].map(clean).astype("str"))[kept["given"] != "test"].duplicated().any()
+    pd.testing.assert_frame_equal(rejects[list(COLUMNS)], table.loc[rejects.index])
+    pd.testing.assert_frame_equal(table, before)
+
+
+def test_curating_twice_rejects_nothing_more():
+    table = rows(("1", " a\tb ", "x"), ("2", "A B", "x"), ("3", "c", "y"), ("4", "c", "z"), ("5", "d", "x", "test"))
+    kept, _ = curate(table, LENIENT)
+    again, rejects = curate(kept, LENIENT)
+    assert rejects.empty
+    pd.testing.assert_frame_equal(again, kept.reset_index(drop=True))
+
+
+def test_the_report_counts_every_row():
+    table = rows(("1", "one", "a"), ("2", "one", "a"), ("3", "two", "b", "test"))
+    told = report(table, *curate(table, LENIENT))
+    assert (told["received"], told["kept"], told["rejected"]) == (3, 2, 1)
+    assert told["reasons"] == {step.__name__: int(step.__name__ == "exact_copy") for step in STEPS}
+    assert told["labels"] == {"a": 1, "b": 1}
+    assert told["sources"] == {"desk": {"received": 3, "kept": 2}}
+    assert told["given"] == {"train": 0, "val": 0, "test": 1, "none": 1}
+
+
+@pytest.fixture
+def in_folder(tmp_path, monkeypatch):
+    shipped = Path(__file__).parents[2] / "params.yaml"
+    (tmp_path / "params.yaml").write_text(shipped.read_text("utf-8"), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_stage_reads_the_parts_in_order_and_writes_three_files(in_folder):
+    example.write(rows(*((str(n), f"text {n}", "a") for n in range(10))), Path("raw/000.parquet"))
+    example.write(rows(("1", "changed", "a")), Path("raw/001.parquet"))
+    main(Path("raw"), Path("curated"), Path("curate.json"))
+    kept, rejects = (example.read(Path("curated") / name) for name in ("rows.parquet", "rejects.parquet"))
+    assert kept.set_index("id").loc["1", "text"] == "changed"
+    assert list(rejects.columns) == [*COLUMNS, "reason", "detail"]
+    assert json.loads(Path("curate.json").read_text())["reasons"]["superseded"] == 1
+    first = Path("curated/rows.parquet").read_bytes()
+    main(Path("raw"), Path("curated"), Path("curate.json"))
+    assert Path("curated/rows.parquet").read_bytes() == first
+
+
+def test_no_rows_give_empty_files(in_folder):
+    Path("raw").mkdir()
+    main(Path("raw"), Path("curated"), Path("curate.json"))
+    assert list(example.read(Path("curated/rows.parquet")).columns) == list(COLUMNS)
+    assert list(example.read(Path("curated/rejects.parquet")).columns) == [*COLUMNS, "reason", "detail"]
+    assert json.loads(Path("curate.json").read_text())["received"] == 0
+
+
+def test_rows_without_a_column_are_a_wrong_use():
+    with pytest.raises(WrongUse, match="lack label"):
+        curate(rows(("1", "one", "a")).drop(columns="label"), LENIENT)
+
+
+@pytest.mark.skipif(not BANKING77.exists(), reason="needs the Banking77 files")
+def test_banking77_keeps_its_test_side_whole():
+    sides = {name: pd.read_csv(BANKING77 / f"{name}.csv", dtype="str") for name in ("train", "test")}
+    table = rows(
+        *(
+            (f"{name}-{n}", text, label, name)
+            for name, side in sides.items()
+            for n, (text, label) in enumerate(zip(side["text"], side["category"], strict=True))
+        )
+    )
+    kept, rejects = curate(table, Curate(min_chars=2, max_chars=20000, min_label_rows=10))
+    assert list(kept.loc[kept["given"] == "test", "text"]) == list(sides["test"]["text"])
+    assert rejects["reason"].value_counts().to_dict() == {"copy_of_test": 25, "exact_copy": 30, "conflicting_labels": 2}

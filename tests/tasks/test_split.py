@@ -1,0 +1,185 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.core import example
+from tasks.core.errors import Refused, WrongUse
+from tasks.core.example import COLUMNS, SIDES
+from tasks.core.params import MissingLabel, Split
+from tasks.split import judge, main, report, split
+
+PARAMS = Split(seed=17, val_share=0.2, test_share=0.3, missing_label=MissingLabel("refuse", "warn", "warn"))
+
+
+def rows(*some):
+    """Rows of (id, group, given), all with one label."""
+    return pd.DataFrame(
+        [(id_, f"text {id_}", "a", group, "desk", side) for id_, group, side in some], columns=list(COLUMNS)
+    ).astype("str")
+
+
+def lone(count, given_side=""):
+    return rows(*((f"r{n:05d}", "", given_side) for n in range(count)))
+
+
+def side_of(table, params=PARAMS):
+    return {row: name for name, side in split(table, params).items() for row in side["id"]}
+
+
+def labelled(labels):
+    table = lone(len(labels))
+    return table.assign(label=pd.Series(labels, dtype="str"))
+
+
+KNOWN = "train train test test train train train train"
+IDS = st.lists(st.text("0123456789ab", min_size=1, max_size=4), unique=True, min_size=1, max_size=30)
+
+
+@settings(deadline=None)
+@given(IDS, st.randoms())
+def test_a_ticket_keeps_its_side_when_others_arrive(ids, random):
+    later = rows(*((row, "", "") for row in ids))
+    today = later.sample(n=random.randint(1, len(ids)), random_state=random.randint(0, 9))
+    before, after = side_of(today), side_of(later)
+    assert before == {row: after[row] for row in before}
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("ABCDE"), st.sampled_from(["", "train"])), min_size=1, max_size=30))
+def test_no_group_stands_on_two_sides(some):
+    table = rows(*((str(n), group, side) for n, (group, side) in enumerate(some)))
+    where = pd.Series(side_of(table))
+    assert (where.groupby(table.set_index("id")["group"]).nunique() == 1).all()
+
+
+@settings(deadline=None)
+@given(IDS, st.randoms())
+def test_the_order_of_arrival_changes_nothing(ids, random):
+    table = rows(*((row, "", "") for row in ids))
+    shuffled = table.sample(frac=1, random_state=random.randint(0, 99))
+    for name, side in split(table, PARAMS).items():
+        pd.testing.assert_frame_equal(side, split(shuffled, PARAMS)[name])
+
+
+def test_the_sides_have_about_their_shares():
+    count = {name: len(side) for name, side in split(lone(20_000), PARAMS).items()}
+    assert count["test"] == pytest.approx(6000, abs=200)
+    assert count["val"] == pytest.approx(4000, abs=200)
+    assert sum(count.values()) == 20_000
+
+
+def test_known_rows_have_the_sides_that_they_had_when_this_was_written():
+    assert " ".join(side_of(lone(8))[f"r{n:05d}"] for n in range(8)) == KNOWN
+
+
+@pytest.mark.parametrize("given_side", ["val", "test"])
+def test_a_given_side_is_kept(given_side):
+    assert set(side_of(lone(50, given_side)).values()) == {given_side}
+
+
+def test_given_train_is_parted_into_train_and_val_but_never_test():
+    assert set(side_of(lone(200, "train")).values()) == {"train", "val"}
+
+
+def test_a_row_that_is_given_to_train_later_leaves_test_only():
+    free, train = side_of(lone(300)), side_of(lone(300, "train"))
+    assert {(free[row], train[row]) for row in free} == {("test", "train"), ("train", "train"), ("val", "val")}
+
+
+@pytest.mark.parametrize(("share", "side"), [("test_share", "test"), ("val_share", "val")])
+def test_a_larger_share_moves_rows_from_train_to_that_side_only(share, side):
+    before, after = side_of(lone(500)), side_of(lone(500), replace(PARAMS, **{share: 0.45}))
+    assert {(before[row], after[row]) for row in before if before[row] != after[row]} == {("train", side)}
+
+
+def test_another_seed_gives_other_sides():
+    assert side_of(lone(100)) != side_of(lone(100), replace(PARAMS, seed=18))
+
+
+def test_a_group_takes_the_side_that_one_of_its_rows_is_given():
+    table = rows(("1", "acme", ""), ("2", "acme", "test"), ("3", "bolt", "val"), ("4", "bolt", ""))
+    assert side_of(table) == {"1": "test", "2": "test", "3": "val", "4": "val"}
+
+
+def test_a_customer_and_a_row_of_the_same_name_are_not_one_group():
+    table = rows(("12", "", "train"), ("13", "12", "test"))
+    assert side_of(table)["13"] == "test"
+    assert side_of(table)["12"] != "test"
+
+
+def test_a_group_on_two_given_sides_is_refused_by_name():
+    table = rows(("1", "acme", "train"), ("2", "acme", "test"), ("3", "bolt", ""))
+    told = report(table, split(table, PARAMS))
+    assert told["parted_groups"] == {"acme": {"train": "1", "test": "2"}}
+    assert told["rows"]["test"] >= 2  # counted on the strictest side, so nothing of it can be learned
+    with pytest.raises(Refused, match=r"acme \(test: row 2, train: row 1\)"):
+        judge(told, PARAMS)
+
+
+def test_an_unknown_given_side_is_a_wrong_use():
+    with pytest.raises(WrongUse, match="'dev'"):
+        split(lone(3, "dev"), PARAMS)
+
+
+def test_a_side_without_rows_is_refused_with_advice():
+    table = lone(5, "train")
+    with pytest.raises(Refused, match=r"no row falls on .*test of 5 rows: bring more rows"):
+        judge(report(table, split(table, PARAMS)), PARAMS)
+
+
+def test_a_label_missing_from_val_is_a_warning_where_params_say_so():
+    told = told_without("b", "val")
+    assert judge(told, PARAMS) == ["no row on val for 1 labels: b"]
+
+
+def test_a_label_missing_from_train_is_refused_where_params_say_so():
+    with pytest.raises(Refused, match=r"no row on train for 1 labels: b\. Bring more rows"):
+        judge(told_without("b", "train"), PARAMS)
+
+
+def told_without(label, side):
+    """The report of many rows of which those on `side` have another label than `label`."""
+    table = lone(100)
+    where = side_of(table)
+    labels = [label if where[row] != side and n % 2 else "a" for n, row in enumerate(table["id"])]
+    table = table.assign(label=pd.Series(labels, dtype="str"))
+    return report(table, split(table, PARAMS))
+
+
+def test_the_report_counts_rows_labels_and_groups():
+    table = rows(("1", "acme", "train"), ("2", "acme", ""), ("3", "", "val"), ("4", "bolt", "test"))
+    told = report(table, {"train": table[:2], "val": table[2:3], "test": table[3:]})
+    assert told["rows"] == {"train": 2, "val": 1, "test": 1}
+    assert told["labels"] == {"a": {"train": 2, "val": 1, "test": 1}}
+    assert told["missing"] == {"train": [], "val": [], "test": []}
+    assert told["groups"] == {"train": 1, "val": 0, "test": 1}
+
+
+@pytest.fixture
+def in_folder(tmp_path, monkeypatch):
+    shipped = Path(__file__).parents[2] / "params.yaml"
+    (tmp_path / "params.yaml").write_text(shipped.read_text("utf-8"), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_stage_writes_three_sides_and_a_report(in_folder):
+    example.write(lone(100), Path("rows.parquet"))
+    main(Path("rows.parquet"), Path("splits"), Path("split.json"))
+    sides = {name: example.read(Path(f"splits/{name}.parquet")) for name in SIDES}
+    assert sorted(pd.concat(sides)["id"]) == list(lone(100)["id"])
+    assert json.loads(Path("split.json").read_text())["rows"] == {name: len(side) for name, side in sides.items()}
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_refused_split_leaves_its_report_and_no_sides(in_folder, count):
+    example.write(lone(count), Path("rows.parquet"))
+    with pytest.raises(Refused):
+        main(Path("rows.parquet"), Path("splits"), Path("split.json"))
+    assert sum(json.loads(Path("split.json").read_text())["rows"].values()) == count
+    assert not Path("splits").exists()

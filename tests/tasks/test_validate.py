@@ -1,0 +1,205 @@
+import hashlib
+import json
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tasks.core import example
+from tasks.core.errors import Broken, Refused
+from tasks.core.example import COLUMNS
+from tasks.core.params import Validate
+from tasks.validate import data_docs, main, suite, validate
+
+PARAMS = Validate(
+    min_rows=8,
+    max_rows=20,
+    min_labels=2,
+    labels=["card", "cash"],
+    min_rows_per_label=3,
+    min_chars=3,
+    max_chars=30,
+    max_duplicate_share=0.1,
+    max_rejected_share=0.25,
+    max_leaked_rows=0,
+)
+CURATED = {"received": 12, "rejected": 2}
+WORDS = ["red", "orange", "yellow", "green", "blue", "indigo", "violet", "black", "white", "grey"]
+
+
+def rows():
+    """Ten rows that pass: four to learn from and one given as test for each of two labels."""
+    table = pd.DataFrame({"id": [f"T-{n}" for n in range(10)], "text": WORDS, "label": ["card", "cash"] * 5})
+    given = ["train"] * 8 + ["test"] * 2
+    return table.assign(group="", source="desk", given=given).astype("str")[list(COLUMNS)]
+
+
+def put(column, *values):
+    """A fault: the first rows get other values in one column."""
+
+    def fault(table):
+        changed = table.copy()
+        changed.loc[: len(values) - 1, column] = list(values)
+        return changed
+
+    return fault
+
+
+FAULTS = {
+    "row_count": (lambda table: table[:7].assign(given="train"), "7", []),
+    "columns": (lambda table: table.assign(mood="calm"), "id, text, label, group, source, given, mood", []),
+    "id_present": (put("id", " "), "1 of 10 rows otherwise", [""]),
+    "text_present": (put("text", None), "1 of 10 rows otherwise", ["T-0"]),
+    "label_present": (put("label", ""), "1 of 10 rows otherwise", ["T-0"]),
+    "id_unique": (put("id", "T-1"), "2 of 10 rows otherwise, such as T-1 (label card, cash)", ["T-1", "T-1"]),
+    "given_sides": (put("given", "dev"), "1 of 10 rows otherwise, such as dev (label card)", ["T-0"]),
+    "known_labels": (
+        lambda table: table.assign(label=["card"] * 4 + ["loan"] * 6),
+        "6 of 10 rows otherwise, such as loan (label loan)",
+        ["T-4", "T-5", "T-6", "T-7", "T-8"],
+    ),
+    "label_count": (lambda table: table.assign(label="card"), "1", []),
+    "rows_per_label": (
+        lambda table: table.assign(label=["card"] * 6 + ["cash"] * 4),  # of the four, two are given as test
+        "4 of 10 rows otherwise, such as 2 (label cash)",
+        ["T-6", "T-7", "T-8", "T-9"],
+    ),
+    "text_length": (
+        put("text", "a", "b" * 31),
+        "2 of 10 rows otherwise, such as 1, 31 (label card, cash)",
+        ["T-0", "T-1"],
+    ),
+    "near_copies": (put("text", "Red 1!", "red 22", "RED?"), "0.2", ["T-1", "T-2"]),
+    "leaked_rows": (put("text", "white"), "2", ["T-0", "T-8"]),
+}
+
+
+def failures(verdict):
+    return {finding.name: finding for finding in verdict.expectations if not finding.success}
+
+
+def test_good_rows_are_accepted():
+    verdict = validate(rows(), CURATED, PARAMS)
+    assert (verdict.verdict, verdict.rows, failures(verdict)) == ("accepted", 10, {})
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_fails_its_own_expectation_alone(name):
+    fault, found, examples = FAULTS[name]
+    verdict = validate(fault(rows()), CURATED, PARAMS)
+    assert verdict.verdict == "refused"
+    assert list(failures(verdict)) == [name]
+    assert failures(verdict)[name].found == found
+    assert failures(verdict)[name].examples == examples
+
+
+def test_too_many_rejected_rows_are_refused():
+    verdict = validate(rows(), {"received": 15, "rejected": 5}, PARAMS)
+    assert {name: finding.found for name, finding in failures(verdict).items()} == {"rejected_share": "0.3333"}
+
+
+def test_every_expectation_has_a_fault():
+    assert {check.name for check in suite(PARAMS)} == {*FAULTS, "rejected_share"}
+
+
+def test_measures_at_their_limits_pass():
+    at_limit = replace(PARAMS, min_rows=10, max_rows=10, max_duplicate_share=0.2, max_leaked_rows=2)
+    table = put("text", "white", "red", "red 2")(rows())
+    assert validate(table, {"received": 4, "rejected": 1}, at_limit).verdict == "accepted"
+
+
+def test_any_label_will_do_when_none_is_named():
+    table = rows().assign(label=["this", "that"] * 5)
+    assert validate(table, CURATED, replace(PARAMS, labels=[])).verdict == "accepted"
+
+
+def test_no_rows_are_refused():
+    verdict = validate(rows()[:0], {"received": 0, "rejected": 0}, PARAMS)
+    assert verdict.verdict == "refused"
+    assert failures(verdict)["row_count"].found == "0"
+
+
+@pytest.mark.parametrize("column", COLUMNS[:3])
+def test_a_missing_column_is_a_broken_check_and_no_bad_data(column):
+    assert validate(rows().drop(columns=column), CURATED, PARAMS).verdict == "broken"
+
+
+def test_a_threshold_changes_the_digest_of_the_suite_and_the_rows_do_not():
+    first, other_rows = (validate(table, CURATED, PARAMS).suite_sha256 for table in (rows(), rows()[:5]))
+    assert first == other_rows
+    assert validate(rows(), CURATED, replace(PARAMS, min_rows=1)).suite_sha256 != first
+
+
+def test_the_page_is_the_same_twice_and_holds_no_text_and_no_live_markup():
+    table = put("label", "<img src=x>")(put("text", "private words")(rows()))
+    pages = [data_docs(validate(table, CURATED, PARAMS).result) for _ in range(2)]
+    assert pages[0] == pages[1]
+    assert "no label but card, cash" in pages[0]
+    assert "private words" not in pages[0]
+    assert "<img src=x" not in pages[0]
+
+
+def test_no_check_touches_the_network(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError(f"the network was asked for {args}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    data_docs(validate(rows(), CURATED, PARAMS).result)
+
+
+# ---- the stage -------------------------------------------------------------------------------------------
+
+PATHS = [Path(name) for name in ("rows.parquet", "curate.json", "accepted.json", "validate.json", "docs")]
+
+
+@pytest.fixture
+def in_folder(tmp_path, monkeypatch):
+    shipped = Path(__file__).parents[2] / "params.yaml"
+    (tmp_path / "params.yaml").write_text(shipped.read_text("utf-8"), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    Path("curate.json").write_text(json.dumps({"received": 260, "rejected": 0}))
+    return tmp_path
+
+
+def many(count=260):
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    table = pd.DataFrame({"id": [f"T-{n}" for n in range(count)]}).astype("str")
+    text = [f"{letters[n % 26]} {letters[n // 26]} words" for n in range(count)]
+    label = ["card" if n % 2 else "cash" for n in range(count)]
+    return table.assign(text=text, label=label, group="", source="desk", given="").astype("str")
+
+
+def test_acceptance_names_the_bytes_and_nothing_that_a_threshold_changes(in_folder):
+    example.write(many(), PATHS[0])
+    main(*PATHS)
+    digest = hashlib.sha256(PATHS[0].read_bytes()).hexdigest()
+    assert json.loads(PATHS[2].read_text()) == {"accepted": True, "rows": 260, "sha256": digest}
+    assert json.loads(PATHS[3].read_text())["verdict"] == "accepted"
+    assert "Great Expectations" in (PATHS[4] / "index.html").read_text("utf-8")
+    assert sorted(path.name for path in in_folder.iterdir()) == sorted([*map(str, PATHS), "params.yaml"])
+
+
+def test_a_refusal_says_what_and_which_rows_and_takes_the_acceptance_back(in_folder, capsys):
+    PATHS[2].write_text("{}")
+    example.write(many().assign(label=["typo"] * 3 + ["card"] * 130 + ["cash"] * 127), PATHS[0])
+    with pytest.raises(Refused, match="fails 1 of 13 expectations: rows_per_label"):
+        main(*PATHS)
+    assert capsys.readouterr().out == (
+        "rows_per_label: expected at least 10 rows, not given as test, for every label; found"
+        " 3 of 260 rows otherwise, such as 3 (label typo). Rows: T-0, T-1, T-2.\n"
+    )
+    assert not PATHS[2].exists()
+    assert json.loads(PATHS[3].read_text())["verdict"] == "refused"
+    assert (PATHS[4] / "index.html").exists()
+
+
+def test_a_check_that_cannot_run_is_broken_and_not_refused(in_folder):
+    PATHS[2].write_text("{}")
+    example.write(many().drop(columns="text"), PATHS[0])
+    with pytest.raises(Broken, match="nothing is known about the data"):
+        main(*PATHS)
+    assert not PATHS[2].exists()
+    assert json.loads(PATHS[3].read_text())["verdict"] == "broken"
