@@ -97,7 +97,8 @@ def run(settings: tuple[str, ...], name: str | None, json_: bool) -> None:
     home.enter()
     from flows import settings as knobs
 
-    knobs.write([*settings, *([f"register.name={name}"] if name else [])])
+    with home.alone():  # a run that is at work reads params.yaml until its end
+        knobs.write([*settings, *([f"register.name={json.dumps(name)}"] if name is not None else [])])
     if not Path("data/raw.dvc").exists():
         raise WrongUse("there are no records yet: `retune ingest FILE --text COLUMN --label COLUMN` brings them in")
     from flows import pipeline
@@ -220,7 +221,7 @@ def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
 
 
 @retune.command()
-@click.option("--port", default=5000, show_default=True, help="Port on this machine.")
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port on this machine.")
 def ui(port: int) -> None:
     """Start the MLflow UI on the right store and say where it is."""
     home.enter()

@@ -4,11 +4,14 @@ The standard variables win: MLFLOW_TRACKING_URI and PREFECT_API_URL say where a 
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.core.errors import WrongUse
+from tasks.core.errors import Broken, WrongUse
 
 MARKS = ("dvc.yaml", "params.yaml")
+LOCK = Path(".retune/run.lock")
 
 
 def enter() -> Path:
@@ -20,6 +23,18 @@ def enter() -> Path:
             _point_at(folder / ".retune")
             return folder
     raise WrongUse(f"{here} is in no Retune project: no {' and '.join(MARKS)} here or above; go to your clone")
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One run in one folder at a time: two would write the same files."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(LOCK, blocking=False):
+            yield
+    except Timeout:
+        raise Broken(f"another run is at work in {Path.cwd()}: wait for it, or work in another clone") from None
 
 
 def _point_at(state: Path) -> None:

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from flows import plan, stage
+from flows import home, plan, stage
 from tasks import promote, register
 from tasks.core import example, lineage, params, registry
 from tasks.core.errors import Broken, Refused, RetuneError
@@ -26,7 +25,6 @@ STAGES = ("curate", "validate", "split", "train", "evaluate")
 PREDICTIONS = Path("models/reports/predictions.parquet")
 TEST = Path("data/splits/test.parquet")
 CHAMPION_REPORT = Path(".retune/champion")
-LOCK = Path(".retune/run.lock")
 
 
 @dataclass(frozen=True)
@@ -40,11 +38,14 @@ class Outcome:
 
 @flow(name="retune")
 def pipeline() -> Outcome:
-    """The whole road. A held candidate is an outcome; bad data and broken stages are raised."""
+    """A held candidate is an outcome; bad data and broken stages are raised."""
     chosen = params.load()
-    if known := nothing_to_do(chosen):
-        return known
-    with alone(), registry.run(chosen.register.name, run_name(), {"method": chosen.train.method}) as run_id:
+    with home.alone():
+        return nothing_to_do(chosen) or whole_road(chosen)
+
+
+def whole_road(chosen: params.Params) -> Outcome:
+    with registry.run(chosen.register.name, run_name(), {"method": chosen.train.method}) as run_id:
         for name in STAGES:
             run_stage(name, run_id)
         record_name, record_commit = keep_record()
@@ -73,7 +74,7 @@ def run_stage(name: str, run_id: str) -> None:
     with bar(name) as draw:
 
         def on_progress(step: int, of: int, values: dict[str, float]) -> None:
-            registry.log_metrics(run_id, values, step)
+            registry.log_progress(run_id, step, values)
             draw(step, of, values)
 
         if not stage.run(name, log.info, on_progress):
@@ -115,16 +116,6 @@ def run_name() -> str:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """One run in one folder at a time: two would write the same files."""
-    try:
-        with FileLock(LOCK, blocking=False):
-            yield
-    except Timeout:
-        raise Broken(f"another run is at work in {Path.cwd()}: wait for it, or work in another clone") from None
-
-
-@contextmanager
 def bar(name: str) -> Iterator[Any]:
     """A progress bar where somebody watches, a line in the log now and then where nobody does."""
     if not sys.stderr.isatty():
@@ -162,4 +153,9 @@ def run() -> Outcome:
     plain = PlainErrors()
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(plain)
-    return pipeline()
+    try:
+        return pipeline()
+    except RuntimeError as error:  # Prefect has no class of its own for a server that is away
+        if "Failed to reach API" not in str(error):
+            raise
+        raise Broken(f"{error}: start that Prefect server, or unset PREFECT_API_URL (`retune doctor` checks)") from None

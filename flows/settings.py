@@ -2,7 +2,9 @@
 
 import difflib
 import io
+import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,19 +14,27 @@ import yaml
 from tasks.core import params
 from tasks.core.errors import WrongUse
 
+# YAML 1.1 takes 2e-4 for a word; whoever types it means a number.
+POWER_OF_TEN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+
 
 def write(settings: Sequence[str], path: Path = Path("params.yaml")) -> None:
     """Each setting is `section.key=value`, the value in YAML. All are checked before anything is written."""
     if not settings:
         params.load(path)
         return
-    from ruamel.yaml import YAML
+    from ruamel.yaml import YAML, YAMLError
 
     editor = YAML()
     editor.preserve_quotes = True
     editor.width = 4096
     editor.representer.add_representer(float, _plain_float)
-    document = editor.load(path.read_text("utf-8"))
+    try:
+        document = editor.load(path.read_text("utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise WrongUse(f"{path} is not YAML: {error}") from None
+    if not isinstance(document, dict):
+        raise WrongUse(f"{path} holds no sections: `git checkout {path}` brings them back")
     for setting in settings:
         _put(document, setting)
     text = io.StringIO()
@@ -55,11 +65,15 @@ def _value(text: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise WrongUse(f"{text!r} is not a value of YAML") from None
-    if isinstance(value, str):
-        try:  # YAML 1.1 takes 2e-4 for a word; whoever types it means a number
-            return float(value)
-        except ValueError:
-            return value
+    if isinstance(value, str) and POWER_OF_TEN.fullmatch(value):
+        value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise WrongUse(f"{text!r} is no finite number")
+    if isinstance(value, list):
+        from ruamel.yaml.comments import CommentedSeq
+
+        value = CommentedSeq(value)
+        value.fa.set_flow_style()  # on one line, as it was
     return value
 
 

@@ -85,7 +85,7 @@ def _error(name: str, lines: list[str]) -> RetuneError:
 
 def track(path: str) -> None:
     """Put a file or folder under DVC, so that its bytes are kept and its hash is known."""
-    _dvc("add", "--quiet", path)
+    _dvc("add", path)
 
 
 def status() -> dict[str, Any]:
@@ -95,17 +95,41 @@ def status() -> dict[str, Any]:
 
 def save_record(name: str) -> str:
     """Keep the workspace, dirty or not, as an experiment commit that touches no branch. Returns its hash."""
+    index = Path(_git("rev-parse", "--git-path", "index"))
+    staged = index.read_bytes()
     paths = [str(path) for path in Path().glob("models/reports/*.json")]
     paths += [path for path in ("dvc.lock", "data/raw.dvc", "data/curated/accepted.json") if Path(path).exists()]
     includes = [word for path in paths for word in ("--include-untracked", path)]
-    return json.loads(_dvc("exp", "save", "--json", "--force", "--name", name, *includes))
+    try:
+        return json.loads(_dvc("exp", "save", "--json", "--force", "--name", name, *includes, **_signature()))["ref"]
+    finally:  # DVC unstages what the user had staged
+        unfinished = index.with_name(f".index.{os.getpid()}.tmp")
+        unfinished.write_bytes(staged)
+        unfinished.replace(index)
 
 
-def _dvc(*arguments: str) -> str:
-    done = subprocess.run([*DVC, *arguments], capture_output=True, text=True, env=environment())
+def _signature() -> dict[str, str]:
+    """A record is a commit, so it needs an author: Retune, where git has not been told who the user is."""
+    unknown = {"NAME": "Retune", "EMAIL": "retune@localhost"}
+    for what in ("NAME", "EMAIL"):
+        if subprocess.run(["git", "config", f"user.{what.lower()}"], capture_output=True).returncode == 0:
+            del unknown[what]
+    names = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in unknown.items()}
+    return {name: value for name, value in names.items() if name not in os.environ}
+
+
+def _dvc(*arguments: str, **more: str) -> str:
+    done = subprocess.run([*DVC, *arguments], capture_output=True, text=True, env={**environment(), **more})
     if done.returncode:
         raise Broken(f"dvc {' '.join(arguments[:2])} failed: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise Broken(f"git {arguments[0]} failed: {done.stderr.strip()}")
+    return done.stdout.strip()
 
 
 def environment() -> dict[str, str]:

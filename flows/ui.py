@@ -4,7 +4,7 @@ import os
 import socket
 import sys
 
-from tasks.core import registry
+from tasks.core import params, registry
 from tasks.core.errors import WrongUse
 
 
@@ -19,7 +19,7 @@ def serve(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError:
             raise WrongUse(f"port {port} is taken on this machine: choose another with --port") from None
-    page = registry.runs_page(f"http://127.0.0.1:{port}")
+    page = registry.runs_page(f"http://127.0.0.1:{port}", params.load().register.name)
     print(f"MLflow UI of {registry.address()}\n  {page}\nCtrl-C stops it.", flush=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", registry.address()]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]

@@ -28,20 +28,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from tasks.core.card import Card, file_sha256, read_card, write_card
 from tasks.core.errors import Broken, Refused, WrongUse
 
 Tokens = list[list[int]]
-
-
-@dataclass(frozen=True)
-class Card:
-    """What model.json says."""
-
-    method: str
-    labels: list[str]
-    base_name: str
-    base_sha256: str
-    max_tokens: int
 
 
 @dataclass(frozen=True)
@@ -141,11 +131,6 @@ def weights_sha256(folder: Path) -> str:
         return file_sha256(shards[0])
     lines = "".join(f"{file_sha256(shard)}  {shard.name}\n" for shard in shards)
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_base(name: str, sha256: str, dropout: float = 0.0) -> tuple[Any, nn.Module]:
@@ -288,8 +273,7 @@ def save(folder: Path, card: Card, tokenizer: Any, encoder: Encoder, head: nn.Li
         _save_adapter(encoder.network, folder / "adapter")
     save_file(_state(head), folder / "head.safetensors")
     save_file(_state(probe), folder / "probe.safetensors")
-    text = json.dumps(card.__dict__, indent=2, ensure_ascii=False)
-    (folder / "model.json").write_text(text + "\n", "utf-8")
+    write_card(card, folder)
 
 
 def _save_adapter(network: Any, folder: Path) -> None:
@@ -302,15 +286,6 @@ def _save_adapter(network: Any, folder: Path) -> None:
 
 def _state(module: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-
-
-def read_card(folder: Path) -> Card:
-    try:
-        return Card(**json.loads((folder / "model.json").read_text("utf-8")))
-    except FileNotFoundError:
-        raise WrongUse(f"{folder} is no model folder: it has no model.json") from None
-    except (json.JSONDecodeError, TypeError) as error:
-        raise Refused(f"{folder / 'model.json'} is damaged: {error}") from None
 
 
 def load(folder: Path, device: str = "auto") -> Classifier:

@@ -17,8 +17,8 @@ from tasks.core.errors import WrongUse
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Confidence = Annotated[float, Field(gt=0.5, lt=1)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -164,14 +164,15 @@ def load(path: Path = Path("params.yaml")) -> Params:
         return parse(yaml.safe_load(path.read_text("utf-8")))
     except FileNotFoundError:
         raise WrongUse(f"there is no {path} here: run this in the folder that holds it") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise WrongUse(f"{path} is not YAML: {error}") from None
 
 
 def parse(values: Any) -> Params:
-    # By way of JSON: strict mode takes a list or a number of Python only from the exact type.
+    # By way of JSON: strict mode takes a list or a number of Python only from the exact type. YAML makes dates
+    # of words like 2026-11-22; `str` makes them words again.
     try:
-        return TypeAdapter(Params).validate_json(json.dumps(values))
+        return TypeAdapter(Params).validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         told = [_explain(problem) for problem in error.errors(include_url=False)]
         raise WrongUse("params.yaml: " + "; ".join(told)) from None

@@ -29,6 +29,9 @@ def learning_curve(points: pd.DataFrame, path: Path) -> None:
             axis.plot(seen["step"], seen[column], label=label, color=colour, marker=mark)
     losses.set(xlabel="step", ylabel="cross-entropy", title="Loss")
     values.set(xlabel="step", ylabel="score", title="Validation")
+    if not losses.lines:  # a probe is fitted in one go
+        losses.text(0.5, 0.5, "no steps of training", ha="center", va="center", color=GREY)
+        values.text(0.5, 0.5, "no steps of training", ha="center", va="center", color=GREY)
     _finish(figure, [losses, values], path)
 
 
@@ -36,27 +39,28 @@ def reliability(models: dict[str, tuple[np.ndarray, np.ndarray]], bins: int, pat
     """Accuracy over confidence, a line a model. models: name -> (right [rows] of bool, confidence [rows])."""
     figure, (axis,) = _axes(1, (5, 5))
     axis.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", label="perfect")
-    for (name, (right, confidence)), colour in zip(models.items(), (BLUE, GREY, ORANGE), strict=False):
+    for number, (name, (right, confidence)) in enumerate(models.items()):
         which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
         count = np.bincount(which, minlength=bins)
         full = count > 0
         mean = np.bincount(which, weights=confidence, minlength=bins)[full] / count[full]
         share = np.bincount(which, weights=right, minlength=bins)[full] / count[full]
-        axis.plot(mean, share, marker="o", markersize=4, color=colour, label=name)
-    axis.set(xlabel="confidence", ylabel="accuracy", title="Reliability", xlim=(0, 1), ylim=(0, 1))
+        look = {"color": (BLUE, GREY, ORANGE)[number], "zorder": 9 - number}  # the candidate on top
+        axis.plot(mean, share, marker="o", markersize=4, label=name, **look)
+    axis.set(xlabel="confidence", ylabel="accuracy", title="Reliability", xlim=(0, 1.02), ylim=(0, 1.02))
     _finish(figure, [axis], path)
 
 
 def confusion(table: pd.DataFrame, path: Path) -> None:
-    """True labels down, predicted across, as shares of each true label; of many labels, the most confused ones."""
-    title = "Confusion, share of each true label"
+    """True labels down, predicted across; colour is the share of the true label. Of many labels, the most confused."""
+    title = "Confusion, in rows"
     if len(table) > MOST_CONFUSED:
         wrong = table.to_numpy() - np.diag(np.diag(table))
         worst = np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")[:MOST_CONFUSED]
         table = table.iloc[np.sort(worst), np.sort(worst)]
-        title = f"The {MOST_CONFUSED} most confused labels, counts"
+        title = f"Confusion, in rows, of the {MOST_CONFUSED} most confused labels"
     size = 3 + 0.32 * len(table)
-    figure, (axis,) = _axes(1, (size + 1.5, size))
+    figure, (axis,) = _axes(1, (size, size))
     share = table.to_numpy() / np.maximum(table.to_numpy().sum(1, keepdims=True), 1)
     axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
     names = [str(name)[:28] for name in table.index]
@@ -76,7 +80,7 @@ def _axes(count: int, size: tuple[float, float]) -> tuple[Any, Sequence[Any]]:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, count, figsize=size, squeeze=False, layout="constrained")
+    figure, axes = pyplot.subplots(1, count, figsize=size, squeeze=False, layout="compressed")
     return figure, axes[0]
 
 

@@ -12,7 +12,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from tasks.core.errors import Broken, Refused, WrongUse
 
 STATE = Path(".retune")
 CHAMPION, CHALLENGER = "champion", "challenger"
+PROCESS = "process"  # tag of a run: whose it is while it lasts
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -31,7 +33,28 @@ QUIET = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-CARRIED = ("__init__.py", "core/__init__.py", "core/errors.py", "core/model.py")  # code that a version serves with
+CARRIED = (
+    "__init__.py",
+    "core/__init__.py",
+    "core/card.py",
+    "core/errors.py",
+    "core/model.py",
+)  # code that a version serves with
+# What the list of runs shows, in this order: columns by MLflow's names, with their widths in pixels.
+COLUMNS = {
+    "tags.`method`": 75,
+    "metrics.`macro_f1`": 105,
+    "metrics.`gain_over_base`": 115,
+    "tags.`data`": 80,
+    "metrics.`accuracy`": 105,
+    "metrics.`base_macro_f1`": 115,
+    "metrics.`gain_over_champion`": 150,
+}
+VIEW = "best-first"
+ABOUT_RUNS = (  # MLflow shows one line of it
+    "The runs of one model. `data` is the DVC hash of the training side. "
+    "Plots, data docs, report and model card are among a run's artifacts."
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +113,7 @@ def run(experiment: str, name: str, tags: dict[str, str]) -> Iterator[str]:
     experiment_id = _experiment(experiment)
     close_orphans(experiment_id)
     mlflow.set_system_metrics_sampling_interval(5)
-    own = {"process": _process_name(os.getpid()), **tags}
+    own = {PROCESS: _process_name(os.getpid()), **tags}
     active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=own, log_system_metrics=True)
     status = "KILLED"
     try:
@@ -101,13 +124,37 @@ def run(experiment: str, name: str, tags: dict[str, str]) -> Iterator[str]:
         raise
     finally:
         mlflow.end_run(status)
+        client().delete_tag(active.info.run_id, PROCESS)
 
 
 def _experiment(name: str) -> str:
-    found = client().get_experiment_by_name(name)
-    if found:
-        return found.experiment_id
-    return client().create_experiment(name, artifact_location=_below_root(name))
+    if not client().get_experiment_by_name(name):
+        client().create_experiment(name, artifact_location=_below_root(name))
+    experiment = client().get_experiment_by_name(name)
+    for tag, value in _looks().items():
+        if tag not in experiment.tags:  # what people have changed stays
+            client().set_experiment_tag(experiment.experiment_id, tag, value)
+    return experiment.experiment_id
+
+
+def _looks() -> dict[str, str]:
+    """Tags that make an experiment's page worth opening.
+
+    MLflow keeps the choice of columns in each browser, but saved views, which the address can name, in a tag.
+    """
+    view = {
+        "orderByKey": "metrics.`macro_f1`",
+        "orderByAsc": False,
+        "selectedColumns": list(COLUMNS),
+        "columnOrder": list(COLUMNS),
+        "columnWidths": COLUMNS,
+    }
+    saved = {"name": "Best first", "createdAt": int(time.time() * 1000), "state": json.dumps(view)}
+    return {
+        f"mlflow.sharedViewState.{VIEW}": json.dumps(saved),
+        "mlflow.experimentKind": "custom_model_development",
+        "mlflow.note.content": ABOUT_RUNS,
+    }
 
 
 def _below_root(name: str) -> str | None:
@@ -118,7 +165,7 @@ def close_orphans(experiment_id: str) -> list[str]:
     """End the runs whose process has died: kill -9 leaves them RUNNING. Returns their ids."""
     closed = []
     for left in client().search_runs([experiment_id], "attributes.status = 'RUNNING'"):
-        host, _, process = left.data.tags.get("process", "").partition(" ")
+        host, _, process = left.data.tags.get(PROCESS, "").partition(" ")
         if host == socket.gethostname() and not _alive(process):
             client().set_tag(left.info.run_id, "ended_by", "the next run: its process had died")
             client().set_terminated(left.info.run_id, "KILLED")
@@ -151,16 +198,21 @@ def log_metrics(run_id: str, values: dict[str, float], step: int = 0) -> None:
     client().log_batch(run_id, metrics=[Metric(name, float(value), now, step) for name, value in values.items()])
 
 
+def log_progress(run_id: str, step: int, values: dict[str, float]) -> None:
+    """One point of the learning curves. MLflow shows what has a folder in its name first, apart from the scores."""
+    log_metrics(run_id, {f"curves/{name}": value for name, value in values.items()}, step)
+
+
 def log_curve(run_id: str, points: pd.DataFrame) -> None:
     """Log the points of a learning curve that the run has not seen live (its training may have been cached)."""
     seen: dict[str, set[int]] = {}
     for name in points.columns.drop("step"):
-        seen[name] = {metric.step for metric in client().get_metric_history(run_id, name)}
+        seen[name] = {metric.step for metric in client().get_metric_history(run_id, f"curves/{name}")}
     for point in points.to_dict("records"):
         step = int(point.pop("step"))
         values = {str(name): value for name, value in point.items() if pd.notna(value) and step not in seen[str(name)]}
         if values:
-            log_metrics(run_id, values, step)
+            log_progress(run_id, step, values)
 
 
 def log_params(run_id: str, params: dict[str, Any]) -> None:
@@ -204,19 +256,28 @@ def log_artifacts(run_id: str, paths: Sequence[Path], folder: str | None = None)
             client().log_artifact(run_id, str(path), folder)
 
 
+def describe(run_id: str, markdown: str) -> None:
+    """What stands on top of the run's page."""
+    client().set_tag(run_id, "mlflow.note.content", markdown)
+
+
 def log_text(run_id: str, text: str, path: str) -> None:
     client().log_text(run_id, text, path)
 
 
-def runs_page(server: str) -> str:
-    """The address of the list of all runs on an MLflow server."""
-    return f"{server}/#/experiments"
+def runs_page(server: str, name: str) -> str:
+    """The address of the list of a model's runs on an MLflow server, best first; of all models before its first run."""
+    found = client().get_experiment_by_name(name)
+    page = f"/{found.experiment_id}/runs?viewStateShareKey={VIEW}&" if found else "?"
+    return f"{server}/#/experiments{page}workflowType=machine_learning"
 
 
 # ---------------------------------------------------------------- versions
 
 
-def add_version(name: str, run_id: str, model_folder: Path, requirements: list[str], tags: dict[str, str]) -> Version:
+def add_version(
+    name: str, run_id: str, model_folder: Path, requirements: list[str], tags: dict[str, str], description: str = ""
+) -> Version:
     """Log a model folder to the run and register it. All tags come with the version, or there is no version."""
     from mlflow.exceptions import MlflowException
 
@@ -230,7 +291,7 @@ def add_version(name: str, run_id: str, model_folder: Path, requirements: list[s
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    made = client().create_model_version(name, source, run_id=run_id, tags=tags)
+    made = client().create_model_version(name, source, run_id=run_id, tags=tags, description=description)
     return find(name, version=int(made.version))
 
 
@@ -256,19 +317,26 @@ def _pack(model_folder: Path, packed: Path, code: Path, requirements: list[str])
     )
 
 
-def models() -> list[str]:
-    return [model.name for model in client().search_registered_models()]
-
-
 def versions(name: str | None = None) -> list[Version]:
     """Every version, newest first."""
     found = [
         _version(entity, _aliases(model))
-        for model in client().search_registered_models()
+        for model in _pages(client().search_registered_models)
         if name in (None, model.name)
-        for entity in client().search_model_versions(f"name = '{model.name}'")
+        for entity in _pages(client().search_model_versions, f"name = '{model.name}'")
     ]
     return sorted(found, key=lambda version: (version.created, version.version), reverse=True)
+
+
+def _pages(search: Callable[..., Any], *words: str) -> Iterator[Any]:
+    """Everything that a search finds; MLflow gives it page by page."""
+    token = None
+    while True:
+        page = search(*words, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _aliases(model: Any) -> dict[int, list[str]]:
@@ -289,7 +357,7 @@ def find(name: str, *, version: int | None = None, alias: str | None = None, fin
     for found in versions(name):
         if found.version == version or alias in found.aliases or (found.tags.get("fingerprint") or 0) == fingerprint:
             return found
-    what = f"version {version}" if version else f"alias {alias}" if alias else f"fingerprint {fingerprint}"
+    what = f"version {version}" if version is not None else f"alias {alias}" if alias else f"fingerprint {fingerprint}"
     raise Refused(f"{name} has no {what} in {address()}: `retune models` lists what is there")
 
 
@@ -309,10 +377,12 @@ def resolve(reference: str) -> Version:
 
 
 def metrics(version: Version) -> dict[str, float]:
+    """The scores of its run, without learning curves and system metrics."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return dict(client().get_run(version.run_id).data.metrics)
+        found = client().get_run(version.run_id).data.metrics
+        return {name: value for name, value in found.items() if "/" not in name}
     except MlflowException:  # somebody deleted the run
         return {}
 
@@ -324,7 +394,8 @@ def model_folder(version: Version) -> Path:
     from mlflow.exceptions import MlflowException
 
     try:
-        return Path(download_artifacts(version.uri)) / "artifacts" / "candidate"
+        (folder,) = (Path(download_artifacts(version.uri)) / "artifacts").iterdir()  # under the name it was added by
+        return folder
     except (MlflowException, OSError) as error:
         raise Broken(f"the bytes of {version} cannot be had from {address()}: {error}") from None
 
@@ -353,10 +424,13 @@ json.dump(said.to_dict("list"), sys.stdout)
 
 
 def predict_in_clean_process(version: Version, texts: list[str]) -> pd.DataFrame:
-    """What the registered version says, loaded by MLflow alone in a new process in an empty folder, no pickle."""
+    """What the registered version says, loaded by MLflow alone in a new process in an empty folder, no pickle.
+
+    -B: it writes no bytecode beside the code that the version carries, so the artifact stays as it was logged.
+    """
     with tempfile.TemporaryDirectory() as elsewhere:
         done = subprocess.run(
-            [sys.executable, "-I", "-c", RELOAD],
+            [sys.executable, "-I", "-B", "-c", RELOAD],
             input=json.dumps([version.uri, texts]),
             capture_output=True,
             text=True,

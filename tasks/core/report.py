@@ -13,16 +13,17 @@ PAGE = """<!doctype html>
   :root { --ink: #e6edf3; --soft: #9aa4af; --line: #3d444d; --ground: #0d1117; --bar: #56B4E9 } }
 * { box-sizing: border-box }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground);
-  max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem 4rem }
+  max-width: 72rem; margin: 0 auto; padding: 1.5rem 1rem 4rem }
 h1 { margin: 0 } h2 { margin-top: 2.5rem } p { color: var(--soft); margin: .3rem 0 1rem }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
 th { font-weight: 600; white-space: nowrap } td.n { white-space: nowrap } small { color: var(--soft) }
 .bar { background: var(--bar); height: .5rem; border-radius: .25rem; min-width: 1px }
-.pictures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)) }
+.pictures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)) }
+img[alt=learning_curve] { grid-column: 1 / -1; order: 1 }
 img { max-width: 100%; background: #fff; border: 1px solid var(--line); border-radius: .4rem }
-.text { overflow-wrap: anywhere }
+.text { overflow-wrap: anywhere; min-width: 18rem }
 </style></head><body>
 <h1>Evaluation</h1>
 <p>Method {{ card.method }}, {{ card.labels | length }} labels, base {{ card.base_name }}.

@@ -10,11 +10,12 @@ import inspect
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tasks.core.errors import RetuneError, WrongUse
+from tasks.core.errors import Broken, RetuneError, WrongUse
 
 
 def run(main: Callable[..., None]) -> None:
@@ -27,14 +28,18 @@ def run(main: Callable[..., None]) -> None:
     except RetuneError as error:
         print(f"{type(error).__name__.lower()}: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
+    except Exception:  # Python's own exit code for it is 1, which here means that the answer is no
+        traceback.print_exc()
+        sys.exit(Broken.exit_code)
 
 
 def write_json(value: Any, path: Path) -> None:
     """Write `value` whole or not at all, keys in their order, one value a line so that git can show changes."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        unfinished.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+        unfinished.write_text(text + "\n", "utf-8")
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

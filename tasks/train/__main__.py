@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from tasks.core import example, model, params, plots, shell
+from tasks.core import example, model, params, plots, scores, shell
+from tasks.core.card import file_sha256
 from tasks.train.checkpoint import alone
 from tasks.train.fit import fit
 
@@ -30,13 +31,13 @@ def main(train: Path, val: Path, model_folder: Path, reports: Path, work: Path) 
 
 def fingerprint(train: Path, val: Path, section: params.Train) -> str:
     """What a checkpoint depends on: both sides, the params, the code of training, torch and the device."""
-    parts = [model.file_sha256(path) for path in (train, val, *_code())]
+    parts = [file_sha256(path) for path in (train, val, *_code())]
     parts += [json.dumps(section, default=vars), torch.__version__, str(model.pick_device(section.device))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _code() -> list[Path]:
-    return [*sorted(Path(__file__).parent.glob("*.py")), Path(model.__file__)]
+    return [*sorted(Path(__file__).parent.glob("*.py")), Path(model.__file__), Path(scores.__file__)]
 
 
 if __name__ == "__main__":

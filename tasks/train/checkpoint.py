@@ -2,8 +2,8 @@
 
 They live outside DVC's outputs (which DVC deletes before a stage runs), in a folder named by the fingerprint
 of everything that the run depends on, so that no run ever takes another's. Safetensors and JSON, no pickle.
-A checkpoint is written under another name, then renamed; its own sha256 tells a damaged one, which is
-left out, with a warning, for the one before it.
+A checkpoint is written under another name, then renamed; a sha256 over both its files tells a damaged one,
+which is left out, with a warning, for the one before it.
 """
 
 import hashlib
@@ -38,10 +38,10 @@ class Checkpoints:
         unfinished = self.folder / f".{target.name}"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        data = save(tensors)
+        data, text = save(tensors), json.dumps(state).encode()
         (unfinished / "tensors.safetensors").write_bytes(data)
-        text = json.dumps({"sha256": hashlib.sha256(data).hexdigest(), **state})
-        (unfinished / "state.json").write_text(text, "utf-8")
+        (unfinished / "state.json").write_bytes(text)
+        (unfinished / "sha256").write_bytes(_digest(data, text))
         if target.exists():
             shutil.rmtree(target)
         unfinished.rename(target)
@@ -53,11 +53,10 @@ class Checkpoints:
             shutil.rmtree(unfinished)
         for folder in self._newest_first():
             try:
-                data = (folder / "tensors.safetensors").read_bytes()
-                state = json.loads((folder / "state.json").read_text("utf-8"))
-                if hashlib.sha256(data).hexdigest() == state["sha256"]:
-                    return load(data), state
-            except (OSError, ValueError, KeyError):
+                data, text = (folder / "tensors.safetensors").read_bytes(), (folder / "state.json").read_bytes()
+                if (folder / "sha256").read_bytes() == _digest(data, text):
+                    return load(data), json.loads(text)
+            except OSError:
                 pass
             print(f"warning: the checkpoint {folder} is damaged and is left out", flush=True)
             shutil.rmtree(folder)
@@ -69,6 +68,10 @@ class Checkpoints:
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"), reverse=True)
+
+
+def _digest(data: bytes, text: bytes) -> bytes:
+    return hashlib.sha256(data + text).hexdigest().encode()
 
 
 @contextmanager

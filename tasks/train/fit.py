@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from tasks.core import model, scores
+from tasks.core.card import Card
 from tasks.core.params import Train
 from tasks.train import probe
 from tasks.train.checkpoint import Checkpoints
@@ -42,7 +43,7 @@ class Side:
 
 def fit(
     train: pd.DataFrame, val: pd.DataFrame, params: Train, work: Path, on_progress: OnProgress
-) -> tuple[model.Card, Any, Tuned, dict[str, Any]]:
+) -> tuple[Card, Any, Tuned, dict[str, Any]]:
     """Train on the rows of `train`, choose on those of `val`. Writes only below `work`.
 
     Returns what model.json will say, the tokenizer, the model, and a report of how it went.
@@ -66,7 +67,7 @@ def fit(
         both, epochs = _joined(train_side, val_side), tuned.curve.best_epoch
         tuned = _round(both, None, epochs, labels, params, device, work / "refit", on_progress)
 
-    card = model.Card(params.method, labels, params.base.name, params.base.sha256, params.max_tokens)
+    card = Card(params.method, labels, params.base.name, params.base.sha256, params.max_tokens)
     report |= {
         "method": params.method,
         "refit": params.refit,
@@ -96,7 +97,7 @@ def unusual_rate(params: Train) -> list[str]:
 
 def _prepare(params: Train) -> torch.device:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS may sum in another order
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(True)
     torch.manual_seed(params.seed)
     return model.pick_device(params.device)
 

@@ -1,0 +1,173 @@
+"""Retune's fine-tuning against the plain Hugging Face Trainer, in turn, on one machine, on Banking77.
+
+    python bench/banking77.py FOLDER [--trainer-epochs 8] [--methods probe,lora,full] [--seeds 17]
+
+FOLDER holds train.csv and test.csv (columns text, category) of Banking77 (CC BY 4.0):
+https://github.com/PolyAI-LDN/task-specific-datasets, folder banking_data. The Trainer's way is the usual one:
+the same base, AutoModelForSequenceClassification, learning rate 1e-4, batches of 32 padded to their longest, all
+of train. Retune's way is its own stages: curate, split, and `tasks.train.fit` with the params.yaml that is shipped.
+Seconds are those of training alone, tokenising and the probe included, scoring the test rows left out.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tasks.core import model, params, scores
+from tasks.curate import curate
+from tasks.split import split
+from tasks.train.fit import fit
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def rows(folder: Path) -> pd.DataFrame:
+    sides = []
+    for given in ("train", "test"):
+        table = pd.read_csv(folder / f"{given}.csv", dtype="str", keep_default_na=False)
+        numbers = [f"{given}-{number}" for number in range(len(table))]
+        columns = {"id": numbers, "text": table["text"], "label": table["category"]}
+        sides.append(pd.DataFrame({**columns, "group": "", "source": given, "given": given}))
+    return pd.concat(sides, ignore_index=True)
+
+
+def trainer_way(
+    train: pd.DataFrame, test: pd.DataFrame, base: str, epochs: int, seed: int, device: str
+) -> list[dict[str, Any]]:
+    """One entry an epoch: accuracy on the test rows, and seconds of training until then."""
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+        set_seed,
+    )
+
+    began = time.monotonic()
+    set_seed(seed)
+    folder = model.find_base(base)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    labels = sorted(train["label"].unique())
+
+    def encoded(table: pd.DataFrame) -> list[dict[str, Any]]:
+        tokens = tokenizer(table["text"].tolist(), truncation=True, max_length=128)
+        return [
+            {"input_ids": ids, "attention_mask": mask, "labels": labels.index(label)}
+            for ids, mask, label in zip(tokens["input_ids"], tokens["attention_mask"], table["label"], strict=True)
+        ]
+
+    network = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=len(labels))
+    test_rows = encoded(test)
+    truth = np.array([row["labels"] for row in test_rows])
+    seen: list[dict[str, Any]] = []
+    scoring = 0.0
+
+    class Score(TrainerCallback):
+        def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            nonlocal scoring
+            paused = time.monotonic()
+            accuracy = scores.accuracy(truth, trainer.predict(test_rows).predictions.argmax(-1))
+            seen.append({"epoch": round(state.epoch), "accuracy": accuracy, "seconds": paused - began - scoring})
+            scoring += time.monotonic() - paused
+            print(f"trainer, epoch {state.epoch:.0f}: {accuracy:.4f} after {seen[-1]['seconds']:.0f} s", flush=True)
+
+    with tempfile.TemporaryDirectory() as out:
+        arguments = TrainingArguments(
+            output_dir=out,
+            learning_rate=1e-4,
+            per_device_train_batch_size=32,
+            per_device_eval_batch_size=64,
+            num_train_epochs=epochs,
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            report_to="none",
+            seed=seed,
+            use_cpu=device == "cpu",
+        )
+        trainer = Trainer(
+            model=network,
+            args=arguments,
+            train_dataset=encoded(train),
+            data_collator=DataCollatorWithPadding(tokenizer),
+            callbacks=[Score()],
+        )
+        trainer.train()
+    return seen
+
+
+def retune_way(table: pd.DataFrame, section: params.Train) -> dict[str, Any]:
+    shipped = params.load(ROOT / "params.yaml")
+    kept, _ = curate(table, shipped.curate)
+    sides = split(kept, shipped.split)
+    with tempfile.TemporaryDirectory() as work:
+        began = time.monotonic()
+        card, tokenizer, tuned, report = fit(sides["train"], sides["val"], section, Path(work), lambda *_, **__: None)
+        seconds = time.monotonic() - began
+    test = sides["test"]
+    vectors = model.embed(tuned.encoder, tokenizer, test["text"].tolist(), section.max_tokens, 64)
+    said = model.decide(vectors, tuned.head, card.labels)
+    accuracy = float(np.mean(np.array(said.labels) == test["label"].to_numpy()))
+    rows_used = report["rows"]
+    name = f"{section.method}{', refit' if section.refit else ''}, seed {section.seed}"
+    print(f"retune, {name}: {accuracy:.4f} after {seconds:.0f} s on {rows_used} rows", flush=True)
+    return {"name": name, "accuracy": accuracy, "seconds": seconds, "rows": rows_used, "tested": len(test)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--trainer-epochs", type=int, default=8, help="0 leaves the Trainer out")
+    parser.add_argument(
+        "--methods", default="probe,lora,full", help="of Retune; +refit after one refits on train + val"
+    )
+    parser.add_argument("--seeds", default="17")
+    parser.add_argument("--threads", type=int, help="of torch; all cores if not given")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    asked = parser.parse_args()
+    if asked.threads:
+        torch.set_num_threads(asked.threads)
+    table = rows(asked.folder)
+    shipped = params.load(ROOT / "params.yaml").train
+    ours = []
+    for method in asked.methods.split(","):
+        for seed in map(int, asked.seeds.split(",")):
+            name, _, refit = method.partition("+")
+            section = dataclasses.replace(shipped, method=name, refit=bool(refit), seed=seed, device=asked.device)
+            ours.append(retune_way(table, section))
+    theirs = []
+    if asked.trainer_epochs:
+        both = (table[table["given"] == side] for side in ("train", "test"))
+        theirs = trainer_way(*both, shipped.base.name, asked.trainer_epochs, shipped.seed, asked.device)
+        final = theirs[-1]
+        for found in ours:
+            if found["accuracy"] >= final["accuracy"]:
+                share = found["seconds"] / final["seconds"]
+                print(f"{found['name']} reaches the Trainer's {final['accuracy']:.4f} in {share:.2f} of its time")
+    figures = {
+        "torch": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+        "device": str(model.pick_device(asked.device)),
+        "retune": ours,
+        "trainer": theirs,
+    }
+    if asked.json:
+        asked.json.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

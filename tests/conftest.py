@@ -1,0 +1,259 @@
+"""What several tests need: a scratch clone of this repository, and one real Prefect server a session."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MADE_HERE = ("dvc.lock", "data/", "models/")  # by a run in this very clone; a fresh one has none of it
+QUIET = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DVC_NO_ANALYTICS": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "HF_HUB_OFFLINE": "1",
+}
+
+
+@dataclass
+class Clone:
+    """A clone in a scratch folder, and the `retune` command of its own code in a process of its own."""
+
+    folder: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def retune(self, *arguments, said=None, timeout=120, cwd=None):
+        return self.python("-m", "flows.cli", *arguments, said=said, timeout=timeout, cwd=cwd)
+
+    def python(self, *arguments, said=None, timeout=300, cwd=None):
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=cwd or self.folder,
+            env=self.environment(),
+            input=said,
+            stdin=None if said is not None else subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    def start(self, *arguments):
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+            cwd=self.folder,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def dvc(self, *arguments, timeout=300):
+        return self.python("-m", "dvc", *arguments, timeout=timeout)
+
+    def git(self, *arguments):
+        done = subprocess.run(["git", *arguments], cwd=self.folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def environment(self):
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PREFECT_", "MLFLOW_", "PYTHONPATH", "DVC_"))
+        }
+        beside_python = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        return {**inherited, **QUIET, "PATH": beside_python, "PYTHONPATH": str(self.folder), **self.env}
+
+
+def clone_to(folder, **env):
+    """A fresh clone of the working tree, edits that are not committed yet included, with one commit."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        made_here = name.startswith(MADE_HERE) and not name.endswith(".gitignore")
+        if (ROOT / name).is_file() and not made_here:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    clone = Clone(folder, env)
+    commit(clone)
+    return clone
+
+
+def commit(clone):
+    clone.git("init", "-q", "-b", "main")
+    clone.git("add", "-A")
+    clone.git("-c", "user.name=A. Tester", "-c", "user.email=tester@example.com", "commit", "-q", "-m", "start")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(address, process, seconds=120):
+    """Wait until `address` answers 200; fail if the process that should answer has ended."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        assert process.poll() is None, f"the server ended with {process.returncode}"
+        try:
+            with urllib.request.urlopen(address, timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise AssertionError(f"{address} did not answer within {seconds} s")
+
+
+@pytest.fixture(scope="session")
+def prefect_url(tmp_path_factory):
+    """A real Prefect server for the whole session."""
+    home, port = tmp_path_factory.mktemp("prefect"), free_port()
+    env = {**os.environ, **QUIET, "PREFECT_HOME": str(home)}
+    env.pop("PREFECT_API_URL", None)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with (home / "server.log").open("w") as log:
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+        try:
+            wait_for(f"http://127.0.0.1:{port}/api/health", process)
+            yield f"http://127.0.0.1:{port}/api"
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def new_clone():
+    """Makes a fresh clone in a folder; further arguments are its environment."""
+    return clone_to
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A fresh clone, for tests that leave it as they found it."""
+    return clone_to(tmp_path_factory.mktemp("clone"))
+
+
+@pytest.fixture
+def own_clone(tmp_path):
+    """A fresh clone for one test."""
+    return clone_to(tmp_path)
+
+
+@pytest.fixture
+def port():
+    return free_port()
+
+
+@pytest.fixture
+def until_it_answers():
+    return wait_for
+
+
+@dataclass(frozen=True)
+class TinyPipeline:
+    """A scratch DVC repository with two small stages in a row, for tests of the bridge and the plan."""
+
+    folder: Path
+
+    def write(self, name, text):
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+        return path
+
+    def run(self, *command):
+        beside_python = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        done = subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, env={**os.environ, **QUIET, "PATH": beside_python}
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def git(self, *arguments):
+        return self.run("git", *arguments)
+
+    def dvc(self, *arguments):
+        return self.run(sys.executable, "-m", "dvc", *arguments)
+
+    def everything(self):
+        """name -> bytes of every file that is no tool's own."""
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file() and not {".git", ".dvc"} & set(path.relative_to(self.folder).parts)
+        }
+
+
+@pytest.fixture(scope="session")
+def ran_once(tmp_path_factory):
+    tiny = TinyPipeline(tmp_path_factory.mktemp("tiny"))
+    tiny.write("params.yaml", "# two knobs and a list\ncook:\n  minutes: 3\n  salt: [a, b]\nserve:\n  plate: blue\n")
+    tiny.write("cook.py", COOK)
+    tiny.write("serve.py", SERVE)
+    tiny.write("dvc.yaml", TWO_STAGES)
+    tiny.write("data/raw/one.txt", "potato\n")
+    tiny.write("data/.gitignore", "/raw\n")
+    tiny.write("models/.gitignore", "/meal.txt\n")
+    tiny.git("init", "-q", "-b", "main")
+    tiny.git("config", "user.name", "A. Tester")
+    tiny.git("config", "user.email", "tester@example.com")
+    tiny.dvc("init", "-q")
+    tiny.git("add", "-A")
+    tiny.git("commit", "-q", "-m", "start")
+    tiny.dvc("add", "-q", "data/raw")
+    tiny.dvc("repro", "-q")
+    return tiny
+
+
+@pytest.fixture
+def tiny(ran_once, tmp_path, monkeypatch):
+    """A copy of the tiny pipeline whose stages have run once, entered. dvc.lock and raw.dvc are not in git yet."""
+    folder = tmp_path / "tiny"
+    shutil.copytree(ran_once.folder, folder, symlinks=True)
+    monkeypatch.chdir(folder)
+    return TinyPipeline(folder)
+
+
+TWO_STAGES = """\
+stages:
+  cook:
+    cmd: python cook.py data/raw models/meal.txt
+    deps: [data/raw, cook.py]
+    params: [cook]
+    outs: [models/meal.txt]
+  serve:
+    cmd: python serve.py models/meal.txt models/reports/serve.json
+    deps: [models/meal.txt, serve.py]
+    params: [serve]
+    metrics:
+      - models/reports/serve.json: {cache: false}
+"""
+COOK = """\
+import pathlib, sys
+print("peeled", flush=True)
+print("progress step=1 of=2 heat=0.5", flush=True)
+print("progress step=2 of=2 heat=0.25 salt=1e-05", flush=True)
+print("cooked", file=sys.stderr, flush=True)
+raw, meal = map(pathlib.Path, sys.argv[1:])
+meal.write_text("".join(sorted(file.read_text() for file in raw.glob("*.txt"))).upper())
+"""
+SERVE = """\
+import json, pathlib, sys
+meal, report = map(pathlib.Path, sys.argv[1:])
+report.parent.mkdir(parents=True, exist_ok=True)
+report.write_text(json.dumps({"letters": len(meal.read_text())}))
+"""

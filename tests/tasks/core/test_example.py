@@ -1,0 +1,67 @@
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.core import example
+
+
+def rows(*texts):
+    return pd.DataFrame(
+        [(f"r{n}", text, "a", "", "desk", "") for n, text in enumerate(texts)], columns=list(example.COLUMNS)
+    ).astype("str")
+
+
+def test_rows_come_back_as_they_were_written(tmp_path):
+    table = rows("one", "zwei 🙂", "")
+    example.write(table, tmp_path / "new" / "rows.parquet")
+    assert example.read(tmp_path / "new" / "rows.parquet").equals(table)
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path):
+    table = rows("one", "two")
+    example.write(table, tmp_path / "a.parquet")
+    example.write(table[table["id"] != "none"].copy(), tmp_path / "b.parquet")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_parts_of_a_folder_are_read_in_the_order_of_their_names(tmp_path):
+    example.write(rows("later"), tmp_path / "00002-b.parquet")
+    example.write(rows("first"), tmp_path / "00001-z.parquet")
+    read = example.read(tmp_path)
+    assert read["text"].tolist() == ["first", "later"]
+    assert read.index.tolist() == [0, 1]
+
+
+def test_an_empty_folder_is_a_table_without_rows(tmp_path):
+    read = example.read(tmp_path)
+    assert (len(read), tuple(read.columns)) == (0, example.COLUMNS)
+
+
+def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    path = tmp_path / "rows.parquet"
+    example.write(rows("old"), path)
+    with pytest.raises(pa.ArrowException):
+        example.write(rows("new").assign(text=[object()]), path)
+    assert example.read(path)["text"].tolist() == ["old"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def key(*texts):
+    return example.same_text(pd.Series(texts, dtype="str")).tolist()
+
+
+def test_case_space_and_punctuation_do_not_make_another_text():
+    assert len(set(key("Where is my card?", "where  is my CARD", "where_is-my card!!"))) == 1
+    assert len(set(key("card 1", "card 2"))) == 2
+
+
+def test_texts_of_punctuation_alone_stay_apart():
+    assert len(set(key("???", "!!!", ""))) == 3
+
+
+@given(st.text())
+def test_the_key_of_a_key_is_itself(text):
+    (once,) = key(text)
+    assert key(once) == [once]

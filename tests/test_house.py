@@ -1,0 +1,405 @@
+"""The laws of the house, kept by reading the code: nothing heavy is imported here."""
+
+import ast
+import csv
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
+CODE = sorted(file for top in ("tasks", "flows") for file in (ROOT / top).rglob("*.py"))
+WITHOUT_SECTION = {"ingest"}  # its words come from the command line: they say where a file's columns are
+
+NO_RESULT = {"tasks/core/params.py"}  # holds no value, so no stage depends on it: its docstring says why
+
+DOORS = {
+    "prefect": {path for path in (str(file.relative_to(ROOT)) for file in CODE) if path.startswith("flows/")},
+    "mlflow": {"tasks/core/registry.py", "tasks/core/serving.py"},
+    "transformers": {"tasks/core/model.py"},
+    "peft": {"tasks/core/model.py"},
+    "huggingface_hub": {"tasks/core/model.py"},
+    "evaluate": {"tasks/core/metrics.py"},
+    "datasets": {"tasks/core/metrics.py", "tasks/core/table.py"},  # ingest: `hf:` sources
+    "sklearn": {"tasks/core/metrics.py", "tasks/train/probe.py"},
+    "sklearn.metrics": {"tasks/core/metrics.py"},
+    "sklearn.linear_model": {"tasks/train/probe.py"},
+    "great_expectations": {"tasks/validate.py"},
+    "matplotlib": {"tasks/core/plots.py"},
+    "dvc": set(),  # a command line only: flows/stage.py runs it
+}
+
+HEAVY = {
+    "datasets",
+    "dvc",
+    "evaluate",
+    "great_expectations",
+    "httpx",
+    "matplotlib",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "peft",
+    "prefect",
+    "pyarrow",
+    "pydantic",
+    "sklearn",
+    "torch",
+    "transformers",
+}
+
+
+# ---------------------------------------------------------------- reading code
+
+
+def name_of(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
+@cache
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text("utf-8"))
+
+
+@cache
+def imported(file: Path) -> frozenset[str]:
+    """Every dotted name that a file imports anywhere in it; `from a import b` counts as a and a.b."""
+    found = set()
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(file)}:{node.lineno} imports by a relative name"
+            assert node.module
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(found)
+
+
+def own_modules(file: Path) -> set[Path]:
+    """The modules of this repository that a file imports, leaving out `__init__.py`, which hold no code."""
+    files = {ROOT / f"{name.replace('.', '/')}.py" for name in imported(file)}
+    return {file for file in files if file.is_file()}
+
+
+def reached(file: Path) -> set[Path]:
+    """A module, and all that it imports, transitively."""
+    found: set[Path] = set()
+    left = {file}
+    while left:
+        found |= left
+        left = {other for known in left for other in own_modules(known)} - found
+    return found
+
+
+def entry(stage: str) -> Path:
+    module = re.search(r"python -m ([\w.]+)", STAGES[stage]["cmd"])
+    assert module, f"{stage} is not run as `python -m tasks.{stage}`"
+    assert module[1] == f"tasks.{stage}"
+    path = ROOT / module[1].replace(".", "/")
+    return path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def verb_of(file: Path) -> str:
+    """tasks/train/loop.py and tasks/split.py belong to the verbs train and split."""
+    return file.relative_to(ROOT / "tasks").with_suffix("").parts[0]
+
+
+def verb_files() -> list[Path]:
+    return [file for file in CODE if name_of(file).startswith("tasks/") and verb_of(file) not in ("core", "__init__")]
+
+
+def nouns() -> list[Path]:
+    return [file for file in CODE if name_of(file).startswith("tasks/core/")]
+
+
+def is_or_below(name: str, tool: str) -> bool:
+    return name == tool or name.startswith(f"{tool}.")
+
+
+# ---------------------------------------------------------------- what makes what
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_declares_exactly_the_modules_that_it_imports(stage):
+    used = {name_of(file) for file in reached(entry(stage))} - NO_RESULT
+    declared = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")}
+    assert declared == used
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_its_own_section_of_the_params(stage):
+    assert STAGES[stage]["params"] == [stage]
+
+
+def test_no_init_file_holds_code_so_none_needs_declaring():
+    for file in CODE:
+        if file.name == "__init__.py":
+            assert all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in tree(file).body)
+
+
+def test_the_order_of_the_flow_is_an_order_of_the_graph():
+    order = constant(ROOT / "flows/pipeline.py", "STAGES")
+    assert sorted(order) == sorted(STAGES)
+    made_by = {path: name for name, stage in STAGES.items() for path in made(stage)}
+    for name in order:
+        needed = {made_by[dep] for dep in STAGES[name]["deps"] if dep in made_by}
+        assert needed <= set(order[: order.index(name)]), f"{name} comes before what it needs"
+
+
+def test_every_file_that_a_stage_reads_is_raw_code_or_made_by_another_stage():
+    known = {path for stage in STAGES.values() for path in made(stage)} | {"data/raw"}
+    for name, stage in STAGES.items():
+        for dep in stage["deps"]:
+            assert dep in known or (ROOT / dep).is_file(), f"{name} depends on {dep}, which nothing makes"
+
+
+def made(stage: dict) -> list[str]:
+    entries = [*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])]
+    return [next(iter(out)) if isinstance(out, dict) else out for out in entries]
+
+
+def constant(file: Path, name: str) -> list[str]:
+    """The value of a module's constant, read without importing the module."""
+    for node in tree(file).body:
+        if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == name for to in node.targets):
+            return list(ast.literal_eval(node.value))
+    raise AssertionError(f"{name_of(file)} has no constant {name}")
+
+
+# ---------------------------------------------------------------- who may import whom
+
+
+def test_a_verb_imports_nouns_and_no_other_verb():
+    for file in verb_files():
+        for other in own_modules(file):
+            inside = name_of(other).startswith("tasks/") and verb_of(other) in ("core", verb_of(file))
+            assert inside, f"{name_of(file)} imports {name_of(other)}"
+
+
+def test_a_noun_imports_only_nouns():
+    for file in nouns():
+        for other in own_modules(file):
+            assert name_of(other).startswith("tasks/core/"), f"{name_of(file)} imports {name_of(other)}"
+
+
+def test_nouns_import_only_towards_simpler_ones():
+    graph = {name_of(file): {name_of(other) for other in own_modules(file)} for file in nouns()}
+    TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def test_nothing_in_tasks_knows_of_flows():
+    for file in CODE:
+        if name_of(file).startswith("tasks/"):
+            assert not [name for name in imported(file) if is_or_below(name, "flows")], name_of(file)
+
+
+@pytest.mark.parametrize("tool", DOORS)
+def test_a_tool_is_imported_only_behind_its_door(tool):
+    users = {name_of(file) for file in CODE if any(is_or_below(name, tool) for name in imported(file))}
+    assert users <= DOORS[tool]
+
+
+def test_nothing_is_imported_by_a_computed_name():
+    for file in CODE:
+        for call in calls(file):
+            assert ast.unparse(call.func) not in ("__import__", "importlib.import_module"), name_of(file)
+
+
+def test_the_code_that_a_version_carries_is_all_that_serving_imports():
+    carried = {f"tasks/{name}" for name in constant(ROOT / "tasks/core/registry.py", "CARRIED")}
+    serving = ROOT / "tasks/core/serving.py"
+    used = {name_of(file) for file in reached(serving) - {serving}}
+    assert carried - {"tasks/__init__.py", "tasks/core/__init__.py"} == used
+
+
+# ---------------------------------------------------------------- params
+
+
+def test_every_verb_has_a_section_of_its_name_and_every_section_a_verb():
+    verbs = {verb_of(file) for file in verb_files()}
+    assert set(PARAMS) == verbs - WITHOUT_SECTION
+    assert set(STAGES) <= set(PARAMS)
+
+
+def test_every_section_has_a_type_and_no_field_a_default():
+    classes = [node for node in tree(ROOT / "tasks/core/params.py").body if isinstance(node, ast.ClassDef)]
+    fields = {each.name: [line for line in each.body if isinstance(line, ast.AnnAssign)] for each in classes}
+    sections = {field.target.id for field in fields["Params"] if isinstance(field.target, ast.Name)}
+    assert sections == set(PARAMS)
+    for each in classes:
+        assert [ast.unparse(mark) for mark in each.decorator_list] == ["section"], f"{each.name} is not strict"
+        assert len(fields[each.name]) == len(each.body), f"{each.name} holds more than annotated fields"
+        for field in fields[each.name]:
+            assert field.value is None, f"{each.name}.{ast.unparse(field.target)} has a default"
+
+
+def test_no_type_of_a_parameter_carries_a_default():
+    for call in calls(ROOT / "tasks/core/params.py"):
+        if ast.unparse(call.func) == "Field":
+            assert not call.args
+            limits = {"ge", "gt", "le", "lt", "pattern", "max_length", "allow_inf_nan"}
+            assert {word.arg for word in call.keywords} <= limits
+
+
+def test_params_know_nothing_of_the_sample():
+    with (ROOT / "tests/samples/tickets.csv").open(encoding="utf-8", newline="") as file:
+        count = Counter(row["queue"] for row in csv.DictReader(file))
+    queues = [queue for queue, rows in count.items() if rows >= 10]
+    assert len(queues) == 12
+    text = (ROOT / "params.yaml").read_text("utf-8")
+    assert not [queue for queue in queues if re.search(rf"\b{re.escape(queue)}\b", text, re.IGNORECASE)]
+
+
+# ---------------------------------------------------------------- safety
+
+
+def calls(file: Path) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(tree(file)) if isinstance(node, ast.Call))
+
+
+def test_nothing_is_pickled_and_no_code_of_strangers_is_run():
+    unsafe = ("pickle", "cloudpickle", "joblib", "dill", "shelve", "marshal")
+    words = {("trust_remote_code", True), ("weights_only", False), ("allow_pickle", True)}
+    for file in CODE:
+        assert not [name for name in imported(file) for tool in unsafe if is_or_below(name, tool)], name_of(file)
+        for call in calls(file):
+            where = f"{name_of(file)}:{call.lineno}"
+            assert ast.unparse(call.func) not in ("torch.load", "torch.save", "pd.read_pickle", "eval", "exec"), where
+            given = {(word.arg, word.value.value) for word in call.keywords if isinstance(word.value, ast.Constant)}
+            assert not given & words, where
+
+
+def test_importing_a_module_does_nothing():
+    allowed = {
+        "tasks/core/metrics.py": {"os.environ.setdefault"},  # huggingface_hub reads it when imported
+        "tasks/core/serving.py": {"set_model"},  # what MLflow asks of a model from code
+    }
+    for file in CODE:
+        for node in tree(file).body:
+            where = f"{name_of(file)}:{node.lineno}"
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+                assert ast.unparse(node.value.func) in allowed.get(name_of(file), set()), where
+            elif isinstance(node, ast.If):
+                assert ast.unparse(node.test) in ("__name__ == '__main__'", "TYPE_CHECKING"), where
+            else:
+                assert not isinstance(node, ast.For | ast.While | ast.With), where
+
+
+def test_the_command_line_shows_its_help_without_importing_anything_heavy(tmp_path):
+    program = (
+        "import sys; from flows import cli\n"
+        "try: cli.retune(['--help'])\n"
+        "except SystemExit: print('MODULES', *sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    help_text, _, modules = told.partition("MODULES")
+    assert "Usage:" in help_text
+    assert set(modules.split()) & HEAVY == set()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_folder_of_tests_is_a_package_that_could_shadow_the_real_one():
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
+
+
+# ---------------------------------------------------------------- what the README says
+
+MADE_BY_A_RUN = ("data/", "models/", ".retune", ".venv", "dvc.lock")
+PLACEHOLDERS = {"own.csv", "tickets.csv", "file.csv", "org/name"}
+LOOKS_LIKE_A_FILE = (".py", ".yaml", ".yml", ".md", ".lock", ".toml", ".csv", "/")
+TREE_FILE = r"[\w./-]+\.(?:py|yaml|yml|md|toml)\b"
+OWN_FOLDERS = ("flows", "tasks", "tests", "bench", "docs", "infra")
+
+
+def gone(readme: str) -> list[str]:
+    """Whatever a README names that is not there: paths, `retune` subcommands, `make` targets, modules, links."""
+    fenced = "\n".join(re.findall(r"^```.*?^```", readme, re.DOTALL | re.MULTILINE))
+    prose = re.sub(r"^```.*?^```", "", readme, flags=re.DOTALL | re.MULTILINE)
+    spans = re.findall(r"`([^`\n]+)`", prose)
+    code = "\n".join([*spans, fenced])  # a command stands at the start of a line, after a prompt or after &&
+    words = re.findall(r"(?:^|&&|[$;]) *(retune|make) ([a-z][\w-]*)", code, re.MULTILINE)
+    known = {"retune": commands(), "make": targets()}
+    missing = [f"`{span}`" for span in spans if is_path(span) and not exists(span)]
+    missing += [f"`{tool} {word}`" for tool, word in words if word not in known[tool]]
+    missing += [f"{name} in a tree" for name in re.findall(TREE_FILE, fenced) if not exists(name)]
+    missing += [f"python {path}" for path in re.findall(r"\bpython3? ([\w./-]+\.py)", code) if not exists(path)]
+    modules = re.findall(r"\bpython3? -m ((?:tasks|flows)[\w.]*)", code)
+    missing += [f"python -m {name}" for name in modules if not is_module(ROOT / name.replace(".", "/"))]
+    links = re.findall(r"\]\(([^)#\s]+)", prose) + re.findall(r"(?:src|srcset|href)=\"([^\"#]+)\"", prose)
+    missing += [f"link to {link}" for link in links if "://" not in link and not (ROOT / link).exists()]
+    return missing
+
+
+def is_module(path: Path) -> bool:
+    return path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
+
+
+def is_path(span: str) -> bool:
+    if not re.fullmatch(r"[\w.*/-]+", span) or span in PLACEHOLDERS or span.startswith(MADE_BY_A_RUN):
+        return False
+    return span.endswith(LOOKS_LIKE_A_FILE) or (span.partition("/")[0] in OWN_FOLDERS and "/" in span)
+
+
+def exists(path: str) -> bool:
+    """A path from the root, or the bare name of a file somewhere in the folders of the repository."""
+    if any(ROOT.glob(path.rstrip("/"))):
+        return True
+    return "/" not in path and any(hit for top in OWN_FOLDERS for hit in (ROOT / top).rglob(path))
+
+
+@cache
+def commands() -> set[str]:
+    """The subcommands of `retune`, read from the decorators of flows/cli.py."""
+    found = set()
+    for node in ast.walk(tree(ROOT / "flows/cli.py")):
+        if isinstance(node, ast.FunctionDef):
+            for mark in node.decorator_list:
+                if isinstance(mark, ast.Call) and ast.unparse(mark.func).endswith(".command"):
+                    given = [word.value for word in mark.args if isinstance(word, ast.Constant)]
+                    found.add(str(given[0]) if given else node.name.strip("_").replace("_", "-"))
+    return found
+
+
+@cache
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text("utf-8"), re.M))
+
+
+@pytest.mark.parametrize("page", ["README.md", "tests/samples/README.md"])
+def test_whatever_the_readme_names_exists(page):
+    assert gone((ROOT / page).read_text("utf-8")) == []
+
+
+def test_a_readme_that_names_something_gone_is_noticed():
+    good = "`flows/cli.py` `params.yaml` `cli.py` `tasks/train/*.py` `org/name` `retune run` [log](DECISIONS.md)\n"
+    good += "```\nmake setup\nretune ingest own.csv --text body\npython -m tasks.split a b c\nmake it so\n```\n"
+    assert gone(good.replace("make it so\n", "")) == []
+    for bad in (
+        "`flows/nothing.py`",
+        "`gone.yaml`",
+        "`tasks/core/gone`",
+        "`retune fly`",
+        "`make nothing`",
+        "`python -m tasks.gone`",
+        "`python bench/gone.py`",
+        "[map](docs/gone.png)",
+        "```\nretune fly\n```",
+        "```\nflows/\n  gone.py   what it was\n```",
+    ):
+        assert len(gone(bad)) >= 1, bad
