@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -307,14 +308,15 @@ def _pack(model_folder: Path, packed: Path, code: Path, requirements: list[str])
     signature = ModelSignature(
         Schema([ColSpec("string", "text")]), Schema([ColSpec("string", "label"), ColSpec("double", "confidence")])
     )
-    mlflow.pyfunc.save_model(
-        packed,
-        python_model=str(own / "core" / "serving.py"),
-        artifacts={"model": str(model_folder)},
-        code_paths=[str(code / "tasks")],
-        pip_requirements=requirements,
-        signature=signature,
-    )
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # MLflow misses an example beside the schema
+        mlflow.pyfunc.save_model(
+            packed,
+            python_model=str(own / "core" / "serving.py"),
+            artifacts={"model": str(model_folder)},
+            code_paths=[str(code / "tasks")],
+            pip_requirements=requirements,
+            signature=signature,
+        )
 
 
 def versions(name: str | None = None) -> list[Version]:

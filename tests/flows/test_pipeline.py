@@ -1,0 +1,299 @@
+import logging
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from flows import home, pipeline, stage
+from flows.plan import Planned
+from tasks import promote, register
+from tasks.core import example, lineage, params, registry
+from tasks.core.errors import Broken, Refused
+
+ROOT = Path(__file__).resolve().parents[2]
+CHOSEN = params.load(ROOT / "params.yaml")
+FINGERPRINT = "f" * 64
+
+
+class Recorder:
+    """Stands where the bridge and the registry are, and writes down what the flow asks of them."""
+
+    def __init__(self):
+        self.did, self.versions, self.metrics, self.ended = [], [], [], []
+        self.fails, self.predictions = {}, {}
+        self.stages_changed = True
+
+    # the bridge
+    def run(self, name, say, on_progress):
+        self.did.append(name)
+        if name in self.fails:
+            raise self.fails[name]
+        if name == "train":
+            on_progress(1, 2, {"train_loss": 0.5})
+            on_progress(2, 2, {"train_loss": 0.25})
+        return self.stages_changed
+
+    def save_record(self, name):
+        self.did.append(f"record {name}")
+        return "c0ffee"
+
+    def score(self, model_folder, rows, out, say):
+        self.did.append(f"score {model_folder} on {rows}")
+        example.write(self.predictions[str(model_folder)], out / "predictions.parquet")
+
+    def plan(self):
+        return [Planned(name, self.stages_changed, []) for name in pipeline.STAGES]
+
+    # the registry
+    @contextmanager
+    def mlflow_run(self, experiment, name, tags):
+        self.opened = (experiment, tags)
+        try:
+            yield "run-1"
+            self.ended.append("FINISHED")
+        except BaseException:
+            self.ended.append("FAILED")
+            raise
+
+    def register(self, chosen, origin):
+        self.did.append("register")
+        self.origin = origin
+        known = [version for version in self.versions if version.tags["fingerprint"] == FINGERPRINT]
+        return known[0] if known else self.add(FINGERPRINT, ("challenger",))
+
+    def add(self, fingerprint, aliases=(), **tags):
+        number = len(self.versions) + 1
+        self.versions.append(
+            registry.Version(
+                "classifier", number, f"run-{number}", "now", aliases, {"fingerprint": fingerprint, **tags}
+            )
+        )
+        return self.versions[-1]
+
+    def find(self, name, *, version=None, alias=None, fingerprint=None):
+        for found in self.versions:
+            if found.version == version or alias in found.aliases or found.tags["fingerprint"] == fingerprint:
+                return found
+        raise Refused("there is none")
+
+    def champion(self, name):
+        return next((version for version in self.versions if "champion" in version.aliases), None)
+
+
+@pytest.fixture
+def recorder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".retune").mkdir()
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text("utf-8"), "utf-8")
+    made = Recorder()
+    predictions(tmp_path / pipeline.PREDICTIONS, ours="right", base="wrong")
+    for name in ("run", "save_record", "score"):
+        monkeypatch.setattr(stage, name, getattr(made, name))
+    monkeypatch.setattr(pipeline.plan, "plan", made.plan)
+    monkeypatch.setattr(lineage, "fingerprint", lambda: FINGERPRINT)
+    monkeypatch.setattr(register, "register", made.register)
+    monkeypatch.setattr(promote, "promote", lambda version, decision: made.did.append(f"promote {decision.promote}"))
+    monkeypatch.setattr(registry, "run", made.mlflow_run)
+    monkeypatch.setattr(registry, "find", made.find)
+    monkeypatch.setattr(registry, "champion", made.champion)
+    monkeypatch.setattr(registry, "model_folder", lambda version: Path(f"folder-{version.version}"))
+    monkeypatch.setattr(
+        registry, "log_metrics", lambda run_id, values, step=0: made.metrics.append((run_id, step, values))
+    )
+    for name in ("run_stage", "keep_record", "run_register", "run_promote"):
+        monkeypatch.setattr(pipeline, name, getattr(pipeline, name).fn)
+    monkeypatch.setattr(pipeline, "get_run_logger", lambda: logging.getLogger("test"))
+    return made
+
+
+def predictions(path, ours, base="wrong", rows=40, first=0):
+    """predictions.parquet where `ours` and `base` say what is right, or wrong."""
+    label = ["a", "b"] * (rows // 2)
+    other = ["b", "a"] * (rows // 2)
+    answers = {"right": label, "wrong": other}
+    frame = pd.DataFrame(
+        {
+            "id": [f"r{first + n}" for n in range(rows)],
+            "label": label,
+            "predicted": answers[ours],
+            "base_predicted": answers[base],
+        }
+    )
+    if path:
+        example.write(frame, path)
+    return frame
+
+
+LIFECYCLE = ["curate", "validate", "split", "train", "evaluate", f"record run-{FINGERPRINT[:12]}", "register"]
+
+
+def test_the_road_goes_through_every_stage_to_the_registry(recorder):
+    outcome = pipeline.pipeline.fn()
+    assert recorder.did == [*LIFECYCLE, "promote True"]
+    assert outcome.new and outcome.decision.promote
+    assert str(outcome.version) == "classifier/1"
+    assert recorder.ended == ["FINISHED"]
+
+
+def test_the_stages_of_the_flow_are_those_of_dvc_yaml_in_an_order_that_dvc_allows():
+    stages = lineage.pipeline(ROOT / "dvc.yaml")
+    assert sorted(pipeline.STAGES) == sorted(stages)
+    made = {}
+    for name in pipeline.STAGES:
+        needs = {made[dep] for dep in stages[name]["deps"] if dep in made}
+        assert not [dep for dep in stages[name]["deps"] if dep in outputs_of(stages, after=name)], name
+        assert needs <= set(pipeline.STAGES[: pipeline.STAGES.index(name)])
+        made |= dict.fromkeys(outputs(stages[name]), name)
+
+
+def outputs(entry):
+    found = [*entry.get("outs", []), *entry.get("metrics", [])]
+    return [out if isinstance(out, str) else next(iter(out)) for out in found]
+
+
+def outputs_of(stages, after):
+    later = pipeline.STAGES[pipeline.STAGES.index(after) :]
+    return {out for name in later for out in outputs(stages[name])}
+
+
+def test_the_version_is_told_where_it_comes_from(recorder):
+    pipeline.pipeline.fn()
+    assert recorder.origin.run_id == "run-1"
+    assert recorder.origin.record_name == f"run-{FINGERPRINT[:12]}"
+    assert recorder.origin.record_commit == "c0ffee"
+    assert recorder.opened == (CHOSEN.register.name, {"method": CHOSEN.train.method})
+
+
+def test_progress_becomes_metrics_of_the_run_step_by_step(recorder):
+    pipeline.pipeline.fn()
+    told = [(step, values) for run_id, step, values in recorder.metrics if "curves/train_loss" in values]
+    assert told == [(1, {"curves/train_loss": 0.5}), (2, {"curves/train_loss": 0.25})]
+    assert {run_id for run_id, _, _ in recorder.metrics} == {"run-1"}
+
+
+@pytest.mark.parametrize(
+    ("failing", "error"),
+    [("validate", Refused("bad data")), ("train", Broken("no memory")), ("evaluate", KeyboardInterrupt())],
+)
+def test_what_ends_a_stage_ends_the_road(recorder, failing, error):
+    recorder.fails[failing] = error
+    with pytest.raises(type(error)):
+        pipeline.pipeline.fn()
+    assert recorder.did == list(pipeline.STAGES[: pipeline.STAGES.index(failing) + 1])
+    assert recorder.ended == ["FAILED"]
+    assert recorder.versions == []
+
+
+# ---- nothing changed
+
+
+def test_nothing_changed_and_decided_before_is_told_and_nothing_happens(recorder):
+    recorder.stages_changed = False
+    known = recorder.add(FINGERPRINT, ("champion",), decision="champion", **{"reason.1": "it beats the base"})
+    outcome = pipeline.pipeline.fn()
+    assert outcome == pipeline.Outcome(known, False, promote.Decision(True, ("it beats the base",)))
+    assert recorder.did == [] and recorder.ended == []
+
+
+def test_nothing_changed_but_never_registered_goes_the_whole_road(recorder):
+    recorder.stages_changed = False
+    assert pipeline.pipeline.fn().new
+    assert recorder.did == [*LIFECYCLE, "promote True"]
+
+
+def test_a_version_whose_gate_was_cut_off_is_decided_now(recorder):
+    recorder.stages_changed = False
+    recorder.add(FINGERPRINT, ("challenger",))
+    outcome = pipeline.pipeline.fn()
+    assert recorder.did == [*LIFECYCLE, "promote True"]
+    assert len(recorder.versions) == 1 and outcome.new
+
+
+def test_a_stage_that_ran_and_made_the_same_is_not_decided_twice(recorder):
+    recorder.add(FINGERPRINT, ("champion",), decision="champion")
+    outcome = pipeline.pipeline.fn()
+    assert recorder.did == LIFECYCLE
+    assert not outcome.new
+
+
+# ---- the gate
+
+
+def test_the_champion_is_scored_on_the_candidates_own_test_rows(recorder):
+    recorder.add("e" * 64, ("champion",))
+    recorder.predictions["folder-1"] = predictions(None, ours="wrong")
+    outcome = pipeline.pipeline.fn()
+    assert f"score folder-1 on {pipeline.TEST}" in recorder.did
+    assert outcome.decision.promote
+    gains = {
+        name: value for _, _, values in recorder.metrics for name, value in values.items() if name.startswith("gain")
+    }
+    assert gains == {"gain_over_base": 1.0, "gain_over_champion": 1.0}
+
+
+def test_a_tie_with_the_champion_is_held(recorder):
+    recorder.add("e" * 64, ("champion",))
+    recorder.predictions["folder-1"] = predictions(None, ours="right")
+    outcome = pipeline.pipeline.fn()
+    assert outcome.new and not outcome.decision.promote
+    assert recorder.did[-1] == "promote False"
+    assert recorder.ended == ["FINISHED"]  # a held candidate is an outcome, not a failure
+
+
+def test_a_champion_that_is_the_candidate_itself_is_no_rival(recorder):
+    recorder.add(FINGERPRINT, ("champion",))
+    assert pipeline.pipeline.fn().decision.promote
+    assert not [did for did in recorder.did if did.startswith("score")]
+
+
+def test_a_candidate_no_better_than_the_base_is_held(recorder):
+    predictions(pipeline.PREDICTIONS, ours="right", base="right")
+    assert not pipeline.pipeline.fn().decision.promote
+
+
+# ---- alone
+
+
+HOLD = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n  print('held', flush=True)\n  sys.stdin.read()\n"
+
+
+def test_two_runs_in_one_folder_do_not_go_together(recorder):
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(home.LOCK)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(Broken, match="another run is at work"):
+            pipeline.pipeline.fn()
+        assert recorder.did == [] and recorder.ended == []
+    finally:
+        other.kill()
+        other.communicate()
+    assert pipeline.pipeline.fn().new  # a lock goes with its process
+
+
+# ---- errors in words
+
+
+def test_our_own_errors_leave_no_traceback_in_the_log_and_others_do():
+    def filtered(error):
+        record = logging.LogRecord("x", logging.ERROR, "x", 1, "it failed", (), (type(error), error, None))
+        assert pipeline.PlainErrors().filter(record)
+        return record.exc_info
+
+    assert filtered(Refused("bad data")) is None
+    assert filtered(ValueError("a bug")) is not None
+
+
+def test_a_bar_where_nobody_watches_is_lines_in_the_log(monkeypatch, caplog):
+    monkeypatch.setattr(pipeline, "get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr(
+        sys, "stderr", SimpleNamespace(isatty=lambda: False, write=lambda text: None, flush=lambda: None)
+    )
+    with caplog.at_level(logging.INFO), pipeline.bar("train") as draw:
+        draw(3, 10, {"train_loss": 0.123456})
+    assert caplog.messages == ["train 3/10 train_loss=0.1235"]
