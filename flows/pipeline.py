@@ -22,7 +22,7 @@ from tasks.core import example, lineage, params, registry
 from tasks.core.errors import Broken, Refused, RetuneError
 
 STAGES = ("curate", "validate", "split", "train", "evaluate")
-PREDICTIONS = Path("models/reports/predictions.parquet")
+REPORTS = Path("models/reports")
 TEST = Path("data/splits/test.parquet")
 CHAMPION_REPORT = Path(".retune/champion")
 
@@ -77,8 +77,19 @@ def run_stage(name: str, run_id: str) -> None:
             registry.log_progress(run_id, step, values)
             draw(step, of, values)
 
-        if not stage.run(name, log.info, on_progress):
-            log.info("%s: nothing changed, skipped", name)
+        try:
+            if not stage.run(name, log.info, on_progress):
+                log.info("%s: nothing changed, skipped", name)
+        except RetuneError as error:
+            keep_reasons(name, run_id, error)
+            raise
+
+
+def keep_reasons(name: str, run_id: str, error: RetuneError) -> None:
+    """A run that ends early says why on its page, with the report of the stage that ended it."""
+    registry.describe(run_id, f"{name} ended this run: {error}")
+    data_docs = [REPORTS / "data_docs"] if name == "validate" else []
+    registry.log_artifacts(run_id, [REPORTS / f"{name}.json", *data_docs], "reports")
 
 
 @task(task_run_name="record", cache_policy=NO_CACHE)
@@ -101,7 +112,7 @@ def run_promote(version: registry.Version, chosen: params.Params, run_id: str) -
     if champion and champion.version != version.version:
         stage.score(registry.model_folder(champion), TEST, CHAMPION_REPORT, get_run_logger().info)
         theirs = example.read(CHAMPION_REPORT / "predictions.parquet")
-    decision = promote.decide(example.read(PREDICTIONS), theirs, chosen.promote)
+    decision = promote.decide(example.read(REPORTS / "predictions.parquet"), theirs, chosen.promote)
     registry.log_metrics(run_id, {f"gain_over_{rival.name}": rival.found.gain for rival in decision.rivals})
     promote.promote(version, decision)
     return decision

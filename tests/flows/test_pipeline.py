@@ -24,6 +24,7 @@ class Recorder:
 
     def __init__(self):
         self.did, self.versions, self.metrics, self.ended = [], [], [], []
+        self.described, self.kept = [], []
         self.fails, self.predictions = {}, {}
         self.stages_changed = True
 
@@ -90,7 +91,7 @@ def recorder(monkeypatch, tmp_path):
     (tmp_path / ".retune").mkdir()
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text("utf-8"), "utf-8")
     made = Recorder()
-    predictions(tmp_path / pipeline.PREDICTIONS, ours="right", base="wrong")
+    predictions(tmp_path / pipeline.REPORTS / "predictions.parquet", ours="right", base="wrong")
     for name in ("run", "save_record", "score"):
         monkeypatch.setattr(stage, name, getattr(made, name))
     monkeypatch.setattr(pipeline.plan, "plan", made.plan)
@@ -98,6 +99,8 @@ def recorder(monkeypatch, tmp_path):
     monkeypatch.setattr(register, "register", made.register)
     monkeypatch.setattr(promote, "promote", lambda version, decision: made.did.append(f"promote {decision.promote}"))
     monkeypatch.setattr(registry, "run", made.mlflow_run)
+    monkeypatch.setattr(registry, "describe", lambda run_id, markdown: made.described.append(markdown))
+    monkeypatch.setattr(registry, "log_artifacts", lambda run_id, paths, folder: made.kept.extend(paths))
     monkeypatch.setattr(registry, "find", made.find)
     monkeypatch.setattr(registry, "champion", made.champion)
     monkeypatch.setattr(registry, "model_folder", lambda version: Path(f"folder-{version.version}"))
@@ -186,6 +189,8 @@ def test_what_ends_a_stage_ends_the_road(recorder, failing, error):
     assert recorder.did == list(pipeline.STAGES[: pipeline.STAGES.index(failing) + 1])
     assert recorder.ended == ["FAILED"]
     assert recorder.versions == []
+    assert recorder.described == [f"{failing} ended this run: {error}"]
+    assert pipeline.REPORTS / f"{failing}.json" in recorder.kept
 
 
 # ---- nothing changed
@@ -251,7 +256,7 @@ def test_a_champion_that_is_the_candidate_itself_is_no_rival(recorder):
 
 
 def test_a_candidate_no_better_than_the_base_is_held(recorder):
-    predictions(pipeline.PREDICTIONS, ours="right", base="right")
+    predictions(pipeline.REPORTS / "predictions.parquet", ours="right", base="right")
     assert not pipeline.pipeline.fn().decision.promote
 
 

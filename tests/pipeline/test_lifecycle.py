@@ -322,7 +322,10 @@ def test_refused_data_ends_the_run_before_training(house):
     assert stages_run(output(done)) == ["validate"]
     assert report(house, "validate")["verdict"] == "refused"
     assert (house.folder / "models/reports/data_docs/index.html").stat().st_size > 1000
-    assert runs(house)[0].info.status == "FAILED"
+    ended = runs(house)[0]
+    assert ended.info.status == "FAILED"
+    assert ended.data.tags["mlflow.note.content"].startswith("validate ended this run")
+    assert {"reports/validate.json", "reports/data_docs/index.html"} <= set(artifacts(house, ended.info.run_id))
     assert (len(versions(house)), aliases(house)) == known
     assert locked(house)["models/candidate"] == model
 
