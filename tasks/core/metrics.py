@@ -5,12 +5,15 @@ classes need neither. Importing this module takes seconds: only the evaluate sta
 """
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub is imported
+# Both are read at import. Left alone, evaluate makes folders in the home folder.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_METRICS_CACHE", str(Path(".retune/cache/metrics").resolve()))
 
 import datasets
 import evaluate

@@ -3,6 +3,7 @@
 Colours are the Okabe-Ito palette, which colour-blind readers can tell apart.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ def confusion(table: pd.DataFrame, path: Path) -> None:
 
 
 def _axes(count: int, size: tuple[float, float]) -> tuple[Any, Sequence[Any]]:
+    os.environ.setdefault("MPLCONFIGDIR", str(Path(".retune/cache/matplotlib").resolve()))  # else the home folder
     import matplotlib
 
     matplotlib.use("Agg")
