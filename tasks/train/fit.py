@@ -64,8 +64,15 @@ def fit(
     report: dict[str, Any] = {"best_epoch": tuned.curve.best_epoch, **_probe_seen(tuned.probe, val_side)}
     if params.refit:
         print("refit on train + val, for as many epochs as were best", flush=True)
-        both, epochs = _joined(train_side, val_side), tuned.curve.best_epoch
-        tuned = _round(both, None, epochs, labels, params, device, work / "refit", on_progress)
+        both, chosen = _joined(train_side, val_side), tuned.curve
+        done = int(chosen.points[-1]["step"]) if chosen.points else 0
+
+        def later(step: int, of: int, **values: float) -> None:  # one curve shows both rounds, one after the other
+            on_progress(done + step, done + of, **values)
+
+        tuned = _round(both, None, chosen.best_epoch, labels, params, device, work / "refit", later)
+        again = [{**point, "step": done + point["step"]} for point in tuned.curve.points]
+        tuned.curve.points = chosen.points + again
 
     card = Card(params.method, labels, params.base.name, params.base.sha256, params.max_tokens)
     report |= {

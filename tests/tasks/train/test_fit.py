@@ -141,6 +141,16 @@ def test_refit_takes_as_many_epochs_as_were_best(tmp_path, sides, knobs, monkeyp
     assert rounds == [(len(train), 7), (len(train) + len(val), best)]
 
 
+def test_one_curve_shows_choosing_and_refit_one_after_the_other(tmp_path, sides, knobs):
+    told = []
+    train, val = sides
+    _, _, tuned, _ = fit(train, val, knobs(refit=True, epochs=2), tmp_path, lambda step, of, **_: told.append(step))
+    steps = [point["step"] for point in tuned.curve.points]
+    assert steps == told == sorted(steps)
+    assert sum("val_macro_f1" in point for point in tuned.curve.points) == 2
+    assert "train_loss" in tuned.curve.points[-1]
+
+
 def test_balanced_weights_make_every_label_weigh_the_same(tmp_path, make_tickets, knobs):
     rows = make_tickets(60)
     rare = rows[(rows["label"] != "repairs") | (rows.index % 12 == 2)]
