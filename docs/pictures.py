@@ -51,7 +51,7 @@ def main() -> None:
         take(page, "runs", registry.runs_page(server, name), shows="matching runs", height=520)
         take(page, "run", f"{of_run}/model-metrics?{training}", shows="Add chart", height=900)
         take(page, "artifacts", f"{of_run}/artifacts/model_card.md?{training}", shows="Intended use", height=1000)
-        take(page, "report", REPORT.resolve().as_uri(), shows="Pictures", height=1050)
+        take(page, "report", REPORT.resolve().as_uri(), shows="Pictures", height=975)
 
 
 def find_browser() -> str:
