@@ -1,6 +1,8 @@
 """What several tests need: a scratch clone of this repository, and one real Prefect server a session."""
 
+import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -8,13 +10,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MADE_HERE = ("dvc.lock", "data/", "models/")  # by a run in this very clone; a fresh one has none of it
+SHIPPED = (".gitignore", "data/suppressed.json")  # below those folders, and in every clone
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
@@ -84,7 +87,7 @@ def clone_to(folder, **env):
         ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     for name in filter(None, listed.stdout.split("\0")):
-        made_here = name.startswith(MADE_HERE) and not name.endswith(".gitignore")
+        made_here = name.startswith(MADE_HERE) and not name.endswith(SHIPPED)
         if (ROOT / name).is_file() and not made_here:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
@@ -258,3 +261,95 @@ meal, report = map(pathlib.Path, sys.argv[1:])
 report.parent.mkdir(parents=True, exist_ok=True)
 report.write_text(json.dumps({"letters": len(meal.read_text())}))
 """
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of the history, as tasks/core/history.py tells it."""
+
+    number: int
+    tag: str
+    event: str
+    model: str
+    version: int
+    at: str
+    by: str
+    why: tuple[str, ...]
+    facts: dict[str, str]
+    previous: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the lineage page of tickets/7 is made from."""
+
+    record: dict
+    links: list
+    entries: list
+
+
+@pytest.fixture
+def told():
+    """A record whose data, model and base were all recomputed, and a history in which version 7 follows version 6."""
+    from tasks.core.link import Link
+
+    record = json.loads((ROOT / "tests/tasks/core/record.json").read_text("utf-8"))
+    hashes = {**record["pipeline"]["hashes"], **record["files"], **record["base"]["files"]}
+    facts = {"Record": record["code"]["record_commit"], "Evidence": "e" * 64, "Seal": "5" * 64, "Signer": "9" * 64}
+    steps = [
+        (1, "tickets@v6.0.0#1", "registered", 6, "2026-10-02T08:00:00+00:00", ("data/raw is new",)),
+        (2, "tickets#champion#2", "champion", 6, "2026-10-02T08:01:00+00:00", ("macro_f1 beats the base",)),
+        (3, "tickets@v7.0.0#3", "registered", 7, "2026-11-24T10:15:20+00:00", tuple(record["started"]["why"])),
+        (4, "tickets#champion#4", "champion", 7, "2026-11-24T10:16:01+00:00", ("macro_f1 beats the champion",)),
+    ]
+    chain = ["none", *(str(number) * 64 for number in (1, 2, 3))]
+    entries = [
+        Entry(
+            number, tag, event, "tickets", version, at, "A. Tester <tester@example.com>", why,
+            facts if version == 7 else {"Seal": "6" * 64}, before, str(number) * 64,
+        )
+        for before, (number, tag, event, version, at, why) in zip(chain, steps, strict=True)
+    ]  # fmt: skip
+    return Told(record, [Link(name, digest, digest, True) for name, digest in hashes.items()], entries)
+
+
+EVIL = (
+    "</style><script>document.title='taken'</script>\"'><img src=https://example.com/x.png onerror=alert(1)>"
+    "{{7*7}} \u202eשלום עולם\u202c مرحبا \x00\ud800\n`$(touch taken)` '; DROP TABLE " + "longword" * 40
+)
+MADE_TO_BE_TRUE = re.compile(r"[0-9a-f]{32,64}(\.dir)?|\d{4}-\d\d-\d\dT.*|champion|held|accepted|base|registered|none")
+
+
+@pytest.fixture
+def hostile(told):
+    """The same, with every text and name a stranger's worst, 200 labels, 60 sources and 300 files; two links fail."""
+
+    def worse(value, path=()):
+        if isinstance(value, dict):
+            fixed = not path or path[-1] not in NAMES_OF_STRANGERS
+            return {key if fixed else f"{key} {EVIL}": worse(each, (*path, key)) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(worse(each, path) for each in value)
+        return f"{value} {EVIL}" if isinstance(value, str) and not MADE_TO_BE_TRUE.fullmatch(value) else value
+
+    told.record["files"] |= {f"more/{number}.bin": f"{number:064x}" for number in range(300)}
+    source = told.record["data"]["sources"]["desk"]
+    told.record["data"]["sources"] |= {f"desk {number}": source for number in range(60)}
+    for side in told.record["data"]["sides"].values():
+        side["labels"] |= {f"label {number}": number for number in range(200)}
+    told.record["scores"]["candidate"]["lift"] = {"value": -3.5, "low": float("nan"), "high": 1e9, "n": 1}
+    record = worse(told.record)
+    entries = [
+        replace(each, **{name: worse(getattr(each, name), (name,)) for name in ("tag", "by", "why", "facts")})
+        for each in told.entries
+    ]
+    entries = [replace(each, model=record["name"]) for each in entries]
+    links = [
+        replace(link, name=worse(link.name), found=EVIL if place < 2 else link.found, ok=place > 1)
+        for place, link in enumerate(told.links)
+    ]
+    return Told(record, links, entries)
+
+
+NAMES_OF_STRANGERS = ("sources", "reasons", "labels", "files", "modules", "hashes", "params", "inputs", "facts")

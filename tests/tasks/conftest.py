@@ -1,5 +1,6 @@
 """A base that trains in a second: a two-layer BERT over thirty words, and tickets written in those words."""
 
+import json
 import random
 from dataclasses import replace
 from itertools import chain
@@ -39,6 +40,12 @@ def make_tickets():
     return tickets
 
 
+@pytest.fixture
+def record():
+    """A whole record of made-up facts that fit together: two sources, four labels, a champion that was beaten."""
+    return json.loads((Path(__file__).parent / "core" / "record.json").read_text("utf-8"))
+
+
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory):
     """The folder of a base with random weights, always the same ones."""
@@ -64,7 +71,7 @@ def tiny_base(tmp_path_factory):
 @pytest.fixture(scope="session")
 def settings(tiny_base):
     """The shipped params.yaml as a dict, but for the tiny base and a training of seconds."""
-    from tasks.core.model import weights_sha256
+    from tasks.core.base import weights_sha256
 
     values = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
     values["train"] |= {
@@ -76,7 +83,7 @@ def settings(tiny_base):
         "full": {"learning_rate": 1.0e-3},
         "batch_size": 8,
         "epochs": 2,
-        "checkpoint_steps": 5,
+        "checkpoint_seconds": 0.0,
         "refit": False,
         "class_weights": "none",
     }
