@@ -13,7 +13,8 @@ setup: .venv/ready
 	touch .venv/ready
 
 run: setup            ## the shipped sample, from raw records to a registered model
-	$(BIN)/retune ingest tests/samples/tickets.csv --text body --label queue --id ticket_id --group customer_id
+	$(BIN)/retune ingest tests/samples/tickets.csv --text body --label queue --id ticket_id --group customer_id \
+		--licence 'Apache-2.0 (synthetic, made by tests/samples/generate.py)'
 	$(BIN)/retune run
 
 test: setup           ## minutes

@@ -1,51 +1,44 @@
 """Clean the received rows and drop the unusable ones; every dropped row is kept with its reason.
 
-    python -m tasks.curate data/raw data/curated models/reports/curate.json
+    python -m tasks.curate data/raw data/suppressed.json data/curated models/reports/curate.json
 
 `STEPS` is the whole story, in order. A step looks at the rows that are left and returns those to reject:
 a detail (the kept twin, the labels at odds) under the row's index. Its name is the reason.
 
 Rows that the data itself puts on the test side are the yardstick: their text stays byte for byte, and only
-a missing id, text or label, or a newer row with the same id, rejects them. Other rows give way to them.
+a missing id, text or label, a newer row with the same id, or a place on the list of suppressed rows rejects
+them. Other rows give way to them.
 """
 
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from tasks.core import example, params
+from tasks.core import example, params, suppression
 from tasks.core.errors import WrongUse
-from tasks.core.example import COLUMNS, SIDES
+from tasks.core.example import COLUMNS, SIDES, clean
 from tasks.core.shell import run, write_json
 
-JOINERS = "\u200c\u200d"  # hold emoji, Persian and Hindi words together; the only format characters kept
 
+def curate(
+    rows: pd.DataFrame, params: params.Curate, listed: suppression.Suppression = suppression.NOTHING
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Part `rows`, oldest first, into the clean rows and the rejects, which stay as they came.
 
-def curate(rows: pd.DataFrame, params: params.Curate) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Part `rows`, oldest first, into the clean rows and the rejects, which stay as they came."""
+    Only of a row that is `listed` no more than id, source and side is kept: its words must not be written anew.
+    """
     received = _as_received(rows)
-    left, rejects = _prepared(received), []
+    left, rejects = _prepared(received, listed), []
     for step in STEPS:
         detail = step(left, params)
         rejects.append(received.loc[detail.index].assign(reason=step.__name__, detail=detail.astype("str")))
         left = left.drop(detail.index)
     kept = left[list(COLUMNS)].assign(text=left["text"].where(~left["test"], received.loc[left.index, "text"]))
-    return kept, pd.concat(rejects).sort_index()
-
-
-def clean(text: str) -> str:
-    """Unicode NFC, white space in single spaces, no control or format characters but joiners inside words."""
-    if not text.isprintable():  # most texts are, and need no look at each character
-        text = "".join(filter(_visible, text))
-        text = " ".join(word.strip(JOINERS) for word in text.split())
-    return " ".join(unicodedata.normalize("NFC", text).split())
-
-
-def _visible(character: str) -> bool:
-    return character.isspace() or character in JOINERS or unicodedata.category(character) not in ("Cc", "Cf")
+    rejected = pd.concat(rejects).sort_index()
+    rejected.loc[rejected["reason"] == suppressed.__name__, ["text", "label", "group"]] = ""
+    return kept, rejected
 
 
 def _as_received(rows: pd.DataFrame) -> pd.DataFrame:
@@ -55,11 +48,15 @@ def _as_received(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[list(COLUMNS)].fillna("").astype("str").reset_index(drop=True)
 
 
-def _prepared(received: pd.DataFrame) -> pd.DataFrame:
-    """The rows with clean text and label. Equal `key`: same text. `test`: the data puts it on that side."""
+def _prepared(received: pd.DataFrame, listed: suppression.Suppression) -> pd.DataFrame:
+    """The rows with clean text and label. Equal `key`: same text. `test`: the data puts it on that side.
+
+    `listed`: its id is on the list of suppressed rows.
+    """
     text, label = (received[name].map(clean).astype("str") for name in ("text", "label"))
     key = pd.factorize(example.same_text(text))[0]
-    return received.assign(text=text, label=label, key=key, test=received["given"] == "test")
+    forgotten = suppression.contains(listed, received["id"])
+    return received.assign(text=text, label=label, key=key, test=received["given"] == "test", listed=forgotten)
 
 
 # ---- the steps -------------------------------------------------------------------------------------------
@@ -67,6 +64,11 @@ def _prepared(received: pd.DataFrame) -> pd.DataFrame:
 
 def no_id(rows: pd.DataFrame, params: params.Curate) -> pd.Series:
     return _rejected(rows["id"].str.strip() == "")
+
+
+def suppressed(rows: pd.DataFrame, params: params.Curate) -> pd.Series:
+    """Every state of a row that must not be learned from, whatever side it stands on."""
+    return _rejected(rows["listed"])
 
 
 def superseded(rows: pd.DataFrame, params: params.Curate) -> pd.Series:
@@ -123,6 +125,7 @@ def rare_label(rows: pd.DataFrame, params: params.Curate) -> pd.Series:
 Step = Callable[[pd.DataFrame, params.Curate], pd.Series]
 STEPS: tuple[Step, ...] = (
     no_id,
+    suppressed,
     superseded,
     empty,
     no_label,
@@ -169,9 +172,9 @@ def report(rows: pd.DataFrame, kept: pd.DataFrame, rejects: pd.DataFrame) -> dic
     }
 
 
-def main(raw: Path, curated: Path, report_json: Path) -> None:
+def main(raw: Path, suppressed_json: Path, curated: Path, report_json: Path) -> None:
     rows = example.read(raw)
-    kept, rejects = curate(rows, params.load().curate)
+    kept, rejects = curate(rows, params.load().curate, suppression.read(suppressed_json))
     told = report(rows, kept, rejects)
     example.write(kept, curated / "rows.parquet")
     example.write(rejects, curated / "rejects.parquet")

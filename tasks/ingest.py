@@ -5,12 +5,14 @@
 Nothing is dropped here and no text is changed: that is curate's work. Everything is parsed before anything is
 written, parts are only ever added, and on any error data/raw stays as it was. Ingesting a file again adds
 nothing; an id that comes back with other words is appended as a correction, and curate lets the newest win.
+A licence and a collection window of the source, if they are stated, go into data/raw/sources.json.
 Not covered: to take a correction back. The old words are in an earlier part, so they count as known.
 """
 
 import difflib
 import hashlib
 import json
+import os
 import re
 import reprlib
 from collections import Counter
@@ -25,7 +27,7 @@ import pandas as pd
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from tasks.core import example
+from tasks.core import example, sources
 from tasks.core.errors import Broken, Refused, WrongUse
 from tasks.core.table import HALF_PAIR, SIDE_OF, Table, read
 
@@ -63,17 +65,30 @@ def nothing() -> None: ...
 
 
 def ingest(
-    source: str, raw: Path, columns: Columns, name: str | None = None, track: Callable[[], None] = nothing
+    source: str,
+    raw: Path,
+    columns: Columns,
+    name: str | None = None,
+    track: Callable[[], None] = nothing,
+    licence: str | None = None,
+    collected: str | None = None,
 ) -> Ingested:
-    """Append what is new in `source` to the folder `raw`, then `track` it; if that raises, take it back."""
+    """Append what is new in `source` to the folder `raw`, then `track` it; if that raises, take it back.
+
+    `licence` and `collected`, the window in which the rows were collected, are kept of the source; what is stated
+    anew replaces what was stated before, what is not stated stays.
+    """
+    facts = sources.facts(licence, collected)
     table = read(source)
     chosen = choose(columns, table)
-    rows = rows_of(table, chosen, name or _name(source))
+    called = name or _name(source)
+    rows = rows_of(table, chosen, called)
     with _alone():
         there = _there(raw)
         fates = fates_of(rows, there)
         fresh = rows[fates.isin(["added", "corrected"])]
-        part = _append(fresh, raw, track)
+        with _stated(called, facts, raw):
+            part = _append(fresh, raw, track)
     count = Counter(fates)
     return Ingested(
         received=len(rows),
@@ -226,6 +241,43 @@ def _there(raw: Path) -> pd.DataFrame:
     if rows.isna().any(axis=None):
         raise Broken(f"{raw} holds a file with other columns or nulls. Run `dvc checkout` to restore it")
     return rows
+
+
+@contextmanager
+def _stated(name: str, facts: dict[str, str], raw: Path) -> Iterator[None]:
+    """What is stated of the source `name` stands in `raw` from here on, unless the block ends with an error."""
+    before = sources.read(raw)
+    after = {**before, name: {**before.get(name, {}), **facts}} if facts else before
+    if after == before:
+        yield
+        return
+    path = raw / sources.FILE
+    was_there, kept = raw.exists(), path.read_bytes() if path.exists() else None
+    try:
+        _write_facts(after, raw)
+        yield
+    except BaseException:
+        _put_back(kept, path)
+        if not was_there:
+            with suppress(OSError):
+                raw.rmdir()
+        raise
+
+
+def _write_facts(stated: sources.Stated, raw: Path) -> None:
+    try:
+        sources.write(stated, raw)
+    except OSError as error:
+        raise Broken(f"{raw / sources.FILE} could not be written: {error}. Nothing was added") from None
+
+
+def _put_back(kept: bytes | None, path: Path) -> None:
+    if kept is None:
+        path.unlink(missing_ok=True)
+        return
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished.write_bytes(kept)
+    unfinished.replace(path)
 
 
 def _append(fresh: pd.DataFrame, raw: Path, track: Callable[[], None]) -> Path | None:

@@ -11,6 +11,7 @@ A table of rows is a pandas DataFrame with the columns of `COLUMNS`, all of them
 """
 
 import os
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 
 COLUMNS = ("id", "text", "label", "group", "source", "given")
 SIDES = ("train", "val", "test")
+JOINERS = "\u200c\u200d"  # hold emoji, Persian and Hindi words together; the only format characters kept
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -39,6 +41,18 @@ def write(rows: pd.DataFrame, path: Path) -> None:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def clean(text: str) -> str:
+    """Unicode NFC, white space in single spaces, no control or format characters but joiners inside words."""
+    if not text.isprintable():  # most texts are, and need no look at each character
+        text = "".join(filter(_visible, text))
+        text = " ".join(word.strip(JOINERS) for word in text.split())
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def _visible(character: str) -> bool:
+    return character.isspace() or character in JOINERS or unicodedata.category(character) not in ("Cc", "Cf")
 
 
 def same_text(text: pd.Series) -> pd.Series:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.core import example
-from tasks.core.errors import WrongUse
+from tasks.core import example, suppression
+from tasks.core.errors import Refused, WrongUse
 from tasks.core.example import COLUMNS
 from tasks.core.params import Curate
 from tasks.curate import STEPS, clean, curate, main, report
@@ -104,6 +104,36 @@ def test_a_label_with_few_rows_left_is_rejected():
     )
 
 
+# ---- rows that must not be learned from ------------------------------------------------------------------
+
+FORGOTTEN = suppression.add(suppression.NOTHING, ["1"], "asked", "A. Tester", "2026-11-24T10:00:00Z")
+
+
+def test_a_suppressed_row_is_rejected_in_all_its_states_and_on_every_side():
+    table = rows(("1", "old", "a"), ("2", "other", "a"), ("1", "new", "b", "test"), (" ", "third", "a"))
+    kept, rejects = curate(table, LENIENT, FORGOTTEN)
+    assert list(kept["id"]) == ["2"]
+    assert list(rejects["reason"]) == ["suppressed", "suppressed", "no_id"]
+
+
+def test_nothing_of_a_suppressed_row_but_id_source_and_side_is_written_anew():
+    table = rows(("1", "my secret", "a", "train"), ("2", "other", "")).assign(group="c7")
+    _, rejects = curate(table, LENIENT, FORGOTTEN)
+    assert rejects.iloc[0].to_dict() == {
+        "id": "1", "text": "", "label": "", "group": "", "source": "desk", "given": "train",
+        "reason": "suppressed", "detail": "",
+    }  # fmt: skip
+    assert rejects.iloc[1]["text"] == "other" and rejects.iloc[1]["group"] == "c7"
+
+
+def test_a_suppressed_row_no_longer_stands_in_the_way_of_others():
+    table = rows(("1", "card lost", "a", "test"), ("2", "card lost", "b"), ("3", "Card lost", "b"))
+    assert outcome(table) == (["1"], [("2", "contradicts_test", "1"), ("3", "contradicts_test", "1")])
+    kept, rejects = curate(table, LENIENT, FORGOTTEN)
+    assert list(kept["id"]) == ["2"] and list(rejects["reason"]) == ["suppressed", "exact_copy"]
+    assert report(table, kept, rejects)["reasons"]["suppressed"] == 1
+
+
 # ---- the data's own test side ----------------------------------------------------------------------------
 
 
@@ -176,10 +206,14 @@ def test_the_report_counts_every_row():
     assert told["given"] == {"train": 0, "val": 0, "test": 1, "none": 1}
 
 
+PATHS = tuple(map(Path, ("raw", "suppressed.json", "curated", "curate.json")))
+
+
 @pytest.fixture
 def in_folder(tmp_path, monkeypatch):
     shipped = Path(__file__).parents[2] / "params.yaml"
     (tmp_path / "params.yaml").write_text(shipped.read_text("utf-8"), "utf-8")
+    suppression.write(suppression.NOTHING, tmp_path / "suppressed.json")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -187,22 +221,35 @@ def in_folder(tmp_path, monkeypatch):
 def test_the_stage_reads_the_parts_in_order_and_writes_three_files(in_folder):
     example.write(rows(*((str(n), f"text {n}", "a") for n in range(10))), Path("raw/000.parquet"))
     example.write(rows(("1", "changed", "a")), Path("raw/001.parquet"))
-    main(Path("raw"), Path("curated"), Path("curate.json"))
+    main(*PATHS)
     kept, rejects = (example.read(Path("curated") / name) for name in ("rows.parquet", "rejects.parquet"))
     assert kept.set_index("id").loc["1", "text"] == "changed"
     assert list(rejects.columns) == [*COLUMNS, "reason", "detail"]
     assert json.loads(Path("curate.json").read_text())["reasons"]["superseded"] == 1
     first = Path("curated/rows.parquet").read_bytes()
-    main(Path("raw"), Path("curated"), Path("curate.json"))
+    main(*PATHS)
     assert Path("curated/rows.parquet").read_bytes() == first
 
 
 def test_no_rows_give_empty_files(in_folder):
     Path("raw").mkdir()
-    main(Path("raw"), Path("curated"), Path("curate.json"))
+    main(*PATHS)
     assert list(example.read(Path("curated/rows.parquet")).columns) == list(COLUMNS)
     assert list(example.read(Path("curated/rejects.parquet")).columns) == [*COLUMNS, "reason", "detail"]
     assert json.loads(Path("curate.json").read_text())["received"] == 0
+
+
+def test_the_stage_leaves_out_the_rows_of_the_list_and_does_nothing_without_it(in_folder):
+    example.write(rows(*((str(n), f"text {n}", "a") for n in range(12))), Path("raw/000.parquet"))
+    suppression.write(FORGOTTEN, Path("suppressed.json"))
+    main(*PATHS)
+    assert "1" not in set(example.read(Path("curated/rows.parquet"))["id"])
+    assert example.read(Path("curated/rejects.parquet"))[["id", "text"]].to_numpy().tolist() == [["1", ""]]
+    before = Path("curated/rows.parquet").read_bytes()
+    Path("suppressed.json").write_text('{"salt": "', "utf-8")
+    with pytest.raises(Refused, match=r"suppressed\.json is no list"):
+        main(*PATHS)
+    assert Path("curated/rows.parquet").read_bytes() == before
 
 
 def test_rows_without_a_column_are_a_wrong_use():

@@ -395,6 +395,64 @@ def test_a_split_that_is_no_side_has_to_be_chosen(hub):
     assert ingest("hf:mixed:unsupervised", RAW, Columns()).added == 1
 
 
+# ---- what is stated of a source
+
+STATED = RAW / "sources.json"
+
+
+def test_licence_and_window_are_kept_only_if_they_are_stated():
+    take("text,label\na,b\n")
+    assert not STATED.exists()
+    take("text,label\nc,d\n", name="b.csv", licence=" CC-BY-4.0 ", collected="2026-01/2026-03")
+    take("text,label\ne,f\n", name="a.csv", collected="2025")
+    assert STATED.read_text("utf-8") == (
+        '{\n  "a": {\n    "collected": "2025"\n  },\n'
+        '  "b": {\n    "collected": "2026-01/2026-03",\n    "licence": "CC-BY-4.0"\n  }\n}\n'
+    )
+
+
+def test_the_same_ingest_twice_changes_nothing_and_a_new_word_replaces_the_old_one():
+    text = "text,label\na,b\n"
+    take(text, licence="MIT", collected="2026")
+    before = bytes_of_raw()
+    take(text, licence="MIT", collected="2026")
+    take(text)
+    assert bytes_of_raw() == before
+    said = take(text, licence="CC0-1.0")
+    assert (said.added, said.part) == (0, None)
+    assert json.loads(STATED.read_text("utf-8")) == {"tickets": {"licence": "CC0-1.0", "collected": "2026"}}
+
+
+@pytest.mark.parametrize("error", [Broken("no store"), KeyboardInterrupt()])
+def test_when_an_ingest_fails_what_was_stated_is_as_before(error):
+    def fail():
+        assert STATED.exists()
+        raise error
+
+    with pytest.raises(type(error)):
+        take("text,label\na,b\n", licence="MIT", track=fail)
+    assert not RAW.exists()
+    take("text,label\na,b\n", licence="MIT")
+    before = bytes_of_raw()
+    for text in ("text,label\na,b\n", "text,label\nc,d\n"):
+        with pytest.raises(type(error)):
+            take(text, licence="CC0-1.0", track=fail)
+        assert bytes_of_raw() == before
+
+
+def test_a_word_that_is_no_window_stops_the_ingest_before_anything_is_read():
+    for more in ({"collected": "last spring"}, {"licence": " "}, {"collected": ""}):
+        with pytest.raises(WrongUse):
+            ingest("nowhere.csv", RAW, Columns(), **more)
+    assert not RAW.exists()
+
+
+def test_a_damaged_file_of_sources_stops_the_ingest():
+    take("text,label\na,b\n", licence="MIT")
+    STATED.write_text('{"tickets": ', "utf-8")
+    refused(Broken, "text,label\nc,d\n", "sources.json", "dvc checkout")
+
+
 # ---- tracking, crashes, company
 
 

@@ -1,0 +1,118 @@
+"""Put rows on the list of those that must not be learned from; curate obeys it from the next run on.
+
+    retune forget T-00042 T-00043 --reason "asked to be forgotten"
+
+Not covered: the bytes. data/raw, older rejects and splits in DVC's cache, and the models that learned from a row
+stay as they are, so that what was done can still be shown. From the next run on no file made anew holds its text.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from filelock import FileLock, Timeout
+
+from tasks.core import example, suppression
+from tasks.core.errors import Broken, Refused, WrongUse
+
+RAW = Path("data/raw")
+LOCK = Path(".retune/suppressed.lock")
+PATIENCE = 60  # seconds to wait for another forget
+TOLD = 20  # unknown ids to name
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What became of the ids that were given, each named once."""
+
+    added: tuple[str, ...]
+    known: tuple[str, ...]  # on the list before
+    listed: int  # rows on the list now
+
+
+def forget(
+    ids: Sequence[str], reason: str, by: str, at: str, raw: Path = RAW, path: Path = suppression.LIST
+) -> Forgotten:
+    """Add `ids` to the list at `path`, all of them or none.
+
+    An id that is neither in `raw` nor on the list is refused by name: a typing error must not pass for a row that
+    was forgotten. `at` is ISO 8601, `by` whoever answers for it.
+    """
+    wanted, reason, by = list(dict.fromkeys(name.strip() for name in ids)), reason.strip(), by.strip()
+    _refuse_nonsense(wanted, reason, by, at)
+    there = set(_rows(raw)["id"])
+    with _alone():
+        listed = suppression.read(path)
+        known = suppression.contains(listed, pd.Series(wanted, dtype="str"))
+        on_list = [name for name, is_known in zip(wanted, known, strict=True) if is_known]
+        added = [name for name, is_known in zip(wanted, known, strict=True) if not is_known]
+        _refuse_unknown([name for name in added if name not in there], raw)
+        after = suppression.add(listed, added, reason, by, at)
+        if after != listed:
+            suppression.write(after, path)
+    return Forgotten(tuple(added), tuple(on_list), suppression.count(after))
+
+
+def copies(ids: Sequence[str], raw: Path = RAW, path: Path = suppression.LIST) -> dict[str, tuple[str, ...]]:
+    """id -> the other ids of `raw` that carry the same words, for those of `ids` that have such copies.
+
+    A copy under another id would still be learned from. Every state that an id had counts, of the others only the
+    present one: curate takes no older. Rows that are on the list already are no copies to worry about.
+    """
+    rows = _rows(raw)
+    rows["key"] = example.same_text(rows["text"].map(example.clean).astype("str"))
+    rows["present"] = ~rows["id"].duplicated(keep="last")
+    mine = rows[rows["id"].isin(set(ids)) & (rows["key"] != "")]
+    others = rows[rows["present"] & rows["key"].isin(set(mine["key"]))]
+    others = others[~suppression.contains(suppression.read(path), others["id"])]
+    ids_of = others.groupby("key", sort=False)["id"].agg(tuple).to_dict()
+    found: dict[str, tuple[str, ...]] = {}
+    for name, keys in mine.groupby("id", sort=False)["key"]:
+        if same := dict.fromkeys(other for key in keys for other in ids_of.get(key, ()) if other != name):
+            found[str(name)] = tuple(same)
+    return found
+
+
+def _rows(raw: Path) -> pd.DataFrame:
+    try:
+        rows = example.read(raw)[["id", "text"]]
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise Broken(f"{raw} holds a file that is no part: {error}. Run `dvc checkout` to restore it") from None
+    pointer = raw.with_name(f"{raw.name}.dvc")
+    if rows.empty and pointer.exists():
+        raise Broken(f"{pointer} says there are rows, but {raw} is empty: run `dvc checkout` or `dvc pull` first")
+    return rows.fillna("").astype("str")
+
+
+def _refuse_nonsense(ids: Sequence[str], reason: str, by: str, at: str) -> None:
+    if not ids or "" in ids:
+        raise WrongUse("say which rows: one id or more, none of them empty")
+    if not reason or not by:
+        raise WrongUse(f"say {'why' if not reason else 'who says so'}: a row is not forgotten without it")
+    try:
+        datetime.fromisoformat(at)
+    except ValueError:
+        raise WrongUse(f"{at!r} is no time of ISO 8601") from None
+
+
+def _refuse_unknown(ids: Sequence[str], raw: Path) -> None:
+    if ids:
+        more = f" and {len(ids) - TOLD} more" if len(ids) > TOLD else ""
+        raise Refused(
+            f"no row of {raw} has the id {', '.join(map(repr, ids[:TOLD]))}{more}: nothing was forgotten;"
+            " mend the spelling, or leave it out"
+        )
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(LOCK, timeout=PATIENCE):
+            yield
+    except Timeout:
+        raise Broken(f"another forget has held {LOCK} for {PATIENCE} s: wait for it or end it") from None
