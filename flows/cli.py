@@ -7,19 +7,17 @@ Exit codes: 0 yes, 1 the answer is no (refused data, failed gate, nothing found)
 import json
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from flows import home
+from flows import audit, home
+from flows.terminal import as_json, print_json, print_table
 from tasks.core.errors import Broken, Refused, RetuneError, WrongUse
 
-as_json = click.option("--json", "json_", is_flag=True, help="Print JSON instead of a table.")
 
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(commands=audit.COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 def retune() -> None:
     """From a business's own records to a fine-tuned, registered, explained model."""
 
@@ -32,6 +30,8 @@ def retune() -> None:
 @click.option("--group", metavar="COL", help="Column of what must not be parted, such as the customer.")
 @click.option("--split", metavar="COL|train|test", help="Column of the side, or one side for all rows.")
 @click.option("--source", "name", metavar="NAME", help="Name of the source; the file's name if not given.")
+@click.option("--licence", metavar="TEXT", help="Licence of the source, kept in data/raw and in every record.")
+@click.option("--collected", metavar="WINDOW", help="When it was collected, such as 2026-03 or 2026-01-01/2026-03-31.")
 @as_json
 def ingest(
     source: str,
@@ -41,6 +41,8 @@ def ingest(
     group: str | None,
     split: str | None,
     name: str | None,
+    licence: str | None,
+    collected: str | None,
     json_: bool,
 ) -> None:
     """Add records to data/raw: CSV, TSV, JSONL, JSON, Parquet, or hf:DATASET.
@@ -53,11 +55,10 @@ def ingest(
     from flows import stage
     from tasks.ingest import Columns, ingest
 
-    done = ingest(
-        source, Path("data/raw"), Columns(text, label, id_, group, split), name, lambda: stage.track("data/raw")
-    )
+    columns = Columns(text, label, id_, group, split)
+    done = ingest(source, Path("data/raw"), columns, name, lambda: stage.track("data/raw"), licence, collected)
     if json_:
-        _print_json({**done.__dict__, "part": str(done.part) if done.part else None})
+        print_json({**done.__dict__, "part": str(done.part) if done.part else None})
         return
     click.echo(
         f"received {done.received} rows: {done.added} added, {done.corrected} corrected, "
@@ -78,7 +79,7 @@ def plan(json_: bool) -> None:
     params.load()
     steps = plan()
     if json_:
-        _print_json({"stages": [step.__dict__ for step in steps]})
+        print_json({"stages": [step.__dict__ for step in steps]})
         return
     for step in steps:
         click.echo(f"{'run ' if step.run else 'skip'}  {step.name:10}{step.why[0] if step.why else 'nothing changed'}")
@@ -108,7 +109,7 @@ def run(settings: tuple[str, ...], name: str | None, json_: bool) -> None:
     scores = registry.metrics(outcome.version)
     if json_:
         told = {"new": outcome.new, "promoted": outcome.decision.promote, "reasons": outcome.decision.reasons}
-        _print_json({**told, "version": _as_json(outcome.version)})
+        print_json({**told, "version": _as_json(outcome.version)})
     else:
         _tell_outcome(outcome, scores)
     if outcome.new and not outcome.decision.promote:
@@ -126,7 +127,7 @@ def _tell_outcome(outcome: Any, scores: dict[str, float]) -> None:
     for title, prefix in ((str(version), ""), ("probe", "probe_"), ("base, untouched", "base_")):
         names = ("accuracy", "macro_f1", "calibration_error")
         rows.append((title, *(_score(scores, f"{prefix}{name}") for name in names)))
-    _print_table(rows)
+    print_table(rows)
     for reason in decision.reasons:
         click.echo(f"  {reason}")
     click.echo(
@@ -154,7 +155,7 @@ def models(name: str | None, json_: bool) -> None:
 
     found = registry.versions(name)
     if json_:
-        _print_json([_as_json(version) for version in found])
+        print_json([_as_json(version) for version in found])
     elif found:
         rows: list[tuple[str, ...]] = [
             ("version", "aliases", "accuracy", "macro-F1", "gain over base", "train data", "created (UTC)")
@@ -166,7 +167,7 @@ def models(name: str | None, json_: bool) -> None:
             ]
             data = version.tags.get("data.train", "?")[:8]
             rows.append((str(version), " ".join(version.aliases), *told, data, version.created[:19]))
-        _print_table(rows)
+        print_table(rows)
     if not found:
         raise Refused(f"no model {name or ''} is registered in {registry.address()}: `retune run` makes one")
 
@@ -213,9 +214,9 @@ def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
     said = load(folder).predict(wanted)
     rows = zip(wanted, said.labels, said.confidence.tolist(), strict=True)
     if json_:
-        _print_json([{"text": text, "label": label, "confidence": confidence} for text, label, confidence in rows])
+        print_json([{"text": text, "label": label, "confidence": confidence} for text, label, confidence in rows])
     else:
-        _print_table(
+        print_table(
             [("label", "confidence", "text"), *((label, f"{sure:.3f}", text[:80]) for text, label, sure in rows)]
         )
 
@@ -239,7 +240,7 @@ def doctor(json_: bool) -> None:
 
     findings = examine()
     if json_:
-        _print_json([finding.__dict__ for finding in findings])
+        print_json([finding.__dict__ for finding in findings])
     else:
         for finding in findings:
             click.echo(f"{'ok  ' if finding.ok else 'BAD '} {finding.name:14}{finding.found}")
@@ -247,17 +248,6 @@ def doctor(json_: bool) -> None:
                 click.echo(f"{'':19}{finding.mend}")
     if not all(finding.ok for finding in findings):
         sys.exit(Refused.exit_code)
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Columns as wide as their widest cell; nothing is cut, so that output can be read by other programs."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows import stage
-from tasks.core import model, params, registry
+from tasks.core import base as bases
+from tasks.core import params, registry
 from tasks.core.errors import RetuneError
 
 LEAST_DISK = 5  # GB free: a full fine-tuning keeps a few copies of the weights while it runs
@@ -70,7 +71,7 @@ def _base() -> tuple[bool, str]:
     base = params.load().train.base
     if base.name.startswith("hub:"):
         return True, f"{base.name}: checked when it is fetched"
-    found = model.weights_sha256(model.find_base(base.name))
+    found = bases.weights_sha256(bases.find(base.name))
     return found == base.sha256, f"{base.name}, sha256 {found[:12]}…" + ("" if found == base.sha256 else " is another")
 
 

@@ -5,6 +5,7 @@ files run through the bridge, in processes of their own. DVC is the memory, so P
 """
 
 import logging
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,10 @@ from prefect.runtime import flow_run
 
 from flows import home, plan, stage
 from tasks import promote, register
-from tasks.core import example, lineage, params, registry
-from tasks.core.errors import Broken, Refused, RetuneError
+from tasks.core import example, lineage, params, record, registry, store
+from tasks.core import gate as gates
+from tasks.core.errors import Broken, RetuneError
+from tasks.core.gate import Decision
 
 STAGES = ("curate", "validate", "split", "train", "evaluate")
 REPORTS = Path("models/reports")
@@ -33,7 +36,7 @@ class Outcome:
 
     version: registry.Version
     new: bool
-    decision: promote.Decision
+    decision: Decision
 
 
 @flow(name="retune")
@@ -41,30 +44,34 @@ def pipeline() -> Outcome:
     """A held candidate is an outcome; bad data and broken stages are raised."""
     chosen = params.load()
     with home.alone():
-        return nothing_to_do(chosen) or whole_road(chosen)
+        steps = plan.plan()
+        return nothing_to_do(chosen, steps) or whole_road(chosen, steps)
 
 
-def whole_road(chosen: params.Params) -> Outcome:
+def whole_road(chosen: params.Params, steps: list[plan.Planned]) -> Outcome:
     with registry.run(chosen.register.name, run_name(), {"method": chosen.train.method}) as run_id:
-        for name in STAGES:
+        for name in STAGES[:-1]:
             run_stage(name, run_id)
-        record_name, record_commit = keep_record()
-        version = run_register(chosen, register.Origin(run_id, prefect_run(), record_name, record_commit))
-        known_before = promote.decided(version)
-        decision = known_before or run_promote(version, chosen, run_id)
-    return Outcome(registry.find(version.name, version=version.version), known_before is None, decision)
+        with registry.clean_process() as reader:  # it imports while the last stage runs
+            run_stage(STAGES[-1], run_id)
+            version = registry.known(chosen.register.name, lineage.fingerprint())
+            if not version:
+                gate = run_gate(chosen, run_id)
+                version = run_register(chosen, keep_record(run_id, steps), gate)
+            decided = promote.decided(version)
+            made = register.record_of_version(version)
+            version = run_admit(chosen, run_id, version, made, reader)
+        decision = decided or run_promote(version, made)
+    return Outcome(registry.find(version.name, version=version.version), decided is None, decision)
 
 
-def nothing_to_do(chosen: params.Params) -> Outcome | None:
+def nothing_to_do(chosen: params.Params, steps: list[plan.Planned]) -> Outcome | None:
     """The outcome that this workspace has led to already, if no stage would run and its gate was decided."""
-    if any(step.run for step in plan.plan()):
+    if any(step.run for step in steps):
         return None
-    try:
-        version = registry.find(chosen.register.name, fingerprint=lineage.fingerprint())
-    except Refused:
-        return None
-    decision = promote.decided(version)
-    return Outcome(version, False, decision) if decision else None
+    version = registry.known(chosen.register.name, lineage.fingerprint())
+    decision = promote.decided(version) if version else None
+    return Outcome(version, False, decision) if version and decision else None
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE)
@@ -92,30 +99,47 @@ def keep_reasons(name: str, run_id: str, error: RetuneError) -> None:
     registry.log_artifacts(run_id, [REPORTS / f"{name}.json", *data_docs], "reports")
 
 
+@task(task_run_name="gate", cache_policy=NO_CACHE)
+def run_gate(chosen: params.Params, run_id: str) -> register.Gate:
+    """The champion is scored now, on the candidate's own test rows, by the same stage."""
+    champion = registry.champion(chosen.register.name)
+    theirs = None
+    if champion:
+        stage.score(registry.model_folder(champion), TEST, CHAMPION_REPORT, get_run_logger().info)
+        theirs = example.read(CHAMPION_REPORT / "predictions.parquet")
+    said = example.read(REPORTS / "predictions.parquet")
+    decision = gates.decide(said, theirs, chosen.promote, str(champion) if champion else None)
+    registry.log_metrics(run_id, {f"gain_over_{rival.name}": rival.found.gain for rival in decision.rivals})
+    return register.Gate(decision, CHAMPION_REPORT if champion else None)
+
+
 @task(task_run_name="record", cache_policy=NO_CACHE)
-def keep_record() -> tuple[str, str]:
-    """The workspace as it is, dirty or not, as a DVC experiment that touches no branch."""
+def keep_record(run_id: str, steps: list[plan.Planned]) -> register.Origin:
+    """The workspace as it is, dirty or not, as a DVC experiment that touches no branch; its bytes where they last."""
     name = f"run-{lineage.fingerprint()[:12]}"
-    return name, stage.save_record(name)
+    commit = stage.save_record(name)
+    if store.has_remote():
+        stage.push()
+    why = tuple(f"{step.name}: {reason}" for step in steps for reason in step.why)
+    return register.Origin(run_id, prefect_run(), name, commit, shlex.join(["retune", *sys.argv[1:]]), why)
 
 
 @task(task_run_name="register", cache_policy=NO_CACHE)
-def run_register(chosen: params.Params, origin: register.Origin) -> registry.Version:
-    return register.register(chosen, origin)
+def run_register(chosen: params.Params, origin: register.Origin, gate: register.Gate) -> registry.Version:
+    return register.register(chosen, origin, gate)
+
+
+@task(task_run_name="admit", cache_policy=NO_CACHE)
+def run_admit(
+    chosen: params.Params, run_id: str, version: registry.Version, made: record.Record, reader: registry.Reader
+) -> registry.Version:
+    register.log_lifecycle(chosen, run_id, made)
+    return register.admit(version, made, chosen.register, reader)
 
 
 @task(task_run_name="promote", cache_policy=NO_CACHE)
-def run_promote(version: registry.Version, chosen: params.Params, run_id: str) -> promote.Decision:
-    """The champion is scored now, on the candidate's own test rows, by the same stage."""
-    champion = registry.champion(version.name)
-    theirs = None
-    if champion and champion.version != version.version:
-        stage.score(registry.model_folder(champion), TEST, CHAMPION_REPORT, get_run_logger().info)
-        theirs = example.read(CHAMPION_REPORT / "predictions.parquet")
-    decision = promote.decide(example.read(REPORTS / "predictions.parquet"), theirs, chosen.promote)
-    registry.log_metrics(run_id, {f"gain_over_{rival.name}": rival.found.gain for rival in decision.rivals})
-    promote.promote(version, decision)
-    return decision
+def run_promote(version: registry.Version, made: record.Record) -> Decision:
+    return promote.promote(version, made)
 
 
 def prefect_run() -> str:
@@ -164,6 +188,7 @@ def run() -> Outcome:
     plain = PlainErrors()
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(plain)
+    registry.open_early()  # while Prefect's server starts
     try:
         return pipeline()
     except RuntimeError as error:  # Prefect has no class of its own for a server that is away

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from flows import stage
-from tasks.core import lineage
+from tasks.core import lineage, params
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def plan() -> list[Planned]:
 
 
 def _made(entry: dict[str, Any]) -> list[Any]:
-    return [*entry.get("outs", []), *entry.get("metrics", [])]
+    return [*entry.get("outs", []), *entry.get("metrics", []), *entry.get("plots", [])]
 
 
 def _path(out: Any) -> str:
@@ -61,20 +61,14 @@ def _why(locked: dict[str, Any], entry: dict[str, Any], changes: list[Any], curr
 
 
 def _params(locked: dict[str, Any], entry: dict[str, Any], current: dict[str, Any]) -> list[str]:
-    before = _flat(locked.get("params", {}).get("params.yaml", {}))
-    after = _flat({name: current.get(name) for name in entry.get("params", [])})
+    before = params.flat(locked.get("params", {}).get("params.yaml", {}))
+    after = params.flat({name: current.get(name) for name in entry.get("params", [])})
     names = sorted(before | after)
     return [
         f"{name}: {before.get(name, 'not set')} → {after.get(name, 'not set')}"
         for name in names
         if before.get(name, "not set") != after.get(name, "not set")
     ]
-
-
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(values, dict) or not values:
-        return {prefix.rstrip("."): values} if prefix else {}
-    return {name: value for key, part in values.items() for name, value in _flat(part, f"{prefix}{key}.").items()}
 
 
 def _file(path: str, what: str, before: str | None) -> str:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tasks.core import lineage
 from tasks.core.errors import Broken, Refused, RetuneError, WrongUse
 
 Say = Callable[[str], None]
@@ -47,10 +48,32 @@ def score(model_folder: Path, rows: Path, out: Path, say: Say = print) -> None:
     _stream("evaluate", command, say, lambda *_: None)
 
 
-def _stream(name: str, command: list[str], say: Say, on_progress: OnProgress) -> list[str]:
+def rebuild(python: Path, folder: Path, env: dict[str, str], say: Say = print) -> None:
+    """Run every stage of the pipeline in another folder by force, with an interpreter of its choice.
+
+    Nothing is fetched, and no earlier run of a stage is taken for this one.
+    """
+    dvc = [str(python), "-m", "dvc"]
+    call("reproduce", [*dvc, "checkout", "--quiet", "data/raw.dvc"], folder, env, say)
+    call("reproduce", [*dvc, "repro", "--force", "--no-run-cache"], folder, env, say)
+
+
+def call(name: str, command: list[str], folder: Path, env: dict[str, str], say: Say = print) -> list[str]:
+    """Run any command in another folder like a stage: it is ended with all its children if we are."""
+    return _stream(name, command, say, lambda *_: None, folder, env)
+
+
+def _stream(
+    name: str,
+    command: list[str],
+    say: Say,
+    on_progress: OnProgress,
+    folder: Path | None = None,
+    env: dict[str, str] | None = None,
+) -> list[str]:
     """Run a command, hand its lines on as they come, and return them, progress left out."""
     lines: list[str] = []
-    with _process(command) as process:
+    with _process(command, folder, env or environment()) as process:
         assert process.stdout
         for line in process.stdout:
             line = line.rstrip("\n")
@@ -88,6 +111,11 @@ def track(path: str) -> None:
     _dvc("add", path)
 
 
+def push() -> None:
+    """Send the bytes that dvc.lock and data/raw.dvc name to the DVC remote."""
+    _dvc("push", "--quiet")
+
+
 def status() -> dict[str, Any]:
     """What DVC says has changed, stage by stage; an unchanged stage is not named."""
     return json.loads(_dvc("status", "--json"))
@@ -97,25 +125,18 @@ def save_record(name: str) -> str:
     """Keep the workspace, dirty or not, as an experiment commit that touches no branch. Returns its hash."""
     index = Path(_git("rev-parse", "--git-path", "index"))
     staged = index.read_bytes()
-    paths = [str(path) for path in Path().glob("models/reports/*.json")]
-    paths += [path for path in ("dvc.lock", "data/raw.dvc", "data/curated/accepted.json") if Path(path).exists()]
+    made = [out for entry in lineage.pipeline().values() for kind in ("outs", "metrics") for out in entry.get(kind, [])]
+    paths = [next(iter(out)) for out in made if isinstance(out, dict)]  # {path: {cache: false}}: kept by git
+    paths = [path for path in [*paths, "dvc.lock", "data/raw.dvc"] if Path(path).exists()]
     includes = [word for path in paths for word in ("--include-untracked", path)]
     try:
-        return json.loads(_dvc("exp", "save", "--json", "--force", "--name", name, *includes, **_signature()))["ref"]
+        return json.loads(_dvc("exp", "save", "--json", "--force", "--name", name, *includes, **lineage.signature()))[
+            "ref"
+        ]
     finally:  # DVC unstages what the user had staged
         unfinished = index.with_name(f".index.{os.getpid()}.tmp")
         unfinished.write_bytes(staged)
         unfinished.replace(index)
-
-
-def _signature() -> dict[str, str]:
-    """A record is a commit, so it needs an author: Retune, where git has not been told who the user is."""
-    unknown = {"NAME": "Retune", "EMAIL": "retune@localhost"}
-    for what in ("NAME", "EMAIL"):
-        if subprocess.run(["git", "config", f"user.{what.lower()}"], capture_output=True).returncode == 0:
-            del unknown[what]
-    names = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in unknown.items()}
-    return {name: value for name, value in names.items() if name not in os.environ}
 
 
 def _dvc(*arguments: str, **more: str) -> str:
@@ -132,10 +153,10 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def environment() -> dict[str, str]:
+def environment(python: Path = Path(sys.executable)) -> dict[str, str]:
     """The caller's, with this interpreter first on the path, and quiet: no telemetry, plain UTF-8 output."""
     own = {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "PATH": os.pathsep.join([str(python.parent), os.environ.get("PATH", "")]),
         "PYTHONUNBUFFERED": "1",
         "PYTHONUTF8": "1",
         "DVC_NO_ANALYTICS": "1",
@@ -145,15 +166,16 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def _process(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+def _process(command: list[str], folder: Path | None, env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     """A process in a session of its own, ended with all its children however this block is left."""
     process = subprocess.Popen(
         command,
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         text=True,
-        env=environment(),
+        env=env,
         start_new_session=True,
     )
     try:

@@ -1,73 +1,44 @@
-"""Candidate against base and champion on the same rows: yes or no, and why.
+"""Carry the gate's decision out: the version becomes `champion`, or stays `challenger` with the reasons why.
 
-A version becomes `champion` if it beats the base by the margin and with the confidence of the params, and the
-champion too, if there is one. Otherwise it stays `challenger` and no alias moves. A tie keeps the champion.
+The decision itself was made before the version was registered (`tasks.core.gate`) and stands in its record.
 """
 
-from dataclasses import dataclass
-
-import numpy as np
-import pandas as pd
-
-from tasks.core import registry, scores
-from tasks.core.errors import Refused
-from tasks.core.params import Promote
+from tasks.core import history, registry
+from tasks.core.gate import Decision
+from tasks.core.record import Record
 
 DECIDED = "decision"
 
 
-@dataclass(frozen=True)
-class Rival:
-    """One comparison of the candidate, and whether it won."""
-
-    name: str
-    won: bool
-    found: scores.Comparison
-    reason: str
-
-
-@dataclass(frozen=True)
-class Decision:
-    promote: bool
-    reasons: tuple[str, ...]
-    rivals: tuple[Rival, ...] = ()
-
-
-def decide(said: pd.DataFrame, champion: pd.DataFrame | None, section: Promote) -> Decision:
-    """said: predictions.parquet of the candidate; champion: that of the champion on the same rows, or None."""
-    rivals = [_against("base", said, said["base_predicted"], section.margin_over_base, section)]
-    if champion is not None:
-        if said[["id", "label"]].to_numpy().tolist() != champion[["id", "label"]].to_numpy().tolist():
-            raise Refused("candidate and champion were scored on different rows: they cannot be compared")
-        rivals.append(_against("champion", said, champion["predicted"], section.margin_over_champion, section))
-    return Decision(all(rival.won for rival in rivals), tuple(rival.reason for rival in rivals), tuple(rivals))
-
-
-def _against(name: str, said: pd.DataFrame, theirs: pd.Series, margin: float, section: Promote) -> Rival:
-    numbers, _ = pd.factorize(pd.concat([said["label"], said["predicted"], theirs]), sort=True)
-    truth, ours, other = np.split(numbers, 3)
-    draws = scores.resamples(len(truth), section.bootstrap, section.seed)
-    score = scores.SCORES[section.metric]
-    found = scores.compare(score, truth, ours, other, margin, draws, section.confidence)
-    won = found.gain > margin and found.confidence >= section.confidence
-    reason = (
-        f"{section.metric} {'beats' if won else 'does not beat'} the {name}: gain {found.gain:+.4f} "
-        f"[{found.low:+.4f}, {found.high:+.4f}] on {found.rows} rows; above the margin of {margin:g} in "
-        f"{found.confidence:.1%} of resamples, {section.confidence:.0%} asked"
-    )
-    return Rival(name, won, found, reason)
-
-
-def promote(version: registry.Version, decision: Decision) -> None:
-    """Carry the decision out: the alias if the answer is yes, the reasons on the version in any case.
-
-    The alias moves before the decision is written down: a crash in between is decided again, and alike.
+def promote(version: registry.Version, record: Record) -> Decision:
+    """The history is written first, then the alias moves, then the version says so: a crash in between repeats it,
+    and alike. Nobody is promoted over a champion that he was not compared with.
     """
+    decision = _as_things_stand(decision_of(record), version)
     if decision.promote:
+        entry = history.read(version.name).registered(version.version)
+        facts = entry.facts if entry else {}
+        history.append(version.name, version.version, history.CHAMPION, decision.reasons, facts, anchor=registry.anchor)
         registry.set_alias(version, registry.CHAMPION)
         registry.drop_alias(version, registry.CHALLENGER)
     reasons = {f"reason.{number}": reason for number, reason in enumerate(decision.reasons, 1)}
     registry.tag_version(version, {**reasons, DECIDED: "champion" if decision.promote else "held"})
+    return decision
+
+
+def decision_of(record: Record) -> Decision:
+    gate = record["gate"]
+    reasons = tuple(rival["reason"] for rival in gate["rivals"])
+    return Decision(gate["decision"] == "champion", reasons, champion=gate["champion"])
+
+
+def _as_things_stand(decision: Decision, version: registry.Version) -> Decision:
+    champion = registry.champion(version.name)
+    now = str(champion) if champion else None
+    if not decision.promote or now in (decision.champion, str(version)):
+        return decision
+    moved = f"the champion is {now} now, not {decision.champion}, which this version was compared with"
+    return Decision(False, (*decision.reasons, moved), champion=now)
 
 
 def decided(version: registry.Version) -> Decision | None:

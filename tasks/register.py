@@ -1,71 +1,317 @@
-"""Put the model, its scores and the files that made it in the registry: once per fingerprint.
+"""Put the model, its scores and the record of what made it in the registry: once per fingerprint.
 
-A version is registered with all its tags or not at all; then it is loaded again in a clean process, and only
-if that says what evaluation said does it become `challenger`. A run that was cut off anywhere in between goes on
-where it stopped.
+A version is registered with all its tags or not at all. It carries its record (`lineage.json`), what follows from
+that (provenance, bill of materials, model card, page), the checksum of every file, and a signature if there is a
+key. Then it is loaded again in a clean process, and only if that says what evaluation said does it become
+`challenger`. A run that was cut off anywhere in between goes on where it stopped.
 """
 
 import importlib.metadata
 import json
+import os
+import platform
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tasks.core import example, lineage, registry
+from tasks.core import (
+    base,
+    example,
+    history,
+    lineage,
+    record,
+    registry,
+    signing,
+    sources,
+    statements,
+    sums,
+    suppression,
+)
 from tasks.core.card import Card, file_sha256, read_card
 from tasks.core.errors import Refused
-from tasks.core.params import Params, Register
+from tasks.core.gate import Decision
+from tasks.core.page import page
+from tasks.core.params import Estimate, Params, Register
+from tasks.core.record import Record
 
 MODEL, REPORTS, TEST = Path("models/candidate"), Path("models/reports"), Path("data/splits/test.parquet")
+RAW, LOCK = Path("data/raw"), Path("requirements.lock")
 RECIPE = [Path(name) for name in ("dvc.lock", "dvc.yaml", "params.yaml", "requirements.lock")]
 SERVING = ("mlflow", "numpy", "pandas", "peft", "safetensors", "torch", "transformers")
+SCORES = ("accuracy", "macro_f1", "calibration_error")
 RELOADED = "reloaded"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Who made this version: what only the flow knows."""
+    """Who made this version and why: what only the flow knows."""
 
     run_id: str
     prefect_run_id: str
     record_name: str
     record_commit: str
+    command: str
+    why: tuple[str, ...]
 
 
-def register(params: Params, origin: Origin) -> registry.Version:
-    """The registered version of the model in `models/candidate`; a new one unless its fingerprint is known."""
-    fingerprint = lineage.fingerprint()
-    log_lifecycle(params, origin.run_id, fingerprint)
-    try:
-        version = registry.find(params.register.name, fingerprint=fingerprint)
-    except Refused:
-        card = read_card(MODEL)
-        tags = version_tags(origin, fingerprint, card)
-        version = registry.add_version(params.register.name, origin.run_id, MODEL, requirements(card), tags, summary())
+@dataclass(frozen=True)
+class Gate:
+    """What the gate decided, and the folder of the champion's scores if there was one."""
+
+    decision: Decision
+    champion_report: Path | None
+
+
+def register(params: Params, origin: Origin, gate: Gate) -> registry.Version:
+    """A new version of the model in `models/candidate`, with its first entry in the history."""
+    fingerprint, card = lineage.fingerprint(), read_card(MODEL)
+    with registry.packed(MODEL, requirements(card)) as folder:
+        if gate.champion_report:
+            said = example.read(gate.champion_report / "predictions.parquet")
+            example.write(said, folder / record.CHAMPION_SAID)
+        made = record_of(params, origin, gate, fingerprint, card, sums.contents(folder))
+        seal, signer = publish(folder, made)
+        evidence = file_sha256(folder / record.FILE)
+        tags = version_tags(made, {"evidence": evidence, "seal": seal, "signer": signer})
+        return registry.add_version(params.register.name, origin.run_id, folder, tags, summary())
+
+
+def publish(folder: Path, made: Record) -> tuple[str, str]:
+    """Write the record and all that follows from it beside the model. Returns the seal and the signer."""
+    record.write(made, folder / record.FILE)
+    for name, told in (("provenance.json", statements.provenance(made)), ("bom.json", statements.bom(made))):
+        (folder / name).write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (folder / "model_card.md").write_text(statements.model_card(made), "utf-8")
+    (folder / "lineage.html").write_text(page(made, "", [], []), "utf-8")
+    signer = signing.UNSIGNED
+    if key := os.environ.get("RETUNE_SIGNING_KEY"):
+        signer = signing.sign(folder, Path(key), os.environ.get("RETUNE_SIGNING_KEY_PASSWORD"))
+    return sums.write(folder), signer
+
+
+def admit(version: registry.Version, made: Record, section: Register, reader: registry.Reader) -> registry.Version:
+    """Enter the version in the history, load it again as others would, and make it challenger if it is the same.
+
+    reader: a clean process, in which a new version is loaded again.
+    """
+    why = made["started"]["why"] or [made["started"]["command"]]
+    history.append(version.name, version.version, history.REGISTERED, why, facts(version), registry.anchor)
     if RELOADED not in version.tags:
-        check_reload(version, params.register)
+        check_reload(version, section, reader)
         registry.set_alias(version, registry.CHALLENGER)
     return registry.find(version.name, version=version.version)
 
 
-def log_lifecycle(params: Params, run_id: str, fingerprint: str) -> None:
+def record_of_version(version: registry.Version) -> Record:
+    """The record that a version carries; refused if any of its files is not as it was registered."""
+    return record.read(registry.checked_folder(version) / record.FILE)
+
+
+# ---------------------------------------------------------------- the record
+
+
+def record_of(
+    params: Params, origin: Origin, gate: Gate, fingerprint: str, card: Card, files: dict[str, str]
+) -> Record:
+    """All that is known of how the model was made, in the shape of record.schema.json."""
+    curated, validated, split = (_report(name) for name in ("curate", "validate", "split"))
+    training, scored, hashes = _report("train"), _report("evaluate"), lineage.hashes()
+    champion = json.loads((gate.champion_report / "evaluate.json").read_text()) if gate.champion_report else None
+    commit, dirty = lineage.commit()
+    where = base.find(card.base_name)
+    stated = sources.sources(RAW)
+    return {
+        "schema_version": 1,
+        "name": params.register.name,
+        "fingerprint": fingerprint,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": {
+            "by": lineage.identity(),
+            "command": origin.command,
+            "why": list(origin.why),
+            "prefect_run": origin.prefect_run_id,
+            "mlflow_run": origin.run_id,
+        },
+        "data": {
+            "raw": {"md5": hashes["data/raw"], "rows": curated["received"]},
+            "sources": {name: {**count, **stated[name]} for name, count in curated["sources"].items()},
+            "curated": {"md5": hashes["data/curated/rows.parquet"], "rows": curated["kept"]},
+            "rejected": {
+                "md5": hashes["data/curated/rejects.parquet"],
+                "rows": curated["rejected"],
+                "reasons": {reason: count for reason, count in curated["reasons"].items() if count},
+            },
+            "suppressed": {"md5": hashes["data/suppressed.json"], "ids": suppression.count(suppression.read())},
+            "validation": {
+                "verdict": validated["verdict"],
+                "suite_sha256": validated["suite_sha256"],
+                "expectations": len(validated["expectations"]),
+                "report_md5": hashes["models/reports/validate.json"],
+            },
+            "sides": {
+                side: {
+                    "md5": hashes[f"data/splits/{side}.parquet"],
+                    "rows": split["rows"][side],
+                    "labels": {label: count[side] for label, count in split["labels"].items() if count[side]},
+                }
+                for side in example.SIDES
+            },
+        },
+        "base": {
+            "name": card.base_name,
+            "revision": base.revision(card.base_name),
+            "sha256": card.base_sha256,
+            "licence": base.licence(card.base_name, where),
+            "files": base.hashes(where),
+        },
+        "code": {
+            "commit": commit,
+            "dirty": dirty,
+            "diff_sha256": lineage.diff_sha256(commit, origin.record_commit),
+            "record_name": origin.record_name,
+            "record_commit": origin.record_commit,
+            "modules": {path: md5 for path, md5 in hashes.items() if path.endswith(".py")},
+        },
+        "environment": {
+            "lock_sha256": file_sha256(LOCK),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            **{name: training[name] for name in ("torch", "cuda", "device", "threads", "deterministic")},
+        },
+        "training": {
+            "method": card.method,
+            "seed": params.train.seed,
+            "steps": int(pd.read_csv(REPORTS / "learning_curve.csv")["step"].max()),
+            "epochs": training["best_epoch"],
+            **{name: training[name] for name in ("rows", "seconds", "parameters", "trained_parameters", "refit")},
+            **estimates(training["seconds"], training["device"] != "cpu", params.register.estimate),
+        },
+        "params": as_dict(params),
+        "scores": {
+            "rows": scored["rows"],
+            "confidence": params.evaluate.confidence,
+            "candidate": _scores(scored, ""),
+            "base": _scores(scored, "base_"),
+            "probe": _scores(scored, "probe_"),
+            "champion": _scores(champion, "") if champion else None,
+        },
+        "gate": {
+            "decision": "champion" if gate.decision.promote else "held",
+            "metric": params.promote.metric,
+            "confidence": params.promote.confidence,
+            "champion": gate.decision.champion,
+            "rivals": [
+                {
+                    "name": rival.name,
+                    "won": rival.won,
+                    "margin": rival.margin,
+                    "gain": rival.found.gain,
+                    "low": rival.found.low,
+                    "high": rival.found.high,
+                    "rows": rival.found.rows,
+                    "confidence": rival.found.confidence,
+                    "reason": rival.reason,
+                }
+                for rival in gate.decision.rivals
+            ],
+        },
+        "pipeline": {"lock_md5": lineage.lock_md5(), "hashes": hashes},
+        "files": files,
+    }
+
+
+def _scores(told: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {
+        name: {
+            "value": told[prefix + name],
+            "low": told[f"{prefix}{name}_low"],
+            "high": told[f"{prefix}{name}_high"],
+            "n": told["rows"],
+        }
+        for name in SCORES
+    }
+
+
+def estimates(seconds: float, on_gpu: bool, section: Estimate) -> dict[str, Any]:
+    """Energy and cost of training, from the power and prices of the params: kWh = W x s / 3,600,000."""
+    watts = section.gpu_watts + section.cpu_watts if on_gpu else section.cpu_watts
+    energy = watts * seconds / 3.6e6
+    cost = energy * section.price_per_kwh + seconds / 3600 * section.price_per_hour
+    prices = {"kwh": energy, "price_per_kwh": section.price_per_kwh, "price_per_hour": section.price_per_hour}
+    return {
+        "energy": {
+            "estimate": True,
+            "value": round(energy, 6),
+            "unit": "kWh",
+            "inputs": {"seconds": seconds, "watts": watts},
+        },
+        "cost": {
+            "estimate": True,
+            "value": round(cost, 6),
+            "unit": section.currency,
+            "inputs": {"seconds": seconds, **prices},
+        },
+    }
+
+
+def version_tags(made: Record, marks: dict[str, str]) -> dict[str, str]:
+    """What MLflow's page of a version shows of its record."""
+    code, data, origin = made["code"], made["data"], made["started"]
+    return {
+        **marks,
+        "fingerprint": made["fingerprint"],
+        "git.commit": code["commit"],
+        "git.dirty": str(code["dirty"]).lower(),
+        "record.name": code["record_name"],
+        "record.commit": code["record_commit"],
+        "data.raw": data["raw"]["md5"],
+        **{f"data.{side}": data["sides"][side]["md5"] for side in example.SIDES},
+        "base.name": made["base"]["name"],
+        "base.revision": made["base"]["revision"],
+        "base.sha256": made["base"]["sha256"],
+        "lock.sha256": made["environment"]["lock_sha256"],
+        "prefect.run": origin["prefect_run"],
+        "validation": data["validation"]["verdict"],
+        "method": made["training"]["method"],
+    }
+
+
+def facts(version: registry.Version) -> dict[str, str]:
+    """What the history says of a version, so that it answers without the registry."""
+    tags = version.tags
+    return {
+        "Record": tags["record.commit"],
+        "Fingerprint": tags["fingerprint"],
+        "Evidence": tags["evidence"],
+        "Seal": tags["seal"],
+        "Signer": tags["signer"],
+        **{name.capitalize(): tags[f"data.{name}"] for name in ("raw", *example.SIDES)},
+    }
+
+
+# ---------------------------------------------------------------- the page of a run
+
+
+def log_lifecycle(params: Params, run_id: str, made: Record) -> None:
     """Everything that a data scientist looks for on the page of a run."""
-    data = lineage.data()
     registry.log_params(run_id, as_dict(params))
     registry.log_curve(run_id, pd.read_csv(REPORTS / "learning_curve.csv"))
     registry.log_metrics(run_id, _report("evaluate"))
     training = _report("train")
     registry.log_metrics(run_id, {f"train_{name}": training[name] for name in ("seconds", "best_epoch", "rows")})
+    sides = made["data"]["sides"]
     for side, context in (("train", "training"), ("val", "validation"), ("test", "testing")):
-        registry.log_dataset(run_id, side, Path(f"data/splits/{side}.parquet"), data[side], context)
-    registry.set_tags(run_id, {"method": params.train.method, "data": data["train"][:8], "fingerprint": fingerprint})
+        registry.log_dataset(run_id, side, Path(f"data/splits/{side}.parquet"), sides[side]["md5"], context)
+    data = sides["train"]["md5"][:8]
+    registry.set_tags(run_id, {"method": params.train.method, "data": data, "fingerprint": made["fingerprint"]})
     registry.log_artifacts(run_id, [REPORTS / "plots", REPORTS / "data_docs", REPORTS / "report.html"])
     registry.log_artifacts(run_id, sorted(REPORTS.glob("*.json")), "reports")
     registry.log_artifacts(run_id, RECIPE, "recipe")
-    registry.log_text(run_id, model_card(params), "model_card.md")
+    registry.log_text(run_id, statements.model_card(made), "model_card.md")
     registry.describe(run_id, scores_table(_report("evaluate")))
 
 
@@ -77,31 +323,6 @@ def _report(stage: str) -> dict[str, Any]:
     return json.loads((REPORTS / f"{stage}.json").read_text("utf-8"))
 
 
-def version_tags(origin: Origin, fingerprint: str, card: Card) -> dict[str, str]:
-    commit, dirty = lineage.commit()
-    _, _, revision = card.base_name.partition("@")
-    return {
-        "fingerprint": fingerprint,
-        "git.commit": commit,
-        "git.dirty": str(dirty).lower(),
-        "record.name": origin.record_name,
-        "record.commit": origin.record_commit,
-        **{f"data.{name}": md5 for name, md5 in lineage.data().items()},
-        "base.name": card.base_name,
-        "base.revision": revision or _package_version(card.base_name),
-        "base.sha256": card.base_sha256,
-        "lock.sha256": file_sha256(Path("requirements.lock")),
-        "prefect.run": origin.prefect_run_id,
-        "validation": _report("validate")["verdict"],
-        "method": card.method,
-    }
-
-
-def _package_version(base: str) -> str:
-    kind, _, package = base.partition(":")
-    return importlib.metadata.version(package) if kind == "package" else "none"
-
-
 def requirements(card: Card) -> list[str]:
     """What a server must install to serve the model."""
     kind, _, package = card.base_name.partition(":")
@@ -109,11 +330,11 @@ def requirements(card: Card) -> list[str]:
     return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in names]
 
 
-def check_reload(version: registry.Version, section: Register) -> None:
+def check_reload(version: registry.Version, section: Register, reader: registry.Reader) -> None:
     """Predict some test rows with the version as MLflow loads it. Raises Refused if it says anything else."""
     said = example.read(REPORTS / "predictions.parquet").head(section.probe_rows)
     texts = example.read(TEST).set_index("id").loc[said["id"], "text"].tolist()
-    again = registry.predict_in_clean_process(version, texts)
+    again = registry.predict_in_clean_process(reader, version, texts)
     distance = largest_distance(said, again)
     if not distance <= section.tolerance:  # a confidence that is no number is no agreement either
         reason = f"{version} says something else once reloaded: confidence off by {distance:.2g}, or another label"
@@ -153,57 +374,3 @@ def scores_table(scores: dict[str, float]) -> str:
 {line("this model", "")}
 {line("probe: logistic regression on the frozen base", "probe_")}
 {line("base: nearest label name", "base_")}"""
-
-
-def model_card(params: Params) -> str:
-    """The card, in Markdown: what the model is for, from what, how good, and where it ends."""
-    scores, training, curated, split = (_report(name) for name in ("evaluate", "train", "curate", "split"))
-    card, data = read_card(MODEL), lineage.data()
-    worst = sorted(json.loads((REPORTS / "details.json").read_text("utf-8"))["labels"], key=lambda row: row["f1"])
-    weak = ", ".join(f"{row['label']} ({row['f1']:.2f}, {row['rows']} rows)" for row in worst[:3])
-    sources = ", ".join(
-        f"{name} ({count['kept']} of {count['received']})" for name, count in curated["sources"].items()
-    )
-    return f"""# {params.register.name}
-
-## Intended use
-Puts one text into one of {len(card.labels)} labels: {", ".join(card.labels)}. For routing and triage with a person
-able to correct it. Not for decisions about people, and not for texts of another kind than those below.
-
-## Data
-- Sources, rows kept of rows received: {sources}.
-- {curated["kept"]} rows after curation, {curated["rejected"]} rejected, each with its reason. Validation:
-  {_report("validate")["verdict"]}.
-- Sides: {", ".join(f"{side} {count}" for side, count in split["rows"].items())} rows; no group on two sides.
-- DVC hashes: {", ".join(f"{name} `{md5}`" for name, md5 in data.items())}.
-
-## Model
-- Base `{card.base_name}`, sha256 of its weights `{card.base_sha256}`. {_base_licence(card.base_name)}
-- Method {card.method}, {training["trained_parameters"]:,} of {training["parameters"]:,} parameters trained on
-  {training["rows"]} rows{" (train + val, after choosing on val)" if training["refit"] else ""}; texts cut at
-  {card.max_tokens} tokens.
-
-## Scores
-On {scores["rows"]} test rows that training did not see; in brackets {params.evaluate.confidence:.0%} bootstrap
-intervals.
-
-{scores_table(scores)}
-
-## Limits
-- Weakest labels by F1: {weak}.
-- The test rows come from the same sources as the training rows: other sources may score lower.
-- The confidence is the model's own; see the reliability plot before acting on it.
-"""
-
-
-def _base_licence(base: str) -> str:
-    """What the package that carries the base says of its licence; of other bases nothing is known here."""
-    kind, _, package = base.partition(":")
-    if kind != "package":
-        return "Its licence is not recorded: look it up where the base comes from."
-    told = importlib.metadata.metadata(package).json
-    declared = told.get("license_expression") or told.get("license") or "no licence"
-    lines = str(told.get("description", "")).splitlines()
-    return " ".join(
-        [f"The package declares {declared}.", *[line for line in lines if "weights are distributed" in line]]
-    )

@@ -73,7 +73,8 @@ def measured(rows: pd.DataFrame, curated: dict[str, Any]) -> pd.DataFrame:
     """The rows as judged: blanks made null, and `MEASURES` appended where the columns for them are there."""
     blank = {name: rows[name].str.strip() == "" for name in ("id", "text", "label") if name in rows}
     frame = rows.assign(**{name: rows[name].mask(mask) for name, mask in blank.items()})
-    frame["rejected_share"] = curated["rejected"] / max(curated["received"], 1)
+    asked = curated.get("reasons", {}).get("suppressed", 0)  # rows that had to be forgotten are no sign of bad data
+    frame["rejected_share"] = (curated["rejected"] - asked) / max(curated["received"] - asked, 1)
     if "text" in rows:
         frame["text_chars"] = frame["text"].str.len()
         frame["near_copy"] = nearly_same_text(rows["text"]).duplicated()

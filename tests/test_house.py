@@ -5,6 +5,7 @@ import csv
 import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -18,7 +19,11 @@ ROOT = Path(__file__).parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
 CODE = sorted(file for top in ("tasks", "flows") for file in (ROOT / top).rglob("*.py"))
-WITHOUT_SECTION = {"ingest"}  # its words come from the command line: they say where a file's columns are
+WITHOUT_SECTION = {
+    "ingest",  # its words come from the command line: they say where a file's columns are
+    "forget",  # so do its: which rows, and why
+    "trace",  # and its: which version or row; it changes nothing
+}
 
 NO_RESULT = {"tasks/core/params.py"}  # holds no value, so no stage depends on it: its docstring says why
 
@@ -27,7 +32,7 @@ DOORS = {
     "mlflow": {"tasks/core/registry.py", "tasks/core/serving.py"},
     "transformers": {"tasks/core/model.py"},
     "peft": {"tasks/core/model.py"},
-    "huggingface_hub": {"tasks/core/model.py"},
+    "huggingface_hub": {"tasks/core/base.py"},
     "evaluate": {"tasks/core/metrics.py"},
     "datasets": {"tasks/core/metrics.py", "tasks/core/table.py"},  # ingest: `hf:` sources
     "sklearn": {"tasks/core/metrics.py", "tasks/train/probe.py"},
@@ -35,10 +40,16 @@ DOORS = {
     "sklearn.linear_model": {"tasks/train/probe.py"},
     "great_expectations": {"tasks/validate.py"},
     "matplotlib": {"tasks/core/plots.py"},
-    "dvc": set(),  # a command line only: flows/stage.py runs it
+    "model_signing": {"tasks/core/signing.py"},
+    "cryptography": {"tasks/core/signing.py"},
+    "cyclonedx": {"tasks/core/statements.py"},
+    "dvc": {"tasks/core/store.py"},  # to read; what writes is a command line that flows/stage.py runs
+    "jsonschema": {"tasks/core/record.py"},
 }
 
 HEAVY = {
+    "cryptography",
+    "cyclonedx",
     "datasets",
     "dvc",
     "evaluate",
@@ -46,6 +57,7 @@ HEAVY = {
     "httpx",
     "matplotlib",
     "mlflow",
+    "model_signing",
     "numpy",
     "pandas",
     "peft",
@@ -318,6 +330,15 @@ def test_no_folder_of_tests_is_a_package_that_could_shadow_the_real_one():
     assert list((ROOT / "tests").rglob("__init__.py")) == []
 
 
+def test_a_file_that_stands_beside_the_code_is_installed_with_it():
+    packed = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]
+    installed = {path for top, globs in packed.items() for glob in globs for path in (ROOT / top).glob(glob)}
+    beside = {
+        path for top in ("tasks", "flows") for path in (ROOT / top).rglob("*.*") if "__pycache__" not in path.parts
+    }
+    assert {name_of(path) for path in beside - set(CODE)} == {name_of(path) for path in installed}
+
+
 # ---------------------------------------------------------------- what the README says
 
 MADE_BY_A_RUN = ("data/", "models/", ".retune", ".venv", "dvc.lock")
@@ -365,12 +386,16 @@ def exists(path: str) -> bool:
 
 @cache
 def commands() -> set[str]:
-    """The subcommands of `retune`, read from the decorators of flows/cli.py."""
+    """The subcommands of `retune`, read from the decorators of flows/cli.py and flows/audit.py."""
     found = set()
-    for node in ast.walk(tree(ROOT / "flows/cli.py")):
+    for node in [*ast.walk(tree(ROOT / "flows/cli.py")), *ast.walk(tree(ROOT / "flows/audit.py"))]:
         if isinstance(node, ast.FunctionDef):
             for mark in node.decorator_list:
-                if isinstance(mark, ast.Call) and ast.unparse(mark.func).endswith(".command"):
+                if isinstance(mark, ast.Call) and ast.unparse(mark.func) in (
+                    "retune.command",
+                    "click.command",
+                    "click.group",
+                ):
                     given = [word.value for word in mark.args if isinstance(word, ast.Constant)]
                     found.add(str(given[0]) if given else node.name.strip("_").replace("_", "-"))
     return found

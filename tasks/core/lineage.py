@@ -1,8 +1,12 @@
 """What made what: the hashes and values that DVC and git recorded, read from their own files."""
 
+import getpass
 import hashlib
 import json
+import os
+import socket
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +29,16 @@ def pipeline(path: Path = Path("dvc.yaml")) -> dict[str, Any]:
 
 def hashes() -> dict[str, str]:
     """path -> md5 of every file that the stages read or made, as dvc.lock has it. A folder's ends in `.dir`."""
-    entries = [entry for stage in lock().values() for kind in ("deps", "outs") for entry in stage.get(kind, [])]
+    return hashes_of(lock())
+
+
+def hashes_of(stages: dict[str, Any]) -> dict[str, str]:
+    entries = [entry for stage in stages.values() for kind in ("deps", "outs") for entry in stage.get(kind, [])]
     return {entry["path"]: entry["md5"] for entry in entries}
+
+
+def lock_md5(path: Path = Path("dvc.lock")) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def data() -> dict[str, str]:
@@ -62,6 +74,52 @@ def fingerprint() -> str:
 def commit() -> tuple[str, bool]:
     """The commit that is checked out, and whether a tracked file differs from it."""
     return _git("rev-parse", "HEAD") or "none", _git("status", "--porcelain", "--untracked-files=no") != ""
+
+
+def diff_sha256(commit: str, other: str) -> str:
+    """sha256 of what `git diff-tree -p --binary --full-index COMMIT OTHER` prints, which no git setting changes."""
+    told = subprocess.run(["git", "diff-tree", "-p", "--binary", "--full-index", commit, other], capture_output=True)
+    return hashlib.sha256(told.stdout).hexdigest()
+
+
+def blobs(commit: str, paths: Iterable[str]) -> dict[str, bytes]:
+    """The files as they stand in a commit, those of them that it has."""
+    wanted = list(paths)
+    asked = "".join(f"{commit}:{path}\n" for path in wanted)
+    told = subprocess.run(["git", "cat-file", "--batch"], input=asked.encode(), capture_output=True)
+    found, rest = {}, told.stdout
+    for path in wanted:
+        head, _, rest = rest.partition(b"\n")
+        if head.endswith(b" missing") or not head:
+            continue
+        size = int(head.rpartition(b" ")[2])
+        found[path], rest = rest[:size], rest[size + 1 :]
+    return found
+
+
+def signature() -> dict[str, str]:
+    """What git must be told to sign a commit or a tag: the account here, where it does not know who the user is."""
+    own = {"NAME": _account(), "EMAIL": f"{_account()}@{socket.gethostname()}"}
+    for what in ("NAME", "EMAIL"):
+        if _git("config", f"user.{what.lower()}"):
+            del own[what]
+    names = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in own.items()}
+    return {name: value for name, value in names.items() if name not in os.environ}
+
+
+def identity() -> str:
+    """Who is at work here, as git signs it: Name <mail>."""
+    told = subprocess.run(
+        ["git", "var", "GIT_COMMITTER_IDENT"], capture_output=True, text=True, env={**os.environ, **signature()}
+    )
+    return told.stdout.strip().rpartition(">")[0] + ">" if ">" in told.stdout else _account()
+
+
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container may run under a number that has no name
+        return f"uid-{os.getuid()}"
 
 
 def _git(*arguments: str) -> str:

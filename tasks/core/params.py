@@ -21,6 +21,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Confidence = Annotated[float, Field(gt=0.5, lt=1)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+# GTO takes these names and no others, and the history is written in its tags.
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$", max_length=100)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 BaseName = Annotated[str, Field(pattern=r"^(package:[A-Za-z0-9._-]+|folder:.+|hub:[^@\s]+@[0-9a-f]{40})$")]
 OnMissing = Literal["refuse", "warn"]
@@ -117,7 +119,7 @@ class Train:
     class_weights: Literal["none", "balanced"]
     patience: Count
     refit: bool
-    checkpoint_steps: Count
+    checkpoint_seconds: NotNegative
 
 
 @section
@@ -131,10 +133,20 @@ class Evaluate:
 
 
 @section
+class Estimate:
+    cpu_watts: NotNegative
+    gpu_watts: NotNegative
+    price_per_kwh: NotNegative
+    price_per_hour: NotNegative
+    currency: Word
+
+
+@section
 class Register:
-    name: Word
+    name: ModelName
     probe_rows: Count
     tolerance: Positive
+    estimate: Estimate
 
 
 @section
@@ -188,6 +200,13 @@ def _explain(problem: Any) -> str:
     if problem["type"] == "float_type" and isinstance(problem["input"], str):
         hint = "; YAML reads 2e-4 as a word, write 2.0e-4"
     return f"{where} is {problem['input']!r}: {problem['msg'].lower()}{hint}"
+
+
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted path -> value; an empty section is a value."""
+    if not isinstance(values, dict) or not values:
+        return {prefix.rstrip("."): values} if prefix else {}
+    return {name: value for key, part in values.items() for name, value in flat(part, f"{prefix}{key}.").items()}
 
 
 def sections() -> dict[str, type]:

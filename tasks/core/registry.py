@@ -9,23 +9,29 @@ import logging
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from tasks.core import history, params, signing, sums
 from tasks.core.errors import Broken, Refused, WrongUse
+from tasks.core.link import Link
 
 STATE = Path(".retune")
 CHAMPION, CHALLENGER = "champion", "challenger"
+HEAD = "history"  # tag of a registered model: number and hash of the last entry of its history
+OPENING = threading.Lock()  # two threads that find no store make one
 PROCESS = "process"  # tag of a run: whose it is while it lasts
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -37,9 +43,12 @@ QUIET = {
 CARRIED = (
     "__init__.py",
     "core/__init__.py",
+    "core/base.py",
     "core/card.py",
     "core/errors.py",
+    "core/link.py",
     "core/model.py",
+    "core/sums.py",
 )  # code that a version serves with
 # What the list of runs shows, in this order: columns by MLflow's names, with their widths in pixels.
 COLUMNS = {
@@ -78,7 +87,11 @@ class Version:
 
 
 def address() -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STATE.resolve()}/mlflow.db"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_own_store()}"
+
+
+def _own_store() -> Path:
+    return STATE.resolve() / "mlflow.db"
 
 
 def artifact_root() -> str | None:
@@ -97,11 +110,46 @@ def _mlflow() -> Any:
     if mlflow.get_tracking_uri() != address():
         mlflow.set_tracking_uri(address())
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    with OPENING:
+        if address() == f"sqlite:///{_own_store()}" and not _own_store().exists():
+            _make_tables(_own_store())
     return mlflow
+
+
+def _make_tables(store: Path) -> None:
+    """MLflow makes its tables by seventy migrations, each of which waits for the disk: in memory they take a third.
+
+    The file appears whole, and one that another process has made meanwhile stays.
+    """
+    from mlflow.store.db.utils import _initialize_tables
+    from sqlalchemy import StaticPool, create_engine
+
+    with tempfile.TemporaryDirectory(dir=store.parent) as folder, closing(sqlite3.connect(":memory:")) as memory:
+        _initialize_tables(create_engine("sqlite://", creator=lambda: memory, poolclass=StaticPool))
+        made = Path(folder) / store.name
+        with closing(sqlite3.connect(made)) as file:
+            memory.backup(file)
+        with suppress(FileExistsError):
+            os.link(made, store)
 
 
 def client() -> Any:
     return _mlflow().MlflowClient()
+
+
+def open_early() -> threading.Thread:
+    """Begin to open the registry beside other work: MLflow's import takes a second, its first tables four more.
+
+    MLflow opens one store at a time, so whoever asks next waits for this, and meets the error if there is one.
+    """
+
+    def opening() -> None:
+        with suppress(Exception):
+            client()
+
+    thread = threading.Thread(target=opening, daemon=True)
+    thread.start()
+    return thread
 
 
 # ---------------------------------------------------------------- runs
@@ -216,20 +264,12 @@ def log_curve(run_id: str, points: pd.DataFrame) -> None:
             log_progress(run_id, step, values)
 
 
-def log_params(run_id: str, params: dict[str, Any]) -> None:
+def log_params(run_id: str, values: dict[str, Any]) -> None:
     from mlflow.entities import Param
 
-    flat = [Param(name, str(value)) for name, value in _flat(params)]
+    flat = [Param(name, str(value)) for name, value in params.flat(values).items()]
     for start in range(0, len(flat), 100):  # the store's limit for one batch
         client().log_batch(run_id, params=flat[start : start + 100])
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def set_tags(run_id: str, tags: dict[str, str]) -> None:
@@ -276,16 +316,43 @@ def runs_page(server: str, name: str) -> str:
 # ---------------------------------------------------------------- versions
 
 
-def add_version(
-    name: str, run_id: str, model_folder: Path, requirements: list[str], tags: dict[str, str], description: str = ""
-) -> Version:
-    """Log a model folder to the run and register it. All tags come with the version, or there is no version."""
+@contextmanager
+def packed(model_folder: Path, requirements: list[str]) -> Iterator[Path]:
+    """A scratch folder with the model as MLflow serves it: from code, no pickle. Whoever packs may add files to it."""
+    mlflow = _mlflow()
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    own = Path(__file__).parent.parent
+    signature = ModelSignature(
+        Schema([ColSpec("string", "text")]), Schema([ColSpec("string", "label"), ColSpec("double", "confidence")])
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, code = Path(scratch) / "packed", Path(scratch) / "code"
+        for file in CARRIED:
+            (code / "tasks" / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(own / file, code / "tasks" / file)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # an example is missed beside the schema
+            mlflow.pyfunc.save_model(
+                folder,
+                python_model=str(own / "core" / "serving.py"),
+                artifacts={"model": str(model_folder)},
+                code_paths=[str(code / "tasks")],
+                pip_requirements=requirements,
+                signature=signature,
+            )
+        for parent in {file.parent for file in folder.rglob("*.py")}:
+            # Whoever loads the version imports its code, and Python would add bytecode to it, which nobody signed
+            # and everybody runs. A file of that name leaves it no place.
+            (parent / "__pycache__").touch()
+        yield folder
+
+
+def add_version(name: str, run_id: str, packed: Path, tags: dict[str, str], description: str = "") -> Version:
+    """Log a packed folder to the run and register it. All tags come with the version, or there is no version."""
     from mlflow.exceptions import MlflowException
 
-    with tempfile.TemporaryDirectory() as staging:
-        packed = Path(staging) / "packed"
-        _pack(model_folder, packed, Path(staging) / "code", requirements)
-        client().log_artifacts(run_id, str(packed), "model")
+    client().log_artifacts(run_id, str(packed), "model")
     source = f"{client().get_run(run_id).info.artifact_uri}/model"
     try:
         client().create_registered_model(name)
@@ -294,29 +361,6 @@ def add_version(
             raise
     made = client().create_model_version(name, source, run_id=run_id, tags=tags, description=description)
     return find(name, version=int(made.version))
-
-
-def _pack(model_folder: Path, packed: Path, code: Path, requirements: list[str]) -> None:
-    mlflow = _mlflow()
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-
-    own = Path(__file__).parent.parent
-    for file in CARRIED:
-        (code / "tasks" / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(own / file, code / "tasks" / file)
-    signature = ModelSignature(
-        Schema([ColSpec("string", "text")]), Schema([ColSpec("string", "label"), ColSpec("double", "confidence")])
-    )
-    with warnings.catch_warnings(action="ignore", category=UserWarning):  # MLflow misses an example beside the schema
-        mlflow.pyfunc.save_model(
-            packed,
-            python_model=str(own / "core" / "serving.py"),
-            artifacts={"model": str(model_folder)},
-            code_paths=[str(code / "tasks")],
-            pip_requirements=requirements,
-            signature=signature,
-        )
 
 
 def versions(name: str | None = None) -> list[Version]:
@@ -363,6 +407,11 @@ def find(name: str, *, version: int | None = None, alias: str | None = None, fin
     raise Refused(f"{name} has no {what} in {address()}: `retune models` lists what is there")
 
 
+def known(name: str, fingerprint: str) -> Version | None:
+    """The version of a fingerprint, if there is one."""
+    return next((version for version in versions(name) if version.tags.get("fingerprint") == fingerprint), None)
+
+
 def champion(name: str) -> Version | None:
     return next((version for version in versions(name) if CHAMPION in version.aliases), None)
 
@@ -389,17 +438,53 @@ def metrics(version: Version) -> dict[str, float]:
         return {}
 
 
-def model_folder(version: Version) -> Path:
-    """A local folder with the model of a version; downloaded if the store is away."""
+def version_folder(version: Version) -> Path:
+    """A local folder with all that a version holds, as it is in the store now."""
     _mlflow()
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
     try:
-        (folder,) = (Path(download_artifacts(version.uri)) / "artifacts").iterdir()  # under the name it was added by
-        return folder
+        return Path(download_artifacts(version.uri))
     except (MlflowException, OSError) as error:
         raise Broken(f"the bytes of {version} cannot be had from {address()}: {error}") from None
+
+
+def checked_folder(version: Version) -> Path:
+    """`version_folder`, refused if a file of it was changed, added or lost, or its signature does not fit."""
+    folder = version_folder(version)
+    links = integrity(version, folder)
+    if wrong := [link for link in links if not link.ok]:
+        told = "; ".join(f"{link.name}: recorded {link.expected}, found {link.found}" for link in wrong[:5])
+        raise Refused(f"{version} is not what was registered, so it is not loaded: {told}")
+    return folder
+
+
+def integrity(version: Version, folder: Path) -> list[Link]:
+    """Every file of a version against its seal, and its signature against its signer."""
+    trusted = os.environ.get("RETUNE_PUBLIC_KEY")
+    signer = version.tags.get("signer", signing.UNSIGNED)
+    return [
+        *sums.check(folder, version.tags.get("seal", "no seal")),
+        signing.check(folder, signer, Path(trusted) if trusted else None),
+    ]
+
+
+def model_folder(version: Version) -> Path:
+    """The model folder of a version, checked; downloaded if the store is away."""
+    (folder,) = (checked_folder(version) / "artifacts").iterdir()  # under the name it was added by
+    return folder
+
+
+def anchor(entry: history.Entry) -> None:
+    """Keep the last entry of a model's history where the history itself is not."""
+    client().set_registered_model_tag(entry.model, HEAD, entry.head)
+
+
+def head(name: str) -> str | None:
+    """What `anchor` kept; None if there is no such model or it has none."""
+    found = [model for model in _pages(client().search_registered_models) if model.name == name]
+    return found[0].tags.get(HEAD) if found else None
 
 
 def tag_version(version: Version, tags: dict[str, str]) -> None:
@@ -417,28 +502,48 @@ def drop_alias(version: Version, alias: str) -> None:
         client().delete_registered_model_alias(version.name, alias)
 
 
+# What takes seconds comes before the question. Standard input that closes without one ends it.
 RELOAD = """
-import json, sys, pandas, mlflow
-uri, texts = json.load(sys.stdin)
+import json, sys, pandas, peft, mlflow.pyfunc
+mlflow.MlflowClient()
+uri, texts = json.loads(sys.stdin.read() or sys.exit())
 said = mlflow.pyfunc.load_model(uri).predict(pandas.DataFrame({"text": texts}))
 json.dump(said.to_dict("list"), sys.stdout)
 """
 
 
-def predict_in_clean_process(version: Version, texts: list[str]) -> pd.DataFrame:
-    """What the registered version says, loaded by MLflow alone in a new process in an empty folder, no pickle.
+Reader = subprocess.Popen[str]
 
+
+@contextmanager
+def clean_process() -> Iterator[Reader]:
+    """A new process in an empty folder, without pickle, that will load one version by MLflow alone.
+
+    Begun early, it imports while others work, then waits for `predict_in_clean_process` to ask. It ends with this
+    block; and with its standard input, so it does not outlive a killed parent.
     -B: it writes no bytecode beside the code that the version carries, so the artifact stays as it was logged.
     """
     with tempfile.TemporaryDirectory() as elsewhere:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [sys.executable, "-I", "-B", "-c", RELOAD],
-            input=json.dumps([version.uri, texts]),
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             cwd=elsewhere,
             env={**os.environ, **QUIET, "MLFLOW_TRACKING_URI": address()},
         )
-    if done.returncode:
-        raise Broken(f"{version} does not load in a clean process:\n{done.stderr[-2000:]}")
-    return pd.DataFrame(json.loads(done.stdout))
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def predict_in_clean_process(reader: Reader, version: Version, texts: list[str]) -> pd.DataFrame:
+    """What the registered version says, loaded in a process of `clean_process`, which answers once."""
+    said, complaint = reader.communicate(json.dumps([version.uri, texts]))
+    if reader.returncode:
+        why = complaint.strip().rpartition("\n")[2]  # of a traceback, the line that says it
+        raise Broken(f"{version} does not load in a clean process: {why}")
+    return pd.DataFrame(json.loads(said))

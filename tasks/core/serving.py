@@ -15,9 +15,14 @@ from mlflow.pyfunc import PythonModel
 
 class ServedClassifier(PythonModel):
     def load_context(self, context: Any) -> None:
-        from tasks.core import model
+        from tasks.core import model, sums
+        from tasks.core.errors import Refused
 
-        self.classifier = model.load(Path(context.artifacts["model"]))
+        folder = Path(context.artifacts["model"])
+        wrong = [link for link in sums.check(folder.parent.parent, None) if not link.ok]
+        if wrong:
+            raise Refused(f"{wrong[0].name} is not what was registered: {wrong[0].expected}, found {wrong[0].found}")
+        self.classifier = model.load(folder)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         said = self.classifier.predict([str(text) for text in model_input["text"]])

@@ -86,6 +86,8 @@ def fit(
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
+        "cuda": str(torch.version.cuda or "none"),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
         "warnings": warnings,
     }
     return card, tokenizer, tuned, report

@@ -5,6 +5,7 @@ checkpoint needs no saved generator to reach the same bits.
 """
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,7 +71,7 @@ def fine_tune(
         curve, best, step = _restore(*found, parameters, optimizer)
         print(f"going on from the checkpoint of step {step} of {total}", flush=True)
 
-    device = head.weight.device
+    device, saved = head.weight.device, time.monotonic()
     while step < total and not _out_of_patience(curve, step, steps_an_epoch, params.patience, val):
         epoch, within = divmod(step, steps_an_epoch)
         plan = batches(train.tokens, params.batch_size, params.seed + epoch)
@@ -87,8 +88,9 @@ def fine_tune(
             if step % TOLD_EVERY == 0 or step == total or step == 1:
                 point = {"train_loss": loss, "learning_rate": optimizer.param_groups[0]["lr"]}
                 _tell(curve, on_progress, step, total, epoch=step / steps_an_epoch, **point)
-            if step % params.checkpoint_steps == 0 and step % steps_an_epoch:
+            if time.monotonic() - saved >= params.checkpoint_seconds and step % steps_an_epoch:
                 _save(checkpoints, step, parameters, optimizer, best, curve)
+                saved = time.monotonic()
         if val:
             seen = _validate(encoder, head, val, pad, params)
             _tell(curve, on_progress, step, total, epoch=step / steps_an_epoch, **seen)
@@ -96,6 +98,7 @@ def fine_tune(
                 curve.best_score, curve.best_epoch = seen["val_macro_f1"], epoch + 1
                 best = {name: value.detach().cpu().clone() for name, value in parameters.items()}
         _save(checkpoints, step, parameters, optimizer, best, curve)
+        saved = time.monotonic()
 
     if best:
         _put(parameters, best)

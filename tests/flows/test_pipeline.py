@@ -11,8 +11,9 @@ import pytest
 from flows import home, pipeline, stage
 from flows.plan import Planned
 from tasks import promote, register
-from tasks.core import example, lineage, params, registry
+from tasks.core import example, lineage, params, registry, store
 from tasks.core.errors import Broken, Refused, RetuneError
+from tasks.core.gate import Decision
 
 ROOT = Path(__file__).resolve().parents[2]
 CHOSEN = params.load(ROOT / "params.yaml")
@@ -24,8 +25,9 @@ class Recorder:
 
     def __init__(self):
         self.did, self.versions, self.metrics, self.ended = [], [], [], []
-        self.described, self.kept = [], []
-        self.fails, self.predictions = {}, {}
+        self.described, self.kept, self.readers, self.logged = [], [], [], []
+        self.fails, self.predictions, self.remote = {}, {}, False
+        self.gate = register.Gate(Decision(True, ("it beats the base",)), None)
         self.stages_changed = True
 
     # the bridge
@@ -60,11 +62,29 @@ class Recorder:
             self.ended.append("FAILED")
             raise
 
-    def register(self, chosen, origin):
+    @contextmanager
+    def clean_process(self):
+        self.readers.append(f"began after {self.did[-1]}")
+        try:
+            yield "reader"
+        finally:
+            self.readers.append(f"ended after {self.did[-1]}")
+
+    def register(self, chosen, origin, gate):
         self.did.append("register")
-        self.origin = origin
-        known = [version for version in self.versions if version.tags["fingerprint"] == FINGERPRINT]
-        return known[0] if known else self.add(FINGERPRINT, ("challenger",))
+        self.origin, self.gate = origin, gate
+        return self.add(FINGERPRINT)
+
+    def admit(self, version, made, section, reader):
+        assert reader == "reader"
+        assert made == f"record of {version}"
+        self.did.append("admit")
+        return version
+
+    def promote(self, version, made):
+        assert made == f"record of {version}"
+        self.did.append(f"promote {self.gate.decision.promote}")
+        return self.gate.decision
 
     def add(self, fingerprint, aliases=(), **tags):
         number = len(self.versions) + 1
@@ -80,6 +100,9 @@ class Recorder:
             if found.version == version or alias in found.aliases or found.tags["fingerprint"] == fingerprint:
                 return found
         raise Refused("there is none")
+
+    def known(self, name, fingerprint):
+        return next((version for version in self.versions if version.tags["fingerprint"] == fingerprint), None)
 
     def champion(self, name):
         return next((version for version in self.versions if "champion" in version.aliases), None)
@@ -97,17 +120,24 @@ def recorder(monkeypatch, tmp_path):
     monkeypatch.setattr(pipeline.plan, "plan", made.plan)
     monkeypatch.setattr(lineage, "fingerprint", lambda: FINGERPRINT)
     monkeypatch.setattr(register, "register", made.register)
-    monkeypatch.setattr(promote, "promote", lambda version, decision: made.did.append(f"promote {decision.promote}"))
+    monkeypatch.setattr(register, "admit", made.admit)
+    monkeypatch.setattr(register, "log_lifecycle", lambda chosen, run_id, record: made.logged.append(run_id))
+    monkeypatch.setattr(register, "record_of_version", lambda version: f"record of {version}")
+    monkeypatch.setattr(promote, "promote", made.promote)
+    monkeypatch.setattr(store, "has_remote", lambda: made.remote)
+    monkeypatch.setattr(stage, "push", lambda: made.did.append("push"))
     monkeypatch.setattr(registry, "run", made.mlflow_run)
+    monkeypatch.setattr(registry, "clean_process", made.clean_process)
     monkeypatch.setattr(registry, "describe", lambda run_id, markdown: made.described.append(markdown))
     monkeypatch.setattr(registry, "log_artifacts", lambda run_id, paths, folder: made.kept.extend(paths))
     monkeypatch.setattr(registry, "find", made.find)
+    monkeypatch.setattr(registry, "known", made.known)
     monkeypatch.setattr(registry, "champion", made.champion)
     monkeypatch.setattr(registry, "model_folder", lambda version: Path(f"folder-{version.version}"))
     monkeypatch.setattr(
         registry, "log_metrics", lambda run_id, values, step=0: made.metrics.append((run_id, step, values))
     )
-    for name in ("run_stage", "keep_record", "run_register", "run_promote"):
+    for name in ("run_stage", "run_gate", "keep_record", "run_register", "run_admit", "run_promote"):
         monkeypatch.setattr(pipeline, name, getattr(pipeline, name).fn)
     monkeypatch.setattr(pipeline, "get_run_logger", lambda: logging.getLogger("test"))
     return made
@@ -131,7 +161,7 @@ def predictions(path, ours, base="wrong", rows=40, first=0):
     return frame
 
 
-LIFECYCLE = ["curate", "validate", "split", "train", "evaluate", f"record run-{FINGERPRINT[:12]}", "register"]
+LIFECYCLE = ["curate", "validate", "split", "train", "evaluate", f"record run-{FINGERPRINT[:12]}", "register", "admit"]
 
 
 def test_the_road_goes_through_every_stage_to_the_registry(recorder):
@@ -154,7 +184,7 @@ def test_the_stages_of_the_flow_are_those_of_dvc_yaml_in_an_order_that_dvc_allow
 
 
 def outputs(entry):
-    found = [*entry.get("outs", []), *entry.get("metrics", [])]
+    found = [*entry.get("outs", []), *entry.get("metrics", []), *entry.get("plots", [])]
     return [out if isinstance(out, str) else next(iter(out)) for out in found]
 
 
@@ -169,6 +199,21 @@ def test_the_version_is_told_where_it_comes_from(recorder):
     assert recorder.origin.record_name == f"run-{FINGERPRINT[:12]}"
     assert recorder.origin.record_commit == "c0ffee"
     assert recorder.opened == (CHOSEN.register.name, {"method": CHOSEN.train.method})
+
+
+def test_a_version_is_told_why_it_was_made(recorder, monkeypatch):
+    steps = [Planned("curate", False, []), Planned("train", True, ["train.epochs: 3 → 5", "split runs before it"])]
+    monkeypatch.setattr(pipeline.plan, "plan", lambda: steps)
+    monkeypatch.setattr(sys, "argv", ["/somewhere/retune", "run", "-S", "train.epochs=5"])
+    pipeline.pipeline.fn()
+    assert recorder.origin.why == ("train: train.epochs: 3 → 5", "train: split runs before it")
+    assert recorder.origin.command == "retune run -S train.epochs=5"
+
+
+def test_the_bytes_are_pushed_before_the_version_is_registered_where_there_is_a_remote(recorder):
+    recorder.remote = True
+    pipeline.pipeline.fn()
+    assert recorder.did[-5:] == [f"record run-{FINGERPRINT[:12]}", "push", "register", "admit", "promote True"]
 
 
 def test_progress_becomes_metrics_of_the_run_step_by_step(recorder):
@@ -194,6 +239,21 @@ def test_what_ends_a_stage_ends_the_road(recorder, failing, error):
     assert (pipeline.REPORTS / f"{failing}.json" in recorder.kept) == told
 
 
+def test_the_process_that_loads_the_model_again_imports_while_the_last_stage_runs(recorder):
+    pipeline.pipeline.fn()
+    assert recorder.readers == ["began after train", "ended after admit"]
+
+
+@pytest.mark.parametrize(
+    ("failing", "readers"), [("train", []), ("evaluate", ["began after train", "ended after evaluate"])]
+)
+def test_it_does_not_outlive_a_flow_that_fails(recorder, failing, readers):
+    recorder.fails[failing] = Broken("no memory")
+    with pytest.raises(Broken):
+        pipeline.pipeline.fn()
+    assert recorder.readers == readers
+
+
 # ---- nothing changed
 
 
@@ -201,7 +261,7 @@ def test_nothing_changed_and_decided_before_is_told_and_nothing_happens(recorder
     recorder.stages_changed = False
     known = recorder.add(FINGERPRINT, ("champion",), decision="champion", **{"reason.1": "it beats the base"})
     outcome = pipeline.pipeline.fn()
-    assert outcome == pipeline.Outcome(known, False, promote.Decision(True, ("it beats the base",)))
+    assert outcome == pipeline.Outcome(known, False, Decision(True, ("it beats the base",)))
     assert recorder.did == [] and recorder.ended == []
 
 
@@ -215,14 +275,15 @@ def test_a_version_whose_gate_was_cut_off_is_decided_now(recorder):
     recorder.stages_changed = False
     recorder.add(FINGERPRINT, ("challenger",))
     outcome = pipeline.pipeline.fn()
-    assert recorder.did == [*LIFECYCLE, "promote True"]
+    assert recorder.did == [*pipeline.STAGES, "admit", "promote True"]
     assert len(recorder.versions) == 1 and outcome.new
+    assert recorder.logged == ["run-1"]
 
 
 def test_a_stage_that_ran_and_made_the_same_is_not_decided_twice(recorder):
     recorder.add(FINGERPRINT, ("champion",), decision="champion")
     outcome = pipeline.pipeline.fn()
-    assert recorder.did == LIFECYCLE
+    assert recorder.did == [*pipeline.STAGES, "admit"]
     assert not outcome.new
 
 
@@ -251,7 +312,7 @@ def test_a_tie_with_the_champion_is_held(recorder):
 
 
 def test_a_champion_that_is_the_candidate_itself_is_no_rival(recorder):
-    recorder.add(FINGERPRINT, ("champion",))
+    recorder.add(FINGERPRINT, ("champion",))  # cut off after its alias had moved
     assert pipeline.pipeline.fn().decision.promote
     assert not [did for did in recorder.did if did.startswith("score")]
 

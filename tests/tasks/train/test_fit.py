@@ -201,7 +201,7 @@ class Desk:
         self.folder, self.settings = folder, settings
         example.write(make_tickets(64), folder / "train.parquet")
         example.write(make_tickets(24, seed=2), folder / "val.parquet")
-        self.write(batch_size=4, epochs=10, patience=99, checkpoint_steps=7, refit=True)
+        self.write(batch_size=4, epochs=10, patience=99, checkpoint_seconds=0.05, refit=True)
 
     def write(self, **changes):
         values = {**self.settings, "train": {**self.settings["train"], **changes}}

@@ -1,0 +1,357 @@
+"""The auditor's commands: lineage, history, verify, reproduce, forget. Heavy imports stand where they are used."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flows import home
+from flows.terminal import as_json, print_json, print_table
+from tasks.core.errors import Refused, WrongUse
+
+
+@click.group()
+def lineage() -> None:
+    """What made a model, and what learned from which data."""
+
+
+@lineage.command()
+@click.argument("model", metavar="NAME@ALIAS|NAME/VERSION")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the page for people here too.")
+@as_json
+def model(model: str, html: Path | None, json_: bool) -> None:
+    """The whole way back from a version, each link computed again now. Exit code 1 if one fails."""
+    html = html.absolute() if html else None
+    home.enter()
+    from tasks import trace
+    from tasks.core import history, registry
+
+    found = trace.model(registry.resolve(model))
+    if html:
+        from tasks.core.page import page
+
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        entries = history.read(found.name).entries
+        html.parent.mkdir(parents=True, exist_ok=True)
+        html.write_text(page(found.record, f"{found.name}/{found.version}", found.links, entries, now), "utf-8")
+        click.echo(f"written: {html}", err=True)
+    if json_:
+        print_json(
+            {
+                "name": found.name,
+                "version": found.version,
+                "ok": found.ok,
+                "links": [asdict(link) for link in found.links],
+                "record": found.record,
+            }
+        )
+    else:
+        _tell_record(found.record, f"{found.name}/{found.version}")
+        _tell_links(found.links)
+    if not found.ok:
+        sys.exit(Refused.exit_code)
+
+
+def _tell_record(record: dict[str, Any], name: str) -> None:
+    data, training = record["data"], record["training"]
+    sources = ", ".join(
+        f"{source} ({told['kept']} of {told['received']} rows, {told['licence']}, collected: {told['collected']})"
+        for source, told in data["sources"].items()
+    )
+    sides = ", ".join(f"{side} {told['rows']}" for side, told in data["sides"].items())
+    reasons = ", ".join(f"{reason} {count}" for reason, count in data["rejected"]["reasons"].items()) or "none"
+    score = record["scores"]["candidate"]["macro_f1"]
+    print_table(
+        [
+            (name, f"{training['method']} on {record['base']['name']}, {record['created']}"),
+            ("started by", f"{record['started']['by']}: {record['started']['command']}"),
+            ("because", "; ".join(record["started"]["why"]) or "nothing had changed"),
+            ("sources", sources),
+            ("rejected", reasons),
+            ("validation", f"{data['validation']['verdict']}, {data['validation']['expectations']} expectations"),
+            ("sides", sides),
+            ("code", f"{record['code']['commit']}{', with changes' if record['code']['dirty'] else ''}"),
+            ("macro-F1", f"{score['value']:.4f} [{score['low']:.3f}, {score['high']:.3f}] on {score['n']} rows"),
+            ("gate", f"{record['gate']['decision']}: {'; '.join(told['reason'] for told in record['gate']['rivals'])}"),
+        ]
+    )
+
+
+def _tell_links(links: Sequence[Any]) -> None:
+    for link in links:
+        told = _short(link.found) if link.ok else f"recorded {link.expected}, found {link.found}"
+        click.echo(f"{'✓' if link.ok else '✗'} {link.name:44} {told}")
+    wrong = [link for link in links if not link.ok]
+    if wrong:
+        click.echo(f"{len(wrong)} of {len(links)} links FAIL: {', '.join(link.name for link in wrong[:10])}")
+    else:
+        click.echo(f"all {len(links)} links hold, each computed again now")
+
+
+def _short(found: str) -> str:
+    return found if len(found) <= 40 else f"{found[:16]}…"
+
+
+@lineage.command()
+@click.argument("target", metavar="PATH|HASH")
+@as_json
+def data(target: str, json_: bool) -> None:
+    """Every version that was made from these bytes, on which side, and when it was champion."""
+    home.enter()
+    from tasks import trace
+
+    found = trace.data(target)
+    versions = [{key: value for key, value in asdict(seen).items() if key != "content"} for seen in found.versions]
+    if json_:
+        print_json({"hash": found.asked, "versions": versions})
+    else:
+        _tell_seen(found.versions)
+    if not found.versions:
+        raise Refused(f"no version was trained, validated or tested on {found.asked}")
+
+
+@lineage.command()
+@click.argument("name", metavar="ID")
+@as_json
+def row(name: str, json_: bool) -> None:
+    """Every version that saw this row, on which side, when each served, and the row as it was."""
+    home.enter()
+    from tasks import trace
+
+    found = trace.row(name)
+    if json_:
+        told = {"row": found.asked, "versions": [asdict(seen) for seen in found.versions]}
+        print_json({**told, "free": found.free, "gone": found.gone})
+    else:
+        _tell_seen(found.versions)
+        for text in dict.fromkeys(str(seen.content["text"]) for seen in found.versions if seen.content):
+            click.echo(f"the row as it was: {text[:500]}")
+        if found.free:
+            click.echo(f"free of it: {', '.join(found.free)}")
+    if found.gone:
+        raise Refused(
+            f"bytes gone, hashes kept: nobody can say whether {', '.join(found.gone)} saw {name}; "
+            "`dvc pull` may bring the splits back"
+        )
+    if not found.versions:
+        raise Refused(f"no version saw a row {name!r}")
+
+
+def _tell_seen(versions: Sequence[Any]) -> None:
+    if versions:
+        rows: list[tuple[str, ...]] = [("version", "side", "aliases", "served as champion")]
+        for seen in versions:
+            served = ", ".join(f"{each['from']} to {each['to'] or 'now'}" for each in seen.served) or "never"
+            rows.append((f"{seen.name}/{seen.version}", seen.side, " ".join(seen.aliases), served))
+        print_table(rows)
+
+
+@lineage.command()
+@click.argument("one", metavar="A")
+@click.argument("other", metavar="B")
+@as_json
+def diff(one: str, other: str, json_: bool) -> None:
+    """What differs between two versions: rows, params, code, base, metrics."""
+    home.enter()
+    from tasks import register, trace
+    from tasks.core import registry
+
+    versions = [registry.resolve(reference) for reference in (one, other)]
+    found = trace.diff(*(register.record_of_version(version) for version in versions))
+    if json_:
+        print_json({"from": str(versions[0]), "to": str(versions[1]), **found})
+        return
+    for kind, ids in found["rows"].items():
+        some = ", ".join(_change(name, ids) for name in list(ids)[:5])
+        click.echo(f"rows {kind:12}{len(ids):6}  {some}{' …' if len(ids) > 5 else ''}")
+    for part in ("params", "code", "base", "environment", "metrics"):
+        for key, change in found[part].items():
+            click.echo(f"{part:12} {key}: {change['before']} → {change['after']}")
+
+
+def _change(name: str, ids: Any) -> str:
+    return f"{name} ({ids[name]['before']} → {ids[name]['after']})" if isinstance(ids, dict) else str(name)
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--at", metavar="TIME", help="Only say who was champion then: ISO 8601, UTC unless it says otherwise.")
+@click.option("--verify", "verify_", is_flag=True, help="Check the chain, and what the registry says beside it.")
+@as_json
+def history(name: str | None, at: str | None, verify_: bool, json_: bool) -> None:
+    """Who became champion when, why, by whom, on which evidence."""
+    home.enter()
+    from tasks.core import history as chains
+
+    names = [name] if name else chains.names()
+    if verify_:
+        from tasks import trace
+        from tasks.core import registry
+
+        known = names if name else sorted({*names, *(version.name for version in registry.versions())})
+        _answer([link for each in known for link in trace.chain(each)], json_)
+        return
+    told = [chains.read(each) for each in names]
+    if not any(chain.entries or chain.damaged for chain in told):
+        raise Refused(f"{name or 'no model'} has no history: `retune run` begins one")
+    if at is not None:
+        _tell_champions(told, _moment(at), json_, name is not None)
+        return
+    entries = [entry for chain in told for entry in chain.entries]
+    if json_:
+        print_json([_entry(entry) for entry in entries])
+    else:
+        rows: list[tuple[str, ...]] = [("entry", "when", "what", "by", "why", "evidence")]
+        for entry in entries:
+            what, why = f"{entry.model}/{entry.version} {entry.event}", "; ".join(entry.why)[:120]
+            rows.append((str(entry.number), entry.at, what, entry.by, why, entry.facts.get("Evidence", "?")[:12]))
+        print_table(rows)
+    damaged = {tag: why for chain in told for tag, why in chain.damaged.items()}
+    if damaged:
+        raise Refused("; ".join(f"{tag} {why}" for tag, why in damaged.items()))
+
+
+def _entry(entry: Any) -> dict[str, Any]:
+    return {**asdict(entry), "evidence": entry.facts.get("Evidence")}
+
+
+def _moment(at: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        raise WrongUse(f"--at is {at!r}: write a time such as 2026-11-25 or 2026-11-25T14:30:00+00:00") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _tell_champions(chains: Sequence[Any], at: datetime, json_: bool, one: bool) -> None:
+    found = [(chain.model, chain.champion(at)) for chain in chains]
+    told = [
+        {
+            "name": name,
+            "at": at.isoformat(),
+            "champion": f"{name}/{entry.version}" if entry else None,
+            "entry": _entry(entry) if entry else None,
+        }
+        for name, entry in found
+    ]
+    if json_:
+        print_json(told[0] if one else told)
+    else:
+        for each in told:
+            click.echo(f"{each['name']} at {each['at']}: {each['champion'] or 'no champion'}")
+    if not any(entry for _, entry in found):
+        sys.exit(Refused.exit_code)
+
+
+def _answer(links: Sequence[Any], json_: bool) -> None:
+    """Links as yes or no."""
+    ok = all(link.ok for link in links)
+    if json_:
+        print_json({"ok": ok, "links": [asdict(link) for link in links]})
+    else:
+        _tell_links(links)
+    if not ok:
+        sys.exit(Refused.exit_code)
+
+
+@click.command()
+@click.argument("model", metavar="NAME/VERSION")
+@as_json
+def verify(model: str, json_: bool) -> None:
+    """Yes or no: every link of the version and the whole history of its model hold."""
+    home.enter()
+    from tasks import trace
+    from tasks.core import registry
+
+    version = registry.resolve(model)
+    _answer([*trace.model(version).links, *trace.chain(version.name)], json_)
+
+
+@click.command()
+@click.argument("model", metavar="NAME/VERSION")
+@click.option(
+    "--into",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Empty folder to rebuild in; kept. Else a scratch one.",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0, 1),
+    default=0.02,
+    show_default=True,
+    help="Largest difference in accuracy and macro-F1 where the weights cannot be bit-identical.",
+)
+@as_json
+def reproduce(model: str, into: Path | None, tolerance: float, json_: bool) -> None:
+    """Rebuild a version from its recorded commit and raw bytes, and compare: the same bits, or the same scores."""
+    import tempfile
+
+    into = into.absolute() if into else None
+    home.enter()
+    from flows import reproduce
+    from tasks import register
+    from tasks.core import registry
+
+    version = registry.resolve(model)
+    record = register.record_of_version(version)
+    with tempfile.TemporaryDirectory(prefix="retune-") as scratch:
+        where = into or Path(scratch) / "rebuilt"
+        found = reproduce.reproduce(str(version), record, where, tolerance, lambda line: click.echo(line, err=True))
+    if json_:
+        links = [asdict(link) for link in found.compared]
+        told = {"ok": found.ok, "proved": found.proved, "environment": found.environment, "compared": links}
+        print_json({"name": version.name, "version": version.version, **told})
+    else:
+        _tell_links(found.compared)
+        click.echo(f"{version}: proved {found.proved}. {found.environment}")
+    if not found.ok:
+        sys.exit(Refused.exit_code)
+
+
+@click.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; kept with the list.")
+@as_json
+def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
+    """No model learns from these rows from the next run on. Says which have, and which of them serves."""
+    home.enter()
+    from tasks import forget, trace
+    from tasks.core import lineage as recorded
+
+    done = forget.forget(ids, reason, recorded.identity(), datetime.now(UTC).isoformat(timespec="seconds"))
+    twins, answers = forget.copies(ids), [trace.row(name) for name in ids]
+    seen = {name: [asdict(each) for each in answer.versions] for name, answer in zip(ids, answers, strict=True)}
+    learned = sorted({f"{each.name}/{each.version}" for answer in answers for each in answer.versions})
+    serving = sorted(
+        {f"{each.name}/{each.version}" for answer in answers for each in answer.versions if "champion" in each.aliases}
+    )
+    if json_:
+        print_json(
+            {
+                "added": done.added,
+                "known": done.known,
+                "listed": done.listed,
+                "rows": seen,
+                "learned": learned,
+                "serving": serving,
+                "copies": twins,
+                "next": "retune run",
+            }
+        )
+        return
+    click.echo(f"{len(done.added)} rows put on the list, {len(done.known)} there already; it holds {done.listed}.")
+    for name, answer in zip(ids, answers, strict=True):
+        click.echo(f"{name}:" if answer.versions else f"{name}: no version saw it")
+        _tell_seen(answer.versions)
+    for name, others in twins.items():
+        click.echo(f"the same words as {name} also stand in {', '.join(others)}: forget these too if they are meant")
+    click.echo(
+        f"serving now: {', '.join(serving) or 'none of them'}. `retune run` makes a version that is free of them."
+    )
+
+
+COMMANDS = (lineage, history, verify, reproduce, forget)

@@ -1,0 +1,419 @@
+"""Answers for an auditor: what made this version, which versions saw these bytes or this row, what differs.
+
+Nothing is believed because it was written down. A link holds if what it names was computed again now, from the
+bytes in the DVC store, the model's files, the base, git's objects and the registry, and is equal. Which versions
+there are, and what they learned from, is read from the history, which needs no registry and is checked itself.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import yaml
+
+from tasks.core import base, example, gate, history, lineage, params, record, registry, scores, store
+from tasks.core.card import file_sha256
+from tasks.core.errors import Refused, RetuneError
+from tasks.core.link import Link
+from tasks.core.record import Record
+
+GONE, MISSING = "bytes gone, hash kept", "missing"
+ROLES = {"Raw": "raw", "Train": "train", "Val": "val", "Test": "test"}  # facts of the history
+FACTS = {"Record": "record.commit", "Evidence": "evidence", "Seal": "seal", "Signer": "signer"}
+IN_GIT = ("dvc.lock", "params.yaml", "requirements.lock")
+READERS = 4
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A version's whole way back, link by link."""
+
+    name: str
+    version: int
+    links: list[Link]
+    record: Record
+
+    @property
+    def ok(self) -> bool:
+        return all(link.ok for link in self.links)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One version that saw what was asked for."""
+
+    name: str
+    version: int
+    side: str
+    aliases: list[str]
+    served: list[dict[str, str | None]]
+    content: dict[str, str] | None = None  # the row as it was then
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Who saw it, who did not, and of whom nobody can say any more."""
+
+    asked: str
+    versions: list[Seen]
+    free: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+
+
+# ---------------------------------------------------------------- the way back
+
+
+def model(version: registry.Version) -> Trace:
+    """Every link from a version back to its raw data. Raises Refused if it has no record that can be read."""
+    folder = registry.version_folder(version)
+    made = record.read(folder / record.FILE)
+    kept = lineage.blobs(made["code"]["record_commit"], [*IN_GIT, *made["pipeline"]["hashes"]])
+    links = [
+        _equal("record", version.tags.get("evidence", MISSING), file_sha256(folder / record.FILE)),
+        *(replace(link, name=f"model/{link.name}") for link in registry.integrity(version, folder)),
+        *_files_of_record(made, folder),
+        *_registry(version, made),
+        *_base(made),
+        *_commit(made, kept),
+        *_bytes(made, kept),
+        *_sides(made),
+        *_scores(made),
+        *_gate(made, folder),
+    ]
+    return Trace(version.name, version.version, links, made)
+
+
+def _equal(name: str, expected: Any, found: Any) -> Link:
+    return Link(name, str(expected), str(found), expected == found)
+
+
+def _files_of_record(made: Record, folder: Path) -> Iterator[Link]:
+    """The record's own list of the model's files, beside the checksums that the seal covers."""
+    wrong = {
+        name: file_sha256(folder / name) if (folder / name).is_file() else MISSING
+        for name, sha256 in made["files"].items()
+        if not (folder / name).is_file() or file_sha256(folder / name) != sha256
+    }
+    yield Link(
+        "files in the record",
+        f"{len(made['files'])} equal",
+        ", ".join(f"{name} {found}" for name, found in wrong.items()) or f"{len(made['files'])} equal",
+        not wrong,
+    )
+
+
+def _registry(version: registry.Version, made: Record) -> Iterator[Link]:
+    """The tags of the version and its entry in the history, beside the record."""
+    chain = history.read(version.name)
+    entry = chain.registered(version.version)
+    yield _equal("record of this name", version.name, made["name"])
+    yield _equal("fingerprint", version.tags.get("fingerprint"), made["fingerprint"])
+    for fact, tag in FACTS.items():
+        yield _equal(f"history {fact.lower()}", entry.facts.get(fact) if entry else MISSING, version.tags.get(tag))
+    md5s = {"Raw": made["data"]["raw"]["md5"], **{s.capitalize(): v["md5"] for s, v in made["data"]["sides"].items()}}
+    for fact, md5 in md5s.items():
+        yield _equal(f"history {fact.lower()}", entry.facts.get(fact) if entry else MISSING, md5)
+        yield _equal(f"tag data.{fact.lower()}", version.tags.get(f"data.{fact.lower()}"), md5)
+    yield _equal("record commit", made["code"]["record_commit"], version.tags.get("record.commit"))
+    live = version.aliases
+    told = chain.aliases(version.version)
+    if history.CHAMPION in live or history.CHAMPION in told:
+        yield Link("alias champion", str(history.CHAMPION in told), str(history.CHAMPION in live), told == list(live))
+
+
+def _base(made: Record) -> Iterator[Link]:
+    name = made["base"]["name"]
+    try:
+        folder = base.find(name)
+    except RetuneError as error:
+        yield Link(f"base {name}", made["base"]["sha256"], f"{MISSING}: {error}", False)
+        return
+    found = base.hashes(folder)
+    for file in sorted(made["base"]["files"] | found):
+        yield _equal(f"base/{file}", made["base"]["files"].get(file, "nothing"), found.get(file, MISSING))
+    yield _equal("base weights", made["base"]["sha256"], base.weights_sha256(folder))
+
+
+def _commit(made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
+    """What git keeps: the lock, the parameters, the list of packages, the code, the reports, what was not committed."""
+    code, commit = made["code"], made["code"]["record_commit"]
+    if "dvc.lock" not in kept:
+        yield Link("git record", commit, f"{MISSING}: git does not have that commit", False)
+        return
+    yield _equal("dvc.lock", made["pipeline"]["lock_md5"], _md5(kept["dvc.lock"]))
+    stages = yaml.safe_load(kept["dvc.lock"])["stages"]
+    yield _same("hashes of dvc.lock", made["pipeline"]["hashes"], lineage.hashes_of(stages))
+    yield _same("params.yaml", made["params"], yaml.safe_load(kept.get("params.yaml", b"{}")))
+    packages = hashlib.sha256(kept.get("requirements.lock", b"")).hexdigest()
+    yield _equal("requirements.lock", made["environment"]["lock_sha256"], packages)
+    yield _equal("uncommitted changes", code["diff_sha256"], lineage.diff_sha256(code["commit"], commit))
+    for path, md5 in made["pipeline"]["hashes"].items():
+        if path in kept:
+            yield _equal(path, md5, _md5(kept[path]))
+
+
+def _bytes(made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
+    """What the DVC store keeps and git does not: data, splits, model and reports, each file of a folder by itself."""
+    for path, md5 in made["pipeline"]["hashes"].items():
+        if path in kept:
+            continue
+        try:
+            for name, own in store.files(path, md5):
+                yield _stored(name, own)
+        except Refused as error:  # a folder whose listing is gone or damaged
+            yield Link(path, md5, GONE if isinstance(error, store.Gone) else str(error), False)
+
+
+def _stored(path: str, md5: str) -> Link:
+    try:
+        return _equal(path, md5, store.rehash(md5))
+    except store.Gone:
+        return Link(path, md5, GONE, False)
+
+
+def _sides(made: Record) -> Iterator[Link]:
+    """Rows and labels of each side, counted again."""
+    for side, told in made["data"]["sides"].items():
+        table = _read(told["md5"], ["label"])
+        if table is None:
+            yield Link(f"rows of {side}", str(told["rows"]), GONE, False)
+            continue
+        found = {str(label): int(count) for label, count in table["label"].to_pandas().value_counts().items()}
+        yield _equal(f"rows of {side}", told["rows"], table.num_rows)
+        yield _same(f"labels of {side}", told["labels"], found)
+
+
+def _scores(made: Record) -> Iterator[Link]:
+    """The scores once more, from what each model said of each test row."""
+    said = _predictions(made)
+    for who, prefix in (("candidate", ""), ("base", "base_"), ("probe", "probe_")):
+        if said is None:
+            yield Link(f"scores of {who}", "recorded", GONE, False)
+            continue
+        numbers, _ = pd.factorize(pd.concat([said["label"], said[f"{prefix}predicted"]]), sort=True)
+        truth, predicted = np.split(numbers, 2)
+        sure = said[f"{prefix}confidence"].to_numpy()
+        found = {name: score(truth, predicted) for name, score in scores.SCORES.items()}
+        bins = made["params"]["evaluate"]["bins"]
+        found["calibration_error"] = scores.calibration_error(truth == predicted, sure, bins)
+        for name, value in found.items():
+            expected = made["scores"][who][name]["value"]
+            yield Link(
+                f"{name} of {who}", f"{expected:.6f}", f"{value:.6f}", math.isclose(expected, value, abs_tol=1e-9)
+            )
+
+
+def _gate(made: Record, folder: Path) -> Iterator[Link]:
+    """The gate's decision once more, with the thresholds as they stood."""
+    said, told = _predictions(made), made["gate"]
+    if said is None:
+        yield Link("gate", told["decision"], GONE, False)
+        return
+    theirs = folder / record.CHAMPION_SAID
+    try:
+        champion = example.read(theirs) if told["champion"] else None
+        decision = gate.decide(said, champion, params.parse(made["params"]).promote, told["champion"])
+    except (RetuneError, OSError, pa.ArrowException) as error:
+        yield Link("gate", told["decision"], f"cannot be decided again: {error}", False)
+        return
+    yield _equal("gate", told["decision"], "champion" if decision.promote else "held")
+    yield _same("gate reasons", [rival["reason"] for rival in told["rivals"]], list(decision.reasons))
+
+
+def _predictions(made: Record) -> pd.DataFrame | None:
+    table = _read(made["pipeline"]["hashes"]["models/reports/predictions.parquet"], None)
+    return None if table is None else table.to_pandas()
+
+
+def _same(name: str, expected: Any, found: Any) -> Link:
+    """Two values that are too long to show: what differs is shown."""
+    if expected == found:
+        return Link(name, "equal", "equal", True)
+    if isinstance(expected, dict) and isinstance(found, dict):
+        before, after = params.flat(expected), params.flat(found)
+        keys = sorted(key for key in before | after if before.get(key) != after.get(key))[:5]
+        told = (
+            [f"{key}={before.get(key, MISSING)}" for key in keys],
+            [f"{key}={after.get(key, MISSING)}" for key in keys],
+        )
+        return Link(name, ", ".join(told[0]), ", ".join(told[1]), False)
+    return Link(name, str(expected), str(found), False)
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _read(md5: str, columns: list[str] | None) -> pa.Table | None:
+    """A Parquet file of the store; None if its bytes are gone or damaged."""
+    try:
+        return pq.read_table(store.parquet(md5), columns=columns, use_threads=False)
+    except (store.Gone, pa.ArrowException, OSError):
+        return None
+
+
+# ---------------------------------------------------------------- the history beside the registry
+
+
+def chain(name: str) -> list[Link]:
+    """The history of a model: its chain, its versions and its champion beside those of the registry."""
+    told = history.read(name)
+    live = {version.version: version for version in registry.versions(name)}
+    links = history.check(told, registry.head(name))
+    entries = {entry.version: entry for entry in told.entries if entry.event == history.REGISTERED}
+    for number in sorted(entries | live):
+        entry, version = entries.get(number), live.get(number)
+        where = f"{name}/{number}"
+        if entry is None or version is None:
+            links.append(_equal(where, "in history and registry", f"in the {'history' if entry else 'registry'} only"))
+            continue
+        for fact, tag in FACTS.items():
+            links.append(_equal(f"{where} {fact.lower()}", entry.facts.get(fact), version.tags.get(tag)))
+    crowned = told.champion()
+    holder = next((version.version for version in live.values() if history.CHAMPION in version.aliases), None)
+    links.append(_equal(f"{name}@champion", crowned.version if crowned else None, holder))
+    refused = [number for number, version in live.items() if "refused" in version.tags]
+    rival = next((number for number in live if "challenger" in told.aliases(number) and number not in refused), None)
+    holder = next((version.version for version in live.values() if "challenger" in version.aliases), None)
+    links.append(_equal(f"{name}@challenger", rival, holder))
+    return links
+
+
+# ---------------------------------------------------------------- who saw it
+
+
+def data(target: str) -> Answer:
+    """The versions that were made from, trained, validated or tested on these bytes: a path, or a hash of DVC's."""
+    md5 = _hash_of(target)
+    listed: dict[str, bool] = {}
+
+    def holds(own: str) -> bool:
+        if own not in listed:
+            try:
+                listed[own] = own == md5 or (own.endswith(".dir") and md5 in store.listing(own).values())
+            except Refused:
+                listed[own] = False
+        return listed[own]
+
+    seen = [
+        Seen(entry.model, entry.version, role, told.aliases(entry.version), told.served(entry.version))
+        for told, entry in _registered()
+        for fact, role in ROLES.items()
+        if holds(entry.facts.get(fact, ""))
+    ]
+    return Answer(md5, seen)
+
+
+def _hash_of(target: str) -> str:
+    if re.fullmatch(r"[0-9a-f]{32}(\.dir)?", target):
+        return target
+    path = Path(target)
+    if path.is_file():
+        return _md5(path.read_bytes())
+    pointer = path.with_name(f"{path.name}.dvc")
+    if pointer.is_file():
+        return str(yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"])
+    if md5 := lineage.hashes().get(str(path)):
+        return md5
+    raise Refused(f"{target} is no hash of DVC's, no file, and no folder that DVC tracks: give one of these")
+
+
+def row(name: str) -> Answer:
+    """The versions that saw a row, on which side, and the row as it was. Each distinct split is read once."""
+    registered = list(_registered())
+    wanted = {entry.facts.get(role.capitalize(), "") for _, entry in registered for role in example.SIDES}
+    with ThreadPoolExecutor(READERS) as readers:
+        found = dict(zip(sorted(wanted), readers.map(lambda md5: _find(md5, name), sorted(wanted)), strict=True))
+    seen, free, gone = [], [], []
+    for told, entry in registered:
+        rows = {side: found[entry.facts.get(side.capitalize(), "")] for side in example.SIDES}
+        on = [side for side, content in rows.items() if content]
+        for side in on:
+            served, aliases = told.served(entry.version), told.aliases(entry.version)
+            seen.append(Seen(entry.model, entry.version, side, aliases, served, rows[side]))
+        if any(content is None for content in rows.values()):
+            gone.append(f"{entry.model}/{entry.version}")
+        elif not on:
+            free.append(f"{entry.model}/{entry.version}")
+    return Answer(name, seen, free, gone)
+
+
+def _registered() -> Iterator[tuple[history.Chain, history.Entry]]:
+    for name in history.names():
+        told = history.read(name)
+        yield from ((told, entry) for entry in told.entries if entry.event == history.REGISTERED)
+
+
+def _find(md5: str, name: str) -> dict[str, str] | None:
+    """The row of that id in a split; empty if it is not there, None if the split's bytes are gone."""
+    ids = _read(md5, ["id"])
+    if ids is None:
+        return None
+    at = pc.index(ids["id"], pa.scalar(name, ids["id"].type)).as_py()
+    if at < 0:
+        return {}
+    whole = _read(md5, None)
+    return None if whole is None else {key: str(value) for key, value in whole.slice(at, 1).to_pylist()[0].items()}
+
+
+# ---------------------------------------------------------------- what differs
+
+
+def diff(one: Record, other: Record) -> dict[str, Any]:
+    """What differs between two versions, from the first to the second. Raises Gone if a side's bytes are gone."""
+    before, after = _rows(one), _rows(other)
+    both = before.join(after, suffixes=("_before", "_after"), how="inner")
+    return {
+        "rows": {
+            "added": sorted(after.index.difference(before.index)),
+            "removed": sorted(before.index.difference(after.index)),
+            "relabelled": _changes(both, "label"),
+            "moved": _changes(both, "side"),
+        },
+        "params": _differences(one["params"], other["params"]),
+        "code": _differences(one["code"]["modules"], other["code"]["modules"], flatten=dict),
+        "base": _differences(one["base"], other["base"]),
+        "environment": _differences(one["environment"], other["environment"]),
+        "metrics": {
+            name: {"before": told["value"], "after": other["scores"]["candidate"][name]["value"]}
+            for name, told in one["scores"]["candidate"].items()
+        },
+    }
+
+
+def _rows(made: Record) -> pd.DataFrame:
+    """label and side of every row, by id."""
+    sides = []
+    for side, told in made["data"]["sides"].items():
+        table = pq.read_table(store.parquet(told["md5"]), columns=["id", "label"]).to_pandas()
+        sides.append(table.assign(side=side))
+    return pd.concat(sides).set_index("id")
+
+
+def _changes(both: pd.DataFrame, what: str) -> dict[str, dict[str, str]]:
+    changed = both[both[f"{what}_before"] != both[f"{what}_after"]]
+    return {
+        str(name): {"before": before, "after": after}
+        for name, before, after in zip(changed.index, changed[f"{what}_before"], changed[f"{what}_after"], strict=True)
+    }
+
+
+def _differences(
+    one: dict[str, Any], other: dict[str, Any], flatten: Callable[[dict[str, Any]], dict[str, Any]] = params.flat
+) -> dict[str, dict[str, Any]]:
+    before, after = flatten(one), flatten(other)
+    return {
+        key: {"before": before.get(key), "after": after.get(key)}
+        for key in sorted(before | after)
+        if before.get(key) != after.get(key)
+    }
