@@ -25,6 +25,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 RETUNE = [sys.executable, "-m", "flows.cli"]
+SHIPPED = (".gitignore", "data/suppressed.json")  # what data/ and models/ hold in every clone
 SAMPLE = ["tests/samples/tickets.csv", "--text=body", "--label=queue", "--id=ticket_id", "--group=customer_id"]
 PORT = 4311
 
@@ -34,7 +35,7 @@ def clone(target: Path) -> None:
         ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     for name in filter(None, names.stdout.split("\0")):
-        made = name == "dvc.lock" or (name.startswith(("data/", "models/")) and not name.endswith(".gitignore"))
+        made = name == "dvc.lock" or (name.startswith(("data/", "models/")) and not name.endswith(SHIPPED))
         if (ROOT / name).is_file() and not made:  # what a run made here stays here
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, target / name)

@@ -1,4 +1,4 @@
-"""Take the README's pictures: the MLflow UI and the report, as a browser shows them.
+"""Take the README's pictures: the MLflow UI, the report and a lineage page, as a browser shows them.
 
     retune run && python docs/pictures.py
 
@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -36,7 +37,7 @@ NO_ASSISTANT = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad
 
 
 def main() -> None:
-    executable = find_browser()
+    executable = find_browser() or sys.exit(f"no browser: none of {', '.join(BROWSERS)} is on the path, nor in CHROME")
     home.enter()
     name = params.load().register.name
     found = [(registry.metrics(version).get("macro_f1", 0.0), version.run_id) for version in registry.versions(name)]
@@ -52,11 +53,15 @@ def main() -> None:
         take(page, "run", f"{of_run}/model-metrics?{training}", shows="Add chart", height=900)
         take(page, "artifacts", f"{of_run}/artifacts/model_card.md?{training}", shows="Intended use", height=1000)
         take(page, "report", REPORT.resolve().as_uri(), shows="Pictures", height=975)
+        with tempfile.TemporaryDirectory() as scratch:
+            html = Path(scratch) / "lineage.html"
+            words = ["lineage", "model", f"{name}@champion", "--html", str(html)]
+            subprocess.run([sys.executable, "-m", "flows.cli", *words], check=True, stdout=subprocess.DEVNULL)
+            take(page, "lineage", html.as_uri(), shows="The road", height=1560)
 
 
-def find_browser() -> str:
-    found = os.environ.get("CHROME") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    return found or sys.exit(f"no browser: none of {', '.join(BROWSERS)} is on the path, and CHROME is not set")
+def find_browser() -> str | None:
+    return os.environ.get("CHROME") or next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 @contextmanager
