@@ -292,7 +292,7 @@ def reproduce(model: str, into: Path | None, tolerance: float, json_: bool) -> N
 
     into = into.absolute() if into else None
     home.enter()
-    from flows import reproduce
+    from flows.reproduce import reproduce as rebuild
     from tasks import register
     from tasks.core import registry
 
@@ -300,7 +300,7 @@ def reproduce(model: str, into: Path | None, tolerance: float, json_: bool) -> N
     record = register.record_of_version(version)
     with tempfile.TemporaryDirectory(prefix="retune-") as scratch:
         where = into or Path(scratch) / "rebuilt"
-        found = reproduce.reproduce(str(version), record, where, tolerance, lambda line: click.echo(line, err=True))
+        found = rebuild(str(version), record, where, tolerance, lambda line: click.echo(line, err=True))
     if json_:
         links = [asdict(link) for link in found.compared]
         told = {"ok": found.ok, "proved": found.proved, "environment": found.environment, "compared": links}

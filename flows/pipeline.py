@@ -54,10 +54,9 @@ def whole_road(chosen: params.Params, steps: list[plan.Planned]) -> Outcome:
             run_stage(name, run_id)
         with registry.clean_process() as reader:  # it imports while the last stage runs
             run_stage(STAGES[-1], run_id)
+            origin = keep_record(run_id, steps)
             version = registry.known(chosen.register.name, lineage.fingerprint())
-            if not version:
-                gate = run_gate(chosen, run_id)
-                version = run_register(chosen, keep_record(run_id, steps), gate)
+            version = version or run_register(chosen, origin, run_gate(chosen, run_id))
             decided = promote.decided(version)
             made = register.record_of_version(version)
             version = run_admit(chosen, run_id, version, made, reader)

@@ -372,7 +372,7 @@ def _find(md5: str, name: str) -> dict[str, str] | None:
 def diff(one: Record, other: Record) -> dict[str, Any]:
     """What differs between two versions, from the first to the second. Raises Gone if a side's bytes are gone."""
     before, after = _rows(one), _rows(other)
-    both = before.join(after, suffixes=("_before", "_after"), how="inner")
+    both = before.merge(after, left_index=True, right_index=True, suffixes=("_before", "_after"))
     return {
         "rows": {
             "added": sorted(after.index.difference(before.index)),

@@ -24,7 +24,7 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.core import history, params, signing, sums
+from tasks.core import base, history, params, record, signing, sums
 from tasks.core.errors import Broken, Refused, WrongUse
 from tasks.core.link import Link
 
@@ -471,8 +471,18 @@ def integrity(version: Version, folder: Path) -> list[Link]:
 
 
 def model_folder(version: Version) -> Path:
-    """The model folder of a version, checked; downloaded if the store is away."""
-    (folder,) = (checked_folder(version) / "artifacts").iterdir()  # under the name it was added by
+    """The model folder of a version, checked, and its base with it; downloaded if the store is away."""
+    whole = checked_folder(version)
+    (folder,) = (whole / "artifacts").iterdir()  # under the name it was added by
+    made = record.read(whole / record.FILE)
+    if made["training"]["method"] != "full":  # which carries all that it needs
+        found = base.hashes(base.find(made["base"]["name"]))
+        for name, sha256 in made["base"]["files"].items():
+            if found.get(name) != sha256:
+                raise Refused(
+                    f"{version} needs the base {made['base']['name']} as it was: {name} has sha256 "
+                    f"{found.get(name, 'none, it is missing')}, recorded is {sha256}"
+                )
     return folder
 
 

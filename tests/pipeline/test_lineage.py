@@ -417,6 +417,14 @@ def test_a_damaged_model_is_not_loaded_and_the_file_is_named(here):
     assert "head.safetensors" in done.stderr and "not what was registered" in done.stderr
 
 
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+def test_a_model_whose_base_is_another_is_not_loaded_and_the_file_is_named(here, file):
+    with changed(here.folder / "base" / file, lambda content: content + b" "):
+        done = retune(here, "predict", "classifier@champion", "where is my parcel")
+    assert done.returncode == 1
+    assert file in done.stderr and "needs the base" in done.stderr
+
+
 def test_only_the_trusted_key_is_trusted(here, keys):
     trusting = type(here)(here.folder, {**here.env, "RETUNE_PUBLIC_KEY": str(keys / "mine.pub")})
     assert ask(trusting, "verify", "classifier/1")["ok"]
@@ -478,7 +486,33 @@ def test_bytes_come_from_the_remote_and_when_they_are_gone_that_is_said(house):
         (house.folder / ".dvc/away").rename(cache)
 
 
-# ---- to forget
+# ---- to build again, and to forget
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_version_is_rebuilt_to_the_bit_after_the_branch_moved_on_and_its_outputs_were_deleted(house):
+    (house.folder / "tasks/core/card.py").write_text("raise SystemExit('the branch has moved on')\n")
+    house.git("commit", "-qam", "moved on")
+    outputs = [house.folder / path for path in ("models/candidate", "data/splits", "dvc.lock")]
+    kept = house.folder / "base/kept"
+    kept.mkdir()
+    try:
+        house.git("checkout", "-q", "HEAD~1", "--", "tasks/core/card.py")  # the command itself must still run
+        for path in outputs:
+            path.rename(kept / path.name)
+        before = house.git("status", "--porcelain"), house.git("for-each-ref")
+        done = house.retune("reproduce", "classifier/1", "--json", timeout=600)
+        assert done.returncode == 0, done.stdout + done.stderr
+        told = json.loads(done.stdout)
+        assert (told["ok"], told["proved"]) == (True, "bit-identical")
+        assert wrong(told["compared"]) == []
+        assert (house.git("status", "--porcelain"), house.git("for-each-ref")) == before
+    finally:
+        for path in outputs:
+            (kept / path.name).rename(path)
+        kept.rmdir()
+        house.git("reset", "-q", "HEAD~1")
 
 
 def test_a_forgotten_row_is_not_in_the_next_version(house):

@@ -225,7 +225,8 @@ def test_a_version_says_the_same_in_a_clean_process_with_its_own_code_and_no_pic
     assert {file.name for file in packed if not file.suffix} <= plain
     code = [file for file in packed if file.is_relative_to("model/code") and file.name != "__pycache__"]
     assert {str(file.relative_to("model/code")) for file in code} == {f"tasks/{name}" for name in registry.CARRIED}
-    again = model.load(registry.model_folder(version), "cpu").predict(TEXTS)
+    (folder,) = (registry.checked_folder(version) / "artifacts").iterdir()
+    again = model.load(folder, "cpu").predict(TEXTS)
     assert again.labels == here.labels
 
 
@@ -262,7 +263,7 @@ def test_a_version_that_is_not_what_was_registered_is_not_loaded_and_the_file_is
         named = sums.FILE
         sums.write(folder) if change == "resealed" else (folder / named).unlink()
     with pytest.raises(Refused, match=f"(?s)not what was registered.*{named}"):
-        registry.model_folder(version)
+        registry.checked_folder(version)
 
 
 @pytest.mark.parametrize("file", ["head.safetensors", "serving.py"])
