@@ -47,7 +47,7 @@ def line_of(text, name):
         ("train.base.name=folder:/srv/a base/x:y", "train.base.name", "folder:/srv/a base/x:y"),
         ("validate.labels=[yes please, 'no: thanks', \"ünï\"]", "validate.labels", ["yes please", "no: thanks", "ünï"]),
         ("split.missing_label.train=warn", "split.missing_label.train", "warn"),
-        ("register.name=queue-2024.v1", "register.name", "queue-2024.v1"),
+        ("register.name=queue-2024-v1", "register.name", "queue-2024-v1"),
         ('register.name="2024"', "register.name", "2024"),
         (" train.seed = 23", "train.seed", 23),
     ],
