@@ -26,7 +26,7 @@ def plan() -> list[Planned]:
     inputs come out as they were."""
     stages, locked, changed = lineage.pipeline(), lineage.lock(), stage.status()
     current = yaml.safe_load(Path("params.yaml").read_text("utf-8"))
-    maker = {_path(out): name for name, entry in stages.items() for out in _made(entry)}
+    maker = {path: name for name, entry in stages.items() for path in lineage.outputs(entry)}
     planned: dict[str, Planned] = {}
     for name, entry in stages.items():
         why = ["it has not run yet"] if name not in locked else []
@@ -36,14 +36,6 @@ def plan() -> list[Planned]:
         why += [f"{source} runs before it" for source in sources if planned[source].run]
         planned[name] = Planned(name, bool(why), why)
     return list(planned.values())
-
-
-def _made(entry: dict[str, Any]) -> list[Any]:
-    return [*entry.get("outs", []), *entry.get("metrics", []), *entry.get("plots", [])]
-
-
-def _path(out: Any) -> str:
-    return out if isinstance(out, str) else next(iter(out))
 
 
 def _why(locked: dict[str, Any], entry: dict[str, Any], changes: list[Any], current: dict[str, Any]) -> list[str]:

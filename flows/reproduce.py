@@ -18,7 +18,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,7 @@ def _cache(into: Path) -> Path:
 def inputs(record: dict[str, Any], into: Path) -> list[Link]:
     """Code and other files kept by git whose bytes are not those that the record names."""
     kept = set(_git(into, "ls-files", "-z").split("\0"))
-    made = {path for entry in lineage.pipeline(into / "dvc.yaml").values() for path in _outputs(entry)}
+    made = {path for entry in lineage.pipeline(into / "dvc.yaml").values() for path in lineage.outputs(entry)}
     links = [
         Link(path, md5, found := _md5(into / path), found == md5)
         for path, md5 in sorted(record["pipeline"]["hashes"].items())
@@ -154,11 +154,6 @@ def tracked(into: Path) -> str:
     """The hash of the raw folder that the commit tracks."""
     pointer = into / f"{RAW}.dvc"
     return yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"] if pointer.exists() else MISSING
-
-
-def _outputs(entry: dict[str, Any]) -> Iterator[str]:
-    for out in [*entry.get("outs", []), *entry.get("metrics", [])]:
-        yield out if isinstance(out, str) else next(iter(out))
 
 
 def copy_objects(objects: list[str], into: Path) -> None:
@@ -291,7 +286,7 @@ def _train_without_gpu(path: Path) -> None:
 def judge(record: dict[str, Any], into: Path, tolerance: float, note: str) -> Reproduced:
     """Compare what the stages made in `into` with the record."""
     expected = record["pipeline"]["hashes"]
-    found = made(into / "dvc.lock")
+    found = lineage.hashes_of(lineage.lock(into / "dvc.lock"))
     data = [_same(path, expected[path], found.get(path, MISSING)) for path in DATA if path in expected]
     model = [_same(MODEL, expected[MODEL], found.get(MODEL, MISSING)), *weights(record["files"], into / MODEL)]
     if all(link.ok for link in [*data, *model]):
@@ -301,12 +296,6 @@ def judge(record: dict[str, Any], into: Path, tolerance: float, note: str) -> Re
         other = ", ".join(link.name for link in model if not link.ok)
         return Reproduced(True, SAME_SCORES, f"{note} Not bit-identical: {other}.", [*data, *scores])
     return Reproduced(False, NOTHING, note, [*data, *model, *scores])
-
-
-def made(lock: Path) -> dict[str, str]:
-    """path -> md5 of the raw folder and of all that the stages made."""
-    stages = lineage.lock(lock).values()
-    return {entry["path"]: entry["md5"] for each in stages for kind in ("deps", "outs") for entry in each.get(kind, [])}
 
 
 def weights(files: dict[str, str], folder: Path) -> list[Link]:

@@ -6,18 +6,17 @@ Not covered: the bytes. data/raw, older rejects and splits in DVC's cache, and t
 stay as they are, so that what was done can still be shown. From the next run on no file made anew holds its text.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-from filelock import FileLock, Timeout
 
 from tasks.core import example, suppression
 from tasks.core.errors import Broken, Refused, WrongUse
+from tasks.core.lock import waiting
 
 RAW = Path("data/raw")
 LOCK = Path(".retune/suppressed.lock")
@@ -45,7 +44,7 @@ def forget(
     wanted, reason, by = list(dict.fromkeys(name.strip() for name in ids)), reason.strip(), by.strip()
     _refuse_nonsense(wanted, reason, by, at)
     there = set(_rows(raw)["id"])
-    with _alone():
+    with waiting(LOCK, PATIENCE, "forget"):
         listed = suppression.read(path)
         known = suppression.contains(listed, pd.Series(wanted, dtype="str"))
         on_list = [name for name, is_known in zip(wanted, known, strict=True) if is_known]
@@ -106,13 +105,3 @@ def _refuse_unknown(ids: Sequence[str], raw: Path) -> None:
             f"no row of {raw} has the id {', '.join(map(repr, ids[:TOLD]))}{more}: nothing was forgotten;"
             " mend the spelling, or leave it out"
         )
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    LOCK.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(LOCK, timeout=PATIENCE):
-            yield
-    except Timeout:
-        raise Broken(f"another forget has held {LOCK} for {PATIENCE} s: wait for it or end it") from None

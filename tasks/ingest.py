@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from filelock import FileLock, Timeout
 
 from tasks.core import example, sources
 from tasks.core.errors import Broken, Refused, WrongUse
+from tasks.core.lock import waiting
 from tasks.core.table import HALF_PAIR, SIDE_OF, Table, read
 
 CONTENT = ["text", "label", "group", "given"]  # what makes a row the same row; its source does not
@@ -83,7 +83,7 @@ def ingest(
     chosen = choose(columns, table)
     called = name or _name(source)
     rows = rows_of(table, chosen, called)
-    with _alone():
+    with waiting(LOCK, PATIENCE, "ingest"):
         there = _there(raw)
         fates = fates_of(rows, there)
         fresh = rows[fates.isin(["added", "corrected"])]
@@ -214,16 +214,6 @@ def _name(source: str) -> str:
 
 
 # ---- writing
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    LOCK.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(LOCK, timeout=PATIENCE):
-            yield
-    except Timeout:
-        raise Broken(f"another ingest has held {LOCK} for {PATIENCE} s: wait for it or end it") from None
 
 
 def _there(raw: Path) -> pd.DataFrame:

@@ -67,7 +67,7 @@ class Gate:
 
 
 def register(params: Params, origin: Origin, gate: Gate) -> registry.Version:
-    """A new version of the model in `models/candidate`, with its first entry in the history."""
+    """A new version of the model in `models/candidate`, sealed and, if there is a key, signed."""
     fingerprint, card = lineage.fingerprint(), read_card(MODEL)
     with registry.packed(MODEL, requirements(card)) as folder:
         if gate.champion_report:

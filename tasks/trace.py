@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from tasks.core import base, example, gate, history, lineage, params, record, registry, scores, store
+from tasks.core import base, example, gate, history, lineage, params, record, registry, scores, store, sums
 from tasks.core.card import file_sha256
 from tasks.core.errors import Refused, RetuneError
 from tasks.core.link import Link
@@ -99,15 +99,12 @@ def _equal(name: str, expected: Any, found: Any) -> Link:
 
 def _files_of_record(made: Record, folder: Path) -> Iterator[Link]:
     """The record's own list of the model's files, beside the checksums that the seal covers."""
-    wrong = {
-        name: file_sha256(folder / name) if (folder / name).is_file() else MISSING
-        for name, sha256 in made["files"].items()
-        if not (folder / name).is_file() or file_sha256(folder / name) != sha256
-    }
+    found = sums.contents(folder)
+    wrong = {name: found.get(name, MISSING) for name, said in made["files"].items() if found.get(name) != said}
     yield Link(
         "files in the record",
         f"{len(made['files'])} equal",
-        ", ".join(f"{name} {found}" for name, found in wrong.items()) or f"{len(made['files'])} equal",
+        ", ".join(f"{name} {said}" for name, said in wrong.items()) or f"{len(made['files'])} equal",
         not wrong,
     )
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.core.history import Entry
+
 AGAIN = "../as-it-was"
 
 
@@ -21,7 +23,7 @@ class Command:
 
 
 def commands(
-    record: dict[str, Any], number: str, history: Sequence[Any], mine: Sequence[Any]
+    record: dict[str, Any], number: str, history: Sequence[Entry], mine: Sequence[Entry]
 ) -> dict[str, list[Command]]:
     """Heading -> what checks it with git, dvc, gto and sha256sum alone."""
     return {
@@ -39,7 +41,7 @@ def commands(
     }
 
 
-def _of_model(record: dict[str, Any], number: str, mine: Sequence[Any]) -> list[Command]:
+def _of_model(record: dict[str, Any], number: str, mine: Sequence[Entry]) -> list[Command]:
     facts = mine[0].facts if mine else {}
     query = "SELECT source FROM model_versions WHERE name = '{}' AND version = {}".format(
         record["name"].replace("'", "''"), number if number.isdigit() else "NUMBER"
@@ -133,7 +135,7 @@ def _of_data(record: dict[str, Any]) -> list[Command]:
     return found
 
 
-def _of_history(record: dict[str, Any], history: Sequence[Any], mine: Sequence[Any]) -> list[Command]:
+def _of_history(record: dict[str, Any], history: Sequence[Entry], mine: Sequence[Entry]) -> list[Command]:
     artifact = next((entry.tag.partition("@")[0].partition("#")[0] for entry in [*mine, *history]), record["name"])
     found = [
         Command("Who was registered and became champion, when:", f"gto history {quote(artifact)}"),

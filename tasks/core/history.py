@@ -15,17 +15,15 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from tasks.core import lineage
 from tasks.core.errors import Broken
 from tasks.core.link import Link
+from tasks.core.lock import waiting
 
 REGISTERED, CHAMPION = "registered", "champion"
 START = "none"  # what the first entry says of the one before
@@ -234,7 +232,8 @@ def append(
     facts["Record"] is the commit that the tag hangs on. `anchor` writes the new head to the registry; it is called
     also if the entry was there, since a crash may have come in between.
     """
-    with _alone():
+    lock = Path(_git("rev-parse", "--git-common-dir")) / "retune-history.lock"  # one for all worktrees
+    with waiting(lock, PATIENCE, "writer"):
         chain = read(model)
         same = [entry for entry in chain.entries if entry.event == event]
         if event == REGISTERED:
@@ -245,17 +244,6 @@ def append(
         assert chain.last
         anchor(chain.last)
         return same[-1] if same and same[-1].version == version else chain.last
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """One writer at a time in all worktrees of the repository: two would give out the same number."""
-    lock = Path(_git("rev-parse", "--git-common-dir")) / "retune-history.lock"
-    try:
-        with FileLock(lock, timeout=PATIENCE):
-            yield
-    except Timeout:
-        raise Broken(f"another process has held {lock} for {PATIENCE} s: wait for it or end it") from None
 
 
 def _write(

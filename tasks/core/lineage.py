@@ -27,6 +27,12 @@ def pipeline(path: Path = Path("dvc.yaml")) -> dict[str, Any]:
     return yaml.safe_load(path.read_text("utf-8"))["stages"]
 
 
+def outputs(stage: dict[str, Any]) -> list[str]:
+    """The paths that a stage of dvc.yaml makes."""
+    made = [out for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
+    return [out if isinstance(out, str) else next(iter(out)) for out in made]
+
+
 def hashes() -> dict[str, str]:
     """path -> md5 of every file that the stages read or made, as dvc.lock has it. A folder's ends in `.dir`."""
     return hashes_of(lock())
@@ -39,15 +45,6 @@ def hashes_of(stages: dict[str, Any]) -> dict[str, str]:
 
 def lock_md5(path: Path = Path("dvc.lock")) -> str:
     return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-
-
-def data() -> dict[str, str]:
-    """The md5 of the raw data and of each side."""
-    known = hashes()
-    return {
-        "raw": known["data/raw"],
-        **{side: known[f"data/splits/{side}.parquet"] for side in ("train", "val", "test")},
-    }
 
 
 def fingerprint() -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core import by_hand, road
+from tasks.core.history import Entry
 from tasks.core.link import Link
 
 MODELS = (
@@ -91,7 +92,7 @@ class Term:
 
 
 def page(
-    record: dict[str, Any], version: str, links: Sequence[Link], entries: Sequence[Any], checked: str | None = None
+    record: dict[str, Any], version: str, links: Sequence[Link], entries: Sequence[Entry], checked: str | None = None
 ) -> str:
     """The page of NAME/VERSION, or of a version that has no number yet if `version` is empty.
 
@@ -284,7 +285,7 @@ def labels(sides: dict[str, Any]) -> list[tuple[str, list[int]]]:
 # ---------------------------------------------------------------- history
 
 
-def terms(entries: Sequence[Any], mine: Sequence[Any], checked: str | None) -> list[Term]:
+def terms(entries: Sequence[Entry], mine: Sequence[Entry], checked: str | None) -> list[Term]:
     """The roles of the version whose entries are `mine`, each up to the entry that ended it. All in their order."""
     found = []
     for entry in mine:

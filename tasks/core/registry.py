@@ -398,12 +398,12 @@ def _version(entity: Any, aliases: dict[int, list[str]]) -> Version:
     return Version(entity.name, number, entity.run_id, created, tuple(aliases.get(number, [])), dict(entity.tags))
 
 
-def find(name: str, *, version: int | None = None, alias: str | None = None, fingerprint: str | None = None) -> Version:
-    """The one version of that number, alias or fingerprint. Raises Refused if there is none."""
+def find(name: str, *, version: int | None = None, alias: str | None = None) -> Version:
+    """The one version of that number or alias. Raises Refused if there is none."""
     for found in versions(name):
-        if found.version == version or alias in found.aliases or (found.tags.get("fingerprint") or 0) == fingerprint:
+        if found.version == version or alias in found.aliases:
             return found
-    what = f"version {version}" if version is not None else f"alias {alias}" if alias else f"fingerprint {fingerprint}"
+    what = f"version {version}" if version is not None else f"alias {alias}"
     raise Refused(f"{name} has no {what} in {address()}: `retune models` lists what is there")
 
 

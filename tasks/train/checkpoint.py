@@ -62,10 +62,6 @@ class Checkpoints:
             shutil.rmtree(folder)
         return None
 
-    def clear(self) -> None:
-        for folder in self.folder.glob("*step-*"):
-            shutil.rmtree(folder)
-
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"), reverse=True)
 

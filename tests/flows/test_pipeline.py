@@ -95,9 +95,9 @@ class Recorder:
         )
         return self.versions[-1]
 
-    def find(self, name, *, version=None, alias=None, fingerprint=None):
+    def find(self, name, *, version=None, alias=None):
         for found in self.versions:
-            if found.version == version or alias in found.aliases or found.tags["fingerprint"] == fingerprint:
+            if found.version == version or alias in found.aliases:
                 return found
         raise Refused("there is none")
 
