@@ -1,5 +1,6 @@
 """The auditor's commands: lineage, history, verify, reproduce, forget. Heavy imports stand where they are used."""
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -36,8 +37,12 @@ def model(model: str, html: Path | None, json_: bool) -> None:
 
         now = datetime.now(UTC).isoformat(timespec="seconds")
         entries = history.read(found.name).entries
-        html.parent.mkdir(parents=True, exist_ok=True)
-        html.write_text(page(found.record, f"{found.name}/{found.version}", found.links, entries, now), "utf-8")
+        told = page(found.record, f"{found.name}/{found.version}", found.links, entries, now)
+        try:
+            html.parent.mkdir(parents=True, exist_ok=True)
+            html.write_text(told, "utf-8")
+        except OSError as error:
+            raise WrongUse(f"--html {html} cannot be written: {error.strerror}") from None
         click.echo(f"written: {html}", err=True)
     if json_:
         print_json(
@@ -107,9 +112,15 @@ def data(target: str, json_: bool) -> None:
     found = trace.data(target)
     versions = [{key: value for key, value in asdict(seen).items() if key != "content"} for seen in found.versions]
     if json_:
-        print_json({"hash": found.asked, "versions": versions})
+        print_json({"hash": found.asked, "versions": versions, "gone": found.gone})
     else:
         _tell_seen(found.versions)
+    trace.require_whole_history()
+    if found.gone:
+        raise Refused(
+            f"bytes gone, hashes kept: nobody can say whether the raw data of {', '.join(found.gone)} held {target}; "
+            "`dvc pull` may bring it back"
+        )
     if not found.versions:
         raise Refused(f"no version was trained, validated or tested on {found.asked}")
 
@@ -132,6 +143,7 @@ def row(name: str, json_: bool) -> None:
             click.echo(f"the row as it was: {text[:500]}")
         if found.free:
             click.echo(f"free of it: {', '.join(found.free)}")
+    trace.require_whole_history()
     if found.gone:
         raise Refused(
             f"bytes gone, hashes kept: nobody can say whether {', '.join(found.gone)} saw {name}; "
@@ -185,15 +197,19 @@ def _change(name: str, ids: Any) -> str:
 def history(name: str | None, at: str | None, verify_: bool, json_: bool) -> None:
     """Who became champion when, why, by whom, on which evidence."""
     home.enter()
+    from tasks import trace
     from tasks.core import history as chains
+    from tasks.core import registry
 
-    names = [name] if name else chains.names()
+    if verify_ and at is not None:
+        raise WrongUse("--verify checks the whole history: leave --at out")
+    names = chains.names() if name is None else [name]
     if verify_:
-        from tasks import trace
-        from tasks.core import registry
-
-        known = names if name else sorted({*names, *(version.name for version in registry.versions())})
-        _answer([link for each in known for link in trace.chain(each)], json_)
+        known = {*chains.names(), *registry.heads(), *(version.name for version in registry.versions())}
+        wanted = sorted(known) if name is None else [each for each in names if each in known]
+        if not wanted:
+            raise Refused(f"{name or 'no model'} has neither a history nor a version: there is nothing to verify")
+        _answer([link for each in wanted for link in trace.chain(each)], json_)
         return
     told = [chains.read(each) for each in names]
     if not any(chain.entries or chain.damaged for chain in told):
@@ -213,6 +229,7 @@ def history(name: str | None, at: str | None, verify_: bool, json_: bool) -> Non
     damaged = {tag: why for chain in told for tag, why in chain.damaged.items()}
     if damaged:
         raise Refused("; ".join(f"{tag} {why}" for tag, why in damaged.items()))
+    trace.require_whole_history()
 
 
 def _entry(entry: Any) -> dict[str, Any]:
@@ -243,6 +260,9 @@ def _tell_champions(chains: Sequence[Any], at: datetime, json_: bool, one: bool)
     else:
         for each in told:
             click.echo(f"{each['name']} at {each['at']}: {each['champion'] or 'no champion'}")
+    from tasks import trace
+
+    trace.require_whole_history()
     if not any(entry for _, entry in found):
         sys.exit(Refused.exit_code)
 
@@ -291,6 +311,8 @@ def reproduce(model: str, into: Path | None, tolerance: float, json_: bool) -> N
     import tempfile
 
     into = into.absolute() if into else None
+    if math.isnan(tolerance):
+        raise WrongUse("--tolerance is not a number: write one from 0 to 1")
     home.enter()
     from flows.reproduce import reproduce as rebuild
     from tasks import register
@@ -322,7 +344,8 @@ def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
     from tasks import forget, trace
     from tasks.core import lineage as recorded
 
-    done = forget.forget(ids, reason, recorded.identity(), datetime.now(UTC).isoformat(timespec="seconds"))
+    with home.alone(home.BRIEFLY):
+        done = forget.forget(ids, reason, recorded.identity(), datetime.now(UTC).isoformat(timespec="seconds"))
     twins, answers = forget.copies(ids), [trace.row(name) for name in ids]
     seen = {name: [asdict(each) for each in answer.versions] for name, answer in zip(ids, answers, strict=True)}
     learned = sorted({f"{each.name}/{each.version}" for answer in answers for each in answer.versions})
@@ -352,6 +375,7 @@ def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
     click.echo(
         f"serving now: {', '.join(serving) or 'none of them'}. `retune run` makes a version that is free of them."
     )
+    trace.require_whole_history()
 
 
 COMMANDS = (lineage, history, verify, reproduce, forget)

@@ -56,7 +56,8 @@ def ingest(
     from tasks.ingest import Columns, ingest
 
     columns = Columns(text, label, id_, group, split)
-    done = ingest(source, Path("data/raw"), columns, name, lambda: stage.track("data/raw"), licence, collected)
+    with home.alone(home.BRIEFLY):
+        done = ingest(source, Path("data/raw"), columns, name, lambda: stage.track("data/raw"), licence, collected)
     if json_:
         print_json({**done.__dict__, "part": str(done.part) if done.part else None})
         return
@@ -169,7 +170,9 @@ def models(name: str | None, json_: bool) -> None:
             rows.append((str(version), " ".join(version.aliases), *told, data, version.created[:19]))
         print_table(rows)
     if not found:
-        raise Refused(f"no model {name or ''} is registered in {registry.address()}: `retune run` makes one")
+        raise Refused(
+            f"no model {repr(name) + ' ' if name else ''}is registered in {registry.address()}: `retune run` makes one"
+        )
 
 
 def _as_json(version: Any) -> dict[str, Any]:
@@ -260,6 +263,8 @@ def main() -> None:
         sys.exit(WrongUse.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("retune: stopped", 130)
+    except UnicodeEncodeError:
+        _fail("retune: a word of the command, or what it names, is no UTF-8", WrongUse.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: `| head`
     except OSError as error:

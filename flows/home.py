@@ -12,6 +12,7 @@ from tasks.core.errors import Broken, WrongUse
 
 MARKS = ("dvc.yaml", "params.yaml")
 LOCK = Path(".retune/run.lock")
+BRIEFLY = 20  # seconds that an ingest or forget waits for another to end
 
 
 def enter() -> Path:
@@ -26,15 +27,17 @@ def enter() -> Path:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """One run in one folder at a time: two would write the same files."""
+def alone(patience: float = 0) -> Iterator[None]:
+    """One run, ingest or forget in one folder at a time: a run must read what it records. Waits `patience` seconds."""
     from filelock import FileLock, Timeout
 
     try:
-        with FileLock(LOCK, blocking=False):
+        with FileLock(LOCK, timeout=patience):
             yield
     except Timeout:
-        raise Broken(f"another run is at work in {Path.cwd()}: wait for it, or work in another clone") from None
+        raise Broken(
+            f"another run is at work in {Path.cwd()}, or an ingest or forget: wait for it, or work in another clone"
+        ) from None
 
 
 def _point_at(state: Path) -> None:

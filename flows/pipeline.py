@@ -21,7 +21,7 @@ from flows import home, plan, stage
 from tasks import promote, register
 from tasks.core import example, lineage, params, record, registry, store
 from tasks.core import gate as gates
-from tasks.core.errors import Broken, RetuneError
+from tasks.core.errors import Broken, Refused, RetuneError
 from tasks.core.gate import Decision
 
 STAGES = ("curate", "validate", "split", "train", "evaluate")
@@ -50,6 +50,7 @@ def pipeline() -> Outcome:
 
 def whole_road(chosen: params.Params, steps: list[plan.Planned]) -> Outcome:
     with registry.run(chosen.register.name, run_name(), {"method": chosen.train.method}) as run_id:
+        register.check_key()
         for name in STAGES[:-1]:
             run_stage(name, run_id)
         with registry.clean_process() as reader:  # it imports while the last stage runs
@@ -115,6 +116,10 @@ def run_gate(chosen: params.Params, run_id: str) -> register.Gate:
 @task(task_run_name="record", cache_policy=NO_CACHE)
 def keep_record(run_id: str, steps: list[plan.Planned]) -> register.Origin:
     """The workspace as it is, dirty or not, as a DVC experiment that touches no branch; its bytes where they last."""
+    if changed := stage.status():  # an edit by hand; ingest and forget wait for the end of a run
+        raise Refused(
+            f"{', '.join(changed)} changed while the run was at work, so what it made is of neither state: run again"
+        )
     name = f"run-{lineage.fingerprint()[:12]}"
     commit = stage.save_record(name)
     if store.has_remote():

@@ -130,9 +130,8 @@ def save_record(name: str) -> str:
     paths = [path for path in [*paths, "dvc.lock", "data/raw.dvc"] if Path(path).exists()]
     includes = [word for path in paths for word in ("--include-untracked", path)]
     try:
-        return json.loads(_dvc("exp", "save", "--json", "--force", "--name", name, *includes, **lineage.signature()))[
-            "ref"
-        ]
+        told = _dvc("exp", "save", "--json", "--force", "--name", name, *includes, **lineage.signature())
+        return json.loads(told.strip().rpartition("\n")[2])["ref"]  # what DVC does besides stands in lines before
     finally:  # DVC unstages what the user had staged
         unfinished = index.with_name(f".index.{os.getpid()}.tmp")
         unfinished.write_bytes(staged)

@@ -77,8 +77,10 @@ def copies(ids: Sequence[str], raw: Path = RAW, path: Path = suppression.LIST) -
 
 
 def _rows(raw: Path) -> pd.DataFrame:
+    if not raw.exists() and not raw.with_name(f"{raw.name}.dvc").exists():
+        raise WrongUse("there are no records yet, so there is nothing to forget: `retune ingest` brings them in")
     try:
-        rows = example.read(raw)[["id", "text"]]
+        rows = example.read(raw)[["id", "text"]] if raw.exists() else pd.DataFrame(columns=["id", "text"])
     except (pa.ArrowException, OSError, KeyError) as error:
         raise Broken(f"{raw} holds a file that is no part: {error}. Run `dvc checkout` to restore it") from None
     pointer = raw.with_name(f"{raw.name}.dvc")

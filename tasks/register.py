@@ -80,6 +80,12 @@ def register(params: Params, origin: Origin, gate: Gate) -> registry.Version:
         return registry.add_version(params.register.name, origin.run_id, folder, tags, summary())
 
 
+def check_key() -> None:
+    """Raises WrongUse for a key that cannot sign, before training has cost anything."""
+    if key := os.environ.get("RETUNE_SIGNING_KEY"):
+        signing.private_key(Path(key), os.environ.get("RETUNE_SIGNING_KEY_PASSWORD"))
+
+
 def publish(folder: Path, made: Record) -> tuple[str, str]:
     """Write the record and all that follows from it beside the model. Returns the seal and the signer."""
     record.write(made, folder / record.FILE)

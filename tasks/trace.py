@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from tasks.core import base, example, gate, history, lineage, params, record, registry, scores, store, sums
+from tasks.core import base, example, gate, history, lineage, params, record, registry, scores, store, sums, suppression
 from tasks.core.card import file_sha256
-from tasks.core.errors import Refused, RetuneError
+from tasks.core.errors import Refused, RetuneError, WrongUse
 from tasks.core.link import Link
 from tasks.core.record import Record
 
@@ -86,7 +86,8 @@ def model(version: registry.Version) -> Trace:
         *_base(made),
         *_commit(made, kept),
         *_bytes(made, kept),
-        *_sides(made),
+        *_raw(made),
+        *_sides(made, kept),
         *_scores(made),
         *_gate(made, folder),
     ]
@@ -178,16 +179,29 @@ def _stored(path: str, md5: str) -> Link:
         return Link(path, md5, GONE, False)
 
 
-def _sides(made: Record) -> Iterator[Link]:
-    """Rows and labels of each side, counted again."""
+def _raw(made: Record) -> Iterator[Link]:
+    """The received rows, counted again."""
+    expected = made["data"]["raw"]
+    try:
+        parts = [md5 for path, md5 in store.listing(expected["md5"]).items() if path.endswith(".parquet")]
+        found = str(sum(pq.read_metadata(store.parquet(md5)).num_rows for md5 in parts))
+    except (Refused, pa.ArrowException, OSError):
+        found = GONE
+    yield _equal("rows of raw", str(expected["rows"]), found)
+
+
+def _sides(made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
+    """Rows and labels of each side, counted again, and none of them on the list of what must not be learned from."""
+    listed = suppression.parse(kept["data/suppressed.json"]) if "data/suppressed.json" in kept else suppression.NOTHING
     for side, told in made["data"]["sides"].items():
-        table = _read(told["md5"], ["label"])
+        table = _read(told["md5"], ["id", "label"])
         if table is None:
             yield Link(f"rows of {side}", str(told["rows"]), GONE, False)
             continue
         found = {str(label): int(count) for label, count in table["label"].to_pandas().value_counts().items()}
         yield _equal(f"rows of {side}", told["rows"], table.num_rows)
         yield _same(f"labels of {side}", told["labels"], found)
+        yield _equal(f"suppressed rows in {side}", 0, int(suppression.contains(listed, table["id"].to_pandas()).sum()))
 
 
 def _scores(made: Record) -> Iterator[Link]:
@@ -266,7 +280,7 @@ def chain(name: str) -> list[Link]:
     """The history of a model: its chain, its versions and its champion beside those of the registry."""
     told = history.read(name)
     live = {version.version: version for version in registry.versions(name)}
-    links = history.check(told, registry.head(name))
+    links = history.check(told, registry.heads().get(name))
     entries = {entry.version: entry for entry in told.entries if entry.event == history.REGISTERED}
     for number in sorted(entries | live):
         entry, version = entries.get(number), live.get(number)
@@ -286,40 +300,59 @@ def chain(name: str) -> list[Link]:
     return links
 
 
+def require_whole_history() -> None:
+    """Raises Refused if an entry of any history is damaged, missing or unknown to the registry."""
+    heads = registry.heads()
+    names = sorted({*history.names(), *heads})
+    wrong = [link.name for name in names for link in history.check(history.read(name), heads.get(name)) if not link.ok]
+    if wrong:
+        raise Refused(
+            f"the history is not whole, so this answer may lack versions: {', '.join(wrong[:5])} "
+            "(`retune history --verify` tells more)"
+        )
+
+
 # ---------------------------------------------------------------- who saw it
 
 
 def data(target: str) -> Answer:
     """The versions that were made from, trained, validated or tested on these bytes: a path, or a hash of DVC's."""
     md5 = _hash_of(target)
-    listed: dict[str, bool] = {}
+    seen, gone, listed = [], [], {}
+    for told, entry in _registered():
+        for fact, role in ROLES.items():
+            own = entry.facts.get(fact, "")
+            if own not in listed:
+                listed[own] = _holds(own, md5)
+            if listed[own]:
+                aliases, served = told.aliases(entry.version), told.served(entry.version)
+                seen.append(Seen(entry.model, entry.version, role, aliases, served))
+            elif listed[own] is None:
+                gone.append(f"{entry.model}/{entry.version}")
+    return Answer(md5, seen, gone=gone)
 
-    def holds(own: str) -> bool:
-        if own not in listed:
-            try:
-                listed[own] = own == md5 or (own.endswith(".dir") and md5 in store.listing(own).values())
-            except Refused:
-                listed[own] = False
-        return listed[own]
 
-    seen = [
-        Seen(entry.model, entry.version, role, told.aliases(entry.version), told.served(entry.version))
-        for told, entry in _registered()
-        for fact, role in ROLES.items()
-        if holds(entry.facts.get(fact, ""))
-    ]
-    return Answer(md5, seen)
+def _holds(own: str, md5: str) -> bool | None:
+    """Whether a hash is this one, or that of a folder with these bytes in it; None if its listing is gone."""
+    if own == md5 or not own.endswith(".dir"):
+        return own == md5
+    try:
+        return md5 in store.listing(own).values()
+    except Refused:
+        return None
 
 
 def _hash_of(target: str) -> str:
     if re.fullmatch(r"[0-9a-f]{32}(\.dir)?", target):
         return target
     path = Path(target)
-    if path.is_file():
-        return _md5(path.read_bytes())
-    pointer = path.with_name(f"{path.name}.dvc")
-    if pointer.is_file():
-        return str(yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"])
+    try:
+        if path.is_file():
+            return _md5(path.read_bytes())
+        if path.name and (pointer := path.with_name(f"{path.name}.dvc")).is_file():
+            return str(yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"])
+    except OSError as error:
+        raise WrongUse(f"{target[:100]} cannot be read: {error.strerror}") from None
     if md5 := lineage.hashes().get(str(path)):
         return md5
     raise Refused(f"{target} is no hash of DVC's, no file, and no folder that DVC tracks: give one of these")

@@ -113,7 +113,7 @@ def read(model: str) -> Chain:
     listed = _git(
         "for-each-ref", "--format=%(refname:strip=2) %(objectname)", f"refs/tags/{model}@*", f"refs/tags/{model}#*"
     )
-    tags = dict(line.split(" ") for line in listed.split("\n") if line)
+    tags = dict(line.split(" ") for line in listed.split("\n") if line.startswith((f"{model}@", f"{model}#")))
     entries, damaged = [], {}
     for tag, content in _contents(tags).items():
         try:

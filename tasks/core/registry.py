@@ -422,7 +422,7 @@ def resolve(reference: str) -> Version:
     if at and name and alias:
         return find(name, alias=alias)
     name, slash, number = reference.rpartition("/")
-    if slash and name and number.isdigit():
+    if slash and name and number.isascii() and number.isdigit():
         return find(name, version=int(number))
     raise WrongUse(f"{reference!r} names no model: write NAME@ALIAS or NAME/VERSION, for example classifier@champion")
 
@@ -491,10 +491,18 @@ def anchor(entry: history.Entry) -> None:
     client().set_registered_model_tag(entry.model, HEAD, entry.head)
 
 
-def head(name: str) -> str | None:
-    """What `anchor` kept; None if there is no such model or it has none."""
-    found = [model for model in _pages(client().search_registered_models) if model.name == name]
-    return found[0].tags.get(HEAD) if found else None
+def heads() -> dict[str, str]:
+    """What `anchor` kept of each model that has a history.
+
+    Our own SQLite file is asked without MLflow, whose import takes three seconds: this is asked after each answer.
+    """
+    if address() == f"sqlite:///{_own_store()}":
+        if not _own_store().exists():
+            return {}
+        with closing(sqlite3.connect(f"file:{_own_store()}?mode=ro", uri=True)) as database:
+            return dict(database.execute("select name, value from registered_model_tags where key = ?", (HEAD,)))
+    models = _pages(client().search_registered_models)
+    return {model.name: model.tags[HEAD] for model in models if HEAD in model.tags}
 
 
 def tag_version(version: Version, tags: dict[str, str]) -> None:

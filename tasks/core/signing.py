@@ -40,7 +40,7 @@ def sign(folder: Path, key: Path, password: str | None = None) -> str:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
     from model_signing import signing
 
-    public = _private_key(key, password).public_key()
+    public = private_key(key, password).public_key()
     for name, path in sums.entries(folder).items():
         if path.is_symlink() or not path.is_file():
             raise Broken(f"{folder} cannot be signed: {sums.shown(name)} is no plain file")
@@ -141,7 +141,7 @@ def _hashing() -> Any:
 # ---------------------------------------------------------------- keys
 
 
-def _private_key(path: Path, password: str | None) -> Any:
+def private_key(path: Path, password: str | None) -> Any:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key

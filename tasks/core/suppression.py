@@ -47,10 +47,18 @@ NOTHING = Suppression()
 def read(path: Path = LIST) -> Suppression:
     """The list. Raises Refused if it is missing, torn, or holds anything that no `retune forget` has written."""
     try:
-        told = json.loads(path.read_text("utf-8"), object_pairs_hook=_object)
+        return parse(path.read_bytes(), path)
     except FileNotFoundError:
         raise Refused(f"{path} is not there, so nobody knows which rows must not be learned from: {MEND}") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise Refused(f"{path} is no list of suppressed rows: {error}. {MEND}") from None
+
+
+def parse(content: bytes, path: Path = LIST) -> Suppression:
+    """The list in `content`, which stands or stood at `path`."""
+    try:
+        told = json.loads(content.decode("utf-8"), object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
         raise Refused(f"{path} is no list of suppressed rows: {error}. {MEND}") from None
     if wrong := _wrong(told):
         raise Refused(f"{path} is no list of suppressed rows: {wrong}. {MEND}")

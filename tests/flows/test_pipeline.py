@@ -12,7 +12,7 @@ from flows import home, pipeline, stage
 from flows.plan import Planned
 from tasks import promote, register
 from tasks.core import example, lineage, params, registry, store
-from tasks.core.errors import Broken, Refused, RetuneError
+from tasks.core.errors import Broken, Refused, RetuneError, WrongUse
 from tasks.core.gate import Decision
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ class Recorder:
     def __init__(self):
         self.did, self.versions, self.metrics, self.ended = [], [], [], []
         self.described, self.kept, self.readers, self.logged = [], [], [], []
-        self.fails, self.predictions, self.remote = {}, {}, False
+        self.fails, self.predictions, self.remote, self.edits = {}, {}, False, {}
         self.gate = register.Gate(Decision(True, ("it beats the base",)), None)
         self.stages_changed = True
 
@@ -125,6 +125,7 @@ def recorder(monkeypatch, tmp_path):
     monkeypatch.setattr(register, "record_of_version", lambda version: f"record of {version}")
     monkeypatch.setattr(promote, "promote", made.promote)
     monkeypatch.setattr(store, "has_remote", lambda: made.remote)
+    monkeypatch.setattr(stage, "status", lambda: made.edits)
     monkeypatch.setattr(stage, "push", lambda: made.did.append("push"))
     monkeypatch.setattr(registry, "run", made.mlflow_run)
     monkeypatch.setattr(registry, "clean_process", made.clean_process)
@@ -215,6 +216,21 @@ def test_the_bytes_are_pushed_before_the_version_is_registered_where_there_is_a_
     recorder.remote = True
     pipeline.pipeline.fn()
     assert recorder.did[-5:] == [f"record run-{FINGERPRINT[:12]}", "push", "register", "admit", "promote True"]
+
+
+def test_what_changed_under_the_run_is_not_recorded(recorder):
+    recorder.edits = {"curate": [{"changed deps": {"data/suppressed.json": "modified"}}]}
+    with pytest.raises(Refused, match="curate changed while the run was at work"):
+        pipeline.pipeline.fn()
+    assert recorder.did == [*pipeline.STAGES]
+    assert recorder.versions == []
+
+
+def test_a_key_that_cannot_sign_is_refused_before_training(recorder, monkeypatch, tmp_path):
+    monkeypatch.setenv("RETUNE_SIGNING_KEY", str(tmp_path / "nowhere.pem"))
+    with pytest.raises(WrongUse, match=r"nowhere\.pem cannot be read"):
+        pipeline.pipeline.fn()
+    assert recorder.did == []
 
 
 def test_progress_becomes_metrics_of_the_run_step_by_step(recorder):

@@ -24,10 +24,11 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from filelock import FileLock
 
-from flows import cli
+from flows import cli, home
 from tasks import trace
-from tasks.core import base, by_hand, history, record, registry, statements
+from tasks.core import base, by_hand, history, record, registry, statements, suppression
 
 QUEUES = ["billing", "delivery", "sign_in", "refunds"]
 SMALL = {
@@ -213,8 +214,11 @@ def test_data_is_traced_by_path_and_by_hash(house):
     (part,) = (house.folder / "data/raw").glob("*.parquet")
     assert ask(house, "lineage", "data", str(part))["versions"][0]["side"] == "raw"
     assert ask(house, "lineage", "data", "0" * 32, code=1)["versions"] == []
-    done = retune(house, "lineage", "data", "nowhere")
-    assert done.returncode == 1 and "is no hash of DVC's, no file" in done.stderr
+    for target in ("nowhere", "", "/"):
+        done = retune(house, "lineage", "data", target)
+        assert done.returncode == 1 and "is no hash of DVC's, no file" in done.stderr
+    assert retune(house, "lineage", "data", "x" * 5000).returncode == 2
+    assert retune(house, "lineage", "row", "\udcff").returncode == 2, "no UTF-8"
 
 
 def test_the_history_says_who_was_champion_when(house):
@@ -229,6 +233,9 @@ def test_the_history_says_who_was_champion_when(house):
     assert ask(house, "history", "--verify")["ok"]
     assert retune(house, "history", "--at", "yesterday").returncode == 2
     assert retune(house, "history", "nobody").returncode == 1
+    assert retune(house, "history", "class*").returncode == 1
+    for name in ("nobody", "", "class*"):
+        assert "nothing to verify" in retune(house, "history", name, "--verify").stderr
 
 
 def test_everything_as_one_yes(house):
@@ -460,6 +467,9 @@ def test_an_entry_of_the_history_that_was_removed_is_found(house):
     house.git("tag", "-d", tag)
     try:
         assert "history, last entry" in wrong(ask(house, "history", "--verify", code=1)["links"])
+        for question in (("lineage", "row", "T-00001"), ("lineage", "data", "data/raw"), ("history", "classifier")):
+            done = retune(house, *question)
+            assert done.returncode == 1 and "the history is not whole" in done.stderr, question
     finally:
         house.git("update-ref", f"refs/tags/{tag}", kept)
     assert ask(house, "history", "--verify")["ok"]
@@ -479,6 +489,9 @@ def test_bytes_come_from_the_remote_and_when_they_are_gone_that_is_said(house):
             done = retune(house, "lineage", "row", "T-00001")
             assert done.returncode == 1 and "bytes gone, hashes kept" in done.stderr
             assert "Traceback" not in done.stderr
+            (part,) = (house.folder / "data/raw").glob("*.parquet")
+            done = retune(house, "lineage", "data", part)
+            assert done.returncode == 1 and "bytes gone, hashes kept" in done.stderr
         finally:
             (house.folder / "base/away").rename(store)
     finally:
@@ -513,6 +526,25 @@ def test_a_version_is_rebuilt_to_the_bit_after_the_branch_moved_on_and_its_outpu
             (kept / path.name).rename(path)
         kept.rmdir()
         house.git("reset", "-q", "HEAD~1")
+
+
+def test_nothing_is_forgotten_or_brought_in_while_a_run_is_at_work(house, monkeypatch):
+    monkeypatch.setattr(home, "BRIEFLY", 0.2)
+    before = (house.folder / "data/suppressed.json").read_bytes()
+    with FileLock(house.folder / ".retune/run.lock"):
+        for words in (("forget", "T-00001", "--reason", "asked"), ("ingest", str(house.folder / "slice.csv"))):
+            done = retune(house, *words)
+            assert done.returncode == 3 and "another run is at work" in done.stderr
+    assert (house.folder / "data/suppressed.json").read_bytes() == before
+
+
+def test_a_version_that_learned_from_a_suppressed_row_does_not_verify(here, tmp_path):
+    made = record.read(folder_of() / record.FILE)
+    train = pd.read_parquet(here.folder / "data/splits/train.parquet")
+    listed = suppression.add(suppression.NOTHING, [train["id"][0]], "asked", "me", "2026-01-01")
+    suppression.write(listed, tmp_path / "suppressed.json")
+    kept = {"data/suppressed.json": (tmp_path / "suppressed.json").read_bytes()}
+    assert wrong_links(trace._sides(made, kept)) == ["suppressed rows in train"]
 
 
 def test_a_forgotten_row_is_not_in_the_next_version(house):

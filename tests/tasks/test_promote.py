@@ -60,7 +60,7 @@ def test_a_promoted_version_is_champion_and_challenger_no_more(make):
     assert again(version).aliases == ("champion",)
     assert decided(again(version)) == Decision(True, REASONS)
     assert crowned(version) == [1]
-    assert registry.head(version.name) == history.read(version.name).last.head
+    assert registry.heads()[version.name] == history.read(version.name).last.head
 
 
 def test_a_held_version_stays_challenger_and_remembers_why(make):

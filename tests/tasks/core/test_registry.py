@@ -276,11 +276,11 @@ def test_a_changed_version_is_not_served_by_plain_mlflow_either(sealed, file):
 
 def test_the_last_entry_of_the_history_is_kept_with_the_model(names, add):
     name = next(names)
-    assert registry.head(name) is None
+    assert name not in registry.heads()
     add(name)
     entry = history.Entry(3, "tag", "champion", name, 1, "now", "me", (), {}, "none", "5" * 64, "c" * 40)
     registry.anchor(entry)
-    assert registry.head(name) == f"3 {'5' * 64}"
+    assert registry.heads()[name] == f"3 {'5' * 64}"
 
 
 def test_a_clean_process_that_cannot_load_the_version_says_why(names, add):
