@@ -191,7 +191,9 @@ def _change(name: str, ids: Any) -> str:
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--at", metavar="TIME", help="Only say who was champion then: ISO 8601, UTC unless it says otherwise.")
+@click.option(
+    "--at", metavar="TIME", help="Only say who was champion then: ISO 8601, UTC if it says none; a day means its start."
+)
 @click.option("--verify", "verify_", is_flag=True, help="Check the chain, and what the registry says beside it.")
 @as_json
 def history(name: str | None, at: str | None, verify_: bool, json_: bool) -> None:

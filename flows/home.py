@@ -1,4 +1,4 @@
-"""Where Retune lives: the folder that holds dvc.yaml and params.yaml. All state is below it, in `.retune/`.
+"""Where Retune lives: the folder that holds dvc.yaml and params.yaml. All state is in `.retune/` of the clone.
 
 The standard variables win: MLFLOW_TRACKING_URI and PREFECT_API_URL say where a registry and a server are.
 """
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tasks.core import lineage
 from tasks.core.errors import Broken, WrongUse
 
 MARKS = ("dvc.yaml", "params.yaml")
@@ -21,7 +22,7 @@ def enter() -> Path:
     for folder in (here, *here.parents):
         if all((folder / mark).is_file() for mark in MARKS):
             os.chdir(folder)
-            _point_at(folder / ".retune")
+            _point_at(lineage.clone() / ".retune")
             return folder
     raise WrongUse(f"{here} is in no Retune project: no {' and '.join(MARKS)} here or above; go to your clone")
 
@@ -32,6 +33,7 @@ def alone(patience: float = 0) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
+        LOCK.parent.mkdir(exist_ok=True)
         with FileLock(LOCK, timeout=patience):
             yield
     except Timeout:

@@ -68,6 +68,12 @@ def fingerprint() -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
+def clone() -> Path:
+    """The folder of the clone: here, or where this worktree belongs to. Its `.retune` is shared by all worktrees."""
+    common = Path(_git("rev-parse", "--git-common-dir") or ".git").resolve()
+    return common.parent if common.name == ".git" else Path.cwd()
+
+
 def commit() -> tuple[str, bool]:
     """The commit that is checked out, and whether a tracked file differs from it."""
     return _git("rev-parse", "HEAD") or "none", _git("status", "--porcelain", "--untracked-files=no") != ""

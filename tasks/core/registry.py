@@ -1,6 +1,6 @@
 """Names: runs, registered versions and their aliases. Door to MLflow.
 
-Addresses are environment: MLFLOW_TRACKING_URI if it is set, else a SQLite file in `.retune/` of this folder
+Addresses are environment: MLFLOW_TRACKING_URI if it is set, else a SQLite file in `.retune/` of this clone
 with the artifacts beside it.
 """
 
@@ -19,16 +19,17 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from tasks.core import base, history, params, record, signing, sums
+from tasks.core import base, history, lineage, params, record, signing, sums
 from tasks.core.errors import Broken, Refused, WrongUse
 from tasks.core.link import Link
 
-STATE = Path(".retune")
+STATE = ".retune"
 CHAMPION, CHALLENGER = "champion", "challenger"
 HEAD = "history"  # tag of a registered model: number and hash of the last entry of its history
 OPENING = threading.Lock()  # two threads that find no store make one
@@ -90,8 +91,17 @@ def address() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_own_store()}"
 
 
+def state() -> Path:
+    return _state(Path.cwd())
+
+
+@cache
+def _state(here: Path) -> Path:
+    return lineage.clone() / STATE
+
+
 def _own_store() -> Path:
-    return STATE.resolve() / "mlflow.db"
+    return state() / "mlflow.db"
 
 
 def artifact_root() -> str | None:
@@ -99,12 +109,12 @@ def artifact_root() -> str | None:
 
     Without it, MLflow would put them into `mlruns/` of the current folder.
     """
-    return (STATE.resolve() / "artifacts").as_uri() if address().startswith("sqlite:") else None
+    return (state() / "artifacts").as_uri() if address().startswith("sqlite:") else None
 
 
 def _mlflow() -> Any:
     os.environ |= {name: value for name, value in QUIET.items() if name not in os.environ}
-    STATE.mkdir(exist_ok=True)
+    state().mkdir(exist_ok=True)
     import mlflow
 
     if mlflow.get_tracking_uri() != address():
