@@ -7,11 +7,11 @@ files run through the bridge, in processes of their own. DVC is the memory, so P
 import logging
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -24,6 +24,7 @@ from tasks.core import gate as gates
 from tasks.core.errors import Broken, Refused, RetuneError
 from tasks.core.gate import Decision
 
+T = TypeVar("T")
 STAGES = ("curate", "validate", "split", "train", "evaluate")
 REPORTS = Path("models/reports")
 TEST = Path("data/splits/test.parquet")
@@ -39,23 +40,39 @@ class Outcome:
     decision: Decision
 
 
+@dataclass(frozen=True)
+class Started:
+    """By which command a run was started, and why."""
+
+    command: str
+    why: tuple[str, ...]
+
+
 @flow(name="retune")
-def pipeline() -> Outcome:
-    """A held candidate is an outcome; bad data and broken stages are raised."""
+def pipeline(command: str | None = None, because: Sequence[str] = ()) -> Outcome:
+    """A held candidate is an outcome; bad data and broken stages are raised.
+
+    `command`: what a person would type for this; `because`: why it was started, if not by a person. Both are recorded.
+    """
     chosen = params.load()
     with home.alone():
         steps = plan.plan()
-        return nothing_to_do(chosen, steps) or whole_road(chosen, steps)
+        started = Started(command or shlex.join(["retune", *sys.argv[1:]]), (*because, *reasons(steps)))
+        return nothing_to_do(chosen, steps) or whole_road(chosen, started)
 
 
-def whole_road(chosen: params.Params, steps: list[plan.Planned]) -> Outcome:
+def reasons(steps: Sequence[plan.Planned]) -> list[str]:
+    return [f"{step.name}: {reason}" for step in steps for reason in step.why]
+
+
+def whole_road(chosen: params.Params, started: Started) -> Outcome:
     with registry.run(chosen.register.name, run_name(), {"method": chosen.train.method}) as run_id:
         register.check_key()
         for name in STAGES[:-1]:
             run_stage(name, run_id)
         with registry.clean_process() as reader:  # it imports while the last stage runs
             run_stage(STAGES[-1], run_id)
-            origin = keep_record(run_id, steps)
+            origin = keep_record(run_id, started)
             version = registry.known(chosen.register.name, lineage.fingerprint())
             version = version or run_register(chosen, origin, run_gate(chosen, run_id))
             decided = promote.decided(version)
@@ -114,7 +131,7 @@ def run_gate(chosen: params.Params, run_id: str) -> register.Gate:
 
 
 @task(task_run_name="record", cache_policy=NO_CACHE)
-def keep_record(run_id: str, steps: list[plan.Planned]) -> register.Origin:
+def keep_record(run_id: str, started: Started) -> register.Origin:
     """The workspace as it is, dirty or not, as a DVC experiment that touches no branch; its bytes where they last."""
     if changed := stage.status():  # an edit by hand; ingest and forget wait for the end of a run
         raise Refused(
@@ -124,8 +141,7 @@ def keep_record(run_id: str, steps: list[plan.Planned]) -> register.Origin:
     commit = stage.save_record(name)
     if store.has_remote():
         stage.push()
-    why = tuple(f"{step.name}: {reason}" for step in steps for reason in step.why)
-    return register.Origin(run_id, prefect_run(), name, commit, shlex.join(["retune", *sys.argv[1:]]), why)
+    return register.Origin(run_id, prefect_run(), name, commit, started.command, started.why)
 
 
 @task(task_run_name="register", cache_policy=NO_CACHE)
@@ -189,12 +205,17 @@ class PlainErrors(logging.Filter):
 
 def run() -> Outcome:
     """Run the flow with plain errors."""
+    registry.open_early()  # while Prefect's server starts
+    return plainly(pipeline)
+
+
+def plainly(call: Callable[[], T]) -> T:
+    """Run a flow; what goes wrong in it is told in words, once, by whoever called."""
     plain = PlainErrors()
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(plain)
-    registry.open_early()  # while Prefect's server starts
     try:
-        return pipeline()
+        return call()
     except RuntimeError as error:  # Prefect has no class of its own for a server that is away
         if "Failed to reach API" not in str(error):
             raise

@@ -111,9 +111,17 @@ def track(path: str) -> None:
     _dvc("add", path)
 
 
-def push() -> None:
-    """Send the bytes that dvc.lock and data/raw.dvc name to the DVC remote."""
-    _dvc("push", "--quiet")
+def checkout(*targets: str) -> None:
+    """Put the bytes that these .dvc files name into the workspace, from the cache or else from the remote."""
+    try:
+        _dvc("checkout", "--quiet", "--force", *targets)
+    except Broken:
+        _dvc("pull", "--quiet", "--force", *targets)
+
+
+def push(*targets: str) -> None:
+    """Send the bytes that dvc.lock and data/raw.dvc name, or only those of `targets`, to the DVC remote."""
+    _dvc("push", "--quiet", *targets)
 
 
 def status() -> dict[str, Any]:

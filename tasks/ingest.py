@@ -72,9 +72,11 @@ def ingest(
     track: Callable[[], None] = nothing,
     licence: str | None = None,
     collected: str | None = None,
+    also: Path | None = None,
 ) -> Ingested:
     """Append what is new in `source` to the folder `raw`, then `track` it; if that raises, take it back.
 
+    Rows that stand in the folder `also` count as known: they came in before and were set aside.
     `licence` and `collected`, the window in which the rows were collected, are kept of the source; what is stated
     anew replaces what was stated before, what is not stated stays.
     """
@@ -85,10 +87,11 @@ def ingest(
     rows = rows_of(table, chosen, called)
     with waiting(LOCK, PATIENCE, "ingest"):
         there = _there(raw)
-        fates = fates_of(rows, there)
+        aside = example.read(also)[list(example.COLUMNS)] if also and also.exists() else there[:0]
+        fates = fates_of(rows, pd.concat([there, aside], ignore_index=True))
         fresh = rows[fates.isin(["added", "corrected"])]
         with _stated(called, facts, raw):
-            part = _append(fresh, raw, track)
+            part = _append(fresh, raw, _number(raw, also), track)
     count = Counter(fates)
     return Ingested(
         received=len(rows),
@@ -270,13 +273,13 @@ def _put_back(kept: bytes | None, path: Path) -> None:
     unfinished.replace(path)
 
 
-def _append(fresh: pd.DataFrame, raw: Path, track: Callable[[], None]) -> Path | None:
+def _append(fresh: pd.DataFrame, raw: Path, number: int, track: Callable[[], None]) -> Path | None:
     """Write the part, if there is one, and track; a crash may have come between, so track in any case."""
     if fresh.empty:
         track()
         return None
     was_there = raw.exists()
-    part = raw / _part_name(fresh, raw)
+    part = raw / _part_name(fresh, number)
     try:
         _write(fresh, part)
         track()
@@ -296,9 +299,14 @@ def _write(fresh: pd.DataFrame, part: Path) -> None:
         raise Broken(f"{part} could not be written: {error}. Nothing was added") from None
 
 
-def _part_name(fresh: pd.DataFrame, raw: Path) -> str:
-    """`00001-<source>-<8 hex of content>.parquet`: parts read in the order in which they came."""
-    number = max((int(part.name[:5]) for part in raw.glob("[0-9]" * 5 + "-*.parquet")), default=0) + 1
+def _number(*folders: Path | None) -> int:
+    """That of the next part: parts are read in the order in which they came."""
+    parts = [part for folder in folders if folder for part in folder.glob("[0-9]" * 5 + "-*.parquet")]
+    return max((int(part.name[:5]) for part in parts), default=0) + 1
+
+
+def _part_name(fresh: pd.DataFrame, number: int) -> str:
+    """`00001-<source>-<8 hex of content>.parquet`."""
     slug = re.sub(r"[^a-z0-9]+", "-", fresh["source"].iloc[0].lower()).strip("-")[:40] or "rows"
     content = hashlib.sha256(pd.util.hash_pandas_object(fresh, index=False).to_numpy().tobytes())
     return f"{number:05d}-{slug}-{content.hexdigest()[:8]}.parquet"

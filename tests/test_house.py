@@ -386,9 +386,9 @@ def exists(path: str) -> bool:
 
 @cache
 def commands() -> set[str]:
-    """The subcommands of `retune`, read from the decorators of flows/cli.py and flows/audit.py."""
+    """The subcommands of `retune`, read from the decorators in flows/."""
     found = set()
-    for node in [*ast.walk(tree(ROOT / "flows/cli.py")), *ast.walk(tree(ROOT / "flows/audit.py"))]:
+    for node in (node for file in (ROOT / "flows").glob("*.py") for node in ast.walk(tree(file))):
         if isinstance(node, ast.FunctionDef):
             for mark in node.decorator_list:
                 if isinstance(mark, ast.Call) and ast.unparse(mark.func) in (

@@ -36,6 +36,16 @@ def section(cls: type[T]) -> type[T]:
 
 
 @section
+class Decide:
+    new_rows: Count
+    on_change: bool
+    max_age_days: Annotated[int, Field(ge=0)]
+    on_forgotten: bool
+    incremental: bool
+    keep_failed_days: NotNegative
+
+
+@section
 class Curate:
     min_chars: Count
     max_chars: Count
@@ -161,6 +171,7 @@ class Promote:
 
 @section
 class Params:
+    decide: Decide
     curate: Curate
     validate: Validate
     split: Split

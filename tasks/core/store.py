@@ -29,6 +29,26 @@ def has_remote() -> bool:
     return bool(_repository(Path.cwd()).config["core"].get("remote"))
 
 
+def cache_folder() -> Path:
+    """Where the bytes are kept; worktrees of one clone share it."""
+    return Path(_repository(Path.cwd()).cache.local_cache_dir).resolve()
+
+
+def share_cache(folder: Path) -> None:
+    """Let a worktree in `folder` use this one's cache and remotes, and the settings of it that git does not keep."""
+    from configobj import ConfigObj
+
+    settings = ConfigObj(".dvc/config.local", write_empty_values=True, list_values=False)
+    settings["cache"] = {**settings.get("cache", {}), "dir": str(cache_folder())}
+    for name, remote in _repository(Path.cwd()).config["remote"].items():
+        if "://" not in remote["url"]:  # a folder, which may be named relative to where the settings stand
+            key = f'remote "{name}"'
+            settings[key] = {**settings.get(key, {}), "url": str(remote["url"])}
+    settings.filename = str(folder / ".dvc/config.local")
+    settings.write()
+    (folder / ".dvc/config.local").chmod(0o600)  # it may hold the credentials of a remote
+
+
 def cached(md5: str) -> Path:
     """Where the cache keeps the bytes of a hash, whether it has them or not."""
     return Path(_repository(Path.cwd()).cache.local.oid_to_path(md5))
