@@ -12,12 +12,12 @@ from typing import Any
 
 import click
 
-from flows import audit, home
+from flows import audit, home, steward
 from flows.terminal import as_json, print_json, print_table
 from tasks.core.errors import Broken, Refused, RetuneError, WrongUse
 
 
-@click.group(commands=audit.COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(commands=(*audit.COMMANDS, *steward.COMMANDS), context_settings={"help_option_names": ["-h", "--help"]})
 def retune() -> None:
     """From a business's own records to a fine-tuned, registered, explained model."""
 
@@ -109,11 +109,12 @@ def run(settings: tuple[str, ...], name: str | None, json_: bool) -> None:
     outcome = pipeline.run()
     scores = registry.metrics(outcome.version)
     if json_:
-        told = {"new": outcome.new, "promoted": outcome.decision.promote, "reasons": outcome.decision.reasons}
-        print_json({**told, "version": _as_json(outcome.version)})
+        decision = outcome.decision
+        told = {"new": outcome.new, "promoted": decision.promote, "awaiting": decision.awaiting}
+        print_json({**told, "reasons": decision.reasons, "version": _as_json(outcome.version)})
     else:
         _tell_outcome(outcome, scores)
-    if outcome.new and not outcome.decision.promote:
+    if outcome.new and not (outcome.decision.promote or outcome.decision.awaiting):
         sys.exit(Refused.exit_code)
 
 
@@ -122,8 +123,10 @@ def _tell_outcome(outcome: Any, scores: dict[str, float]) -> None:
     if not outcome.new:
         click.echo(f"Nothing changed since {version}; nothing new was registered.")
     else:
-        alias = "champion" if decision.promote else "challenger, the gate held it"
-        click.echo(f"Registered {version}: {alias}.")
+        held = "challenger, waiting for approval" if decision.awaiting else "challenger, the gate held it"
+        click.echo(f"Registered {version}: {'champion' if decision.promote else held}.")
+    if decision.awaiting:
+        click.echo(f"It waits for `retune approve {version} --reason TEXT`, or reject.")
     rows: list[tuple[str, ...]] = [("model", "accuracy", "macro-F1", "calibration error")]
     for title, prefix in ((str(version), ""), ("probe", "probe_"), ("base, untouched", "base_")):
         names = ("accuracy", "macro_f1", "calibration_error")

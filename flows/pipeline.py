@@ -78,7 +78,7 @@ def whole_road(chosen: params.Params, started: Started) -> Outcome:
             decided = promote.decided(version)
             made = register.record_of_version(version)
             version = run_admit(chosen, run_id, version, made, reader)
-        decision = decided or run_promote(version, made)
+        decision = decided or run_promote(chosen, version, made)
     return Outcome(registry.find(version.name, version=version.version), decided is None, decision)
 
 
@@ -158,8 +158,8 @@ def run_admit(
 
 
 @task(task_run_name="promote", cache_policy=NO_CACHE)
-def run_promote(version: registry.Version, made: record.Record) -> Decision:
-    return promote.promote(version, made)
+def run_promote(chosen: params.Params, version: registry.Version, made: record.Record) -> Decision:
+    return promote.promote(version, made, chosen.promote)
 
 
 def prefect_run() -> str:

@@ -1,48 +1,441 @@
-"""Carry the gate's decision out: the version becomes `champion`, or stays `challenger` with the reasons why.
+"""Who is champion: by the gate's decision, by a person's approval, by hand, or by going back.
 
-The decision itself was made before the version was registered (`tasks.core.gate`) and stands in its record.
+The gate's decision was made before the version was registered (`tasks.core.gate`) and stands in its record. Whoever
+decides, it goes the same way, under the lock of the history: an entry in the history, then the alias, then the tags
+of the version. The history is the truth. What a crash leaves half done is done again, or repaired by `reconcile`.
+
+What must hold before a person's word moves an alias is handed in as `check`: see `fit_to_serve`.
 """
 
-from tasks.core import history, registry
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from tasks.core import faults, history, lineage, record, registry, reload, store, suppression
+from tasks.core.card import file_sha256
+from tasks.core.errors import Refused, RetuneError, WrongUse
 from tasks.core.gate import Decision
+from tasks.core.params import Promote
 from tasks.core.record import Record
 
-DECIDED = "decision"
+DECIDED = "decision"  # tag of a version: one of the next four
+CROWNED, HELD, AWAITING, REJECTED = "champion", "held", "awaiting", "rejected"
+REASON = "reason."
+FLOW_RUN = "approval.flow_run"  # tag of a version: the flow run that is suspended until somebody decides
+LEARNED_FROM = ("train", "val")
+
+Check = Callable[[registry.Version], dict[str, str]]  # facts for the history; raises Refused if it must not serve
 
 
-def promote(version: registry.Version, record: Record) -> Decision:
-    """The history is written first, then the alias moves, then the version says so: a crash in between repeats it,
-    and alike. Nobody is promoted over a champion that he was not compared with.
+@dataclass(frozen=True)
+class Evidence:
+    """What a person looks at before an answer: the record, and its hash as its bytes are now."""
+
+    version: registry.Version
+    sha256: str
+    record: Record
+
+
+# ---------------------------------------------------------------- by the gate
+
+
+def promote(version: registry.Version, made: Record, section: Promote) -> Decision:
+    """Carry out what the gate decided, or wait for a person if the params ask for one.
+
+    Nobody is promoted over a champion that he was not compared with, and nobody twice: what was rolled back stays so.
     """
-    decision = _as_things_stand(decision_of(record), version)
-    if decision.promote:
-        entry = history.read(version.name).registered(version.version)
-        facts = entry.facts if entry else {}
-        history.append(version.name, version.version, history.CHAMPION, decision.reasons, facts, anchor=registry.anchor)
-        registry.set_alias(version, registry.CHAMPION)
-        registry.drop_alias(version, registry.CHALLENGER)
-    reasons = {f"reason.{number}": reason for number, reason in enumerate(decision.reasons, 1)}
-    registry.tag_version(version, {**reasons, DECIDED: "champion" if decision.promote else "held"})
+    with history.writing():
+        chain = history.read(version.name)
+        answer = chain.answer(version.version)
+        decision = _as_things_stand(decision_of(made), version, chain)
+        if answer and answer.event == history.REJECTED:
+            _reject(version, answer)
+            return Decision(False, (*decision.reasons, _by(answer)), champion=decision.champion)
+        if decision.promote and section.approval and not (answer or chain.served(version.version)):
+            decision = replace(decision, promote=False, awaiting=True)
+        if decision.promote:
+            _crown(version, history.PROMOTED, decision.reasons, decision.reasons)
+        else:
+            _tell(version, decision.reasons, AWAITING if decision.awaiting else HELD)
     return decision
 
 
-def decision_of(record: Record) -> Decision:
-    gate = record["gate"]
+def decision_of(made: Record) -> Decision:
+    gate = made["gate"]
     reasons = tuple(rival["reason"] for rival in gate["rivals"])
     return Decision(gate["decision"] == "champion", reasons, champion=gate["champion"])
 
 
-def _as_things_stand(decision: Decision, version: registry.Version) -> Decision:
-    champion = registry.champion(version.name)
-    now = str(champion) if champion else None
-    if not decision.promote or now in (decision.champion, str(version)):
+def _as_things_stand(decision: Decision, version: registry.Version, chain: history.Chain) -> Decision:
+    now = _champion(version.name, chain)
+    if not decision.promote or now == str(version):
         return decision
-    moved = f"the champion is {now} now, not {decision.champion}, which this version was compared with"
+    if chain.served(version.version):
+        moved = f"it was champion before, and {now or 'nobody'} is now"
+    elif now in (decision.champion, None):
+        return decision
+    else:
+        moved = f"the champion is {now} now, not {decision.champion}, which this version was compared with"
     return Decision(False, (*decision.reasons, moved), champion=now)
+
+
+def _champion(name: str, chain: history.Chain) -> str | None:
+    """The champion by the history; none if somebody has deleted that version since."""
+    crowned = chain.champion()
+    there = {version.version: version for version in registry.versions(name)}
+    if crowned:
+        return f"{name}/{crowned.version}" if crowned.version in there else None
+    return next((str(version) for version in there.values() if registry.CHAMPION in version.aliases), None)
 
 
 def decided(version: registry.Version) -> Decision | None:
     """What was decided about a version before, if anything was."""
     answer = version.tags.get(DECIDED)
-    reasons = tuple(text for name, text in sorted(version.tags.items()) if name.startswith("reason."))
-    return Decision(answer == "champion", reasons) if answer else None
+    return Decision(answer == CROWNED, _reasons(version), awaiting=answer == AWAITING) if answer else None
+
+
+def _reasons(version: registry.Version) -> tuple[str, ...]:
+    numbers = sorted(int(tag.removeprefix(REASON)) for tag in version.tags if tag.startswith(REASON))
+    return tuple(version.tags[f"{REASON}{number}"] for number in numbers)
+
+
+def _crown(
+    version: registry.Version, how: str, why: Sequence[str], reasons: Sequence[str], facts: dict[str, str] | None = None
+) -> history.Entry:
+    """The history is written first, then the alias moves, then the version says so: a crash in between repeats it,
+    and alike."""
+    own = _registered(version).facts
+    faults.point("promote:before-history")
+    told = {**own, history.HOW: how, **(facts or {})}
+    entry = history.append(version.name, version.version, history.CHAMPION, why, told, registry.anchor)
+    faults.point("promote:before-alias")
+    registry.set_alias(version, registry.CHAMPION)
+    faults.point("promote:before-challenger")
+    registry.drop_alias(version, registry.CHALLENGER)
+    faults.point("promote:before-tags")
+    _tell(version, reasons, CROWNED)
+    return entry
+
+
+def _tell(version: registry.Version, reasons: Sequence[str], answer: str) -> None:
+    numbered = {f"{REASON}{number}": reason for number, reason in enumerate(dict.fromkeys(reasons), 1)}
+    registry.tag_version(version, {**numbered, DECIDED: answer})
+
+
+def _registered(version: registry.Version) -> history.Entry:
+    entry = history.read(version.name).registered(version.version)
+    if not entry:
+        raise Refused(f"{version} has no entry in the history: its run was cut off; run that again, it goes on there")
+    return entry
+
+
+# ---------------------------------------------------------------- by hand, and back
+
+
+def by_hand(version: registry.Version, reason: str, check: Check) -> history.Entry:
+    """Make a version champion because a person says so, whatever the gate said."""
+    before = _champion(version.name, history.read(version.name))
+    if before == str(version):
+        raise Refused(f"{version} is champion already: nothing was changed")
+    if version.tags.get(DECIDED) == AWAITING:
+        raise Refused(f"{version} is waiting for an answer: `retune approve {version} --reason TEXT` gives it")
+    return _serve(version, history.BY_HAND, reason, before, check)
+
+
+def back(name: str, number: int | None, reason: str, check: Check) -> history.Entry:
+    """Make an earlier champion champion again: the one before the present one, or version `number`."""
+    chain = history.read(name)
+    before = _champion(name, chain)
+    return _serve(_earlier(chain, number), history.ROLLBACK, reason, before, check)
+
+
+def _earlier(chain: history.Chain, number: int | None) -> registry.Version:
+    there = {version.version: version for version in registry.versions(chain.model)}
+    crowned, crowns = chain.champion(), chain.crowns()
+    if not crowned:
+        raise Refused(f"{chain.model} has no champion, so there is nothing to go back from")
+    if number is None:
+        number = next((each for each in reversed(crowns[:-1]) if each in there), None)
+        if number is None:
+            raise Refused(f"{chain.model} had no champion before {chain.model}/{crowned.version} that is still there")
+    wanted = f"{chain.model}/{number}"
+    if number == crowned.version and number in there:
+        raise Refused(f"{wanted} is champion already: nothing was changed")
+    if not chain.served(number):
+        what = "never was champion" if chain.registered(number) else "is no version that the history knows"
+        raise Refused(f"{wanted} {what}: `retune history {chain.model}` lists who was")
+    if number not in there:
+        raise Refused(f"{wanted} was champion, but somebody has deleted it from {registry.address()}")
+    return there[number]
+
+
+def _serve(version: registry.Version, how: str, reason: str, before: str | None, check: Check) -> history.Entry:
+    _registered(version)
+    facts = check(version)  # takes seconds, so others may write meanwhile
+    with history.writing():
+        _refuse_if_moved(version, before)
+        by = f"{how}, {lineage.identity()}: {reason}"
+        return _crown(version, how, [reason], [*_reasons(version), by], facts)
+
+
+def _refuse_if_moved(version: registry.Version, before: str | None) -> None:
+    now = _champion(version.name, history.read(version.name))
+    if now != before:
+        raise Refused(f"the champion is {now} now, no longer {before}: look again whether {version} is still wanted")
+
+
+def fit_to_serve(version: registry.Version, reader: registry.Reader, even_forgotten: bool) -> dict[str, str]:
+    """What a version must pass before a person may make it champion, and what the history says of that.
+
+    Its files are those that were registered; it did not learn from a row that must not be learned from; loaded in the
+    clean process `reader` it predicts as recorded.
+    """
+    made = record.read(registry.checked_folder(version) / record.FILE)
+    forgotten = _forgotten(version, made, even_forgotten)
+    return {"Checked": reload.says_the_same(version, made, reader), **forgotten}
+
+
+def _forgotten(version: registry.Version, made: Record, even_forgotten: bool) -> dict[str, str]:
+    listed = suppression.read()
+    if not listed.rows:
+        return {}
+    try:
+        hashes = [made["data"]["sides"][side]["md5"] for side in LEARNED_FROM]
+        ids = pd.concat([pq.read_table(store.parquet(md5), columns=["id"]).to_pandas()["id"] for md5 in hashes])
+        count = int(suppression.contains(listed, ids).sum())
+        told = f"{count} {'row' if count == 1 else 'rows'} it learned from must not be learned from any more"
+    except store.Gone as error:
+        count, told = None, f"nobody can say whether it learned from a row that must not be learned from: {error}"
+    if count == 0:
+        return {}
+    if not even_forgotten:
+        raise Refused(
+            f"{version} must not serve: {told}. Go back to another version, or make one by `retune run`; "
+            "--even-forgotten takes it all the same, and the history will say so"
+        )
+    return {"Forgotten": told}
+
+
+# ---------------------------------------------------------------- by approval
+
+
+def await_approval(version: registry.Version, flow_run_id: str) -> None:
+    """Note which flow run goes on as soon as somebody has decided."""
+    registry.tag_version(version, {FLOW_RUN: flow_run_id})
+
+
+def awaited_by(flow_run_id: str) -> registry.Version | None:
+    """The version that a flow run waits, or has waited, for."""
+    return next((version for version in registry.versions() if version.tags.get(FLOW_RUN) == flow_run_id), None)
+
+
+def evidence(version: registry.Version, named: str | None) -> Evidence:
+    """What there is to see of a version before an answer. Raises Refused if it is not the evidence that was `named`."""
+    path = registry.version_folder(version) / record.FILE
+    made = record.read(path)
+    seen = Evidence(version, file_sha256(path), made)
+    if named is not None and not re.fullmatch("[0-9a-f]{12,64}", named):
+        raise WrongUse(f"--evidence is {named!r}: give 12 digits or more of the sha256 that was shown")
+    if named is not None and not seen.sha256.startswith(named):
+        raise Refused(f"the evidence of {version} is {seen.sha256} now, not {named}: look at it again")
+    return seen
+
+
+def approve(seen: Evidence, reason: str, check: Check) -> history.Entry:
+    """Make champion what the gate let pass and a person has looked at."""
+    version, decision = seen.version, decision_of(seen.record)
+    registered = _registered(version)
+    _refuse_unless_waiting(version)
+    if not decision.promote:
+        raise Refused(f"{version} was held by the gate: `retune promote {version} --reason TEXT` takes it all the same")
+    if registered.facts.get("Evidence") != seen.sha256:
+        raise Refused(f"the record of {version} is not what was registered: `retune verify {version}` says more")
+    _refuse_stale(version, decision)
+    facts = {**check(version), "Flow-run": version.tags.get(FLOW_RUN, "none")}
+    with history.writing():
+        _refuse_stale(version, decision)
+        faults.point("approve:before-history")
+        told = {**registered.facts, **facts, "Evidence": seen.sha256}
+        answer = history.append(version.name, version.version, history.APPROVED, [reason], told, registry.anchor)
+        faults.point("approve:before-champion")
+        return _crown_approved(version, answer)
+
+
+def _crown_approved(version: registry.Version, answer: history.Entry) -> history.Entry:
+    reasons = [*_reasons(version), _by(answer)]
+    facts = {key: told for key, told in answer.facts.items() if key in ("Checked", "Forgotten")}
+    return _crown(version, history.PROMOTED, reasons, reasons, facts)
+
+
+def _by(answer: history.Entry) -> str:
+    return f"{answer.event} by {answer.by}: {'; '.join(answer.why)}"
+
+
+def _refuse_unless_waiting(version: registry.Version) -> None:
+    told = version.tags.get(DECIDED)
+    if told != AWAITING:
+        raise Refused(
+            f"{version} is not waiting for an answer: "
+            + {
+                None: "nothing was decided about it yet",
+                CROWNED: "it became champion",
+                HELD: f"it was held; `retune promote {version} --reason TEXT` takes it all the same",
+                REJECTED: f"it was rejected; `retune promote {version} --reason TEXT` takes it all the same",
+            }.get(told, f"its tag {DECIDED} is {told!r}")
+        )
+
+
+def _refuse_stale(version: registry.Version, decision: Decision) -> None:
+    chain = history.read(version.name)
+    now = _as_things_stand(decision, version, chain)
+    if not now.promote:
+        raise Refused(f"{version} cannot be approved any more: {now.reasons[-1]}. `retune reject {version}` closes it")
+
+
+def reject(seen: Evidence, reason: str) -> history.Entry:
+    """A person says no: the version is challenger no more."""
+    version = seen.version
+    registered = _registered(version)
+    _refuse_unless_waiting(version)
+    with history.writing():
+        faults.point("reject:before-history")
+        told = {**registered.facts, "Flow-run": version.tags.get(FLOW_RUN, "none"), "Evidence": seen.sha256}
+        answer = history.append(version.name, version.version, history.REJECTED, [reason], told, registry.anchor)
+        _reject(version, answer)
+    return answer
+
+
+def _reject(version: registry.Version, answer: history.Entry) -> None:
+    faults.point("reject:before-challenger")
+    registry.drop_alias(version, registry.CHALLENGER)
+    faults.point("reject:before-tags")
+    _tell(version, [*_reasons(version), _by(answer)], REJECTED)
+
+
+# ---------------------------------------------------------------- after a crash
+
+
+def reconcile(name: str) -> list[str]:
+    """Repair, from the history, what a crash or a stranger's hand has left of aliases and tags; in words what was done.
+
+    Nothing is repaired from a history that is not whole itself.
+    """
+    with history.writing():
+        chain = history.read(name)
+        if not chain.entries and not chain.damaged:
+            return []
+        done = _anchor_last(chain)
+        if done is None:
+            return [f"the history of {name} is not whole, so nothing was repaired: `retune history {name} --verify`"]
+        for repair in (_finish_approvals, _mend_champion, _mend_challenger, _mend_tags, _tell_unfinished):
+            done += repair(chain, {version.version: version for version in registry.versions(name)})
+            chain = history.read(name) if done else chain
+        return done
+
+
+def _anchor_last(chain: history.Chain) -> list[str] | None:
+    """A crash may come between an entry and the registry's word for it: of one entry, no more. None if not whole."""
+    head = registry.heads().get(chain.model)
+    if all(link.ok for link in history.check(chain, head)):
+        return []
+    before = chain.entries[-2].head if len(chain.entries) > 1 else None
+    if not chain.last or head != before or not all(link.ok for link in history.check(chain, chain.last.head)):
+        return None
+    registry.anchor(chain.last)
+    return [f"the registry did not know the last entry of the history yet, {chain.last.tag}: it does now"]
+
+
+Versions = dict[int, registry.Version]
+
+
+def _finish_approvals(chain: history.Chain, there: Versions) -> Iterator[str]:
+    crowned = chain.champion()
+    for answer in chain.entries:
+        version = there.get(answer.version)
+        left = answer.event == history.APPROVED and (not crowned or crowned.number < answer.number)
+        if left and version and chain.answer(answer.version) == answer:
+            try:
+                registry.checked_folder(version)
+            except RetuneError as error:
+                yield f"{version} was approved, but cannot serve: {error}"
+                continue
+            _crown_approved(version, answer)
+            yield f"{version} was approved and not made champion yet: it is now"
+
+
+def _mend_champion(chain: history.Chain, there: Versions) -> Iterator[str]:
+    crowned = chain.champion()
+    holder = next((version for version in there.values() if registry.CHAMPION in version.aliases), None)
+    if not crowned:
+        if holder:
+            registry.drop_alias(holder, registry.CHAMPION)
+            yield f"{holder} was called champion, of which the history knows nothing: it is not any more"
+        return
+    version = there.get(crowned.version)
+    if holder == version:
+        if not version:
+            gone = f"the champion {chain.model}/{crowned.version} was deleted from {registry.address()}"
+            yield f"{gone}: `retune rollback {chain.model} --reason TEXT` brings the one before back"
+        return
+    where = f"stood on {holder}" if holder else "stood nowhere"
+    if not version:
+        assert holder
+        registry.drop_alias(holder, registry.CHAMPION)
+        yield f"the alias champion {where}; the history says {chain.model}/{crowned.version}, which was deleted"
+        return
+    try:
+        registry.checked_folder(version)
+    except RetuneError as error:
+        yield f"the alias champion {where} and was left there; the history says {version}, but: {error}"
+        return
+    registry.set_alias(version, registry.CHAMPION)
+    yield f"the alias champion {where}; the history says {version}: moved there"
+
+
+def _mend_challenger(chain: history.Chain, there: Versions) -> Iterator[str]:
+    holder = next((version for version in there.values() if registry.CHALLENGER in version.aliases), None)
+    called = [version for number, version in there.items() if registry.CHALLENGER in chain.aliases(number)]
+    rival = next((version for version in called if reload.REFUSED not in version.tags), None)
+    if rival and reload.RELOADED not in rival.tags:  # it may be on its way right now
+        rival = holder if holder and not _out(chain, holder) else None
+    if rival == holder:
+        return
+    if rival:
+        registry.set_alias(rival, registry.CHALLENGER)
+        yield f"the alias challenger stood {f'on {holder}' if holder else 'nowhere'}: moved to {rival}"
+    elif holder:
+        registry.drop_alias(holder, registry.CHALLENGER)
+        yield f"{holder} is challenger no more: the history says so"
+
+
+def _out(chain: history.Chain, version: registry.Version) -> bool:
+    answer = chain.answer(version.version)
+    return bool(chain.served(version.version)) or (answer is not None and answer.event == history.REJECTED)
+
+
+def _mend_tags(chain: history.Chain, there: Versions) -> Iterator[str]:
+    tags, crowned = {history.CHAMPION: CROWNED, history.REJECTED: REJECTED}, chain.champion()
+    last = {entry.version: entry for entry in chain.entries if entry.event in (*tags, history.APPROVED)}
+    for number, version in there.items():
+        entry, told = last.get(number), version.tags.get(DECIDED)
+        if not entry or told == tags.get(entry.event, HELD):
+            continue
+        if entry.event == history.APPROVED:
+            if not (crowned and crowned.number > entry.number):
+                continue  # it cannot serve, which was said
+            late = f"{_by(entry)}; another version became champion before it did"
+            _tell(version, [*_reasons(version), late], HELD)
+        else:
+            why = entry.why if entry.event == history.CHAMPION else [_by(entry)]
+            _tell(version, [*_reasons(version), *why], tags[entry.event])
+        yield f"{version} said {told or 'nothing'} of what was decided about it; the history says {entry.event}"
+
+
+def _tell_unfinished(chain: history.Chain, there: Versions) -> Iterator[str]:
+    for number, version in sorted(there.items()):
+        what = "" if {reload.RELOADED, reload.REFUSED} & set(version.tags) else "was never loaded again"
+        if what := what if chain.registered(number) else "is in no history":
+            yield f"{version} {what}: the run that made it was cut off, and goes on there when it is run again"

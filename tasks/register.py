@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from tasks.core import (
@@ -25,6 +24,7 @@ from tasks.core import (
     lineage,
     record,
     registry,
+    reload,
     signing,
     sources,
     statements,
@@ -37,13 +37,13 @@ from tasks.core.gate import Decision
 from tasks.core.page import page
 from tasks.core.params import Estimate, Params, Register
 from tasks.core.record import Record
+from tasks.core.reload import REFUSED, RELOADED
 
 MODEL, REPORTS, TEST = Path("models/candidate"), Path("models/reports"), Path("data/splits/test.parquet")
 RAW, LOCK = Path("data/raw"), Path("requirements.lock")
 RECIPE = [Path(name) for name in ("dvc.lock", "dvc.yaml", "params.yaml", "requirements.lock")]
 SERVING = ("mlflow", "numpy", "pandas", "peft", "safetensors", "torch", "transformers")
 SCORES = ("accuracy", "macro_f1", "calibration_error")
-RELOADED = "reloaded"
 
 
 @dataclass(frozen=True)
@@ -341,19 +341,11 @@ def check_reload(version: registry.Version, section: Register, reader: registry.
     said = example.read(REPORTS / "predictions.parquet").head(section.probe_rows)
     texts = example.read(TEST).set_index("id").loc[said["id"], "text"].tolist()
     again = registry.predict_in_clean_process(reader, version, texts)
-    distance = largest_distance(said, again)
-    if not distance <= section.tolerance:  # a confidence that is no number is no agreement either
-        reason = f"{version} says something else once reloaded: confidence off by {distance:.2g}, or another label"
-        registry.tag_version(version, {"refused": reason})
-        raise Refused(f"{reason}; allowed is {section.tolerance:.2g}. No alias was moved")
-    registry.tag_version(version, {RELOADED: f"{len(said)} test rows, confidence off by {distance:.2g} at most"})
-
-
-def largest_distance(said: pd.DataFrame, again: pd.DataFrame) -> float:
-    """The largest difference in confidence; 1 if any label differs."""
-    if said["predicted"].tolist() != again["label"].tolist():
-        return 1.0
-    return float(np.abs(said["confidence"].to_numpy() - again["confidence"].to_numpy()).max())
+    try:
+        registry.tag_version(version, {RELOADED: reload.agreement(version, said, again, section.tolerance)})
+    except Refused as error:
+        registry.tag_version(version, {REFUSED: str(error)})
+        raise
 
 
 def summary() -> str:

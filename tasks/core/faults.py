@@ -9,7 +9,18 @@ import os
 import signal
 
 VARIABLE = "RETUNE_FAIL_AT"
-POINTS: tuple[str, ...] = ()
+POINTS: tuple[str, ...] = (
+    "history:before-anchor",
+    "promote:before-history",
+    "promote:before-alias",
+    "promote:before-challenger",
+    "promote:before-tags",
+    "approve:before-history",
+    "approve:before-champion",
+    "reject:before-history",
+    "reject:before-challenger",
+    "reject:before-tags",
+)
 
 
 def point(name: str) -> None:

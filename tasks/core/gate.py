@@ -27,6 +27,7 @@ class Decision:
     reasons: tuple[str, ...]
     rivals: tuple[Rival, ...] = ()
     champion: str | None = None  # NAME/VERSION of the champion that it was compared with
+    awaiting: bool = False  # the gate said yes, and a person has to say so too
 
 
 def decide(said: pd.DataFrame, champion: pd.DataFrame | None, section: Promote, name: str | None = None) -> Decision:

@@ -1,10 +1,13 @@
 """Which version was registered, which became champion, when, why and by whom: annotated git tags in a chain.
 
     classifier@v3.0.0#5      entry 5 of the model `classifier`: version 3 was registered
-    classifier#champion#6    entry 6: it became champion
+    classifier#approved#6    entry 6: a person approved it (or rejected it: classifier#rejected#6)
+    classifier#champion#7    entry 7: it became champion
+    classifier#decided#8     entry 8: a retraining was decided on, or that there was nothing to do
 
 The names follow GTO's convention and each tag hangs on the version's recorded commit, so `gto show`, `gto history`
-and `git show` tell the same story without Retune, and git keeps the commit for as long as the tag is there. Each
+and `git show` tell the same story without Retune, and git keeps the commit for as long as the tag is there. A decision
+hangs on the champion's, or on the commit that is checked out while there is no champion. Each
 message says its number and the sha256 of the entry before (of what `git cat-file tag` prints), so an entry that
 was edited, removed or moved is found. The last entry has none after it: its number and hash also stand in the
 registry, and whoever reads the chain hands them in.
@@ -14,23 +17,39 @@ import hashlib
 import os
 import re
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tasks.core import lineage
+from tasks.core import faults, lineage
 from tasks.core.errors import Broken
 from tasks.core.link import Link
 from tasks.core.lock import waiting
 
 REGISTERED, CHAMPION = "registered", "champion"
+DECIDED, APPROVED, REJECTED = "decided", "approved", "rejected"
+HOW = "How"  # fact of a champion's entry: one of the next three
+PROMOTED, ROLLBACK, BY_HAND = "promoted", "rollback", "by hand"
+NO_VERSION = 0  # of a decision while there is no champion
+TITLES = {
+    REGISTERED: "was registered",
+    CHAMPION: "became champion",
+    APPROVED: "was approved",
+    REJECTED: "was rejected",
+    DECIDED: "was champion when a retraining was decided on",
+}
 START = "none"  # what the first entry says of the one before
-TAG = re.compile(r"^(?P<name>[\w/-]+)(@v(?P<version>\d+)\.0\.0|#champion)#(?P<number>\d+)$")
+TAG = re.compile(
+    r"^(?P<name>[\w/-]+)(@v(?P<version>\d+)\.0\.0|#(?P<event>champion|approved|rejected|decided))#(?P<number>\d+)$"
+)
 FIELD = re.compile(r"^(?P<key>[A-Z][A-Za-z-]*): (?P<value>.*)$")
 OWN = ("Entry", "Event", "Model", "Previous")  # the fields that the chain itself needs
 PATIENCE = 60  # seconds to wait for another writer
+HELD = threading.local()  # whether this thread has the lock
 
 
 @dataclass(frozen=True)
@@ -39,7 +58,7 @@ class Entry:
 
     number: int
     tag: str
-    event: str  # registered | champion
+    event: str  # registered | champion | decided | approved | rejected
     model: str
     version: int
     at: str  # ISO 8601
@@ -86,13 +105,38 @@ class Chain:
     def registered(self, version: int) -> Entry | None:
         return next((entry for entry in self.entries if (entry.event, entry.version) == (REGISTERED, version)), None)
 
+    def answer(self, version: int) -> Entry | None:
+        """The last word of a person about a version: that it was approved or rejected."""
+        said = (entry for entry in reversed(self.entries) if entry.event in (APPROVED, REJECTED))
+        return next((entry for entry in said if entry.version == version), None)
+
+    def crowns(self) -> list[int]:
+        """The champions that a rollback goes back to, one after another, the present one last.
+
+        A rollback takes off all that came after the version that it went back to, so that the next one goes further
+        back, and never to what was rolled back from.
+        """
+        crowns: list[int] = []
+        for entry in self.entries:
+            if entry.event != CHAMPION:
+                continue
+            if entry.facts.get(HOW) == ROLLBACK and entry.version in crowns:
+                crowns = crowns[: crowns.index(entry.version)]
+            crowns = [*(version for version in crowns if version != entry.version), entry.version]
+        return crowns
+
     def aliases(self, version: int) -> list[str]:
-        """The aliases that follow from the history: a challenger is the newest version that never was champion."""
+        """The aliases that follow from the history.
+
+        A challenger is the newest version, if it never was champion and nobody has rejected it.
+        """
         crowned = self.champion()
         if crowned and crowned.version == version:
             return [CHAMPION]
-        newest = max((entry.version for entry in self.entries), default=None)
-        return ["challenger"] if version == newest and not self.served(version) else []
+        newest = max((entry.version for entry in self.entries if entry.event == REGISTERED), default=None)
+        answer = self.answer(version)
+        rejected = answer is not None and answer.event == REJECTED
+        return ["challenger"] if version == newest and not self.served(version) and not rejected else []
 
 
 def _time(at: str) -> datetime:
@@ -169,7 +213,7 @@ def _parse(tag: str, content: bytes | None) -> Entry:
         raise ValueError("its message does not end in the fields of an entry")
     told = {match["key"]: match["value"] for match in fields if match}
     model, _, version = told.get("Model", "").rpartition("/")
-    event = REGISTERED if named["version"] else CHAMPION
+    event = named["event"] or REGISTERED
     agree = {
         "tag": of.get("tag") == tag,
         "Model": model == named["name"] and version.isdigit() and named["version"] in (None, version),
@@ -218,6 +262,21 @@ def check(chain: Chain, head: str | None) -> list[Link]:
 # ---------------------------------------------------------------- writing
 
 
+@contextmanager
+def writing() -> Iterator[None]:
+    """Hold the lock of all histories: what is read here stays true until the end. Who holds it may ask again."""
+    if getattr(HELD, "held", False):
+        yield
+        return
+    lock = Path(_git("rev-parse", "--git-common-dir")) / "retune-history.lock"  # one for all worktrees
+    with waiting(lock, PATIENCE, "writer"):
+        HELD.held = True
+        try:
+            yield
+        finally:
+            HELD.held = False
+
+
 def append(
     model: str,
     version: int,
@@ -227,37 +286,59 @@ def append(
     anchor: Callable[[Entry], None],
     at: datetime | None = None,
 ) -> Entry:
-    """Add an entry, unless the last one of that version and event is the last of that event already.
+    """Add an entry, unless one says the same already; each decision is one of its own.
 
     facts["Record"] is the commit that the tag hangs on. `anchor` writes the new head to the registry; it is called
     also if the entry was there, since a crash may have come in between.
     """
-    lock = Path(_git("rev-parse", "--git-common-dir")) / "retune-history.lock"  # one for all worktrees
-    with waiting(lock, PATIENCE, "writer"):
+    with writing():
         chain = read(model)
-        same = [entry for entry in chain.entries if entry.event == event]
-        if event == REGISTERED:
-            same = [entry for entry in same if entry.version == version]
-        if not (same and same[-1].version == version):
+        same = _same(chain, version, event)
+        if not same:
             _write(model, version, event, why, facts, chain, at)
             chain = read(model)
         assert chain.last
+        faults.point("history:before-anchor")
         anchor(chain.last)
-        return same[-1] if same and same[-1].version == version else chain.last
+        return same or chain.last
+
+
+def _same(chain: Chain, version: int, event: str) -> Entry | None:
+    """The entry that says already what another one would say."""
+    if event == REGISTERED:
+        return chain.registered(version)
+    last = {CHAMPION: chain.champion(), APPROVED: chain.answer(version), REJECTED: chain.answer(version)}.get(event)
+    return last if last and (last.event, last.version) == (event, version) else None
+
+
+def decide(
+    model: str,
+    why: Sequence[str],
+    facts: dict[str, str],
+    anchor: Callable[[Entry], None],
+    at: datetime | None = None,
+) -> Entry:
+    """Write down what was decided about a retraining. facts: the inputs and thresholds, each of one capital word."""
+    with writing():
+        crowned = read(model).champion()
+        version, commit = (crowned.version, crowned.commit) if crowned else (NO_VERSION, _git("rev-parse", "HEAD"))
+        return append(model, version, DECIDED, why, {**facts, "Record": commit}, anchor, at)
 
 
 def _write(
     model: str, version: int, event: str, why: Sequence[str], facts: dict[str, str], chain: Chain, at: datetime | None
 ) -> None:
+    if odd := [key for key in facts if key in OWN or not FIELD.match(f"{key}: ")]:
+        raise Broken(f"{', '.join(map(repr, odd))} cannot be a fact of a history entry: its name must be like Seal")
     number = max([entry.number for entry in chain.entries] + [_number(tag) for tag in chain.damaged], default=0) + 1
-    tag = f"{model}@v{version}.0.0#{number}" if event == REGISTERED else f"{model}#{CHAMPION}#{number}"
+    tag = f"{model}@v{version}.0.0#{number}" if event == REGISTERED else f"{model}#{event}#{number}"
     own = {
         "Entry": str(number),
         "Event": event,
         "Model": f"{model}/{version}",
         "Previous": chain.last.sha256 if chain.last else START,
     }
-    title = f"{model}/{version} " + ("was registered" if event == REGISTERED else "became champion")
+    title = f"{model}/{version} {TITLES[event]}" if version else f"{model} had no champion when it was decided on"
     reasons = "\n".join(f"- {' '.join(reason.split())}" for reason in why)
     fields = "\n".join(f"{key}: {' '.join(value.split())}" for key, value in {**own, **facts}.items())
     message = "\n\n".join(part for part in (title, reasons, fields) if part) + "\n"

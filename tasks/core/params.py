@@ -167,6 +167,7 @@ class Promote:
     confidence: Confidence
     bootstrap: Annotated[int, Field(ge=100)]
     seed: Seed
+    approval: bool
 
 
 @section

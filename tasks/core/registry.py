@@ -19,9 +19,10 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -33,6 +34,7 @@ STATE = ".retune"
 CHAMPION, CHALLENGER = "champion", "challenger"
 HEAD = "history"  # tag of a registered model: number and hash of the last entry of its history
 OPENING = threading.Lock()  # two threads that find no store make one
+BUSY = 30  # seconds to wait for another writer of our own SQLite file
 PROCESS = "process"  # tag of a run: whose it is while it lasts
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -66,6 +68,8 @@ ABOUT_RUNS = (  # MLflow shows one line of it
     "The runs of one model. `data` is the DVC hash of the training side. "
     "Plots, data docs, report and model card are among a run's artifacts."
 )
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -360,28 +364,79 @@ def packed(model_folder: Path, requirements: list[str]) -> Iterator[Path]:
 
 def add_version(name: str, run_id: str, packed: Path, tags: dict[str, str], description: str = "") -> Version:
     """Log a packed folder to the run and register it. All tags come with the version, or there is no version."""
-    from mlflow.exceptions import MlflowException
-
     client().log_artifacts(run_id, str(packed), "model")
     source = f"{client().get_run(run_id).info.artifact_uri}/model"
+    _enter(name)
+    made = client().create_model_version(name, source, run_id=run_id, tags=tags, description=description)
+    return find(name, version=int(made.version))
+
+
+def _enter(name: str) -> None:
+    """A model of that name, if there is none yet."""
+    from mlflow.exceptions import MlflowException
+
     try:
         client().create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    made = client().create_model_version(name, source, run_id=run_id, tags=tags, description=description)
-    return find(name, version=int(made.version))
 
 
 def versions(name: str | None = None) -> list[Version]:
     """Every version, newest first."""
-    found = [
-        _version(entity, _aliases(model))
-        for model in _pages(client().search_registered_models)
-        if name in (None, model.name)
-        for entity in _pages(client().search_model_versions, f"name = '{model.name}'")
-    ]
+    none: list[Version] = []
+    found = _read(lambda database: _versions_of(database, name), none)
+    if found is None:
+        found = [
+            _version(entity, _aliases(model))
+            for model in _pages(client().search_registered_models)
+            if name in (None, model.name)
+            for entity in _pages(client().search_model_versions, f"name = '{model.name}'")
+        ]
     return sorted(found, key=lambda version: (version.created, version.version), reverse=True)
+
+
+def _read(ask: Callable[[sqlite3.Connection], T], empty: T) -> T | None:
+    """What `ask` finds in our own SQLite file, `empty` before there is one; None where only MLflow can tell.
+
+    MLflow's import takes three seconds, and this is asked before and after each answer, and each night.
+    """
+    if address() != f"sqlite:///{_own_store()}":
+        return None
+    if not _own_store().exists():
+        return empty
+    try:
+        with closing(sqlite3.connect(f"file:{_own_store()}?mode=ro", uri=True, timeout=BUSY)) as database:
+            return ask(database)
+    except sqlite3.Error:  # tables of another MLflow, or a damaged file: MLflow has the words for it
+        return None
+
+
+def _versions_of(database: sqlite3.Connection, name: str | None) -> list[Version]:
+    tags: dict[tuple[str, int], dict[str, str]] = {}
+    for model, number, key, value in database.execute("select name, version, key, value from model_version_tags"):
+        tags.setdefault((model, number), {})[key] = value
+    aliases: dict[tuple[str, int], list[str]] = {}
+    for model, number, alias in database.execute(
+        "select name, version, alias from registered_model_aliases order by alias"
+    ):
+        aliases.setdefault((model, number), []).append(alias)
+    rows = database.execute(
+        "select name, version, run_id, creation_time from model_versions where current_stage != 'Deleted_Internal' and "
+        "name not in (select name from registered_model_tags where key = 'mlflow.prompt.is_prompt')"
+    )
+    return [
+        Version(
+            model,
+            number,
+            run_id,
+            _in_words(created),
+            tuple(aliases.get((model, number), [])),
+            tags.get((model, number), {}),
+        )
+        for model, number, run_id, created in rows
+        if name in (None, model)
+    ]
 
 
 def _pages(search: Callable[..., Any], *words: str) -> Iterator[Any]:
@@ -403,9 +458,12 @@ def _aliases(model: Any) -> dict[int, list[str]]:
 
 
 def _version(entity: Any, aliases: dict[int, list[str]]) -> Version:
-    created = pd.Timestamp(entity.creation_timestamp, unit="ms", tz="UTC").isoformat(timespec="milliseconds")
-    number = int(entity.version)
+    number, created = int(entity.version), _in_words(entity.creation_timestamp)
     return Version(entity.name, number, entity.run_id, created, tuple(aliases.get(number, [])), dict(entity.tags))
+
+
+def _in_words(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def find(name: str, *, version: int | None = None, alias: str | None = None) -> Version:
@@ -497,22 +555,45 @@ def model_folder(version: Version) -> Path:
 
 
 def anchor(entry: history.Entry) -> None:
-    """Keep the last entry of a model's history where the history itself is not."""
+    """Keep the last entry of a model's history where the history itself is not, though no version may be there yet."""
+    if _anchored(entry):
+        return
+    _enter(entry.model)
     client().set_registered_model_tag(entry.model, HEAD, entry.head)
 
 
-def heads() -> dict[str, str]:
-    """What `anchor` kept of each model that has a history.
+def _anchored(entry: history.Entry) -> bool:
+    """Whether our own SQLite file has taken it: without MLflow, so that a night with nothing to do is short."""
+    if address() != f"sqlite:///{_own_store()}" or not _own_store().exists():
+        return False
+    now = int(time.time() * 1000)
+    try:
+        with closing(sqlite3.connect(_own_store(), timeout=BUSY)) as database, database:
+            database.execute(
+                "insert or ignore into registered_models (name, creation_time, last_updated_time) values (?, ?, ?)",
+                (entry.model, now, now),
+            )
+            database.execute(
+                "insert or replace into registered_model_tags (name, key, value) values (?, ?, ?)",
+                (entry.model, HEAD, entry.head),
+            )
+    except sqlite3.Error:  # as in `_read`
+        return False
+    return True
 
-    Our own SQLite file is asked without MLflow, whose import takes three seconds: this is asked after each answer.
-    """
-    if address() == f"sqlite:///{_own_store()}":
-        if not _own_store().exists():
-            return {}
-        with closing(sqlite3.connect(f"file:{_own_store()}?mode=ro", uri=True)) as database:
-            return dict(database.execute("select name, value from registered_model_tags where key = ?", (HEAD,)))
+
+def heads() -> dict[str, str]:
+    """What `anchor` kept of each model that has a history."""
+    none: dict[str, str] = {}
+    found = _read(_heads_of, none)
+    if found is not None:
+        return found
     models = _pages(client().search_registered_models)
     return {model.name: model.tags[HEAD] for model in models if HEAD in model.tags}
+
+
+def _heads_of(database: sqlite3.Connection) -> dict[str, str]:
+    return dict(database.execute("select name, value from registered_model_tags where key = ?", (HEAD,)))
 
 
 def tag_version(version: Version, tags: dict[str, str]) -> None:

@@ -16,23 +16,6 @@ SECTION = Register(name="classifier", probe_rows=3, tolerance=1e-4, estimate=EST
 VERSION = registry.Version("classifier", 3, "run", "2026-01-01", (), {})
 
 
-def frames(ours, theirs, labels=("a", "b", "a"), again=("a", "b", "a")):
-    return (
-        pd.DataFrame({"predicted": labels, "confidence": ours}),
-        pd.DataFrame({"label": again, "confidence": theirs}),
-    )
-
-
-def test_the_distance_is_the_largest_difference_in_confidence():
-    assert register.largest_distance(*frames([0.5, 0.6, 0.7], [0.5, 0.65, 0.69])) == pytest.approx(0.05)
-    assert register.largest_distance(*frames([0.5, 0.6, 0.7], [0.5, 0.6, 0.7])) == 0
-
-
-def test_one_other_label_is_as_far_as_can_be():
-    assert register.largest_distance(*frames([0.5] * 3, [0.5] * 3, again=("a", "a", "a"))) == 1
-    assert register.largest_distance(*frames([0.5] * 3, [0.5] * 2, again=("a", "b"))) == 1
-
-
 @pytest.fixture
 def reload(tmp_path, monkeypatch):
     """check_reload on three rows of predictions, the reloaded model answering as told; returns the tags set."""

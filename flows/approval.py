@@ -1,0 +1,68 @@
+"""A flow run that waits for a person: it suspends, which ends its process and frees worker and GPU, and is started
+again from its top as soon as somebody has decided.
+
+    version = approval.pending()          # at the flow's top: what this flow run was suspended for, if it was
+    ...
+    version = approval.suspend(version)   # where the gate said yes and a person has to
+
+Started again, the flow finds by `pending` that its version was decided about and ends. Prefect keeps no result for
+it, so nothing else of the first attempt comes back. Only a run of a deployment can suspend: another one has nobody
+who starts it again, and just ends; `retune approve` promotes all the same.
+"""
+
+from prefect.runtime import flow_run
+
+from tasks import promote
+from tasks.core import history, registry
+
+WAIT = 10  # seconds for a server to answer
+
+
+def pending(flow_run_id: str | None = None) -> registry.Version | None:
+    """The version that a flow run, this one if none is named, was suspended for."""
+    mine = flow_run_id or flow_run.get_id()
+    return promote.awaited_by(str(mine)) if mine else None
+
+
+def suspend(version: registry.Version) -> registry.Version:
+    """End this process until somebody has decided; return at once if somebody has, or if nobody would start it again.
+
+    Under the history's lock, so no answer can come between the question and the sleep.
+    """
+    from prefect.flow_runs import suspend_flow_run
+
+    with history.writing():
+        now = registry.find(version.name, version=version.version)
+        decision = promote.decided(now)
+        if decision and decision.awaiting and can_suspend():
+            promote.await_approval(now, str(flow_run.get_id()))
+            # Prefect suspends once a key. A run that was resumed by hand, without an answer, waits again.
+            suspend_flow_run(key=f"{version} {flow_run.get_run_count()}")
+    return now
+
+
+def can_suspend() -> bool:
+    """Whether this is the run of a deployment, and no part of another run."""
+    return flow_run.get_deployment_id() is not None and flow_run.get_parent_flow_run_id() is None
+
+
+def resume(flow_run_id: str) -> bool:
+    """Have a worker start a suspended flow run again. False if it is not suspended, is gone, or no server answers."""
+    from uuid import UUID
+
+    import httpx
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.responses import SetStateStatus
+    from prefect.exceptions import ObjectNotFound
+    from prefect.settings import PREFECT_API_URL
+
+    if not PREFECT_API_URL.value():
+        return False  # Prefect would start a server of its own, which no worker asks
+    try:
+        with get_client(sync_client=True, httpx_settings={"timeout": WAIT}) as client:
+            found = client.read_flow_run(UUID(flow_run_id))
+            if not (found.state and found.state.is_paused()):
+                return False
+            return client.resume_flow_run(UUID(flow_run_id)).status == SetStateStatus.ACCEPT
+    except (ObjectNotFound, httpx.HTTPError, RuntimeError, ValueError):  # RuntimeError: Prefect's for a server away
+        return False

@@ -1,0 +1,198 @@
+"""The commands of whoever answers for the champion: promote, rollback, approve, reject.
+
+Each says why and by whom it was done (git's identity), and is written into the history.
+"""
+
+from contextlib import suppress
+from typing import Any
+
+import click
+
+from flows import home
+from flows.terminal import as_json, print_json, print_table
+from tasks.core.errors import Refused, WrongUse
+
+because = click.option("--reason", required=True, metavar="TEXT", help="Why; kept in the history.")
+even_forgotten = click.option(
+    "--even-forgotten", is_flag=True, help="Even if it learned from rows that must not be learned from any more."
+)
+seen = click.option(
+    "--evidence",
+    "named",
+    metavar="HASH",
+    help="sha256 of the lineage.json that you looked at; refused if it is another by now.",
+)
+
+
+@click.command()
+@click.argument("model", metavar="NAME/VERSION")
+@because
+@even_forgotten
+@as_json
+def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
+    """Make a version champion by hand, whatever the gate said.
+
+    Only if its files are those that were registered, and it loads and predicts as recorded.
+    """
+    reason = _enter(reason)
+    from tasks import promote
+    from tasks.core import registry
+
+    with registry.clean_process() as reader:  # it imports while others work
+        version = _found(model)
+        entry = promote.by_hand(version, reason, lambda each: promote.fit_to_serve(each, reader, even_forgotten))
+    _tell(entry, json_)
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--to", metavar="VERSION", help="Which earlier champion; the one before the present one if not given.")
+@because
+@even_forgotten
+@as_json
+def rollback(name: str | None, to: str | None, reason: str, even_forgotten: bool, json_: bool) -> None:
+    """Make an earlier champion champion again, after the same checks."""
+    reason = _enter(reason)
+    from tasks import promote
+    from tasks.core import registry
+
+    with registry.clean_process() as reader:
+        model, number = _wanted(name, to)
+        _reconcile(model)
+        entry = promote.back(model, number, reason, lambda each: promote.fit_to_serve(each, reader, even_forgotten))
+    _tell(entry, json_)
+
+
+@click.command()
+@click.argument("model", metavar="NAME/VERSION")
+@because
+@seen
+@even_forgotten
+@as_json
+def approve(model: str, reason: str, named: str | None, even_forgotten: bool, json_: bool) -> None:
+    """Say yes to a version that waits for it: it becomes champion, and its flow run goes on."""
+    reason = _enter(reason)
+    from tasks import promote
+    from tasks.core import registry
+
+    with registry.clean_process() as reader:
+        evidence = promote.evidence(_found(model), named)
+        _show(evidence, json_)
+        entry = promote.approve(evidence, reason, lambda each: promote.fit_to_serve(each, reader, even_forgotten))
+    _tell(entry, json_, _resume(evidence.version))
+
+
+@click.command()
+@click.argument("model", metavar="NAME/VERSION")
+@because
+@seen
+@as_json
+def reject(model: str, reason: str, named: str | None, json_: bool) -> None:
+    """Say no to a version that waits for an answer: it is challenger no more, and its flow run goes on."""
+    reason = _enter(reason)
+    from tasks import promote
+
+    evidence = promote.evidence(_found(model), named)
+    _show(evidence, json_)
+    entry = promote.reject(evidence, reason)
+    _tell(entry, json_, _resume(evidence.version))
+
+
+def _enter(reason: str) -> str:
+    home.enter()
+    if not reason.strip():
+        raise WrongUse("--reason is empty: say why in a few words; the history keeps them")
+    return " ".join(reason.split())
+
+
+def _found(model: str) -> Any:
+    """The version that was named, after what a crash has left was put right."""
+    from tasks.core import registry
+
+    _reconcile(registry.resolve(model).name)
+    return registry.resolve(model)
+
+
+def _reconcile(name: str) -> None:
+    from tasks import promote
+
+    for line in promote.reconcile(name):
+        click.echo(f"put right first: {line}", err=True)
+
+
+def _wanted(name: str | None, to: str | None) -> tuple[str, int | None]:
+    """The model and the number to go back to. NAME may be left out where there is one model, or --to says it."""
+    from tasks.core import history
+
+    model, _, number = (to or "").rpartition("/")
+    if to is not None and not (number.isascii() and number.isdigit()):
+        raise WrongUse(f"--to is {to!r}: write a version's number, or NAME/VERSION")
+    if name and model and name != model:
+        raise WrongUse(f"--to is {to!r}, which is no version of {name}")
+    known = history.names()
+    if (wanted := name or model) and wanted not in known:
+        raise Refused(
+            f"{wanted} has no history, so there is nothing to go back from: `retune models` lists what is there"
+        )
+    if not wanted and len(known) > 1:
+        raise WrongUse(f"there are several models: say which of {', '.join(known)}")
+    if not wanted and not known:
+        raise Refused("no model has a history yet, so there is nothing to go back from: `retune run` begins one")
+    return wanted or known[0], int(number) if number else None
+
+
+def _show(evidence: Any, json_: bool) -> None:
+    """What the answer is about: scores beside each other, the gate's words, the hash."""
+    if json_:
+        return
+    from tasks.core.reload import RELOADED
+
+    made, version = evidence.record, evidence.version
+    models = {who: told for who, told in made["scores"].items() if isinstance(told, dict)}
+    rows: list[tuple[str, ...]] = [("model", *next(iter(models.values())))]
+    for who, told in models.items():
+        title = {"candidate": str(version), "champion": made["gate"]["champion"] or "champion"}.get(who, who)
+        rows.append(
+            (title, *(f"{each['value']:.4f} [{each['low']:.3f}, {each['high']:.3f}]" for each in told.values()))
+        )
+    print_table(rows)
+    for rival in made["gate"]["rivals"]:
+        click.echo(f"  {rival['reason']}")
+    click.echo(f"  loaded again: {version.tags.get(RELOADED, 'not yet')}")
+    click.echo(f"evidence: {evidence.sha256} (lineage.json of {version})")
+
+
+def _resume(version: Any) -> bool | None:
+    """Whether the flow run that waits for the answer goes on; None if none waits."""
+    from tasks.promote import FLOW_RUN
+
+    flow_run = version.tags.get(FLOW_RUN)
+    if not flow_run:
+        return None
+    from flows import approval
+
+    return approval.resume(flow_run)
+
+
+def _tell(entry: Any, json_: bool, resumed: bool | None = None) -> None:
+    what = f"{entry.model}/{entry.version}"
+    if json_:
+        told = {"name": entry.model, "version": entry.version, "event": entry.event, "how": entry.facts.get("How")}
+        more = {"reasons": entry.why, "by": entry.by, "at": entry.at, "evidence": entry.facts.get("Evidence")}
+        checked = {"checked": entry.facts.get("Checked"), "forgotten": entry.facts.get("Forgotten")}
+        print_json({**told, **more, **checked, "entry": entry.tag, "resumed": resumed})
+        return
+    if entry.event == "champion":
+        click.echo(f"{what} is champion: checked, {entry.facts['Checked']}. Entry {entry.tag} says so.")
+    else:
+        click.echo(f"{what} is {entry.event}. Entry {entry.tag} says so.")
+    with suppress(KeyError):
+        click.echo(f"but {entry.facts['Forgotten']}")
+    if resumed is not None:
+        on = (
+            "goes on" if resumed else "does not wait any more, or its server does not answer; that changes nothing here"
+        )
+        click.echo(f"the flow run that asked for this {on}")
+
+
+COMMANDS = (promote, rollback, approve, reject)
