@@ -6,6 +6,7 @@ Exit codes: 0 yes, 1 the answer is no (refused data, failed gate, nothing found)
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -256,7 +257,16 @@ def doctor(json_: bool) -> None:
         sys.exit(Refused.exit_code)
 
 
+class Terminated(BaseException):
+    """SIGTERM: whoever is at work ends what he started, as on Ctrl-C."""
+
+
+def _terminated(*_: Any) -> None:
+    raise Terminated
+
+
 def main() -> None:
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         retune(standalone_mode=False)
     except RetuneError as error:
@@ -266,6 +276,8 @@ def main() -> None:
         sys.exit(WrongUse.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("retune: stopped", 130)
+    except Terminated:
+        _fail("retune: stopped", 143)
     except UnicodeEncodeError:
         _fail("retune: a word of the command, or what it names, is no UTF-8", WrongUse.exit_code)
     except BrokenPipeError:

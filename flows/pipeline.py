@@ -17,7 +17,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from flows import home, plan, stage
+from flows import guard, home, plan, stage
 from tasks import promote, register
 from tasks.core import example, lineage, params, record, registry, store
 from tasks.core import gate as gates
@@ -214,6 +214,7 @@ def plainly(call: Callable[[], T]) -> T:
     plain = PlainErrors()
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(plain)
+    guard.beside()  # Prefect's temporary server would outlive a kill -9
     try:
         return call()
     except RuntimeError as error:  # Prefect has no class of its own for a server that is away

@@ -1,13 +1,13 @@
 """The bridge: run DVC from a flow. The only place that starts it.
 
-A stage runs in its own process session: the flow process never imports torch, the GPU is free as soon as the
-stage exits, and `killpg` ends the trainer too (SIGTERM to `dvc repro` alone would leave it alive).
+A stage runs under a guard (`flows/guard.py`) in a session of its own: the flow process never imports torch, the GPU
+is free as soon as the stage exits, and the trainer ends with the flow, however that ends (SIGTERM to `dvc repro` alone
+would leave it alive).
 """
 
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from flows import guard
 from tasks.core import lineage
 from tasks.core.errors import Broken, Refused, RetuneError, WrongUse
 
@@ -22,7 +23,7 @@ Say = Callable[[str], None]
 OnProgress = Callable[[int, int, dict[str, float]], None]
 
 LAST_LINES = 15  # of a failed stage, shown with the error
-GRACE = 5  # seconds between asking a stage to end and ending it
+PATIENCE = guard.GRACE + guard.STUCK + 1  # seconds to wait for a guard that ends its family
 # DVC's advice to people at a keyboard, after every stage.
 NOISE = re.compile(
     r"didn't change, skipping$|are up to date\.$|lock file"
@@ -147,10 +148,11 @@ def save_record(name: str) -> str:
 
 
 def _dvc(*arguments: str, **more: str) -> str:
-    done = subprocess.run([*DVC, *arguments], capture_output=True, text=True, env={**environment(), **more})
-    if done.returncode:
-        raise Broken(f"dvc {' '.join(arguments[:2])} failed: {done.stderr.strip() or done.stdout.strip()}")
-    return done.stdout
+    with _process([*DVC, *arguments], None, {**environment(), **more}, subprocess.PIPE) as process:
+        said, complaint = process.communicate()
+    if process.returncode:
+        raise Broken(f"dvc {' '.join(arguments[:2])} failed: {complaint.strip() or said.strip()}")
+    return said
 
 
 def _git(*arguments: str) -> str:
@@ -173,29 +175,28 @@ def environment(python: Path = Path(sys.executable)) -> dict[str, str]:
 
 
 @contextmanager
-def _process(command: list[str], folder: Path | None, env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """A process in a session of its own, ended with all its children however this block is left."""
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        env=env,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            _end(process)
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    os.killpg(process.pid, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(GRACE)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # also the children of a leader that has gone
-    process.wait()
+def _process(
+    command: list[str], folder: Path | None, env: dict[str, str], stderr: int = subprocess.STDOUT
+) -> Iterator[subprocess.Popen[str]]:
+    """A process under a guard, ended with all its children however this block is left, or this process ends."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb"), os.fdopen(writing, "wb") as lifeline:
+        process = subprocess.Popen(
+            guard.command(reading, command),
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env=env,
+            start_new_session=True,
+            pass_fds=[reading],
+        )
+        with process:
+            try:
+                yield process
+            finally:
+                lifeline.close()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE)
+                process.kill()  # a guard that could not end its family in time; no one else, once it was waited for

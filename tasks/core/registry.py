@@ -611,11 +611,16 @@ def drop_alias(version: Version, alias: str) -> None:
         client().delete_registered_model_alias(version.name, alias)
 
 
-# What takes seconds comes before the question. Standard input that closes without one ends it.
+# What takes seconds is done while the question is awaited. Standard input that closes without one ends it, at once.
 RELOAD = """
-import json, sys, pandas, peft, mlflow.pyfunc
+import os, sys, threading
+asked = []
+listening = threading.Thread(target=lambda: asked.append(sys.stdin.read() or os._exit(0)), daemon=True)
+listening.start()
+import json, pandas, peft, mlflow.pyfunc
 mlflow.MlflowClient()
-uri, texts = json.loads(sys.stdin.read() or sys.exit())
+listening.join()
+uri, texts = json.loads(asked[0])
 said = mlflow.pyfunc.load_model(uri).predict(pandas.DataFrame({"text": texts}))
 json.dump(said.to_dict("list"), sys.stdout)
 """

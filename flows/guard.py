@@ -1,0 +1,223 @@
+"""Nothing outlives its flow: a tiny process between a flow and each of its commands, which ends the command's whole
+family when the flow has died, however it died.
+
+    flow ──► guard ──► dvc ──► shell ──► trainer        `kill -9` of the flow: all gone within a second or two
+
+The guard holds the reading end of a pipe, the flow the only writing end. End-of-file means that the flow has gone or
+wants an end: SIGTERM to the family, GRACE seconds, SIGKILL. Exit code and output of the command pass through. What
+the command leaves running when it ends by itself is ended too.
+
+Who belongs to the family: on Linux every descendant, also one that made a session of its own and whose parent has
+gone (the guard is their subreaper); elsewhere the command's process group. Started with `-I -S` and nothing but a few
+built-in modules, in some 20 ms. Not covered: `kill -9` of the guard itself; the command then goes on to its end, and
+the stage counts as failed.
+
+`beside` is the same for children that a library starts without asking us, such as Prefect's temporary server: it
+ends every process whose environment carries this flow's mark (Linux only).
+"""
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+GRACE = 3.0  # seconds between asking a family to end and ending it
+LEFT_BEHIND = 1.0  # the same for what a command left running
+STUCK = 3.0  # seconds to wait for what has been killed: a process that waits for a disk cannot die
+MARK = "RETUNE_FLOW"  # in the environment of all that a flow starts
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER in linux/prctl.h
+
+Family = Callable[[], set[int]]
+
+
+def command(lifeline: int, words: list[str]) -> list[str]:
+    """The command line that runs `words` under a guard. `lifeline`: the reading end, to be passed on."""
+    return [sys.executable, "-I", "-S", os.path.abspath(__file__), "run", str(lifeline), *words]  # noqa: PTH100
+
+
+def beside() -> None:
+    """End all that this process has started when it has gone; what is started from here on carries its mark."""
+    import subprocess
+    import uuid
+
+    mark = os.environ[MARK] = uuid.uuid4().hex
+    reading, _ = os.pipe()  # the writing end stays open until this process ends
+    words = [sys.executable, "-I", "-S", os.path.abspath(__file__), "beside", str(reading), mark]  # noqa: PTH100
+    quiet = {name: value for name, value in os.environ.items() if name != MARK}
+    subprocess.Popen(words, pass_fds=[reading], stdin=subprocess.DEVNULL, start_new_session=True, env=quiet)
+    os.close(reading)
+
+
+# ---------------------------------------------------------------- the guard's own process
+
+
+def run(lifeline: int, words: list[str]) -> int:
+    """Run the command to its end or the flow's. Returns how it ended, as `waitpid` tells it."""
+    wake = _listen()
+    _adopt_orphans()
+    leader = _start(words)
+    ended: dict[int, int] = {}
+    while leader not in ended and not _must_end(lifeline, wake):
+        ended |= _bury()
+    grace = LEFT_BEHIND if leader in ended else GRACE
+    ended |= _end(lambda: _family(leader), grace)
+    return ended.get(leader, signal.SIGKILL)
+
+
+def watch(lifeline: int, mark: str) -> None:
+    """Wait for the flow's end, then end whatever carries its mark."""
+    for number in ENDING:  # it ends when the flow does, not before
+        signal.signal(number, signal.SIG_IGN)
+    while os.read(lifeline, 512):
+        pass
+    _end(lambda: _marked(mark), GRACE)
+
+
+def _listen() -> int:
+    """A descriptor to read the numbers of signals from: of children that ended, and of requests to end."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing)
+    for number in (signal.SIGCHLD, *ENDING):
+        signal.signal(number, lambda *_: None)
+    return reading
+
+
+def _must_end(lifeline: int, wake: int) -> bool:
+    """Wait until something happens; whether it is the end of the flow, or a signal that asks for the end."""
+    ready, _, _ = select.select([lifeline, wake], [], [])
+    asked = wake in ready and set(os.read(wake, 512)) & set(ENDING)
+    return bool(asked) or (lifeline in ready and not os.read(lifeline, 512))
+
+
+def _adopt_orphans() -> None:
+    """Descendants whose parent has gone become children of this process, not of the machine's first one."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+
+
+def _start(words: list[str]) -> int:
+    child = os.fork()
+    if child:
+        return child
+    try:
+        os.setsid()
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and would hand down
+            signal.signal(number, signal.SIG_DFL)
+        os.execvp(words[0], words)
+    except OSError as error:
+        os.write(2, f"{words[0]} cannot be started: {error.strerror}\n".encode())
+    finally:
+        os._exit(127)
+
+
+def _bury() -> dict[int, int]:
+    """pid -> status of the children that have ended."""
+    ended = {}
+    try:
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            ended[found[0]] = found[1]
+    except ChildProcessError:
+        pass
+    return ended
+
+
+def _end(family: Family, grace: float) -> dict[int, int]:
+    """SIGTERM to everybody once, SIGKILL to who is still there after `grace` seconds. Returns whom it buried."""
+    ended: dict[int, int] = {}
+    asked: set[int] = set()
+    began = time.monotonic()
+    while True:
+        ended |= _bury()
+        alive, waited = family(), time.monotonic() - began
+        if not alive or waited > grace + STUCK:
+            return ended
+        if waited >= grace:
+            _send(alive, signal.SIGKILL)
+        else:
+            _send(alive - asked, signal.SIGTERM)
+            asked |= alive
+        time.sleep(0.02)
+
+
+def _send(processes: set[int], number: int) -> None:
+    for process in processes:
+        try:
+            (os.killpg if process < 0 else os.kill)(abs(process), number)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def _family(leader: int) -> set[int]:
+    """Every living descendant of this process; where there is no /proc, the leader's group as a negative number."""
+    parents = _parents()
+    if parents is None:
+        try:
+            os.killpg(leader, 0)
+        except (ProcessLookupError, PermissionError):
+            return set()
+        return {-leader}
+    found: set[int] = set()
+    near = {os.getpid()}
+    while near:
+        near = {process for process, parent in parents.items() if parent in near} - found
+        found |= near
+    return found
+
+
+def _parents() -> dict[int, int] | None:
+    """process -> its parent, of those that live; None if this system does not say."""
+    if not os.path.isdir("/proc/self"):  # noqa: PTH112
+        return None
+    found = {}
+    for process in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208
+        try:
+            with open(f"/proc/{process}/stat", "rb") as file:  # noqa: PTH123
+                state, parent = file.read().rpartition(b") ")[2].split()[:2]
+        except OSError:  # it has gone since
+            continue
+        if state not in (b"Z", b"X"):
+            found[int(process)] = int(parent)
+    return found
+
+
+def _marked(mark: str) -> set[int]:
+    wanted, found = f"{MARK}={mark}".encode(), set()
+    for process in _parents() or {}:
+        try:
+            with open(f"/proc/{process}/environ", "rb") as file:  # noqa: PTH123
+                if wanted in file.read().split(b"\0"):
+                    found.add(process)
+        except OSError:
+            continue
+    return found
+
+
+def _leave(status: int) -> None:
+    """End as the command did: with its exit code, or by the signal that ended it."""
+    if not os.WIFSIGNALED(status):
+        os._exit(os.waitstatus_to_exitcode(status))
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # its own dump is enough
+    if os.WTERMSIG(status) != signal.SIGKILL:
+        signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
+    os.kill(os.getpid(), os.WTERMSIG(status))
+
+
+def main() -> None:
+    mode, lifeline = sys.argv[1], int(sys.argv[2])
+    os.set_inheritable(lifeline, False)
+    if mode == "beside":
+        watch(lifeline, sys.argv[3])
+    else:
+        _leave(run(lifeline, sys.argv[3:]))
+
+
+if __name__ == "__main__":
+    main()
