@@ -19,7 +19,7 @@ from prefect.runtime import flow_run
 
 from flows import guard, home, plan, stage
 from tasks import promote, register
-from tasks.core import example, lineage, params, record, registry, store
+from tasks.core import example, faults, lineage, params, record, registry, store
 from tasks.core import gate as gates
 from tasks.core.errors import Broken, Refused, RetuneError
 from tasks.core.gate import Decision
@@ -67,6 +67,7 @@ def reasons(steps: Sequence[plan.Planned]) -> list[str]:
 
 def whole_road(chosen: params.Params, started: Started) -> Outcome:
     with registry.run(chosen.register.name, run_name(), {"method": chosen.train.method}) as run_id:
+        faults.point("run:opened")
         register.check_key()
         for name in STAGES[:-1]:
             run_stage(name, run_id)
@@ -79,6 +80,7 @@ def whole_road(chosen: params.Params, started: Started) -> Outcome:
             made = register.record_of_version(version)
             version = run_admit(chosen, run_id, version, made, reader)
         decision = decided or run_promote(chosen, version, made)
+        faults.point("run:decided")
     return Outcome(registry.find(version.name, version=version.version), decided is None, decision)
 
 
@@ -95,6 +97,7 @@ def nothing_to_do(chosen: params.Params, steps: list[plan.Planned]) -> Outcome |
 def run_stage(name: str, run_id: str) -> None:
     """One DVC stage under its own name; its progress goes to the run's metrics as it comes."""
     log = get_run_logger()
+    faults.point(f"before:{name}")
     with bar(name) as draw:
 
         def on_progress(step: int, of: int, values: dict[str, float]) -> None:
@@ -107,6 +110,7 @@ def run_stage(name: str, run_id: str) -> None:
         except RetuneError as error:
             keep_reasons(name, run_id, error)
             raise
+    faults.point(f"after:{name}")
 
 
 def keep_reasons(name: str, run_id: str, error: RetuneError) -> None:
@@ -127,6 +131,7 @@ def run_gate(chosen: params.Params, run_id: str) -> register.Gate:
     said = example.read(REPORTS / "predictions.parquet")
     decision = gates.decide(said, theirs, chosen.promote, str(champion) if champion else None)
     registry.log_metrics(run_id, {f"gain_over_{rival.name}": rival.found.gain for rival in decision.rivals})
+    faults.point("gate:decided")
     return register.Gate(decision, CHAMPION_REPORT if champion else None)
 
 
@@ -137,10 +142,13 @@ def keep_record(run_id: str, started: Started) -> register.Origin:
         raise Refused(
             f"{', '.join(changed)} changed while the run was at work, so what it made is of neither state: run again"
         )
+    faults.point("record:checked")
     name = f"run-{lineage.fingerprint()[:12]}"
     commit = stage.save_record(name)
+    faults.point("record:saved")
     if store.has_remote():
         stage.push()
+    faults.point("record:pushed")
     return register.Origin(run_id, prefect_run(), name, commit, started.command, started.why)
 
 
@@ -153,8 +161,15 @@ def run_register(chosen: params.Params, origin: register.Origin, gate: register.
 def run_admit(
     chosen: params.Params, run_id: str, version: registry.Version, made: record.Record, reader: registry.Reader
 ) -> registry.Version:
-    register.log_lifecycle(chosen, run_id, made)
+    for page in dict.fromkeys((run_id, *unfinished_page(version))):
+        register.log_lifecycle(chosen, page, made)
+    faults.point("admit:logged")
     return register.admit(version, made, chosen.register, reader)
+
+
+def unfinished_page(version: registry.Version) -> list[str]:
+    """The run that registered the version, if that was cut off before it had told anything of it on its page."""
+    return [] if register.RELOADED in version.tags else [version.run_id]
 
 
 @task(task_run_name="promote", cache_policy=NO_CACHE)

@@ -8,8 +8,10 @@ would leave it alive).
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -131,20 +133,30 @@ def status() -> dict[str, Any]:
 
 
 def save_record(name: str) -> str:
-    """Keep the workspace, dirty or not, as an experiment commit that touches no branch. Returns its hash."""
-    index = Path(_git("rev-parse", "--git-path", "index"))
-    staged = index.read_bytes()
+    """Keep the workspace, dirty or not, as an experiment commit that touches no branch. Returns its hash.
+
+    What `dvc exp list` shows, written by git alone with an index of its own. `dvc exp save` takes the user's edits out
+    of the workspace, detaches HEAD and puts both back: killed in between, it would leave neither.
+    """
     made = [out for entry in lineage.pipeline().values() for kind in ("outs", "metrics") for out in entry.get(kind, [])]
     paths = [next(iter(out)) for out in made if isinstance(out, dict)]  # {path: {cache: false}}: kept by git
     paths = [path for path in [*paths, "dvc.lock", "data/raw.dvc"] if Path(path).exists()]
-    includes = [word for path in paths for word in ("--include-untracked", path)]
-    try:
-        told = _dvc("exp", "save", "--json", "--force", "--name", name, *includes, **lineage.signature())
-        return json.loads(told.strip().rpartition("\n")[2])["ref"]  # what DVC does besides stands in lines before
-    finally:  # DVC unstages what the user had staged
-        unfinished = index.with_name(f".index.{os.getpid()}.tmp")
-        unfinished.write_bytes(staged)
-        unfinished.replace(index)
+    head = _git("rev-parse", "HEAD")
+    with tempfile.TemporaryDirectory() as scratch:
+        index = Path(scratch) / "index"
+        shutil.copy(_git("rev-parse", "--git-path", "index"), index)
+        own = {"GIT_INDEX_FILE": str(index)}
+        _git("add", "--update", ":/", **own)
+        _git("add", "--force", "--", *paths, **own)
+        tree = _git("write-tree", **own)
+    ref = f"refs/exps/{head[:2]}/{head[2:]}/{name}"
+    known = subprocess.run(["git", "rev-parse", "--quiet", "--verify", ref], capture_output=True, text=True)
+    if not known.returncode and _git("rev-parse", f"{ref}^{{tree}}") == tree:
+        return known.stdout.strip()
+    title = f"dvc: commit experiment {tree}"
+    commit = _git("commit-tree", tree, "-p", head, "-m", title, **lineage.signature())
+    _git("update-ref", ref, commit)
+    return commit
 
 
 def _dvc(*arguments: str, **more: str) -> str:
@@ -155,8 +167,8 @@ def _dvc(*arguments: str, **more: str) -> str:
     return said
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True)
+def _git(*arguments: str, **more: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, env={**os.environ, **more})
     if done.returncode:
         raise Broken(f"git {arguments[0]} failed: {done.stderr.strip()}")
     return done.stdout.strip()

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tasks.core import example, sources
+from tasks.core import example, faults, sources
 from tasks.core.errors import Broken, Refused, WrongUse
 from tasks.core.lock import waiting
 from tasks.core.table import HALF_PAIR, SIDE_OF, Table, read
@@ -85,6 +85,7 @@ def ingest(
     chosen = choose(columns, table)
     called = name or _name(source)
     rows = rows_of(table, chosen, called)
+    faults.point("ingest:parsed")
     with waiting(LOCK, PATIENCE, "ingest"):
         there = _there(raw)
         aside = example.read(also)[list(example.COLUMNS)] if also and also.exists() else there[:0]
@@ -248,6 +249,7 @@ def _stated(name: str, facts: dict[str, str], raw: Path) -> Iterator[None]:
     was_there, kept = raw.exists(), path.read_bytes() if path.exists() else None
     try:
         _write_facts(after, raw)
+        faults.point("ingest:stated")
         yield
     except BaseException:
         _put_back(kept, path)
@@ -282,7 +284,9 @@ def _append(fresh: pd.DataFrame, raw: Path, number: int, track: Callable[[], Non
     part = raw / _part_name(fresh, number)
     try:
         _write(fresh, part)
+        faults.point("ingest:written")
         track()
+        faults.point("ingest:tracked")
     except BaseException:
         part.unlink(missing_ok=True)
         if not was_there:

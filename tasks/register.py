@@ -20,6 +20,7 @@ import pandas as pd
 from tasks.core import (
     base,
     example,
+    faults,
     history,
     lineage,
     record,
@@ -73,11 +74,15 @@ def register(params: Params, origin: Origin, gate: Gate) -> registry.Version:
         if gate.champion_report:
             said = example.read(gate.champion_report / "predictions.parquet")
             example.write(said, folder / record.CHAMPION_SAID)
+        faults.point("register:packed")
         made = record_of(params, origin, gate, fingerprint, card, sums.contents(folder))
         seal, signer = publish(folder, made)
+        faults.point("register:sealed")
         evidence = file_sha256(folder / record.FILE)
         tags = version_tags(made, {"evidence": evidence, "seal": seal, "signer": signer})
-        return registry.add_version(params.register.name, origin.run_id, folder, tags, summary())
+        version = registry.add_version(params.register.name, origin.run_id, folder, tags, summary())
+    faults.point("register:version")
+    return version
 
 
 def check_key() -> None:
@@ -106,9 +111,13 @@ def admit(version: registry.Version, made: Record, section: Register, reader: re
     """
     why = made["started"]["why"] or [made["started"]["command"]]
     history.append(version.name, version.version, history.REGISTERED, why, facts(version), registry.anchor)
+    faults.point("admit:history")
     if RELOADED not in version.tags:
         check_reload(version, section, reader)
+    faults.point("admit:reloaded")
+    if registry.CHALLENGER in history.read(version.name).aliases(version.version):  # unless it has been champion since
         registry.set_alias(version, registry.CHALLENGER)
+    faults.point("admit:challenger")
     return registry.find(version.name, version=version.version)
 
 

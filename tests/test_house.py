@@ -25,7 +25,10 @@ WITHOUT_SECTION = {
     "trace",  # and its: which version or row; it changes nothing
 }
 
-NO_RESULT = {"tasks/core/params.py"}  # holds no value, so no stage depends on it: its docstring says why
+NO_RESULT = {
+    "tasks/core/params.py",  # holds no value, so no stage depends on it: its docstring says why
+    "tasks/core/faults.py",  # so does this one's: it ends the process or does nothing
+}
 
 DOORS = {
     "prefect": {path for path in (str(file.relative_to(ROOT)) for file in CODE) if path.startswith("flows/")},
@@ -337,6 +340,23 @@ def test_a_file_that_stands_beside_the_code_is_installed_with_it():
         path for top in ("tasks", "flows") for path in (ROOT / top).rglob("*.*") if "__pycache__" not in path.parts
     }
     assert {name_of(path) for path in beside - set(CODE)} == {name_of(path) for path in installed}
+
+
+# ---------------------------------------------------------------- fail points
+
+
+def passed(file: Path) -> Iterator[str]:
+    """The names of the fail points that a file passes; `before:{name}` stands for one of each stage."""
+    for call in calls(file):
+        if ast.unparse(call.func) == "faults.point":
+            name = ast.literal_eval(ast.unparse(call.args[0]).removeprefix("f"))
+            yield from [name.format(name=stage) for stage in STAGES] if "{name}" in name else [name]
+
+
+def test_every_fail_point_has_a_name_of_its_own_and_is_passed_at_one_place():
+    names = [name for file in CODE for name in passed(file)]
+    assert sorted(names) == sorted(constant(ROOT / "tasks/core/faults.py", "POINTS"))
+    assert len(set(names)) == len(names)
 
 
 # ---------------------------------------------------------------- what the README says

@@ -18,6 +18,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.core import faults
+
 COLUMNS = ("id", "text", "label", "group", "source", "given")
 SIDES = ("train", "val", "test")
 JOINERS = "\u200c\u200d"  # hold emoji, Persian and Hindi words together; the only format characters kept
@@ -38,6 +40,7 @@ def write(rows: pd.DataFrame, path: Path) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         pq.write_table(table, unfinished, compression="zstd")
+        faults.point("rows:unfinished")
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -298,7 +298,7 @@ def append(
             _write(model, version, event, why, facts, chain, at)
             chain = read(model)
         assert chain.last
-        faults.point("history:before-anchor")
+        faults.point("history:tagged")
         anchor(chain.last)
         return same or chain.last
 

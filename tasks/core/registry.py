@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from tasks.core import base, history, lineage, params, record, signing, sums
+from tasks.core import base, faults, history, lineage, params, record, signing, sums
 from tasks.core.errors import Broken, Refused, WrongUse
 from tasks.core.link import Link
 
@@ -365,8 +365,10 @@ def packed(model_folder: Path, requirements: list[str]) -> Iterator[Path]:
 def add_version(name: str, run_id: str, packed: Path, tags: dict[str, str], description: str = "") -> Version:
     """Log a packed folder to the run and register it. All tags come with the version, or there is no version."""
     client().log_artifacts(run_id, str(packed), "model")
+    faults.point("register:logged")
     source = f"{client().get_run(run_id).info.artifact_uri}/model"
     _enter(name)
+    faults.point("register:named")
     made = client().create_model_version(name, source, run_id=run_id, tags=tags, description=description)
     return find(name, version=int(made.version))
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tasks.core import faults
 from tasks.core.errors import Broken, RetuneError, WrongUse
 
 
@@ -25,6 +26,7 @@ def run(main: Callable[..., None]) -> None:
         if len(sys.argv) - 1 != len(names):
             raise WrongUse(f"this stage takes {' '.join(names).upper()}, not {sys.argv[1:]}")
         main(*(Path(argument) for argument in sys.argv[1:]))
+        faults.point("shell:made")
     except RetuneError as error:
         print(f"{type(error).__name__.lower()}: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
@@ -40,6 +42,7 @@ def write_json(value: Any, path: Path) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         unfinished.write_text(text + "\n", "utf-8")
+        faults.point("json:unfinished")
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

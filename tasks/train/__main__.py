@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from tasks.core import example, model, params, plots, scores, shell
+from tasks.core import example, faults, model, params, plots, scores, shell
 from tasks.core.card import file_sha256
 from tasks.train.checkpoint import alone
 from tasks.train.fit import fit
@@ -21,6 +21,7 @@ def main(train: Path, val: Path, model_folder: Path, reports: Path, work: Path) 
         card, tokenizer, tuned, report = fit(example.read(train), example.read(val), section, own, shell.progress)
         shutil.rmtree(model_folder, ignore_errors=True)
         model.save(model_folder, card, tokenizer, tuned.encoder, tuned.head, tuned.probe)
+        faults.point("train:saved")
         reports.mkdir(parents=True, exist_ok=True)
         curve = pd.DataFrame(tuned.curve.points or [{"step": 0}])
         curve.to_csv(reports / "learning_curve.csv", index=False)
