@@ -12,15 +12,6 @@ import signal
 
 VARIABLE = "RETUNE_FAIL_AT"
 POINTS: tuple[str, ...] = (
-    "promote:before-history",
-    "promote:before-alias",
-    "promote:before-challenger",
-    "promote:before-tags",
-    "approve:before-history",
-    "approve:before-champion",
-    "reject:before-history",
-    "reject:before-challenger",
-    "reject:before-tags",
     "ingest:parsed",  # nothing is written yet
     "ingest:stated",  # licence and window stand in data/raw, the rows do not
     "rows:unfinished",  # any table of rows, under its other name
@@ -56,6 +47,15 @@ POINTS: tuple[str, ...] = (
     "admit:history",
     "admit:reloaded",
     "admit:challenger",
+    "promote:before-history",
+    "promote:before-alias",
+    "promote:before-challenger",
+    "promote:before-tags",
+    "approve:before-history",
+    "approve:before-champion",
+    "reject:before-history",
+    "reject:before-challenger",
+    "reject:before-tags",
     "run:decided",  # all is done, the MLflow run is still open
 )
 
