@@ -53,11 +53,13 @@ def ingest(
     if not source.startswith("hf:"):
         source = str(Path(source).absolute())
     home.enter()
-    from flows import stage
+    from flows import repair, stage
     from tasks.ingest import Columns, ingest
 
     columns = Columns(text, label, id_, group, split)
     with home.alone(home.BRIEFLY):
+        for mended in repair.files():
+            click.echo(f"repaired: {mended}", err=True)
         done = ingest(source, Path("data/raw"), columns, name, lambda: stage.track("data/raw"), licence, collected)
     if json_:
         print_json({**done.__dict__, "part": str(done.part) if done.part else None})

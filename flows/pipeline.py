@@ -17,7 +17,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from flows import guard, home, plan, stage
+from flows import guard, home, plan, repair, stage
 from tasks import promote, register
 from tasks.core import example, faults, lineage, params, record, registry, store
 from tasks.core import gate as gates
@@ -56,6 +56,8 @@ def pipeline(command: str | None = None, because: Sequence[str] = ()) -> Outcome
     """
     chosen = params.load()
     with home.alone():
+        for mended in repair.repair(chosen.register.name):
+            get_run_logger().warning("repaired: %s", mended)
         steps = plan.plan()
         started = Started(command or shlex.join(["retune", *sys.argv[1:]]), (*because, *reasons(steps)))
         return nothing_to_do(chosen, steps) or whole_road(chosen, started)

@@ -132,6 +132,14 @@ def status() -> dict[str, Any]:
     return json.loads(_dvc("status", "--json"))
 
 
+def changes(path: Path) -> dict[str, str]:
+    """path -> added, modified or deleted, of each file in a tracked folder that is not as DVC knows it."""
+    told = json.loads(_dvc("data", "status", "--granular", "--json")).get("uncommitted", {})
+    kinds = {kind: names for kind, names in told.items() if isinstance(names, list)}
+    inside = f"{path}/"
+    return {name: kind for kind, names in kinds.items() for name in names if name.startswith(inside) and name != inside}
+
+
 def save_record(name: str) -> str:
     """Keep the workspace, dirty or not, as an experiment commit that touches no branch. Returns its hash.
 

@@ -138,13 +138,24 @@ def _make_tables(store: Path) -> None:
     from mlflow.store.db.utils import _initialize_tables
     from sqlalchemy import StaticPool, create_engine
 
-    with tempfile.TemporaryDirectory(dir=store.parent) as folder, closing(sqlite3.connect(":memory:")) as memory:
+    with _scratch(store.parent / "scratch") as folder, closing(sqlite3.connect(":memory:")) as memory:
         _initialize_tables(create_engine("sqlite://", creator=lambda: memory, poolclass=StaticPool))
         made = Path(folder) / store.name
         with closing(sqlite3.connect(made)) as file:
             memory.backup(file)
         with suppress(FileExistsError):
             os.link(made, store)
+
+
+def scratch_root() -> Path:
+    """The folders here begin with the number of the process that they belong to; those of the dead are swept."""
+    return state() / "scratch"
+
+
+def _scratch(root: Path | None = None) -> tempfile.TemporaryDirectory[str]:
+    root = root or scratch_root()
+    root.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(dir=root, prefix=f"{os.getpid()}-")
 
 
 def client() -> Any:
@@ -222,6 +233,12 @@ def _looks() -> dict[str, str]:
 
 def _below_root(name: str) -> str | None:
     return f"{artifact_root()}/{name}" if artifact_root() else None
+
+
+def close_left_open(name: str) -> list[str]:
+    """`close_orphans` of the runs of a model, if it has any."""
+    found = client().get_experiment_by_name(name)
+    return close_orphans(found.experiment_id) if found else []
 
 
 def close_orphans(experiment_id: str) -> list[str]:
@@ -341,7 +358,7 @@ def packed(model_folder: Path, requirements: list[str]) -> Iterator[Path]:
     signature = ModelSignature(
         Schema([ColSpec("string", "text")]), Schema([ColSpec("string", "label"), ColSpec("double", "confidence")])
     )
-    with tempfile.TemporaryDirectory() as scratch:
+    with _scratch() as scratch:
         folder, code = Path(scratch) / "packed", Path(scratch) / "code"
         for file in CARRIED:
             (code / "tasks" / file).parent.mkdir(parents=True, exist_ok=True)
@@ -639,7 +656,7 @@ def clean_process() -> Iterator[Reader]:
     block; and with its standard input, so it does not outlive a killed parent.
     -B: it writes no bytecode beside the code that the version carries, so the artifact stays as it was logged.
     """
-    with tempfile.TemporaryDirectory() as elsewhere:
+    with _scratch() as elsewhere:
         process = subprocess.Popen(
             [sys.executable, "-I", "-B", "-c", RELOAD],
             stdin=subprocess.PIPE,

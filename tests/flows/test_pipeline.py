@@ -126,6 +126,7 @@ def recorder(monkeypatch, tmp_path):
     monkeypatch.setattr(promote, "promote", made.promote)
     monkeypatch.setattr(store, "has_remote", lambda: made.remote)
     monkeypatch.setattr(stage, "status", lambda: made.edits)
+    monkeypatch.setattr(pipeline.repair, "repair", lambda name: [])
     monkeypatch.setattr(stage, "push", lambda: made.did.append("push"))
     monkeypatch.setattr(registry, "run", made.mlflow_run)
     monkeypatch.setattr(registry, "clean_process", made.clean_process)
