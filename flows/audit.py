@@ -73,6 +73,7 @@ def _tell_record(record: dict[str, Any], name: str) -> None:
     print_table(
         [
             (name, f"{training['method']} on {record['base']['name']}, {record['created']}"),
+            ("started from", _start(training)),
             ("started by", f"{record['started']['by']}: {record['started']['command']}"),
             ("because", "; ".join(record["started"]["why"]) or "nothing had changed"),
             ("sources", sources),
@@ -84,6 +85,13 @@ def _tell_record(record: dict[str, Any], name: str) -> None:
             ("gate", f"{record['gate']['decision']}: {'; '.join(told['reason'] for told in record['gate']['rivals'])}"),
         ]
     )
+
+
+def _start(training: dict[str, Any]) -> str:
+    begins = training.get("start", {"from": "base"})
+    if begins["from"] == "base":
+        return "the base"
+    return f"{begins['from']}, with {begins['new_rows']} new rows and {begins['old_rows']} of those that it had learned"
 
 
 def _tell_links(links: Sequence[Any]) -> None:
@@ -158,7 +166,8 @@ def _tell_seen(versions: Sequence[Any]) -> None:
         rows: list[tuple[str, ...]] = [("version", "side", "aliases", "served as champion")]
         for seen in versions:
             served = ", ".join(f"{each['from']} to {each['to'] or 'now'}" for each in seen.served) or "never"
-            rows.append((f"{seen.name}/{seen.version}", seen.side, " ".join(seen.aliases), served))
+            side = f"{seen.side}, via {seen.via}" if seen.via else seen.side
+            rows.append((f"{seen.name}/{seen.version}", side, " ".join(seen.aliases), served))
         print_table(rows)
 
 
@@ -180,7 +189,7 @@ def diff(one: str, other: str, json_: bool) -> None:
     for kind, ids in found["rows"].items():
         some = ", ".join(_change(name, ids) for name in list(ids)[:5])
         click.echo(f"rows {kind:12}{len(ids):6}  {some}{' …' if len(ids) > 5 else ''}")
-    for part in ("params", "code", "base", "environment", "metrics"):
+    for part in ("params", "code", "base", "start", "environment", "metrics"):
         for key, change in found[part].items():
             click.echo(f"{part:12} {key}: {change['before']} → {change['after']}")
 

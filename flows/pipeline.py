@@ -72,6 +72,8 @@ def whole_road(chosen: params.Params, started: Started) -> Outcome:
         faults.point("run:opened")
         register.check_key()
         for name in STAGES[:-1]:
+            if name == "train":
+                register.check_start()
             run_stage(name, run_id)
         with registry.clean_process() as reader:  # it imports while the last stage runs
             run_stage(STAGES[-1], run_id)

@@ -6,6 +6,8 @@ From the recorded commit, the raw bytes and the base, and from nothing else: the
 stage runs by force, and no earlier run of a stage is taken for this one. The user's checkout, index, refs and cache
 are only read. What comes out is compared with the record: curated rows, sides and model folder by DVC's hash, weights
 by sha256. If only the weights differ, as they may on another kind of machine, accuracy and macro-F1 are compared.
+A version that continued from another needs that one's model and sides as well: they come out of the store by their
+hashes. Whether those can be rebuilt too is the same question, asked of that version.
 
 Not covered: another Python than this one, and another build of the same torch. Both are told, neither is fetched.
 """
@@ -26,7 +28,7 @@ from typing import Any
 import yaml
 
 from flows import stage
-from tasks.core import lineage, store
+from tasks.core import lineage, start, store
 from tasks.core.card import file_sha256
 from tasks.core.errors import Broken, Refused, WrongUse
 from tasks.core.link import Link
@@ -74,8 +76,11 @@ def reproduce(version: str, record: dict[str, Any], into: Path, tolerance: float
     commit, raw = record["code"]["record_commit"], record["pipeline"]["hashes"][RAW]
     check_target(into)
     check_commit(commit, version)
-    objects = raw_objects(raw)
+    objects, begins = stored(RAW, raw), start.of_record(record)
     say(f"{version}: {commit[:12]} and {len(objects) - 1} raw files go to {into}")
+    if begins:
+        objects = list(dict.fromkeys([*objects, *start_objects(begins)]))
+        say(f"{version} continued from {begins.name}: the model and the sides of that one go there too")
     clone(commit, into)
     if wrong := inputs(record, into):
         return Reproduced(False, NOTHING, "the recorded commit is not what the record says, so nothing was run", wrong)
@@ -84,7 +89,8 @@ def reproduce(version: str, record: dict[str, Any], into: Path, tolerance: float
     python, note = interpreter(into, say)
     env, notes = surroundings(python, record["environment"], into)
     stage.rebuild(python, into, env, say)
-    return judge(record, into, tolerance, " ".join([note, *notes]))
+    given = [f"The model and sides of {begins.name}, from which it continued, came from the store."] if begins else []
+    return judge(record, into, tolerance, " ".join([note, *notes, *given]))
 
 
 # ---------------------------------------------------------------- before anything is written
@@ -107,15 +113,20 @@ def check_commit(commit: str, version: str) -> None:
         )
 
 
-def raw_objects(md5: str) -> list[str]:
-    """The hashes of a raw folder and of all its files. Raises Refused if any of their bytes are gone."""
+def stored(what: str, md5: str) -> list[str]:
+    """The hashes of a file or folder and of all its files. Raises Refused if any of their bytes are gone."""
     try:
-        found = [md5, *dict.fromkeys(store.listing(md5).values())]
+        found = list(dict.fromkeys(own for _, own in store.files(what, md5)))
         for each in found:
             store.open_bytes(each).close()
     except store.Gone as error:
-        raise Refused(f"{RAW}: bytes gone, hashes kept. {error}; whoever has them can `dvc push` them") from None
+        raise Refused(f"{what}: bytes gone, hashes kept. {error}; whoever has them can `dvc push` them") from None
     return found
+
+
+def start_objects(begins: start.Start) -> list[str]:
+    """The hashes of all that training reads of the version that it continued from."""
+    return [each for path, md5 in begins.needed().items() for each in stored(f"{path} of {begins.name}", md5)]
 
 
 # ---------------------------------------------------------------- the folder
@@ -157,7 +168,7 @@ def tracked(into: Path) -> str:
 
 
 def copy_objects(objects: list[str], into: Path) -> None:
-    """Put raw bytes into the clone's cache, each with the hash that it has now."""
+    """Put bytes into the clone's cache, each with the hash that it has now."""
     for md5 in objects:
         target = _cache(into) / "files/md5" / md5[:2] / md5[2:]
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +178,7 @@ def copy_objects(objects: list[str], into: Path) -> None:
                 digest.update(chunk)
                 copy.write(chunk)
         if digest.hexdigest() != md5.removesuffix(".dir"):
-            raise Refused(f"{RAW}: the bytes kept under {md5} are damaged, they are {digest.hexdigest()}")
+            raise Refused(f"the bytes kept under {md5} are damaged, they are {digest.hexdigest()}")
         target.chmod(0o444)
 
 

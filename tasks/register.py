@@ -19,6 +19,7 @@ import pandas as pd
 
 from tasks.core import (
     base,
+    descent,
     example,
     faults,
     history,
@@ -28,6 +29,7 @@ from tasks.core import (
     reload,
     signing,
     sources,
+    start,
     statements,
     sums,
     suppression,
@@ -89,6 +91,15 @@ def check_key() -> None:
     """Raises WrongUse for a key that cannot sign, before training has cost anything."""
     if key := os.environ.get("RETUNE_SIGNING_KEY"):
         signing.private_key(Path(key), os.environ.get("RETUNE_SIGNING_KEY_PASSWORD"))
+
+
+def check_start() -> None:
+    """Raises Unfit if models/start.json names a version that must not be continued from, before that has cost anything.
+
+    Called when curate and split have run: which rows are test rows is part of the answer.
+    """
+    if begins := start.read():
+        descent.check(begins, suppression.read(), example.read(TEST))
 
 
 def publish(folder: Path, made: Record) -> tuple[str, str]:
@@ -199,6 +210,7 @@ def record_of(
         },
         "training": {
             "method": card.method,
+            "start": training["start"],
             "seed": params.train.seed,
             "steps": int(pd.read_csv(REPORTS / "learning_curve.csv")["step"].max()),
             "epochs": training["best_epoch"],
@@ -292,6 +304,7 @@ def version_tags(made: Record, marks: dict[str, str]) -> dict[str, str]:
         "prefect.run": origin["prefect_run"],
         "validation": data["validation"]["verdict"],
         "method": made["training"]["method"],
+        "start": made["training"]["start"]["from"],
     }
 
 
@@ -304,6 +317,7 @@ def facts(version: registry.Version) -> dict[str, str]:
         "Evidence": tags["evidence"],
         "Seal": tags["seal"],
         "Signer": tags["signer"],
+        descent.START: tags.get("start", start.BASE),
         **{name.capitalize(): tags[f"data.{name}"] for name in ("raw", *example.SIDES)},
     }
 

@@ -21,7 +21,22 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from tasks.core import base, example, gate, history, lineage, params, record, registry, scores, store, sums, suppression
+from tasks.core import (
+    base,
+    descent,
+    example,
+    gate,
+    history,
+    lineage,
+    params,
+    record,
+    registry,
+    scores,
+    start,
+    store,
+    sums,
+    suppression,
+)
 from tasks.core.card import file_sha256
 from tasks.core.errors import Refused, RetuneError, WrongUse
 from tasks.core.link import Link
@@ -29,7 +44,7 @@ from tasks.core.record import Record
 
 GONE, MISSING = "bytes gone, hash kept", "missing"
 ROLES = {"Raw": "raw", "Train": "train", "Val": "val", "Test": "test"}  # facts of the history
-FACTS = {"Record": "record.commit", "Evidence": "evidence", "Seal": "seal", "Signer": "signer"}
+FACTS = {"Record": "record.commit", "Evidence": "evidence", "Seal": "seal", "Signer": "signer", descent.START: "start"}
 IN_GIT = ("dvc.lock", "params.yaml", "requirements.lock")
 READERS = 4
 
@@ -50,7 +65,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Seen:
-    """One version that saw what was asked for."""
+    """One version that saw what was asked for; `via`: not itself, but a version that it continued from."""
 
     name: str
     version: int
@@ -58,6 +73,7 @@ class Seen:
     aliases: list[str]
     served: list[dict[str, str | None]]
     content: dict[str, str] | None = None  # the row as it was then
+    via: str | None = None  # NAME/VERSION
 
 
 @dataclass(frozen=True)
@@ -84,6 +100,7 @@ def model(version: registry.Version) -> Trace:
         *_files_of_record(made, folder),
         *_registry(version, made),
         *_base(made),
+        *_start(made, kept),
         *_commit(made, kept),
         *_bytes(made, kept),
         *_raw(made),
@@ -122,6 +139,8 @@ def _registry(version: registry.Version, made: Record) -> Iterator[Link]:
     for fact, md5 in md5s.items():
         yield _equal(f"history {fact.lower()}", entry.facts.get(fact) if entry else MISSING, md5)
         yield _equal(f"tag data.{fact.lower()}", version.tags.get(f"data.{fact.lower()}"), md5)
+    begins = start.of_record(made)
+    yield _equal("history start", entry.facts.get(descent.START, start.BASE) if entry else MISSING, _name(begins))
     yield _equal("record commit", made["code"]["record_commit"], version.tags.get("record.commit"))
     live = version.aliases
     told = chain.aliases(version.version)
@@ -140,6 +159,63 @@ def _base(made: Record) -> Iterator[Link]:
     for file in sorted(made["base"]["files"] | found):
         yield _equal(f"base/{file}", made["base"]["files"].get(file, "nothing"), found.get(file, MISSING))
     yield _equal("base weights", made["base"]["sha256"], base.weights_sha256(folder))
+
+
+def _start(made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
+    """Where training started: the file that said so and, of a version, its record, its bytes and what it learned."""
+    begins = start.of_record(made)
+    if "start" in made["training"] or str(start.FILE) in kept:
+        try:
+            said = start.as_dict(start.parse(kept[str(start.FILE)]))
+        except (KeyError, Refused) as error:
+            said = {"from": MISSING if isinstance(error, KeyError) else str(error)}
+        yield _same("start", start.as_dict(begins), said)
+    if begins:
+        yield from _record_of_start(begins)
+        hashes = {start.MODEL: begins.model_md5, start.TRAIN: begins.train_md5, start.VAL: begins.val_md5}
+        for path, md5 in hashes.items():
+            try:
+                yield from (_stored(f"start/{name}", own) for name, own in store.files(path, md5))
+            except Refused as error:  # a folder whose listing is gone or damaged
+                yield Link(f"start/{path}", md5, GONE if isinstance(error, store.Gone) else str(error), False)
+        yield from _inherited_rows(begins, made, kept)
+
+
+def _name(begins: start.Start | None) -> str:
+    return begins.name if begins else start.BASE
+
+
+def _record_of_start(begins: start.Start) -> Iterator[Link]:
+    """The record of the version that was continued from, which the history vouches for, names the same hashes."""
+    try:
+        version = registry.resolve(begins.name)
+        entry = history.read(version.name).registered(version.version)
+        path, facts = registry.version_folder(version) / record.FILE, entry.facts if entry else {}
+        yield _equal(f"record of {begins.name}", facts.get("Evidence", MISSING), file_sha256(path))
+        theirs = start.start_of(begins.name, facts.get("Seal", MISSING), record.read(path))
+        yield _same(f"start from {begins.name}", start.as_dict(begins), start.as_dict(theirs))
+    except (RetuneError, OSError) as error:
+        yield Link(f"start from {begins.name}", begins.seal, f"{MISSING}: {error}", False)
+
+
+def _inherited_rows(begins: start.Start, made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
+    """Nothing that must not be learned from, and no test row, came with the weights."""
+    test = _read(made["data"]["sides"]["test"]["md5"], ["id", "text"])
+    names = f"suppressed rows learned by {begins.name}", f"test rows learned by {begins.name}"
+    try:
+        yield _equal(names[0], {}, descent.tainted(begins, _suppressed(kept)))
+        if test is None:
+            yield Link(names[1], "{}", GONE, False)
+        else:
+            yield _equal(names[1], {}, descent.leaked(begins, test.to_pandas()))
+    except Refused as error:
+        yield Link(names[0], "{}", str(error), False)
+
+
+def _suppressed(kept: dict[str, bytes]) -> suppression.Suppression:
+    """The list of rows that must not be learned from, as it stood."""
+    listed = kept.get("data/suppressed.json")
+    return suppression.parse(listed) if listed is not None else suppression.NOTHING
 
 
 def _commit(made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
@@ -192,7 +268,7 @@ def _raw(made: Record) -> Iterator[Link]:
 
 def _sides(made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
     """Rows and labels of each side, counted again, and none of them on the list of what must not be learned from."""
-    listed = suppression.parse(kept["data/suppressed.json"]) if "data/suppressed.json" in kept else suppression.NOTHING
+    listed = _suppressed(kept)
     for side, told in made["data"]["sides"].items():
         table = _read(told["md5"], ["id", "label"])
         if table is None:
@@ -316,20 +392,50 @@ def require_whole_history() -> None:
 
 
 def data(target: str) -> Answer:
-    """The versions that were made from, trained, validated or tested on these bytes: a path, or a hash of DVC's."""
+    """The versions that were made from, trained, validated or tested on these bytes: a path, or a hash of DVC's.
+
+    What a version continued from was made from, trained and validated on counts as its own; what it was tested on
+    does not: no weights know of it.
+    """
     md5 = _hash_of(target)
-    seen, gone, listed = [], [], {}
-    for told, entry in _registered():
-        for fact, role in ROLES.items():
-            own = entry.facts.get(fact, "")
-            if own not in listed:
-                listed[own] = _holds(own, md5)
-            if listed[own]:
-                aliases, served = told.aliases(entry.version), told.served(entry.version)
-                seen.append(Seen(entry.model, entry.version, role, aliases, served))
-            elif listed[own] is None:
-                gone.append(f"{entry.model}/{entry.version}")
+    registered = list(_registered())
+    chains, holds = {told.model: told for told, _ in registered}, _Holds(md5)
+    seen: list[Seen] = []
+    gone: list[str] = []
+    for told, entry in registered:
+        before, lost = _before(entry, chains)
+        found: dict[str, str | None] = {}  # role -> via
+        for each in (entry, *before):
+            for fact, role in ROLES.items():
+                if each is entry or role != "test":
+                    answer = holds.ask(each.facts.get(fact, ""))
+                    lost |= answer is None
+                    if answer:
+                        found.setdefault(role, None if each is entry else f"{each.model}/{each.version}")
+        aliases, served = told.aliases(entry.version), told.served(entry.version)
+        seen += [Seen(entry.model, entry.version, role, aliases, served, via=via) for role, via in found.items()]
+        gone += [f"{entry.model}/{entry.version}"] if lost else []
     return Answer(md5, seen, gone=gone)
+
+
+def _before(entry: history.Entry, chains: descent.Chains) -> tuple[list[history.Entry], bool]:
+    """The versions that one continued from, and whether some of them are lost."""
+    try:
+        return descent.line(entry, chains), False
+    except descent.Lost:
+        return [], True
+
+
+class _Holds:
+    """Whether a hash is `md5`, or that of a folder with these bytes in it. Each listing is read once."""
+
+    def __init__(self, md5: str) -> None:
+        self.md5, self.known = md5, dict[str, bool | None]()
+
+    def ask(self, own: str) -> bool | None:
+        if own not in self.known:
+            self.known[own] = _holds(own, self.md5)
+        return self.known[own]
 
 
 def _holds(own: str, md5: str) -> bool | None:
@@ -359,23 +465,46 @@ def _hash_of(target: str) -> str:
 
 
 def row(name: str) -> Answer:
-    """The versions that saw a row, on which side, and the row as it was. Each distinct split is read once."""
+    """The versions that saw a row, on which side, and the row as it was. Each distinct split is read once.
+
+    A version that continued from another has learned what that one learned, whether its own sides hold the row or not.
+    """
     registered = list(_registered())
+    chains = {told.model: told for told, _ in registered}
     wanted = {entry.facts.get(role.capitalize(), "") for _, entry in registered for role in example.SIDES}
     with ThreadPoolExecutor(READERS) as readers:
         found = dict(zip(sorted(wanted), readers.map(lambda md5: _find(md5, name), sorted(wanted)), strict=True))
     seen, free, gone = [], [], []
     for told, entry in registered:
-        rows = {side: found[entry.facts.get(side.capitalize(), "")] for side in example.SIDES}
-        on = [side for side, content in rows.items() if content]
-        for side in on:
+        before, lost = _before(entry, chains)
+        on, unknown = _where(entry, before, found)
+        for side, content, via in on:
             served, aliases = told.served(entry.version), told.aliases(entry.version)
-            seen.append(Seen(entry.model, entry.version, side, aliases, served, rows[side]))
-        if any(content is None for content in rows.values()):
+            seen.append(Seen(entry.model, entry.version, side, aliases, served, content, via))
+        if lost or unknown:
             gone.append(f"{entry.model}/{entry.version}")
         elif not on:
             free.append(f"{entry.model}/{entry.version}")
     return Answer(name, seen, free, gone)
+
+
+def _where(
+    entry: history.Entry, before: list[history.Entry], found: dict[str, dict[str, str] | None]
+) -> tuple[list[tuple[str, dict[str, str], str | None]], bool]:
+    """(side, the row as it was, via) for each side of a version, or of one before it, that holds the row; and whether
+    the bytes of any of these sides are gone. What was learned again as it was is told once.
+    """
+    on: list[tuple[str, dict[str, str], str | None]] = []
+    learned, unknown = set(), False
+    for each in (entry, *before):
+        for side in example.SIDES if each is entry else descent.LEARNED:
+            content = found.get(each.facts.get(side.capitalize(), ""))
+            unknown |= content is None
+            taught = (content["text"], content["label"]) if content else None
+            if content and (each is entry or taught not in learned):
+                on.append((side, content, None if each is entry else f"{each.model}/{each.version}"))
+                learned |= {taught} if side in descent.LEARNED else set()
+    return on, unknown
 
 
 def _registered() -> Iterator[tuple[history.Chain, history.Entry]]:
@@ -414,6 +543,7 @@ def diff(one: Record, other: Record) -> dict[str, Any]:
         "code": _differences(one["code"]["modules"], other["code"]["modules"], flatten=dict),
         "base": _differences(one["base"], other["base"]),
         "environment": _differences(one["environment"], other["environment"]),
+        "start": _differences(start.as_dict(start.of_record(one)), start.as_dict(start.of_record(other))),
         "metrics": {
             name: {"before": told["value"], "after": other["scores"]["candidate"][name]["value"]}
             for name, told in one["scores"]["candidate"].items()

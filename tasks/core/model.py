@@ -141,7 +141,11 @@ def batch(tokens: Tokens, pad: int, device: torch.device) -> tuple[torch.Tensor,
 
 def embed(encoder: Encoder, tokenizer: Any, texts: Sequence[str], max_tokens: int, batch_size: int) -> torch.Tensor:
     """One vector of length 1 a text: [texts, width], on the CPU. Texts of like length share a batch."""
-    tokens = tokenize(tokenizer, texts, max_tokens)
+    return embed_tokens(encoder, tokenize(tokenizer, texts, max_tokens), pad_id(tokenizer), batch_size)
+
+
+def embed_tokens(encoder: Encoder, tokens: Tokens, pad: int, batch_size: int) -> torch.Tensor:
+    """The same of token ids."""
     device = next(encoder.parameters()).device
     order = sorted(range(len(tokens)), key=lambda row: (len(tokens[row]), row))
     width: int = encoder.network.config.hidden_size  # type: ignore
@@ -151,7 +155,7 @@ def embed(encoder: Encoder, tokenizer: Any, texts: Sequence[str], max_tokens: in
     with torch.inference_mode(), autocast(device):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            vectors[rows] = encoder(*batch([tokens[row] for row in rows], pad_id(tokenizer), device)).cpu()
+            vectors[rows] = encoder(*batch([tokens[row] for row in rows], pad, device)).cpu()
     encoder.train(was_training)
     return vectors
 
@@ -247,6 +251,21 @@ def load(folder: Path, device: str = "auto") -> Classifier:
 
         network = PeftModel.from_pretrained(network, folder / "adapter").merge_and_unload()
     return _classifier(card, folder, network, "head.safetensors", pick_device(device))
+
+
+def load_to_train(folder: Path, dropout: float, adapter_dropout: float) -> tuple[nn.Module, nn.Linear]:
+    """The network and head of a folder of method full or lora, to go on training: an adapter is not merged."""
+    card, values = read_card(folder), load_file(folder / "head.safetensors")
+    head = linear(values["weight"], values["bias"])
+    if card.method == "full":
+        return _network(folder / "encoder", dropout), head
+    from peft import LoraConfig, PeftModel
+
+    _, network = load_base(card.base_name, card.base_sha256, dropout)
+    network.name_or_path = card.base_name  # type: ignore[assignment]  # as when the adapter was made
+    config = LoraConfig.from_pretrained(folder / "adapter")
+    config.lora_dropout = adapter_dropout
+    return PeftModel.from_pretrained(network, folder / "adapter", is_trainable=True, config=config), head
 
 
 def load_probe(folder: Path, device: str = "auto") -> Classifier:

@@ -51,6 +51,7 @@ MADE = {
     "training": ("models/candidate",),
     "evaluation": ("models/reports/evaluate.json", "models/reports/predictions.parquet"),
 }
+START = ("model_md5", "train_md5", "val_md5")  # recomputed, of the version that training continued from
 # Characters that hide or reorder what stands beside them, and what no file of UTF-8 can hold.
 CONTROLS = [*range(9), 11, 12, *range(14, 32), *range(127, 160)]
 TURNING = [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]
@@ -118,6 +119,7 @@ def page(
     mine = [entry for entry in history if (entry.model, str(entry.version)) == (record["name"], number)]
     return own.get_template("page.html").render(
         r=record,
+        start=record["training"].get("start", {"from": "base"}),
         name=record["name"],
         number=number,
         title=f"{record['name']}/{number}" if number else record["name"],
@@ -203,6 +205,7 @@ def marks(record: dict[str, Any], links: Iterable[Link]) -> dict[str, bool | Non
 
 def _hashes(record: dict[str, Any]) -> dict[str, list[str]]:
     data, base, made = record["data"], record["base"], record["pipeline"]["hashes"]
+    start = record["training"].get("start", {})
     return {
         "sources": [],
         "raw": [data["raw"]["md5"]],
@@ -212,6 +215,7 @@ def _hashes(record: dict[str, Any]) -> dict[str, list[str]]:
         "sides": [side["md5"] for side in data["sides"].values()],
         "base": [base["sha256"], *base["files"].values()],
         "training": [
+            *(start[each] for each in START if each in start),
             record["environment"]["lock_sha256"],
             *record["code"]["modules"].values(),
             *(made[path] for path in MADE["training"] if path in made),

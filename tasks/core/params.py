@@ -107,6 +107,13 @@ class Lora:
 
 
 @section
+class Incremental:
+    old_share: Annotated[float, Field(gt=0, le=1)]
+    epochs: Count
+    learning_rate_factor: Positive
+
+
+@section
 class Train:
     method: Literal["probe", "lora", "full"]
     base: Base
@@ -129,6 +136,7 @@ class Train:
     class_weights: Literal["none", "balanced"]
     patience: Count
     refit: bool
+    incremental: Incremental
     checkpoint_seconds: NotNegative
 
 

@@ -58,6 +58,12 @@ def _data(record: Record) -> Iterator[tuple[str, Json]]:
     yield from ((side, data["sides"][side]) for side in SIDES)
 
 
+def _start(record: Record) -> Json | None:
+    """The version that training continued from; None if it started from the base."""
+    told = record["training"].get("start", {"from": "base"})
+    return None if told["from"] == "base" else told
+
+
 def _flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     """Dotted names and single values of nested dicts."""
     if not isinstance(value, dict):
@@ -122,10 +128,19 @@ def _model(record: Record) -> Json:
         "name": record["name"],
         "version": record["fingerprint"],
         "description": _use(record),
-        "pedigree": {"ancestors": [base], "commits": commits},
+        "pedigree": {"ancestors": [base, *_earlier(record)], "commits": commits},
         "components": _files(record["files"], "SHA-256"),
         "modelCard": _card(record),
     }
+
+
+def _earlier(record: Record) -> list[Json]:
+    """The version that training continued from, as an ancestor beside the base."""
+    if not (start := _start(record)):
+        return []
+    name, _, version = start["from"].rpartition("/")
+    told = {"type": "machine-learning-model", "name": name, "version": version}
+    return [{**told, "properties": _properties({"start": start})}]
 
 
 def _card(record: Record) -> Json:
@@ -371,6 +386,7 @@ def _resolved(record: Record) -> list[Json]:
             "digest": {"sha256": base["sha256"]},
             "annotations": {"revision": base["revision"], "licence": base["licence"]},
         },
+        *_resolved_start(record),
         *(
             {"name": f"{base['name']}/{name}", "digest": {"sha256": digest}}
             for name, digest in sorted(base["files"].items())
@@ -381,6 +397,15 @@ def _resolved(record: Record) -> list[Json]:
             if name != "rejected"  # nothing was learned from those
         ),
     ]
+
+
+def _resolved_start(record: Record) -> Iterator[Json]:
+    if start := _start(record):
+        known = {"seal": start["seal"], "fingerprint": start["fingerprint"]}
+        yield {"name": f"{start['from']} workspace", "digest": {"gitCommit": start["record_commit"]}}
+        yield {"name": f"{start['from']} model", "digest": _md5(start["model_md5"]), "annotations": known}
+        for side in ("train", "val"):
+            yield {"name": f"{start['from']} {side}", "digest": _md5(start[f"{side}_md5"])}
 
 
 def _byproducts(record: Record) -> list[Json]:
@@ -425,8 +450,9 @@ able to correct it. Not for decisions about people, and not for texts of another
 - Base `{_code_text(base["name"])}`, revision `{_code_text(base["revision"])}`, sha256 of its weights
   `{base["sha256"]}`. Its licence, as declared: {_text(base["licence"]) or "not recorded, look it up there"}.
 - Method {training["method"]}, {training["trained_parameters"]:,} of {training["parameters"]:,} parameters trained on
-  {training["rows"]} rows{" (train + val, after choosing on val)" if training["refit"] else ""}; texts cut at
+  {training["rows"]} rows{_refitted(record)}; texts cut at
   {record["params"]["train"]["max_tokens"]} tokens.
+- {_started(record)}
 - {training["steps"]} steps, best epoch {training["epochs"]}, {training["seconds"]:.0f} seconds, seed
   {training["seed"]}, on {_text(there["device"])} with torch {there["torch"]} and Python {there["python"]}.
 - Energy: {_estimate(training["energy"])}.
@@ -451,6 +477,31 @@ On {scores["rows"]} test rows that training did not see; in brackets {scores["co
 - Fingerprint `{record["fingerprint"]}`.
 - The whole record is `lineage.json` beside this card; `sha256sum -c SHA256SUMS` there checks every file.
 """
+
+
+def _refitted(record: Record) -> str:
+    if not record["training"]["refit"]:
+        return ""
+    return " of train + val" if _start(record) else " (train + val, after choosing on val)"
+
+
+def _started(record: Record) -> str:
+    """Where training started, in a line or two of Markdown."""
+    if not (start := _start(record)):
+        return "Training started from the base."
+    labels = {"new": start["new_labels"], "gone": start["gone_labels"]}
+    changed = [f"{kind} labels: {', '.join(map(_text, names))}" for kind, names in labels.items() if names]
+    return (
+        f"Training continued from {_text(start['from'])} (DVC hash of its model `{start['model_md5']}`, seal\n"
+        f"  `{start['seal']}`): {start['new_rows']} rows new to it, {start['corrected_rows']} of them corrected, and "
+        f"{start['old_rows']} of\n  those that it had learned. {'; '.join([*changed, _still(start)])}."
+    )
+
+
+def _still(start: Json) -> str:
+    return (
+        f"It has learned whatever that version had, {start['gone_rows']} rows that are no longer in the data included"
+    )
 
 
 def _sources_table(sources: Json) -> str:

@@ -88,6 +88,25 @@ def rehash(md5: str) -> str:
     return digest.hexdigest() + (".dir" if md5.endswith(".dir") else "")
 
 
+def fetch(md5: str, target: Path) -> None:
+    """Write what is kept under a hash to `target`, a folder's files below it. Raises Gone, or Refused for other bytes
+    than those of the hash."""
+    if md5.endswith(".dir"):
+        if (found := rehash(md5)) != md5:
+            raise Refused(f"the listing {md5} in the DVC store is damaged, it is {found}")
+        for name, own in listing(md5).items():
+            fetch(own, target / name)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.md5(usedforsecurity=False)
+    with open_bytes(md5) as source, target.open("wb") as copy:
+        while chunk := source.read(CHUNK):
+            digest.update(chunk)
+            copy.write(chunk)
+    if digest.hexdigest() != md5:
+        raise Refused(f"the bytes kept under {md5} in the DVC store are damaged, they are {digest.hexdigest()}")
+
+
 def listing(md5: str) -> dict[str, str]:
     """path -> md5 of the files of a folder, whose hash ends in `.dir`. Raises Gone, or Refused if it is damaged."""
     try:

@@ -1,4 +1,7 @@
-"""The story of training: fit the probe, fine-tune from it, and, if params say so, refit on train + val."""
+"""The story of training: fit the probe, fine-tune from it, and, if params say so, refit on train + val.
+
+Or, if models/start.json names an earlier version: go on from its weights with new rows and a share of the old.
+"""
 
 import copy
 import os
@@ -13,10 +16,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from tasks.core import model, scores
+from tasks.core import model, scores, start
 from tasks.core.card import Card
 from tasks.core.params import Train
-from tasks.train import probe
+from tasks.train import champion, probe
+from tasks.train.champion import Champion, Choice
 from tasks.train.checkpoint import Checkpoints
 from tasks.train.loop import Curve, OnProgress, Rows, fine_tune
 
@@ -42,13 +46,20 @@ class Side:
 
 
 def fit(
-    train: pd.DataFrame, val: pd.DataFrame, params: Train, work: Path, on_progress: OnProgress
+    train: pd.DataFrame,
+    val: pd.DataFrame,
+    params: Train,
+    work: Path,
+    on_progress: OnProgress,
+    earlier: Champion | None = None,
 ) -> tuple[Card, Any, Tuned, dict[str, Any]]:
-    """Train on the rows of `train`, choose on those of `val`. Writes only below `work`.
+    """Train on the rows of `train`, choose on those of `val`: from the base, or from the weights of `earlier`.
 
-    Returns what model.json will say, the tokenizer, the model, and a report of how it went.
+    Writes only below `work`. Returns what model.json will say, the tokenizer, the model, and a report of how it went.
     """
     began = time.monotonic()
+    if earlier:
+        champion.check(earlier, params)
     warnings = unusual_rate(params)
     for warning in warnings:
         print(f"warning: {warning}", flush=True)
@@ -60,25 +71,18 @@ def fit(
     val_side = _side(val, labels, frozen, tokenizer, params)
     print(f"embedded {len(train) + len(val)} rows in {time.monotonic() - began:.1f} s on {device}", flush=True)
 
-    tuned = _round(train_side, val_side, params.epochs, labels, params, device, work / "choose", on_progress)
-    report: dict[str, Any] = {"best_epoch": tuned.curve.best_epoch, **_probe_seen(tuned.probe, val_side)}
-    if params.refit:
-        print("refit on train + val, for as many epochs as were best", flush=True)
-        both, chosen = _joined(train_side, val_side), tuned.curve
-        done = int(chosen.points[-1]["step"]) if chosen.points else 0
-
-        def later(step: int, of: int, **values: float) -> None:  # one curve shows both rounds, one after the other
-            on_progress(done + step, done + of, **values)
-
-        tuned = _round(both, None, chosen.best_epoch, labels, params, device, work / "refit", later)
-        again = [{**point, "step": done + point["step"]} for point in tuned.curve.points]
-        tuned.curve.points = chosen.points + again
+    if earlier:
+        choice = _choice(train, val, params, earlier)
+        side, unseen = (_joined(train_side, val_side), None) if params.refit else (train_side, val_side)
+        pad, own = model.pad_id(tokenizer), work / "continue"
+        tuned, told = _from_champion(side, unseen, choice, labels, params, pad, device, own, on_progress, earlier)
+    else:
+        tuned, told = _from_base(train_side, val_side, labels, params, device, work, on_progress)
 
     card = Card(params.method, labels, params.base.name, params.base.sha256, params.max_tokens)
-    report |= {
+    report = told | {
         "method": params.method,
         "refit": params.refit,
-        "rows": len(train) + (len(val) if params.refit else 0),
         "labels": len(labels),
         **_sizes(tuned, params.method),
         "seconds": round(time.monotonic() - began, 1),
@@ -91,6 +95,88 @@ def fit(
         "warnings": warnings,
     }
     return card, tokenizer, tuned, report
+
+
+def _from_base(
+    train: Side, val: Side, labels: list[str], params: Train, device: torch.device, work: Path, on_progress: OnProgress
+) -> tuple[Tuned, dict[str, Any]]:
+    """Choose the epoch on val, then, if params say so, train once more on both sides for as many epochs."""
+    tuned = _round(train, val, params.epochs, labels, params, device, work / "choose", on_progress)
+    told = {"best_epoch": tuned.curve.best_epoch, **_probe_seen(tuned.probe, val)}
+    rows = len(train.rows.truth)
+    if params.refit:
+        print("refit on train + val, for as many epochs as were best", flush=True)
+        both, chosen = _joined(train, val), tuned.curve
+        done, rows = int(chosen.points[-1]["step"]) if chosen.points else 0, len(both.rows.truth)
+
+        def later(step: int, of: int, **values: float) -> None:  # one curve shows both rounds, one after the other
+            on_progress(done + step, done + of, **values)
+
+        tuned = _round(both, None, chosen.best_epoch, labels, params, device, work / "refit", later)
+        again = [{**point, "step": done + point["step"]} for point in tuned.curve.points]
+        tuned.curve.points = chosen.points + again
+    return tuned, {"start": start.as_dict(None), "rows": rows, **told}
+
+
+def _choice(train: pd.DataFrame, val: pd.DataFrame, params: Train, earlier: Champion) -> Choice:
+    """The rows to continue with. Refit means what it means from the base: val is learned from too."""
+    rows = pd.concat([train, val], ignore_index=True) if params.refit else train
+    there = {*train["id"], *val["id"]}
+    choice = champion.choose(rows, there, earlier, params.incremental.old_share, params.seed)
+    print(
+        f"continuing from {earlier.start.name}: {choice.new} new rows, {choice.corrected} of them corrected, and "
+        f"{choice.old} old ones; {choice.gone} that it learned from are gone and cannot be unlearned",
+        flush=True,
+    )
+    return choice
+
+
+def _from_champion(
+    side: Side,
+    val: Side | None,
+    choice: Choice,
+    labels: list[str],
+    params: Train,
+    pad: int,
+    device: torch.device,
+    work: Path,
+    on_progress: OnProgress,
+    earlier: Champion,
+) -> tuple[Tuned, dict[str, Any]]:
+    """One round from the champion's weights, over the chosen rows of `side`.
+
+    No second round: the number of epochs is given and small, and a champion that was refitted knows the rows of val,
+    so nothing can be chosen on them. Only where neither it nor this round learns from val, `val` is there, and the
+    best of the epochs is kept. The probe stays what it is beside every model, the frozen base's on all rows.
+    """
+    every = _class_weights(side.rows.truth, len(labels), params.class_weights)
+    cheap = probe.fit(side.vectors, side.rows.truth, len(labels), every, params.probe)
+
+    own = _taken(side.rows, choice.rows)
+    weights = _class_weights(own.truth, len(labels), params.class_weights)
+    network, known = model.load_to_train(earlier.folder, params.dropout, params.lora.dropout)
+    encoder = model.Encoder(network).to(device)
+    new_labels = sorted(set(labels) - set(earlier.card.labels))
+    fresh = None
+    if new_labels:  # they start as all do from the base, but on the champion's vectors
+        vectors = model.embed_tokens(encoder, own.tokens, pad, 2 * params.batch_size)
+        fresh = probe.fit(vectors, own.truth, len(labels), weights, params.probe)
+    head = champion.carried(known, earlier.card.labels, labels, fresh).to(device)
+
+    epochs, watched = params.incremental.epochs, val.rows if val and not earlier.start.refit else None
+    rates, checkpoints = champion.slower(params), Checkpoints(work)
+    curve = fine_tune(encoder, head, own, watched, pad, weights, epochs, rates, checkpoints, on_progress)
+    told = {
+        **start.as_dict(earlier.start),
+        "new_rows": choice.new,
+        "corrected_rows": choice.corrected,
+        "old_rows": choice.old,
+        "gone_rows": choice.gone,
+        "new_labels": new_labels,
+        "gone_labels": sorted(set(earlier.card.labels) - set(labels)),
+    }
+    best = {"best_epoch": curve.best_epoch or epochs, **(_probe_seen(cheap, val) if val else {})}
+    return Tuned(encoder.eval(), head, cheap, curve), {"start": told, "rows": len(own.truth), **best}
 
 
 def unusual_rate(params: Train) -> list[str]:
@@ -123,6 +209,10 @@ def _side(frame: pd.DataFrame, labels: list[str], frozen: model.Encoder, tokeniz
 def _joined(one: Side, other: Side) -> Side:
     rows = Rows(one.rows.tokens + other.rows.tokens, one.rows.truth + other.rows.truth)
     return Side(rows, torch.cat([one.vectors, other.vectors]))
+
+
+def _taken(rows: Rows, places: np.ndarray) -> Rows:
+    return Rows([rows.tokens[place] for place in places], [rows.truth[place] for place in places])
 
 
 def _round(

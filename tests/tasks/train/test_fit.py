@@ -18,7 +18,7 @@ import pytest
 import torch
 import yaml
 
-from tasks.core import example, model, shell
+from tasks.core import example, model, shell, start
 from tasks.core.errors import Broken, Refused
 from tasks.train import fit as story
 from tasks.train.__main__ import fingerprint, main
@@ -201,6 +201,7 @@ class Desk:
         self.folder, self.settings = folder, settings
         example.write(make_tickets(64), folder / "train.parquet")
         example.write(make_tickets(24, seed=2), folder / "val.parquet")
+        start.write(None, folder / "start.json")
         self.write(batch_size=4, epochs=10, patience=99, checkpoint_seconds=0.05, refit=True)
 
     def write(self, **changes):
@@ -208,7 +209,7 @@ class Desk:
         (self.folder / "params.yaml").write_text(yaml.safe_dump(values), "utf-8")
 
     def paths(self, out):
-        return ["train.parquet", "val.parquet", f"{out}/model", f"{out}/reports", f"{out}/work"]
+        return ["train.parquet", "val.parquet", "start.json", f"{out}/model", f"{out}/reports", f"{out}/work"]
 
     def train(self, out):
         """The stage, here and now."""
@@ -286,12 +287,16 @@ def test_a_damaged_base_ends_the_stage_with_1_and_names_the_hash(desk, tiny_base
 
 
 def test_what_a_run_depends_on_names_its_checkpoints(desk, knobs):
-    train, val = desk.folder / "train.parquet", desk.folder / "val.parquet"
+    train, val, base, other = (desk.folder / name for name in ("train.parquet", "val.parquet", "start.json", "other"))
+    start.write(
+        start.Start("tickets/1", "0" * 64, "0" * 40, "0" * 64, "0" * 32 + ".dir", "0" * 32, "0" * 32, True), other
+    )
     seen = {
-        fingerprint(train, val, knobs()),
-        fingerprint(val, train, knobs()),
-        fingerprint(train, val, knobs(seed=18)),
-        fingerprint(train, val, knobs(base=replace(knobs().base, sha256="0" * 64))),
+        fingerprint(train, val, base, knobs()),
+        fingerprint(val, train, base, knobs()),
+        fingerprint(train, val, other, knobs()),
+        fingerprint(train, val, base, knobs(seed=18)),
+        fingerprint(train, val, base, knobs(base=replace(knobs().base, sha256="0" * 64))),
     }
-    assert len(seen) == 4
-    assert fingerprint(train, val, knobs()) in seen
+    assert len(seen) == 5
+    assert fingerprint(train, val, base, knobs()) in seen

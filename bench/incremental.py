@@ -1,0 +1,131 @@
+"""Continue from the champion, or start from the base: seconds of training and macro-F1 of both on the sample.
+
+    python bench/incremental.py [--method full] [--first 0.8] [--without refunds] [--old-shares 0.2] [--epochs 1]
+        [--factors 1.0] [--seeds 17] [--json FILE]
+
+Curate and split of the whole sample, params as shipped. The champion is trained on the first part of the sample, in
+the order of the file; then the rest arrives. "From the base" trains on all of it, "continued" goes on from the champion
+with the rows that it did not know and a share of those that it did. All are scored on the same test rows, which none of
+them saw. `--without LABEL` keeps a label out of the first part, so that it is new to the champion. Several values of a
+knob, separated by commas, are tried one after the other.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tasks.core import model, params, scores
+from tasks.core.card import read_card
+from tasks.core.start import Start
+from tasks.curate import curate
+from tasks.split import split
+from tasks.train.champion import CONTENT, Champion
+from tasks.train.fit import fit
+
+ROOT = Path(__file__).resolve().parent.parent
+COLUMNS = {"ticket_id": "id", "body": "text", "queue": "label", "customer_id": "group"}
+NOBODY = Start("bench/1", "0" * 64, "0" * 40, "0" * 64, "0" * 32 + ".dir", "0" * 32, "0" * 32, True)
+
+
+def sides(chosen: params.Params) -> dict[str, pd.DataFrame]:
+    """The three sides of the sample, each in the order of the file, which is that of the ids."""
+    table = pd.read_csv(ROOT / "tests/samples/tickets.csv", dtype="str", keep_default_na=False)
+    table = table.rename(columns=COLUMNS)[[*COLUMNS.values()]].assign(source="sample", given="")
+    rows = curate(table, chosen.curate)[0]
+    return split(rows, chosen.split)
+
+
+def quiet(*_: Any, **__: Any) -> None:
+    pass
+
+
+def trained(
+    train: pd.DataFrame, val: pd.DataFrame, section: params.Train, folder: Path, earlier: Champion | None = None
+) -> dict[str, Any]:
+    """Fit and save below `folder`. Returns the report, with the seconds of it all."""
+    began = time.monotonic()
+    card, tokenizer, tuned, report = fit(train, val, section, folder / "work", quiet, earlier)
+    model.save(folder / "model", card, tokenizer, tuned.encoder, tuned.head, tuned.probe)
+    return {**report, "seconds": time.monotonic() - began}
+
+
+def scored(folder: Path, rows: pd.DataFrame, label: str | None) -> dict[str, float]:
+    said = model.load(folder / "model").predict(rows["text"].tolist()).labels
+    numbers, _ = pd.factorize(pd.concat([rows["label"], pd.Series(said)]))
+    truth, predicted = np.split(numbers, 2)
+    found = {"macro_f1": scores.macro_f1(truth, predicted), "accuracy": scores.accuracy(truth, predicted)}
+    if label:
+        mine = (rows["label"] == label).to_numpy()
+        found[f"recall of {label}"] = float(np.mean(np.array(said)[mine] == label))
+    return found
+
+
+def compare(whole: dict[str, pd.DataFrame], section: params.Train, asked: argparse.Namespace) -> list[dict[str, Any]]:
+    """A line for the champion, one for a start from the base, one for each way to continue."""
+    ids = pd.concat([whole["train"], whole["val"]])["id"].sort_values(ignore_index=True)
+    last = ids[int(asked.first * len(ids)) - 1]
+    first = {side: rows[(rows["id"] <= last) & (rows["label"] != asked.without)] for side, rows in whole.items()}
+    lines = []
+
+    def told(name: str, folder: Path, report: dict[str, Any]) -> None:
+        line = {"seed": section.seed, "model": name, "rows": report["rows"], "seconds": report["seconds"]}
+        lines.append(line | scored(folder, whole["test"], asked.without))
+        print(
+            *(f"{key} {value:.4g}" if key != "model" else value for key, value in lines[-1].items()),
+            sep="  ",
+            flush=True,
+        )
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        told("champion, on the first part", folder / "1", trained(first["train"], first["val"], section, folder / "1"))
+        told("from the base, on all", folder / "2", trained(whole["train"], whole["val"], section, folder / "2"))
+        known = pd.concat([first["train"], first["val"]] if section.refit else [first["train"]])[CONTENT]
+        start = dataclasses.replace(NOBODY, refit=section.refit)
+        champion = Champion(start, folder / "1/model", read_card(folder / "1/model"), known)
+        tries = [
+            (share, epochs, factor) for share in asked.old_shares for epochs in asked.epochs for factor in asked.factors
+        ]
+        for number, (share, epochs, factor) in enumerate(tries, 3):
+            knobs = params.Incremental(old_share=share, epochs=int(epochs), learning_rate_factor=factor)
+            own = dataclasses.replace(section, incremental=knobs)
+            report = trained(whole["train"], whole["val"], own, folder / str(number), champion)
+            told(f"continued, old {share:g}, epochs {epochs:g}, rate x {factor:g}", folder / str(number), report)
+    return lines
+
+
+def main() -> None:
+    def numbers(words: str) -> list[float]:
+        return [float(word) for word in words.split(",")]
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--method", choices=["full", "lora"], default="full")
+    parser.add_argument("--first", type=float, default=0.8)
+    parser.add_argument("--without", metavar="LABEL")
+    parser.add_argument("--old-shares", type=numbers, default=[0.2])
+    parser.add_argument("--epochs", type=numbers, default=[1.0])
+    parser.add_argument("--factors", type=numbers, default=[1.0])
+    parser.add_argument("--seeds", type=numbers, default=[17.0])
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    chosen = params.load(ROOT / "params.yaml")
+    whole, lines = sides(chosen), []
+    for seed in asked.seeds:
+        section = dataclasses.replace(chosen.train, method=asked.method, seed=int(seed))
+        lines += compare(whole, section, asked)
+    if asked.json:
+        asked.json.write_text(json.dumps(lines, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""What the weights of a version have learned from: its own sides, and those of every version that it continued from.
+
+A version that started from the base knows its own rows only. One that continued from another has also learned
+whatever that one had learned, all the way back to the base, even rows that its own sides no longer hold: training
+goes on, it does not unlearn. The history says which version continued from which (its fact `Start`) and the hashes of
+their sides, so the answers need no registry.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.core import example, history, store, suppression
+from tasks.core.errors import Refused
+from tasks.core.start import BASE, Start
+
+START = "Start"  # the fact of the history: NAME/VERSION, or base; entries from before there was a choice have none
+LEARNED = ("train", "val")  # val chose the epoch, and a refit learned from it: whoever continues inherits both
+
+Chains = dict[str, history.Chain]
+
+
+class Unfit(Refused):
+    """Training cannot go on from that version; it can start from the base."""
+
+
+class Lost(Refused):
+    """A version that was continued from is in no history, so nobody can say what it learned."""
+
+
+@dataclass(frozen=True)
+class Side:
+    version: str  # NAME/VERSION
+    side: str
+    md5: str
+
+
+def line(entry: history.Entry, chains: Chains) -> list[history.Entry]:
+    """The versions that this one continued from, the nearest first. `chains` are those that have been read already.
+
+    Raises Lost if the history of one of them is not there.
+    """
+    found: list[history.Entry] = []
+    name = entry.facts.get(START, BASE)
+    while name != BASE:
+        earlier = _registered(name, chains)
+        if earlier is None or earlier in (entry, *found):
+            raise Lost(f"{entry.model}/{entry.version} continued from {name}, which the history does not know")
+        found.append(earlier)
+        name = earlier.facts.get(START, BASE)
+    return found
+
+
+def _registered(name: str, chains: Chains) -> history.Entry | None:
+    model, _, version = name.rpartition("/")
+    if model not in chains:
+        chains[model] = history.read(model)
+    return chains[model].registered(int(version)) if version.isdigit() else None
+
+
+def sides(start: Start) -> list[Side]:
+    """Every side that a version which goes on from `start` inherits, the nearest version's first.
+
+    Raises Unfit if the history says anything else of that version than `start` does.
+    """
+    chains: Chains = {}
+    entry = _registered(start.name, chains)
+    said = {
+        "Seal": start.seal,
+        "Record": start.record_commit,
+        "Fingerprint": start.fingerprint,
+        "Train": start.train_md5,
+        "Val": start.val_md5,
+    }
+    told = entry.facts if entry else {}
+    if wrong := [fact for fact, value in said.items() if told.get(fact) != value]:
+        other = f"has another {', '.join(wrong)} of it than models/start.json" if entry else "does not know it"
+        raise Unfit(f"cannot continue from {start.name}: the history {other}; start from the base")
+    assert entry
+    return [
+        Side(f"{each.model}/{each.version}", side, each.facts[side.capitalize()])
+        for each in (entry, *line(entry, chains))
+        for side in LEARNED
+    ]
+
+
+def tainted(start: Start, listed: suppression.Suppression) -> dict[str, int]:
+    """version -> rows of the list that it learned from, for `start` and what it continued from; empty: free of all.
+
+    Raises Unfit where nobody can say.
+    """
+    if not listed.rows:
+        return {}
+    return _counted((side, suppression.contains(listed, rows["id"])) for side, rows in _read(start, ["id"]))
+
+
+def leaked(start: Start, test: pd.DataFrame) -> dict[str, int]:
+    """version -> rows that it learned from and that are test rows now, by their id or by their words.
+
+    A row keeps its side for good, unless its group, the params of split or the side that the data itself gives it
+    changed. A score on rows that the weights know would be no score. Raises Unfit where nobody can say.
+    """
+    ids, texts = set(test["id"]), set(example.same_text(test["text"]))
+    return _counted(
+        (side, rows["id"].isin(ids) | example.same_text(rows["text"]).isin(texts))
+        for side, rows in _read(start, ["id", "text"])
+    )
+
+
+def check(start: Start, listed: suppression.Suppression, test: pd.DataFrame) -> None:
+    """Raises Unfit, with the reason, if nothing may be continued from `start` and then scored on `test`."""
+    if found := tainted(start, listed):
+        raise Unfit(
+            f"cannot continue from {start.name}: {_told(found)} learned from rows that must not be learned from; "
+            "start from the base"
+        )
+    if found := leaked(start, test):
+        raise Unfit(
+            f"cannot continue from {start.name}: {_told(found)} learned from rows that are test rows now, so a score "
+            "on them would be none; start from the base"
+        )
+
+
+def _read(start: Start, columns: list[str]) -> Iterator[tuple[Side, pd.DataFrame]]:
+    done: set[str] = set()
+    try:
+        for side in sides(start):
+            if side.md5 not in done:  # neighbours often share their val
+                done.add(side.md5)
+                yield side, pq.read_table(store.parquet(side.md5), columns=columns).to_pandas()
+    except (store.Gone, Lost, pa.ArrowException, OSError) as error:
+        raise Unfit(f"cannot continue from {start.name}: nobody can say what it learned from. {error}") from None
+
+
+def _counted(masks: Iterator[tuple[Side, pd.Series]]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for side, mask in masks:
+        if count := int(mask.sum()):
+            found[side.version] = found.get(side.version, 0) + count
+    return found
+
+
+def _told(found: dict[str, int]) -> str:
+    return ", ".join(f"{version} ({count})" for version, count in found.items())

@@ -1,0 +1,136 @@
+"""The version that training continues from: its weights, the rows that it learned from, and what is new beside them.
+
+A start from the base needs none of this. A start from a version takes its model folder and its splits out of DVC's
+store, each checked by its hash, and goes on from its weights with every row that it does not know, or knows with
+another text or label, and with a share of the rows that it knows, so that it does not forget them.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from tasks.core import example, model, store
+from tasks.core.card import Card, read_card
+from tasks.core.errors import Refused
+from tasks.core.params import Train
+from tasks.core.start import MODEL, Start
+
+CONTENT = ["id", "text", "label"]  # what a row teaches; the other columns never reach the network
+BASE_INSTEAD = 'write {"from": "base"} into models/start.json to start from the base'
+
+
+@dataclass(frozen=True)
+class Champion:
+    start: Start
+    folder: Path  # of the model
+    card: Card
+    known: pd.DataFrame  # the rows that it learned from, with the columns of CONTENT
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which rows to learn from: positions in the frame that was chosen from, and how they came there."""
+
+    rows: np.ndarray  # in the order of the frame
+    new: int
+    corrected: int  # of the new: known under the same id with another text or label
+    old: int
+    gone: int  # rows that the champion learned from and that are no longer there; nothing unlearns them
+
+
+def fetch(start: Start, folder: Path) -> Champion:
+    """Put the champion's bytes below `folder`. Raises Refused if anybody has lost or damaged them."""
+    try:
+        for path, md5 in start.needed().items():
+            store.fetch(md5, folder / path)
+    except store.Gone as error:
+        raise Refused(
+            f"cannot continue from {start.name}: bytes gone, hashes kept. {error}; `dvc pull` may bring them back, or"
+            f" {BASE_INSTEAD}"
+        ) from None
+    sides = [example.read(folder / path)[CONTENT] for path in start.needed() if path != MODEL]
+    return Champion(start, folder / MODEL, read_card(folder / MODEL), pd.concat(sides, ignore_index=True))
+
+
+def check(champion: Champion, params: Train) -> None:
+    """Raises Refused where the champion's weights are not such as these params would have made."""
+    card, name = champion.card, champion.start.name
+    there: dict[str, Any] = {"method": card.method, "base.name": card.base_name, "base.sha256": card.base_sha256}
+    here: dict[str, Any] = {"method": params.method, "base.name": params.base.name, "base.sha256": params.base.sha256}
+    if card.method == params.method == "probe":
+        raise Refused(
+            f"cannot continue from {name}: method probe is fitted anew in seconds and never continued; {BASE_INSTEAD}"
+        )
+    if card.method == params.method == "lora":
+        adapter = json.loads((champion.folder / "adapter/adapter_config.json").read_text("utf-8"))
+        there |= {"lora.rank": adapter["r"], "lora.alpha": adapter["lora_alpha"]}
+        here |= {"lora.rank": params.lora.rank, "lora.alpha": params.lora.alpha}
+    if wrong := [
+        f"train.{key} is {here[key]!r}, its own was {there[key]!r}" for key in here if here[key] != there[key]
+    ]:
+        raise Refused(f"cannot continue from {name}: {'; '.join(wrong)}: set it back, or {BASE_INSTEAD}")
+
+
+def choose(rows: pd.DataFrame, there: set[str], champion: Champion, share: float, seed: int) -> Choice:
+    """Every row that the champion did not learn from as it is now, and of each label `share` of those that it did.
+
+    Which of the old ones: those with the smallest hash of seed, champion and id. The champion is in it so that a
+    chain of continued versions does not see the same share of the old rows over and over, and never the rest.
+    `there` are the ids of every row that still exists.
+    """
+    known = set(champion.known.itertuples(index=False, name=None))
+    is_old = np.array([row in known for row in rows[CONTENT].itertuples(index=False, name=None)], dtype=bool)
+    begun = hashlib.sha256(f"{seed}:{champion.start.fingerprint}:".encode())
+    old = pd.DataFrame({"at": np.flatnonzero(is_old), "label": rows["label"].to_numpy()[is_old]})
+    old["draw"] = [_draw(begun, name) for name in rows["id"].to_numpy()[is_old]]
+    ranks = old.groupby("label")["draw"].rank(method="first")
+    kept = old["at"][ranks <= np.ceil(share * old.groupby("label")["draw"].transform("size"))]
+    chosen = np.sort(np.concatenate([np.flatnonzero(~is_old), kept.to_numpy(dtype=int)]))
+    ids = set(champion.known["id"])
+    return Choice(
+        chosen,
+        new=int((~is_old).sum()),
+        corrected=int(rows["id"][~is_old].isin(ids).sum()),
+        old=len(kept),
+        gone=len(ids - there),
+    )
+
+
+def _draw(begun: "hashlib._Hash", name: str) -> str:
+    one = begun.copy()
+    one.update(name.encode("utf-8", "surrogatepass"))
+    return one.hexdigest()
+
+
+def carried(known: nn.Linear, known_labels: Sequence[str], labels: Sequence[str], fresh: nn.Linear | None) -> nn.Linear:
+    """A head for `labels`: the champion's row for each label that it knows, a row of `fresh` for each that is new.
+
+    A label that is gone has no row any more. `fresh` is a head for `labels`; None if all of them are known.
+    """
+    place = {label: number for number, label in enumerate(known_labels)}
+    weights, biases = [], []
+    for number, label in enumerate(labels):
+        source, at = (known, place[label]) if label in place else (fresh, number)
+        assert source is not None
+        weights.append(source.weight.detach()[at].cpu())
+        biases.append(source.bias.detach()[at].cpu())
+    return model.linear(torch.stack(weights), torch.stack(biases))
+
+
+def slower(params: Train) -> Train:
+    """The params with all learning rates times `incremental.learning_rate_factor`."""
+    factor = params.incremental.learning_rate_factor
+    return replace(
+        params,
+        full=replace(params.full, learning_rate=params.full.learning_rate * factor),
+        lora=replace(params.lora, learning_rate=params.lora.learning_rate * factor),
+        head_learning_rate=params.head_learning_rate * factor,
+    )

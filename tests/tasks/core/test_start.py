@@ -1,0 +1,72 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from tasks.core import start
+from tasks.core.errors import Refused
+
+EARLIER = start.Start("tickets/3", "5" * 64, "c" * 40, "f" * 64, "1" * 32 + ".dir", "2" * 32, "3" * 32, True)
+
+
+def test_the_shipped_file_starts_from_the_base():
+    assert start.parse(b'{"from": "base"}') is None
+
+
+@pytest.mark.parametrize("begins", [None, EARLIER])
+def test_what_was_written_is_read_again(tmp_path, begins):
+    start.write(begins, tmp_path / "start.json")
+    assert start.read(tmp_path / "start.json") == begins
+    assert json.loads((tmp_path / "start.json").read_text())["from"] == (begins.name if begins else "base")
+
+
+def test_a_start_is_made_from_the_record_of_a_version_and_read_from_that_of_the_next(record):
+    begins = start.start_of("tickets/3", "5" * 64, record)
+    hashes = record["pipeline"]["hashes"]
+    assert begins.model_md5 == hashes["models/candidate"]
+    assert (begins.train_md5, begins.val_md5) == tuple(
+        record["data"]["sides"][side]["md5"] for side in ("train", "val")
+    )
+    assert (begins.record_commit, begins.fingerprint) == (record["code"]["record_commit"], record["fingerprint"])
+    assert begins.refit is True
+    record["training"]["start"] = {**start.as_dict(begins), "new_rows": 4}
+    assert start.of_record(record) == begins
+
+
+def test_a_record_from_before_there_was_a_choice_started_from_the_base(record):
+    assert start.of_record(record) is None
+    del record["training"]["start"]
+    assert start.of_record(record) is None
+
+
+def test_training_reads_the_val_side_of_a_version_only_if_that_learned_from_it():
+    assert set(EARLIER.needed()) == {start.MODEL, start.TRAIN, start.VAL}
+    assert set(replace(EARLIER, refit=False).needed()) == {start.MODEL, start.TRAIN}
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "Expecting value"),
+        (b"\xff", "utf-8"),
+        (b"[" * 100_000, "recursion"),
+        (b'"base"', "it is 'base'"),
+        (b'{"from": "base", "seal": "5"}', "it has from, seal"),
+        (b'{"from": "tickets/3"}', "it has from"),
+        (json.dumps({**start.as_dict(EARLIER), "from": "tickets"}).encode(), "from is 'tickets'"),
+        (json.dumps({**start.as_dict(EARLIER), "model_md5": "1" * 32}).encode(), "model_md5 is '1"),
+        (json.dumps({**start.as_dict(EARLIER), "train_md5": "../" + "1" * 29}).encode(), "train_md5 is"),
+        (json.dumps({**start.as_dict(EARLIER), "seal": 5}).encode(), "seal is 5"),
+        (json.dumps({**start.as_dict(EARLIER), "refit": 1}).encode(), "refit is 1"),
+        (json.dumps({**start.as_dict(EARLIER), "more": 1}).encode(), "it has fingerprint, from, model_md5, more"),
+    ],
+)
+def test_a_file_that_no_retune_has_written_is_refused_in_words_and_never_taken_for_the_base(content, why):
+    with pytest.raises(Refused, match=r"models/start\.json says no start: .*write \{\"from\": \"base\"\}") as refused:
+        start.parse(content)
+    assert why in str(refused.value)
+
+
+def test_a_file_that_is_missing_is_refused(tmp_path):
+    with pytest.raises(Refused, match="nobody knows where to start"):
+        start.read(tmp_path / "start.json")
