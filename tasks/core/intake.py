@@ -45,10 +45,19 @@ class Aside:
 @dataclass(frozen=True)
 class Intake:
     commit: str = NONE
-    raw: str | None = None  # the DVC hash of data/raw; None before anything came in
-    held: str | None = None  # that of data/aside
+    pointers: dict[str, bytes] = field(default_factory=dict)  # data/raw.dvc and data/aside.dvc as DVC wrote them
     aside: dict[str, Aside] = field(default_factory=dict)  # name of a part -> why it was set aside
     cursors: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def raw(self) -> str | None:
+        """The DVC hash of data/raw; None before anything came in."""
+        return md5(self.pointers[RAW]) if RAW in self.pointers else None
+
+
+def md5(pointer: bytes) -> str:
+    """The hash that a .dvc file names."""
+    return str(yaml.safe_load(pointer)["outs"][0]["md5"])
 
 
 def read() -> Intake:
@@ -60,7 +69,9 @@ def read() -> Intake:
     try:
         why = json.loads(kept.get(WHY, b"{}"))
         aside = {part: Aside(**told) for part, told in why.items()}
-        return Intake(commit, _md5(kept.get(RAW)), _md5(kept.get(ASIDE)), aside, json.loads(kept.get(CURSORS, b"{}")))
+        pointers = {path: kept[path] for path in (RAW, ASIDE) if path in kept}
+        found = Intake(commit, pointers, aside, json.loads(kept.get(CURSORS, b"{}")))
+        return found if found.raw else Intake(commit)
     except (ValueError, TypeError, AttributeError, KeyError, yaml.YAMLError) as error:
         raise Broken(f"the branch retune/intake at {commit[:12]} cannot be read: {error}; `git log` shows it") from None
 
@@ -86,10 +97,6 @@ def _tree(files: dict[str, bytes]) -> str:
             blob = _git("hash-object", "-w", "--stdin", said=content)
             _git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", env=index)
         return _git("write-tree", env=index)
-
-
-def _md5(pointer: bytes | None) -> str | None:
-    return yaml.safe_load(pointer)["outs"][0]["md5"] if pointer else None
 
 
 def _git(*arguments: str, said: bytes | None = None, check: bool = True, env: dict[str, str] | None = None) -> str:

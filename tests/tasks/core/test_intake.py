@@ -37,7 +37,8 @@ def test_rows_and_cursors_are_entered_together_and_the_users_branch_and_index_st
     head, status = git("rev-parse", "HEAD"), git("status", "--porcelain")
     aside = {"00002-x.parquet": Aside("poisoned", "2026-11-25", 12)}
     after = bring(repository, "ab.dir", cursors={"crm": {"since": "ü"}}, aside=aside)
-    assert (after.raw, after.held, after.cursors, after.aside) == ("ab.dir", None, {"crm": {"since": "ü"}}, aside)
+    assert (after.raw, [*after.pointers]) == ("ab.dir", [intake.RAW])
+    assert (after.cursors, after.aside) == ({"crm": {"since": "ü"}}, aside)
     assert intake.read() == after
     (repository / "data/raw.dvc").unlink()
     assert (git("rev-parse", "HEAD"), git("status", "--porcelain")) == (head, status)
