@@ -13,12 +13,15 @@ from typing import Any
 
 import click
 
-from flows import audit, home, steward
+from flows import audit, home, outside, steward
 from flows.terminal import as_json, print_json, print_table
 from tasks.core.errors import Broken, Refused, RetuneError, WrongUse
 
 
-@click.group(commands=(*audit.COMMANDS, *steward.COMMANDS), context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    commands=(*audit.COMMANDS, *outside.COMMANDS, *steward.COMMANDS),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 def retune() -> None:
     """From a business's own records to a fine-tuned, registered, explained model."""
 

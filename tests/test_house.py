@@ -48,9 +48,13 @@ DOORS = {
     "cyclonedx": {"tasks/core/statements.py"},
     "dvc": {"tasks/core/store.py"},  # to read; what writes is a command line that flows/stage.py runs
     "jsonschema": {"tasks/core/record.py"},
+    "httpx": {"tasks/fetch/endpoint.py", "flows/doctor.py"},  # doctor: whether a server answers
+    "sqlalchemy": {"tasks/fetch/database.py", "tasks/core/registry.py"},  # registry: MLflow's tables, made in memory
+    "apprise": {"tasks/notify.py"},
 }
 
 HEAVY = {
+    "apprise",
     "cryptography",
     "cyclonedx",
     "datasets",
@@ -68,6 +72,7 @@ HEAVY = {
     "pyarrow",
     "pydantic",
     "sklearn",
+    "sqlalchemy",
     "torch",
     "transformers",
 }

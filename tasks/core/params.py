@@ -5,11 +5,13 @@ as a word: write `2.0e-4`; the type refuses the other.
 """
 
 import json
+import re
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_type_hints
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from tasks.core.errors import WrongUse
@@ -26,6 +28,9 @@ ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 BaseName = Annotated[str, Field(pattern=r"^(package:[A-Za-z0-9._-]+|folder:.+|hub:[^@\s]+@[0-9a-f]{40})$")]
 OnMissing = Literal["refuse", "warn"]
+Given = Annotated[str, Field(pattern=r"\S")]  # no empty word
+KINDS = ("files", "http", "sql")  # of sources
+Event = Literal["promoted", "held", "refused", "failed", "recovered", "silent", "awaiting"]
 
 T = TypeVar("T")
 
@@ -178,9 +183,132 @@ class Promote:
     approval: bool
 
 
+def _absolute(path: str) -> str:
+    if not path.startswith("/"):
+        raise ValueError(f"{path!r} is no absolute path, and a run works in a folder of its own: begin it with /")
+    return path
+
+
+def _address(url: str) -> str:
+    # Not told back in the message: what is wrong with it may be that it holds a password.
+    if not re.fullmatch(r"https?://[^/\s@?#]+[^\s@#]*", url):
+        raise ValueError(
+            "write http(s)://HOST/PATH, without user, password or fragment: a token belongs into a variable"
+        )
+    return url
+
+
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("name the environment variable that holds it, such as DESK_TOKEN; not the secret itself")
+    return name
+
+
+def _asks_from_cursor(query: str) -> str:
+    if not re.match(r"\s*(select|with)\b", query, re.IGNORECASE):
+        raise ValueError(f"{reprlib.repr(query)} is no question: write one SELECT (or WITH ... SELECT)")
+    if not re.search(r"(?<![:\w]):cursor\b", query):
+        raise ValueError("the query asks for every row each time: compare a column, such as `changed >= :cursor`")
+    return query
+
+
+AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+Address = Annotated[str, AfterValidator(_address)]
+Variable = Annotated[str, AfterValidator(_variable)]
+Query = Annotated[str, AfterValidator(_asks_from_cursor)]
+
+
+@section
+class Columns:
+    text: Given
+    label: Given
+    id: Given | None
+    group: Given | None
+    split: Given | None
+
+
+@section
+class NamedColumns:
+    text: Given
+    label: Given
+    id: Given
+    group: Given | None
+    split: Given | None
+
+
+@section
+class FileSource:
+    kind: Literal["files"]
+    name: Word
+    path: AbsolutePath
+    columns: Columns
+    licence: Given | None
+    collected: Given | None
+
+
+@section
+class EndpointCursor:
+    param: Given
+    field: Given
+    start: str | int | float | None
+
+
+@section
+class EndpointSource:
+    kind: Literal["http"]
+    name: Word
+    url: Address
+    cursor: EndpointCursor
+    authorization_env: Variable | None
+    columns: NamedColumns
+    licence: Given | None
+    collected: Given | None
+
+
+@section
+class DatabaseSource:
+    kind: Literal["sql"]
+    name: Word
+    url_env: Variable
+    query: Query
+    cursor_column: Given
+    cursor_type: Literal["number", "text", "time"]
+    cursor_start: str | int | float
+    columns: NamedColumns
+    licence: Given | None
+    collected: Given | None
+
+
+Source = Annotated[FileSource | EndpointSource | DatabaseSource, Discriminator("kind")]
+
+
+def _named_once(sources: list[Source]) -> list[Source]:
+    names = [source.name for source in sources]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"two sources are called {twice[0]!r}, and each has a cursor under its name: rename one")
+    return sources
+
+
+@section
+class Fetch:
+    settle_seconds: NotNegative
+    timeout_seconds: Positive
+    attempts: Count
+    pause_seconds: NotNegative
+    max_megabytes: Count
+    sources: Annotated[list[Source], AfterValidator(_named_once)]
+
+
+@section
+class Notify:
+    events: list[Event]
+    timeout_seconds: Positive
+
+
 @section
 class Params:
     decide: Decide
+    fetch: Fetch
     curate: Curate
     validate: Validate
     split: Split
@@ -188,6 +316,7 @@ class Params:
     evaluate: Evaluate
     register: Register
     promote: Promote
+    notify: Notify
 
 
 def load(path: Path = Path("params.yaml")) -> Params:
@@ -211,15 +340,26 @@ def parse(values: Any) -> Params:
 
 
 def _explain(problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"]) or "the file"
+    where = _dotted(problem["loc"]) or "the file"
     if problem["type"] == "missing":
         return f"{where} is missing"
     if problem["type"] == "unexpected_keyword_argument":
         return f"{where} is no parameter of Retune (a typing error?)"
+    if problem["type"].startswith("union_tag_"):
+        return f"{where}.kind is {problem['input'].get('kind')!r}: write one of {', '.join(KINDS)}"
+    if problem["type"] == "value_error":
+        return f"{where}: {problem['ctx']['error']}"
     hint = ""
     if problem["type"] == "float_type" and isinstance(problem["input"], str):
         hint = "; YAML reads 2e-4 as a word, write 2.0e-4"
     return f"{where} is {problem['input']!r}: {problem['msg'].lower()}{hint}"
+
+
+def _dotted(loc: tuple[str | int, ...]) -> str:
+    """The path as it stands in the file: after the place in a list of kinds pydantic also says which kind it took."""
+    before = (None, *loc)
+    kept = [part for last, part in zip(before, loc, strict=False) if not (isinstance(last, int) and part in KINDS)]
+    return ".".join(str(part) for part in kept)
 
 
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:

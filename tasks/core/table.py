@@ -21,6 +21,10 @@ SIDE_OF = {"train": "train", "val": "val", "validation": "val", "dev": "val", "t
 HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
+class NoRows(Refused):
+    """A sound source with nothing in it: an error where somebody names it, a quiet week in a folder of exports."""
+
+
 @dataclass(frozen=True)
 class Table:
     """A source as it was read, before anyone has said which column is which."""
@@ -57,7 +61,7 @@ def _checked(table: Table) -> Table:
     if HALF_PAIR.search("".join(table.names)):
         raise Refused(f"{table.name}: a column's name holds half a surrogate pair: mend the export")
     if not table.places:
-        raise Refused(f"{table.name} holds no rows: nothing to bring in")
+        raise NoRows(f"{table.name} holds no rows: nothing to bring in")
     return table
 
 

@@ -1,0 +1,101 @@
+"""The commands for what Retune reaches outside: sources, where rows come from, and notify, where news goes."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flows import home
+from flows.terminal import as_json, print_json, print_table
+from tasks.core.errors import Broken, Refused
+
+
+@click.command()
+@as_json
+def sources(json_: bool) -> None:
+    """Check each configured source: whether it answers, with the right columns, and how much is new. Takes nothing.
+
+    Everything new is really fetched, and thrown away. Exit code 1 if a source fails.
+    """
+    home.enter()
+    from tasks.core import cursors, params
+    from tasks.fetch.fetch import fetch
+
+    section = params.load().fetch
+    if not section.sources:
+        raise Refused("no source is configured: infra/README.md shows what to write below fetch.sources in params.yaml")
+    kept = cursors.read()
+    with tempfile.TemporaryDirectory(prefix="retune-") as scratch:
+        found = fetch(section, kept, Path(scratch), lambda line: click.echo(line, err=True))
+    if json_:
+        print_json(
+            {
+                "ok": not any(batch.error for batch in found),
+                "sources": [_told(batch, kept.get(batch.source)) for batch in found],
+            }
+        )
+    else:
+        rows = [
+            (batch.source, batch.kind, _state(batch), str(batch.rows), _cursor(kept.get(batch.source, {})))
+            for batch in found
+        ]
+        print_table([("source", "kind", "state", "new or changed rows", "read up to"), *rows])
+    if any(batch.error for batch in found):
+        sys.exit(Refused.exit_code)
+
+
+def _told(batch: Any, kept: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "source": batch.source,
+        "kind": batch.kind,
+        "ok": batch.error is None,
+        "error": str(batch.error) if batch.error else None,
+        "rows": batch.rows,
+        "files": len(batch.files),
+        "waiting": list(batch.waiting),
+        "cursor": kept,
+        "cursor_after": batch.cursor or None,
+    }
+
+
+def _state(batch: Any) -> str:
+    if batch.error:
+        return "FAILED"
+    return f"ok, {len(batch.waiting)} files wait" if batch.waiting else "ok"
+
+
+def _cursor(cursor: dict[str, Any]) -> str:
+    if "files" in cursor:
+        return f"{len(cursor['files'])} files"
+    return str(cursor["at"][-1]["value"]) if cursor.get("at") else "nothing yet"
+
+
+@click.command()
+@click.argument("text", default="A test of Retune's notifications.")
+@as_json
+def notify(text: str, json_: bool) -> None:
+    """Send TEXT to everyone who is told when a model is promoted, held, or a run fails, and say who got it.
+
+    Channels come from RETUNE_NOTIFY_URLS (addresses of Apprise) and RETUNE_NOTIFY_BLOCKS (blocks of Prefect).
+    """
+    home.enter()
+    from flows import tell
+    from tasks.core import params
+
+    sent = tell.send("Retune", text, params.load().notify.timeout_seconds)
+    if not sent:
+        raise Refused("nobody would be told: neither RETUNE_NOTIFY_URLS nor RETUNE_NOTIFY_BLOCKS names a channel")
+    taken = sum(each.ok for each in sent)
+    if json_:
+        print_json({"sent": taken, "channels": [each.__dict__ for each in sent]})
+    else:
+        for each in sent:
+            click.echo(f"{'✓' if each.ok else '✗'} {each.channel}{'' if each.ok else f': {each.why}'}")
+        click.echo(f"sent through {taken} of {len(sent)} channels")
+    if taken < len(sent):
+        sys.exit(Broken.exit_code)
+
+
+COMMANDS = (sources, notify)

@@ -1,0 +1,48 @@
+"""Tell people through Apprise's addresses and Prefect's notification blocks, all at once and in bounded time.
+
+    export RETUNE_NOTIFY_BLOCKS='slack-webhook/team-channel custom-webhook/pager'    # saved on the Prefect server
+
+Like the addresses, the blocks hold secrets, which stay on the server: only their names are ever shown.
+"""
+
+import os
+from typing import Any
+
+from tasks import notify
+from tasks.core.params import Event, Notify
+
+VARIABLE = "RETUNE_NOTIFY_BLOCKS"
+
+
+def tell(event: Event, title: str, body: str, section: Notify) -> bool:
+    """Whether every channel took it, or the event is not to be told. Never raises, never hangs."""
+    if event not in section.events:
+        return True
+    return notify.all_took_it(send(title, body, section.timeout_seconds, notify.LOOKS[event]))
+
+
+def send(title: str, body: str, seconds: float, look: str = "info") -> list[notify.Sent]:
+    """The addresses first, then the blocks."""
+    blocks = {f"block {name}": _sender(name, title, body) for name in os.environ.get(VARIABLE, "").split()}
+    return [*notify.send(title, body, seconds, look), *notify.at_once(blocks, seconds)]
+
+
+def _sender(name: str, title: str, body: str) -> notify.Send:
+    def act() -> str:
+        from prefect.blocks import notifications  # noqa: F401  (its blocks are known once it is imported)
+        from prefect.blocks.abstract import NotificationBlock
+        from prefect.blocks.core import Block
+
+        with notify.Ear():
+            try:
+                block: Any = Block.load(name)
+            except ValueError:
+                return f"the Prefect server has no such block: `prefect block ls` shows them; {VARIABLE} is KIND/NAME"
+            if not isinstance(block, NotificationBlock):
+                return f"a {type(block).__name__} sends no notifications"
+            with block.raise_on_failure():
+                sending: Any = block.notify
+                sending(body, title)
+        return ""
+
+    return act

@@ -1,0 +1,107 @@
+"""Bring new records of the configured sources into a folder, each source with the cursor to keep afterwards.
+
+    for batch in fetch(params.load().fetch, cursors.read(), into, say):
+        ...                      # ingest batch.files in their order, then commit rows and batch.cursor together
+
+Nothing is ingested here and no cursor is kept: whoever calls commits both at once. Whoever dies before that fetches
+the same rows again, and ingest knows a row that is there already: so each row comes in exactly once, wherever a crash
+falls. A source that fails is told and stays where it was; the others go on.
+
+Ids are one name space: two sources that give the same id mean the same row, and the later one corrects it.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.core.cursors import Cursor, Cursors
+from tasks.core.errors import Broken, RetuneError
+from tasks.core.params import Columns, DatabaseSource, EndpointSource, Fetch, FileSource, NamedColumns
+from tasks.core.sources import facts
+from tasks.fetch import database, endpoint, files
+from tasks.fetch.taken import Taken
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a source brought. `columns` has the fields of ingest's Columns: `Columns(**vars(batch.columns))`."""
+
+    source: str
+    kind: str
+    files: tuple[Path, ...]  # to ingest in this order, so that later words of an id win; none: nothing is new
+    rows: int  # in these files
+    cursor: Cursor  # to keep under the source's name once the files are ingested; as it was if the source failed
+    columns: Columns | NamedColumns
+    licence: str | None
+    collected: str | None
+    waiting: tuple[str, ...] = ()  # files that are still being written
+    error: RetuneError | None = None  # why the source brought nothing
+
+
+def fetch(section: Fetch, cursors: Cursors, into: Path, say: Say) -> list[Batch]:
+    """One batch for each source. The files lie in `into`/<source>, a folder that is made anew."""
+    return [
+        _batch(source, section, cursors.get(source.name, {}), into / source.name, say) for source in section.sources
+    ]
+
+
+def _batch(
+    source: FileSource | EndpointSource | DatabaseSource, section: Fetch, kept: Cursor, into: Path, say: Say
+) -> Batch:
+    def told(words: str) -> None:
+        say(f"{source.name}: {words}")
+
+    definition = _definition(source)
+    if kept and kept.get("definition") != definition:
+        told("it is defined in another way than when it was fetched last: reading it from its start")
+    begin = kept if kept.get("definition") == definition else {}
+    taken, error = Taken((), 0, kept), None
+    try:
+        facts(source.licence, source.collected)  # ingest would refuse these only after everything was fetched
+        _make_anew(into)
+        taken = _take(source, section, begin, into, told)
+        cursor = {"definition": definition, **taken.cursor}
+    except RetuneError as problem:
+        error, cursor = problem, kept
+    except OSError as problem:
+        error, cursor = Broken(f"{into} could not be written: {problem}"), kept
+    if error:
+        shutil.rmtree(into, ignore_errors=True)
+        told(f"FAILED, nothing of it was taken: {error}")
+    return Batch(
+        source=source.name,
+        kind=source.kind,
+        files=taken.files,
+        rows=taken.rows,
+        cursor=cursor,
+        columns=source.columns,
+        licence=source.licence,
+        collected=source.collected,
+        waiting=taken.waiting,
+        error=error,
+    )
+
+
+def _take(source: Any, section: Fetch, kept: Cursor, into: Path, say: Say) -> Taken:
+    if isinstance(source, FileSource):
+        return files.take(source, section, kept, into, say)
+    if isinstance(source, EndpointSource):
+        return endpoint.take(source, section, kept, into, say)
+    return database.take(source, section, kept, into, say)
+
+
+def _definition(source: FileSource | EndpointSource | DatabaseSource) -> str:
+    """Changes with anything that params say of the source: other columns make other rows of the same records."""
+    return hashlib.sha256(json.dumps(asdict(source), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _make_anew(folder: Path) -> None:
+    if folder.exists():  # of a fetch that was killed
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)

@@ -1,0 +1,196 @@
+"""A file, a folder or a glob. The cursor is the size and hash of each file, so no clock and no order of names matters.
+
+A file that grew or changed is copied again whole: ingest knows the rows that are there already. What is copied is what
+was hashed. A file that is still being written waits for the next fetch. The files come in the order of their names:
+where two of one fetch hold the same id, the words of the later name win.
+"""
+
+import glob
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.core.cursors import Cursor
+from tasks.core.errors import Broken, Refused, RetuneError, WrongUse
+from tasks.core.params import Fetch, FileSource
+from tasks.core.table import HALF_PAIR, READERS, NoRows, read
+from tasks.fetch.taken import Taken, refuse_too_much, require
+
+UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".swp", "~")
+CHUNK = 1 << 20
+
+Known = dict[str, dict[str, str | int]]  # path -> its size and hash
+
+
+@dataclass(frozen=True)
+class State:
+    """What tells that somebody has written to a file in between."""
+
+    size: int
+    changed: int  # nanoseconds, by the clock of whoever wrote
+
+
+def take(source: FileSource, knobs: Fetch, kept: Cursor, into: Path, say: Callable[[str], None]) -> Taken:
+    try:
+        found = listed(source.path, say)
+    except OSError as error:
+        raise _unreadable(Path(source.path), error) from None
+    before = _known(kept)
+    quiet = _quiet(found, knobs.settle_seconds)
+    known: Known = {str(path): before[str(path)] for path in found if str(path) in before}
+    copies: list[Path] = []
+    rows = brought = 0
+    waiting = [path for path in found if path not in quiet and path.exists()]
+    for path, state in quiet.items():
+        if _told(path, state, known.get(str(path))):
+            continue
+        brought += state.size
+        refuse_too_much(brought, knobs, source.path)
+        copy = into / f"{len(copies) + 1:05d}-{path.name[-200:]}"
+        entry = _copied(path, copy, state)
+        if entry is None:
+            waiting.append(path)
+            continue
+        known[str(path)] = entry
+        count = _rows(copy, path, source, say)
+        if count:
+            copies.append(copy)
+            rows += count
+    for path in waiting:
+        say(f"{path} is still being written: it waits for the next time")
+    return Taken(tuple(copies), rows, {"files": dict(sorted(known.items()))}, tuple(map(str, waiting)))
+
+
+def _known(kept: Cursor) -> Known:
+    known = kept.get("files", {})
+    if not isinstance(known, dict) or not all(isinstance(entry, dict) for entry in known.values()):
+        raise Broken("its cursor is damaged: remove its entry from the cursors, and every file is read again")
+    return known
+
+
+def listed(path: str, say: Callable[[str], None]) -> list[Path]:
+    """The files that are meant, by name. Raises WrongUse if there is nothing where params point to."""
+    if Path(path).is_file():
+        return [Path(path)]
+    pattern = glob.has_magic(path) and not Path(path).exists()
+    fixed = _fixed_part(path) if pattern else Path(path)
+    found = list(fixed.glob(str(Path(path).relative_to(fixed)))) if pattern else _in_folder(fixed)
+    if pattern and not fixed.is_dir():
+        raise WrongUse(f"there is no folder {fixed}: mend `path` of the source, or mount what belongs there")
+    files = sorted(file for file in found if file.is_file() and not file.name.startswith("."))
+    other = [file.name for file in files if not _readable(file) and not _unfinished(file)]
+    if odd := [file for file in files if not _is_utf8(file)]:
+        raise Refused(f"{str(odd[0])!a} has a name that is no UTF-8, and could not be remembered: rename it")
+    if other:
+        say(f"not read, since I read {', '.join(READERS)}: {', '.join(other[:5])}{' …' if len(other) > 5 else ''}")
+    return [file for file in files if file.name not in other]
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise WrongUse(f"{folder} cannot be read: {error.strerror}. Mend `path` of the source in params.yaml") from None
+
+
+def _fixed_part(pattern: str) -> Path:
+    """The folder below which a glob looks."""
+    parts = Path(pattern).parts
+    return Path(*parts[: next(place for place, part in enumerate(parts) if glob.has_magic(part))])
+
+
+def _readable(file: Path) -> bool:
+    return file.suffix.lower() in READERS
+
+
+def _is_utf8(file: Path) -> bool:
+    return not HALF_PAIR.search(str(file))
+
+
+def _unfinished(file: Path) -> bool:
+    return file.name.lower().endswith(UNFINISHED)
+
+
+def _quiet(files: list[Path], settle_seconds: float) -> dict[Path, State]:
+    """The files that nobody is writing to, each as it is now.
+
+    A file from the future (a clock was moved) says nothing by its age: it is looked at twice.
+    """
+    now = time.time()
+    states = {file: state for file in files if not _unfinished(file) and (state := _state(file))}
+    age = {file: now - state.changed / 1e9 for file, state in states.items()}
+    if any(seconds < 0 for seconds in age.values()):
+        time.sleep(settle_seconds)
+    return {
+        file: state
+        for file, state in states.items()
+        if age[file] >= settle_seconds or (age[file] < 0 and _state(file) == state)
+    }
+
+
+def _state(file: Path) -> State | None:
+    try:
+        found = file.stat()
+    except FileNotFoundError:  # gone since it was listed
+        return None
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    return State(found.st_size, found.st_mtime_ns)
+
+
+def _told(path: Path, state: State, entry: dict[str, str | int] | None) -> bool:
+    """Whether the file is as it was when it was taken."""
+    if entry is None or entry.get("bytes") != state.size:
+        return False
+    return entry.get("sha256") == _sha256(_chunks(path))
+
+
+def _copied(path: Path, copy: Path, state: State) -> dict[str, str | int] | None:
+    """Size and hash of what was copied; None if the file changed meanwhile."""
+    with copy.open("wb") as target:
+        found = _sha256(_written(chunk, target.write) for chunk in _chunks(path))
+    if _state(path) != state:
+        copy.unlink()
+        return None
+    return {"bytes": state.size, "sha256": found}
+
+
+def _written(chunk: bytes, write: Callable[[bytes], int]) -> bytes:
+    write(chunk)
+    return chunk
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _sha256(chunks: Iterator[bytes]) -> str:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _unreadable(path: Path, error: OSError) -> RetuneError:
+    return Refused(f"{path} cannot be read: {error.strerror or error}. Mend its rights, or take it out of the folder")
+
+
+def _rows(copy: Path, path: Path, source: FileSource, say: Callable[[str], None]) -> int:
+    """How many rows the copy holds, every column that params name among them. Errors name the original."""
+    try:
+        table = read(str(copy))
+        require(source.columns, table.names, str(path))
+    except NoRows:
+        say(f"{path} holds no rows: nothing to bring in")
+        copy.unlink()
+        return 0
+    except RetuneError as error:
+        raise type(error)(str(error).replace(str(copy), str(path))) from None
+    return len(table.places)

@@ -1,0 +1,150 @@
+"""Tell people what happened, through whatever Apprise knows: mail, chat, pagers, webhooks.
+
+    export RETUNE_NOTIFY_URLS='slack://... mailto://...'       # addresses, separated by blanks
+    retune notify "a test"
+
+Addresses hold secrets: they come from the environment alone, and nothing of them reaches a log or an answer; a channel
+is called by its place and kind. One that is away delays nobody for longer than `notify.timeout_seconds` and breaks
+nothing: the log says so, and the answer is no.
+"""
+
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import unquote
+
+from tasks.core.params import Event, Notify
+
+VARIABLE = "RETUNE_NOTIFY_URLS"
+LOG = logging.getLogger("retune.notify")
+TALKATIVE = ("apprise", "httpx", "urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry")
+TROUBLE = ("refused", "failed", "silent")
+LOOKS = {  # of a message, in Apprise's four kinds
+    "promoted": "success",
+    "recovered": "success",
+    "held": "info",
+    "awaiting": "warning",
+    "refused": "warning",
+    "failed": "failure",
+    "silent": "failure",
+}
+
+Send = Callable[[], str]  # sends, and says what went wrong; nothing is well
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of a message on one channel."""
+
+    channel: str  # its place and kind, never its address
+    ok: bool
+    why: str = ""
+
+
+def notify(event: Event, title: str, body: str, section: Notify) -> bool:
+    """Tell it on every channel, if params want this event told. Whether all took it; never raises, never hangs."""
+    if event not in section.events:
+        return True
+    return all_took_it(send(title, body, section.timeout_seconds, LOOKS[event]))
+
+
+def after(before: str | None, now: str) -> tuple[Event, ...]:
+    """The events to tell when one outcome follows another: after trouble, the first outcome that is none is told twice.
+
+    An outcome need not be an event: `nothing` to do is told to nobody, but ends trouble, and so is told as recovered.
+    """
+    told: list[Any] = ["recovered"] if before in TROUBLE and now not in TROUBLE else []
+    return (*told, *([now] if now in LOOKS and now not in told else []))
+
+
+def send(title: str, body: str, seconds: float, look: str = "info") -> list[Sent]:
+    """Send to every address of the environment, to all at the same time, for no longer than `seconds`."""
+    addresses = os.environ.get(VARIABLE, "").split()
+    return at_once(
+        {_name(place, each): _sender(each, title, body, look) for place, each in enumerate(addresses, 1)}, seconds
+    )
+
+
+def all_took_it(sent: Sequence[Sent]) -> bool:
+    """Whether every channel took the message. Which did not is said in the log."""
+    for each in sent:
+        if not each.ok:
+            LOG.warning("%s did not take the message: %s", each.channel, each.why)
+    return all(each.ok for each in sent)
+
+
+def at_once(channels: Mapping[str, Send], seconds: float) -> list[Sent]:
+    """Each in a thread of its own, for which nobody waits after `seconds`: not even the end of the process."""
+    said: dict[str, str] = {}
+
+    def attempt(name: str, act: Send) -> None:
+        try:
+            said[name] = act()
+        except Exception as error:  # of any plugin; its words may hold the address, the name of its class does not
+            said[name] = f"it raised {type(error).__name__}"
+
+    threads = [threading.Thread(target=attempt, args=channel, daemon=True) for channel in channels.items()]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    late = f"no answer within {seconds:g} s"
+    return [Sent(name, said.get(name, late) == "", said.get(name, late)) for name in channels]
+
+
+def _name(place: int, address: str) -> str:
+    scheme, found, _ = address.partition("://")
+    return f"channel {place} ({scheme if found and re.fullmatch(r'[A-Za-z][A-Za-z0-9+-]{0,20}', scheme) else '?'})"
+
+
+def _sender(address: str, title: str, body: str, look: str) -> Send:
+    def act() -> str:
+        import apprise
+
+        with Ear() as ear:
+            channel = apprise.Apprise(asset=apprise.AppriseAsset(app_id="Retune", app_desc="Retune", app_url=""))
+            if not channel.add(address):
+                return f"no address that Apprise knows: see how its kind is written, and mend {VARIABLE}"
+            taken = channel.notify(body, title, apprise.NotifyType(look), body_format=apprise.NotifyFormat.TEXT)
+        return "" if taken else _without(address, ear.heard or "Apprise could not deliver it")
+
+    return act
+
+
+def _without(address: str, words: str) -> str:
+    """`words` with nothing in it that stands in the address."""
+    pieces = {piece for form in (address, unquote(address)) for piece in re.findall(r"[^/:@?&=,;#\s]{3,}", form)}
+    for piece in sorted(pieces, key=len, reverse=True):
+        words = words.replace(piece, "***")
+    return words
+
+
+class Ear(logging.Filter):
+    """While it is open: hears what the libraries below say in this thread, and lets nothing of it through to a log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()
+        self.heard = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.thread != self.thread:
+            return True
+        if record.levelno >= logging.WARNING:
+            self.heard = record.getMessage()
+        return False
+
+    def __enter__(self) -> Self:
+        for name in TALKATIVE:
+            logging.getLogger(name).addFilter(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in TALKATIVE:
+            logging.getLogger(name).removeFilter(self)

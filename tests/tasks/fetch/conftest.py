@@ -1,0 +1,180 @@
+"""A desk whose tickets can be had over HTTP, in every mood that a server has."""
+
+import json
+import threading
+import time
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import yaml
+
+from tasks.core import params
+from tasks.fetch.fetch import fetch
+
+COLUMNS = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None}
+KNOBS = {
+    "settle_seconds": 0.0,
+    "timeout_seconds": 2.0,
+    "attempts": 3,
+    "pause_seconds": 0.0,
+    "max_megabytes": 1,
+}
+
+
+class Desk:
+    """Records in the order of `at`, answered from `since` on. What is in `moods` happens to the next requests."""
+
+    def __init__(self, url):
+        self.url, self.records, self.moods, self.asked = url, [], [], []
+        self.inclusive, self.page, self.links, self.ignores = True, 1000, False, False
+
+    def add(self, *records):
+        self.records += [dict(zip(("id", "body", "queue", "at"), record, strict=True)) for record in records]
+        self.records.sort(key=lambda record: record["at"])
+
+    def lines(self, query):
+        since = query.get("since", [""])[0]
+        start = int(query.get("start", ["0"])[0])
+        wanted = [
+            record
+            for record in self.records
+            if self.ignores or str(record["at"]) > since or (self.inclusive and str(record["at"]) == since)
+        ]
+        more = len(wanted) > start + self.page
+        return [json.dumps(record) for record in wanted[start : start + self.page]], start + self.page if more else 0
+
+
+def _handler(desk):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_):
+            pass
+
+        def do_GET(self):
+            where = urlsplit(self.path)
+            desk.asked.append((self.path, dict(self.headers)))
+            mood = desk.moods.pop(0) if desk.moods else None
+            if callable(mood):
+                return mood(self)
+            lines, following = desk.lines(parse_qs(where.query))
+            body = "".join(line + "\n" for line in lines).encode()
+            headers = {"Content-Length": str(len(body))}
+            if desk.links and following:
+                since = parse_qs(where.query).get("since", [""])[0]
+                headers["Link"] = f'<{where.path}?since={since}&start={following}>; rel="next"'
+            if mood == "cut":
+                body = body[: len(body) // 2]
+            return answer(self, 200, body, headers)
+
+    return Handler
+
+
+def answer(handler, status, body=b"", headers=None):
+    handler.send_response(status)
+    for name, value in (headers or {"Content-Length": str(len(body))}).items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    with suppress(BrokenPipeError, ConnectionResetError):  # the reader had enough
+        handler.wfile.write(body)
+    handler.close_connection = True
+
+
+@contextmanager
+def _desk():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.daemon_threads = True
+    desk = Desk(f"http://127.0.0.1:{server.server_address[1]}/tickets")
+    server.RequestHandlerClass = _handler(desk)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield desk
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def desk():
+    with _desk() as opened:
+        yield opened
+
+
+@pytest.fixture
+def open_desk():
+    return _desk
+
+
+@pytest.fixture
+def reply():
+    """A mood: answer with this status, body and headers, after `wait` seconds."""
+
+    def mood(status=200, body=b"", headers=None, wait=0.0):
+        def act(handler):
+            time.sleep(wait)
+            answer(handler, status, body, headers)
+
+        return act
+
+    return mood
+
+
+class Work:
+    """The settings of one test, and what a fetch with them brings."""
+
+    def __init__(self, folder):
+        self.into, self.cursors, self.said = folder / "into", {}, []
+        self.knobs = dict(KNOBS)
+
+    def fetch(self, *sources, keep=True):
+        values = {**self.knobs, "sources": list(sources)}
+        section = params.parse({**SHIPPED, "fetch": values}).fetch
+        self.said.clear()
+        batches = fetch(section, self.cursors, self.into, self.said.append)
+        if keep:
+            self.cursors = json.loads(json.dumps({batch.source: batch.cursor for batch in batches}))
+        return batches
+
+    def one(self, source, keep=True):
+        (batch,) = self.fetch(source, keep=keep)
+        return batch
+
+
+def source(kind, **more):
+    return {"kind": kind, "name": "desk", "columns": COLUMNS, "licence": None, "collected": None, **more}
+
+
+ROOT = Path(__file__).parents[3]
+SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
+
+
+@pytest.fixture
+def work(tmp_path):
+    return Work(tmp_path)
+
+
+@pytest.fixture
+def make_work():
+    return Work
+
+
+@pytest.fixture
+def define():
+    return source
+
+
+@pytest.fixture
+def ids():
+    """The ids in the files of a batch, in their order."""
+
+    def read(batch):
+        assert not batch.error, batch.error
+        rows = [json.loads(line) for file in batch.files for line in file.read_text("utf-8").splitlines()]
+        assert len(rows) == batch.rows
+        return [row["id"] for row in rows]
+
+    return read
