@@ -14,6 +14,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import unquote
@@ -88,7 +89,11 @@ def at_once(channels: Mapping[str, Send], seconds: float) -> list[Sent]:
         except Exception as error:  # of any plugin; its words may hold the address, the name of its class does not
             said[name] = f"it raised {type(error).__name__}"
 
-    threads = [threading.Thread(target=attempt, args=channel, daemon=True) for channel in channels.items()]
+    # A thread does not inherit the context, in which Prefect keeps which server a flow talks to.
+    threads = [
+        threading.Thread(target=copy_context().run, args=(attempt, *channel), daemon=True)
+        for channel in channels.items()
+    ]
     for thread in threads:
         thread.start()
     until = time.monotonic() + seconds

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-COMMANDS = ("ingest", "plan", "run", "models", "predict", "ui", "doctor")
+COMMANDS = ("ingest", "plan", "run", "models", "predict", "ui", "doctor", "sources", "notify")
 
 
 @pytest.fixture(scope="module")

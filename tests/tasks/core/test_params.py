@@ -89,6 +89,68 @@ def test_an_element_of_a_list_is_named_by_its_place():
         params.parse(changed("validate.labels", ["a", 2]))
 
 
+COLUMNS = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None}
+FILES = {"kind": "files", "name": "drop", "path": "/srv", "columns": COLUMNS, "licence": None, "collected": None}
+HTTP = {
+    **{key: value for key, value in FILES.items() if key != "path"},
+    "kind": "http",
+    "url": "https://desk.example.com/tickets?all=1",
+    "cursor": {"param": "since", "field": "at", "start": None},
+    "authorization_env": "DESK_TOKEN",
+}
+SQL = {
+    **{key: value for key, value in FILES.items() if key != "path"},
+    "kind": "sql",
+    "url_env": "DESK_URL",
+    "query": "SELECT * FROM tickets WHERE at >= :cursor",
+    "cursor_column": "at",
+    "cursor_type": "time",
+    "cursor_start": "1970-01-01",
+}
+
+
+def test_a_source_is_one_of_three_kinds():
+    named = [{**each, "name": each["kind"]} for each in (FILES, HTTP, SQL)]
+    assert [source.kind for source in params.parse(changed("fetch.sources", named)).fetch.sources] == [
+        "files",
+        "http",
+        "sql",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ({**FILES, "kind": "ftp"}, "0.kind is 'ftp': write one of files, http, sql"),
+        ({**FILES, "kind": None}, "0.kind is None"),
+        ({**FILES, "path": "exports"}, "0.path: 'exports' is no absolute path"),
+        ({**FILES, "name": "a/b"}, "0.name is 'a/b'"),
+        ({**FILES, "url": "x"}, "0.url is no parameter of Retune"),
+        ({**FILES, "columns": {**COLUMNS, "text": ""}}, "0.columns.text is ''"),
+        ({**FILES, "columns": {"text": "a"}}, "0.columns.label is missing"),
+        ({**HTTP, "columns": {**COLUMNS, "id": None}}, "0.columns.id is None"),
+        ({**HTTP, "authorization_env": "Bearer s3cret"}, "0.authorization_env: name the environment variable"),
+        ({**HTTP, "url": "https://me:s3cret@desk/"}, "0.url: write http(s)://HOST/PATH, without user, password"),
+        ({**HTTP, "url": "ftp://desk/"}, "0.url: write http(s)://"),
+        ({**SQL, "url_env": "postgresql://me:s3cret@desk/d"}, "0.url_env: name the environment variable"),
+        ({**SQL, "query": "DELETE FROM t WHERE a > :cursor"}, "is no question: write one SELECT"),
+        ({**SQL, "query": "SELECT a::cursor FROM t"}, "asks for every row each time"),
+        ("tickets.csv", "0 is 'tickets.csv'"),
+    ],
+)
+def test_a_wrong_source_is_refused_by_its_path_and_no_secret_is_repeated(source, told):
+    with pytest.raises(WrongUse) as refused:
+        params.parse(changed("fetch.sources", [source]))
+    assert "params.yaml: fetch.sources.0" in str(refused.value)
+    assert told in str(refused.value)
+    assert "s3cret" not in str(refused.value)
+
+
+def test_two_sources_of_one_name_would_share_a_cursor():
+    with pytest.raises(WrongUse, match=r"fetch\.sources: two sources are called 'drop'"):
+        params.parse(changed("fetch.sources", [FILES, {**FILES, "path": "/other"}]))
+
+
 def test_every_wrong_value_is_named_at_once():
     values = changed("train.epochs", 0)
     values["split"]["seed"] = "x"

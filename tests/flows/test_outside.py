@@ -1,0 +1,106 @@
+"""The commands for sources and channels, as people call them, and Prefect's blocks on a real server."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import yaml
+
+from flows import tell
+from tasks.core import cursors
+from tasks.core.params import Notify
+
+
+@pytest.fixture
+def server():
+    """The address of a server that takes notifications, and what it took."""
+    taken = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def do_POST(self):
+            taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+    opened = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=opened.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"127.0.0.1:{opened.server_address[1]}", taken
+    opened.shutdown()
+    opened.server_close()
+
+
+def configure(clone, *sources):
+    path = clone.folder / "params.yaml"
+    values = yaml.safe_load(path.read_text("utf-8"))
+    values["fetch"] |= {"settle_seconds": 0.0, "sources": list(sources)}
+    path.write_text(yaml.safe_dump(values), "utf-8")
+
+
+def test_sources_are_checked_and_nothing_is_taken(own_clone, tmp_path):
+    drop = tmp_path / "drop"
+    drop.mkdir()
+    (drop / "a.csv").write_text("id,body,queue\n1,a,x\n2,b,y\n")
+    columns = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None}
+    files = {"kind": "files", "columns": columns, "licence": None, "collected": None}
+    assert "no source is configured" in own_clone.retune("sources").stderr
+    configure(own_clone, {**files, "name": "drop", "path": str(drop)}, {**files, "name": "gone", "path": "/no/such"})
+    before = own_clone.git("status", "--porcelain")
+    done = own_clone.retune("sources", "--json")
+    assert done.returncode == 1
+    assert "gone: FAILED" in done.stderr and "Traceback" not in done.stderr
+    told = json.loads(done.stdout)
+    good, bad = told["sources"]
+    assert (told["ok"], good["ok"], good["rows"], good["cursor"]) == (False, True, 2, None)
+    assert (bad["ok"], bad["rows"]) == (False, 0)
+    assert own_clone.git("status", "--porcelain") == before
+    configure(own_clone, {**files, "name": "drop", "path": str(drop)})
+    cursors.write({"drop": good["cursor_after"]}, own_clone.folder / cursors.FILE)
+    done = own_clone.retune("sources")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].split() == ["drop", "files", "ok", "0", "1", "files"]
+
+
+def test_a_test_message_says_who_got_it(own_clone, server):
+    address, taken = server
+    assert "nobody would be told" in own_clone.retune("notify").stderr
+    own_clone.env["RETUNE_NOTIFY_URLS"] = f"json://{address} json://127.0.0.1:9/s3cret"
+    done = own_clone.retune("notify", "is this on?")
+    assert done.returncode == 3
+    assert done.stdout.splitlines()[-1] == "sent through 1 of 2 channels"
+    assert "s3cret" not in done.stdout + done.stderr
+    assert [said["message"] for said in taken] == ["is this on?"]
+
+
+@pytest.mark.slow
+def test_blocks_that_are_saved_on_a_prefect_server_are_told_too(prefect_url, server, monkeypatch, caplog):
+    from prefect.blocks.notifications import CustomWebhookNotificationBlock
+    from prefect.blocks.system import Secret
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    address, taken = server
+    section = Notify(events=["held"], timeout_seconds=30.0)
+    monkeypatch.setenv("RETUNE_NOTIFY_URLS", f"json://{address}")
+    monkeypatch.setenv(tell.VARIABLE, "custom-webhook/team secret/word custom-webhook/nobody")
+    monkeypatch.setenv("PREFECT_API_URL", prefect_url)
+    with temporary_settings({PREFECT_API_URL: prefect_url}):
+        said = {"said": "{{subject}}: {{body}}"}
+        CustomWebhookNotificationBlock(name="team", url=f"http://{address}/s3cret", json_data=said).save("team")
+        Secret(value="x").save("word")
+        assert tell.tell("held", "classifier", "no gain", section) is False
+        assert tell.tell("failed", "classifier", "not told", section) is True
+        monkeypatch.setenv(tell.VARIABLE, "custom-webhook/team")
+        assert tell.tell("held", "classifier", "again", section) is True
+    assert [each.get("said") or each["message"] for each in taken] == [
+        "no gain",
+        "classifier: no gain",
+        "again",
+        "classifier: again",
+    ]
+    told = [record.getMessage() for record in caplog.records if record.name == "retune.notify"]
+    assert "block secret/word did not take the message: a Secret sends no notifications" in told[0]
+    assert "no such block" in told[1]
+    assert "s3cret" not in caplog.text

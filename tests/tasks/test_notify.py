@@ -1,0 +1,155 @@
+"""Who is told what, through a real server on loopback; and that no address is ever shown."""
+
+import json
+import logging
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tasks import notify
+from tasks.core import params
+from tasks.core.params import Notify
+
+ALL = ("promoted", "held", "refused", "failed", "recovered", "silent", "awaiting")
+SECRET = "s3cr3t-T0ken"
+
+
+@pytest.fixture
+def section():
+    return Notify(events=list(ALL), timeout_seconds=5.0)
+
+
+@pytest.fixture
+def server():
+    """The port of a server that takes notifications, and what it took."""
+    taken = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def do_POST(self):
+            said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if "/slow/" in self.path:
+                time.sleep(3)
+            if "/no/" not in self.path:
+                taken.append(said)
+            self.send_response(403 if "/no/" in self.path else 200)
+            self.end_headers()
+
+    opened = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    opened.daemon_threads = True
+    threading.Thread(target=opened.serve_forever, args=(0.01,), daemon=True).start()
+    yield opened.server_address[1], taken
+    opened.shutdown()
+    opened.server_close()
+
+
+@pytest.fixture
+def to(monkeypatch):
+    return lambda *addresses: monkeypatch.setenv(notify.VARIABLE, " ".join(addresses))
+
+
+def test_everyone_is_told_what_happened(section, server, to):
+    port, taken = server
+    to(f"json://127.0.0.1:{port}/a/{SECRET}", f"json://127.0.0.1:{port}/b")
+    assert notify.notify("held", "classifier: held", "the gain is 0.001\n- not enough", section)
+    assert [(said["title"], said["message"], said["type"]) for said in taken] == [
+        ("classifier: held", "the gain is 0.001\n- not enough", "info")
+    ] * 2
+    assert notify.notify("failed", "t", "b", section)
+    assert taken[-1]["type"] == "failure"
+
+
+def test_an_event_that_params_leave_out_is_told_to_nobody(section, server, to):
+    port, taken = server
+    to(f"json://127.0.0.1:{port}")
+    assert notify.notify("held", "t", "b", Notify(events=["failed"], timeout_seconds=5.0))
+    assert taken == []
+
+
+def test_without_an_address_nothing_happens_quietly(section, monkeypatch, caplog):
+    monkeypatch.delenv(notify.VARIABLE, raising=False)
+    assert notify.notify("failed", "t", "b", section)
+    assert caplog.records == []
+
+
+def test_a_channel_that_is_away_or_no_address_breaks_nothing_and_is_named_by_its_place(section, server, to, caplog):
+    port, taken = server
+    to(f"json://127.0.0.1:9/{SECRET}", f"nosuch://{SECRET}", SECRET, f"json://127.0.0.1:{port}/no/{SECRET}")
+    with caplog.at_level(logging.DEBUG):
+        assert notify.notify("failed", "t", "b", section) is False
+    told = [record.getMessage() for record in caplog.records if record.name == "retune.notify"]
+    assert [line.partition(" did")[0] for line in told] == [
+        "channel 1 (json)",
+        "channel 2 (nosuch)",
+        "channel 3 (?)",
+        "channel 4 (json)",
+    ]
+    assert "no address that Apprise knows" in told[1]
+    assert "403" in told[3]
+    assert taken == []
+
+
+def test_no_part_of_an_address_reaches_a_log_however_talkative_it_is(section, server, to, caplog):
+    port, _ = server
+    mail = f"mailto://user:{SECRET}@127.0.0.1:9?to=ops@example.com"
+    to(f"json://u:{SECRET}@127.0.0.1:{port}/{SECRET}?+X-Token={SECRET}", f"json://127.0.0.1:9/{SECRET}", mail)
+    with caplog.at_level(logging.DEBUG):
+        for name in ("", "apprise", "urllib3"):
+            logging.getLogger(name).setLevel(logging.DEBUG)
+        try:
+            notify.notify("failed", "t", "b", section)
+        finally:
+            for name in ("apprise", "urllib3"):
+                logging.getLogger(name).setLevel(logging.NOTSET)
+    assert len(caplog.records) >= 2
+    assert SECRET not in caplog.text
+    assert "ops@example.com" not in caplog.text
+
+
+def test_a_channel_that_hangs_delays_nobody_for_long_and_the_others_get_it(section, server, to, caplog):
+    port, taken = server
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection and says nothing
+        to(
+            f"json://127.0.0.1:{silent.getsockname()[1]}/?rto=60",
+            f"json://127.0.0.1:{port}/slow/?rto=60",
+            f"json://127.0.0.1:{port}",
+        )
+        begun = time.monotonic()
+        assert notify.notify("silent", "t", "b", Notify(events=list(ALL), timeout_seconds=1.0)) is False
+        assert time.monotonic() - begun < 2.5
+    assert len(taken) == 1
+    assert sum("no answer within 1 s" in record.getMessage() for record in caplog.records) == 2
+
+
+def test_every_event_of_params_has_a_look():
+    shipped = Path(__file__).resolve().parents[2] / "params.yaml"
+    assert set(params.load(shipped).notify.events) == set(notify.LOOKS) == set(ALL)
+    values = yaml.safe_load(shipped.read_text("utf-8"))
+    values["notify"]["events"] = ["held", "hold"]
+    with pytest.raises(params.WrongUse, match=r"notify\.events\.1 is 'hold'"):
+        params.parse(values)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (None, "promoted", ("promoted",)),
+        ("failed", "promoted", ("recovered", "promoted")),
+        ("refused", "held", ("recovered", "held")),
+        ("silent", "nothing", ("recovered",)),
+        ("failed", "failed", ("failed",)),
+        ("failed", "refused", ("refused",)),
+        ("promoted", "nothing", ()),
+        ("failed", "recovered", ("recovered",)),
+        (None, "nothing", ()),
+    ],
+)
+def test_after_trouble_the_first_outcome_that_is_none_is_told_as_recovered(before, now, told):
+    assert notify.after(before, now) == told
