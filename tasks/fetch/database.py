@@ -7,6 +7,7 @@ them from new ones with the same words. The address is in an environment variabl
 never shown. Any driver that SQLAlchemy knows will do, if it is installed: Retune brings that of SQLite.
 """
 
+import json
 import os
 import reprlib
 from collections.abc import Callable, Mapping
@@ -29,7 +30,6 @@ from tasks.fetch.mark import Key, Sheets, marked, order_of
 from tasks.fetch.taken import Passing, Taken, patiently, picked, refuse_too_much, require
 
 CHUNK = 1000  # rows
-ROW_BYTES = 64  # that a row takes beside its words
 PASSES_IN_SQLITE = ("locked", "busy", "unable to open", "disk I/O")  # whatever is wrong it calls operational
 
 
@@ -76,10 +76,11 @@ def _read(engine: Engine, source: DatabaseSource, knobs: Fetch, kept: Cursor, in
             names = list(found.keys())
             _refuse_other_columns(names, source)
             for number, row in enumerate(found.mappings().yield_per(CHUNK), 1):
-                value, told = _value(row[source.cursor_column], source), _plain(picked(row, source.columns))
-                if mark.passes(value, told, f"row {number} of the query: {source.cursor_column}"):
-                    sheets.add(told, source.columns.id, f"row {number} of the query")
-                    size += ROW_BYTES + sum(len(word) for word in told.values() if isinstance(word, str))
+                value, told = _value(row[source.cursor_column], source), _line(picked(row, source.columns))
+                where = f"row {number} of the query"
+                if mark.passes(value, told, f"{where}: {source.cursor_column}"):
+                    sheets.add(row[source.columns.id], told, f"{where}: {source.columns.id}")
+                    size += len(told)
                     refuse_too_much(size, knobs, "the query")
     except (exc.SQLAlchemyError, OSError) as error:
         raise _named(error, source, engine.dialect.name) from None
@@ -133,12 +134,12 @@ def _value(value: Any, source: DatabaseSource) -> Any:
             f"{source.cursor_column} is {reprlib.repr(value)}, which is no {source.cursor_type}: set cursor_type to"
             " number, text or time as the database has it (SQLite keeps times as text)"
         )
-    return _plain({"": value})[""]
+    return _word(value, source.cursor_column)
 
 
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row as JSON has it; numbers that JSON would round, as words."""
-    return {name: _word(value, name) for name, value in row.items()}
+def _line(row: Mapping[str, Any]) -> str:
+    """The row in JSON; numbers that JSON would round, as words."""
+    return json.dumps({name: _word(value, name) for name, value in row.items()})
 
 
 def _word(value: Any, name: str) -> Any:

@@ -136,10 +136,10 @@ def _put(number: int, record: Record, source: EndpointSource, mark: Mark, sheets
             raise Refused(
                 f"{where} has no {column!r}; it has {', '.join(list(record)[:40])}. Mend the source in params"
             )
-    row = picked(record, source.columns)
-    if not mark.passes(record[source.cursor.field], row, f"{where}: {source.cursor.field}"):
+    told = json.dumps(picked(record, source.columns))
+    if not mark.passes(record[source.cursor.field], told, f"{where}: {source.cursor.field}"):
         return False
-    sheets.add(row, source.columns.id, where)
+    sheets.add(record[source.columns.id], told, f"{where}: {source.columns.id}")
     return True
 
 

@@ -10,7 +10,6 @@ long in committing). Where that happens, let the source step back by itself: `ch
 """
 
 import hashlib
-import json
 import re
 import reprlib
 from collections.abc import Callable
@@ -46,13 +45,13 @@ class Mark:
     def last(self) -> Any | None:
         return self.values[max(self.values)] if self.values else None
 
-    def passes(self, value: Any, row: dict[str, Any], where: str) -> bool:
+    def passes(self, value: Any, line: str, where: str) -> bool:
         """Move the mark on to this record. Whether the record is new: not seen in this fetch, nor at the mark before.
 
         A value below the mark moves nothing: a clock of the source that was moved back takes no row away.
         """
         key = self._key(value, where)
-        digest = digest_of([str(value), row])
+        digest = digest_of(f"{value} {line}")
         if digest in self.seen:
             return False
         self.seen[digest] = key
@@ -125,8 +124,8 @@ def _time(value: Any) -> datetime | None:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def digest_of(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+def digest_of(words: str) -> str:
+    return hashlib.sha256(words.encode()).hexdigest()[:32]
 
 
 @dataclass
@@ -140,25 +139,26 @@ class Sheets:
     folder: Path
     rows: int = 0
     latest: dict[str, tuple[int, str]] = field(default_factory=dict)  # id -> its last file and content
-    pending: dict[int, list[bytes]] = field(default_factory=dict)  # lines to write, by file
+    pending: dict[int, list[str]] = field(default_factory=dict)  # lines to write, by file
 
-    def add(self, row: dict[str, Any], id_column: str, where: str) -> None:
-        name = "" if row[id_column] is None else str(row[id_column]).strip()
+    def add(self, name: Any, line: str, where: str) -> None:
+        """Write the `line` of the row that is called `name`."""
+        name = "" if name is None else str(name).strip()
         if not name:
-            raise Refused(f"{where}: {id_column!r} is empty, so nobody could tell whether the row is there already")
+            raise Refused(f"{where} is empty, so nobody could tell whether the row is there already")
         sheet, before = self.latest.get(name, (0, ""))
-        digest = digest_of(row)
+        digest = digest_of(line)
         if digest == before:
             return  # only its cursor moved
         self.latest[name] = (sheet + 1, digest)
         lines = self.pending.setdefault(sheet + 1, [])
-        lines.append(json.dumps(row).encode() + b"\n")
+        lines.append(f"{line}\n")
         self.rows += 1
         if len(lines) >= LINES:
             self._flush(sheet + 1)
 
     def _flush(self, sheet: int) -> None:
-        with (self.folder / f".{sheet:05d}.jsonl.tmp").open("ab") as file:
+        with (self.folder / f".{sheet:05d}.jsonl.tmp").open("a", encoding="ascii") as file:
             file.writelines(self.pending.pop(sheet))
 
     def close(self) -> tuple[Path, ...]:

@@ -133,7 +133,7 @@ LINE = b'{"id": "1", "body": "a", "queue": "x", "at": "2026-01-01"}'
         (200, LINE.replace(b'"2026-01-01"', b"null"), Refused, "line 1: at has no value"),
         (200, LINE.replace(b'"2026-01-01"', b"[1]"), Refused, "line 1: at is ['1']"),
         (200, LINE.replace(b"2026", b"2999"), Refused, "in the future"),
-        (200, LINE.replace(b'"1"', b"null"), Refused, "'id' is empty"),
+        (200, LINE.replace(b'"1"', b"null"), Refused, ": id is empty"),
         (200, LINE.replace(b'"at"', b'"changed"'), Refused, "has no 'at'; it has id, body, queue, changed"),
         (200, LINE + b"\n" + LINE.replace(b'"2026-01-01"', b"7"), Refused, "a number, where others are a time"),
         (200, LINE.replace(b'"queue"', b'"Queue"'), WrongUse, "no column 'queue'"),

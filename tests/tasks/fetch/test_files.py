@@ -186,3 +186,11 @@ def test_cursors_survive_json(files, work, drop):
     (drop / "ä b.csv").write_text(HEAD + "1,a,x\n")
     batch = work.one(files, keep=False)
     assert json.loads(json.dumps(batch.cursor)) == batch.cursor
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_and_the_cursor_stays(files, work, drop):
+    (drop / "a.csv").write_text(HEAD + "1,a,x\n")
+    work.into.write_text("no folder")
+    batch = work.one(files)
+    assert isinstance(batch.error, Broken) and "could not be written" in str(batch.error)
+    assert batch.cursor == {}
