@@ -35,10 +35,11 @@ def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
     Only if its files are those that were registered, and it loads and predicts as recorded.
     """
     reason = _enter(reason)
-    from tasks import promote
     from tasks.core import registry
 
     with registry.clean_process() as reader:  # it imports while others work
+        from tasks import promote
+
         version = _found(model)
         entry = promote.by_hand(version, reason, lambda each: promote.fit_to_serve(each, reader, even_forgotten))
     _tell(entry, json_)
@@ -53,10 +54,11 @@ def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
 def rollback(name: str | None, to: str | None, reason: str, even_forgotten: bool, json_: bool) -> None:
     """Make an earlier champion champion again, after the same checks."""
     reason = _enter(reason)
-    from tasks import promote
     from tasks.core import registry
 
     with registry.clean_process() as reader:
+        from tasks import promote
+
         model, number = _wanted(name, to)
         _reconcile(model)
         entry = promote.back(model, number, reason, lambda each: promote.fit_to_serve(each, reader, even_forgotten))
@@ -72,10 +74,11 @@ def rollback(name: str | None, to: str | None, reason: str, even_forgotten: bool
 def approve(model: str, reason: str, named: str | None, even_forgotten: bool, json_: bool) -> None:
     """Say yes to a version that waits for it: it becomes champion, and its flow run goes on."""
     reason = _enter(reason)
-    from tasks import promote
     from tasks.core import registry
 
     with registry.clean_process() as reader:
+        from tasks import promote
+
         evidence = promote.evidence(_found(model), named)
         _show(evidence, json_)
         entry = promote.approve(evidence, reason, lambda each: promote.fit_to_serve(each, reader, even_forgotten))
