@@ -206,7 +206,7 @@ def _change(name: str, ids: Any) -> str:
 @click.option("--verify", "verify_", is_flag=True, help="Check the chain, and what the registry says beside it.")
 @as_json
 def history(name: str | None, at: str | None, verify_: bool, json_: bool) -> None:
-    """Who became champion when, why, by whom, on which evidence."""
+    """Who became champion when, why, by whom, on which evidence, and what retrainings decided."""
     home.enter()
     from tasks import trace
     from tasks.core import history as chains
@@ -234,13 +234,19 @@ def history(name: str | None, at: str | None, verify_: bool, json_: bool) -> Non
     else:
         rows: list[tuple[str, ...]] = [("entry", "when", "what", "by", "why", "evidence")]
         for entry in entries:
-            what, why = f"{entry.model}/{entry.version} {entry.event}", "; ".join(entry.why)[:120]
-            rows.append((str(entry.number), entry.at, what, entry.by, why, entry.facts.get("Evidence", "?")[:12]))
+            why, seen = "; ".join(entry.why)[:120], entry.facts.get("Evidence", "")[:12]
+            rows.append((str(entry.number), entry.at, _what(entry), entry.by, why, seen))
         print_table(rows)
     damaged = {tag: why for chain in told for tag, why in chain.damaged.items()}
     if damaged:
         raise Refused("; ".join(f"{tag} {why}" for tag, why in damaged.items()))
     trace.require_whole_history()
+
+
+def _what(entry: Any) -> str:
+    how = entry.facts.get("How", "promoted")
+    who = f"{entry.model}/{entry.version}" if entry.version else entry.model
+    return f"{who} {entry.event}" if how == "promoted" else f"{who} {entry.event} ({how})"
 
 
 def _entry(entry: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core import by_hand, road
-from tasks.core.history import Entry
+from tasks.core.history import BY_HAND, CHAMPION, DECIDED, HOW, REGISTERED, REJECTED, ROLLBACK, Entry
 from tasks.core.link import Link
 
 MODELS = (
@@ -115,7 +115,7 @@ def page(
     )
     own.filters |= {"time": in_words, "count": count, "score": score, "percent": percent, "yaml": as_text}
     number = version.rpartition("/")[2]
-    history = sorted(entries, key=lambda entry: entry.number)
+    history = sorted((entry for entry in entries if entry.event != DECIDED), key=lambda entry: entry.number)
     mine = [entry for entry in history if (entry.model, str(entry.version)) == (record["name"], number)]
     return own.get_template("page.html").render(
         r=record,
@@ -131,10 +131,13 @@ def page(
         seen=by_hash(links),
         marks=marks(record, links),
         entries=history,
+        decisions=len(entries) - len(history),
+        happened=happened,
         mine=mine,
         facts=dict.fromkeys(("Seal", "Signer", "Evidence"), "") | (mine[0].facts if mine else {}),
         terms=terms(history, mine, checked),
-        champion=any(entry.event == "champion" for entry in mine),
+        champion=any(entry.event == CHAMPION for entry in mine),
+        rejected=bool(mine) and mine[-1].event == REJECTED,
         charts=charts(record["scores"]),
         gains=[gain_axis(rival) for rival in record["gate"]["rivals"]],
         labels=labels(record["data"]["sides"]),
@@ -289,18 +292,27 @@ def labels(sides: dict[str, Any]) -> list[tuple[str, list[int]]]:
 # ---------------------------------------------------------------- history
 
 
+def happened(entry: Entry) -> str:
+    """What an entry says of its version."""
+    if entry.event != CHAMPION:
+        return "was registered" if entry.event == REGISTERED else f"was {entry.event}"
+    how = {ROLLBACK: " again, by a rollback", BY_HAND: ", by hand"}
+    return f"became champion{how.get(entry.facts.get(HOW, ''), '')}"
+
+
 def terms(entries: Sequence[Entry], mine: Sequence[Entry], checked: str | None) -> list[Term]:
     """The roles of the version whose entries are `mine`, each up to the entry that ended it. All in their order."""
     found = []
-    for entry in mine:
+    for entry in (entry for entry in mine if entry.event in (REGISTERED, CHAMPION)):
         later = [other for other in entries if other.number > entry.number and other.model == entry.model]
-        same = [other for other in later if other.event == "champion"]
-        if entry.event == "champion":
-            ended = next((other for other in same if other.version != entry.version), None)
+        if entry.event == CHAMPION:
+            others = (other for other in later if other.event == CHAMPION and other.version != entry.version)
+            ended = next(others, None)
             told = f"until {ended.model}/{ended.version} took its place" if ended else "no entry ends it"
         else:
-            ended = next((other for other in same if other.version == entry.version), None)
-            told = "until it became champion" if ended else "no entry ends it"
+            own = (other for other in later if other.event in (CHAMPION, REJECTED) and other.version == entry.version)
+            ended = next(own, None)
+            told = f"until it {happened(ended)}" if ended else "no entry ends it"
         end = ended.at if ended else ""
         found.append(Term(entry.event, entry.at, end, lasted(entry.at, end or checked or ""), told))
     return found

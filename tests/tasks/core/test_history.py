@@ -1,5 +1,6 @@
 """Against real git repositories; GTO itself reads what was written."""
 
+import json
 import random
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core import history
+from tasks.core.errors import Broken
 
 FACTS = {"Evidence": "e" * 64, "Seal": "5" * 64, "Signer": "unsigned", "Train": "a" * 32}
 
@@ -105,13 +107,99 @@ def test_the_champion_of_any_time_and_when_each_served(three):
 
 
 def test_gto_tells_the_same_story(three):
-    gto = str(Path(sys.executable).with_name("gto"))
-    told = subprocess.run([gto, "history", "classifier", "--json"], capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
+    told = gto("history", "classifier", "--json")
     for entry in three.entries:
-        assert entry.tag in told.stdout
-    shown = subprocess.run([gto, "show", "classifier#champion"], capture_output=True, text=True)
-    assert "v2.0.0" in shown.stdout, shown.stderr
+        assert entry.tag in told
+    assert "v2.0.0" in gto("show", "classifier#champion")
+
+
+def gto(*arguments):
+    done = subprocess.run([Path(sys.executable).with_name("gto"), *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_gto_lists_versions_and_stages_also_where_persons_and_retrainings_have_decided(add, decide):
+    git("commit", "-q", "--allow-empty", "-m", "start")
+    before = decide("nothing is there yet")
+    assert "d" in gto("show", "classifier")
+    add(1), add(1, history.CHAMPION), decide("nothing to do"), add(2), add(2, history.REJECTED)
+    add(3), add(3, history.APPROVED), add(3, history.CHAMPION), decide("enough new rows")
+    chain = history.read("classifier")
+    assert len(chain.entries) == 10
+    told = gto("history", "classifier", "--json")
+    for entry in chain.entries:
+        assert entry.tag in told
+    shown = json.loads(gto("show", "classifier", "--json"))
+    stages = {each["version"]: {stage["stage"] for stage in each["stages"]} for each in shown}
+    assert stages["v3.0.0"] == {"approved", "champion", "decided"}
+    assert stages["v2.0.0"] == {"rejected"}
+    assert before.commit in stages
+    assert gto("show")
+
+
+@pytest.fixture
+def decide(heads, add):
+    clock = iter(range(1_800_000_000, 1_900_000_000, 60))
+
+    def decide(why, **facts):
+        at = datetime.fromtimestamp(next(clock), UTC)
+        return history.decide("classifier", [why], facts, lambda entry: heads.update({entry.model: entry.head}), at)
+
+    return decide
+
+
+def test_a_decision_names_the_champion_and_its_inputs_and_each_is_an_entry_of_its_own(add, decide, heads):
+    git("commit", "-q", "--allow-empty", "-m", "start")
+    first = decide("nothing is there yet", Rows="0")
+    assert (first.tag, first.version, first.commit) == ("classifier#decided#1", 0, git("rev-parse", "HEAD").strip())
+    add(1), add(1, history.CHAMPION)
+    twice = [decide("nothing to do", **{"New-rows": "3 of 100 asked"}) for _ in range(2)]
+    assert [(entry.number, entry.version) for entry in twice] == [(4, 1), (5, 1)]
+    assert twice[0].facts["New-rows"] == "3 of 100 asked"
+    chain = history.read("classifier")
+    assert chain.champion().number == 3
+    assert chain.aliases(1) == ["champion"]
+    assert chain.served(1)[0]["to"] is None
+    assert wrong(chain, heads["classifier"]) == []
+
+
+@pytest.mark.parametrize("name", ["rows", "New rows", "Entry", "Rows:", "Rows1"])
+def test_a_fact_whose_name_no_reader_would_find_is_refused(add, decide, name):
+    add(1)
+    with pytest.raises(Broken, match="cannot be a fact of a history entry"):
+        decide("why", **{name: "1"})
+    assert len(history.read("classifier").entries) == 1
+
+
+def test_an_answer_is_written_once_and_a_rejected_version_is_no_challenger(add):
+    add(1), add(1, history.CHAMPION), add(2)
+    assert history.read("classifier").aliases(2) == ["challenger"]
+    first, second = add(2, history.REJECTED), add(2, history.REJECTED)
+    assert first == second
+    chain = history.read("classifier")
+    assert chain.answer(2) == first
+    assert chain.answer(1) is None
+    assert chain.aliases(2) == []
+
+
+def test_who_holds_the_lock_may_write_and_others_wait(add, monkeypatch):
+    monkeypatch.setattr(history, "PATIENCE", 0.2)
+    failed = []
+
+    def other():
+        try:
+            add(2)
+        except Broken as error:
+            failed.append(str(error))
+
+    with history.writing():
+        add(1)
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert "another writer has held" in failed[0]
+    assert add(2).number == 2
 
 
 def test_each_hash_is_what_plain_tools_say(three):

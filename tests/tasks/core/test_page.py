@@ -315,6 +315,29 @@ def test_a_role_lasts_until_another_version_takes_it(told):
     assert page.terms(told.entries, told.entries[2:], None)[-1].lasted == ""
 
 
+def test_what_persons_did_is_told_and_what_retrainings_decided_is_counted(told):
+    last = told.entries[-1]
+
+    def later(number, event, version=7, **facts):
+        return replace(last, number=number, event=event, version=version, facts={**last.facts, **facts})
+
+    entries = [
+        *told.entries[:3],
+        later(4, "decided", 6),
+        later(5, "rejected"),
+        later(6, "decided", 6),
+        later(7, "champion", How="by hand"),
+        later(8, "champion", 6, How="rollback"),
+    ]
+    said = words(told, entries=entries)
+    assert "tickets/7 was rejected (this version)" in said
+    assert "tickets/7 became champion, by hand (this version)" in said
+    assert "tickets/6 became champion again, by a rollback" in said
+    assert "2 decisions about retraining" in said
+    registered, champion = page.terms(entries, [entry for entry in entries if entry.version == 7], CHECKED)
+    assert (registered.told, champion.told) == ("until it was rejected", "until tickets/6 took its place")
+
+
 def test_another_models_entries_are_not_this_versions(told):
     strange = [replace(entry, model="replies") for entry in told.entries]
     assert "not in the history shown" in words(told, entries=strange)

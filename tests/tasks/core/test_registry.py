@@ -283,6 +283,53 @@ def test_the_last_entry_of_the_history_is_kept_with_the_model(names, add):
     assert registry.heads()[name] == f"3 {'5' * 64}"
 
 
+def test_the_last_entry_is_kept_also_of_a_model_that_has_no_version_yet(names, add):
+    name = next(names)
+    entry = history.Entry(1, "tag", "decided", name, 0, "2026-01-01", "me", (), {}, "none", "5" * 64, "c")
+    registry.anchor(entry)
+    assert registry.heads()[name] == entry.head
+    assert registry.client().get_registered_model(name).tags == {registry.HEAD: entry.head}
+    assert registry.versions(name) == []
+    assert add(name).version == 1
+
+
+def test_our_own_file_is_read_as_mlflow_reads_it(names, add, monkeypatch):
+    name = next(names)
+    made = [add(name, **{"note": f"it's {number}"}) for number in range(4)]
+    registry.set_alias(made[0], "champion")
+    registry.set_alias(made[2], "challenger")
+    registry.set_alias(made[2], "a-third")
+    registry.client().delete_model_version(name, "2")
+    registry.client().register_prompt(f"{name}-prompt", "a template")
+    ours = registry.versions(), registry.versions(name), registry.heads()
+    monkeypatch.setattr(registry, "_read", lambda *_: None)
+    assert ours == (registry.versions(), registry.versions(name), registry.heads())
+    assert [version.version for version in ours[1]] == [4, 3, 1]
+
+
+def test_a_file_that_is_no_store_is_left_to_mlflow(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_own_store", lambda: tmp_path / "mlflow.db")
+    assert registry.versions() == []
+    (tmp_path / "mlflow.db").write_text("no database")
+    assert registry._read(registry._heads_of, {}) is None
+
+
+def test_a_decision_is_written_down_without_mlflow(names, add, store):
+    name = next(names)
+    add(name)
+    program = (
+        f"from tasks.core import history, registry; history.decide({name!r}, ['nothing to do'], {{}}, registry.anchor)"
+        "; import sys; print(sorted({'mlflow', 'torch', 'prefect', 'sqlalchemy'} & set(sys.modules)))"
+    )
+    for words in (
+        ["init", "-q"],
+        ["-c", "user.name=A", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "x"],
+    ):
+        subprocess.run(["git", *words], cwd=store, check=True)
+    assert start(program, store).communicate()[0] == "[]\n"
+    assert registry.heads()[name] == history.read(name).last.head
+
+
 def test_a_clean_process_that_cannot_load_the_version_says_why(names, add):
     version = add(next(names))  # a folder that holds no model
     with registry.clean_process() as reader, pytest.raises(Broken, match="does not load in a clean process"):
