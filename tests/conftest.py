@@ -30,6 +30,11 @@ QUIET = {
 }
 
 
+def pytest_addoption(parser):
+    parser.addoption("--moments", type=int, default=5, help="how many random moments to kill at (tests/faults)")
+    parser.addoption("--seed", type=int, default=None, help="of those moments; printed when it is chosen")
+
+
 @dataclass
 class Clone:
     """A clone in a scratch folder, and the `retune` command of its own code in a process of its own."""

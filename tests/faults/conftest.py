@@ -1,0 +1,240 @@
+"""A road that can be begun at several places, killed anywhere, gone again, and looked at afterwards.
+
+A run of the sample's slice takes half a minute. So the folder is kept as it was before each phase, and a test of a
+point in `register` begins behind the stages. Everything stands in one folder, whose absolute path the registry knows:
+a place is entered by copying it back there.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import yaml
+
+QUEUES = ["billing", "delivery", "sign_in", "refunds"]
+INGEST = ["ingest", "slice.csv", "--text", "body", "--label", "queue", "--id", "ticket_id", "--group", "customer_id"]
+INGEST += ["--licence", "CC0-1.0"]
+SMALL = {
+    "train.method": "probe",
+    "train.max_tokens": 32,
+    "train.probe.c": 10.0,
+    "train.batch_size": 16,
+    "train.refit": False,
+    "evaluate.bootstrap": 100,
+    "promote.bootstrap": 200,
+    "promote.confidence": 0.6,
+    "register.probe_rows": 8,
+}
+FIRST = {
+    **SMALL,
+    "train.max_tokens": 8,
+    "train.probe.c": 0.001,
+}  # a champion that is worse, so that the candidate takes its place
+
+
+def words(settings):
+    return ["run", *(word for key, value in settings.items() for word in ("-S", f"{key}={value}"))]
+
+
+RUN = words(SMALL)
+# Where a road may begin, in its order: what a command there does from then on.
+COMMANDS = {"empty": INGEST, "ingested": RUN, "split": RUN, "trained": RUN, "scored": RUN}
+NOT_THE_SAME_TWICE = {  # by their nature: they hold seconds, dates or the random ids of their tool
+    "models/reports/train.json",
+    "models/reports/data_docs",
+    "models/reports/report.html",
+    "models/reports/evaluate.json",
+}
+LOOK = """
+import json, sys
+from tasks import trace
+from tasks.core import example, history, registry
+from pathlib import Path
+versions = registry.versions("classifier")
+runs = registry.client().search_runs([registry.client().get_experiment_by_name("classifier").experiment_id])
+champion = registry.champion("classifier")
+links = [*trace.model(champion).links, *trace.chain("classifier")]
+print(json.dumps({
+    "versions": sorted(map(str, versions)),
+    "fingerprints": {str(version): version.tags.get("fingerprint") for version in versions},
+    "decisions": {str(version): version.tags.get("decision") for version in versions},
+    "aliases": {alias: str(version) for version in versions for alias in version.aliases},
+    "history": {str(v): history.read("classifier").aliases(v.version) for v in versions},
+    "events": [f"{entry.event} {entry.version}" for entry in history.read("classifier").entries
+               if entry.event in ("registered", "champion")],
+    "broken": [f"{link.name}: {link.expected} != {link.found}" for link in links if not link.ok],
+    "statuses": sorted(run.info.status for run in runs),
+    "metrics": {str(version): sorted(registry.metrics(version)) for version in versions},
+    "ids": sorted(example.read(Path("data/raw"))["id"]),
+}))
+"""
+
+
+@dataclass
+class Road:
+    """One clone, and what it looked like at each place of the road."""
+
+    clone: object
+    kept: Path
+    seconds: dict[str, float] = field(default_factory=dict)  # of the command at a place, undisturbed
+    bits: dict[str, str] = field(default_factory=dict)  # path -> md5 after an undisturbed road
+    seen: dict = field(default_factory=dict)  # what `look` told after it
+    commands = COMMANDS
+
+    @property
+    def folder(self):
+        return self.clone.folder
+
+    def keep(self, place):
+        subprocess.run(["cp", "-a", str(self.folder), str(self.kept / place)], check=True)
+
+    def begin(self, place):
+        shutil.rmtree(self.folder)
+        subprocess.run(["cp", "-a", str(self.kept / place), str(self.folder)], check=True)
+
+    def go(self, arguments, **env):
+        """The command to its end."""
+        self.clone.env |= env
+        try:
+            return self.clone.retune(*arguments, timeout=300)
+        finally:
+            for name in env:
+                del self.clone.env[name]
+
+    def kill_after(self, arguments, seconds):
+        """kill -9 of the command alone, that many seconds after it began. Whether it was still at work."""
+        process = self.clone.start(*arguments)
+        try:
+            process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.stdout.close()
+        return process.wait() == -signal.SIGKILL
+
+    def left_alive(self, seconds=4):
+        """The processes of this folder that are still there after so many seconds."""
+        until = time.monotonic() + seconds
+        while (found := family(self.folder)) and time.monotonic() < until:
+            time.sleep(0.1)
+        return found
+
+    def look(self):
+        told = self.clone.python("-c", LOOK)
+        assert told.returncode == 0, told.stdout + told.stderr
+        return json.loads(told.stdout.splitlines()[-1])
+
+    def hashes(self):
+        """path -> md5 of what the stages made, as DVC has it, and of the rows that came in."""
+        stages = yaml.safe_load((self.folder / "dvc.lock").read_text("utf-8"))["stages"]
+        made = {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
+        return {path: md5 for path, md5 in made.items() if path not in NOT_THE_SAME_TWICE} | self.raw()
+
+    def raw(self):
+        return {"data/raw": yaml.safe_load((self.folder / "data/raw.dvc").read_text("utf-8"))["outs"][0]["md5"]}
+
+    def torn(self):
+        """Files that cannot be read to their end, and those that were left under another name."""
+        found = [str(path) for path in self.folder.glob(".*.tmp")]
+        for path in [*(self.folder / "data").rglob("*"), *(self.folder / "models").rglob("*")]:
+            try:
+                if path.name.startswith(".") and path.suffix == ".tmp":
+                    found.append(str(path))
+                elif path.suffix == ".json":
+                    json.loads(path.read_text("utf-8"))
+                elif path.suffix == ".parquet":
+                    pd.read_parquet(path)
+            except ValueError as error:
+                found.append(f"{path}: {error}")
+        return found
+
+    def wrong(self):
+        """What does not hold after a road was killed and gone again: the same as of an undisturbed one must."""
+        told = self.look()
+        found = [f"{process} is still there" for process in self.left_alive()]
+        found += [*told["broken"], *(f"torn: {path}" for path in self.torn())]
+        same = ["versions", "aliases", "history", "events", "decisions", "metrics", "ids"]
+        expected = {
+            **{name: (told[name], self.seen[name]) for name in same},
+            "one version a fingerprint": (len(set(told["fingerprints"].values())), len(told["fingerprints"])),
+            "open runs": ([status for status in told["statuses"] if status == "RUNNING"], []),
+            "bits": (self.hashes(), self.bits),
+            "dvc status": (json.loads(self.clone.dvc("status", "--json").stdout), {}),
+        }
+        return found + [f"{name}: {one} instead of {other}" for name, (one, other) in expected.items() if one != other]
+
+    def champion(self):
+        """The version that answers to `champion` now; asked of the file, since whoever would ask has just died."""
+        with closing(sqlite3.connect(self.folder / ".retune/mlflow.db")) as database:
+            found = database.execute("select version from registered_model_aliases where alias = 'champion'")
+            return [version for (version,) in found]
+
+
+def family(folder):
+    """Processes that run in the folder, or with its code."""
+    own, found = str(folder).encode(), []
+    for process in psutil.process_iter():
+        try:
+            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            where = f"PYTHONPATH={folder}".encode()
+            environ = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+            if where in environ or (process.cwd() + "/").encode().startswith(own + b"/"):
+                found.append(f"{process.pid} {' '.join(process.cmdline())[:200]}")
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+@pytest.fixture(scope="session")
+def road(new_clone, prefect_url, tmp_path_factory):
+    base = tmp_path_factory.mktemp("road")
+    clone = new_clone(base / "clone", PREFECT_API_URL=prefect_url)
+    made = Road(clone, base / "kept")
+    made.kept.mkdir()
+    tickets = pd.read_csv(clone.folder / "tests/samples/tickets.csv", dtype="str", keep_default_na=False)
+    tickets = tickets[tickets["queue"].isin(QUEUES)].groupby("queue").head(65)
+    tickets.to_csv(clone.folder / "slice.csv", index=False)
+    clone.python("-m", "dvc", "remote", "add", "--default", "store", "../.retune/remote")
+    clone.git("-c", "user.name=A. Tester", "-c", "user.email=tester@example.com", "commit", "-qam", "a remote")
+    made.keep("empty")
+    timed(made, "empty")
+    first = made.go(words(FIRST))
+    assert first.returncode == 0, first.stdout + first.stderr
+    made.keep("ingested")
+    done = timed(made, "ingested")
+    assert "Registered classifier/2: champion." in done.stdout, done.stdout + done.stderr
+    made.bits, made.seen = made.hashes(), made.look()
+    assert made.seen["aliases"] == {"champion": "classifier/2"} and not made.seen["broken"]
+    made.begin("ingested")
+    settings = [f"{key}={value}" for key, value in SMALL.items()]
+    told = clone.python("-c", f"from flows import settings; settings.write({settings!r})")
+    assert told.returncode == 0, told.stderr
+    for place, stage in (("split", "split"), ("trained", "train"), ("scored", "evaluate")):
+        made_so_far = clone.dvc("repro", stage)
+        assert made_so_far.returncode == 0, made_so_far.stdout + made_so_far.stderr
+        made.keep(place)
+    for place in ("split", "trained", "scored"):
+        made.begin(place)
+        timed(made, place)
+        assert made.hashes() == made.bits
+    print(f"\nseconds undisturbed: {made.seconds}", file=sys.stderr)
+    return made
+
+
+def timed(road, place):
+    began = time.monotonic()
+    done = road.go(COMMANDS[place])
+    assert done.returncode == 0, done.stdout + done.stderr
+    road.seconds[place] = round(time.monotonic() - began, 1)
+    return done

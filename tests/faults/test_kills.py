@@ -1,0 +1,120 @@
+"""kill -9 at every named point and at random moments of a real road; then the same command again.
+
+pytest tests/faults -m slow --moments 200 --seed 7
+"""
+
+import random
+import signal
+import time
+
+import pytest
+
+from tasks.core.faults import POINTS, VARIABLE
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(0)]
+
+CHECKPOINTS = {
+    "train.method": "lora",
+    "train.lora.rank": 2,
+    "train.epochs": 2,
+    "train.checkpoint_seconds": 0.1,
+}
+
+
+def place_of(point):
+    """The last place of the road from which a command still passes the point."""
+    verb, _, where = point.partition(":")
+    if verb in ("ingest", "rows"):
+        return "empty"
+    if point == "before:train" or verb == "train":
+        return "split"
+    if where in ("train", "evaluate"):
+        return "split" if point == "after:train" else "trained"
+    if point == "run:decided" or verb in ("record", "gate", "register", "admit", "history", "promote"):
+        return "scored"
+    return "ingested"
+
+
+@pytest.mark.parametrize("point", [point for point in POINTS if not point.startswith(("checkpoint:", "retrain:"))])
+def test_a_kill_at_a_point_loses_nothing(road, point):
+    place = place_of(point)
+    road.begin(place)
+    killed = road.go(road.commands[place], **{VARIABLE: point})
+    assert killed.returncode in (-signal.SIGKILL, 3), killed.stdout + killed.stderr  # 3: it was a stage that died
+    assert road.left_alive() == []
+    again(road, place)
+
+
+def again(road, place):
+    """The same command once more, and all that must hold then."""
+    if place != "empty":
+        assert road.champion() in ([1], [2]), "there is no champion while nobody is at work"
+    done = road.go(road.commands[place])
+    told = done.stdout + done.stderr
+    assert done.returncode == 0, told
+    assert "Traceback" not in told
+    if place == "empty":
+        assert road.raw()["data/raw"] == road.bits["data/raw"], told
+        assert road.torn() == []
+        return told
+    assert road.wrong() == [], told
+    return told
+
+
+def test_a_killed_run_says_afterwards_what_was_mended(road):
+    road.begin("scored")
+    road.go(road.commands["scored"], **{VARIABLE: "register:packed"})
+    told = again(road, "scored")
+    assert "repaired: closed the MLflow run" in told
+    assert "repaired: removed" in told and "scratch" in told
+
+
+@pytest.mark.parametrize("point", ["checkpoint:unfinished", "checkpoint:whole"])
+def test_a_kill_at_a_checkpoint_goes_on_to_the_same_bits(road, point):
+    road.begin("split")
+    settings = [f"{key}={value}" for key, value in CHECKPOINTS.items()]
+    road.clone.python("-c", f"from flows import settings; settings.write({settings!r})")
+    whole = train(road)
+    for number in range(2):  # the first, and once more where there is one already
+        killed = train(road, **{VARIABLE: point})
+        assert killed is None
+        assert len(list(road.folder.glob(".retune/checkpoints/*/choose/step-*"))) == number + (point.endswith("whole"))
+        if point.endswith("unfinished"):
+            break
+    assert train(road) == whole
+    assert road.torn() == []
+    assert list(road.folder.glob(".retune/checkpoints/*")) == []
+
+
+def train(road, **env):
+    """The weights that the stage makes when it is forced to; None if it died."""
+    road.clone.env |= env
+    try:
+        done = road.clone.dvc("repro", "--force", "--single-item", "train")
+    finally:
+        for name in env:
+            del road.clone.env[name]
+    return None if done.returncode else road.hashes()["models/candidate"]
+
+
+def test_kills_at_random_moments_lose_nothing(road, request):
+    """Each moment is of one place, so that what comes before it is not gone again."""
+    seed = request.config.getoption("--seed")
+    seed = random.SystemRandom().randrange(10**6) if seed is None else seed
+    chance, failed, mended, hits = random.Random(seed), [], 0, 0
+    began = time.monotonic()
+    moments = request.config.getoption("--moments")
+    for number in range(moments):
+        place = chance.choice(["empty", "ingested", "ingested", "split", "trained", "scored", "scored", "scored"])
+        moment = chance.uniform(0, road.seconds[place])
+        road.begin(place)
+        hits += road.kill_after(road.commands[place], moment)
+        try:
+            assert road.left_alive() == []
+            mended += "repaired:" in again(road, place)
+        except AssertionError as error:
+            failed.append(f"moment {number}, {moment:.2f} s after {place}: {error}")
+            print(failed[-1], flush=True)
+        print(f"{number + 1} of {moments}, seed {seed}: {place} at {moment:.2f} s", flush=True)
+    print(f"{moments} moments in {time.monotonic() - began:.0f} s, seed {seed}: {hits} killed, {mended} mended")
+    assert not failed, f"seed {seed}:\n" + "\n".join(failed)

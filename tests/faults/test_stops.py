@@ -1,0 +1,147 @@
+"""Stopped by a signal or from Prefect: the trainer's whole family ends within ten seconds, and every page says so."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+WITHIN = 10  # seconds
+# A trainer that does not listen, with a child that does not either, in the place of the real one.
+STUBBORN = """\
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", deaf], start_new_session=True)
+print("at work", child.pid, flush=True)
+time.sleep(600)
+"""
+DEPLOY = """\
+import sys
+from flows.pipeline import pipeline
+made = pipeline.from_source(source=sys.argv[1], entrypoint="flows/pipeline.py:pipeline")
+made.deploy(name="test", work_pool_name="pool", ignore_warnings=True, print_next_steps=False)
+"""
+
+
+@pytest.fixture
+def stubborn(road):
+    """A road just before training, whose trainer listens to no signal."""
+    road.begin("split")
+    (road.folder / "tasks/train/__main__.py").write_text(STUBBORN, "utf-8")
+    return road
+
+
+def listen(process):
+    """What a process says, from a thread of its own, and a wait for a word in it."""
+    lines = []
+
+    def read():
+        for line in process.stdout:
+            lines.append(line)
+
+    threading.Thread(target=read, daemon=True).start()
+
+    def until(word, seconds=120):
+        end = time.monotonic() + seconds
+        while not any(word in line for line in lines):
+            assert time.monotonic() < end, "".join(lines)
+            time.sleep(0.05)
+
+    return lines, until
+
+
+def newest(road):
+    """Status of the newest MLflow run."""
+    program = (
+        "from tasks.core import registry; c = registry.client(); e = c.get_experiment_by_name('classifier')\n"
+        "print(c.search_runs([e.experiment_id], order_by=['start_time DESC'])[0].info.status)"
+    )
+    return road.clone.python("-c", program).stdout.split()[-1]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_run_ends_its_trainer_within_ten_seconds_and_says_so(stubborn, number, code):
+    process = stubborn.clone.start(*stubborn.commands["split"])
+    lines, until = listen(process)
+    until("at work")
+    began = time.monotonic()
+    process.send_signal(number)
+    assert process.wait(60) == code, "".join(lines)
+    took = time.monotonic() - began
+    assert stubborn.left_alive(0) == []
+    assert took < WITHIN, f"{took:.1f} s"
+    assert "retune: stopped" in "".join(lines)
+    assert "Traceback" not in "".join(lines)
+    assert newest(stubborn) == "KILLED"
+
+
+def test_a_temporary_server_ends_with_a_killed_run(road):
+    road.begin("scored")
+    url = road.clone.env.pop("PREFECT_API_URL")
+    try:
+        process = road.clone.start(*road.commands["scored"])
+        lines, until = listen(process)
+        until("Task run 'curate'")
+        process.kill()
+        process.wait()
+        assert road.left_alive(5) == []
+        assert "Starting temporary server" in "".join(lines)
+    finally:
+        road.clone.env["PREFECT_API_URL"] = url
+
+
+def test_a_cancel_from_prefect_ends_the_trainer_and_says_so_in_mlflow(stubborn):
+    url = stubborn.clone.env["PREFECT_API_URL"]
+    for words in (["-m", "prefect", "work-pool", "create", "pool", "--type", "process", "--overwrite"],):
+        assert (made := stubborn.clone.python(*words)).returncode == 0, made.stdout + made.stderr
+    deployed = stubborn.clone.python("-c", DEPLOY, stubborn.folder)
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+    settings = [f"{word}" for word in stubborn.commands["split"][1:] if word != "-S"]
+    stubborn.clone.python("-c", f"from flows import settings; settings.write({settings!r})")
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "worker", "start", "--pool", "pool", "--type", "process"],
+        cwd=stubborn.folder,
+        env=stubborn.clone.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines, until = listen(worker)
+    try:
+        (deployment,) = httpx.post(f"{url}/deployments/filter", json={}).json()
+        asked = httpx.post(f"{url}/deployments/{deployment['id']}/create_flow_run", json={}).json()
+        until("at work")
+        (trainer,) = [each for each in map(psutil.Process, psutil.pids()) if is_trainer(each, stubborn.folder)]
+        began = time.monotonic()
+        state = {"state": {"type": "CANCELLING"}}
+        httpx.post(f"{url}/flow_runs/{asked['id']}/set_state", json=state).raise_for_status()
+        while trainer.is_running() and trainer.status() != psutil.STATUS_ZOMBIE and time.monotonic() < began + 60:
+            time.sleep(0.05)
+        took = time.monotonic() - began
+        end = time.monotonic() + 60
+        while (found := httpx.get(f"{url}/flow_runs/{asked['id']}").json()["state"]["type"]) == "CANCELLING":
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        assert found == "CANCELLED", "".join(lines)
+        assert took < WITHIN, f"{took:.1f} s"
+        assert newest(stubborn) == "KILLED"
+        print(f"the trainer was gone after {took:.1f} s")
+    finally:
+        worker.terminate()
+        worker.wait(60)
+    assert stubborn.left_alive() == []
+
+
+def is_trainer(process, folder):
+    try:
+        return process.cwd() == str(folder) and "tasks.train" in process.cmdline()
+    except psutil.Error:
+        return False
