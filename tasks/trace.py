@@ -140,7 +140,9 @@ def _registry(version: registry.Version, made: Record) -> Iterator[Link]:
         yield _equal(f"history {fact.lower()}", entry.facts.get(fact) if entry else MISSING, md5)
         yield _equal(f"tag data.{fact.lower()}", version.tags.get(f"data.{fact.lower()}"), md5)
     begins = start.of_record(made)
-    yield _equal("history start", entry.facts.get(descent.START, start.BASE) if entry else MISSING, _name(begins))
+    yield _equal(
+        "start in the history", entry.facts.get(descent.START, start.BASE) if entry else MISSING, _name(begins)
+    )
     yield _equal("record commit", made["code"]["record_commit"], version.tags.get("record.commit"))
     live = version.aliases
     told = chain.aliases(version.version)
@@ -203,13 +205,11 @@ def _inherited_rows(begins: start.Start, made: Record, kept: dict[str, bytes]) -
     test = _read(made["data"]["sides"]["test"]["md5"], ["id", "text"])
     names = f"suppressed rows learned by {begins.name}", f"test rows learned by {begins.name}"
     try:
-        yield _equal(names[0], {}, descent.tainted(begins, _suppressed(kept)))
-        if test is None:
-            yield Link(names[1], "{}", GONE, False)
-        else:
-            yield _equal(names[1], {}, descent.leaked(begins, test.to_pandas()))
+        yield _equal(names[0], "none", descent.told(descent.tainted(begins, _suppressed(kept))))
+        leaked = GONE if test is None else descent.told(descent.leaked(begins, test.to_pandas()))
+        yield _equal(names[1], "none", leaked)
     except Refused as error:
-        yield Link(names[0], "{}", str(error), False)
+        yield Link(names[0], "none", str(error), False)
 
 
 def _suppressed(kept: dict[str, bytes]) -> suppression.Suppression:

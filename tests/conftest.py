@@ -268,6 +268,27 @@ report.write_text(json.dumps({"letters": len(meal.read_text())}))
 """
 
 
+@pytest.fixture
+def continued():
+    """What a record says of a training that continued from tickets/6."""
+    return {
+        "from": "tickets/6",
+        "seal": "6" * 64,
+        "record_commit": "c6" * 20,
+        "fingerprint": "f6" * 32,
+        "model_md5": "a6" * 16 + ".dir",
+        "train_md5": "b6" * 16,
+        "val_md5": "d6" * 16,
+        "refit": True,
+        "new_rows": 1234,
+        "corrected_rows": 56,
+        "old_rows": 78,
+        "gone_rows": 9,
+        "new_labels": ["refunds"],
+        "gone_labels": ["faxes"],
+    }
+
+
 @dataclass(frozen=True)
 class Told:
     """What the lineage page of tickets/7 is made from."""
@@ -311,7 +332,7 @@ MADE_TO_BE_TRUE = re.compile(r"[0-9a-f]{32,64}(\.dir)?|\d{4}-\d\d-\d\dT.*|champi
 
 
 @pytest.fixture
-def hostile(told):
+def hostile(told, continued):
     """The same, with every text and name a stranger's worst, 200 labels, 60 sources and 300 files; two links fail."""
 
     def worse(value, path=()):
@@ -322,6 +343,7 @@ def hostile(told):
             return type(value)(worse(each, path) for each in value)
         return f"{value} {EVIL}" if isinstance(value, str) and not MADE_TO_BE_TRUE.fullmatch(value) else value
 
+    told.record["training"]["start"] = continued
     told.record["files"] |= {f"more/{number}.bin": f"{number:064x}" for number in range(300)}
     source = told.record["data"]["sources"]["desk"]
     told.record["data"]["sources"] |= {f"desk {number}": source for number in range(60)}

@@ -75,8 +75,8 @@ def sides(start: Start) -> list[Side]:
         "Train": start.train_md5,
         "Val": start.val_md5,
     }
-    told = entry.facts if entry else {}
-    if wrong := [fact for fact, value in said.items() if told.get(fact) != value]:
+    facts = entry.facts if entry else {}
+    if wrong := [fact for fact, value in said.items() if facts.get(fact) != value]:
         other = f"has another {', '.join(wrong)} of it than models/start.json" if entry else "does not know it"
         raise Unfit(f"cannot continue from {start.name}: the history {other}; start from the base")
     assert entry
@@ -114,12 +114,12 @@ def check(start: Start, listed: suppression.Suppression, test: pd.DataFrame) -> 
     """Raises Unfit, with the reason, if nothing may be continued from `start` and then scored on `test`."""
     if found := tainted(start, listed):
         raise Unfit(
-            f"cannot continue from {start.name}: {_told(found)} learned from rows that must not be learned from; "
+            f"cannot continue from {start.name}: {told(found)} learned from rows that must not be learned from; "
             "start from the base"
         )
     if found := leaked(start, test):
         raise Unfit(
-            f"cannot continue from {start.name}: {_told(found)} learned from rows that are test rows now, so a score "
+            f"cannot continue from {start.name}: {told(found)} learned from rows that are test rows now, so a score "
             "on them would be none; start from the base"
         )
 
@@ -143,5 +143,6 @@ def _counted(masks: Iterator[tuple[Side, pd.Series]]) -> dict[str, int]:
     return found
 
 
-def _told(found: dict[str, int]) -> str:
-    return ", ".join(f"{version} ({count})" for version, count in found.items())
+def told(found: dict[str, int]) -> str:
+    """How many rows each version learned from, in words."""
+    return ", ".join(f"{version} ({count})" for version, count in found.items()) or "none"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core import page
+from tasks.core.link import Link
 
 ROOT = Path(__file__).parent.parent.parent.parent
 CHECKED = "2026-11-26T09:00:00+00:00"
@@ -201,6 +202,24 @@ def test_history_tells_who_when_why_and_on_which_evidence(told):
     assert "24 November 2026, 10:16 UTC, by A. Tester <tester@example.com>" in said
     assert "Evidence" in said
     assert "4" * 64 in said
+
+
+def test_a_version_that_continued_says_from_which_with_hashes_that_are_marked(told, continued):
+    assert "Training continued" not in words(told)
+    assert "as its makers published it" in words(told)
+    told.record["training"]["start"] = continued
+    model = Link("start/models/candidate", continued["model_md5"], continued["model_md5"], True)
+    said = words(told, links=[*told.links, model])
+    assert "Training continued from the weights of tickets/6, with 1,234 rows that were new to it, 56 of them" in said
+    assert "9 rows that are no longer in the data included" in said
+    assert "new labelsrefunds" in said and "labels gonefaxes" in said
+    assert f"{continued['model_md5']} recomputed, equal" in said
+    assert all(
+        continued[each] in said for each in continued if each.endswith("_md5") or each in ("seal", "record_commit")
+    )
+    assert "once more on train and val" not in said
+    lost = replace(model, found="bytes gone, hash kept", ok=False)
+    assert page.marks(told.record, [*told.links, lost])["training"] is False
 
 
 def test_params_stand_whole(told):

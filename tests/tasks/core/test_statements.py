@@ -12,6 +12,7 @@ from in_toto_attestation.v1.statement import Statement
 
 from tasks.core import statements
 from tasks.core.errors import Broken
+from tasks.core.record import problems
 
 
 def named(parts):
@@ -265,6 +266,41 @@ def test_the_card_says_what_the_model_is_for_from_what_how_good_and_where_it_end
         record["fingerprint"],
     ):
         assert said in card
+
+
+def test_a_version_that_continued_says_from_which_in_all_three(record, continued):
+    assert "Training started from the base." in statements.model_card(record)
+    assert len(statements.bom(record)["metadata"]["component"]["pedigree"]["ancestors"]) == 1
+    record["training"]["start"] = continued
+    card = statements.model_card(record)
+    assert f"Training continued from tickets/6 (DVC hash of its model `{continued['model_md5']}`" in card
+    assert "1234 rows new to it, 56 of them corrected, and 78 of" in card
+    assert "new labels: refunds; gone labels: faxes" in card
+    assert "9 rows that are no longer in the data included." in card
+    assert "after choosing on val" not in card
+    base, earlier = statements.bom(record)["metadata"]["component"]["pedigree"]["ancestors"]
+    assert (base["name"], earlier["name"], earlier["version"]) == (record["base"]["name"], "tickets", "6")
+    assert values(earlier["properties"])["retune:start.model_md5"] == continued["model_md5"]
+    made = statements.provenance(record)
+    json_format.ParseDict(made["predicate"], provenance_pb2.Provenance())
+    needs = {need["name"]: need["digest"] for need in made["predicate"]["buildDefinition"]["resolvedDependencies"]}
+    assert needs["tickets/6 model"] == {"dvcDirMd5": continued["model_md5"].removesuffix(".dir")}
+    assert needs["tickets/6 train"] == {"md5": continued["train_md5"]}
+
+
+def test_a_record_from_before_there_was_a_choice_reads_as_one_from_the_base(record):
+    del record["training"]["start"]
+    assert "Training started from the base." in statements.model_card(record)
+    assert problems(record) == []
+
+
+def test_the_schema_knows_both_starts_and_nothing_else(record, continued):
+    assert problems(record) == []
+    record["training"]["start"] = continued
+    assert problems(record) == []
+    for wrong in ({"from": "tickets/6"}, {**continued, "from": "base"}, {**continued, "more": 1}, "base"):
+        record["training"]["start"] = wrong
+        assert problems(record)[0].startswith("training.start: ")
 
 
 def test_a_first_version_that_was_held_has_no_champion_beside_it(record):
