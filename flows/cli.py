@@ -13,13 +13,16 @@ from typing import Any
 
 import click
 
-from flows import audit, home, outside, steward
+from flows import audit, home, operate, outside, steward, upkeep
 from flows.terminal import as_json, print_json, print_table
 from tasks.core.errors import Broken, Refused, RetuneError, WrongUse
 
 
+MODULES = (audit, operate, outside, steward, upkeep)
+
+
 @click.group(
-    commands=(*audit.COMMANDS, *outside.COMMANDS, *steward.COMMANDS),
+    commands=[command for module in MODULES for command in module.COMMANDS],
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def retune() -> None:

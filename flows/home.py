@@ -1,28 +1,48 @@
 """Where Retune lives: the folder that holds dvc.yaml and params.yaml. All state is in `.retune/` of the clone.
 
-The standard variables win: MLFLOW_TRACKING_URI and PREFECT_API_URL say where a registry and a server are.
+The standard variables win: MLFLOW_TRACKING_URI and PREFECT_API_URL say where a registry and a server are. Where they
+are not set and the clone has services of its own (`retune up`), its commands use those.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
-from tasks.core import lineage
+from tasks.core import lineage, process
 from tasks.core.errors import Broken, WrongUse
 
 MARKS = ("dvc.yaml", "params.yaml")
 LOCK = Path(".retune/run.lock")
+STATE = ".retune"
+HEARTBEAT = 30  # seconds between two signs of life of a run: the fewest that Prefect takes
+SERVICES, SERVICES_STATE, SERVICES_ENV = "services", "state.json", "env"  # a folder in .retune, and files there
 BRIEFLY = 20  # seconds that an ingest or forget waits for another to end
 
 
-def enter() -> Path:
-    """Go to the nearest folder upwards that is a Retune project, and point every tool at its state."""
+@cache
+def _state(here: Path) -> Path:
+    return lineage.clone() / STATE
+
+
+def state() -> Path:
+    """`.retune` of the clone, which its worktrees share."""
+    return _state(Path.cwd())
+
+
+def enter(services: bool = True) -> Path:
+    """Go to the nearest folder upwards that is a Retune project, and point every tool at its state.
+
+    Raises Broken if the registry is kept by the clone's own services and they are down; not if they need not be up.
+    """
     here = Path.cwd()
     for folder in (here, *here.parents):
         if all((folder / mark).is_file() for mark in MARKS):
             os.chdir(folder)
-            _point_at(lineage.clone() / ".retune")
+            _point_at(state())
+            _use_services(state() / SERVICES, services)
             return folder
     raise WrongUse(f"{here} is in no Retune project: no {' and '.join(MARKS)} here or above; go to your clone")
 
@@ -49,6 +69,7 @@ def _point_at(state: Path) -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # its 20 s are too few on a busy machine
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT),
         "DO_NOT_TRACK": "true",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -56,3 +77,22 @@ def _point_at(state: Path) -> None:
         "DVC_NO_ANALYTICS": "1",
     }.items():
         os.environ.setdefault(name, value)
+
+
+def _use_services(folder: Path, needed: bool) -> None:
+    """Decided here and nowhere else: the clone's own servers are used if they are up and the user named no others."""
+    if not (folder / SERVICES_ENV).exists():
+        return
+    told = json.loads((folder / SERVICES_STATE).read_text("utf-8"))
+    offered = dict(line.split("=", 1) for line in (folder / SERVICES_ENV).read_text("utf-8").splitlines())
+    for name, switch in {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}.items():
+        if os.environ.get(switch):
+            continue
+        if process.alive(told["processes"].get(name, "")):
+            prefix = switch.partition("_")[0]
+            os.environ |= {each: value for each, value in offered.items() if each.startswith(prefix)}
+        elif needed and name == "mlflow" and told["database"] == "postgres":
+            raise Broken(
+                f"the registry of this clone is kept by its services, and MLflow ({offered[switch]}) is down: "
+                "`retune up` starts what is not up, or name another registry by MLFLOW_TRACKING_URI"
+            )

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from tasks.core import base, faults, history, lineage, params, record, signing, sums
+from tasks.core import base, faults, history, lineage, params, process, record, signing, sums
 from tasks.core.errors import Broken, Refused, WrongUse
 from tasks.core.link import Link
 
@@ -41,6 +40,7 @@ QUIET = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # it would stand in front of --json
     "GIT_PYTHON_REFRESH": "quiet",
 }
 CARRIED = (
@@ -158,6 +158,65 @@ def _scratch(root: Path | None = None) -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(dir=root, prefix=f"{os.getpid()}-")
 
 
+def move_store(old: Path, new: str, passfile: Path) -> int:
+    """Bring the rows of a SQLite registry into an empty PostgreSQL, all or none. Returns how many; 0 if none were due.
+
+    The artifacts stay where they are: a server that gives out the same folder finds them under its own scheme.
+    """
+    if not old.exists() or not _rows(old):
+        return 0
+    from mlflow.store.db.utils import _initialize_tables
+    from mlflow.store.model_registry.dbmodels import models  # noqa: F401  (its tables join the metadata)
+    from mlflow.store.tracking.dbmodels.models import Base
+    from sqlalchemy import create_engine, insert, select
+
+    target = create_engine(new, connect_args={"passfile": str(passfile)})
+    _initialize_tables(target)
+    moved = 0
+    with create_engine(f"sqlite:///{old}").connect() as source, target.begin() as sink:
+        tables = Base.metadata.sorted_tables
+        if any(sink.execute(select(table).limit(1)).first() for table in tables if table.name in HOLD_RUNS):
+            return 0
+        for table in tables:
+            sink.execute(table.delete()) if table.name == "experiments" else None  # the default one
+            rows = [_served(dict(row._mapping), old.parent) for row in source.execute(select(table))]
+            moved += len(rows)
+            for start in range(0, len(rows), 1000):
+                sink.execute(insert(table), rows[start : start + 1000])
+            _count_on(sink, table)
+    old.rename(old.with_name(f"{old.name}.moved"))
+    return moved
+
+
+HOLD_RUNS = ("runs", "registered_models")  # tables that are empty in a registry that nobody has used
+PATHS = ("artifact_location", "artifact_uri", "source", "storage_location")
+
+
+def _rows(store: Path) -> int:
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as database:
+        return sum(database.execute(f"select count(*) from {table}").fetchone()[0] for table in HOLD_RUNS)
+
+
+def _served(row: dict[str, Any], state: Path) -> dict[str, Any]:
+    """The row with artifacts in our own folder named as the server that gives it out names them."""
+    root = (state / "artifacts").as_uri()
+    for name in PATHS:
+        if str(row.get(name) or "").startswith(f"{root}/"):
+            row[name] = f"mlflow-artifacts:/{row[name].removeprefix(f'{root}/')}"
+    return row
+
+
+def _count_on(sink: Any, table: Any) -> None:
+    """Rows that bring their numbers leave PostgreSQL's counters where they were."""
+    from sqlalchemy import text
+
+    for column in table.primary_key.columns:
+        told = {"table": table.name, "column": column.name}
+        if sink.execute(text("select pg_get_serial_sequence(:table, :column)"), told).scalar():
+            last = f"select max({column.name}) from {table.name}"
+            sink.execute(text(f"select setval(pg_get_serial_sequence(:table, :column), coalesce(({last}), 1))"), told)
+
+
 def client() -> Any:
     return _mlflow().MlflowClient()
 
@@ -187,7 +246,7 @@ def run(experiment: str, name: str, tags: dict[str, str]) -> Iterator[str]:
     experiment_id = _experiment(experiment)
     close_orphans(experiment_id)
     mlflow.set_system_metrics_sampling_interval(5)
-    own = {PROCESS: _process_name(os.getpid()), **tags}
+    own = {PROCESS: process.name(), **tags}
     active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=own, log_system_metrics=True)
     status = "KILLED"
     try:
@@ -245,29 +304,12 @@ def close_orphans(experiment_id: str) -> list[str]:
     """End the runs whose process has died: kill -9 leaves them RUNNING. Returns their ids."""
     closed = []
     for left in client().search_runs([experiment_id], "attributes.status = 'RUNNING'"):
-        host, _, process = left.data.tags.get(PROCESS, "").partition(" ")
-        if host == socket.gethostname() and not _alive(process):
+        whose = left.data.tags.get(PROCESS, "")
+        if process.here(whose) and not process.alive(whose):
             client().set_tag(left.info.run_id, "ended_by", "the next run: its process had died")
             client().set_terminated(left.info.run_id, "KILLED")
             closed.append(left.info.run_id)
     return closed
-
-
-def _process_name(pid: int) -> str:
-    """Host, process number and when it started: a number alone is given out again."""
-    import psutil
-
-    return f"{socket.gethostname()} {pid}@{psutil.Process(pid).create_time():.0f}"
-
-
-def _alive(process: str) -> bool:
-    import psutil
-
-    pid, _, began = process.partition("@")
-    try:
-        return abs(psutil.Process(int(pid)).create_time() - float(began)) < 2
-    except (psutil.NoSuchProcess, ValueError):
-        return False
 
 
 def log_metrics(run_id: str, values: dict[str, float], step: int = 0) -> None:

@@ -1,0 +1,175 @@
+"""The commands of who keeps Retune running: servers, worker and schedule."""
+
+import sys
+from typing import Any
+
+import click
+
+from flows import home
+from flows.terminal import as_json, print_json, print_table
+from tasks.core.errors import Refused
+
+PORT = click.IntRange(1, 65535)
+
+
+@click.command()
+@click.option("--host", metavar="ADDRESS", help="Where the servers listen; this machine only, if not given.")
+@click.option("--database", type=click.Choice(["postgres", "sqlite"]), help="PostgreSQL where it is, if not given.")
+@click.option("--prefect-port", type=PORT, help="4200 or the next free one, if not given.")
+@click.option("--mlflow-port", type=PORT, help="5000 or the next free one, if not given.")
+@click.option("--postgres-port", type=PORT, help="5433 or the next free one, if not given.")
+@click.option("--no-worker", is_flag=True, help="Start the servers only.")
+@as_json
+def up(
+    host: str | None,
+    database: str | None,
+    prefect_port: int | None,
+    mlflow_port: int | None,
+    postgres_port: int | None,
+    no_worker: bool,
+    json_: bool,
+) -> None:
+    """Start database, Prefect, MLflow and a worker on this machine, and wait until they answer."""
+    home.enter(services=False)
+    from flows import services
+
+    asked = {"prefect": prefect_port, "mlflow": mlflow_port, "postgres": postgres_port}
+    ports = {name: port for name, port in asked.items() if port}
+    say = (lambda _: None) if json_ else click.echo
+    state = services.up(services.Wanted(database, host, ports, not no_worker), say)
+    facts = services.facts(state)
+    if json_:
+        print_json({"database": state.database, "services": facts, "environment": str(services.folder() / "env")})
+        return
+    click.echo(
+        f"\nPrefect  {services.url(state, 'prefect')}\nMLflow   {services.url(state, 'mlflow')}\n\n"
+        "The commands of this clone use them by themselves. For others, and to log in as `retune` with the passwords:\n"
+        f"  set -a; . {services.folder() / 'env'}; set +a\n"
+        '`retune schedule set "0 2 * * 1"` retrains every Monday at two; `retune down` stops what is up.'
+    )
+
+
+@click.command()
+@as_json
+def down(json_: bool) -> None:
+    """Stop what `retune up` started, and nothing else."""
+    home.enter(services=False)
+    from flows import services
+
+    stopped = services.down((lambda _: None) if json_ else click.echo)
+    if json_:
+        print_json({"stopped": stopped})
+    elif not stopped:
+        click.echo("nothing of this clone is up")
+
+
+@click.command()
+def rotate() -> None:
+    """New passwords for the database, Prefect and MLflow; what uses them is started again."""
+    home.enter(services=False)
+    from flows import services
+
+    services.rotate(click.echo)
+    click.echo(f"the passwords are new; programs of others read {services.folder() / 'env'} again")
+
+
+@click.command()
+def worker() -> None:
+    """Take runs from the schedule and run them here, until Ctrl-C."""
+    home.enter()
+    from flows import worker
+
+    worker.work()
+
+
+@click.group()
+def schedule() -> None:
+    """When to retrain: set, list, pause, resume."""
+
+
+@schedule.command("set")
+@click.argument("cron", metavar='"MINUTE HOUR DAY MONTH WEEKDAY"')
+@click.option("--timezone", metavar="TZ", default="UTC", show_default=True, help="Such as Europe/Berlin.")
+@click.option("--silent-after", type=click.IntRange(1), default=2, show_default=True, metavar="N",
+              help="Say so when nothing has succeeded in N periods.")  # fmt: skip
+@as_json
+def set_(cron: str, timezone: str, silent_after: int, json_: bool) -> None:
+    """Retrain at these times, in place of those set before."""
+    home.enter()
+    from flows import schedule
+
+    _tell(schedule.set_(cron, timezone, silent_after), json_)
+
+
+@schedule.command("list")
+@as_json
+def list_(json_: bool) -> None:
+    """The schedule, whether it is active, and when it is due next."""
+    home.enter()
+    from flows import schedule
+
+    _tell(schedule.planned(), json_)
+
+
+@schedule.command()
+@as_json
+def pause(json_: bool) -> None:
+    """Retrain at no time until `resume`; requests are still taken."""
+    home.enter()
+    from flows import schedule
+
+    _tell(schedule.activate(False), json_)
+
+
+@schedule.command()
+@as_json
+def resume(json_: bool) -> None:
+    """Retrain again at the times that are set; what was missed is not made up for."""
+    home.enter()
+    from flows import schedule
+
+    _tell(schedule.activate(True), json_)
+
+
+@schedule.command()
+@click.argument("because")
+def request(because: str) -> None:
+    """Ask for a retraining now, and say why; as any program may by the event `retune.requested`."""
+    home.enter()
+    from flows import schedule
+
+    schedule.request(because)
+    click.echo("asked; `retune schedule list` and the Prefect UI show what comes of it")
+
+
+@click.command()
+@click.option("--tell", is_flag=True, help="Also send the notification, as the scheduled watch does.")
+@as_json
+def watch(tell: bool, json_: bool) -> None:
+    """Say whether retraining has fallen silent, and why. For cron, where the worker itself may be gone."""
+    home.enter(services=False)
+    from flows import watch
+
+    found = watch.look(watch.tell if tell else None)
+    if json_:
+        print_json(found.__dict__)
+    else:
+        click.echo(found.words if found.ok else f"{found.words}\n{found.mend}")
+    if not found.ok:
+        sys.exit(Refused.exit_code)
+
+
+def _tell(planned: list[Any], json_: bool) -> None:
+    if json_:
+        print_json([each.__dict__ for each in planned])
+    elif planned:
+        rows: list[tuple[str, ...]] = [("deployment", "times", "time zone", "active", "next", "silent after")]
+        for each in planned:
+            silent = f"{each.silent_after} periods" if each.silent_after else ""
+            rows.append((each.deployment, each.cron, each.timezone, "yes" if each.active else "no", each.next, silent))
+        print_table(rows)
+    if not planned:
+        raise Refused('no schedule is set: `retune schedule set "0 2 * * 1"` retrains every Monday at two')
+
+
+COMMANDS = (up, down, rotate, worker, schedule, watch)

@@ -1,0 +1,18 @@
+"""The rounds of the watch, deployed beside the retraining: says when that falls silent, and when it recovers."""
+
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.states import Failed
+
+from flows import watch as watching
+
+
+@flow(name="watch")
+def watch(periods: int = 2) -> Any:
+    """`periods` stands in the deployment's parameters, where doctor reads it as well."""
+    for said in watching.Tidier().tidy():
+        get_run_logger().info(said)
+    found = watching.look(watching.tell)
+    get_run_logger().info(found.words)
+    return None if found.ok else Failed(message=found.words)

@@ -1,0 +1,179 @@
+"""When to retrain: two deployments on a Prefect server that stays up, and the pool that workers take them from.
+
+A deployment names no machine and no folder: whichever worker takes a run starts it in its own clone. At most one run of
+each is at work. A retraining that finds another at work waits for its place (ENQUEUE), since it may be a request that
+must not be lost; runs that wait for the same collapse to the newest (`flows/watch.py`).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from flows import server
+from flows.server import POOL, RETRAIN, WATCH
+from tasks.core.errors import Broken, Refused, WrongUse
+
+RETRAIN_ENTRYPOINT = "flows/retrain.py:retrain"
+WATCH_ENTRYPOINT = "flows/rounds.py:watch"
+WATCH_TIMES = "*/15 * * * *"
+REQUESTED = "retune.requested"  # an event with this name asks for a retraining; its payload may say `because`
+STARTED_BY = """sh -c 'cd "$RETUNE_CLONE" && exec "$RETUNE_PYTHON" -m flows.start'"""  # by `retune worker`
+GRACE = 60  # seconds that a run may hold its place before it begins: the fewest that Prefect takes
+PARAMETERS = {
+    RETRAIN: {
+        "because": {"type": "string", "title": "because", "description": "who asks, and why"},
+        "dry_run": {"type": "boolean", "title": "dry_run", "default": False},
+    },
+    WATCH: {"periods": {"type": "integer", "title": "periods", "default": 2}},
+}
+
+
+@dataclass(frozen=True)
+class Planned:
+    deployment: str
+    cron: str
+    timezone: str
+    active: bool
+    next: str
+    silent_after: int | None
+
+
+def set_(cron: str, timezone: str, silent_after: int) -> list[Planned]:
+    """Deploy both flows, with this schedule in place of any before."""
+    _check(cron, timezone)
+    ensure_pool()
+    from prefect.client.schemas.objects import ConcurrencyLimitStrategy
+
+    retrain = _deploy(RETRAIN, RETRAIN_ENTRYPOINT, cron, timezone, {}, ConcurrencyLimitStrategy.ENQUEUE)
+    _take_requests(retrain)
+    strategy = ConcurrencyLimitStrategy.CANCEL_NEW
+    _deploy(WATCH, WATCH_ENTRYPOINT, WATCH_TIMES, "UTC", {"periods": silent_after}, strategy)
+    return planned()
+
+
+def _check(cron: str, timezone: str) -> None:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    from cronsim import CronSim, CronSimError
+
+    try:
+        zone = ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise WrongUse(f"{timezone!r} is no time zone: write one like UTC or Europe/Berlin") from None
+    try:
+        if len(cron.split()) != 5:
+            raise CronSimError("it has not five fields")
+        from datetime import datetime
+
+        next(CronSim(cron, datetime.now(zone)))
+    except (CronSimError, StopIteration) as error:
+        why = str(error) or "it is never due"
+        raise WrongUse(
+            f'{cron!r} is no schedule: {why}; write "MINUTE HOUR DAY MONTH WEEKDAY", such as "0 2 * * 1"'
+        ) from None
+
+
+def ensure_pool() -> None:
+    """The pool, of type process, is there afterwards."""
+    if server.pool():
+        return
+    from prefect.workers.process import ProcessWorker
+
+    wanted = {"name": POOL, "type": "process", "description": "where Retune retrains"}
+    template = {"base_job_template": ProcessWorker.get_default_base_job_template()}
+    try:
+        server.ask("POST", "/work_pools/", {**wanted, **template})
+    except Broken:
+        if not server.pool():  # another may have made it meanwhile
+            raise
+
+
+def _deploy(flow: str, entrypoint: str, cron: str, timezone: str, parameters: dict[str, Any], on_collision: Any) -> str:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
+    from prefect.client.schemas.objects import ConcurrencyOptions
+    from prefect.client.schemas.schedules import CronSchedule
+
+    with get_client(sync_client=True) as client:
+        made = client.create_deployment(
+            flow_id=client.create_flow_from_name(flow),
+            name=POOL,
+            path=".",
+            entrypoint=entrypoint,
+            work_pool_name=POOL,
+            job_variables={"command": STARTED_BY},
+            parameters=parameters,
+            parameter_openapi_schema={"type": "object", "properties": PARAMETERS[flow]},
+            enforce_parameter_schema=False,
+            concurrency_limit=1,
+            concurrency_options=ConcurrencyOptions(collision_strategy=on_collision, grace_period_seconds=GRACE),
+            paused=False,
+            schedules=[],
+        )
+        for old in client.read_deployment_schedules(made):
+            client.delete_deployment_schedule(made, old.id)
+        schedule = CronSchedule(cron=cron, timezone=timezone)
+        client.create_deployment_schedules(made, [DeploymentScheduleCreate(schedule=schedule, active=True)])
+    return str(made)
+
+
+def _take_requests(deployment: str) -> None:
+    """An event from outside makes a run, with the reason that it gives."""
+    from uuid import UUID
+
+    from prefect.client.orchestration import get_client
+    from prefect.events import DeploymentEventTrigger
+
+    reason = "{{ event.payload.get('because') or 'an event that gave no reason' }}"
+    trigger = DeploymentEventTrigger(
+        name=f"{POOL}: retrain on request",
+        expect={REQUESTED},
+        match={"prefect.resource.id": POOL},
+        parameters={"because": {"__prefect_kind": "jinja", "template": reason}},
+    )
+    trigger.set_deployment_id(UUID(deployment))
+    with get_client(sync_client=True) as client:
+        client.delete_resource_owned_automations(f"prefect.deployment.{deployment}")
+        client.create_automation(trigger.as_automation())
+
+
+def planned() -> list[Planned]:
+    """What is scheduled; empty if nothing is."""
+    found: list[Planned] = []
+    silent_after = None
+    for flow in (WATCH, RETRAIN):
+        deployment = server.deployment(flow)
+        if flow == WATCH and deployment:
+            silent_after = deployment["parameters"].get("periods")
+        for each in (deployment or {}).get("schedules", []):
+            active = each["active"] and not (deployment or {})["paused"]
+            found.insert(0, _planned(flow, each, active, silent_after if flow == RETRAIN else None))
+    return found
+
+
+def _planned(flow: str, schedule: dict[str, Any], active: bool, silent_after: int | None) -> Planned:
+    from zoneinfo import ZoneInfo
+
+    from cronsim import CronSim
+
+    cron, timezone = schedule["schedule"]["cron"], schedule["schedule"].get("timezone") or "UTC"
+    due = next(CronSim(cron, server.now().astimezone(ZoneInfo(timezone)))).isoformat(timespec="minutes")
+    return Planned(f"{flow}/{POOL}", cron, timezone, active, due if active else "paused", silent_after)
+
+
+def activate(active: bool) -> list[Planned]:
+    """Pause or resume retraining; the watch goes on, and will say that it is paused."""
+    found = server.deployment(RETRAIN)
+    if not found or not found["schedules"]:
+        raise Refused('no schedule is set: `retune schedule set "0 2 * * 1"` retrains every Monday at two')
+    for each in found["schedules"]:
+        server.ask("PATCH", f"/deployments/{found['id']}/schedules/{each['id']}", {"active": active})
+    if active and found["paused"]:
+        server.ask("POST", f"/deployments/{found['id']}/resume_deployment")
+    return planned()
+
+
+def request(because: str) -> None:
+    """Ask for a retraining as a program from outside would."""
+    if not server.deployment(RETRAIN):
+        raise Refused('nothing takes requests yet: `retune schedule set "0 2 * * 1"` deploys what does')
+    server.emit(REQUESTED, {"because": because})

@@ -1,0 +1,325 @@
+"""Who watches the schedule: says when retraining has fallen silent and why, and tidies up after what has died.
+
+    silent()   has nothing succeeded for N periods, and if so which is it: server, worker, paused, zombie, late, ...
+    tidy()     zombies are closed, late runs collapse to the newest, leaked slots are given back
+
+It is asked by `retune doctor` and `retune watch`, by the flow `watch` on its own schedule, and by each worker between
+its other work. A decision "nothing to do" is a success: the flow that decided it has completed.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from flows import home, server
+from flows.server import Run
+from tasks.core import process
+
+HEARTBEAT = home.HEARTBEAT
+SILENT_FOR = timedelta(seconds=3 * HEARTBEAT + 15)  # a process of another machine without a sign for so long has died
+NEVER_BEGUN = timedelta(seconds=60)  # after so long the worker that took a run, and has no process for it, has died
+FLOWS = ("retrain", "watch", "retune")
+Tell = Callable[[str, str, str], None]
+
+
+@dataclass(frozen=True)
+class Silence:
+    """Whether all is well, and if not which it is, in words, and what to do."""
+
+    ok: bool
+    kind: str
+    words: str
+    mend: str = ""
+
+
+# ---------------------------------------------------------------- the dead-man's switch
+
+
+def silent() -> Silence:
+    """Has no retraining succeeded for as many periods as the schedule allows? A server that is away is an answer."""
+    try:
+        return _silent()
+    except server.Away as error:
+        return Silence(
+            False, "server", str(error), "`retune up` starts what is not up; `.retune/services/*.log` say why"
+        )
+
+
+def _silent() -> Silence:
+    if not os.environ.get("PREFECT_API_URL"):
+        if (home.state() / home.SERVICES / home.SERVICES_ENV).exists():
+            return Silence(
+                False, "server", "the servers of this clone are down, so nothing is retrained", "`retune up`"
+            )
+        return Silence(True, "unscheduled", "no schedule is set: no Prefect server that stays up is known here")
+    found = server.deployment(server.RETRAIN)
+    schedule = next(iter(found["schedules"]), None) if found else None
+    if not found or not schedule:
+        return Silence(True, "unscheduled", "no schedule is set")
+    periods = _periods()
+    since = _due(schedule, periods + 1)[-1]
+    last = _last_success(found)
+    told = f"the last success was {_told(last)}" if last else "nothing has succeeded yet"
+    if (last and last >= since) or server.time(schedule["created"]) > since:
+        note = "" if schedule["active"] else "; the schedule is paused"
+        return Silence(True, "ok", f"{told}; due {schedule['schedule']['cron']} ({_zone(schedule)}){note}")
+    kind, words, mend = _why(found, schedule)
+    return Silence(False, kind, f"no retraining has succeeded for {periods} periods ({told}): {words}", mend)
+
+
+def _periods() -> int:
+    watching = server.deployment(server.WATCH)
+    return int((watching or {}).get("parameters", {}).get("periods", 2))
+
+
+def _due(schedule: dict[str, Any], count: int) -> list[datetime]:
+    """The last times at which the schedule was due, newest first."""
+    from zoneinfo import ZoneInfo
+
+    from cronsim import CronSim
+
+    last = CronSim(schedule["schedule"]["cron"], server.now().astimezone(ZoneInfo(_zone(schedule))), reverse=True)
+    return [next(last) for _ in range(count)]
+
+
+def _zone(schedule: dict[str, Any]) -> str:
+    return schedule["schedule"].get("timezone") or "UTC"
+
+
+def _last_success(found: dict[str, Any]) -> datetime | None:
+    done = server.of_deployment(found, **server.in_states("COMPLETED"), sort="END_TIME_DESC")
+    return next((server.time(run["end_time"]) for run in done if not run["parameters"].get("dry_run")), None)
+
+
+def _why(found: dict[str, Any], schedule: dict[str, Any]) -> tuple[str, str, str]:
+    """kind, words, what to do: of all that is wrong, what must be mended first."""
+    if not schedule["active"] or found["paused"]:
+        return "paused", "the schedule is paused", "`retune schedule resume`"
+    pool = server.pool()
+    if pool and pool["is_paused"]:
+        return "paused", f"the work pool {server.POOL} is paused", f"`prefect work-pool resume {server.POOL}`"
+    return _why_at_work(found) or _why_waiting(found) or _why_ended(found)
+
+
+def _why_at_work(found: dict[str, Any]) -> tuple[str, str, str] | None:
+    for run in server.of_deployment(found, **server.in_states(*server.AT_WORK, "PAUSED")):
+        since = f"{run['name']} since {_told(server.time(run['state']['timestamp']))}"
+        if run["state_type"] == "PAUSED":
+            return "waiting", f"{since} waits for approval", "`retune approve` or `retune reject`"
+        if dead := death(run):
+            return "zombie", f"{since} is {run['state_name']}, but {dead}", "a worker closes it: `retune up`"
+        return (
+            "running",
+            f"{since} is at work and has not ended",
+            "its log is in Prefect; cancel it there if it is stuck",
+        )
+    return None
+
+
+def _why_waiting(found: dict[str, Any]) -> tuple[str, str, str] | None:
+    late = waiting(found)
+    if not any(worker["status"] == "ONLINE" for worker in server.workers()):
+        seen = [server.time(worker["last_heartbeat_time"]) for worker in server.workers()]
+        last = f", the last was heard {_told(max(seen))}" if seen else ""
+        return "worker", f"no worker is there{last}; {len(late)} runs wait", "`retune up`, or `retune worker`"
+    if late:
+        due = _told(server.time(late[-1]["expected_start_time"]))
+        return "late", f"{len(late)} runs wait since {due}, and no worker takes them", "see .retune/services/worker.log"
+    return None
+
+
+def _why_ended(found: dict[str, Any]) -> tuple[str, str, str]:
+    ended = server.of_deployment(found, **server.in_states(*server.ENDED), sort="END_TIME_DESC", limit=1)
+    if not ended:
+        return "never", "no run was ever made", "`retune schedule set` again; the server's log may say why"
+    run = ended[0]
+    said = (run["state"].get("message") or "without a word").strip().splitlines()[0]
+    kind = run["state_type"].lower()
+    return (
+        kind,
+        f"the last run, {run['name']}, {kind}: {said}",
+        "its log is in Prefect and in .retune/services/worker.log",
+    )
+
+
+def _told(when: datetime) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+# ---------------------------------------------------------------- telling
+
+
+def look(tell: Tell | None = None) -> Silence:
+    """`silent`, and whoever should know is told once: when it has fallen silent, when that changes, when it is over."""
+    found = silent()
+    if tell:
+        note = home.state() / "silence.json"
+        before = json.loads(note.read_text("utf-8")) if note.exists() else None
+        if not found.ok and (not before or before["kind"] != found.kind):
+            tell("silent", "Retraining has fallen silent", f"{found.words}\n{found.mend}")
+            _write(note, json.dumps(asdict(found)))  # after it was told: told twice is better than never
+        if found.ok and before:
+            tell("recovered", "Retraining has recovered", f"{found.words}\nIt had been silent: {before['words']}")
+            note.unlink()
+    return found
+
+
+def tell(event: str, title: str, body: str) -> None:
+    """Where nobody else is named to tell: standard output."""
+    print(f"{event}: {title}: {body}", flush=True)
+
+
+# ---------------------------------------------------------------- runs that wait
+
+
+def waiting(found: dict[str, Any]) -> list[Run]:
+    """The runs that are due and have not begun, newest first."""
+    due = server.of_deployment(
+        found, state={"name": {"any_": list(server.WAITING)}}, expected_start_time={"before_": server.now().isoformat()}
+    )
+    return sorted(due, key=_order, reverse=True)
+
+
+def _order(run: Run) -> tuple[datetime, datetime]:
+    return server.time(run["expected_start_time"]), server.time(run["created"])
+
+
+def collapse(found: dict[str, Any]) -> list[Run]:
+    """Of the runs that wait with the same parameters only the newest is left; the others are cancelled in words."""
+    newest: dict[str, Run] = {}
+    gone = []
+    for run in waiting(found):
+        first = newest.setdefault(_asks(run), run)
+        if first is not run and _cancel_for(run, first):
+            gone.append(run)
+    return gone
+
+
+def gives_way(run: Run) -> Run | None:
+    """The newer run that waits with the same parameters, if there is one; then this one is cancelled."""
+    if run["run_count"] or not run["deployment_id"]:
+        return None  # it goes on after an approval, or was started by hand
+    rivals = [other for other in waiting({"id": run["deployment_id"]}) if other["id"] != run["id"]]
+    newer = next((other for other in rivals if _asks(other) == _asks(run) and _order(other) > _order(run)), None)
+    return newer if newer and _cancel_for(run, newer) else None
+
+
+def _asks(run: Run) -> str:
+    return json.dumps(run["parameters"], sort_keys=True)
+
+
+def _cancel_for(run: Run, newer: Run) -> bool:
+    due = _told(server.time(newer["expected_start_time"]))
+    return server.set_state(run, "CANCELLED", f"late: {newer['name']}, due {due}, is newer and does the same")
+
+
+# ---------------------------------------------------------------- runs whose process has died
+
+
+def sign(run_id: str) -> None:
+    """Write down that this process is the run's."""
+    _write(_signatures() / run_id, process.name())
+
+
+def death(run: Run) -> str | None:
+    """In words, how we know that the process of a run that should be at work has died; None if it may live.
+
+    A process of this machine is looked for; of another machine we know only its heartbeats.
+    """
+    signature = _signatures() / run["id"]
+    if signature.exists() and process.here(whose := signature.read_text("utf-8")):
+        return None if process.alive(whose) else f"its process ({whose}) has died"
+    began, now = server.time(run["state"]["timestamp"]), server.now()
+    if run["state_type"] == "PENDING":
+        return f"no process was begun for it since {_told(began)}" if now - began > NEVER_BEGUN else None
+    last = server.last_sign(run, now - SILENT_FOR) if now - began > SILENT_FOR else began
+    return None if last else f"it has given no sign of life for {SILENT_FOR.total_seconds():.0f} s"
+
+
+def zombies() -> list[tuple[Run, str]]:
+    """The runs of ours that should be at work and have died, with how we know."""
+    at_work = server.runs(**server.in_states("RUNNING", "CANCELLING", "PENDING"))
+    return [(run, dead) for run in at_work if _ours(run) and (dead := death(run))]
+
+
+def _ours(run: Run) -> bool:
+    """Of our deployments; or begun by hand, if it is no part of another run."""
+    if run["deployment_id"]:
+        return run["deployment_id"] in {each["id"] for each in _deployments()}
+    return not run["parent_task_run_id"] and _flow_name(run) in FLOWS and run["state_type"] != "PENDING"
+
+
+def _flow_name(run: Run) -> str:
+    return (server.ask("GET", f"/flows/{run['flow_id']}") or {}).get("name", "")
+
+
+def close(run: Run, dead: str) -> bool:
+    """Close a run that has died; one that never began is put back for the next worker. Its slot is free at once."""
+    if run["state_type"] == "PENDING":
+        return server.set_state(run, "SCHEDULED", f"{dead}: the worker that took it has died; put back")
+    for child in server.children(run):
+        if child["state_type"] in server.AT_WORK:
+            server.set_state(child, "CRASHED", f"the run that it belongs to has died: {dead}")
+    return server.set_state(run, "CRASHED", f"zombie: {dead}; closed, and its place given to the next run")
+
+
+# ---------------------------------------------------------------- all of it, again and again
+
+
+def _deployments() -> Iterator[dict[str, Any]]:
+    for flow in (server.RETRAIN, server.WATCH):
+        if found := server.deployment(flow):
+            yield found
+
+
+class Tidier:
+    """Remembers what it saw the last time: a slot that nobody holds is given back only if it is seen twice."""
+
+    def __init__(self) -> None:
+        self.leaked: set[str] = set()
+
+    def tidy(self) -> list[str]:
+        """Returns what was done, in words."""
+        done = [f"{run['name']}: {dead}; closed" for run, dead in zombies() if close(run, dead)]
+        leaked = set()
+        for found in _deployments():
+            done += [f"{run['name']}: late, a newer one is due; cancelled" for run in collapse(found)]
+            limit = found.get("global_concurrency_limit") or {}
+            if limit.get("active_slots") and not server.of_deployment(found, **server.in_states(*server.AT_WORK)):
+                leaked.add(limit["id"])
+                if limit["id"] in self.leaked:
+                    server.ask("PATCH", f"/v2/concurrency_limits/{limit['id']}", {"active_slots": 0})
+                    done.append(f"{found['name']}: a slot that no run holds; given back")
+        self.leaked = leaked
+        _forget_signatures()
+        return done
+
+
+def _forget_signatures() -> None:
+    """Signatures of processes of this machine that have ended: their runs have been closed by now."""
+    for signature in _signatures().glob("*"):
+        with suppress(OSError):
+            whose = signature.read_text("utf-8")
+            if process.here(whose) and not process.alive(whose) and not _at_work(signature.name):
+                signature.unlink()
+
+
+def _at_work(run_id: str) -> bool:
+    run = server.ask("GET", f"/flow_runs/{run_id}")
+    return bool(run) and run["state_type"] in server.AT_WORK
+
+
+def _signatures() -> Path:
+    return home.state() / "running"
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished.write_text(text, "utf-8")
+    unfinished.replace(path)
