@@ -62,6 +62,8 @@ def model(model: str, html: Path | None, json_: bool) -> None:
 
 
 def _tell_record(record: dict[str, Any], name: str) -> None:
+    from tasks.core.record import reasons_of
+
     data, training = record["data"], record["training"]
     sources = ", ".join(
         f"{source} ({told['kept']} of {told['received']} rows, {told['licence']}, collected: {told['collected']})"
@@ -82,7 +84,7 @@ def _tell_record(record: dict[str, Any], name: str) -> None:
             ("sides", sides),
             ("code", f"{record['code']['commit']}{', with changes' if record['code']['dirty'] else ''}"),
             ("macro-F1", f"{score['value']:.4f} [{score['low']:.3f}, {score['high']:.3f}] on {score['n']} rows"),
-            ("gate", f"{record['gate']['decision']}: {'; '.join(told['reason'] for told in record['gate']['rivals'])}"),
+            ("gate", f"{record['gate']['decision']}: {'; '.join(reasons_of(record))}"),
         ]
     )
 

@@ -17,7 +17,6 @@ from flows import audit, home, operate, outside, steward, upkeep
 from flows.terminal import as_json, print_json, print_table
 from tasks.core.errors import Broken, Refused, RetuneError, WrongUse
 
-
 MODULES = (audit, operate, outside, steward, upkeep)
 
 

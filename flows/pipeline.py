@@ -4,6 +4,7 @@ Prefect's `@task` is put on here and nowhere else: the verbs in `tasks/` are pla
 files run through the bridge, in processes of their own. DVC is the memory, so Prefect caches nothing.
 """
 
+import json
 import logging
 import shlex
 import sys
@@ -28,7 +29,9 @@ T = TypeVar("T")
 STAGES = ("curate", "validate", "split", "train", "evaluate")
 REPORTS = Path("models/reports")
 TEST = Path("data/splits/test.parquet")
+MODEL = Path("models/candidate")
 CHAMPION_REPORT = Path(".retune/champion")
+LATENCY = CHAMPION_REPORT / "latency.json"
 
 
 @dataclass(frozen=True)
@@ -126,17 +129,25 @@ def keep_reasons(name: str, run_id: str, error: RetuneError) -> None:
 
 @task(task_run_name="gate", cache_policy=NO_CACHE)
 def run_gate(chosen: params.Params, run_id: str) -> register.Gate:
-    """The champion is scored now, on the candidate's own test rows, by the same stage."""
+    """The champion is scored now, on the candidate's own test rows, by the same stage; who would take its place is
+    timed beside it.
+    """
     champion = registry.champion(chosen.register.name)
-    theirs = None
+    tested = champion.tags.get("data.test") if champion else None
+    known = store.table(tested, ["id"]) if tested else None
+    theirs, log = None, get_run_logger()
     if champion:
-        stage.score(registry.model_folder(champion), TEST, CHAMPION_REPORT, get_run_logger().info)
+        stage.score(registry.model_folder(champion), TEST, CHAMPION_REPORT, log.info)
         theirs = example.read(CHAMPION_REPORT / "predictions.parquet")
-    said = example.read(REPORTS / "predictions.parquet")
-    decision = gates.decide(said, theirs, chosen.promote, str(champion) if champion else None)
-    registry.log_metrics(run_id, {f"gain_over_{rival.name}": rival.found.gain for rival in decision.rivals})
+    said = gates.with_source(example.read(REPORTS / "predictions.parquet"), example.read(TEST))
+    ids = known["id"].to_pylist() if known is not None else None
+    decision = gates.decide(said, theirs, chosen.promote, str(champion) if champion else None, ids)
+    if champion and decision.promote:
+        stage.measure(MODEL, registry.model_folder(champion), TEST, LATENCY, log.info)
+        decision = gates.with_latency(decision, gates.latency_of(json.loads(LATENCY.read_text())), chosen.promote)
+    registry.log_metrics(run_id, gates.figures(decision))
     faults.point("gate:decided")
-    return register.Gate(decision, CHAMPION_REPORT if champion else None)
+    return register.Gate(decision, CHAMPION_REPORT if champion else None, tested if known is not None else None)
 
 
 @task(task_run_name="record", cache_policy=NO_CACHE)

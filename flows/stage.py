@@ -51,6 +51,12 @@ def score(model_folder: Path, rows: Path, out: Path, say: Say = print) -> None:
     _stream("evaluate", command, say, lambda *_: None)
 
 
+def measure(candidate: Path, champion: Path, rows: Path, out: Path, say: Say = print) -> None:
+    """Time two model folders beside each other, in a process of their own."""
+    command = [sys.executable, "-m", "tasks.measure", *map(str, (candidate, champion, rows, out))]
+    _stream("measure", command, say, lambda *_: None)
+
+
 def rebuild(python: Path, folder: Path, env: dict[str, str], say: Say = print) -> None:
     """Run every stage of the pipeline in another folder by force, with an interpreter of its choice.
 

@@ -19,8 +19,9 @@ from tasks.core.card import file_sha256
 from tasks.core.errors import Refused, RetuneError, WrongUse
 from tasks.core.gate import Decision
 from tasks.core.params import Promote
-from tasks.core.record import Record
+from tasks.core.record import Record, reasons_of
 
+WORSE = "worse"  # tag of a version that the gate found surely worse than the champion
 DECIDED = "decision"  # tag of a version: one of the next four
 CROWNED, HELD, AWAITING, REJECTED = "champion", "held", "awaiting", "rejected"
 REASON = "reason."
@@ -59,14 +60,14 @@ def promote(version: registry.Version, made: Record, section: Promote) -> Decisi
         if decision.promote:
             _crown(version, history.PROMOTED, decision.reasons, decision.reasons)
         else:
-            _tell(version, decision.reasons, AWAITING if decision.awaiting else HELD)
+            _tell(version, decision.reasons, AWAITING if decision.awaiting else HELD, decision.worse)
     return decision
 
 
 def decision_of(made: Record) -> Decision:
     gate = made["gate"]
-    reasons = tuple(rival["reason"] for rival in gate["rivals"])
-    return Decision(gate["decision"] == "champion", reasons, champion=gate["champion"])
+    worse = gate.get("worse", False)  # which records of schema 1 lack
+    return Decision(gate["decision"] == "champion", reasons_of(made), champion=gate["champion"], worse=worse)
 
 
 def _as_things_stand(decision: Decision, version: registry.Version, chain: history.Chain) -> Decision:
@@ -79,7 +80,7 @@ def _as_things_stand(decision: Decision, version: registry.Version, chain: histo
         return decision
     else:
         moved = f"the champion is {now} now, not {decision.champion}, which this version was compared with"
-    return Decision(False, (*decision.reasons, moved), champion=now)
+    return replace(decision, promote=False, reasons=(*decision.reasons, moved), champion=now)
 
 
 def _champion(name: str, chain: history.Chain) -> str | None:
@@ -94,7 +95,9 @@ def _champion(name: str, chain: history.Chain) -> str | None:
 def decided(version: registry.Version) -> Decision | None:
     """What was decided about a version before, if anything was."""
     answer = version.tags.get(DECIDED)
-    return Decision(answer == CROWNED, _reasons(version), awaiting=answer == AWAITING) if answer else None
+    if not answer:
+        return None
+    return Decision(answer == CROWNED, _reasons(version), awaiting=answer == AWAITING, worse=WORSE in version.tags)
 
 
 def _reasons(version: registry.Version) -> tuple[str, ...]:
@@ -120,9 +123,9 @@ def _crown(
     return entry
 
 
-def _tell(version: registry.Version, reasons: Sequence[str], answer: str) -> None:
+def _tell(version: registry.Version, reasons: Sequence[str], answer: str, worse: bool = False) -> None:
     numbered = {f"{REASON}{number}": reason for number, reason in enumerate(dict.fromkeys(reasons), 1)}
-    registry.tag_version(version, {**numbered, DECIDED: answer})
+    registry.tag_version(version, {**numbered, **({WORSE: "true"} if worse else {}), DECIDED: answer})
 
 
 def _registered(version: registry.Version) -> history.Entry:

@@ -36,7 +36,7 @@ from tasks.core import (
 )
 from tasks.core.card import Card, file_sha256, read_card
 from tasks.core.errors import Refused
-from tasks.core.gate import Decision
+from tasks.core.gate import Decision, as_record
 from tasks.core.page import page
 from tasks.core.params import Estimate, Params, Register
 from tasks.core.record import Record
@@ -67,6 +67,7 @@ class Gate:
 
     decision: Decision
     champion_report: Path | None
+    champion_test: str | None = None  # md5 of the champion's own test side, if it is still kept
 
 
 def register(params: Params, origin: Origin, gate: Gate) -> registry.Version:
@@ -151,7 +152,7 @@ def record_of(
     where = base.find(card.base_name)
     stated = sources.sources(RAW)
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": params.register.name,
         "fingerprint": fingerprint,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -226,26 +227,7 @@ def record_of(
             "probe": _scores(scored, "probe_"),
             "champion": _scores(champion, "") if champion else None,
         },
-        "gate": {
-            "decision": "champion" if gate.decision.promote else "held",
-            "metric": params.promote.metric,
-            "confidence": params.promote.confidence,
-            "champion": gate.decision.champion,
-            "rivals": [
-                {
-                    "name": rival.name,
-                    "won": rival.won,
-                    "margin": rival.margin,
-                    "gain": rival.found.gain,
-                    "low": rival.found.low,
-                    "high": rival.found.high,
-                    "rows": rival.found.rows,
-                    "confidence": rival.found.confidence,
-                    "reason": rival.reason,
-                }
-                for rival in gate.decision.rivals
-            ],
-        },
+        "gate": as_record(gate.decision, params.promote, gate.champion_test),
         "pipeline": {"lock_md5": lineage.lock_md5(), "hashes": hashes},
         "files": files,
     }

@@ -202,7 +202,7 @@ def _record_of_start(begins: start.Start) -> Iterator[Link]:
 
 def _inherited_rows(begins: start.Start, made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
     """Nothing that must not be learned from, and no test row, came with the weights."""
-    test = _read(made["data"]["sides"]["test"]["md5"], ["id", "text"])
+    test = store.table(made["data"]["sides"]["test"]["md5"], ["id", "text"])
     names = f"suppressed rows learned by {begins.name}", f"test rows learned by {begins.name}"
     try:
         yield _equal(names[0], "none", descent.told(descent.tainted(begins, _suppressed(kept))))
@@ -270,7 +270,7 @@ def _sides(made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
     """Rows and labels of each side, counted again, and none of them on the list of what must not be learned from."""
     listed = _suppressed(kept)
     for side, told in made["data"]["sides"].items():
-        table = _read(told["md5"], ["id", "label"])
+        table = store.table(told["md5"], ["id", "label"])
         if table is None:
             yield Link(f"rows of {side}", str(told["rows"]), GONE, False)
             continue
@@ -301,24 +301,51 @@ def _scores(made: Record) -> Iterator[Link]:
 
 
 def _gate(made: Record, folder: Path) -> Iterator[Link]:
-    """The gate's decision once more, with the thresholds as they stood."""
-    said, told = _predictions(made), made["gate"]
-    if said is None:
+    """The gate's decision once more, with the thresholds as they stood. A time is a measurement: it is taken as
+    recorded, and what follows from it is decided again.
+    """
+    told = made["gate"]
+    try:
+        found = _decided_again(made, folder)
+    except store.Gone:
         yield Link("gate", told["decision"], GONE, False)
         return
-    theirs = folder / record.CHAMPION_SAID
-    try:
-        champion = example.read(theirs) if told["champion"] else None
-        decision = gate.decide(said, champion, params.parse(made["params"]).promote, told["champion"])
     except (RetuneError, OSError, pa.ArrowException) as error:
         yield Link("gate", told["decision"], f"cannot be decided again: {error}", False)
         return
-    yield _equal("gate", told["decision"], "champion" if decision.promote else "held")
-    yield _same("gate reasons", [rival["reason"] for rival in told["rivals"]], list(decision.reasons))
+    yield _equal("gate", told["decision"], found["decision"])
+    yield _same("gate reasons", record.reasons_of(made), record.reasons_of({"gate": found}))
+    if "bounds" in told:
+        yield _same("gate bounds", told["bounds"], found["bounds"])
+        yield _equal("gate worse", told["worse"], found["worse"])
+
+
+def _decided_again(made: Record, folder: Path) -> dict[str, Any]:
+    """The gate's part of the record as it follows from the kept bytes. Raises Gone if they are not kept."""
+    told, said = made["gate"], _predictions(made)
+    if said is None:
+        raise store.Gone(GONE)
+    champion = example.read(folder / record.CHAMPION_SAID) if told["champion"] else None
+    if made["schema_version"] == 1:
+        return gate.as_schema_1(said, champion, made["params"]["promote"])
+    section = params.parse_section(params.Promote, made["params"]["promote"])
+    rows = _kept(made["data"]["sides"]["test"]["md5"], ["id", "source"])
+    known = _kept(told["champion_test"], ["id"])["id"].tolist() if told["champion_test"] else None
+    decision = gate.decide(gate.with_source(said, rows), champion, section, told["champion"], known)
+    if told["latency"]:
+        decision = gate.with_latency(decision, gate.latency_of(told["latency"]), section)
+    return gate.as_record(decision, section, told["champion_test"])
+
+
+def _kept(md5: str, columns: list[str]) -> pd.DataFrame:
+    table = store.table(md5, columns)
+    if table is None:
+        raise store.Gone(GONE)
+    return table.to_pandas()
 
 
 def _predictions(made: Record) -> pd.DataFrame | None:
-    table = _read(made["pipeline"]["hashes"]["models/reports/predictions.parquet"], None)
+    table = store.table(made["pipeline"]["hashes"]["models/reports/predictions.parquet"], None)
     return None if table is None else table.to_pandas()
 
 
@@ -339,14 +366,6 @@ def _same(name: str, expected: Any, found: Any) -> Link:
 
 def _md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
-def _read(md5: str, columns: list[str] | None) -> pa.Table | None:
-    """A Parquet file of the store; None if its bytes are gone or damaged."""
-    try:
-        return pq.read_table(store.parquet(md5), columns=columns, use_threads=False)
-    except (store.Gone, pa.ArrowException, OSError):
-        return None
 
 
 # ---------------------------------------------------------------- the history beside the registry
@@ -515,13 +534,13 @@ def _registered() -> Iterator[tuple[history.Chain, history.Entry]]:
 
 def _find(md5: str, name: str) -> dict[str, str] | None:
     """The row of that id in a split; empty if it is not there, None if the split's bytes are gone."""
-    ids = _read(md5, ["id"])
+    ids = store.table(md5, ["id"])
     if ids is None:
         return None
     at = pc.index(ids["id"], pa.scalar(name, ids["id"].type)).as_py()
     if at < 0:
         return {}
-    whole = _read(md5, None)
+    whole = store.table(md5, None)
     return None if whole is None else {key: str(value) for key, value in whole.slice(at, 1).to_pylist()[0].items()}
 
 

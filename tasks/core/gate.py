@@ -1,24 +1,52 @@
-"""The gate: candidate against base and champion on the same rows, yes or no, and why. A tie keeps the champion."""
+"""The gate: candidate against base and champion on the same rows, yes or no, and why. A tie keeps the champion.
 
-from dataclasses import dataclass
+Against each rival there are three outcomes: won; not better; and cannot tell, where the rows are too few to show the
+difference that was asked for, with the number that would do. A candidate that wins everywhere is still held if it
+lost more to the champion somewhere than a bound allows (`tasks.core.bounds`), or is slower than a bound allows.
+Pure: frames in, a decision out.
+"""
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tasks.core import scores
+from tasks.core import bounds, scores
+from tasks.core.bounds import Bound
 from tasks.core.errors import Refused
 from tasks.core.params import Promote
+
+WON, NOT_BETTER, CANNOT_TELL = "won", "not better", "cannot tell"
 
 
 @dataclass(frozen=True)
 class Rival:
-    """One comparison of the candidate, and whether it won."""
+    """One comparison of the candidate, and what came of it."""
 
     name: str  # base or champion
-    won: bool
+    outcome: str
+    worse: bool  # surely below the rival
     margin: float
+    needed: int  # rows to tell the difference that was asked for
     found: scores.Comparison
     reason: str
+
+    @property
+    def won(self) -> bool:
+        return self.outcome == WON
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds a text, of both in one sitting (`tasks.measure`)."""
+
+    candidate: float
+    champion: float
+    ratio: float
+    texts: int
+    passes: int
 
 
 @dataclass(frozen=True)
@@ -28,28 +56,172 @@ class Decision:
     rivals: tuple[Rival, ...] = ()
     champion: str | None = None  # NAME/VERSION of the champion that it was compared with
     awaiting: bool = False  # the gate said yes, and a person has to say so too
+    bounds: tuple[Bound, ...] = ()
+    latency: Latency | None = None  # None: not measured, since there is no champion or it is held anyway
+    worse: bool = False  # surely worse than the champion: below it, or over a bound of what it says (not of its time)
 
 
-def decide(said: pd.DataFrame, champion: pd.DataFrame | None, section: Promote, name: str | None = None) -> Decision:
-    """said: predictions.parquet of the candidate; champion: that of the champion `name` on the same rows, or None."""
-    rivals = [_against("base", said, said["base_predicted"], section.margin_over_base, section)]
-    if champion is not None:
-        if said[["id", "label"]].to_numpy().tolist() != champion[["id", "label"]].to_numpy().tolist():
-            raise Refused("candidate and champion were scored on different rows: they cannot be compared")
-        rivals.append(_against("champion", said, champion["predicted"], section.margin_over_champion, section))
-    return Decision(all(rival.won for rival in rivals), tuple(rival.reason for rival in rivals), tuple(rivals), name)
+def decide(
+    said: pd.DataFrame,
+    champion: pd.DataFrame | None,
+    section: Promote,
+    name: str | None = None,
+    known: Collection[str] | None = None,
+) -> Decision:
+    """The whole decision but for the time, which `with_latency` adds.
+
+    said: predictions.parquet of the candidate, with the column `source` of its rows; champion: that of the champion
+    `name` on the same rows, or None; known: the ids of the champion's own test rows, None if they are not kept.
+    """
+    if said.empty:
+        raise Refused("there are no test rows: the candidate cannot be compared")
+    base = against("base", said, said["base_predicted"], section.margin_over_base, section)
+    if champion is None:
+        return Decision(base.won, (base.reason,), (base,), name)
+    if said[["id", "label"]].to_numpy().tolist() != champion[["id", "label"]].to_numpy().tolist():
+        raise Refused("candidate and champion were scored on different rows: they cannot be compared")
+    best = against("champion", said, champion["predicted"], section.margin_over_champion, section)
+    found, told = bounds.check(said, champion, section, known)
+    broken = any(bound.broken for bound in found)
+    return Decision(
+        promote=base.won and best.won and not broken,
+        reasons=(base.reason, best.reason, *told),
+        rivals=(base, best),
+        champion=name,
+        bounds=found,
+        worse=best.worse or broken,
+    )
 
 
-def _against(name: str, said: pd.DataFrame, theirs: pd.Series, margin: float, section: Promote) -> Rival:
+def with_latency(decision: Decision, latency: Latency, section: Promote) -> Decision:
+    """The decision once both models were timed. Being slow is no fault of the data: it makes nobody `worse`."""
+    slow = not latency.ratio <= section.latency_ratio
+    reason = (
+        f"{latency.candidate:.3g} ms a text, the champion {latency.champion:.3g}: ratio {latency.ratio:.2f}, "
+        f"{'above' if slow else 'within'} the bound of {section.latency_ratio:g} "
+        f"(median of {latency.passes} passes over {latency.texts} texts)"
+    )
+    return replace(
+        decision, promote=decision.promote and not slow, reasons=(*decision.reasons, reason), latency=latency
+    )
+
+
+# ---------------------------------------------------------------- against a rival
+
+
+def against(name: str, said: pd.DataFrame, theirs: pd.Series, margin: float, section: Promote) -> Rival:
+    found = _compare(said, theirs, section.metric, margin, section.confidence, section.bootstrap, section.seed)
+    needed = scores.rows_needed(found, section.difference, section.confidence, section.power)
+    worse = found.below >= section.confidence and _enough_differ(found, section)
+    outcome = NOT_BETTER if worse else _outcome(found, margin, needed, section)
+    made = Rival(name, outcome, worse, margin, needed, found, reason="")
+    return replace(made, reason=_reason(made, section))
+
+
+def _compare(
+    said: pd.DataFrame, theirs: pd.Series, metric: str, margin: float, confidence: float, times: int, seed: int
+) -> scores.Comparison:
     numbers, _ = pd.factorize(pd.concat([said["label"], said["predicted"], theirs]), sort=True)
     truth, ours, other = np.split(numbers, 3)
-    draws = scores.resamples(len(truth), section.bootstrap, section.seed)
-    score = scores.SCORES[section.metric]
-    found = scores.compare(score, truth, ours, other, margin, draws, section.confidence)
-    won = found.gain > margin and found.confidence >= section.confidence
-    reason = (
-        f"{section.metric} {'beats' if won else 'does not beat'} the {name}: gain {found.gain:+.4f} "
-        f"[{found.low:+.4f}, {found.high:+.4f}] on {found.rows} rows; above the margin of {margin:g} in "
-        f"{found.confidence:.1%} of resamples, {section.confidence:.0%} asked"
+    draws = scores.resamples(len(truth), times, seed)
+    return scores.compare(scores.SCORES[metric], truth, ours, other, margin, draws, confidence)
+
+
+def _outcome(found: scores.Comparison, margin: float, needed: int, section: Promote) -> str:
+    """Too few rows excuse nobody whose gain, at its best, is below the difference asked."""
+    if found.gain > margin and found.confidence >= section.confidence and _enough_differ(found, section):
+        return WON
+    open_yet = scores.highest(found, section.confidence) >= margin + section.difference
+    return CANNOT_TELL if found.rows < needed and open_yet else NOT_BETTER
+
+
+def _enough_differ(found: scores.Comparison, section: Promote) -> bool:
+    return found.differing >= scores.fewest(section.confidence)
+
+
+def _reason(rival: Rival, section: Promote) -> str:
+    name, margin, found = rival.name, rival.margin, rival.found
+    gain = f"gain {found.gain:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+    asked = f"{section.confidence:.0%} asked"
+    if rival.worse:
+        below = f"below zero in {found.below:.1%} of resamples, {asked}"
+        return f"{section.metric} is worse than that of the {name}: {gain} on {found.rows} rows; {below}"
+    if rival.outcome == CANNOT_TELL:
+        return (
+            f"not enough rows to tell whether {section.metric} beats the {name}: {found.rows} rows, about "
+            f"{rival.needed} needed to show a gain of {section.difference:g} above the margin of {margin:g} in "
+            f"{section.power:.0%} of cases; {gain}"
+        )
+    fewest = scores.fewest(section.confidence)
+    few = "" if _enough_differ(found, section) else f"; {found.differing} rows tell the two apart, it takes {fewest}"
+    return (
+        f"{section.metric} {'beats' if rival.won else 'does not beat'} the {name}: {gain} on {found.rows} rows; "
+        f"above the margin of {margin:g} in {found.confidence:.1%} of resamples, {asked}{few}"
     )
-    return Rival(name, won, margin, found, reason)
+
+
+# ---------------------------------------------------------------- in and out
+
+
+def with_source(said: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """predictions.parquet with the source of each row beside it, from the test side that it was made on."""
+    return said.assign(source=said["id"].map(rows.set_index("id")["source"]).fillna("").astype(str))
+
+
+def latency_of(told: dict[str, Any]) -> Latency:
+    """From what `tasks.measure` wrote, or a record."""
+    return Latency(**told)
+
+
+def figures(decision: Decision) -> dict[str, float]:
+    """The numbers that a run shows."""
+    told = {f"gain_over_{rival.name}": rival.found.gain for rival in decision.rivals}
+    return told | ({"latency_ratio": decision.latency.ratio} if decision.latency else {})
+
+
+def as_record(decision: Decision, section: Promote, champion_test: str | None) -> dict[str, Any]:
+    """The gate's part of a record, in the shape of record.schema.json."""
+    return {
+        "decision": "champion" if decision.promote else "held",
+        "worse": decision.worse,
+        "metric": section.metric,
+        "confidence": section.confidence,
+        "champion": decision.champion,
+        "champion_test": champion_test,
+        "rivals": [
+            {
+                "name": rival.name,
+                "won": rival.won,
+                "outcome": rival.outcome,
+                "worse": rival.worse,
+                "margin": rival.margin,
+                "gain": rival.found.gain,
+                "low": rival.found.low,
+                "high": rival.found.high,
+                "rows": rival.found.rows,
+                "needed": rival.needed,
+                "differing": rival.found.differing,
+                "confidence": rival.found.confidence,
+                "reason": rival.reason,
+            }
+            for rival in decision.rivals
+        ],
+        "bounds": [asdict(bound) for bound in decision.bounds],
+        "latency": asdict(decision.latency) if decision.latency else None,
+        "reasons": list(decision.reasons),
+    }
+
+
+def as_schema_1(said: pd.DataFrame, champion: pd.DataFrame | None, section: dict[str, Any]) -> dict[str, Any]:
+    """What the gate decided in records of schema 1: no bounds, and two outcomes. For those who check old versions."""
+    others = {"base": said["base_predicted"]} | ({} if champion is None else {"champion": champion["predicted"]})
+    metric, asked, told, all_won = section["metric"], section["confidence"], [], True
+    for name, theirs in others.items():
+        margin = section[f"margin_over_{name}"]
+        found = _compare(said, theirs, metric, margin, asked, section["bootstrap"], section["seed"])
+        won = found.gain > margin and found.confidence >= asked
+        all_won = all_won and won
+        gain = f"gain {found.gain:+.4f} [{found.low:+.4f}, {found.high:+.4f}] on {found.rows} rows"
+        above = f"above the margin of {margin:g} in {found.confidence:.1%} of resamples, {asked:.0%} asked"
+        told.append({"reason": f"{metric} {'beats' if won else 'does not beat'} the {name}: {gain}; {above}"})
+    return {"decision": "champion" if all_won else "held", "rivals": told}

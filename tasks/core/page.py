@@ -21,6 +21,7 @@ from typing import Any
 from tasks.core import by_hand, road
 from tasks.core.history import BY_HAND, CHAMPION, DECIDED, HOW, REGISTERED, REJECTED, ROLLBACK, Entry
 from tasks.core.link import Link
+from tasks.core.record import reasons_of
 
 MODELS = (
     ("candidate", "this version"),
@@ -139,6 +140,7 @@ def page(
         champion=any(entry.event == CHAMPION for entry in mine),
         rejected=bool(mine) and mine[-1].event == REJECTED,
         charts=charts(record["scores"]),
+        reasons=reasons_of(record),
         gains=[gain_axis(rival) for rival in record["gate"]["rivals"]],
         labels=labels(record["data"]["sides"]),
         commands=by_hand.commands(record, number, history, mine),

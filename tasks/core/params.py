@@ -19,6 +19,7 @@ from tasks.core.errors import WrongUse
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Limit = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Confidence = Annotated[float, Field(gt=0.5, lt=1)]
@@ -173,11 +174,26 @@ class Register:
 
 
 @section
+class Measure:
+    texts: Count
+    batch_size: Count
+    passes: Count
+
+
+@section
 class Promote:
     metric: Literal["accuracy", "macro_f1"]
     margin_over_base: Share
     margin_over_champion: Share
     confidence: Confidence
+    difference: Annotated[float, Field(gt=0, lt=1)]
+    power: Confidence
+    worst_label_loss: Limit
+    worst_slice_loss: Limit
+    slices: list[Literal["source", "known"]]
+    calibration_error_rise: Limit
+    calibration_bins: Count
+    latency_ratio: Positive
     bootstrap: Annotated[int, Field(ge=100)]
     seed: Seed
     approval: bool
@@ -315,6 +331,7 @@ class Params:
     train: Train
     evaluate: Evaluate
     register: Register
+    measure: Measure
     promote: Promote
     notify: Notify
 
@@ -337,6 +354,15 @@ def parse(values: Any) -> Params:
     except ValidationError as error:
         told = [_explain(problem) for problem in error.errors(include_url=False)]
         raise WrongUse("params.yaml: " + "; ".join(told)) from None
+
+
+def parse_section(kind: type[T], values: Any) -> T:
+    """One section as a record holds it. Raises WrongUse if it is not what this version of Retune knows."""
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        told = [_explain(problem) for problem in error.errors(include_url=False)]
+        raise WrongUse("; ".join(told)) from None
 
 
 def _explain(problem: Any) -> str:

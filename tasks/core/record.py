@@ -38,6 +38,11 @@ def read(path: Path) -> Record:
     return found
 
 
+def reasons_of(made: Record) -> tuple[str, ...]:
+    """Why the gate decided as it did. A record of schema 1 has no reasons but those of the rivals."""
+    return tuple(made["gate"].get("reasons") or [rival["reason"] for rival in made["gate"]["rivals"]])
+
+
 def problems(record: Any) -> list[str]:
     """Where a record differs from the schema, each by its dotted path."""
     return [

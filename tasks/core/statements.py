@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks.core.errors import Broken
+from tasks.core.record import reasons_of
 
 Record = dict[str, Any]
 Json = dict[str, Any]
@@ -464,7 +465,7 @@ On {scores["rows"]} test rows that training did not see; in brackets {scores["co
 {_scores_table(record)}
 
 ## Gate
-{_gate(record["gate"])}
+{_gate(record)}
 
 ## Limits
 {chr(10).join(f"- {limit}" for limit in LIMITS)}
@@ -525,11 +526,11 @@ def _scores_table(record: Record) -> str:
     return "\n".join(["| model | accuracy | macro-F1 | calibration error |", "|---|---|---|---|", *rows])
 
 
-def _gate(gate: Json) -> str:
+def _gate(record: Record) -> str:
+    gate = record["gate"]
     answer = {"champion": "It became champion", "held": "It was held back: no alias moved"}[gate["decision"]]
     rival = f"the champion of that time was {_text(gate['champion'])}" if gate["champion"] else "there was no champion"
-    reasons = [f"- {_text(each['reason'])}." for each in gate["rivals"]]
-    return "\n".join([f"{answer}; {rival}.", "", *reasons])
+    return "\n".join([f"{answer}; {rival}.", "", *(f"- {_text(reason)}." for reason in reasons_of(record))])
 
 
 def _estimate(estimate: Json) -> str:

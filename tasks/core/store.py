@@ -121,3 +121,14 @@ def files(path: str, md5: str) -> Iterator[tuple[str, str]]:
     if md5.endswith(".dir"):
         for name, own in listing(md5).items():
             yield f"{path}/{name}", own
+
+
+def table(md5: str, columns: list[str] | None) -> Any:
+    """A Parquet file of the store as an Arrow table; None if its bytes are gone or damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(parquet(md5), columns=columns, use_threads=False)
+    except (Gone, pa.ArrowException, OSError):
+        return None

@@ -6,12 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from flows import home, pipeline, stage
 from flows.plan import Planned
 from tasks import promote, register
-from tasks.core import example, lineage, params, registry, store
+from tasks.core import example, lineage, params, registry, shell, store
 from tasks.core.errors import Broken, Refused, RetuneError, WrongUse
 from tasks.core.gate import Decision
 
@@ -28,7 +29,7 @@ class Recorder:
         self.described, self.kept, self.readers, self.logged = [], [], [], []
         self.fails, self.predictions, self.remote, self.edits = {}, {}, False, {}
         self.gate = register.Gate(Decision(True, ("it beats the base",)), None)
-        self.stages_changed = True
+        self.stages_changed, self.ratio = True, 1.0
 
     # the bridge
     def run(self, name, say, on_progress):
@@ -47,6 +48,10 @@ class Recorder:
     def score(self, model_folder, rows, out, say):
         self.did.append(f"score {model_folder} on {rows}")
         example.write(self.predictions[str(model_folder)], out / "predictions.parquet")
+
+    def measure(self, candidate, champion, rows, out, say):
+        self.did.append(f"measure {candidate} beside {champion} on {rows}")
+        shell.write_json({"candidate": 2.0, "champion": 2.0, "ratio": self.ratio, "texts": 32, "passes": 5}, out)
 
     def plan(self):
         return [Planned(name, self.stages_changed, []) for name in pipeline.STAGES]
@@ -114,8 +119,9 @@ def recorder(monkeypatch, tmp_path):
     (tmp_path / ".retune").mkdir()
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text("utf-8"), "utf-8")
     made = Recorder()
-    predictions(tmp_path / pipeline.REPORTS / "predictions.parquet", ours="right", base="wrong")
-    for name in ("run", "save_record", "score"):
+    said = predictions(tmp_path / pipeline.REPORTS / "predictions.parquet", ours="right", base="wrong")
+    example.write(said[["id"]].assign(source="desk"), tmp_path / pipeline.TEST)
+    for name in ("run", "save_record", "score", "measure"):
         monkeypatch.setattr(stage, name, getattr(made, name))
     monkeypatch.setattr(pipeline.plan, "plan", made.plan)
     monkeypatch.setattr(lineage, "fingerprint", lambda: FINGERPRINT)
@@ -156,6 +162,7 @@ def predictions(path, ours, base="wrong", rows=40, first=0):
             "label": label,
             "predicted": answers[ours],
             "base_predicted": answers[base],
+            "confidence": 0.9,
         }
     )
     if path:
@@ -313,11 +320,34 @@ def test_the_champion_is_scored_on_the_candidates_own_test_rows(recorder):
     recorder.predictions["folder-1"] = predictions(None, ours="wrong")
     outcome = pipeline.pipeline.fn()
     assert f"score folder-1 on {pipeline.TEST}" in recorder.did
+    assert f"measure {pipeline.MODEL} beside folder-1 on {pipeline.TEST}" in recorder.did
     assert outcome.decision.promote
-    gains = {
-        name: value for _, _, values in recorder.metrics for name, value in values.items() if name.startswith("gain")
+    gains = {name: value for _, _, values in recorder.metrics for name, value in values.items() if "/" not in name}
+    assert gains == {"gain_over_base": 1.0, "gain_over_champion": 1.0, "latency_ratio": 1.0}
+    assert recorder.gate.champion_test is None
+    assert "not kept any more" in " ".join(outcome.decision.reasons)
+
+
+def test_the_rows_that_the_champion_was_tested_on_are_known_by_its_own_test_side(recorder, monkeypatch):
+    recorder.add("e" * 64, ("champion",), **{"data.test": "7" * 32})
+    recorder.predictions["folder-1"] = predictions(None, ours="wrong")
+    sides = {"7" * 32: pa.table({"id": ["r0", "r1", "r2", "elsewhere"]})}
+    monkeypatch.setattr(store, "table", lambda md5, columns: sides.get(md5))
+    decision = pipeline.pipeline.fn().decision
+    assert {bound.name: bound.rows for bound in decision.bounds if bound.name in ("known", "new")} == {
+        "known": 3,
+        "new": 37,
     }
-    assert gains == {"gain_over_base": 1.0, "gain_over_champion": 1.0}
+    assert recorder.gate.champion_test == "7" * 32
+
+
+def test_a_slow_candidate_is_held(recorder):
+    recorder.add("e" * 64, ("champion",))
+    recorder.predictions["folder-1"] = predictions(None, ours="wrong")
+    recorder.ratio = 1.7
+    decision = pipeline.pipeline.fn().decision
+    assert not decision.promote and not decision.worse
+    assert "ratio 1.70, above the bound of 1.5" in decision.reasons[-1]
 
 
 def test_a_tie_with_the_champion_is_held(recorder):
@@ -326,6 +356,7 @@ def test_a_tie_with_the_champion_is_held(recorder):
     outcome = pipeline.pipeline.fn()
     assert outcome.new and not outcome.decision.promote
     assert recorder.did[-1] == "promote False"
+    assert not [did for did in recorder.did if did.startswith("measure")], "it is held anyway: no time is spent on it"
     assert recorder.ended == ["FINISHED"]  # a held candidate is an outcome, not a failure
 
 

@@ -99,6 +99,13 @@ def test_a_held_version_stays_challenger_and_remembers_why(make):
     assert crowned(version) == []
 
 
+def test_a_version_that_was_found_worse_is_remembered_as_such_with_every_reason(make):
+    version, made = make(), record("held")
+    made["gate"] |= {"worse": True, "reasons": [*REASONS, "label bills -0.2000 on 100 rows"]}
+    promote(version, made)
+    assert decided(again(version)) == Decision(False, (*REASONS, "label bills -0.2000 on 100 rows"), worse=True)
+
+
 def test_a_crash_between_the_history_and_the_alias_is_carried_on(make, monkeypatch):
     version = make()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

@@ -181,6 +181,32 @@ def test_the_gate_stands_with_thresholds_and_reasons(told):
         assert rival["reason"] in said
 
 
+def test_every_bound_of_the_gate_and_the_time_stand_with_what_was_found(told):
+    said = words(told)
+    for reason in told.record["gate"]["reasons"]:
+        assert reason in said
+    for bound in told.record["gate"]["bounds"]:
+        assert f"{bound['kind']} {bound['name']}" in said
+    assert "Time for a text: 4.12 ms, the champion 4.05 ms" in said
+    assert "(about 1,330 show the difference that was asked for)" in said
+    assert "Cannot tell" not in said
+    told.record["gate"]["rivals"][1] |= {"won": False, "outcome": "cannot tell"}
+    told.record["gate"]["latency"] = None
+    assert "Cannot tell against the champion" in words(told)
+    assert "The time for a text was not measured" in words(told)
+
+
+def test_a_record_from_before_the_gate_had_bounds_has_its_page_too(told):
+    for name in ("worse", "reasons", "champion_test", "bounds", "latency"):
+        del told.record["gate"][name]
+    for rival in told.record["gate"]["rivals"]:
+        for name in ("outcome", "worse", "needed", "differing"):
+            del rival[name]
+    said = words(told)
+    assert "macro_f1 beats the champion" in said
+    assert "Labels and slices" not in said
+
+
 def test_a_version_that_the_gate_held_and_a_person_promoted_is_pointed_out(told):
     warning = "The gate held this version, and yet the history has it as champion."
     assert warning not in words(told)

@@ -260,6 +260,8 @@ def test_the_card_says_what_the_model_is_for_from_what_how_good_and_where_it_end
         "| the champion of that time | 0.9026",
         "It became champion; the champion of that time was tickets/6.",
         "macro_f1 beats the champion: gain +0.0204",
+        "calibration error +0.0031 against the champion, not surely above the bound of +0.05.",
+        "4.12 ms a text, the champion 4.05: ratio 1.02, within the bound of 1.5",
         "other sources may score lower",
         "with changes that were not committed",
         record["data"]["raw"]["md5"],
