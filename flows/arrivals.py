@@ -1,0 +1,245 @@
+"""Bring records in: from the checkout and from every source, each row once, in one step with the cursors.
+
+What a source sends is ingested in a worktree of its own, tracked by DVC, and entered on the branch `retune/intake`
+together with how far the source was read (`tasks/core/intake.py`). A crash before that leaves all as it was, and the
+same records come again; after it, they are there.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+
+from flows import stage, workspace
+from tasks.core import faults, intake, registry, sources, store
+from tasks.core.errors import Broken, Refused, WrongUse
+from tasks.core.params import Fetch
+from tasks.fetch.fetch import fetch
+from tasks.ingest import Columns, ingest
+
+Say = Callable[[str], None]
+RAW, ASIDE = Path("data/raw"), Path("data/aside")
+ATTEMPTS = 20  # to enter rows while others do the same
+CHECKOUT = "checkout"  # the source that everybody has: what `retune ingest` brought into the clone
+OWN = Columns(text="text", label="label", id="id", group="group", split="given")  # a part of data/raw as a source
+
+
+@dataclass(frozen=True)
+class Load:
+    """One file to ingest."""
+
+    file: Path
+    name: str  # of the source
+    columns: Columns
+    licence: str | None = None
+    collected: str | None = None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What one source has for us, and its cursor once it is in."""
+
+    source: str
+    loads: tuple[Load, ...]
+    cursor: Any
+
+
+@dataclass(frozen=True)
+class Arrived:
+    pointer: bytes  # data/raw.dvc with all that came in
+    rows: dict[str, int] = field(default_factory=dict)  # source -> new and corrected rows
+    failures: dict[str, str] = field(default_factory=dict)  # source -> why nothing could be taken from it
+
+    @property
+    def raw(self) -> str:
+        """The DVC hash of data/raw."""
+        return intake.md5(self.pointer)
+
+
+def bring_in(section: Fetch, say: Say = print, enter: bool = True) -> Arrived:
+    """Take what is new from everywhere. Without `enter` it is only looked at, and the branch stays as it is.
+
+    A source that fails keeps its cursor and stops no other. Raises WrongUse if there are no records at all.
+    """
+    for _ in range(ATTEMPTS):
+        before = intake.read()
+        with TemporaryDirectory(prefix="fetched-", dir=_scratch()) as scratch:
+            deliveries, failures = _deliveries(section, before, Path(scratch), say)
+            faults.point("retrain:fetched")
+            try:
+                return _take(before, deliveries, failures, enter)
+            except intake.Moved as error:
+                say(f"{error}: looking again")
+    raise Broken(f"the branch retune/intake moved {ATTEMPTS} times while rows were brought in: try again")
+
+
+def _scratch() -> Path:
+    folder = registry.state() / "scratch"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _deliveries(
+    section: Fetch, before: intake.Intake, scratch: Path, say: Say
+) -> tuple[list[Delivery], dict[str, str]]:
+    found = list(_of_the_checkout(before, scratch))
+    failures: dict[str, str] = {}
+    for batch in fetch(section, before.cursors, scratch, say):
+        if batch.error:
+            failures[batch.source] = str(batch.error)
+            continue
+        columns = Columns(**vars(batch.columns))
+        loads = (Load(path, batch.source, columns, batch.licence, batch.collected) for path in batch.files)
+        found.append(Delivery(batch.source, tuple(loads), batch.cursor))
+    return [each for each in found if each.loads or each.cursor != before.cursors.get(each.source)], failures
+
+
+def _of_the_checkout(before: intake.Intake, scratch: Path) -> Iterator[Delivery]:
+    """The parts of the checkout's own data/raw that have not been taken yet."""
+    pointer = Path("data/raw.dvc")
+    if not pointer.exists():
+        return
+    listed = store.listing(yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"])
+    parts = {path: md5 for path, md5 in sorted(listed.items()) if path.endswith(".parquet")}
+    taken = before.cursors.get(CHECKOUT, [])
+    stated = json.loads(store.read_bytes(listed[sources.FILE])) if sources.FILE in listed else {}
+    loads = []
+    for path, md5 in parts.items():
+        if md5 in taken:
+            continue
+        copy = scratch / CHECKOUT / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with store.open_bytes(md5) as kept, copy.open("wb") as file:
+            shutil.copyfileobj(kept, file)
+        name = str(pq.read_table(copy, columns=["source"])["source"][0].as_py())
+        facts = stated.get(name, {})
+        loads.append(Load(copy, name, OWN, facts.get("licence"), facts.get("collected")))
+    if loads:
+        yield Delivery(CHECKOUT, tuple(loads), sorted({*taken, *parts.values()}))
+
+
+def _take(before: intake.Intake, deliveries: list[Delivery], failures: dict[str, str], enter: bool) -> Arrived:
+    if not deliveries:
+        if before.raw is None:
+            told = "; ".join(f"{source}: {why}" for source, why in failures.items())
+            raise WrongUse(
+                "there are no records yet: `retune ingest FILE` brings some in, or name a source in params.yaml at"
+                f" fetch.sources{f' ({told})' if told else ''}"
+            )
+        return Arrived(before.pointers[intake.RAW], {}, failures)
+    with _laid(before):
+        rows, cursors = {}, dict(before.cursors)
+        for each in deliveries:
+            try:
+                rows[each.source] = sum(_ingested(load) for load in each.loads)
+                cursors[each.source] = each.cursor
+            except (Refused, WrongUse) as error:
+                failures[each.source] = str(error)
+        if not RAW.exists():
+            raise WrongUse(f"no source has brought a row yet: {'; '.join(f'{k}: {v}' for k, v in failures.items())}")
+        _track(RAW, before.raw is None or any(rows.values()))
+        told = ", ".join(f"{count} rows from {source}" for source, count in rows.items() if count) or "no new row"
+        pointer = Path(intake.RAW).read_bytes()
+        if enter and cursors != before.cursors:
+            faults.point("retrain:before-intake")
+            intake.move(before, Path.cwd(), cursors, before.aside, f"Bring in {told}")
+            faults.point("retrain:after-intake")
+    return Arrived(pointer, {source: count for source, count in rows.items() if count}, failures)
+
+
+def _ingested(load: Load) -> int:
+    done = ingest(
+        str(load.file), RAW, load.columns, load.name, also=ASIDE, licence=load.licence, collected=load.collected
+    )
+    return done.added + done.corrected
+
+
+# ---------------------------------------------------------------- set aside, and taken back
+
+
+def set_aside(parts: Iterable[str], why: str, at: str) -> list[str]:
+    """Keep parts of the raw data, by md5, out of what models learn from. Returns their names; none if all would go."""
+    wanted = set(parts)
+
+    def move(before: intake.Intake) -> dict[str, intake.Aside] | None:
+        listed = {path: md5 for path, md5 in store.listing(before.raw or "").items() if path.endswith(".parquet")}
+        going = [path for path, md5 in listed.items() if md5 in wanted]
+        if not going or len(going) == len(listed):
+            return None
+        ASIDE.mkdir(parents=True, exist_ok=True)
+        for path in going:
+            (RAW / path).rename(ASIDE / path)
+        return {**before.aside, **{path: intake.Aside(why, at, _rows(ASIDE / path)) for path in going}}
+
+    before, after = _moved(move, f"Set parts aside: {why}")
+    return sorted(after.keys() - before.keys())
+
+
+def take_back(part: str, why: str) -> int:
+    """Let models learn from a part again that was set aside. Returns its rows. Raises WrongUse if there is none."""
+
+    def move(before: intake.Intake) -> dict[str, intake.Aside] | None:
+        if part not in before.aside:
+            raise WrongUse(f"no part {part!r} was set aside; {', '.join(before.aside) or 'none was'}")
+        (ASIDE / part).rename(RAW / part)
+        return {name: told for name, told in before.aside.items() if name != part}
+
+    before, _ = _moved(move, f"Take {part} back: {why}")
+    return before[part].rows
+
+
+Aside = dict[str, intake.Aside]
+
+
+def _moved(move: Callable[[intake.Intake], Aside | None], why: str) -> tuple[Aside, Aside]:
+    """What was set aside before and after. `move` moves the files; None: there is nothing to do."""
+    for _ in range(ATTEMPTS):
+        before = intake.read()
+        with _laid(before):
+            after = move(before)
+            if after is None:
+                return before.aside, before.aside
+            for folder in (RAW, ASIDE):
+                _track(folder)
+            try:
+                intake.move(before, Path.cwd(), before.cursors, after, why)
+            except intake.Moved:
+                continue
+            return before.aside, after
+    raise Broken(f"the branch retune/intake moved {ATTEMPTS} times: try again")
+
+
+@contextmanager
+def _laid(before: intake.Intake) -> Iterator[None]:
+    """In a worktree of its own, the rows of the intake as files."""
+    with workspace.workspace("intake"):
+        lay(before.pointers)
+        yield
+
+
+def lay(pointers: dict[str, bytes]) -> None:
+    """Put rows into this worktree: what the .dvc files say that DVC wrote elsewhere, and nothing else."""
+    for path in (intake.RAW, intake.ASIDE):
+        Path(path).unlink(missing_ok=True)
+        if path in pointers:
+            Path(path).write_bytes(pointers[path])
+            stage.checkout(path)
+
+
+def _track(folder: Path, changed: bool = True) -> None:
+    if changed:
+        folder.mkdir(parents=True, exist_ok=True)
+        stage.track(str(folder))
+        if store.has_remote():
+            stage.push(str(folder.with_name(f"{folder.name}.dvc")))
+
+
+def _rows(part: Path) -> int:
+    return int(pq.read_metadata(part).num_rows)

@@ -1,0 +1,281 @@
+"""On a schedule: bring records in, decide, run the pipeline in a folder of its own, promote or hold, tell people.
+
+    retune retrain --dry-run
+
+Every decision is kept, also "nothing to do": as an artifact of the Prefect run and as an entry of the history. Rows
+with which a run was refused, or made a worse model, are set aside, so that the next run does not stumble over them.
+"""
+
+import json
+import shlex
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from flows import approval, arrivals, home, pipeline, repair, tell, workspace
+from tasks import decide, promote
+from tasks.core import descent, faults, history, intake, lineage, params, record, registry, store, suppression
+from tasks.core import start as starts
+from tasks.core.errors import Refused, RetuneError
+from tasks.core.lock import waiting
+from tasks.core.params import Event
+
+SAME_WORK = 12 * 3600  # seconds to wait for another run on the very same data, code and parameters
+
+
+End = Event | Literal["nothing to do", "train"]
+NOTHING: End = "nothing to do"
+TRAIN: End = "train"
+PROMOTED: Event = "promoted"
+HELD: Event = "held"
+AWAITING: Event = "awaiting"
+REFUSED: Event = "refused"
+FAILED: Event = "failed"
+BAD = (REFUSED, FAILED)  # after one of these, the next good end is a recovery
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came of a retraining: one of the words above, why, and the version that it is about."""
+
+    outcome: End
+    why: tuple[str, ...]
+    version: str | None = None
+    rows: dict[str, int] | None = None  # new and corrected ones by source
+    failures: dict[str, str] | None = None  # sources from which nothing could be taken
+    inputs: dict[str, Any] | None = None
+    thresholds: dict[str, Any] | None = None
+
+
+@flow(name="retrain")
+def retrain(because: str | None = None, dry_run: bool = False) -> Told:
+    """`because`: who asks for it, and why; without it, the triggers of params.yaml decide."""
+    home.enter()
+    if dry_run:
+        return explain(because)
+    chosen = params.load()
+    name, log = chosen.register.name, get_run_logger()
+    for sentence in [*repair.scratch(), *repair.runs(name), *promote.reconcile(name)]:
+        log.warning("repaired: %s", sentence)
+    if version := approval.pending():
+        return resumed(chosen, approval.suspend(version))
+    try:
+        arrived = run_fetch(chosen)
+        verdict = run_decide(chosen, arrived, because)
+        if not verdict.train:
+            return nothing_to_do(chosen, arrived, verdict)
+        return run_road(chosen, arrived, verdict, because)
+    except RetuneError as error:
+        outcome = REFUSED if isinstance(error, Refused) else FAILED
+        keep(chosen, Told(outcome, (str(error),)))
+        raise
+
+
+def explain(because: str | None) -> Told:
+    """What a retraining would do now, and why. Looks at the sources; keeps nothing."""
+    chosen = params.load()
+    arrived = arrivals.bring_in(chosen.fetch, say=lambda _: None, enter=False)
+    verdict = weigh(chosen, arrived, because)
+    return _told(TRAIN if verdict.train else NOTHING, arrived, verdict)
+
+
+@task(task_run_name="fetch", cache_policy=NO_CACHE)
+def run_fetch(chosen: params.Params) -> arrivals.Arrived:
+    arrived = arrivals.bring_in(chosen.fetch, get_run_logger().info)
+    for source, why in arrived.failures.items():
+        get_run_logger().error("%s: %s", source, why)
+    return arrived
+
+
+@task(task_run_name="decide", cache_policy=NO_CACHE)
+def run_decide(chosen: params.Params, arrived: arrivals.Arrived, because: str | None) -> decide.Verdict:
+    verdict = weigh(chosen, arrived, because)
+    keep(chosen, _told(TRAIN if verdict.train else NOTHING, arrived, verdict))
+    faults.point("retrain:decided")
+    return verdict
+
+
+def weigh(chosen: params.Params, arrived: arrivals.Arrived, because: str | None) -> decide.Verdict:
+    chain = history.read(chosen.register.name)
+    newest = decide.newest(chain)
+    return decide.decide(
+        decide.here(arrived.raw),
+        newest,
+        decide.champion(chain),
+        decide.new_rows(arrived.raw, newest.state.raw) if newest else 0,
+        decide.forgotten(chain, suppression.read()),
+        because,
+        chosen.decide,
+        datetime.now(UTC),
+    )
+
+
+def nothing_to_do(chosen: params.Params, arrived: arrivals.Arrived, verdict: decide.Verdict) -> Told:
+    told = _told(NOTHING, arrived, verdict)
+    if arrived.failures:
+        tell.tell(FAILED, f"{chosen.register.name}: a source failed", _lines(arrived.failures), chosen.notify)
+    return told
+
+
+def run_road(chosen: params.Params, arrived: arrivals.Arrived, verdict: decide.Verdict, because: str | None) -> Told:
+    """The pipeline in a worktree of its own. Two runs on the same work follow each other: the second finds it done."""
+    before = decide.newest(history.read(chosen.register.name))
+    work = registry.state() / "locks" / f"{decide.digest(decide.here(arrived.raw))}.lock"
+    with (
+        waiting(work, SAME_WORK, "retraining on the same data, code and parameters"),
+        workspace.workspace(pipeline.run_name()),
+    ):
+        arrivals.lay({intake.RAW: arrived.pointer})
+        begin_with_the_last_lock(before)
+        if chosen.decide.incremental:
+            begin_with_the_champion(chosen)
+        faults.point("retrain:in-worktree")
+        command = shlex.join(["retune", "retrain", *(["--because", because] if because else [])])
+        try:
+            outcome = pipeline.pipeline(command, verdict.why)
+        except Refused as error:
+            put_aside(chosen, arrived, before, f"the run was refused: {error}")
+            raise
+    return settle(chosen, arrived, verdict, outcome, before)
+
+
+def begin_with_the_last_lock(newest: decide.Made | None) -> None:
+    """The newest version's dvc.lock, so that `why` names what has changed since, and what has not is taken over."""
+    if newest and (kept := lineage.blobs(newest.commit, ["dvc.lock"])):
+        Path("dvc.lock").write_bytes(kept["dvc.lock"])
+
+
+def begin_with_the_champion(chosen: params.Params) -> None:
+    """Continue from the champion's weights if they are fit for it; otherwise this run starts from the base, too."""
+    champion = registry.champion(chosen.register.name)
+    if champion is None:
+        return
+    begun = starts.start_of(
+        str(champion), champion.tags["seal"], record.read(registry.version_folder(champion) / record.FILE)
+    )
+    try:
+        if told := descent.tainted(begun, suppression.read()):
+            raise descent.Unfit(f"{', '.join(told)} learned from rows that are suppressed now")
+    except descent.Unfit as error:
+        get_run_logger().warning("starting from the base, not from %s: %s", champion, error)
+        return
+    starts.write(begun)
+
+
+def settle(
+    chosen: params.Params,
+    arrived: arrivals.Arrived,
+    verdict: decide.Verdict,
+    outcome: pipeline.Outcome,
+    before: decide.Made | None,
+) -> Told:
+    """What follows from the outcome: data that made a worse model is set aside, people are told or asked."""
+    version, decision = outcome.version, outcome.decision
+    faults.point("retrain:before-settle")
+    if decision.awaiting:
+        keep(chosen, told := _of(AWAITING, outcome, arrived, verdict))
+        version = approval.suspend(version)  # worker and GPU are free until a person has decided
+        return resumed(chosen, version) if not waits(version) else told
+    if decision.promote:
+        keep(chosen, told := _of(PROMOTED, outcome, arrived, verdict))
+        return told
+    if decision.worse:
+        put_aside(chosen, arrived, before, f"{version}, which learned from them, is worse than the champion")
+    keep(chosen, told := _of(HELD, outcome, arrived, verdict))
+    return told
+
+
+def put_aside(chosen: params.Params, arrived: arrivals.Arrived, before: decide.Made | None, why: str) -> None:
+    """Set the parts aside that came in since the newest version was made: they, or the code, made the run go wrong."""
+    if before is None:
+        return
+    known = set(store.listing(before.state.raw).values())
+    parts = {md5 for path, md5 in store.listing(arrived.raw).items() if path.endswith(".parquet")} - known
+    for part in arrivals.set_aside(parts, why, datetime.now(UTC).isoformat(timespec="seconds")):
+        get_run_logger().warning("set aside: %s (%s); `retune intake accept %s` takes it back", part, why, part)
+
+
+def waits(version: registry.Version) -> bool:
+    decision = promote.decided(version)
+    return decision is not None and decision.awaiting
+
+
+def resumed(chosen: params.Params, version: registry.Version) -> Told:
+    """Somebody has decided about the version for which this run was suspended."""
+    decision = promote.decided(version)
+    assert decision
+    told = Told(PROMOTED if decision.promote else HELD, decision.reasons, str(version))
+    keep(chosen, told)
+    return told
+
+
+# ---------------------------------------------------------------- what is kept, and told
+
+
+def keep(chosen: params.Params, told: Told) -> None:
+    """The decision as an artifact of this run and as an entry of the history; people are told what concerns them."""
+    name = chosen.register.name
+    chain = history.read(name)
+    create_markdown_artifact(page(name, told), key=f"retune-{name.lower().replace('_', '-')}", description=told.outcome)
+    facts = {
+        "Decision": told.outcome,
+        "About": told.version or "no version",
+        "Inputs": json.dumps(told.inputs or {}, ensure_ascii=False),
+        "Thresholds": json.dumps(told.thresholds or {}),
+        "Run": pipeline.prefect_run(),
+    }
+    history.decide(name, told.why, facts, registry.anchor)
+    faults.point("retrain:kept")
+    body = "\n".join(told.why)
+    if told.outcome != "nothing to do" and told.outcome != "train":
+        tell.tell(told.outcome, f"{name}: {told.outcome}", body, chosen.notify)
+    if last_outcome(chain) in BAD and told.outcome not in (*BAD, TRAIN):
+        tell.tell("recovered", f"{name}: retraining works again", body, chosen.notify)
+
+
+def last_outcome(chain: history.Chain) -> str | None:
+    """What came of the last retraining that the history tells of."""
+    told = [entry.facts.get("Decision") for entry in chain.entries if entry.event == history.DECIDED]
+    return next((word for word in reversed(told) if word != TRAIN), None)
+
+
+def page(name: str, told: Told) -> str:
+    """The decision as Markdown."""
+    lines = [f"# {name}: {told.outcome}", "", *(f"- {reason}" for reason in told.why), ""]
+    if told.version:
+        lines += [f"Version: `{told.version}`", ""]
+    for title, values in (("Inputs", told.inputs), ("Thresholds", told.thresholds), ("New rows", told.rows)):
+        if values:
+            lines += [f"## {title}", "", "| | |", "|---|---|"]
+            lines += [f"| {key} | {_cell(value)} |" for key, value in values.items()] + [""]
+    if told.failures:
+        lines += ["## Sources that failed", "", _lines(told.failures)]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    text = "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _lines(values: dict[str, str]) -> str:
+    return "\n".join(f"- {key}: {value}" for key, value in values.items())
+
+
+def _told(outcome: End, arrived: arrivals.Arrived, verdict: decide.Verdict) -> Told:
+    return Told(outcome, verdict.why, None, arrived.rows, arrived.failures, verdict.inputs, verdict.thresholds)
+
+
+def _of(word: End, outcome: pipeline.Outcome, arrived: arrivals.Arrived, verdict: decide.Verdict) -> Told:
+    reasons = tuple(outcome.decision.reasons)
+    return Told(word, reasons, str(outcome.version), arrived.rows, arrived.failures, verdict.inputs, verdict.thresholds)
+
+
+def run(because: str | None) -> Told:
+    """Run the flow with plain errors."""
+    return pipeline.plainly(lambda: retrain(because))

@@ -1,0 +1,115 @@
+"""The commands of whoever keeps models current: retrain, intake, clean. Heavy imports stand where they are used."""
+
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from flows import home
+from flows.terminal import as_json, print_json, print_table
+from tasks.core.errors import Refused
+
+GOOD = ("promoted", "nothing to do", "train")
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Say what it would do and why; keep nothing.")
+@click.option("--because", metavar="TEXT", help="Ask for a run, whatever the triggers of params.yaml say.")
+@as_json
+def retrain(dry_run: bool, because: str | None, json_: bool) -> None:
+    """Bring records in, decide, and if there is reason to, train in a folder of its own and promote or hold."""
+    home.enter()
+    from flows import retrain as flow
+
+    told = flow.explain(because) if dry_run else flow.run(because)
+    if json_:
+        print_json(asdict(told))
+    else:
+        _tell(told, dry_run)
+    if told.outcome not in GOOD:
+        sys.exit(Refused.exit_code)
+
+
+def _tell(told: Any, dry_run: bool) -> None:
+    title = {"train": "would train" if dry_run else "trains"}.get(told.outcome, told.outcome)
+    click.echo(f"{title}{f': {told.version}' if told.version else ''}")
+    for reason in told.why:
+        click.echo(f"  {reason}")
+    for source, count in (told.rows or {}).items():
+        click.echo(f"  {source}: {count} new or corrected rows")
+    for source, why in (told.failures or {}).items():
+        click.echo(f"  {source} FAILED: {why}", err=True)
+    if told.outcome == "awaiting":
+        click.echo(f"  `retune approve {told.version} --reason TEXT` or `retune reject {told.version} --reason TEXT`")
+
+
+@click.group()
+def intake() -> None:
+    """The records that have come in, and the parts of them that were set aside."""
+
+
+@intake.command()
+@as_json
+def show(json_: bool) -> None:
+    """Rows that models learn from, parts that were set aside and why, and how far each source was read."""
+    home.enter()
+    from tasks.core import intake as branch
+    from tasks.core import store
+
+    now = branch.read()
+    parts = sorted(path for path in store.listing(now.raw) if path.endswith(".parquet")) if now.raw else []
+    if json_:
+        aside = {part: asdict(each) for part, each in now.aside.items()}
+        print_json({"commit": now.commit, "raw": now.raw, "parts": parts, "aside": aside, "cursors": now.cursors})
+    elif now.raw:
+        click.echo(f"{len(parts)} parts in data/raw of the branch retune/intake ({now.commit[:12]})")
+        if now.aside:
+            print_table(
+                [("set aside", "rows", "when (UTC)", "why")]
+                + [(part, str(each.rows), each.at[:19], each.why) for part, each in now.aside.items()]
+            )
+    if not now.raw:
+        raise Refused("nothing has come in yet: `retune retrain` brings records in")
+
+
+@intake.command()
+@click.argument("part")
+@click.option("--reason", required=True, metavar="TEXT", help="Why it is good after all; kept in the history.")
+@as_json
+def accept(part: str, reason: str, json_: bool) -> None:
+    """Let models learn from PART again, which was set aside."""
+    home.enter()
+    from flows import arrivals
+
+    rows = arrivals.take_back(part, reason)
+    if json_:
+        print_json({"part": part, "rows": rows})
+    else:
+        click.echo(f"{part}: models learn from its {rows} rows again, from the next `retune retrain` on")
+
+
+@click.command()
+@click.option("--days", type=click.FloatRange(0), help="Older than that; decide.keep_failed_days unless given.")
+@as_json
+def clean(days: float | None, json_: bool) -> None:
+    """Remove the folders that failed runs have left behind."""
+    home.enter()
+    from flows import workspace
+    from tasks.core import params
+
+    swept = workspace.sweep(params.load().decide.keep_failed_days if days is None else days)
+    kept = workspace.left()
+    if json_:
+        told = {"removed": swept, "kept": kept}
+        print_json({key: [{**asdict(each), "folder": str(each.folder)} for each in of] for key, of in told.items()})
+        return
+    for each in swept:
+        click.echo(f"removed {each.folder}: {each.why[:120]}")
+    for each in kept:
+        click.echo(f"kept    {each.folder}, {each.days:.1f} days old: {each.why[:120]}")
+    if not swept and not kept:
+        click.echo("no run has left anything behind")
+
+
+COMMANDS = (retrain, intake, clean)

@@ -1,0 +1,269 @@
+"""Retraining as an on-call engineer meets it: real processes, a real Prefect server, a slice of the sample.
+
+The tests tell one story in their order: they share one clone. What is fetched comes from a folder beside it.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+QUEUES = ["billing", "delivery", "sign_in", "refunds"]
+SMALL = {
+    "train.method": "probe",
+    "train.max_tokens": 32,
+    "evaluate.bootstrap": 100,
+    "promote.bootstrap": 200,
+    "promote.confidence": 0.6,
+    "register.probe_rows": 8,
+    "decide.new_rows": 40,
+    "fetch.settle_seconds": 0.0,
+}
+COLUMNS = {"text": "body", "label": "queue", "id": "ticket_id", "group": "customer_id", "split": None}
+
+
+@dataclass
+class Desk:
+    """A clone, and the folder into which its source puts files."""
+
+    clone: object
+    inbox: Path
+    rows: pd.DataFrame
+
+    def deliver(self, name, rows):
+        rows.to_csv(self.inbox / name, index=False)
+
+    def retrain(self, *words, **env):
+        began = time.monotonic()
+        done = subprocess.run(
+            [*self.command, "retrain", *words, "--json"],
+            cwd=self.clone.folder,
+            env={**self.clone.environment(), **env},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        print(
+            f"retrain {' '.join(words)}: {done.returncode} in {time.monotonic() - began:.1f} s\n{done.stderr[-3000:]}"
+        )
+        return done
+
+    def told(self, *words, code=0):
+        done = self.retrain(*words)
+        assert done.returncode == code, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    def ask(self, *words, code=0):
+        done = self.clone.retune(*words, "--json")
+        assert done.returncode == code, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    @property
+    def command(self):
+        import sys
+
+        return [sys.executable, "-m", "flows.cli"]
+
+    def decisions(self):
+        return [
+            entry["facts"]["Decision"] for entry in self.ask("history", "classifier") if entry["event"] == "decided"
+        ]
+
+    def as_it_was(self):
+        """The user's checkout: branch, index, files."""
+        return self.clone.git("status", "--porcelain"), self.clone.git("rev-parse", "HEAD")
+
+    def nothing_is_left(self):
+        assert len(self.clone.git("worktree", "list").splitlines()) == 1
+        runs = self.clone.folder / ".retune/runs"
+        assert [path for path in runs.iterdir() if path.is_dir()] == []
+        mine = str(self.clone.folder)
+        for process in Path("/proc").glob("[0-9]*/cwd"):
+            try:
+                assert not str(process.readlink()).startswith(mine), process
+            except OSError:
+                continue
+
+
+@pytest.fixture(scope="module")
+def desk(new_clone, prefect_url, tmp_path_factory):
+    clone = new_clone(tmp_path_factory.mktemp("desk"), PREFECT_API_URL=prefect_url)
+    inbox = tmp_path_factory.mktemp("inbox")
+    values = yaml.safe_load((clone.folder / "params.yaml").read_text("utf-8"))
+    for key, value in SMALL.items():
+        section, _, name = key.partition(".")
+        values[section][name] = value
+    source = {"kind": "files", "name": "desk", "path": str(inbox), "columns": COLUMNS}
+    values["fetch"]["sources"] = [{**source, "licence": "Apache-2.0", "collected": None}]
+    (clone.folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), "utf-8")
+    clone.git("-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qam", "params")
+    rows = pd.read_csv(clone.folder / "tests/samples/tickets.csv", dtype=str, keep_default_na=False)
+    rows = rows[rows["queue"].isin(QUEUES) & (rows["body"].str.len() > 20)].drop_duplicates("body")
+    return Desk(clone, inbox, rows.reset_index(drop=True))
+
+
+def test_a_dry_run_says_what_would_be_done_and_keeps_nothing(desk):
+    desk.deliver("start.csv", desk.rows[:400])
+    before = desk.as_it_was()
+    told = desk.told("--dry-run")
+    assert (told["outcome"], told["why"]) == ("train", ["there is no version yet"])
+    assert told["rows"] == {"desk": 400}
+    assert desk.as_it_was() == before
+    assert desk.clone.git("branch", "--list", "retune/intake") == ""
+
+
+def test_the_first_run_makes_a_champion_and_leaves_the_checkout_alone(desk):
+    before = desk.as_it_was()
+    told = desk.told()
+    assert (told["outcome"], told["version"]) == ("promoted", "classifier/1"), told
+    assert desk.as_it_was() == before
+    desk.nothing_is_left()
+    made = desk.ask("lineage", "model", "classifier@champion")["record"]
+    assert made["started"]["command"] == "retune retrain" and "there is no version yet" in made["started"]["why"]
+    assert made["data"]["sources"]["desk"]["licence"] == "Apache-2.0"
+    assert made["code"]["dirty"] is False
+    assert desk.decisions() == ["train", "promoted"]
+    assert desk.ask("verify", "classifier/1")["ok"]
+
+
+def test_when_nothing_changed_nothing_is_done_and_that_is_kept_too(desk, prefect_url):
+    told = desk.told()
+    assert told["outcome"] == "nothing to do" and "nothing differs" in told["why"][-1]
+    assert desk.decisions() == ["train", "promoted", "nothing to do"]
+    entry = desk.ask("history", "classifier")[-1]
+    assert json.loads(entry["facts"]["Thresholds"])["new_rows"] == 40
+    assert json.loads(entry["facts"]["Inputs"])["newest"] == "classifier/1"
+    import httpx
+
+    found = httpx.post(f"{prefect_url}/artifacts/filter", json={"artifacts": {"key": {"any_": ["retune-classifier"]}}})
+    assert "nothing to do" in found.json()[0]["data"] or any("nothing to do" in each["data"] for each in found.json())
+
+
+def test_too_few_rows_are_taken_in_and_wait(desk):
+    desk.deliver("few.csv", desk.rows[400:420])
+    told = desk.told()
+    assert (told["outcome"], told["rows"]) == ("nothing to do", {"desk": 20})
+    assert told["why"] == ["20 new or corrected rows since classifier/1, 40 asked"]
+    assert desk.told()["rows"] == {}, "each row comes in once"
+
+
+def test_enough_rows_are_trained_on_and_the_same_work_is_never_done_twice(desk):
+    desk.deliver("more.csv", desk.rows[420:450])
+    assert desk.told("--dry-run")["why"] == ["50 new or corrected rows since classifier/1, 40 asked"]
+    done = desk.retrain()
+    told = json.loads(done.stdout)
+    assert told["version"] == "classifier/2" and told["outcome"] in ("promoted", "held")
+    assert done.returncode == (told["outcome"] == "held")
+    assert desk.told("--because", "somebody is impatient")["outcome"] == "nothing to do"
+    desk.nothing_is_left()
+
+
+def test_poisoned_rows_make_no_champion_and_are_set_aside(desk):
+    champion = desk.ask("lineage", "model", "classifier@champion")["version"]
+    turned = dict(zip(QUEUES, QUEUES[1:] + QUEUES[:1], strict=True))
+    poison = desk.rows[450:700]
+    desk.deliver("poison.csv", poison.assign(queue=poison["queue"].map(turned)))
+    told = desk.told(code=1)
+    assert told["outcome"] == "held"
+    assert desk.ask("lineage", "model", "classifier@champion")["version"] == champion
+    (part,) = desk.ask("intake", "show")["aside"]
+    assert "worse" in desk.ask("intake", "show")["aside"][part]["why"]
+    assert desk.told()["outcome"] == "nothing to do"
+    assert desk.ask("intake", "accept", part, "--reason", "try it")["rows"] == 250
+    assert desk.ask("intake", "show")["aside"] == {}
+
+
+def test_refused_data_is_set_aside_too_and_said(desk):
+    junk = desk.rows[:1]
+    flood = pd.concat([junk] * 900).assign(ticket_id=[f"D-{number}" for number in range(900)])
+    desk.deliver("flood.csv", flood)
+    done = desk.retrain()
+    assert done.returncode == 1 and "validate" in done.stderr and "Traceback" not in done.stderr
+    assert any("refused" in each["why"] for each in desk.ask("intake", "show")["aside"].values())
+    assert desk.decisions()[-1] == "refused"
+
+
+def test_a_forgotten_row_that_the_champion_learned_from_is_a_reason(desk):
+    row = desk.ask("intake", "show")
+    assert row["raw"]
+    desk.clone.git("checkout", "-q", "retune/intake", "--", "data/raw.dvc")
+    assert desk.clone.dvc("checkout", "data/raw.dvc").returncode == 0
+    made = desk.ask("lineage", "model", "classifier@champion")["record"]
+    train = desk.clone.folder / ".dvc/cache/files/md5" / made["data"]["sides"]["train"]["md5"][:2]
+    ids = pd.read_parquet(train / made["data"]["sides"]["train"]["md5"][2:])["id"]
+    desk.ask("forget", ids.iloc[0], "--reason", "asked to be forgotten")
+    why = desk.told("--dry-run")["why"]
+    assert any("learned from 1 rows that are suppressed now" in each for each in why), why
+    desk.clone.git("checkout", "-q", "--", "data/suppressed.json")
+
+
+def test_a_source_that_fails_stops_no_other_and_is_told(desk):
+    (desk.inbox / "rubbish.csv").write_bytes(os.urandom(3000))
+    done = desk.retrain("--dry-run")
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert "rubbish.csv" in json.loads(done.stdout)["failures"]["desk"]
+    (desk.inbox / "rubbish.csv").unlink()
+
+
+def test_two_at_once_both_finish_and_make_one_version(desk):
+    desk.deliver("pair.csv", desk.rows[700:760])
+    environment = desk.clone.environment()
+    both = [
+        subprocess.Popen(
+            [*desk.command, "retrain", "--json"],
+            cwd=desk.clone.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=600) for process in both]
+    for process, (out, err) in zip(both, said, strict=True):
+        assert process.returncode in (0, 1), err
+        assert json.loads(out)["outcome"] in ("promoted", "held", "nothing to do"), err
+    versions = desk.ask("models")
+    prints = [each["fingerprint"] for each in versions]
+    assert len(prints) == len(set(prints)), "one version a fingerprint"
+    assert desk.ask("history", "--verify")["ok"]
+    desk.nothing_is_left()
+
+
+POINTS = ["retrain:fetched", "retrain:before-intake", "retrain:after-intake", "retrain:decided", "workspace:laid"]
+POINTS += ["retrain:in-worktree", "workspace:before-removal", "retrain:before-settle", "retrain:kept"]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_anywhere_the_next_run_comes_to_the_same_end(desk, point):
+    at = 760 + 50 * POINTS.index(point) % max(len(desk.rows) - 810, 1)
+    rows = desk.rows[at : at + 45].assign(ticket_id=lambda frame: [f"K{point}-{n}" for n in range(len(frame))])
+    rows["body"] = [f"{body} ({point} {n})" for n, body in enumerate(rows["body"])]
+    desk.deliver(f"{point.replace(':', '-')}.csv", rows)
+    killed = desk.retrain(RETUNE_FAIL_AT=point)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    done = desk.retrain()
+    assert done.returncode in (0, 1) and "Traceback" not in done.stderr, done.stderr
+    assert json.loads(done.stdout)["outcome"] in ("promoted", "held", "nothing to do")
+    desk.clone.retune("clean", "--days", "0")
+    desk.nothing_is_left()
+    raw = desk.ask("intake", "show")
+    desk.clone.git("checkout", "-q", "retune/intake", "--", "data/raw.dvc")
+    assert desk.clone.dvc("checkout", "--force", "data/raw.dvc").returncode == 0
+    ids = pd.read_parquet(desk.clone.folder / "data/raw")["id"]
+    aside = sum(each["rows"] for each in raw["aside"].values())
+    mine = ids[ids.str.startswith(f"K{point}")]
+    assert len(mine) in (0, 45) and not mine.duplicated().any() and (len(mine) or aside), "no row lost or doubled"
+    prints = [each["fingerprint"] for each in desk.ask("models")]
+    assert len(prints) == len(set(prints))
+    assert desk.ask("history", "--verify")["ok"]
+    assert desk.ask("verify", "classifier@champion")["ok"]
