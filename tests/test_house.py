@@ -30,8 +30,9 @@ NO_RESULT = {
     "tasks/core/faults.py",  # so does this one's: it ends the process or does nothing
 }
 
+OF_FLOWS = {path for path in (str(file.relative_to(ROOT)) for file in CODE) if path.startswith("flows/")}
 DOORS = {
-    "prefect": {path for path in (str(file.relative_to(ROOT)) for file in CODE) if path.startswith("flows/")},
+    "prefect": OF_FLOWS,
     "mlflow": {"tasks/core/registry.py", "tasks/core/serving.py"},
     "transformers": {"tasks/core/model.py"},
     "peft": {"tasks/core/model.py"},
@@ -48,7 +49,10 @@ DOORS = {
     "cyclonedx": {"tasks/core/statements.py"},
     "dvc": {"tasks/core/store.py"},  # to read; what writes is a command line that flows/stage.py runs
     "jsonschema": {"tasks/core/record.py"},
-    "httpx": {"tasks/fetch/endpoint.py", "flows/doctor.py"},  # doctor: whether a server answers
+    "httpx": {
+        "tasks/fetch/endpoint.py",
+        *OF_FLOWS,
+    },  # flows: Prefect's server and its errors
     "sqlalchemy": {"tasks/fetch/database.py", "tasks/core/registry.py"},  # registry: MLflow's tables, made in memory
     "apprise": {"tasks/notify.py"},
 }

@@ -11,12 +11,18 @@ import os
 import signal
 
 VARIABLE = "RETUNE_FAIL_AT"
-POINTS: tuple[str, ...] = (
+POINTS = (
+    "retrain:fetched",  # what the sources gave lies in a scratch folder
     "ingest:parsed",  # nothing is written yet
     "ingest:stated",  # licence and window stand in data/raw, the rows do not
     "rows:unfinished",  # any table of rows, under its other name
     "ingest:written",  # the part is whole, and DVC knows nothing of it
     "ingest:tracked",
+    "retrain:before-intake",
+    "retrain:after-intake",  # rows and cursors moved
+    "retrain:decided",
+    "workspace:laid",
+    "retrain:in-worktree",
     "run:opened",  # the MLflow run
     "before:curate",
     "json:unfinished",  # any report, under its other name
@@ -57,6 +63,9 @@ POINTS: tuple[str, ...] = (
     "reject:before-challenger",
     "reject:before-tags",
     "run:decided",  # all is done, the MLflow run is still open
+    "workspace:before-removal",
+    "retrain:before-settle",
+    "retrain:kept",  # the decision, of which nobody was told yet
 )
 
 

@@ -13,6 +13,7 @@ from flows import home, pipeline, stage
 from flows.plan import Planned
 from tasks import promote, register
 from tasks.core import example, lineage, params, registry, shell, store
+from tasks.core import start as starts
 from tasks.core.errors import Broken, Refused, RetuneError, WrongUse
 from tasks.core.gate import Decision
 
@@ -118,6 +119,7 @@ def recorder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".retune").mkdir()
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text("utf-8"), "utf-8")
+    starts.write(None, tmp_path / starts.FILE)
     made = Recorder()
     said = predictions(tmp_path / pipeline.REPORTS / "predictions.parquet", ours="right", base="wrong")
     example.write(said[["id"]].assign(source="desk"), tmp_path / pipeline.TEST)

@@ -100,9 +100,9 @@ def test_a_held_version_stays_challenger_and_remembers_why(make):
 
 
 def test_a_version_that_was_found_worse_is_remembered_as_such_with_every_reason(make):
-    version, made = make(), record("held")
+    version, made = make(), told("held")
     made["gate"] |= {"worse": True, "reasons": [*REASONS, "label bills -0.2000 on 100 rows"]}
-    promote(version, made)
+    promote(version, made, SHIPPED)
     assert decided(again(version)) == Decision(False, (*REASONS, "label bills -0.2000 on 100 rows"), worse=True)
 
 

@@ -24,6 +24,7 @@ SECTION = Promote(
     calibration_error_rise=0.05,
     calibration_bins=15,
     latency_ratio=1.5,
+    approval=False,
     bootstrap=200,
     seed=17,
 )
