@@ -92,6 +92,13 @@ def test_a_better_candidate_takes_the_champions_place_and_a_worse_one_does_not()
     assert "macro_f1 is worse than that of the champion: gain -0.2" in decision.reasons[1]
 
 
+def test_who_is_below_the_champion_is_worse_without_any_bound():
+    section = replace(SECTION, worst_label_loss=1.0, worst_slice_loss=1.0, calibration_error_rise=1.0)
+    decision = decide(said(wrong=30), said(wrong=5), section)
+    assert decision.worse and broken(decision) == []
+    assert not decide(said(wrong=7), said(wrong=5), section).worse, "two rows prove nothing"
+
+
 def test_a_tie_keeps_the_champion_and_makes_nobody_worse():
     decision = decide(said(wrong=10), said(wrong=10), SECTION)
     assert not decision.promote and not decision.worse
@@ -253,6 +260,32 @@ def test_a_small_label_holds_nobody_by_chance():
         "no label and no slice is surely worse than the champion beyond its bound; lowest: label rare -0.2500"
         in " ".join(decision.reasons)
     )
+
+
+def with_repairs(lost, won, rows):
+    """Candidate and champion who differ on the label `repairs` alone, of which there are `rows`."""
+    label = np.array(["bills"] * 100 + ["repairs"] * rows)
+    at = np.arange(len(label)) - 100
+    frame = {"id": range(len(label)), "label": label, "base_predicted": "none", "confidence": 0.9, "source": "desk"}
+    answered = [(at >= 0) & (at < lost), (at >= lost) & (at < lost + won)]
+    return [pd.DataFrame(frame | {"predicted": np.where(wrong, "none", label)}) for wrong in answered]
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "rows", "sure"),
+    [
+        (4, 0, 4, False),  # every resample says so, and by chance one case in sixteen would
+        (6, 0, 6, True),
+        (6, 4, 30, False),  # seven points, as it happens
+        (8, 0, 100, False),  # surely lost, not surely beyond five points
+        (12, 0, 30, True),
+        (3, 0, 60, False),  # the bound itself
+    ],
+)
+def test_a_label_is_worse_only_if_it_surely_is(lost, won, rows, sure):
+    found = decide(*with_repairs(lost, won, rows), SECTION).bounds
+    repairs = next(bound for bound in found if bound.name == "repairs")
+    assert (repairs.loss, repairs.broken) == (pytest.approx((lost - won) / rows), sure)
 
 
 def test_a_champion_is_not_displaced_by_who_wins_on_new_rows_alone_and_loses_on_the_known():
