@@ -10,7 +10,9 @@ it, so nothing else of the first attempt comes back. Only a run of a deployment 
 who starts it again, and just ends; `retune approve` promotes all the same.
 """
 
-from prefect.runtime import flow_run
+from uuid import UUID, uuid4
+
+from prefect.runtime import deployment, flow_run
 
 from tasks import promote
 from tasks.core import history, registry
@@ -36,20 +38,19 @@ def suspend(version: registry.Version) -> registry.Version:
         decision = promote.decided(now)
         if decision and decision.awaiting and can_suspend():
             promote.await_approval(now, str(flow_run.get_id()))
-            # Prefect suspends once a key. A run that was resumed by hand, without an answer, waits again.
-            suspend_flow_run(key=f"{version} {flow_run.get_run_count()}")
+            # Prefect suspends once a key, and a run that is resumed counts as the same attempt. With a new key each
+            # time, one that somebody resumed without an answer sleeps again.
+            suspend_flow_run(key=str(uuid4()))
     return now
 
 
 def can_suspend() -> bool:
     """Whether this is the run of a deployment, and no part of another run."""
-    return flow_run.get_deployment_id() is not None and flow_run.get_parent_flow_run_id() is None
+    return deployment.get_id() is not None and flow_run.get_parent_flow_run_id() is None
 
 
 def resume(flow_run_id: str) -> bool:
     """Have a worker start a suspended flow run again. False if it is not suspended, is gone, or no server answers."""
-    from uuid import UUID
-
     import httpx
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.responses import SetStateStatus

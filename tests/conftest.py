@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -170,6 +171,44 @@ def port():
 @pytest.fixture
 def until_it_answers():
     return wait_for
+
+
+@pytest.fixture(scope="session")
+def register_tiny():
+    """Registers, in the repository and registry of the current folder, a version that holds a record and no model.
+
+    Its first entry stands in the history, in the future: each entry is a second after the one before, and nobody
+    waits for one that is to come.
+    """
+
+    def make(name, decision="champion", champion=None, fingerprint=None):
+        from datetime import UTC, datetime
+
+        from tasks.core import history, record, registry, reload, sums
+        from tasks.core.card import file_sha256
+
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        whole = json.loads((ROOT / "tests/tasks/core/record.json").read_text("utf-8"))
+        gate = {**whole["gate"], "decision": decision, "champion": champion}
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            (folder / "MLmodel").write_text("{}")
+            record.write({**whole, "name": name, "gate": gate}, folder / record.FILE)
+            evidence, seal = file_sha256(folder / record.FILE), sums.write(folder)
+            tags = {
+                "fingerprint": fingerprint or folder.name,
+                "evidence": evidence,
+                "seal": seal,
+                reload.RELOADED: "yes",
+            }
+            with registry.run(name, "run", {}) as run_id:
+                made = registry.add_version(name, run_id, folder, tags)
+        facts, future = {"Record": commit, "Evidence": evidence, "Seal": seal}, datetime(2060, 1, 1, tzinfo=UTC)
+        history.append(name, made.version, history.REGISTERED, ["why"], facts, registry.anchor, future)
+        registry.set_alias(made, registry.CHALLENGER)
+        return registry.find(name, version=made.version)
+
+    return make
 
 
 @dataclass(frozen=True)

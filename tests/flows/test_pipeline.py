@@ -87,7 +87,7 @@ class Recorder:
         self.did.append("admit")
         return version
 
-    def promote(self, version, made):
+    def promote(self, version, made, section):
         assert made == f"record of {version}"
         self.did.append(f"promote {self.gate.decision.promote}")
         return self.gate.decision

@@ -1,6 +1,5 @@
 """Against a real registry and a real history in git."""
 
-import json
 import os
 import re
 import signal
@@ -8,15 +7,13 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from tasks import promote as steward
-from tasks.core import faults, history, params, record, registry, reload, store, sums, suppression
-from tasks.core.card import file_sha256
+from tasks.core import faults, history, params, record, registry, reload, store, suppression
 from tasks.core.errors import Refused, WrongUse
 from tasks.core.gate import Decision
 from tasks.promote import decided, promote, reconcile
@@ -24,7 +21,6 @@ from tasks.promote import decided, promote, reconcile
 SHIPPED = params.load(Path(__file__).parents[2] / "params.yaml").promote
 ASKED = replace(SHIPPED, approval=True)
 REASONS = ("beats the base", "beats the champion")
-FUTURE = datetime(2060, 1, 1, tzinfo=UTC)
 FINE = {"Checked": "64 test rows, confidence off by 0 at most"}
 
 
@@ -39,31 +35,12 @@ def check(version):
 
 
 @pytest.fixture
-def make(store, tmp_path, request):
+def make(store, register_tiny, request):
     """Registers a version with a whole record; its first entry stands in the history and it was loaded again."""
     subprocess.run(["git", "init", "-q"], check=True)
     subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "record"], check=True, env=AUTHOR)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     name = re.sub(r"\W+", "-", request.node.name)[-80:].strip("-")
-    whole = json.loads((Path(__file__).parent / "core" / "record.json").read_text("utf-8"))
-
-    def one(decision="champion", champion=None):
-        folder = tmp_path / str(time.monotonic_ns())
-        folder.mkdir()
-        (folder / "MLmodel").write_text("{}")
-        gate = {**whole["gate"], "decision": decision, "champion": champion}
-        record.write({**whole, "name": name, "gate": gate}, folder / record.FILE)
-        evidence, seal = file_sha256(folder / record.FILE), sums.write(folder)
-        tags = {"fingerprint": folder.name, "evidence": evidence, "seal": seal, reload.RELOADED: "yes"}
-        with registry.run(name, "run", {}) as run_id:
-            made = registry.add_version(name, run_id, folder, tags)
-        facts = {"Record": commit, "Evidence": evidence, "Seal": seal}
-        # Each entry is a second after the one before: after one in the future nobody waits for it.
-        history.append(name, made.version, history.REGISTERED, ["why"], facts, registry.anchor, FUTURE)
-        registry.set_alias(made, registry.CHALLENGER)
-        return again(made)
-
-    return one
+    return lambda **gate: register_tiny(name, **gate)
 
 
 AUTHOR = {
