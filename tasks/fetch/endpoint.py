@@ -4,7 +4,7 @@
 
 It answers with the records from there on, oldest first, all of them or a page. Then it is asked again from where that
 ended, until nothing new comes. A page must be longer than the number of records that share a value; an endpoint that
-cannot promise that gives its own way on: `Link: <...>; rel="next"`. Followed only on the same host.
+cannot promise that gives its own way on: `Link: <...>; rel="next"`, on the same host. Its pages must not shift when a record changes meanwhile.
 
 All or nothing: if one page cannot be had, nothing is taken. A page counts only if its body came whole, so an answer
 without a length (neither Content-Length nor chunks) is refused: where it was cut it would look whole.
@@ -72,7 +72,7 @@ def _pages(
         page = patiently(partial(_page, client, url, knobs), knobs, say)
         fresh = [_put(number, record, source, mark, sheets, page.name) for number, record in page.records]
         yield page
-        if page.next:
+        if page.next and page.records:
             if page.next in linked:
                 raise Refused(f"{page.name} names as the next page one that was read already: it goes round in circles")
             linked.add(url := page.next)

@@ -1,4 +1,5 @@
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,13 @@ def test_a_wrong_source_is_refused_by_its_path_and_no_secret_is_repeated(source,
     assert "params.yaml: fetch.sources.0" in str(refused.value)
     assert told in str(refused.value)
     assert "s3cret" not in str(refused.value)
+
+
+def test_the_example_of_the_runbook_is_taken_as_it_stands():
+    page = (ROOT / "infra/README.md").read_text("utf-8")
+    (example,) = re.findall(r"```yaml\n(fetch:\n.*?)```", page, re.DOTALL)
+    sources = yaml.safe_load(example)["fetch"]["sources"]
+    assert [source.kind for source in params.parse(changed("fetch.sources", sources)).fetch.sources] == [*params.KINDS]
 
 
 def test_two_sources_of_one_name_would_share_a_cursor():

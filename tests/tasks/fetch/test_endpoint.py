@@ -194,6 +194,12 @@ def test_pages_that_go_round_in_circles_are_refused(desk, http, work, reply):
     assert "in circles" in str(work.one(http).error)
 
 
+def test_an_empty_page_is_the_last_whatever_it_names_next(desk, http, work, reply):
+    desk.moods = [reply(200, b"", {"Link": '</a>; rel="next"', "Content-Length": "0"})]
+    assert work.one(http).error is None
+    assert len(desk.asked) == 1
+
+
 def test_a_clock_of_the_source_that_went_back_takes_no_row_away(desk, http, work, ids):
     desk.add(("1", "a", "x", day(5)), ("2", "a", "x", day(6)))
     work.one(http)
