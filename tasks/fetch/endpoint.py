@@ -4,7 +4,8 @@
 
 It answers with the records from there on, oldest first, all of them or a page. Then it is asked again from where that
 ended, until nothing new comes. A page must be longer than the number of records that share a value; an endpoint that
-cannot promise that gives its own way on: `Link: <...>; rel="next"`, on the same host. Its pages must not shift when a record changes meanwhile.
+cannot promise that gives its own way on: `Link: <...>; rel="next"`, on the same host. Those pages must not shift when a
+record changes meanwhile.
 
 All or nothing: if one page cannot be had, nothing is taken. A page counts only if its body came whole, so an answer
 without a length (neither Content-Length nor chunks) is refused: where it was cut it would look whole.
