@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pyarrow.parquet as pq
 import yaml
@@ -27,7 +26,7 @@ from tasks.ingest import Columns, ingest
 Say = Callable[[str], None]
 RAW, ASIDE = Path("data/raw"), Path("data/aside")
 ATTEMPTS = 20  # to enter rows while others do the same
-CHECKOUT = "checkout"  # the source that everybody has: what `retune ingest` brought into the clone
+CHECKOUT = "this checkout"  # a source that everybody has: what `retune ingest` brought into the clone
 OWN = Columns(text="text", label="label", id="id", group="group", split="given")  # a part of data/raw as a source
 
 
@@ -48,7 +47,7 @@ class Delivery:
 
     source: str
     loads: tuple[Load, ...]
-    cursor: Any
+    cursor: intake.Cursor
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def _of_the_checkout(before: intake.Intake, scratch: Path) -> Iterator[Delivery]
         return
     listed = store.listing(yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"])
     parts = {path: md5 for path, md5 in sorted(listed.items()) if path.endswith(".parquet")}
-    taken = before.cursors.get(CHECKOUT, [])
+    taken = before.cursors.get(CHECKOUT, {}).get("parts", [])
     stated = json.loads(store.read_bytes(listed[sources.FILE])) if sources.FILE in listed else {}
     loads = []
     for path, md5 in parts.items():
@@ -122,7 +121,7 @@ def _of_the_checkout(before: intake.Intake, scratch: Path) -> Iterator[Delivery]
         facts = stated.get(name, {})
         loads.append(Load(copy, name, OWN, facts.get("licence"), facts.get("collected")))
     if loads:
-        yield Delivery(CHECKOUT, tuple(loads), sorted({*taken, *parts.values()}))
+        yield Delivery(CHECKOUT, tuple(loads), {"parts": sorted({*taken, *parts.values()})})
 
 
 def _take(before: intake.Intake, deliveries: list[Delivery], failures: dict[str, str], enter: bool) -> Arrived:

@@ -20,13 +20,13 @@ def sources(json_: bool) -> None:
     Everything new is really fetched, and thrown away. Exit code 1 if a source fails.
     """
     home.enter()
-    from tasks.core import cursors, params
+    from tasks.core import intake, params
     from tasks.fetch.fetch import fetch
 
     section = params.load().fetch
     if not section.sources:
         raise Refused("no source is configured: infra/README.md shows what to write below fetch.sources in params.yaml")
-    kept = cursors.read()
+    kept = intake.read().cursors
     with tempfile.TemporaryDirectory(prefix="retune-") as scratch:
         found = fetch(section, kept, Path(scratch), lambda line: click.echo(line, err=True))
     if json_:

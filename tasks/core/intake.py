@@ -26,6 +26,8 @@ from tasks.core.errors import Broken
 
 REF = "refs/heads/retune/intake"
 RAW, ASIDE, WHY, CURSORS = "data/raw.dvc", "data/aside.dvc", "data/aside.json", "data/cursors.json"
+Cursor = dict[str, Any]  # how far one source was read; what it holds is the business of its kind
+Cursors = dict[str, Cursor]  # by the name of the source
 NONE = "0" * 40  # git's name for a ref that is not there
 
 
@@ -47,7 +49,7 @@ class Intake:
     commit: str = NONE
     pointers: dict[str, bytes] = field(default_factory=dict)  # data/raw.dvc and data/aside.dvc as DVC wrote them
     aside: dict[str, Aside] = field(default_factory=dict)  # name of a part -> why it was set aside
-    cursors: dict[str, Any] = field(default_factory=dict)
+    cursors: Cursors = field(default_factory=dict)
 
     @property
     def raw(self) -> str | None:
@@ -76,7 +78,7 @@ def read() -> Intake:
         raise Broken(f"the branch retune/intake at {commit[:12]} cannot be read: {error}; `git log` shows it") from None
 
 
-def move(before: Intake, folder: Path, cursors: dict[str, Any], aside: dict[str, Aside], why: str) -> Intake:
+def move(before: Intake, folder: Path, cursors: Cursors, aside: dict[str, Aside], why: str) -> Intake:
     """Enter what stands in `folder`, whose data/raw and data/aside DVC tracks. Raises Moved if `before` is past."""
     files = {path: (folder / path).read_bytes() for path in (RAW, ASIDE) if (folder / path).exists()}
     told = {part: asdict(each) for part, each in aside.items()}

@@ -23,8 +23,8 @@ from sqlalchemy import exc
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
-from tasks.core.cursors import Cursor
 from tasks.core.errors import Refused, WrongUse
+from tasks.core.intake import Cursor
 from tasks.core.params import DatabaseSource, Fetch
 from tasks.fetch.mark import Key, Sheets, marked, order_of
 from tasks.fetch.taken import Passing, Taken, patiently, picked, refuse_too_much, require

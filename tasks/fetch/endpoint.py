@@ -24,8 +24,8 @@ from typing import Any
 
 import httpx
 
-from tasks.core.cursors import Cursor
 from tasks.core.errors import Refused, WrongUse
+from tasks.core.intake import Cursor
 from tasks.core.params import EndpointSource, Fetch
 from tasks.fetch.mark import Mark, Sheets, marked, order_of
 from tasks.fetch.taken import Passing, Taken, patiently, picked, refuse_too_much, require

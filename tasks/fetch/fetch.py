@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.core.cursors import Cursor, Cursors
 from tasks.core.errors import Broken, RetuneError
+from tasks.core.intake import Cursor, Cursors
 from tasks.core.params import Columns, DatabaseSource, EndpointSource, Fetch, FileSource, NamedColumns
 from tasks.core.sources import facts
 from tasks.fetch import database, endpoint, files

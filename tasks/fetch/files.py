@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.core.cursors import Cursor
 from tasks.core.errors import Broken, Refused, RetuneError, WrongUse
+from tasks.core.intake import Cursor
 from tasks.core.params import Fetch, FileSource
 from tasks.core.table import HALF_PAIR, READERS, NoRows, read
 from tasks.fetch.taken import Taken, refuse_too_much, require

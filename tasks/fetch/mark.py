@@ -19,8 +19,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from tasks.core.cursors import Cursor
 from tasks.core.errors import Broken, Refused
+from tasks.core.intake import Cursor
 
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?")
 AHEAD = timedelta(days=1)  # a time without a zone may be this much ahead

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tasks.core.cursors import Cursor
 from tasks.core.errors import Broken, Refused, WrongUse
+from tasks.core.intake import Cursor
 from tasks.core.params import Columns, Fetch, NamedColumns
 from tasks.core.table import SIDE_OF
 

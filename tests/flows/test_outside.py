@@ -2,13 +2,14 @@
 
 import json
 import threading
+from contextlib import chdir
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
 
 from flows import tell
-from tasks.core import cursors
+from tasks.core import intake
 from tasks.core.params import Notify
 
 
@@ -58,7 +59,11 @@ def test_sources_are_checked_and_nothing_is_taken(own_clone, tmp_path):
     assert (bad["ok"], bad["rows"]) == (False, 0)
     assert own_clone.git("status", "--porcelain") == before
     configure(own_clone, {**files, "name": "drop", "path": str(drop)})
-    cursors.write({"drop": good["cursor_after"]}, own_clone.folder / cursors.FILE)
+    with chdir(own_clone.folder):
+        (tmp_path / "raw.dvc").write_text("outs: [{md5: ab.dir, path: raw}]")
+        (tmp_path / "data").mkdir()
+        (tmp_path / "raw.dvc").rename(tmp_path / intake.RAW)
+        intake.move(intake.read(), tmp_path, {"drop": good["cursor_after"]}, {}, "Bring in")
     done = own_clone.retune("sources")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].split() == ["drop", "files", "ok", "0", "1", "files"]

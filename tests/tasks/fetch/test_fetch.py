@@ -12,8 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.core import cursors, example
-from tasks.core.errors import Broken
+from tasks.core import example
 from tasks.ingest import Columns, ingest
 
 
@@ -133,14 +132,3 @@ def test_what_is_corrected_twice_between_two_fetches_comes_in_its_order(define, 
     assert [row["text"] for row in example.read(tmp_path / "raw").to_dict("records")] == [
         f"words {n}" for n in range(4)
     ]
-
-
-def test_cursors_are_kept_whole_and_a_torn_file_is_named(tmp_path):
-    path = tmp_path / "data" / "cursors.json"
-    assert cursors.read(path) == {}
-    cursors.write({"b": {"definition": "1"}, "a": {"files": {"ä": {}}}}, path)
-    assert list(cursors.read(path)) == ["a", "b"]
-    for torn in ('{"a": {', "[]", '{"a": 3}', "\xff"):
-        path.write_bytes(torn.encode("latin-1"))
-        with pytest.raises(Broken, match=r"git checkout"):
-            cursors.read(path)
