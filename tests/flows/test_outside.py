@@ -60,10 +60,9 @@ def test_sources_are_checked_and_nothing_is_taken(own_clone, tmp_path):
     assert own_clone.git("status", "--porcelain") == before
     configure(own_clone, {**files, "name": "drop", "path": str(drop)})
     with chdir(own_clone.folder):
-        (tmp_path / "raw.dvc").write_text("outs: [{md5: ab.dir, path: raw}]")
-        (tmp_path / "data").mkdir()
-        (tmp_path / "raw.dvc").rename(tmp_path / intake.RAW)
-        intake.move(intake.read(), tmp_path, {"drop": good["cursor_after"]}, {}, "Bring in")
+        (made := tmp_path / "made").joinpath("data").mkdir(parents=True)
+        (made / intake.RAW).write_text("outs: [{md5: ab.dir, path: raw}]")
+        intake.move(intake.read(), made, {"drop": good["cursor_after"]}, {}, "Bring in")
     done = own_clone.retune("sources")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].split() == ["drop", "files", "ok", "0", "1", "files"]
