@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 
@@ -473,6 +474,19 @@ def _read(ask: Callable[[sqlite3.Connection], T], empty: T) -> T | None:
         return None
 
 
+def _write(*statements: tuple[str, tuple[Any, ...]]) -> bool:
+    """Whether our own SQLite file has taken all of it: nobody should wait for an import to move an alias."""
+    if address() != f"sqlite:///{_own_store()}" or not _own_store().exists():
+        return False
+    try:
+        with closing(sqlite3.connect(_own_store(), timeout=BUSY)) as database, database:
+            for statement in statements:
+                database.execute(*statement)
+            return True
+    except sqlite3.Error:  # as in `_read`
+        return False
+
+
 def _versions_of(database: sqlite3.Connection, name: str | None) -> list[Version]:
     tags: dict[tuple[str, int], dict[str, str]] = {}
     for model, number, key, value in database.execute("select name, version, key, value from model_version_tags"):
@@ -569,6 +583,8 @@ def metrics(version: Version) -> dict[str, float]:
 
 def version_folder(version: Version) -> Path:
     """A local folder with all that a version holds, as it is in the store now."""
+    if folder := _read(lambda database: _folder_of(database, version), None):
+        return folder
     _mlflow()
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
@@ -577,6 +593,16 @@ def version_folder(version: Version) -> Path:
         return Path(download_artifacts(version.uri))
     except (MlflowException, OSError) as error:
         raise Broken(f"the bytes of {version} cannot be had from {address()}: {error}") from None
+
+
+def _folder_of(database: sqlite3.Connection, version: Version) -> Path | None:
+    """Where our own store has put it, if that is a folder here."""
+    source = "select coalesce(storage_location, source) from model_versions where name = ? and version = ?"
+    for (where,) in database.execute(source, (version.name, version.version)):
+        folder = Path(unquote(urlsplit(where).path))
+        if where.startswith("file:///") and folder.is_dir():
+            return folder
+    return None
 
 
 def checked_folder(version: Version) -> Path:
@@ -617,30 +643,12 @@ def model_folder(version: Version) -> Path:
 
 def anchor(entry: history.Entry) -> None:
     """Keep the last entry of a model's history where the history itself is not, though no version may be there yet."""
-    if _anchored(entry):
-        return
-    _enter(entry.model)
-    client().set_registered_model_tag(entry.model, HEAD, entry.head)
-
-
-def _anchored(entry: history.Entry) -> bool:
-    """Whether our own SQLite file has taken it: without MLflow, so that a night with nothing to do is short."""
-    if address() != f"sqlite:///{_own_store()}" or not _own_store().exists():
-        return False
     now = int(time.time() * 1000)
-    try:
-        with closing(sqlite3.connect(_own_store(), timeout=BUSY)) as database, database:
-            database.execute(
-                "insert or ignore into registered_models (name, creation_time, last_updated_time) values (?, ?, ?)",
-                (entry.model, now, now),
-            )
-            database.execute(
-                "insert or replace into registered_model_tags (name, key, value) values (?, ?, ?)",
-                (entry.model, HEAD, entry.head),
-            )
-    except sqlite3.Error:  # as in `_read`
-        return False
-    return True
+    model = "insert or ignore into registered_models (name, creation_time, last_updated_time) values (?, ?, ?)"
+    tag = "insert or replace into registered_model_tags (name, key, value) values (?, ?, ?)"
+    if not _write((model, (entry.model, now, now)), (tag, (entry.model, HEAD, entry.head))):
+        _enter(entry.model)
+        client().set_registered_model_tag(entry.model, HEAD, entry.head)
 
 
 def heads() -> dict[str, str]:
@@ -658,18 +666,26 @@ def _heads_of(database: sqlite3.Connection) -> dict[str, str]:
 
 
 def tag_version(version: Version, tags: dict[str, str]) -> None:
-    for name, value in tags.items():
-        client().set_model_version_tag(version.name, str(version.version), name, value)
+    statement = "insert or replace into model_version_tags (name, version, key, value) values (?, ?, ?, ?)"
+    rows = [(statement, (version.name, version.version, key, value)) for key, value in tags.items()]
+    if not _write(*rows):
+        for key, value in tags.items():
+            client().set_model_version_tag(version.name, str(version.version), key, value)
 
 
 def set_alias(version: Version, alias: str) -> None:
-    client().set_registered_model_alias(version.name, alias, str(version.version))
+    find(version.name, version=version.version)  # raises Refused if somebody has deleted it
+    statement = "insert or replace into registered_model_aliases (name, alias, version) values (?, ?, ?)"
+    if not _write((statement, (version.name, alias, version.version))):
+        client().set_registered_model_alias(version.name, alias, str(version.version))
 
 
 def drop_alias(version: Version, alias: str) -> None:
     """Take `alias` away if this version has it."""
     if alias in find(version.name, version=version.version).aliases:
-        client().delete_registered_model_alias(version.name, alias)
+        statement = "delete from registered_model_aliases where name = ? and alias = ? and version = ?"
+        if not _write((statement, (version.name, alias, version.version))):
+            client().delete_registered_model_alias(version.name, alias)
 
 
 # What takes seconds is done while the question is awaited. Standard input that closes without one ends it, at once.
