@@ -191,8 +191,8 @@ def test_registry_and_history_agree_whatever_happens(tmp_path, monkeypatch, regi
     subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "start"], check=True)
     monkeypatch.setattr(Steward, "register_tiny", staticmethod(register_tiny))
     often = settings(
-        max_examples=int(os.environ.get("RETUNE_EXAMPLES", "20")),
-        stateful_step_count=12,
+        max_examples=int(os.environ.get("RETUNE_EXAMPLES", "30")),
+        stateful_step_count=20,
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
