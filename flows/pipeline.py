@@ -75,8 +75,6 @@ def whole_road(chosen: params.Params, started: Started) -> Outcome:
         faults.point("run:opened")
         register.check_key()
         for name in STAGES[:-1]:
-            if name == "train":
-                register.check_start()
             run_stage(name, run_id)
         with registry.clean_process() as reader:  # it imports while the last stage runs
             run_stage(STAGES[-1], run_id)
@@ -112,6 +110,8 @@ def run_stage(name: str, run_id: str) -> None:
             draw(step, of, values)
 
         try:
+            if name == "train":
+                register.check_start()
             if not stage.run(name, log.info, on_progress):
                 log.info("%s: nothing changed, skipped", name)
         except RetuneError as error:

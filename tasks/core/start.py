@@ -101,7 +101,7 @@ def start_of(name: str, seal: str, made: dict[str, Any]) -> Start:
 
 def of_record(made: dict[str, Any]) -> Start | None:
     """Where the version of a record started. Records from before there was a choice say nothing: from the base."""
-    told = made["training"].get("start", {"from": BASE})
+    told = made.get("training", {}).get("start", {"from": BASE})
     if told["from"] == BASE:
         return None
     return Start(name=told["from"], **{each.name: told[each.name] for each in fields(Start)[1:]})

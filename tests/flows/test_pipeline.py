@@ -12,8 +12,7 @@ import pytest
 from flows import home, pipeline, stage
 from flows.plan import Planned
 from tasks import promote, register
-from tasks.core import example, lineage, params, registry, shell, store
-from tasks.core import start as starts
+from tasks.core import descent, example, lineage, params, registry, shell, start, store
 from tasks.core.errors import Broken, Refused, RetuneError, WrongUse
 from tasks.core.gate import Decision
 
@@ -119,7 +118,7 @@ def recorder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".retune").mkdir()
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text("utf-8"), "utf-8")
-    starts.write(None, tmp_path / starts.FILE)
+    start.write(None, tmp_path / start.FILE)
     made = Recorder()
     said = predictions(tmp_path / pipeline.REPORTS / "predictions.parquet", ours="right", base="wrong")
     example.write(said[["id"]].assign(source="desk"), tmp_path / pipeline.TEST)
@@ -264,6 +263,18 @@ def test_what_ends_a_stage_ends_the_road(recorder, failing, error):
     told = isinstance(error, RetuneError)  # an interrupt has no reason to tell
     assert recorder.described == [f"{failing} ended this run: {error}"] * told
     assert (pipeline.REPORTS / f"{failing}.json" in recorder.kept) == told
+
+
+def test_a_start_that_must_not_be_continued_ends_the_road_before_training_has_cost_anything(recorder, monkeypatch):
+    def tainted():
+        raise descent.Unfit("cannot continue from classifier/1")
+
+    monkeypatch.setattr(register, "check_start", tainted)
+    with pytest.raises(descent.Unfit):
+        pipeline.pipeline.fn()
+    assert recorder.did == ["curate", "validate", "split"]
+    assert recorder.ended == ["FAILED"]
+    assert recorder.described == ["train ended this run: cannot continue from classifier/1"]
 
 
 def test_the_process_that_loads_the_model_again_imports_while_the_last_stage_runs(recorder):
