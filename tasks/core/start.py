@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import Refused
+from tasks.core.params import Train
 from tasks.core.shell import write_json
 
 FILE = Path("models/start.json")
@@ -105,6 +106,33 @@ def of_record(made: dict[str, Any]) -> Start | None:
     if told["from"] == BASE:
         return None
     return Start(name=told["from"], **{each.name: told[each.name] for each in fields(Start)[1:]})
+
+
+def made_as(made: dict[str, Any]) -> dict[str, Any]:
+    """What `obstacles` asks of weights, as the record of their version has it."""
+    lora = made["params"]["train"]["lora"]
+    return {
+        "method": made["training"]["method"],
+        "base.name": made["base"]["name"],
+        "base.sha256": made["base"]["sha256"],
+        "lora.rank": lora["rank"],
+        "lora.alpha": lora["alpha"],
+    }
+
+
+def obstacles(there: dict[str, Any], section: Train) -> list[str]:
+    """Why weights that were made as `there` says cannot be continued under these params; empty if they can."""
+    if there["method"] == section.method == "probe":
+        return ["method probe is fitted anew in seconds and never continued"]
+    here: dict[str, Any] = {
+        "method": section.method,
+        "base.name": section.base.name,
+        "base.sha256": section.base.sha256,
+    }
+    if there["method"] == section.method == "lora":
+        here |= {"lora.rank": section.lora.rank, "lora.alpha": section.lora.alpha}
+    differing = [key for key in here if here[key] != there[key]]
+    return [f"train.{key} is {here[key]!r}, its own was {there[key]!r}" for key in differing]
 
 
 def _wrong(told: Any) -> str:

@@ -21,7 +21,7 @@ from tasks.core import example, model, store
 from tasks.core.card import Card, read_card
 from tasks.core.errors import Refused
 from tasks.core.params import Train
-from tasks.core.start import MODEL, Start
+from tasks.core.start import MODEL, Start, obstacles
 
 CONTENT = ["id", "text", "label"]  # what a row teaches; the other columns never reach the network
 BASE_INSTEAD = 'write {"from": "base"} into models/start.json to start from the base'
@@ -62,21 +62,13 @@ def fetch(start: Start, folder: Path) -> Champion:
 
 def check(champion: Champion, params: Train) -> None:
     """Raises Refused where the champion's weights are not such as these params would have made."""
-    card, name = champion.card, champion.start.name
+    card = champion.card
     there: dict[str, Any] = {"method": card.method, "base.name": card.base_name, "base.sha256": card.base_sha256}
-    here: dict[str, Any] = {"method": params.method, "base.name": params.base.name, "base.sha256": params.base.sha256}
-    if card.method == params.method == "probe":
-        raise Refused(
-            f"cannot continue from {name}: method probe is fitted anew in seconds and never continued; {BASE_INSTEAD}"
-        )
-    if card.method == params.method == "lora":
+    if card.method == "lora":
         adapter = json.loads((champion.folder / "adapter/adapter_config.json").read_text("utf-8"))
         there |= {"lora.rank": adapter["r"], "lora.alpha": adapter["lora_alpha"]}
-        here |= {"lora.rank": params.lora.rank, "lora.alpha": params.lora.alpha}
-    if wrong := [
-        f"train.{key} is {here[key]!r}, its own was {there[key]!r}" for key in here if here[key] != there[key]
-    ]:
-        raise Refused(f"cannot continue from {name}: {'; '.join(wrong)}: set it back, or {BASE_INSTEAD}")
+    if wrong := obstacles(there, params):
+        raise Refused(f"cannot continue from {champion.start.name}: {'; '.join(wrong)}: {BASE_INSTEAD}")
 
 
 def choose(rows: pd.DataFrame, there: set[str], champion: Champion, share: float, seed: int) -> Choice:

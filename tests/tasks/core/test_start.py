@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.core import start
+from tasks.core import params, start
 from tasks.core.errors import Refused
 
 EARLIER = start.Start("tickets/3", "5" * 64, "c" * 40, "f" * 64, "1" * 32 + ".dir", "2" * 32, "3" * 32, True)
@@ -37,6 +37,19 @@ def test_a_record_from_before_there_was_a_choice_started_from_the_base(record):
     assert start.of_record(record) is None
     del record["training"]["start"]
     assert start.of_record(record) is None
+
+
+def test_from_a_record_it_is_known_whether_these_params_can_continue_its_weights(record, settings):
+    section = params.parse(settings).train
+    there = start.made_as(record)
+    mine = replace(section, base=params.Base(record["base"]["name"], record["base"]["sha256"]))
+    assert start.obstacles(there, mine) == []
+    assert start.obstacles(there, replace(mine, method="lora")) == ["train.method is 'lora', its own was 'full'"]
+    assert len(start.obstacles(there, section)) == 2, "another base by name and hash"
+    lora = replace(mine, method="lora", lora=replace(mine.lora, rank=4))
+    assert start.obstacles({**there, "method": "lora"}, lora) == ["train.lora.rank is 4, its own was 16"]
+    assert start.obstacles(there, replace(mine, lora=lora.lora)) == [], "full has no adapter"
+    assert "fitted anew" in start.obstacles({**there, "method": "probe"}, replace(mine, method="probe"))[0]
 
 
 def test_training_reads_the_val_side_of_a_version_only_if_that_learned_from_it():
