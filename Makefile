@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run test test-slow check bench clean
+.PHONY: setup run test test-slow check bench up clean
 
 setup: .venv/ready
 
@@ -27,6 +27,9 @@ check: setup          ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+up: setup             ## the servers and a worker, on this machine; `retune down` stops them
+	$(BIN)/retune up
 
 bench: setup          ## every figure that the README claims; about an hour on two cores
 	$(BIN)/python bench/orchestration.py

@@ -249,7 +249,7 @@ def ui(port: int) -> None:
 @as_json
 def doctor(json_: bool) -> None:
     """Check the installation and name what is wrong and how to mend it."""
-    home.enter()
+    home.enter(services=False)
     from flows.doctor import examine
 
     findings = examine()

@@ -1,6 +1,7 @@
 """Check the installation: what is there, what should be, and how to mend the difference."""
 
 import importlib.metadata
+import os
 import platform
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows import stage
+from flows import services, stage, watch
 from tasks.core import base as bases
 from tasks.core import params, registry
 from tasks.core.errors import RetuneError
@@ -102,13 +103,28 @@ def _dvc() -> tuple[bool, str]:
     )
 
 
+def _services() -> tuple[bool, str]:
+    """Those of the clone's own servers that should be up and are not."""
+    told = services.facts(services.State.read()) if services.folder().exists() else []
+    if not told:
+        return True, "none of its own here (`retune up` starts them)"
+    down = [each["name"] for each in told if not each["up"]]
+    return not down, f"down: {', '.join(down)}" if down else f"{', '.join(each['name'] for each in told)} are up"
+
+
+def _schedule() -> tuple[bool, str]:
+    found = watch.silent()
+    return found.ok, f"{found.words}" + ("" if found.ok else f" ({found.kind}; {found.mend})")
+
+
 def _store() -> tuple[bool, str]:
+    state = services.State.read()
+    if not os.environ.get("MLFLOW_TRACKING_URI") and state.database == "postgres" and not state.alive("mlflow"):
+        return False, f"kept by the services of this clone, and MLflow ({services.url(state, 'mlflow')}) is down"
     return True, f"{len(registry.versions())} versions in {registry.address()}"
 
 
 def _prefect() -> tuple[bool, str]:
-    import os
-
     url = os.environ.get("PREFECT_API_URL")
     if not url:
         return True, "a temporary server for each run (PREFECT_API_URL is not set)"
@@ -128,4 +144,6 @@ CHECKS: list[tuple[str, Callable[[], tuple[bool, str]], str]] = [
     ("dvc", _dvc, "read the message; `dvc doctor` tells more"),
     ("registry", _store, "check MLFLOW_TRACKING_URI and that its server is up; unset, a SQLite file is used"),
     ("prefect", _prefect, "start the server that PREFECT_API_URL names, or unset it"),
+    ("services", _services, "`retune up` starts what is not up; .retune/services/*.log say why it went down"),
+    ("schedule", _schedule, "infra/README.md, What to do when, has a paragraph for each"),
 ]

@@ -82,6 +82,12 @@ def children(run: Run) -> list[Run]:
     return runs(parent_flow_run_id={"any_": [run["id"]]})
 
 
+def parent(run: Run) -> Run | None:
+    """The run that this one is a part of."""
+    task = ask("GET", f"/task_runs/{run['parent_task_run_id']}")
+    return ask("GET", f"/flow_runs/{task['flow_run_id']}") if task else None
+
+
 def workers() -> list[dict[str, Any]]:
     return ask("POST", f"/work_pools/{POOL}/workers/filter", {}) or []
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from flows import database, home
 from tasks.core import process, registry
-from tasks.core.errors import Broken, WrongUse
+from tasks.core.errors import Broken, RetuneError, WrongUse
 
 Say = Callable[[str], None]
 
@@ -114,12 +114,8 @@ def settle(wanted: Wanted, state: State, say: Say = print) -> State:
         raise WrongUse(f"{', '.join(running)} listen on {state.host}: `retune down` first, then up with {wanted.host}")
     state.host = wanted.host or state.host
     state.database = state.database or _choose(wanted.database, say)
-    for name in PORTS:
-        if not state.alive(name) and (name != "postgres" or state.database == "postgres"):
-            end(name, say)
-            state.ports[name] = _port(name, wanted.ports.get(name), state)
-        elif wanted.ports.get(name) not in (None, state.ports.get(name)):
-            raise WrongUse(f"{name} is up at port {state.ports[name]}: `retune down` first, then up with another port")
+    for name in [each for each in PORTS if each != "postgres" or state.database == "postgres"]:
+        _settle_port(name, wanted.ports.get(name), state, say)
     state.write()
     return state
 
@@ -134,6 +130,16 @@ def _choose(asked: str | None, say: Say) -> str:
         say(f"SQLite, since {found[0].lower() if found.startswith('The') else found[0]}{found[1:]}")
         return "sqlite"
     return "postgres"
+
+
+def _settle_port(name: str, asked: int | None, state: State, say: Say) -> None:
+    if state.alive(name):
+        if asked not in (None, state.ports[name]):
+            raise WrongUse(f"{name} is up at port {state.ports[name]}: `retune down` first, then up with another port")
+        return
+    if end(name, say):  # what a killed one left; it lets go of its port a moment later
+        _wait_for(lambda: _free(state.host, state.ports.get(name, 0)), 10)
+    state.ports[name] = _port(name, asked, state)
 
 
 def _port(name: str, asked: int | None, state: State) -> int:
@@ -230,11 +236,24 @@ def down(say: Say = print) -> list[str]:
         return []
     with _alone("retune down"):
         state = State.read()
-        stopped = [name for name in reversed(ORDER) if end(name, say)]
+        stopped = []
+        for name in reversed(ORDER):
+            if end(name, say):
+                stopped.append(name)
+                _close_runs(name, state)
         state.processes = {}
         if state.database:
             state.write()
         return stopped
+
+
+def _close_runs(ended: str, state: State) -> None:
+    """What the worker ran has ended with it: Prefect is told while it is there, so that nobody finds it running."""
+    from flows import watch
+
+    if ended == "worker" and state.alive("prefect"):
+        with suppress(RetuneError):
+            watch.Tidier().tidy()
 
 
 def end(name: str, say: Say = print) -> bool:
@@ -508,7 +527,7 @@ def _set_mlflow_password(state: State, old: str, new: str) -> None:
 
     told = httpx.patch(
         f"{url(state, 'mlflow')}/api/2.0/mlflow/users/update-password",
-        json={"username": USER, "password": new},
+        json={"username": USER, "password": new, "current_password": old},
         auth=(USER, old),
         timeout=30,
     )

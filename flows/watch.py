@@ -40,17 +40,17 @@ class Silence:
 # ---------------------------------------------------------------- the dead-man's switch
 
 
-def silent() -> Silence:
+def silent(now: datetime | None = None) -> Silence:
     """Has no retraining succeeded for as many periods as the schedule allows? A server that is away is an answer."""
     try:
-        return _silent()
+        return _silent(now)
     except server.Away as error:
         return Silence(
             False, "server", str(error), "`retune up` starts what is not up; `.retune/services/*.log` say why"
         )
 
 
-def _silent() -> Silence:
+def _silent(now: datetime | None) -> Silence:
     if not os.environ.get("PREFECT_API_URL"):
         if (home.state() / home.SERVICES / home.SERVICES_ENV).exists():
             return Silence(
@@ -62,7 +62,7 @@ def _silent() -> Silence:
     if not found or not schedule:
         return Silence(True, "unscheduled", "no schedule is set")
     periods = _periods()
-    since = _due(schedule, periods + 1)[-1]
+    since = _due(schedule, now or server.now(), periods + 1)[-1]
     last = _last_success(found)
     told = f"the last success was {_told(last)}" if last else "nothing has succeeded yet"
     if (last and last >= since) or server.time(schedule["created"]) > since:
@@ -77,13 +77,13 @@ def _periods() -> int:
     return int((watching or {}).get("parameters", {}).get("periods", 2))
 
 
-def _due(schedule: dict[str, Any], count: int) -> list[datetime]:
+def _due(schedule: dict[str, Any], now: datetime, count: int) -> list[datetime]:
     """The last times at which the schedule was due, newest first."""
     from zoneinfo import ZoneInfo
 
     from cronsim import CronSim
 
-    last = CronSim(schedule["schedule"]["cron"], server.now().astimezone(ZoneInfo(_zone(schedule))), reverse=True)
+    last = CronSim(schedule["schedule"]["cron"], now.astimezone(ZoneInfo(_zone(schedule))), reverse=True)
     return [next(last) for _ in range(count)]
 
 
@@ -243,19 +243,25 @@ def death(run: Run) -> str | None:
 
 def zombies() -> list[tuple[Run, str]]:
     """The runs of ours that should be at work and have died, with how we know."""
-    at_work = server.runs(**server.in_states("RUNNING", "CANCELLING", "PENDING"))
-    return [(run, dead) for run in at_work if _ours(run) and (dead := death(run))]
+    at_work = server.runs(**server.in_states(*server.AT_WORK))
+    ours = {each["id"] for each in _deployments()}
+    return [(run, dead) for run in at_work if (dead := _death_of_ours(run, ours))]
 
 
-def _ours(run: Run) -> bool:
-    """Of our deployments; or begun by hand, if it is no part of another run."""
+def _death_of_ours(run: Run, deployments: set[str]) -> str | None:
+    """A part of a run of ours dies with the whole; what was begun by hand is told by its heartbeats."""
+    if run["parent_task_run_id"]:
+        whole = server.parent(run)
+        ended = whole and whole["state_type"] in server.ENDED and _is_ours(whole, deployments)
+        return f"{whole['name']}, which it is part of, has ended" if whole and ended else None
+    begun = run["deployment_id"] or run["state_type"] != "PENDING"
+    return death(run) if begun and _is_ours(run, deployments) else None
+
+
+def _is_ours(run: Run, deployments: set[str]) -> bool:
     if run["deployment_id"]:
-        return run["deployment_id"] in {each["id"] for each in _deployments()}
-    return not run["parent_task_run_id"] and _flow_name(run) in FLOWS and run["state_type"] != "PENDING"
-
-
-def _flow_name(run: Run) -> str:
-    return (server.ask("GET", f"/flows/{run['flow_id']}") or {}).get("name", "")
+        return run["deployment_id"] in deployments
+    return (server.ask("GET", f"/flows/{run['flow_id']}") or {}).get("name") in FLOWS
 
 
 def close(run: Run, dead: str) -> bool:
