@@ -52,9 +52,13 @@ def score(model_folder: Path, rows: Path, out: Path, say: Say = print) -> None:
 
 
 def measure(candidate: Path, champion: Path, rows: Path, out: Path, say: Say = print) -> None:
-    """Time two model folders beside each other, in a process of their own."""
+    """Time two model folders beside each other, in a process of their own.
+
+    On one thread: where other work shares the cores, threads wait for each other and a text takes many times as
+    long, for both models alike.
+    """
     command = [sys.executable, "-m", "tasks.measure", *map(str, (candidate, champion, rows, out))]
-    _stream("measure", command, say, lambda *_: None)
+    _stream("measure", command, say, lambda *_: None, env={**environment(), "OMP_NUM_THREADS": "1"})
 
 
 def rebuild(python: Path, folder: Path, env: dict[str, str], say: Say = print) -> None:
