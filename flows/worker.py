@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+from flows import home
 from tasks.core import process
 from tasks.core.errors import Broken
 
@@ -21,7 +22,10 @@ def work() -> None:
     """Until Ctrl-C or SIGTERM; what it runs is ended with it. Schedules stay as they are."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    os.environ |= {"RETUNE_CLONE": str(Path.cwd()), "RETUNE_PYTHON": sys.executable}
+    log = home.state() / home.SERVICES / "worker.log"
+    own = {"RETUNE_CLONE": str(Path.cwd()), "RETUNE_PYTHON": sys.executable, "RETUNE_RUN_LOG": str(log)}
+    os.environ |= own
+    print(f"what the runs say goes to {log}", flush=True)
     from flows import schedule, server, watch
 
     schedule.ensure_pool()
