@@ -79,7 +79,7 @@ def start(house):
     return start
 
 
-def until(holds, house, seconds=120):
+def until(holds, house, seconds=240):
     limit = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < limit, (house / "worker.log").read_text()[-3000:]
@@ -119,7 +119,7 @@ def test_a_flow_run_sleeps_until_a_person_has_decided_and_then_ends_quickly(hous
         versions.append(version)
         runs.append(start(version))
         until(lambda: state(runs[-1]) == "Suspended", house)
-        until(lambda: not psutil.pid_exists(int(said(house)[-1][1])), house, 30)
+        until(lambda: not psutil.pid_exists(int(said(house)[-1][1])), house, 60)
         assert said(house)[-1][::2] == ["began", "None"]
         assert promote.awaited_by(runs[-1]).version == number
 
