@@ -88,7 +88,7 @@ def _use_services(folder: Path, needed: bool) -> None:
     for name, switch in {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}.items():
         if os.environ.get(switch):
             continue
-        if process.alive(told["processes"].get(name, "")):
+        if told["folder"] == str(folder) and process.alive(told["processes"].get(name, "")):
             prefix = switch.partition("_")[0]
             os.environ |= {each: value for each, value in offered.items() if each.startswith(prefix)}
         elif needed and name == "mlflow" and told["database"] == "postgres":

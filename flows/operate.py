@@ -19,6 +19,7 @@ PORT = click.IntRange(1, 65535)
 @click.option("--mlflow-port", type=PORT, help="5000 or the next free one, if not given.")
 @click.option("--postgres-port", type=PORT, help="5433 or the next free one, if not given.")
 @click.option("--no-worker", is_flag=True, help="Start the servers only.")
+@click.option("--database-only", is_flag=True, help="Start the database only, to restore a backup into it.")
 @as_json
 def up(
     host: str | None,
@@ -27,6 +28,7 @@ def up(
     mlflow_port: int | None,
     postgres_port: int | None,
     no_worker: bool,
+    database_only: bool,
     json_: bool,
 ) -> None:
     """Start database, Prefect, MLflow and a worker on this machine, and wait until they answer."""
@@ -36,10 +38,13 @@ def up(
     asked = {"prefect": prefect_port, "mlflow": mlflow_port, "postgres": postgres_port}
     ports = {name: port for name, port in asked.items() if port}
     say = (lambda _: None) if json_ else click.echo
-    state = services.up(services.Wanted(database, host, ports, not no_worker), say)
+    names = services.ORDER[:1] if database_only else services.ORDER[:3] if no_worker else services.ORDER
+    state = services.up(services.Wanted(database, host, ports, names), say)
     facts = services.facts(state)
     if json_:
         print_json({"database": state.database, "services": facts, "environment": str(services.folder() / "env")})
+        return
+    if database_only:
         return
     click.echo(
         f"\nPrefect  {services.url(state, 'prefect')}\nMLflow   {services.url(state, 'mlflow')}\n\n"
@@ -74,12 +79,16 @@ def rotate() -> None:
 
 
 @click.command()
-def worker() -> None:
+@click.option("--check", is_flag=True, help="Only say whether a worker of this machine is heard from.")
+def worker(check: bool) -> None:
     """Take runs from the schedule and run them here, until Ctrl-C."""
     home.enter()
     from flows import worker
 
-    worker.work()
+    if not check:
+        worker.work()
+    elif not worker.heard():
+        raise Refused("no worker of this machine is heard from: `retune up` or `retune worker` starts one")
 
 
 @click.group()

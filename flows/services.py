@@ -43,6 +43,7 @@ NOT_THEIRS = ("MLFLOW_TRACKING_", "PREFECT_API_", "RETUNE_")  # variables that t
 class State:
     """What is chosen once and kept, and which processes are at work."""
 
+    folder: str = ""  # a copy of the clone must not take the processes of the first for its own
     database: str = ""
     host: str = "127.0.0.1"
     ports: dict[str, int] = field(default_factory=dict)
@@ -51,7 +52,8 @@ class State:
     @classmethod
     def read(cls) -> "State":
         path = folder() / home.SERVICES_STATE
-        return cls(**json.loads(path.read_text("utf-8"))) if path.exists() else cls()
+        told = cls(**json.loads(path.read_text("utf-8"))) if path.exists() else cls()
+        return told if told.folder == str(folder()) else cls(str(folder()), told.database, told.host)
 
     def write(self) -> None:
         keep(folder() / home.SERVICES_STATE, json.dumps(self.__dict__, indent=2))
@@ -67,7 +69,7 @@ class Wanted:
     database: str | None = None
     host: str | None = None
     ports: dict[str, int] = field(default_factory=dict)
-    worker: bool = True
+    names: tuple[str, ...] = ORDER
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,10 @@ def up(wanted: Wanted, say: Say = print) -> State:
         if state.database == "postgres":
             _start_all([_postgres(state)], state, say)
             database.make_databases(state.ports["postgres"], folder() / "pgpass")
-        _bring_versions(state, say)
-        _start_all([_prefect(state), _mlflow(state)], state, say)
-        if wanted.worker:
+        if "mlflow" in wanted.names:
+            _bring_versions(state, say)
+            _start_all([_prefect(state), _mlflow(state)], state, say)
+        if "worker" in wanted.names:
             _start_all([_worker(state)], state, say)
         return state
 
@@ -519,7 +522,7 @@ def rotate(say: Say = print) -> State:
         worker = state.alive("worker")
         for name in ("worker", "mlflow", "prefect"):
             end(name, say)
-    return up(Wanted(worker=worker), say)
+    return up(Wanted(names=ORDER if worker else ORDER[:3]), say)
 
 
 def _set_mlflow_password(state: State, old: str, new: str) -> None:

@@ -39,6 +39,13 @@ def work() -> None:
     asyncio.run(_work(server.POOL))
 
 
+def heard() -> bool:
+    """Whether Prefect has heard lately from a worker of this machine."""
+    from flows import server
+
+    return any(each["status"] == "ONLINE" and process.here(each["name"]) for each in server.workers())
+
+
 async def _work(pool: str) -> None:
     from prefect.utilities.processutils import setup_signal_handlers_worker
     from prefect.workers.process import ProcessWorker

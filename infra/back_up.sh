@@ -1,0 +1,29 @@
+#!/bin/sh
+# Back up a clone whose services are up: sh infra/back_up.sh FOLDER, in the clone. FOLDER then holds passwords: guard it.
+set -eu
+umask 077
+to=${1:?where to: sh infra/back_up.sh FOLDER}
+python=${PYTHON:-.venv/bin/python}
+mkdir -p "$to"
+if [ -f .retune/services/pgpass ]; then
+  programs=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
+  export PGPASSFILE="$PWD/.retune/services/pgpass"
+  for database in prefect mlflow; do
+    "${programs:+$programs/}pg_dump" --format=custom --host=127.0.0.1 --port="$(cut -d: -f2 "$PGPASSFILE")" \
+      --username=retune --file="$to/$database.dump" "$database"
+  done
+fi
+for file in .retune/mlflow.db .retune/prefect/prefect.db .retune/services/logins.db; do   # whole, whoever writes
+  [ ! -f "$file" ] || "$python" -c 'import sqlite3, sys
+with sqlite3.connect(sys.argv[1]) as a, sqlite3.connect(sys.argv[2]) as b: a.backup(b)' "$file" "$to/$(basename "$file")"
+done
+tar --create --file="$to/state.tar" --exclude='*.db' --exclude='*.db-*' --exclude='.retune/services/postgres*' \
+  --exclude='.retune/services/*.log' --exclude='.retune/services/state.json' --exclude='.retune/running' --exclude='.retune/checkpoints' .retune
+git bundle create --quiet "$to/clone.bundle" --all    # with the tags of the history and the recorded commits
+git diff --binary HEAD > "$to/uncommitted.diff"
+if [ -n "$("$python" -m dvc remote list)" ]; then
+  "$python" -m dvc push --quiet --all-commits
+else
+  tar --create --file="$to/dvc-cache.tar" --ignore-failed-read .dvc/cache    # no remote: the bytes go along
+fi
+echo "backed up to $to"

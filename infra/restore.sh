@@ -1,0 +1,38 @@
+#!/bin/sh
+# Restore a backup into a new folder: sh infra/restore.sh BACKUP FOLDER. Ends with the services up, without a worker.
+set -eu
+umask 077
+from=$(cd "${1:?from where: sh infra/restore.sh BACKUP FOLDER}" && pwd)
+into=${2:?into which new folder: sh infra/restore.sh BACKUP FOLDER}
+python=${PYTHON:?the interpreter to run with: PYTHON=/path/.venv/bin/python sh infra/restore.sh ...}
+[ ! -e "$into" ] || { echo "$into is there already: restore into a new folder" >&2; exit 2; }
+mkdir -p "$into" && chmod 755 "$into"
+git clone --quiet "$from/clone.bundle" "$into"
+cd "$into"
+git fetch --quiet "$from/clone.bundle" 'refs/exps/*:refs/exps/*' 'refs/tags/*:refs/tags/*'
+[ ! -s "$from/uncommitted.diff" ] || git apply --binary "$from/uncommitted.diff"
+(umask 022 && mkdir -p .retune)
+tar --extract --file="$from/state.tar"
+[ ! -f "$from/dvc-cache.tar" ] || tar --extract --file="$from/dvc-cache.tar"
+put() { [ ! -f "$from/$1" ] || { mkdir -p "$(dirname "$2")" && cp "$from/$1" "$2"; }; }
+put mlflow.db .retune/mlflow.db
+put prefect.db .retune/prefect/prefect.db
+put logins.db .retune/services/logins.db
+export PYTHONPATH="$into${PYTHONPATH:+:$PYTHONPATH}"
+if [ -f "$from/mlflow.dump" ]; then
+  "$python" -m flows.cli up --database postgres --database-only    # new and empty
+  programs=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
+  export PGPASSFILE="$PWD/.retune/services/pgpass"
+  for database in prefect mlflow; do
+    "${programs:+$programs/}pg_restore" --exit-on-error --no-owner --host=127.0.0.1 \
+      --port="$(cut -d: -f2 "$PGPASSFILE")" --username=retune --dbname="$database" "$from/$database.dump"
+  done
+fi
+if [ -f "$from/mlflow.db" ] && [ ! -f "$from/mlflow.dump" ]; then
+  "$python" -m flows.cli up --database sqlite --no-worker
+else
+  "$python" -m flows.cli up --no-worker
+fi
+[ -f "$from/dvc-cache.tar" ] || "$python" -m dvc pull --quiet
+"$python" -m dvc checkout --quiet
+echo "restored into $into: \`retune history --verify\` compares history and registry"

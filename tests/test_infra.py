@@ -1,0 +1,87 @@
+"""infra/compose.yaml cannot be run here: what can be checked without Docker is."""
+
+import configparser
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+INFRA = Path(__file__).resolve().parent.parent / "infra"
+COMPOSE = yaml.safe_load((INFRA / "compose.yaml").read_text("utf-8"))
+SERVICES = COMPOSE["services"]
+README = (INFRA / "README.md").read_text("utf-8")
+
+
+def test_the_same_four_as_on_one_machine():
+    from flows import services
+
+    assert set(SERVICES) == set(services.ORDER)
+
+
+def test_every_variable_is_required_and_explained():
+    asked = set(re.findall(r"\$\{(\w+)([^}]*)\}", (INFRA / "compose.yaml").read_text("utf-8")))
+    assert asked and {rest for _, rest in asked} == {":?"}
+    assert [name for name, _ in asked if f"`{name}`" not in README] == []
+
+
+def test_no_port_is_open_to_others():
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert len(published) == 3 and all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_no_password_is_written_down():
+    for service in SERVICES.values():
+        for name, value in service["environment"].items():
+            if re.search("PASSWORD|SECRET|AUTH_STRING", name):
+                assert re.fullmatch(r"(retune:)?\$\{\w+:\?\}", str(value)), name
+
+
+def test_each_is_restarted_and_tells_whether_it_is_well():
+    for name, service in SERVICES.items():
+        assert service["restart"] == "unless-stopped", name
+        assert service["healthcheck"]["test"][0] == "CMD", name
+
+
+def test_whom_a_service_waits_for_exists():
+    for service in SERVICES.values():
+        assert set(service.get("depends_on", {})) <= set(SERVICES)
+        for volume in service["volumes"]:
+            source = volume.partition(":")[0] if not volume.startswith("$") else None
+            assert source is None or source in COMPOSE["volumes"] or (INFRA / source).exists(), volume
+
+
+def test_what_the_image_copies_exists():
+    copied = re.findall(r"^COPY (.*) \S+$", (INFRA / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    assert copied and all((INFRA.parent / name).exists() for line in copied for name in line.split())
+
+
+def test_mlflow_reads_the_file_that_it_is_given():
+    ini = configparser.ConfigParser()
+    ini.read(INFRA / "mlflow-auth.ini")
+    assert ini["mlflow"]["authorization_function"] == "mlflow.server.auth:authenticate_request_basic_auth"
+    assert "password" not in ini["mlflow"]["database_uri"]
+
+
+@pytest.mark.parametrize("name", ["back_up.sh", "restore.sh"])
+def test_a_script_is_one(name):
+    assert subprocess.run([shutil.which("sh"), "-n", INFRA / name]).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["prefect", "mlflow", "worker"])
+def test_a_command_takes_the_words_that_it_is_given(name):
+    """Each option stands in the command's own help."""
+    words = SERVICES[name]["command"].split()
+    module = {"prefect": "prefect", "mlflow": "mlflow", "retune": "flows.cli"}[words[0]]
+    assert importlib.util.find_spec(module.partition(".")[0])
+    commands = [word for word in words[1:3] if not word.startswith("-") and words[0] != "mlflow"] or words[1:2]
+    helped = subprocess.run(
+        [sys.executable, "-m", module, *commands, "--help"], capture_output=True, text=True, timeout=120
+    )
+    assert helped.returncode == 0, helped.stderr
+    assert [word for word in words if word.startswith("--") and word not in helped.stdout] == []
