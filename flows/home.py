@@ -81,14 +81,14 @@ def _point_at(state: Path) -> None:
 
 def _use_services(folder: Path, needed: bool) -> None:
     """Decided here and nowhere else: the clone's own servers are used if they are up and the user named no others."""
-    if not (folder / SERVICES_ENV).exists():
+    if not all((folder / name).exists() for name in (SERVICES_ENV, SERVICES_STATE)):
         return
     told = json.loads((folder / SERVICES_STATE).read_text("utf-8"))
     offered = dict(line.split("=", 1) for line in (folder / SERVICES_ENV).read_text("utf-8").splitlines())
     for name, switch in {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}.items():
         if os.environ.get(switch):
             continue
-        if told["folder"] == str(folder) and process.alive(told["processes"].get(name, "")):
+        if told.get("folder") == str(folder) and process.alive(told["processes"].get(name, "")):
             prefix = switch.partition("_")[0]
             os.environ |= {each: value for each, value in offered.items() if each.startswith(prefix)}
         elif needed and name == "mlflow" and told["database"] == "postgres":

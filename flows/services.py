@@ -53,7 +53,7 @@ class State:
     def read(cls) -> "State":
         path = folder() / home.SERVICES_STATE
         told = cls(**json.loads(path.read_text("utf-8"))) if path.exists() else cls()
-        return told if told.folder == str(folder()) else cls(str(folder()), told.database, told.host)
+        return told if told.folder == str(folder()) else cls(str(folder()), told.database)
 
     def write(self) -> None:
         keep(folder() / home.SERVICES_STATE, json.dumps(self.__dict__, indent=2))
