@@ -79,12 +79,13 @@ def whole_road(chosen: params.Params, started: Started) -> Outcome:
         with registry.clean_process() as reader:  # it imports while the last stage runs
             run_stage(STAGES[-1], run_id)
             origin = keep_record(run_id, started)
-            version = registry.known(chosen.register.name, lineage.fingerprint())
-            version = version or run_register(chosen, origin, run_gate(chosen, run_id))
-            decided = promote.decided(version)
-            made = register.record_of_version(version)
-            version = run_admit(chosen, run_id, version, made, reader)
-        decision = decided or run_promote(chosen, version, made)
+            with registry.turn():  # from the question who is champion to its answer
+                version = registry.known(chosen.register.name, lineage.fingerprint())
+                version = version or run_register(chosen, origin, run_gate(chosen, run_id))
+                decided = promote.decided(version)
+                made = register.record_of_version(version)
+                version = run_admit(chosen, run_id, version, made, reader)
+                decision = decided or run_promote(chosen, version, made)
         faults.point("run:decided")
     return Outcome(registry.find(version.name, version=version.version), decided is None, decision)
 

@@ -19,6 +19,7 @@ from flows import stage
 from tasks.core import registry
 
 HALF_WRITTEN = re.compile(r"^\.(?P<name>.+)\.(?P<process>\d+)\.tmp$")  # as the writers of tasks/core name it
+MD5 = re.compile(r"^[0-9a-f]{32}(\.dir)?$")
 TOPS = (Path("data"), Path("models"))
 RAW, POINTER, LOCK = Path("data/raw"), Path("data/raw.dvc"), Path("dvc.lock")
 CHECKPOINTS = Path(".retune/checkpoints")
@@ -59,7 +60,11 @@ def torn_lock() -> Iterator[str]:
 
 def _complete(entry: dict[str, Any]) -> bool:
     parts = [part for kind in ("deps", "outs") for part in entry.get(kind) or [{}]]
-    return {"cmd", "params"} <= set(entry) and all({"path", "md5"} <= set(part) for part in parts)
+    return {"cmd", "params"} <= set(entry) and all("path" in part and _has_hash(part) for part in parts)
+
+
+def _has_hash(part: dict[str, Any]) -> bool:
+    return bool(MD5.match(str(part.get("md5"))))
 
 
 def cut_off_ingest() -> Iterator[str]:
@@ -70,14 +75,16 @@ def cut_off_ingest() -> Iterator[str]:
     there = [path.stat().st_size for path in RAW.rglob("*") if path.is_file()]
     if (known.get("nfiles"), known.get("size")) == (len(there), sum(there)):
         return
-    if not {"md5", "nfiles", "size", "path"} <= set(known):
+    torn = not _has_hash(known) or known.get("path") != RAW.name
+    if torn:
         POINTER.unlink()
+    changed = {} if torn else stage.changes(RAW)
+    if not changed:
         stage.track(str(RAW))
         yield f"wrote {POINTER} again, which was torn"
         return
-    changed = stage.changes(RAW)
     stated = str(RAW / "sources.json")
-    if changed and all(kind == "added" or path == stated for path, kind in changed.items()):
+    if all(kind == "added" or path == stated for path, kind in changed.items()):
         stage.track(str(RAW))
         yield f"finished an ingest that was cut off: {', '.join(sorted(changed))} now tracked by DVC"
 

@@ -26,7 +26,7 @@ from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 
-from tasks.core import base, faults, history, lineage, params, process, record, signing, sums
+from tasks.core import base, faults, history, lineage, lock, params, process, record, signing, sums
 from tasks.core.errors import Broken, Refused, WrongUse
 from tasks.core.link import Link
 
@@ -35,6 +35,7 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 HEAD = "history"  # tag of a registered model: number and hash of the last entry of its history
 OPENING = threading.Lock()  # two threads that find no store make one
 BUSY = 30  # seconds to wait for another writer of our own SQLite file
+TURN = 1800  # seconds to wait for another run that registers; it scores the champion before
 PROCESS = "process"  # tag of a run: whose it is while it lasts
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -430,7 +431,7 @@ def add_version(name: str, run_id: str, packed: Path, tags: dict[str, str], desc
     _enter(name)
     faults.point("register:named")
     made = client().create_model_version(name, source, run_id=run_id, tags=tags, description=description)
-    return find(name, version=int(made.version))
+    return _first_of_its_kind(find(name, version=int(made.version)))
 
 
 def _enter(name: str) -> None:
@@ -442,6 +443,20 @@ def _enter(name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+
+
+def _first_of_its_kind(made: Version) -> Version:
+    """The oldest version of a fingerprint; what this run made beside it goes.
+
+    A server that is killed between the deed and its answer is asked again, and does it again; or another machine was
+    faster.
+    """
+    twins = [each for each in versions(made.name) if each.tags.get("fingerprint", each) == made.tags.get("fingerprint")]
+    first = min(twins, key=lambda version: version.version, default=made)
+    for twin in twins:
+        if twin != first and twin.run_id == made.run_id:
+            client().delete_model_version(twin.name, str(twin.version))
+    return first
 
 
 def versions(name: str | None = None) -> list[Version]:
@@ -649,6 +664,16 @@ def anchor(entry: history.Entry) -> None:
     if not _write((model, (entry.model, now, now)), (tag, (entry.model, HEAD, entry.head))):
         _enter(entry.model)
         client().set_registered_model_tag(entry.model, HEAD, entry.head)
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """One run at a time asks what is registered, and registers: else two of one fingerprint make two versions.
+
+    Among all worktrees of a clone. Runs of other machines on the same server are not kept from it (`add_version`).
+    """
+    with lock.waiting(state() / "register.lock", TURN, "run that registers a model"):
+        yield
 
 
 def heads() -> dict[str, str]:
