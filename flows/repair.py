@@ -73,9 +73,9 @@ def cut_off_ingest() -> Iterator[str]:
         return
     known = (_yaml(POINTER).get("outs") or [{}])[0]
     there = [path.stat().st_size for path in RAW.rglob("*") if path.is_file()]
-    if (known.get("nfiles"), known.get("size")) == (len(there), sum(there)):
-        return
     torn = not _has_hash(known) or known.get("path") != RAW.name
+    if not torn and (known.get("nfiles"), known.get("size")) == (len(there), sum(there)):
+        return
     if torn:
         POINTER.unlink()
     changed = {} if torn else stage.changes(RAW)

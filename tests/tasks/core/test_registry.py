@@ -295,7 +295,7 @@ def test_the_last_entry_is_kept_also_of_a_model_that_has_no_version_yet(names, a
 
 def test_our_own_file_is_read_as_mlflow_reads_it(names, add, monkeypatch):
     name = next(names)
-    made = [add(name, **{"note": f"it's {number}"}) for number in range(4)]
+    made = [add(name, f"f{number}", note=f"it's {number}") for number in range(4)]
     registry.set_alias(made[0], "champion")
     registry.set_alias(made[2], "challenger")
     registry.set_alias(made[2], "a-third")
