@@ -23,9 +23,9 @@ import sys
 import time
 from collections.abc import Callable
 
-GRACE = 3.0  # seconds between asking a family to end and ending it
+GRACE = 2.0  # seconds between asking a family to end and ending it
 LEFT_BEHIND = 1.0  # the same for what a command left running
-STUCK = 3.0  # seconds to wait for what has been killed: a process that waits for a disk cannot die
+STUCK = 2.0  # seconds to wait for what has been killed: a process that waits for a disk cannot die
 MARK = "RETUNE_FLOW"  # in the environment of all that a flow starts
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER in linux/prctl.h

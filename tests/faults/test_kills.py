@@ -106,7 +106,7 @@ def test_kills_at_random_moments_lose_nothing(road, request):
     moments = request.config.getoption("--moments")
     for number in range(moments):
         place = chance.choice(["empty", "ingested", "ingested", "split", "trained", "scored", "scored", "scored"])
-        moment = chance.uniform(0, road.seconds[place])
+        moment = chance.uniform(0, road.lasts(place))
         road.begin(place)
         hits += road.kill_after(road.commands[place], moment)
         try:

@@ -72,12 +72,15 @@ def test_a_stopped_run_ends_its_trainer_within_ten_seconds_and_says_so(stubborn,
     process = stubborn.clone.start(*stubborn.commands["split"])
     lines, until = listen(process)
     until("at work")
+    (trainer,) = trainers(stubborn.folder)
     began = time.monotonic()
     process.send_signal(number)
+    freed = gone(trainer, began)
     assert process.wait(60) == code, "".join(lines)
     took = time.monotonic() - began
-    assert stubborn.left_alive(0) == []
-    assert took < WITHIN, f"{took:.1f} s"
+    print(f"the trainer was gone after {freed:.1f} s, the command after {took:.1f} s")
+    assert took < WITHIN
+    assert stubborn.left_alive(2) == []
     assert "retune: stopped" in "".join(lines)
     assert "Traceback" not in "".join(lines)
     assert newest(stubborn) == "KILLED"
@@ -119,13 +122,11 @@ def test_a_cancel_from_prefect_ends_the_trainer_and_says_so_in_mlflow(stubborn):
         (deployment,) = httpx.post(f"{url}/deployments/filter", json={}).json()
         asked = httpx.post(f"{url}/deployments/{deployment['id']}/create_flow_run", json={}).json()
         until("at work")
-        (trainer,) = [each for each in map(psutil.Process, psutil.pids()) if is_trainer(each, stubborn.folder)]
+        (trainer,) = trainers(stubborn.folder)
         began = time.monotonic()
         state = {"state": {"type": "CANCELLING"}}
         httpx.post(f"{url}/flow_runs/{asked['id']}/set_state", json=state).raise_for_status()
-        while trainer.is_running() and trainer.status() != psutil.STATUS_ZOMBIE and time.monotonic() < began + 60:
-            time.sleep(0.05)
-        took = time.monotonic() - began
+        took = gone(trainer, began)
         end = time.monotonic() + 60
         while (found := httpx.get(f"{url}/flow_runs/{asked['id']}").json()["state"]["type"]) == "CANCELLING":
             assert time.monotonic() < end
@@ -140,8 +141,19 @@ def test_a_cancel_from_prefect_ends_the_trainer_and_says_so_in_mlflow(stubborn):
     assert stubborn.left_alive() == []
 
 
+def trainers(folder):
+    """The trainer that is at work in a folder, without the shell and the guard that carry its name in their words."""
+    return [each for each in psutil.process_iter() if is_trainer(each, folder)]
+
+
 def is_trainer(process, folder):
     try:
-        return process.cwd() == str(folder) and "tasks.train" in process.cmdline()
+        return process.cwd() == str(folder) and process.cmdline()[1:3] == ["-m", "tasks.train"]
     except psutil.Error:
         return False
+
+
+def gone(process, began):
+    """Seconds from `began` to the end of a process, waited for a minute at most."""
+    psutil.wait_procs([process], timeout=60)
+    return time.monotonic() - began
