@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +219,7 @@ def line(week: Week) -> str:
 def wrong(weeks: list[Week]) -> list[str]:
     """Promotions that should not have been."""
     found = []
-    for before, week in zip(weeks, weeks[1:], strict=False):
+    for before, week in pairwise(weeks):
         if week.champion == before.champion:
             continue
         if week.kind in (*BAD.values(), "poisoned", "empty"):
