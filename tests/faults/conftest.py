@@ -33,6 +33,7 @@ SMALL = {
     "evaluate.bootstrap": 100,
     "promote.bootstrap": 200,
     "promote.confidence": 0.6,
+    "promote.latency_ratio": 100.0,
     "register.probe_rows": 8,
 }
 FIRST = {**SMALL, "train.max_tokens": 8, "train.probe.c": 0.3, "promote.confidence": 0.51}  # a weak champion

@@ -24,6 +24,7 @@ SMALL = {
     "evaluate.bootstrap": 100,
     "promote.bootstrap": 200,
     "promote.confidence": 0.6,
+    "promote.latency_ratio": 100.0,  # a busy machine must not decide this story
     "register.probe_rows": 8,
     "decide.new_rows": 40,
     "fetch.settle_seconds": 0.0,
