@@ -218,7 +218,7 @@ def _moved(move: Callable[[intake.Intake], Aside | None], why: str) -> tuple[Asi
 @contextmanager
 def _laid(before: intake.Intake) -> Iterator[None]:
     """In a worktree of its own, the rows of the intake as files."""
-    with workspace.workspace("intake"):
+    with workspace.workspace("intake", keep=False):
         lay(before.pointers)
         yield
 

@@ -35,8 +35,11 @@ class Left:
 
 
 @contextmanager
-def workspace(name: str) -> Iterator[Path]:
-    """Work in a fresh worktree until the block ends; if it ends with an error, the folder stays and says why."""
+def workspace(name: str, keep: bool = True) -> Iterator[Path]:
+    """Work in a fresh worktree until the block ends; if it ends with an error, the folder stays and says why.
+
+    Without `keep` it goes in any case.
+    """
     runs = lineage.clone() / FOLDER
     runs.mkdir(parents=True, exist_ok=True)
     folder = _free(runs, name)
@@ -47,11 +50,18 @@ def workspace(name: str) -> Iterator[Path]:
             with chdir(folder):
                 yield folder
         except BaseException as error:
-            with suppress(OSError):
-                (folder / FAILED).write_text(json.dumps({"why": f"{type(error).__name__}: {error}"}) + "\n", "utf-8")
+            if not keep:
+                remove(folder)
+            else:
+                _say_why(folder, error)
             raise
         faults.point("workspace:before-removal")
         remove(folder)
+
+
+def _say_why(folder: Path, error: BaseException) -> None:
+    with suppress(OSError):
+        (folder / FAILED).write_text(json.dumps({"why": f"{type(error).__name__}: {error}"}) + "\n", "utf-8")
 
 
 def _free(runs: Path, name: str) -> Path:

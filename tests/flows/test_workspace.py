@@ -77,6 +77,12 @@ def test_a_failed_run_keeps_its_folder_until_it_is_swept(checkout):
     assert workspace.left() == [] and len(worktrees()) == 1
 
 
+def test_a_folder_that_nobody_wants_to_look_at_goes_in_any_case(checkout):
+    with pytest.raises(RuntimeError), workspace.workspace("intake", keep=False):
+        raise RuntimeError("another was faster")
+    assert workspace.left() == [] and len(worktrees()) == 1
+
+
 def test_two_at_once_have_two_folders_and_neither_counts_as_left(checkout):
     with workspace.workspace("run") as one, chdir(checkout.folder), workspace.workspace("run") as other:
         assert one != other

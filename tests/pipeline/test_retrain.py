@@ -215,6 +215,13 @@ def test_a_source_that_fails_stops_no_other_and_is_told(desk):
     (desk.inbox / "rubbish.csv").unlink()
 
 
+def test_what_failed_runs_left_is_swept(desk):
+    kept = desk.ask("clean")["kept"]
+    assert len(kept) == 1 and "Refused" in kept[0]["why"], "that of the refused data"
+    assert len(desk.ask("clean", "--days", "0")["removed"]) == 1
+    desk.nothing_is_left()
+
+
 def test_two_at_once_both_finish_and_make_one_version(desk):
     desk.deliver("pair.csv", desk.rows[700:760])
     environment = desk.clone.environment()
@@ -260,7 +267,7 @@ def test_killed_anywhere_the_next_run_comes_to_the_same_end(desk, point):
     raw = desk.ask("intake", "show")
     desk.clone.git("checkout", "-q", "retune/intake", "--", "data/raw.dvc")
     assert desk.clone.dvc("checkout", "--force", "data/raw.dvc").returncode == 0
-    ids = pd.read_parquet(desk.clone.folder / "data/raw")["id"]
+    ids = pd.concat([pd.read_parquet(part)["id"] for part in (desk.clone.folder / "data/raw").glob("*.parquet")])
     aside = sum(each["rows"] for each in raw["aside"].values())
     mine = ids[ids.str.startswith(f"K{point}")]
     assert len(mine) in (0, 45) and not mine.duplicated().any() and (len(mine) or aside), "no row lost or doubled"
