@@ -411,7 +411,7 @@ def _mlflow(state: State) -> Service:
     kept, store = secrets_kept(), f"sqlite:///{registry.state() / 'mlflow.db'}"
     logins = f"sqlite:///{folder() / 'logins.db'}"
     if state.database == "postgres":
-        store = logins = database.address("", state.ports["postgres"], "mlflow")
+        store = logins = database.address("+psycopg", state.ports["postgres"], "mlflow")
     keep(folder() / "mlflow-auth.ini", AUTH.format(logins=logins))
     own = {
         "MLFLOW_BACKEND_STORE_URI": store,
@@ -494,7 +494,7 @@ def _bring_versions(state: State, say: Say) -> None:
     if state.database == "postgres":
         moved = registry.move_store(
             registry.state() / "mlflow.db",
-            database.address("", state.ports["postgres"], "mlflow"),
+            database.address("+psycopg", state.ports["postgres"], "mlflow"),
             folder() / "pgpass",
         )
         if moved:

@@ -23,6 +23,7 @@ from tasks.core import process
 HEARTBEAT = home.HEARTBEAT
 SILENT_FOR = timedelta(seconds=3 * HEARTBEAT + 15)  # a process of another machine without a sign for so long has died
 NEVER_BEGUN = timedelta(seconds=60)  # after so long the worker that took a run, and has no process for it, has died
+LATE = timedelta(minutes=5)  # a run that begins so late gives way; else runs that are due each minute would, for ever
 FLOWS = ("retrain", "watch", "retune")
 Tell = Callable[[str, str, str], None]
 
@@ -204,6 +205,8 @@ def gives_way(run: Run) -> Run | None:
     """The newer run that waits with the same parameters, if there is one; then this one is cancelled."""
     if run["run_count"] or not run["deployment_id"]:
         return None  # it goes on after an approval, or was started by hand
+    if server.now() - server.time(run["expected_start_time"]) < LATE:
+        return None
     rivals = [other for other in waiting({"id": run["deployment_id"]}) if other["id"] != run["id"]]
     newer = next((other for other in rivals if _asks(other) == _asks(run) and _order(other) > _order(run)), None)
     return newer if newer and _cancel_for(run, newer) else None

@@ -179,8 +179,9 @@ def move_store(old: Path, new: str, passfile: Path) -> int:
         tables = Base.metadata.sorted_tables
         if any(sink.execute(select(table).limit(1)).first() for table in tables if table.name in HOLD_RUNS):
             return 0
+        for table in reversed(tables):
+            sink.execute(table.delete())  # what every new registry holds: a default experiment and the like
         for table in tables:
-            sink.execute(table.delete()) if table.name == "experiments" else None  # the default one
             rows = [_served(dict(row._mapping), old.parent) for row in source.execute(select(table))]
             moved += len(rows)
             for start in range(0, len(rows), 1000):

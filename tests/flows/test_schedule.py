@@ -224,7 +224,8 @@ def test_a_server_that_went_away_loses_no_run_that_is_at_work(team, retrain, unt
     assert team.retune("up", timeout=400).returncode == 0
     team.asked()
     team.retune("schedule", "request", "after the outage")
-    until(lambda: in_state(retrain, "through the outage", "Completed"), 200)
+    ended = until(lambda: (run := because(retrain, "through the outage"))["state_type"] in server.ENDED and run, 200)
+    assert ended["state_type"] == "COMPLETED", ended["state"]
     until(lambda: in_state(retrain, "after the outage", "Completed"), 120)
 
 
