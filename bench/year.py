@@ -217,8 +217,8 @@ def line(week: Week) -> str:
 
 
 def wrong(weeks: list[Week]) -> list[str]:
-    """Promotions that should not have been."""
-    found = []
+    """What should not have been."""
+    found = [] if weeks[-1].champion else ["there never was a champion"]
     for before, week in pairwise(weeks):
         if week.champion == before.champion:
             continue
@@ -278,6 +278,7 @@ def main() -> None:
         plain = {name: value for name, value in os.environ.items() if name not in drop}
         plain |= {"PREFECT_HOME": str(folder / ".retune/prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
         plain |= {"PATH": f"{Path(sys.executable).parent}:{plain['PATH']}", "PYTHONPATH": str(folder)}
+        (folder / ".retune/prefect").mkdir(parents=True)
         with prefect_server(plain) as served:
             weeks = simulate(folder, served, asked.weeks, asked.seed)
         left = [path.name for path in (folder / ".retune/runs").glob("[!.]*")]
