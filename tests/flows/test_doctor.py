@@ -50,7 +50,7 @@ def test_what_is_wrong_is_named_with_how_to_mend_it(own_clone):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     bad = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("BAD")}
-    assert bad - {"disk"} == {"packages", "base", "prefect"}
+    assert bad - {"disk"} == {"packages", "base", "prefect", "schedule"}  # whose server is away
     assert "locked 0.0.1" in done.stdout
     assert "make setup" in done.stdout
     assert "PREFECT_API_URL" in done.stdout

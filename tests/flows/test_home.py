@@ -1,10 +1,12 @@
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from flows import home
-from tasks.core.errors import WrongUse
+from tasks.core import process
+from tasks.core.errors import Broken, WrongUse
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +78,56 @@ def test_what_the_user_has_set_wins(project, monkeypatch):
     os.chdir(project)
     home.enter()
     assert os.environ["PREFECT_HOME"] == "/srv/prefect"
+
+
+@pytest.fixture
+def served(project, monkeypatch):
+    """A project whose services are up, as far as files tell; `served(...)` writes which processes they are."""
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    folder = project / ".retune/services"
+    folder.mkdir(parents=True)
+    lines = ["PREFECT_API_URL=http://p/api", "MLFLOW_TRACKING_URI=http://m", "MLFLOW_TRACKING_PASSWORD=a=b"]
+    (folder / "env").write_text("\n".join(lines) + "\n", "utf-8")
+    os.chdir(project)
+
+    def write(database="postgres", where=folder, **processes):
+        told = {"folder": str(where), "database": database, "processes": processes}
+        (folder / "state.json").write_text(json.dumps(told), "utf-8")
+
+    return write
+
+
+def test_services_that_are_up_are_used(served):
+    served(prefect=process.name(), mlflow=process.name())
+    home.enter()
+    assert os.environ["PREFECT_API_URL"] == "http://p/api" and os.environ["MLFLOW_TRACKING_URI"] == "http://m"
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "a=b"
+
+
+def test_a_server_that_the_user_names_wins_over_one_that_is_up(served, monkeypatch):
+    served(prefect=process.name(), mlflow=process.name())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://other")
+    home.enter()
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://other" and "MLFLOW_TRACKING_PASSWORD" not in os.environ
+    assert os.environ["PREFECT_API_URL"] == "http://p/api"
+
+
+def test_a_registry_that_is_down_is_not_replaced_by_a_file(served):
+    served(prefect=process.name())
+    with pytest.raises(Broken, match="retune up"):
+        home.enter()
+    home.enter(services=False)
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+
+
+def test_a_registry_in_a_file_is_the_same_without_its_server(served):
+    served(database="sqlite")
+    home.enter()
+    assert "MLFLOW_TRACKING_URI" not in os.environ and "PREFECT_API_URL" not in os.environ
+
+
+def test_a_copy_of_a_clone_does_not_use_the_services_of_the_first(served, tmp_path):
+    served("sqlite", tmp_path / "elsewhere", prefect=process.name(), mlflow=process.name())
+    home.enter()
+    assert "MLFLOW_TRACKING_URI" not in os.environ

@@ -1,0 +1,41 @@
+import os
+import time
+
+import psutil
+import pytest
+
+from flows import database
+
+
+@pytest.fixture
+def lock(tmp_path):
+    def write(pid, began):
+        path = tmp_path / "postmaster.pid"
+        path.write_text(f"{pid}\n{tmp_path}\n{began}\n5433\n", "ascii")
+        return path
+
+    return write
+
+
+def test_the_lock_of_a_server_that_is_at_work_stays(lock, tmp_path):
+    path = lock(os.getpid(), int(psutil.Process().create_time()))
+    database.drop_stale_lock(tmp_path)
+    assert path.exists()
+
+
+def test_a_lock_whose_number_belongs_to_another_goes(lock, tmp_path):
+    path = lock(os.getpid(), int(time.time()) - 1_000_000)
+    database.drop_stale_lock(tmp_path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("text", ["", "x\n", "999999999\n\n1\n"])
+def test_a_lock_that_names_nobody_goes(tmp_path, text):
+    (tmp_path / "postmaster.pid").write_text(text, "ascii")
+    database.drop_stale_lock(tmp_path)
+    assert not (tmp_path / "postmaster.pid").exists()
+
+
+def test_no_address_holds_a_password():
+    assert database.address("+psycopg", 5433, "mlflow") == "postgresql+psycopg://retune@127.0.0.1:5433/mlflow"
+    assert database.pgpass(5433, "secret") == "127.0.0.1:5433:*:retune:secret\n"
