@@ -258,3 +258,56 @@ def test_without_postgresql_it_is_sqlite(make_team):
     assert team.down().stdout.split()[::3] == ["mlflow", "prefect"]
     assert team.retune("models").returncode == 1  # the same file, without its server
     assert Path(team.clone.folder / ".retune/mlflow.db").exists()
+
+
+REGISTER = """
+import os, sys
+from pathlib import Path
+from flows import home
+home.enter()
+from tasks.core import registry
+folder = Path("some"); folder.mkdir(); (folder / "weights").write_text("bytes of the model")
+with registry.run("classifier", "first", {}) as run_id:
+    registry.log_metrics(run_id, {"accuracy": 0.75})
+version = registry.add_version("classifier", run_id, folder, {"fingerprint": "f" * 64})
+registry.set_alias(version, "champion")
+"""
+
+
+def test_versions_of_a_file_are_brought_along_and_a_backup_of_them_restores(make_team, passable_folder):
+    def register(clone):
+        done = clone.python("-c", REGISTER)
+        assert done.returncode == 0, done.stderr
+
+    team = make_team("--no-worker", before=register)
+    told = json.loads(team.retune("models", "--json").stdout)
+    assert [(each["version"], each["aliases"], each["metrics"]["accuracy"]) for each in told] == [
+        (1, ["champion"], 0.75)
+    ]
+    assert not (team.clone.folder / ".retune/mlflow.db").exists()
+    assert read(team.clone) == "bytes of the model"
+    assert team.clone.python("-c", REGISTER.replace("some", "more")).returncode == 0  # and the numbers go on
+    before = team.retune("models", "--json").stdout
+
+    backup, into = passable_folder() / "backup", passable_folder() / "restored"
+    env = {**team.clone.environment(), "PYTHON": sys.executable}
+    for script, words in (("back_up.sh", [backup]), ("restore.sh", [backup, into])):
+        done = subprocess.run(
+            ["sh", f"infra/{script}", *words], cwd=team.clone.folder, env=env, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        if script == "back_up.sh":
+            assert stat.S_IMODE(backup.stat().st_mode) == 0o700
+            assert team.down().returncode == 0
+    restored = type(team.clone)(into)
+    try:
+        assert restored.retune("models", "--json").stdout == before
+        assert read(restored) == "bytes of the model"
+    finally:
+        restored.retune("down", timeout=180)
+
+
+def read(clone):
+    asks = "from flows import home; home.enter()\nfrom tasks.core import registry\n"
+    asks += "print((registry.version_folder(registry.resolve('classifier/1')) / 'weights').read_text())"
+    return clone.python("-c", asks).stdout.strip()
