@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run test test-slow check bench up clean
+.PHONY: setup run test test-slow test-long check bench up clean
 
 setup: .venv/ready
 
@@ -22,6 +22,9 @@ test: setup           ## minutes
 
 test-slow: setup      ## what takes longer
 	$(BIN)/pytest -m slow
+
+test-long: setup      ## real servers, real kills, the whole road many times: hours; `--moments 200` asks for more
+	$(BIN)/pytest -m long
 
 check: setup          ## style and types
 	$(BIN)/ruff check .

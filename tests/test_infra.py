@@ -72,7 +72,7 @@ def test_a_script_is_one(name):
     assert subprocess.run([shutil.which("sh"), "-n", INFRA / name]).returncode == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["prefect", "mlflow", "worker"])
 def test_a_command_takes_the_words_that_it_is_given(name):
     """Each option stands in the command's own help."""

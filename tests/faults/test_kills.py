@@ -1,6 +1,6 @@
 """kill -9 at every named point and at random moments of a real road; then the same command again.
 
-pytest tests/faults -m slow --moments 200 --seed 7
+pytest tests/faults -m long --moments 200 --seed 7
 """
 
 import random
@@ -11,7 +11,7 @@ import pytest
 
 from tasks.core.faults import POINTS, VARIABLE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(0)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(0)]
 
 ELSEWHERE = ("checkpoint:", "retrain:", "workspace:", "approve:", "reject:")  # points that `retune run` does not pass
 CHECKPOINTS = {

@@ -10,7 +10,7 @@ import httpx
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 WITHIN = 10  # seconds
 # A trainer that does not listen, with a child that does not either, in the place of the real one.

@@ -105,7 +105,7 @@ def no(version):
     promote.reject(promote.evidence(version, None), "worse")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_flow_run_sleeps_until_a_person_has_decided_and_then_ends_quickly(house, start, register_tiny):
     from flows import approval
 

@@ -11,7 +11,7 @@ import pytest
 
 from flows import server, watch
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

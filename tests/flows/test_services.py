@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 SERVERS = ("postgres", "prefect", "mlflow")
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pandas as pd
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 COLUMNS = ["--text", "body", "--label", "queue", "--id", "ticket_id", "--group", "customer_id"]
 SETTINGS = {

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 QUEUES = ["billing", "delivery", "sign_in", "refunds"]
 SMALL = {
