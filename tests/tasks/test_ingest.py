@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from tasks import ingest as ingest_module
 from tasks.core import example
 from tasks.core.errors import Broken, Refused, RetuneError, WrongUse
+from tasks.core.table import NoRows
 from tasks.ingest import Columns, Ingested, ingest
 
 RAW = Path("data/raw")
@@ -226,9 +227,6 @@ def test_a_tsv_is_parted_by_tabs():
         ("text,label,text\na,b,c\n", ["'text'", "twice"]),
         ('text,label\n"a\nb",c\nd\n', ["line 4", "1 fields", "2"]),
         ("text,label\na,b,c\n", ["line 2", "3 fields"]),
-        ("", ["no rows"]),
-        ("\n\n", ["no rows"]),
-        ("text,label\n", ["no rows"]),
         ('text,label\na,b\n"c,d\ne,f\n', ["line 3", "end of data"]),
         ('text,label\n"a"b,c\n', ["line 2"]),
     ],
@@ -236,6 +234,14 @@ def test_a_tsv_is_parted_by_tabs():
 def test_a_csv_that_is_no_table_is_refused(text, said):
     take("text,label\nbefore,x\n", name="before.csv")
     refused(Refused, text, "tickets.csv", *said)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("t.csv", ""), ("t.csv", "\n\n"), ("t.csv", "text,label\n"), ("t.jsonl", ""), ("t.json", "[]")]
+)
+def test_a_source_with_no_rows_is_refused_by_an_error_of_its_own(name, text):
+    take("text,label\nbefore,x\n", name="before.csv")
+    refused(NoRows, text, name, "no rows", name=name)
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.json"])
@@ -272,10 +278,8 @@ def test_a_json_list_and_data_under_a_key_are_the_same():
         ("t.jsonl", '{"text":"a \\ud83d b","label":"b"}\n', ["line 1", "text", "surrogate"]),
         ("t.jsonl", '{"text":"a","label":"b","\\ud83d":1}\n', ["column", "surrogate"]),
         ("t.jsonl", "[" * 100_000, ["line 1", "deep"]),
-        ("t.jsonl", "", ["no rows"]),
         ("t.json", '[{"text":"a",\n "label"}]', ["line 2, column 9"]),
         ("t.json", '{"rows": []}', ["list of objects"]),
-        ("t.json", "[]", ["no rows"]),
         ("t.json", '[{"text":"a","label":"b"}, 7]', ["row 2"]),
     ],
 )
