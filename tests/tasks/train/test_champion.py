@@ -144,7 +144,7 @@ def test_weights_that_these_params_would_not_have_made_are_not_continued(made, f
 # ---------------------------------------------------------------- real trainings
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("method", ["full", pytest.param("lora", marks=pytest.mark.slow)])
 def test_to_continue_teaches_a_new_label_and_keeps_the_old_ones(tmp_path, made, first, knobs, make_tickets, method):
     """Against doing nothing, and twice to the same bits."""
     train = pd.concat([first[0], make_tickets(90, seed=5)], ignore_index=True)
