@@ -134,7 +134,7 @@ def checkout(*targets: str) -> None:
 
 def push(*targets: str) -> None:
     """Send the bytes that dvc.lock and data/raw.dvc name, or only those of `targets`, to the DVC remote."""
-    _dvc("push", "--quiet", *targets)
+    _dvc("push", *targets)  # quiet, it would not say why it failed
 
 
 def status() -> dict[str, Any]:

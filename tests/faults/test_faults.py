@@ -192,7 +192,7 @@ def test_a_push_that_fails_half_way_is_told_and_made_up_for(road, small_disk):
     road.begin("scored")
     small_disk(road.folder / ".retune/remote", 200)
     told = fails(road)
-    assert "dvc push" in told
+    assert "dvc push" in told and "o space left" in told
     assert road.look()["versions"] == ["classifier/1"], "nothing is registered without its bytes"
     small_disk.away()
     mended(road)
