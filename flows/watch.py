@@ -18,14 +18,15 @@ from typing import Any
 
 from flows import home, server
 from flows.server import Run
-from tasks.core import process
+from tasks.core import params, process
+from tasks.core.params import Event
 
 HEARTBEAT = home.HEARTBEAT
 SILENT_FOR = timedelta(seconds=3 * HEARTBEAT + 15)  # a process of another machine without a sign for so long has died
 NEVER_BEGUN = timedelta(seconds=60)  # after so long the worker that took a run, and has no process for it, has died
 LATE = timedelta(minutes=5)  # a run that begins so late gives way; else runs that are due each minute would, for ever
 FLOWS = ("retrain", "watch", "retune")
-Tell = Callable[[str, str, str], None]
+Tell = Callable[[Event, str, str], None]
 
 
 @dataclass(frozen=True)
@@ -170,9 +171,11 @@ def look(tell: Tell | None = None) -> Silence:
     return found
 
 
-def tell(event: str, title: str, body: str) -> None:
-    """Where nobody else is named to tell: standard output."""
-    print(f"{event}: {title}: {body}", flush=True)
+def tell(event: Event, title: str, body: str) -> None:
+    """To whoever wants to know."""
+    from flows import tell as channels
+
+    channels.tell(event, title, body, params.load().notify)
 
 
 # ---------------------------------------------------------------- runs that wait
