@@ -5,6 +5,7 @@ Retried or failed loudly; never skipped in silence. And once it is mended, the s
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -235,3 +236,28 @@ def test_a_damaged_checkpoint_is_never_gone_on_from(road):
     assert again.returncode == 0, again.stdout + again.stderr
     assert "is damaged and is left out" in again.stdout
     assert road.hashes()["models/candidate"] == whole
+
+
+# ---- two at once
+
+
+def test_two_runs_of_one_fingerprint_in_two_worktrees_make_one_version(road):
+    road.begin("scored")
+    beside = road.folder / ".retune/beside"
+    road.clone.git("worktree", "add", "--quiet", "--detach", str(beside))
+    other = type(road.clone)(beside, road.clone.env)
+    kept_by_git = [path.relative_to(road.folder) for path in road.folder.glob("models/reports/*.json")]
+    for name in ("params.yaml", "dvc.lock", "data/raw.dvc", "data/curated/accepted.json", *kept_by_git):
+        (beside / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(road.folder / name, beside / name)
+    assert other.dvc("cache", "dir", "--local", road.folder / ".dvc/cache").returncode == 0
+    assert (done := other.dvc("checkout")).returncode == 0, done.stderr
+    both = [clone.start(*road.commands["scored"]) for clone in (road.clone, other)]
+    said = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sum("Registered classifier/2: champion." in told for told in said) == 1, said
+    told = road.look()
+    assert {name: told[name] for name in ("versions", "aliases", "events")} == {
+        name: road.seen[name] for name in ("versions", "aliases", "events")
+    }
+    assert told["broken"] == []
