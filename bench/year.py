@@ -38,10 +38,11 @@ BAD = {8: "rubbish", 17: "renamed column", 27: "copied ticket", 36: "unknown lab
 CRASHES = {3, 7, 11, 16, 20, 24, 29, 33, 37, 42, 46, 50}
 FIRST, POISON = 800, 200  # tickets at the start; in the poisoned week
 NOISE = 0.02  # macro-F1 on the unseen tickets by which two equally good champions may differ
+SELDOM = ("retrain:in-worktree", "retrain:before-settle")
 COLUMNS = {"text": "body", "label": "queue", "id": "ticket_id", "group": "customer_id", "split": None}
 SETTINGS = {
     "train.max_tokens": 32,
-    "decide.new_rows": 75,
+    "decide.new_rows": 45,
     "fetch.settle_seconds": 0.0,
     "evaluate.bootstrap": 200,
     "split.test_share": 0.25,  # of so few tickets, that the gate can tell
@@ -169,11 +170,14 @@ class Judge:
 
 
 def points() -> list[str]:
+    """Where to kill: as often at a point that every week with a file passes as at one that only training passes."""
     sys.path.insert(0, str(ROOT))
     from tasks.core import faults
 
-    manual = ("approve:", "reject:", "checkpoint:", "ingest:", "record:pushed")  # not passed on this road
-    return [name for name in faults.POINTS if not name.startswith(manual)]
+    manual = ("approve:", "reject:", "checkpoint:", "promote:", "record:pushed", "ingest:stated")  # hardly passed here
+    names = [name for name in faults.POINTS if not name.startswith(manual)]
+    always = [name for name in names if name.startswith(("ingest:", "retrain:")) and name not in SELDOM]
+    return [*names, *always * (len(names) // len(always))]
 
 
 def simulate(folder: Path, environment: dict[str, str], weeks: int, seed: int) -> list[Week]:
