@@ -16,6 +16,7 @@ import psutil
 import yaml
 
 from flows import stage
+from tasks import promote
 from tasks.core import registry
 
 HALF_WRITTEN = re.compile(r"^\.(?P<name>.+)\.(?P<process>\d+)\.tmp$")  # as the writers of tasks/core name it
@@ -29,7 +30,7 @@ DAY = 86_400
 
 def repair(name: str) -> list[str]:
     """Everything, before a run of the model `name`."""
-    return [*files(), *runs(name)]
+    return [*files(), *runs(name), *promote.reconcile(name)]
 
 
 def files() -> list[str]:
