@@ -33,6 +33,8 @@ if [ -f "$from/mlflow.db" ] && [ ! -f "$from/mlflow.dump" ]; then
 else
   "$python" -m flows.cli up --no-worker
 fi
-[ -f "$from/dvc-cache.tar" ] || "$python" -m dvc pull --quiet
-"$python" -m dvc checkout --quiet
+if [ -f data/raw.dvc ]; then
+  [ -f "$from/dvc-cache.tar" ] || "$python" -m dvc pull --quiet --allow-missing
+  "$python" -m dvc checkout --quiet --allow-missing
+fi
 echo "restored into $into: \`retune history --verify\` compares history and registry"

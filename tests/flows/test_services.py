@@ -291,16 +291,18 @@ def test_versions_of_a_file_are_brought_along_and_a_backup_of_them_restores(make
 
     backup, into = passable_folder() / "backup", passable_folder() / "restored"
     env = {**team.clone.environment(), "PYTHON": sys.executable}
-    for script, words in (("back_up.sh", [backup]), ("restore.sh", [backup, into])):
-        done = subprocess.run(
-            ["sh", f"infra/{script}", *words], cwd=team.clone.folder, env=env, capture_output=True, text=True
-        )
+
+    def script(name, *words):
+        command = ["sh", f"infra/{name}", *words]
+        done = subprocess.run(command, cwd=team.clone.folder, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
-        if script == "back_up.sh":
-            assert stat.S_IMODE(backup.stat().st_mode) == 0o700
-            assert team.down().returncode == 0
+
+    script("back_up.sh", backup)
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o700
+    assert team.down().returncode == 0
     restored = type(team.clone)(into)
     try:
+        script("restore.sh", backup, into)
         assert restored.retune("models", "--json").stdout == before
         assert read(restored) == "bytes of the model"
     finally:
