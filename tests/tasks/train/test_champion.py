@@ -220,6 +220,7 @@ def test_a_label_that_is_gone_is_no_longer_guessed(tmp_path, made, first, knobs,
     assert set(said) <= {"bills", "repairs"}
 
 
+@pytest.mark.slow
 def test_a_continued_training_that_was_cut_off_goes_on_to_the_same_bits(tmp_path, made, first, knobs, make_tickets):
     train, val = pd.concat([first[0], make_tickets(40, 5)], ignore_index=True), first[1]
     params = knobs(
