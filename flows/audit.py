@@ -248,6 +248,8 @@ def history(name: str | None, at: str | None, verify_: bool, json_: bool) -> Non
 def _what(entry: Any) -> str:
     how = entry.facts.get("How", "promoted")
     who = f"{entry.model}/{entry.version}" if entry.version else entry.model
+    if decision := entry.facts.get("Decision"):  # of a retraining, whose version is the champion of that time
+        return f"{entry.model} {entry.event}: {decision}"
     return f"{who} {entry.event}" if how == "promoted" else f"{who} {entry.event} ({how})"
 
 
