@@ -17,7 +17,7 @@ from tasks.fetch.fetch import fetch
 COLUMNS = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None}
 KNOBS = {
     "settle_seconds": 0.0,
-    "timeout_seconds": 2.0,
+    "timeout_seconds": 10.0,
     "attempts": 3,
     "pause_seconds": 0.0,
     "max_megabytes": 1,
