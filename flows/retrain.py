@@ -18,7 +18,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows import approval, arrivals, home, pipeline, repair, tell, workspace
-from tasks import decide, promote
+from tasks import decide, notify, promote
 from tasks.core import descent, faults, history, intake, lineage, params, record, registry, store, suppression
 from tasks.core import start as starts
 from tasks.core.errors import Refused, RetuneError
@@ -36,7 +36,6 @@ HELD: Event = "held"
 AWAITING: Event = "awaiting"
 REFUSED: Event = "refused"
 FAILED: Event = "failed"
-BAD = (REFUSED, FAILED)  # after one of these, the next good end is a recovery
 
 
 @dataclass(frozen=True)
@@ -155,10 +154,11 @@ def begin_with_the_champion(chosen: params.Params) -> None:
     champion = registry.champion(chosen.register.name)
     if champion is None:
         return
-    begun = starts.start_of(
-        str(champion), champion.tags["seal"], record.read(registry.version_folder(champion) / record.FILE)
-    )
+    made = record.read(registry.version_folder(champion) / record.FILE)
+    begun = starts.start_of(str(champion), champion.tags["seal"], made)
     try:
+        if wrong := starts.obstacles(starts.made_as(made), chosen.train):
+            raise descent.Unfit("; ".join(wrong))
         if told := descent.tainted(begun, suppression.read()):
             raise descent.Unfit(f"{', '.join(told)} learned from rows that are suppressed now")
     except descent.Unfit as error:
@@ -232,10 +232,8 @@ def keep(chosen: params.Params, told: Told) -> None:
     history.decide(name, told.why, facts, registry.anchor)
     faults.point("retrain:kept")
     body = "\n".join(told.why)
-    if told.outcome != "nothing to do" and told.outcome != "train":
-        tell.tell(told.outcome, f"{name}: {told.outcome}", body, chosen.notify)
-    if last_outcome(chain) in BAD and told.outcome not in (*BAD, TRAIN):
-        tell.tell("recovered", f"{name}: retraining works again", body, chosen.notify)
+    for event in () if told.outcome == TRAIN else notify.after(last_outcome(chain), told.outcome):
+        tell.tell(event, f"{name}: {event}", body, chosen.notify)
 
 
 def last_outcome(chain: history.Chain) -> str | None:
