@@ -240,7 +240,7 @@ def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
 def ui(port: int) -> None:
     """Start the MLflow UI on the right store and say where it is."""
     home.enter()
-    from flows import ui
+    from flows.servers import ui
 
     ui.serve(port)
 

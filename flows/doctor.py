@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows import services, stage, watch
+from flows import stage, watch
+from flows.servers import services
 from tasks.core import base as bases
 from tasks.core import params, registry
 from tasks.core.errors import RetuneError

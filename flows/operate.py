@@ -33,7 +33,7 @@ def up(
 ) -> None:
     """Start database, Prefect, MLflow and a worker on this machine, and wait until they answer."""
     home.enter(services=False)
-    from flows import services
+    from flows.servers import services
 
     asked = {"prefect": prefect_port, "mlflow": mlflow_port, "postgres": postgres_port}
     ports = {name: port for name, port in asked.items() if port}
@@ -59,7 +59,7 @@ def up(
 def down(json_: bool) -> None:
     """Stop what `retune up` started, and nothing else."""
     home.enter(services=False)
-    from flows import services
+    from flows.servers import services
 
     stopped = services.down((lambda _: None) if json_ else click.echo)
     if json_:
@@ -72,7 +72,7 @@ def down(json_: bool) -> None:
 def rotate() -> None:
     """New passwords for the database, Prefect and MLflow; what uses them is started again."""
     home.enter(services=False)
-    from flows import services
+    from flows.servers import services
 
     services.rotate(click.echo)
     click.echo(f"the passwords are new; programs of others read {services.folder() / 'env'} again")

@@ -417,7 +417,7 @@ def exists(path: str) -> bool:
 def commands() -> set[str]:
     """The subcommands of `retune`, read from the decorators in flows/."""
     found = set()
-    for node in (node for file in (ROOT / "flows").glob("*.py") for node in ast.walk(tree(file))):
+    for node in (node for file in (ROOT / "flows").rglob("*.py") for node in ast.walk(tree(file))):
         if isinstance(node, ast.FunctionDef):
             for mark in node.decorator_list:
                 if isinstance(mark, ast.Call) and ast.unparse(mark.func) in (

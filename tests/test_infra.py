@@ -18,7 +18,7 @@ README = (INFRA / "README.md").read_text("utf-8")
 
 
 def test_the_same_four_as_on_one_machine():
-    from flows import services
+    from flows.servers import services
 
     assert set(SERVICES) == set(services.ORDER)
 

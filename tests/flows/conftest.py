@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import database
+from flows.servers import database
 
 STAND_IN = '''\
 """Stands in for the retraining: says where it ran, and lasts as long as a file says."""

@@ -4,7 +4,7 @@ import time
 import psutil
 import pytest
 
-from flows import database
+from flows.servers import database
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flows import database, home
+from flows import home
+from flows.servers import database
 from tasks.core import process, registry
 from tasks.core.errors import Broken, RetuneError, WrongUse
 
