@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows import stage, watch
+from flows import stage
+from flows.schedules import watch
 from flows.servers import services
 from tasks.core import base as bases
 from tasks.core import params, registry

@@ -83,7 +83,7 @@ def rotate() -> None:
 def worker(check: bool) -> None:
     """Take runs from the schedule and run them here, until Ctrl-C."""
     home.enter()
-    from flows import worker
+    from flows.schedules import worker
 
     if not check:
         worker.work()
@@ -105,7 +105,7 @@ def schedule() -> None:
 def set_(cron: str, timezone: str, silent_after: int, json_: bool) -> None:
     """Retrain at these times, in place of those set before."""
     home.enter()
-    from flows import schedule
+    from flows.schedules import schedule
 
     _tell(schedule.set_(cron, timezone, silent_after), json_)
 
@@ -115,7 +115,7 @@ def set_(cron: str, timezone: str, silent_after: int, json_: bool) -> None:
 def list_(json_: bool) -> None:
     """The schedule, whether it is active, and when it is due next."""
     home.enter()
-    from flows import schedule
+    from flows.schedules import schedule
 
     _tell(schedule.planned(), json_)
 
@@ -125,7 +125,7 @@ def list_(json_: bool) -> None:
 def pause(json_: bool) -> None:
     """Retrain at no time until `resume`; requests are still taken."""
     home.enter()
-    from flows import schedule
+    from flows.schedules import schedule
 
     _tell(schedule.activate(False), json_)
 
@@ -135,7 +135,7 @@ def pause(json_: bool) -> None:
 def resume(json_: bool) -> None:
     """Retrain again at the times that are set; what was missed is not made up for."""
     home.enter()
-    from flows import schedule
+    from flows.schedules import schedule
 
     _tell(schedule.activate(True), json_)
 
@@ -145,7 +145,7 @@ def resume(json_: bool) -> None:
 def request(because: str) -> None:
     """Ask for a retraining now, and say why; as any program may by the event `retune.requested`."""
     home.enter()
-    from flows import schedule
+    from flows.schedules import schedule
 
     schedule.request(because)
     click.echo("asked; `retune schedule list` and the Prefect UI show what comes of it")
@@ -157,7 +157,7 @@ def request(because: str) -> None:
 def watch(tell: bool, json_: bool) -> None:
     """Say whether retraining has fallen silent, and why. For cron, where the worker itself may be gone."""
     home.enter(services=False)
-    from flows import watch
+    from flows.schedules import watch
 
     found = watch.look(watch.tell if tell else None)
     if json_:

@@ -253,7 +253,7 @@ def down(say: Say = print) -> list[str]:
 
 def _close_runs(ended: str, state: State) -> None:
     """What the worker ran has ended with it: Prefect is told while it is there, so that nobody finds it running."""
-    from flows import watch
+    from flows.schedules import watch
 
     if ended == "worker" and state.alive("prefect"):
         with suppress(RetuneError):
@@ -460,7 +460,7 @@ def workers_online(state: State) -> list[str]:
     """The names of the workers that Prefect has heard from lately: each is the name of its process."""
     import httpx
 
-    from flows.server import POOL
+    from flows.schedules.server import POOL
 
     login = (USER, secrets_kept()["prefect"])
     with suppress(httpx.HTTPError, ValueError):

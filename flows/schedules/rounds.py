@@ -5,7 +5,7 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.states import Failed
 
-from flows import watch as watching
+from flows.schedules import watch as watching
 
 
 @flow(name="watch")

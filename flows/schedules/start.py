@@ -1,4 +1,4 @@
-"""How a worker starts a run: `python -m flows.start` in the clone, which becomes Prefect's engine.
+"""How a worker starts a run: `python -m flows.schedules.start` in the clone, which becomes Prefect's engine.
 
 First it writes down which process it is, so that a run whose process has died can be told from one that is at work; and
 if a newer run with the same parameters waits already, this one ends in its favour: late runs collapse to the newest.
@@ -13,7 +13,7 @@ from flows import home
 
 def main() -> None:
     home.enter()
-    from flows import server, watch
+    from flows.schedules import server, watch
 
     run_id = os.environ["PREFECT__FLOW_RUN_ID"]
     _log_to(Path(os.environ["RETUNE_RUN_LOG"]))

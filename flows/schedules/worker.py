@@ -26,7 +26,7 @@ def work() -> None:
     own = {"RETUNE_CLONE": str(Path.cwd()), "RETUNE_PYTHON": sys.executable, "RETUNE_RUN_LOG": str(log)}
     os.environ |= own
     print(f"what the runs say goes to {log}", flush=True)
-    from flows import schedule, server, watch
+    from flows.schedules import schedule, server, watch
 
     schedule.ensure_pool()
     tidier = watch.Tidier()
@@ -41,7 +41,7 @@ def work() -> None:
 
 def heard() -> bool:
     """Whether Prefect has heard lately from a worker of this machine."""
-    from flows import server
+    from flows.schedules import server
 
     return any(each["status"] == "ONLINE" and process.here(each["name"]) for each in server.workers())
 

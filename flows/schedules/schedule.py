@@ -2,21 +2,21 @@
 
 A deployment names no machine and no folder: whichever worker takes a run starts it in its own clone. At most one run of
 each is at work. A retraining that finds another at work waits for its place (ENQUEUE), since it may be a request that
-must not be lost; runs that wait for the same collapse to the newest (`flows/watch.py`).
+must not be lost; runs that wait for the same collapse to the newest (`flows/schedules/watch.py`).
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from flows import server
-from flows.server import POOL, RETRAIN, WATCH
+from flows.schedules import server
+from flows.schedules.server import POOL, RETRAIN, WATCH
 from tasks.core.errors import Broken, Refused, WrongUse
 
 RETRAIN_ENTRYPOINT = "flows/retrain.py:retrain"
-WATCH_ENTRYPOINT = "flows/rounds.py:watch"
+WATCH_ENTRYPOINT = "flows/schedules/rounds.py:watch"
 WATCH_TIMES = "*/15 * * * *"
 REQUESTED = "retune.requested"  # an event with this name asks for a retraining; its payload may say `because`
-STARTED_BY = """sh -c 'cd "$RETUNE_CLONE" && exec "$RETUNE_PYTHON" -m flows.start'"""  # by `retune worker`
+STARTED_BY = """sh -c 'cd "$RETUNE_CLONE" && exec "$RETUNE_PYTHON" -m flows.schedules.start'"""  # by `retune worker`
 GRACE = 60  # seconds that a run may hold its place before it begins: the fewest that Prefect takes
 PARAMETERS = {
     RETRAIN: {

@@ -16,8 +16,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from flows import home, server
-from flows.server import Run
+from flows import home
+from flows.schedules import server
+from flows.schedules.server import Run
 from tasks.core import params, process
 from tasks.core.params import Event
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flows import server, watch
+from flows.schedules import server, watch
 
 pytestmark = pytest.mark.long
 
