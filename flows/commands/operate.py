@@ -1,4 +1,4 @@
-"""The commands of who keeps Retune running: servers, worker and schedule."""
+"""The commands of who keeps Retune running: servers, worker, schedule, and the check of the installation."""
 
 import sys
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from flows import home
-from flows.terminal import as_json, print_json, print_table
+from flows.commands.terminal import as_json, print_json, print_table
 from tasks.core.errors import Refused
 
 PORT = click.IntRange(1, 65535)
@@ -168,6 +168,35 @@ def watch(tell: bool, json_: bool) -> None:
         sys.exit(Refused.exit_code)
 
 
+@click.command()
+@click.option("--port", type=PORT, default=5000, show_default=True, help="Port on this machine.")
+def ui(port: int) -> None:
+    """Start the MLflow UI on the right store and say where it is."""
+    home.enter()
+    from flows.servers import ui
+
+    ui.serve(port)
+
+
+@click.command()
+@as_json
+def doctor(json_: bool) -> None:
+    """Check the installation and name what is wrong and how to mend it."""
+    home.enter(services=False)
+    from flows.doctor import examine
+
+    findings = examine()
+    if json_:
+        print_json([finding.__dict__ for finding in findings])
+    else:
+        for finding in findings:
+            click.echo(f"{'ok  ' if finding.ok else 'BAD '} {finding.name:14}{finding.found}")
+            if not finding.ok:
+                click.echo(f"{'':19}{finding.mend}")
+    if not all(finding.ok for finding in findings):
+        sys.exit(Refused.exit_code)
+
+
 def _tell(planned: list[Any], json_: bool) -> None:
     if json_:
         print_json([each.__dict__ for each in planned])
@@ -181,4 +210,4 @@ def _tell(planned: list[Any], json_: bool) -> None:
         raise Refused('no schedule is set: `retune schedule set "0 2 * * 1"` retrains every Monday at two')
 
 
-COMMANDS = (up, down, rotate, worker, schedule, watch)
+COMMANDS = (up, down, rotate, worker, schedule, watch, ui, doctor)

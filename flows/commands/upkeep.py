@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from flows import home
-from flows.terminal import as_json, print_json, print_table
+from flows.commands.terminal import as_json, print_json, print_table
 from tasks.core.errors import Refused
 
 GOOD = ("promoted", "nothing to do", "train")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from flows import home
-from flows.terminal import as_json, print_json, print_table
+from flows.commands.terminal import as_json, print_json, print_table
 from tasks.core.errors import Refused, WrongUse
 
 because = click.option("--reason", required=True, metavar="TEXT", help="Why; kept in the history.")

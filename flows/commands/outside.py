@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from flows import home
-from flows.terminal import as_json, print_json, print_table
+from flows.commands.terminal import as_json, print_json, print_table
 from tasks.core.errors import Broken, Refused
 
 

@@ -1,0 +1,222 @@
+"""The commands of whoever makes a model and uses it: ingest, plan, run, models, predict."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flows import home
+from flows.commands.terminal import as_json, print_json, print_table
+from tasks.core.errors import Refused, WrongUse
+
+
+@click.command()
+@click.argument("source")
+@click.option("--text", metavar="COL", help="Column of the text; `text` if not given.")
+@click.option("--label", metavar="COL", help="Column of the label; `label` if not given.")
+@click.option("--id", "id_", metavar="COL", help="Column of the row's id; made from the content if not given.")
+@click.option("--group", metavar="COL", help="Column of what must not be parted, such as the customer.")
+@click.option("--split", metavar="COL|train|test", help="Column of the side, or one side for all rows.")
+@click.option("--source", "name", metavar="NAME", help="Name of the source; the file's name if not given.")
+@click.option("--licence", metavar="TEXT", help="Licence of the source, kept in data/raw and in every record.")
+@click.option("--collected", metavar="WINDOW", help="When it was collected, such as 2026-03 or 2026-01-01/2026-03-31.")
+@as_json
+def ingest(
+    source: str,
+    text: str | None,
+    label: str | None,
+    id_: str | None,
+    group: str | None,
+    split: str | None,
+    name: str | None,
+    licence: str | None,
+    collected: str | None,
+    json_: bool,
+) -> None:
+    """Add records to data/raw: CSV, TSV, JSONL, JSON, Parquet, or hf:DATASET.
+
+    The same file twice adds nothing. On any error data/raw is as it was.
+    """
+    if not source.startswith("hf:"):
+        source = str(Path(source).absolute())
+    home.enter()
+    from flows import repair, stage
+    from tasks.ingest import Columns, ingest
+
+    columns = Columns(text, label, id_, group, split)
+    with home.alone(home.BRIEFLY):
+        for mended in repair.files():
+            click.echo(f"repaired: {mended}", err=True)
+        done = ingest(source, Path("data/raw"), columns, name, lambda: stage.track("data/raw"), licence, collected)
+    if json_:
+        print_json({**done.__dict__, "part": str(done.part) if done.part else None})
+        return
+    click.echo(
+        f"received {done.received} rows: {done.added} added, {done.corrected} corrected, "
+        f"{done.known + done.repeated} there already. data/raw holds {done.total} rows."
+    )
+    if done.unused:
+        click.echo(f"columns not used: {', '.join(done.unused)}")
+
+
+@click.command()
+@as_json
+def plan(json_: bool) -> None:
+    """Say which stages would run, and why; run nothing."""
+    home.enter()
+    from flows.plan import plan
+    from tasks.core import params
+
+    params.load()
+    steps = plan()
+    if json_:
+        print_json({"stages": [step.__dict__ for step in steps]})
+        return
+    for step in steps:
+        click.echo(f"{'run ' if step.run else 'skip'}  {step.name:10}{step.why[0] if step.why else 'nothing changed'}")
+        for reason in step.why[1:]:
+            click.echo(f"{'':16}{reason}")
+
+
+@click.command()
+@click.option(
+    "-S", "--set-param", "settings", multiple=True, metavar="section.key=value", help="Write into params.yaml."
+)
+@click.option("--name", metavar="NAME", help="Name of the registered model; writes register.name.")
+@as_json
+def run(settings: tuple[str, ...], name: str | None, json_: bool) -> None:
+    """Run the lifecycle: curate, validate, split, train, evaluate, register, promote."""
+    home.enter()
+    from flows import settings as knobs
+
+    with home.alone():  # a run that is at work reads params.yaml until its end
+        knobs.write([*settings, *([f"register.name={json.dumps(name)}"] if name is not None else [])])
+    if not Path("data/raw.dvc").exists():
+        raise WrongUse("there are no records yet: `retune ingest FILE --text COLUMN --label COLUMN` brings them in")
+    from flows import pipeline
+    from tasks.core import registry
+
+    outcome = pipeline.run()
+    scores = registry.metrics(outcome.version)
+    if json_:
+        decision = outcome.decision
+        told = {"new": outcome.new, "promoted": decision.promote, "awaiting": decision.awaiting}
+        print_json({**told, "reasons": decision.reasons, "version": _as_json(outcome.version)})
+    else:
+        _tell_outcome(outcome, scores)
+    if outcome.new and not (outcome.decision.promote or outcome.decision.awaiting):
+        sys.exit(Refused.exit_code)
+
+
+def _tell_outcome(outcome: Any, scores: dict[str, float]) -> None:
+    version, decision = outcome.version, outcome.decision
+    if not outcome.new:
+        click.echo(f"Nothing changed since {version}; nothing new was registered.")
+    else:
+        held = "challenger, waiting for approval" if decision.awaiting else "challenger, the gate held it"
+        click.echo(f"Registered {version}: {'champion' if decision.promote else held}.")
+    if decision.awaiting:
+        click.echo(f"It waits for `retune approve {version} --reason TEXT`, or reject.")
+    rows: list[tuple[str, ...]] = [("model", "accuracy", "macro-F1", "calibration error")]
+    for title, prefix in ((str(version), ""), ("probe", "probe_"), ("base, untouched", "base_")):
+        names = ("accuracy", "macro_f1", "calibration_error")
+        rows.append((title, *(_score(scores, f"{prefix}{name}") for name in names)))
+    print_table(rows)
+    for reason in decision.reasons:
+        click.echo(f"  {reason}")
+    click.echo(
+        "\nLook at it:\n"
+        "  MLflow UI    retune ui\n"
+        "  report       python -m webbrowser -t models/reports/report.html\n"
+        "  data docs    python -m webbrowser -t models/reports/data_docs/index.html\n"
+        f'  predict      retune predict {version.name}@{"champion" if decision.promote else "challenger"} "some text"'
+    )
+
+
+def _score(scores: dict[str, float], name: str) -> str:
+    if name not in scores:
+        return "not recorded"
+    return f"{scores[name]:.4f} [{scores.get(f'{name}_low', 0):.3f}, {scores.get(f'{name}_high', 1):.3f}]"
+
+
+@click.command()
+@click.argument("name", required=False)
+@as_json
+def models(name: str | None, json_: bool) -> None:
+    """List the registered versions, newest first."""
+    home.enter()
+    from tasks.core import registry
+
+    found = registry.versions(name)
+    if json_:
+        print_json([_as_json(version) for version in found])
+    elif found:
+        rows: list[tuple[str, ...]] = [
+            ("version", "aliases", "accuracy", "macro-F1", "gain over base", "train data", "created (UTC)")
+        ]
+        for version in found:
+            scores = registry.metrics(version)
+            told = [
+                f"{scores[key]:.4f}" if key in scores else "?" for key in ("accuracy", "macro_f1", "gain_over_base")
+            ]
+            data = version.tags.get("data.train", "?")[:8]
+            rows.append((str(version), " ".join(version.aliases), *told, data, version.created[:19]))
+        print_table(rows)
+    if not found:
+        raise Refused(
+            f"no model {repr(name) + ' ' if name else ''}is registered in {registry.address()}: `retune run` makes one"
+        )
+
+
+def _as_json(version: Any) -> dict[str, Any]:
+    from tasks.core import registry
+
+    scores = registry.metrics(version)
+    base = {key.removeprefix("base_"): value for key, value in scores.items() if key.startswith("base_")}
+    others = ("base_", "probe_", "train_", "val_", "system/")
+    return {
+        "name": version.name,
+        "version": version.version,
+        "aliases": list(version.aliases),
+        "fingerprint": version.tags.get("fingerprint"),
+        "created": version.created,
+        "metrics": {key: value for key, value in scores.items() if not key.startswith(others)},
+        "base_metrics": base,
+        "probe_metrics": {
+            key.removeprefix("probe_"): value for key, value in scores.items() if key.startswith("probe_")
+        },
+        "data": {side: version.tags.get(f"data.{side}") for side in ("raw", "train", "val", "test")},
+    }
+
+
+@click.command()
+@click.argument("model")
+@click.argument("texts", nargs=-1, required=True, metavar="TEXT...")
+@as_json
+def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
+    """Label and confidence of each TEXT; `-` reads one text a line from standard input.
+
+    MODEL is NAME@ALIAS or NAME/VERSION.
+    """
+    home.enter()
+    from tasks.core import registry
+
+    wanted = [line.rstrip("\r\n") for line in sys.stdin] if texts == ("-",) else list(texts)
+    folder = registry.model_folder(registry.resolve(model))
+    if not wanted:
+        raise Refused("there is no text to label: standard input was empty")
+    from tasks.core.model import load
+
+    said = load(folder).predict(wanted)
+    rows = zip(wanted, said.labels, said.confidence.tolist(), strict=True)
+    if json_:
+        print_json([{"text": text, "label": label, "confidence": confidence} for text, label, confidence in rows])
+    else:
+        print_table(
+            [("label", "confidence", "text"), *((label, f"{sure:.3f}", text[:80]) for text, label, sure in rows)]
+        )
+
+
+COMMANDS = (ingest, plan, run, models, predict)
