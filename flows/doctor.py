@@ -13,6 +13,7 @@ from pathlib import Path
 from flows import stage
 from flows.schedules import watch
 from flows.servers import services
+from flows.servers.state import State, folder, url
 from tasks.core import base as bases
 from tasks.core import params, registry
 from tasks.core.errors import RetuneError
@@ -107,7 +108,7 @@ def _dvc() -> tuple[bool, str]:
 
 def _services() -> tuple[bool, str]:
     """Those of the clone's own servers that should be up and are not."""
-    told = services.facts(services.State.read()) if services.folder().exists() else []
+    told = services.facts(State.read()) if folder().exists() else []
     if not told:
         return True, "none of its own here (`retune up` starts them)"
     down = [each["name"] for each in told if not each["up"]]
@@ -120,9 +121,9 @@ def _schedule() -> tuple[bool, str]:
 
 
 def _store() -> tuple[bool, str]:
-    state = services.State.read()
+    state = State.read()
     if not os.environ.get("MLFLOW_TRACKING_URI") and state.database == "postgres" and not state.alive("mlflow"):
-        return False, f"kept by the services of this clone, and MLflow ({services.url(state, 'mlflow')}) is down"
+        return False, f"kept by the services of this clone, and MLflow ({url(state, 'mlflow')}) is down"
     return True, f"{len(registry.versions())} versions in {registry.address()}"
 
 

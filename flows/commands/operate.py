@@ -34,22 +34,23 @@ def up(
     """Start database, Prefect, MLflow and a worker on this machine, and wait until they answer."""
     home.enter(services=False)
     from flows.servers import services
+    from flows.servers.state import ORDER, folder, url
 
     asked = {"prefect": prefect_port, "mlflow": mlflow_port, "postgres": postgres_port}
     ports = {name: port for name, port in asked.items() if port}
     say = (lambda _: None) if json_ else click.echo
-    names = services.ORDER[:1] if database_only else services.ORDER[:3] if no_worker else services.ORDER
+    names = ORDER[:1] if database_only else ORDER[:3] if no_worker else ORDER
     state = services.up(services.Wanted(database, host, ports, names), say)
     facts = services.facts(state)
     if json_:
-        print_json({"database": state.database, "services": facts, "environment": str(services.folder() / "env")})
+        print_json({"database": state.database, "services": facts, "environment": str(folder() / "env")})
         return
     if database_only:
         return
     click.echo(
-        f"\nPrefect  {services.url(state, 'prefect')}\nMLflow   {services.url(state, 'mlflow')}\n\n"
+        f"\nPrefect  {url(state, 'prefect')}\nMLflow   {url(state, 'mlflow')}\n\n"
         "The commands of this clone use them by themselves. For others, and to log in as `retune` with the passwords:\n"
-        f"  set -a; . {services.folder() / 'env'}; set +a\n"
+        f"  set -a; . {folder() / 'env'}; set +a\n"
         '`retune schedule set "0 2 * * 1"` retrains every Monday at two; `retune down` stops what is up.'
     )
 
@@ -73,9 +74,10 @@ def rotate() -> None:
     """New passwords for the database, Prefect and MLflow; what uses them is started again."""
     home.enter(services=False)
     from flows.servers import services
+    from flows.servers.state import folder
 
     services.rotate(click.echo)
-    click.echo(f"the passwords are new; programs of others read {services.folder() / 'env'} again")
+    click.echo(f"the passwords are new; programs of others read {folder() / 'env'} again")
 
 
 @click.command()
