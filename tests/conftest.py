@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -166,6 +168,32 @@ def own_clone(tmp_path):
 @pytest.fixture
 def port():
     return free_port()
+
+
+@pytest.fixture
+def mailbox():
+    """The port of a server that takes notifications, and what it took: slowly below /slow/, nothing below /no/."""
+    taken = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def do_POST(self):
+            said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if "/slow/" in self.path:
+                time.sleep(3)
+            if "/no/" not in self.path:
+                taken.append(said)
+            self.send_response(403 if "/no/" in self.path else 200)
+            self.end_headers()
+
+    opened = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    opened.daemon_threads = True
+    threading.Thread(target=opened.serve_forever, args=(0.01,), daemon=True).start()
+    yield opened.server_address[1], taken
+    opened.shutdown()
+    opened.server_close()
 
 
 @pytest.fixture

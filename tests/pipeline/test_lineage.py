@@ -31,14 +31,6 @@ from tasks import trace
 from tasks.core import base, by_hand, history, record, registry, statements, suppression
 
 QUEUES = ["billing", "delivery", "sign_in", "refunds"]
-SMALL = {
-    "train.method": "probe",
-    "train.max_tokens": 32,
-    "evaluate.bootstrap": 100,
-    "promote.bootstrap": 200,
-    "promote.confidence": 0.6,
-    "register.probe_rows": 8,
-}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +47,7 @@ def keys(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def house(new_clone, prefect_url, keys, tmp_path_factory):
+def house(new_clone, prefect_url, small, keys, tmp_path_factory):
     """A clone with one finished, signed run; its base is a folder, so that a test may damage it."""
     made = new_clone(
         tmp_path_factory.mktemp("house"), PREFECT_API_URL=prefect_url, RETUNE_SIGNING_KEY=str(keys / "mine.pem")
@@ -75,7 +67,7 @@ def house(new_clone, prefect_url, keys, tmp_path_factory):
     stated = ["--licence", "CC0-1.0", "--collected", "2025-01/2025-06"]
     ingested = made.retune("ingest", "slice.csv", *columns, *stated)
     assert ingested.returncode == 0, ingested.stderr
-    settings = {**SMALL, "train.base.name": f"folder:{made.folder}/base"}
+    settings = {**small, "train.base.name": f"folder:{made.folder}/base"}
     words = [word for key, value in settings.items() for word in ("-S", f"{key}={value}")]
     made.ran = made.retune("run", *words, timeout=300)
     assert made.ran.returncode == 0, made.ran.stdout + made.ran.stderr

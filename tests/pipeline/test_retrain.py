@@ -18,14 +18,8 @@ import yaml
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 QUEUES = ["billing", "delivery", "sign_in", "refunds"]
-SMALL = {
-    "train.method": "probe",
-    "train.max_tokens": 32,
-    "evaluate.bootstrap": 100,
-    "promote.bootstrap": 200,
-    "promote.confidence": 0.6,
+OWN = {
     "promote.latency_ratio": 100.0,  # a busy machine must not decide this story
-    "register.probe_rows": 8,
     "decide.new_rows": 40,
     "fetch.settle_seconds": 0.0,
 }
@@ -96,11 +90,11 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def desk(new_clone, prefect_url, tmp_path_factory):
+def desk(new_clone, prefect_url, small, tmp_path_factory):
     clone = new_clone(tmp_path_factory.mktemp("desk"), PREFECT_API_URL=prefect_url)
     inbox = tmp_path_factory.mktemp("inbox")
     values = yaml.safe_load((clone.folder / "params.yaml").read_text("utf-8"))
-    for key, value in SMALL.items():
+    for key, value in {**small, **OWN}.items():
         section, _, name = key.partition(".")
         values[section][name] = value
     source = {"kind": "files", "name": "desk", "path": str(inbox), "columns": COLUMNS}

@@ -1,11 +1,8 @@
 """Who is told what, through a real server on loopback; and that no address is ever shown."""
 
-import json
 import logging
 import socket
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -25,38 +22,12 @@ def section():
 
 
 @pytest.fixture
-def server():
-    """The port of a server that takes notifications, and what it took."""
-    taken = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-        def do_POST(self):
-            said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if "/slow/" in self.path:
-                time.sleep(3)
-            if "/no/" not in self.path:
-                taken.append(said)
-            self.send_response(403 if "/no/" in self.path else 200)
-            self.end_headers()
-
-    opened = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    opened.daemon_threads = True
-    threading.Thread(target=opened.serve_forever, args=(0.01,), daemon=True).start()
-    yield opened.server_address[1], taken
-    opened.shutdown()
-    opened.server_close()
-
-
-@pytest.fixture
 def to(monkeypatch):
     return lambda *addresses: monkeypatch.setenv(notify.VARIABLE, " ".join(addresses))
 
 
-def test_everyone_is_told_what_happened(section, server, to):
-    port, taken = server
+def test_everyone_is_told_what_happened(section, mailbox, to):
+    port, taken = mailbox
     to(f"json://127.0.0.1:{port}/a/{SECRET}", f"json://127.0.0.1:{port}/b")
     assert notify.notify("held", "classifier: held", "the gain is 0.001\n- not enough", section)
     assert [(said["title"], said["message"], said["type"]) for said in taken] == [
@@ -66,8 +37,8 @@ def test_everyone_is_told_what_happened(section, server, to):
     assert taken[-1]["type"] == "failure"
 
 
-def test_an_event_that_params_leave_out_is_told_to_nobody(section, server, to):
-    port, taken = server
+def test_an_event_that_params_leave_out_is_told_to_nobody(section, mailbox, to):
+    port, taken = mailbox
     to(f"json://127.0.0.1:{port}")
     assert notify.notify("held", "t", "b", Notify(events=["failed"], timeout_seconds=5.0))
     assert taken == []
@@ -79,8 +50,8 @@ def test_without_an_address_nothing_happens_quietly(section, monkeypatch, caplog
     assert caplog.records == []
 
 
-def test_a_channel_that_is_away_or_no_address_breaks_nothing_and_is_named_by_its_place(section, server, to, caplog):
-    port, taken = server
+def test_a_channel_that_is_away_or_no_address_breaks_nothing_and_is_named_by_its_place(section, mailbox, to, caplog):
+    port, taken = mailbox
     to(f"json://127.0.0.1:9/{SECRET}", f"nosuch://{SECRET}", SECRET, f"json://127.0.0.1:{port}/no/{SECRET}")
     with caplog.at_level(logging.DEBUG):
         assert notify.notify("failed", "t", "b", section) is False
@@ -96,8 +67,8 @@ def test_a_channel_that_is_away_or_no_address_breaks_nothing_and_is_named_by_its
     assert taken == []
 
 
-def test_no_part_of_an_address_reaches_a_log_however_talkative_it_is(section, server, to, caplog):
-    port, _ = server
+def test_no_part_of_an_address_reaches_a_log_however_talkative_it_is(section, mailbox, to, caplog):
+    port, _ = mailbox
     mail = f"mailto://user:{SECRET}@127.0.0.1:9?to=ops@example.com"
     to(f"json://u:{SECRET}@127.0.0.1:{port}/{SECRET}?+X-Token={SECRET}", f"json://127.0.0.1:9/{SECRET}", mail)
     with caplog.at_level(logging.DEBUG):
@@ -113,8 +84,8 @@ def test_no_part_of_an_address_reaches_a_log_however_talkative_it_is(section, se
     assert "ops@example.com" not in caplog.text
 
 
-def test_a_channel_that_hangs_delays_nobody_for_long_and_the_others_get_it(section, server, to, caplog):
-    port, taken = server
+def test_a_channel_that_hangs_delays_nobody_for_long_and_the_others_get_it(section, mailbox, to, caplog):
+    port, taken = mailbox
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection and says nothing
         to(
             f"json://127.0.0.1:{silent.getsockname()[1]}/?rto=60",

@@ -1,9 +1,7 @@
 """The commands for sources and channels, as people call them, and Prefect's blocks on a real server."""
 
 import json
-import threading
 from contextlib import chdir
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
@@ -11,27 +9,6 @@ import yaml
 from flows import tell
 from tasks.core import intake
 from tasks.core.params import Notify
-
-
-@pytest.fixture
-def server():
-    """The address of a server that takes notifications, and what it took."""
-    taken = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-        def do_POST(self):
-            taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-    opened = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=opened.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"127.0.0.1:{opened.server_address[1]}", taken
-    opened.shutdown()
-    opened.server_close()
 
 
 def configure(clone, *sources):
@@ -68,10 +45,10 @@ def test_sources_are_checked_and_nothing_is_taken(own_clone, tmp_path):
     assert done.stdout.splitlines()[1].split() == ["drop", "files", "ok", "0", "1", "files"]
 
 
-def test_a_test_message_says_who_got_it(own_clone, server):
-    address, taken = server
+def test_a_test_message_says_who_got_it(own_clone, mailbox):
+    port, taken = mailbox
     assert "nobody would be told" in own_clone.retune("notify").stderr
-    own_clone.env["RETUNE_NOTIFY_URLS"] = f"json://{address} json://127.0.0.1:9/s3cret"
+    own_clone.env["RETUNE_NOTIFY_URLS"] = f"json://127.0.0.1:{port} json://127.0.0.1:9/s3cret"
     done = own_clone.retune("notify", "is this on?")
     assert done.returncode == 3
     assert done.stdout.splitlines()[-1] == "sent through 1 of 2 channels"
@@ -80,19 +57,19 @@ def test_a_test_message_says_who_got_it(own_clone, server):
 
 
 @pytest.mark.slow
-def test_blocks_that_are_saved_on_a_prefect_server_are_told_too(prefect_url, server, monkeypatch, caplog):
+def test_blocks_that_are_saved_on_a_prefect_server_are_told_too(prefect_url, mailbox, monkeypatch, caplog):
     from prefect.blocks.notifications import CustomWebhookNotificationBlock
     from prefect.blocks.system import Secret
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    address, taken = server
+    port, taken = mailbox
     section = Notify(events=["held"], timeout_seconds=30.0)
-    monkeypatch.setenv("RETUNE_NOTIFY_URLS", f"json://{address}")
+    monkeypatch.setenv("RETUNE_NOTIFY_URLS", f"json://127.0.0.1:{port}")
     monkeypatch.setenv(tell.VARIABLE, "custom-webhook/team secret/word custom-webhook/nobody")
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
     with temporary_settings({PREFECT_API_URL: prefect_url}):
         said = {"said": "{{subject}}: {{body}}"}
-        CustomWebhookNotificationBlock(name="team", url=f"http://{address}/s3cret", json_data=said).save("team")
+        CustomWebhookNotificationBlock(name="team", url=f"http://127.0.0.1:{port}/s3cret", json_data=said).save("team")
         Secret(value="x").save("word")
         assert tell.tell("held", "classifier", "no gain", section) is False
         assert tell.tell("failed", "classifier", "not told", section) is True
