@@ -8,7 +8,7 @@ import json
 import re
 import reprlib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
 import yaml
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, TypeAdapter, ValidationError
@@ -393,7 +393,3 @@ def flat(values: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(values, dict) or not values:
         return {prefix.rstrip("."): values} if prefix else {}
     return {name: value for key, part in values.items() for name, value in flat(part, f"{prefix}{key}.").items()}
-
-
-def sections() -> dict[str, type]:
-    return get_type_hints(Params)
