@@ -23,7 +23,8 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from flows import home
-from tasks.core import params, registry
+from tasks.core import params
+from tasks.core.tracking import backend, registry, runs
 
 DOCS, REPORT = Path("docs"), Path("models/reports/report.html")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -43,13 +44,13 @@ def main() -> None:
     found = [(registry.metrics(version).get("macro_f1", 0.0), version.run_id) for version in registry.versions(name)]
     if not found:
         sys.exit(f"no version of {name} is registered: `retune run` makes one")
-    run = registry.client().get_run(max(found)[1]).info
+    run = backend.client().get_run(max(found)[1]).info
     with ui() as server, browser(executable) as page:
         of_run, training = (
             f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}",
             "workflowType=machine_learning",
         )
-        take(page, "runs", registry.runs_page(server, name), shows="matching runs", height=520)
+        take(page, "runs", runs.runs_page(server, name), shows="matching runs", height=520)
         take(page, "run", f"{of_run}/model-metrics?{training}", shows="Add chart", height=900)
         take(page, "artifacts", f"{of_run}/artifacts/model_card.md?{training}", shows="Intended use", height=1000)
         take(page, "report", REPORT.resolve().as_uri(), shows="Pictures", height=975)

@@ -15,7 +15,8 @@ from uuid import UUID, uuid4
 from prefect.runtime import deployment, flow_run
 
 from tasks import promote
-from tasks.core import history, registry
+from tasks.core import history
+from tasks.core.tracking import registry
 
 WAIT = 10  # seconds for a server to answer
 

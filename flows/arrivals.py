@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 import yaml
 
 from flows import stage, workspace
-from tasks.core import faults, intake, registry, sources, store
+from tasks.core import faults, intake, sources, store
 from tasks.core.errors import Broken, Refused, WrongUse
 from tasks.core.params import Fetch
+from tasks.core.tracking import backend
 from tasks.fetch.fetch import fetch
 from tasks.ingest import Columns, ingest
 
@@ -80,7 +81,7 @@ def bring_in(section: Fetch, say: Say = print, enter: bool = True) -> Arrived:
 
 
 def _scratch() -> Path:
-    folder = registry.state() / "scratch"
+    folder = backend.state() / "scratch"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

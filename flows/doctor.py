@@ -15,8 +15,9 @@ from flows.schedules import watch
 from flows.servers import services
 from flows.servers.state import State, folder, url
 from tasks.core import base as bases
-from tasks.core import params, registry
+from tasks.core import params
 from tasks.core.errors import RetuneError
+from tasks.core.tracking import backend, registry
 
 LEAST_DISK = 5  # GB free: a full fine-tuning keeps a few copies of the weights while it runs
 
@@ -124,7 +125,7 @@ def _store() -> tuple[bool, str]:
     state = State.read()
     if not os.environ.get("MLFLOW_TRACKING_URI") and state.database == "postgres" and not state.alive("mlflow"):
         return False, f"kept by the services of this clone, and MLflow ({url(state, 'mlflow')}) is down"
-    return True, f"{len(registry.versions())} versions in {registry.address()}"
+    return True, f"{len(registry.versions())} versions in {backend.address()}"
 
 
 def _prefect() -> tuple[bool, str]:

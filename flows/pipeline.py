@@ -20,10 +20,11 @@ from prefect.runtime import flow_run
 
 from flows import guard, home, plan, repair, stage
 from tasks import promote, register
-from tasks.core import example, faults, lineage, params, record, registry, store
+from tasks.core import example, faults, lineage, params, record, store
 from tasks.core import gate as gates
 from tasks.core.errors import Broken, Refused, RetuneError
 from tasks.core.gate import Decision
+from tasks.core.tracking import backend, reading, registry, runs
 
 T = TypeVar("T")
 STAGES = ("curate", "validate", "split", "train", "evaluate")
@@ -71,12 +72,12 @@ def reasons(steps: Sequence[plan.Planned]) -> list[str]:
 
 
 def whole_road(chosen: params.Params, started: Started) -> Outcome:
-    with registry.run(chosen.register.name, run_name(), {"method": chosen.train.method}) as run_id:
+    with runs.run(chosen.register.name, run_name(), {"method": chosen.train.method}) as run_id:
         faults.point("run:opened")
         register.check_key()
         for name in STAGES[:-1]:
             run_stage(name, run_id)
-        with registry.clean_process() as reader:  # it imports while the last stage runs
+        with reading.clean_process() as reader:  # it imports while the last stage runs
             run_stage(STAGES[-1], run_id)
             origin = keep_record(run_id, started)
             with registry.turn():  # from the question who is champion to its answer
@@ -107,7 +108,7 @@ def run_stage(name: str, run_id: str) -> None:
     with bar(name) as draw:
 
         def on_progress(step: int, of: int, values: dict[str, float]) -> None:
-            registry.log_progress(run_id, step, values)
+            runs.log_progress(run_id, step, values)
             draw(step, of, values)
 
         try:
@@ -123,9 +124,9 @@ def run_stage(name: str, run_id: str) -> None:
 
 def keep_reasons(name: str, run_id: str, error: RetuneError) -> None:
     """A run that ends early says why on its page, with the report of the stage that ended it."""
-    registry.describe(run_id, f"{name} ended this run: {error}")
+    runs.describe(run_id, f"{name} ended this run: {error}")
     data_docs = [REPORTS / "data_docs"] if name == "validate" else []
-    registry.log_artifacts(run_id, [REPORTS / f"{name}.json", *data_docs], "reports")
+    runs.log_artifacts(run_id, [REPORTS / f"{name}.json", *data_docs], "reports")
 
 
 @task(task_run_name="gate", cache_policy=NO_CACHE)
@@ -146,7 +147,7 @@ def run_gate(chosen: params.Params, run_id: str) -> register.Gate:
     if champion and decision.promote:
         stage.measure(MODEL, registry.model_folder(champion), TEST, LATENCY, log.info)
         decision = gates.with_latency(decision, gates.latency_of(json.loads(LATENCY.read_text())), chosen.promote)
-    registry.log_metrics(run_id, gates.figures(decision))
+    runs.log_metrics(run_id, gates.figures(decision))
     faults.point("gate:decided")
     return register.Gate(decision, CHAMPION_REPORT if champion else None, tested if known is not None else None)
 
@@ -175,7 +176,7 @@ def run_register(chosen: params.Params, origin: register.Origin, gate: register.
 
 @task(task_run_name="admit", cache_policy=NO_CACHE)
 def run_admit(
-    chosen: params.Params, run_id: str, version: registry.Version, made: record.Record, reader: registry.Reader
+    chosen: params.Params, run_id: str, version: registry.Version, made: record.Record, reader: reading.Reader
 ) -> registry.Version:
     for page in dict.fromkeys((run_id, *unfinished_page(version))):
         register.log_lifecycle(chosen, page, made)
@@ -236,7 +237,7 @@ class PlainErrors(logging.Filter):
 
 def run() -> Outcome:
     """Run the flow with plain errors."""
-    registry.open_early()  # while Prefect's server starts
+    backend.open_early()  # while Prefect's server starts
     return plainly(pipeline)
 
 

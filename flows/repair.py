@@ -17,7 +17,8 @@ import yaml
 
 from flows import stage
 from tasks import promote
-from tasks.core import registry
+from tasks.core.tracking import backend
+from tasks.core.tracking.runs import close_left_open
 
 HALF_WRITTEN = re.compile(r"^\.(?P<name>.+)\.(?P<process>\d+)\.tmp$")  # as the writers of tasks/core name it
 MD5 = re.compile(r"^[0-9a-f]{32}(\.dir)?$")
@@ -40,7 +41,7 @@ def files() -> list[str]:
 
 def runs(name: str) -> list[str]:
     """What stands in the registry."""
-    return [f"closed the MLflow run {run_id}: its process had died" for run_id in registry.close_left_open(name)]
+    return [f"closed the MLflow run {run_id}: its process had died" for run_id in close_left_open(name)]
 
 
 def half_written() -> Iterator[str]:
@@ -99,7 +100,7 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 
 def scratch() -> Iterator[str]:
-    for folder in sorted(registry.scratch_root().glob("*-*")):
+    for folder in sorted(backend.scratch_root().glob("*-*")):
         process = folder.name.partition("-")[0]
         if process.isdigit() and int(process) != os.getpid() and not psutil.pid_exists(int(process)):
             shutil.rmtree(folder, ignore_errors=True)

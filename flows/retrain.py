@@ -19,11 +19,12 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import approval, arrivals, home, pipeline, repair, tell, workspace
 from tasks import decide, notify, promote
-from tasks.core import descent, faults, history, intake, lineage, params, record, registry, store, suppression
+from tasks.core import descent, faults, history, intake, lineage, params, record, store, suppression
 from tasks.core import start as starts
 from tasks.core.errors import Refused, RetuneError
 from tasks.core.lock import waiting
 from tasks.core.params import Event
+from tasks.core.tracking import backend, registry
 
 SAME_WORK = 12 * 3600  # seconds to wait for another run on the very same data, code and parameters
 
@@ -124,7 +125,7 @@ def nothing_to_do(chosen: params.Params, arrived: arrivals.Arrived, verdict: dec
 def run_road(chosen: params.Params, arrived: arrivals.Arrived, verdict: decide.Verdict, because: str | None) -> Told:
     """The pipeline in a worktree of its own. Two runs on the same work follow each other: the second finds it done."""
     before = decide.newest(history.read(chosen.register.name))
-    work = registry.state() / "locks" / f"{decide.digest(decide.here(arrived.raw))}.lock"
+    work = backend.state() / "locks" / f"{decide.digest(decide.here(arrived.raw))}.lock"
     with (
         waiting(work, SAME_WORK, "retraining on the same data, code and parameters"),
         workspace.workspace(pipeline.run_name()),

@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 import pandas as pd
 import pyarrow.parquet as pq
 
-from tasks.core import faults, history, lineage, record, registry, reload, store, suppression
+from tasks.core import faults, history, lineage, record, reload, store, suppression
 from tasks.core.card import file_sha256
 from tasks.core.errors import Refused, RetuneError, WrongUse
 from tasks.core.gate import Decision
 from tasks.core.params import Promote
 from tasks.core.record import Record, reasons_of
+from tasks.core.tracking import backend, reading, registry
 
 WORSE = "worse"  # tag of a version that the gate found surely worse than the champion
 DECIDED = "decision"  # tag of a version: one of the next four
@@ -171,7 +172,7 @@ def _earlier(chain: history.Chain, number: int | None) -> registry.Version:
         what = "never was champion" if chain.registered(number) else "is no version that the history knows"
         raise Refused(f"{wanted} {what}: `retune history {chain.model}` lists who was")
     if number not in there:
-        raise Refused(f"{wanted} was champion, but somebody has deleted it from {registry.address()}")
+        raise Refused(f"{wanted} was champion, but somebody has deleted it from {backend.address()}")
     return there[number]
 
 
@@ -190,7 +191,7 @@ def _refuse_if_moved(version: registry.Version, before: str | None) -> None:
         raise Refused(f"the champion is {now} now, no longer {before}: look again whether {version} is still wanted")
 
 
-def fit_to_serve(version: registry.Version, reader: registry.Reader, even_forgotten: bool) -> dict[str, str]:
+def fit_to_serve(version: registry.Version, reader: reading.Reader, even_forgotten: bool) -> dict[str, str]:
     """What a version must pass before a person may make it champion, and what the history says of that.
 
     Its files are those that were registered; it did not learn from a row that must not be learned from; loaded in the
@@ -380,7 +381,7 @@ def _mend_champion(chain: history.Chain, there: Versions) -> Iterator[str]:
     version = there.get(crowned.version)
     if holder == version:
         if not version:
-            gone = f"the champion {chain.model}/{crowned.version} was deleted from {registry.address()}"
+            gone = f"the champion {chain.model}/{crowned.version} was deleted from {backend.address()}"
             yield f"{gone}: `retune rollback {chain.model} --reason TEXT` brings the one before back"
         return
     where = f"stood on {holder}" if holder else "stood nowhere"

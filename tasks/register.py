@@ -25,7 +25,6 @@ from tasks.core import (
     history,
     lineage,
     record,
-    registry,
     reload,
     signing,
     sources,
@@ -41,6 +40,7 @@ from tasks.core.page import page
 from tasks.core.params import Estimate, Params, Register
 from tasks.core.record import Record
 from tasks.core.reload import REFUSED, RELOADED
+from tasks.core.tracking import reading, registry, runs
 
 MODEL, REPORTS, TEST = Path("models/candidate"), Path("models/reports"), Path("data/splits/test.parquet")
 RAW, LOCK = Path("data/raw"), Path("requirements.lock")
@@ -116,7 +116,7 @@ def publish(folder: Path, made: Record) -> tuple[str, str]:
     return sums.write(folder), signer
 
 
-def admit(version: registry.Version, made: Record, section: Register, reader: registry.Reader) -> registry.Version:
+def admit(version: registry.Version, made: Record, section: Register, reader: reading.Reader) -> registry.Version:
     """Enter the version in the history, load it again as others would, and make it challenger if it is the same.
 
     reader: a clean process, in which a new version is loaded again.
@@ -309,21 +309,21 @@ def facts(version: registry.Version) -> dict[str, str]:
 
 def log_lifecycle(params: Params, run_id: str, made: Record) -> None:
     """Everything that a data scientist looks for on the page of a run."""
-    registry.log_params(run_id, as_dict(params))
-    registry.log_curve(run_id, pd.read_csv(REPORTS / "learning_curve.csv"))
-    registry.log_metrics(run_id, _report("evaluate"))
+    runs.log_params(run_id, as_dict(params))
+    runs.log_curve(run_id, pd.read_csv(REPORTS / "learning_curve.csv"))
+    runs.log_metrics(run_id, _report("evaluate"))
     training = _report("train")
-    registry.log_metrics(run_id, {f"train_{name}": training[name] for name in ("seconds", "best_epoch", "rows")})
+    runs.log_metrics(run_id, {f"train_{name}": training[name] for name in ("seconds", "best_epoch", "rows")})
     sides = made["data"]["sides"]
     for side, context in (("train", "training"), ("val", "validation"), ("test", "testing")):
-        registry.log_dataset(run_id, side, Path(f"data/splits/{side}.parquet"), sides[side]["md5"], context)
+        runs.log_dataset(run_id, side, Path(f"data/splits/{side}.parquet"), sides[side]["md5"], context)
     data = sides["train"]["md5"][:8]
-    registry.set_tags(run_id, {"method": params.train.method, "data": data, "fingerprint": made["fingerprint"]})
-    registry.log_artifacts(run_id, [REPORTS / "plots", REPORTS / "data_docs", REPORTS / "report.html"])
-    registry.log_artifacts(run_id, sorted(REPORTS.glob("*.json")), "reports")
-    registry.log_artifacts(run_id, RECIPE, "recipe")
-    registry.log_text(run_id, statements.model_card(made), "model_card.md")
-    registry.describe(run_id, scores_table(_report("evaluate")))
+    runs.set_tags(run_id, {"method": params.train.method, "data": data, "fingerprint": made["fingerprint"]})
+    runs.log_artifacts(run_id, [REPORTS / "plots", REPORTS / "data_docs", REPORTS / "report.html"])
+    runs.log_artifacts(run_id, sorted(REPORTS.glob("*.json")), "reports")
+    runs.log_artifacts(run_id, RECIPE, "recipe")
+    runs.log_text(run_id, statements.model_card(made), "model_card.md")
+    runs.describe(run_id, scores_table(_report("evaluate")))
 
 
 def as_dict(params: Params) -> dict[str, Any]:
@@ -341,11 +341,11 @@ def requirements(card: Card) -> list[str]:
     return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in names]
 
 
-def check_reload(version: registry.Version, section: Register, reader: registry.Reader) -> None:
+def check_reload(version: registry.Version, section: Register, reader: reading.Reader) -> None:
     """Predict some test rows with the version as MLflow loads it. Raises Refused if it says anything else."""
     said = example.read(REPORTS / "predictions.parquet").head(section.probe_rows)
     texts = example.read(TEST).set_index("id").loc[said["id"], "text"].tolist()
-    again = registry.predict_in_clean_process(reader, version, texts)
+    again = reading.predict_in_clean_process(reader, version, texts)
     try:
         registry.tag_version(version, {RELOADED: reload.agreement(version, said, again, section.tolerance)})
     except Refused as error:

@@ -30,7 +30,6 @@ from tasks.core import (
     lineage,
     params,
     record,
-    registry,
     scores,
     start,
     store,
@@ -41,6 +40,7 @@ from tasks.core.card import file_sha256
 from tasks.core.errors import Refused, RetuneError, WrongUse
 from tasks.core.link import Link
 from tasks.core.record import Record
+from tasks.core.tracking import registry
 
 GONE, MISSING = "bytes gone, hash kept", "missing"
 ROLES = {"Raw": "raw", "Train": "train", "Val": "val", "Test": "test"}  # facts of the history

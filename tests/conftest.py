@@ -212,8 +212,9 @@ def register_tiny():
     def make(name, decision="champion", champion=None, fingerprint=None):
         from datetime import UTC, datetime
 
-        from tasks.core import history, record, registry, reload, sums
+        from tasks.core import history, record, reload, sums
         from tasks.core.card import file_sha256
+        from tasks.core.tracking import registry, runs
 
         commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         whole = json.loads((ROOT / "tests/tasks/core/record.json").read_text("utf-8"))
@@ -229,7 +230,7 @@ def register_tiny():
                 "seal": seal,
                 reload.RELOADED: "yes",
             }
-            with registry.run(name, "run", {}) as run_id:
+            with runs.run(name, "run", {}) as run_id:
                 made = registry.add_version(name, run_id, folder, tags)
         facts, future = {"Record": commit, "Evidence": evidence, "Seal": seal}, datetime(2060, 1, 1, tzinfo=UTC)
         history.append(name, made.version, history.REGISTERED, ["why"], facts, registry.anchor, future)

@@ -30,10 +30,12 @@ NO_RESULT = {
     "tasks/core/faults.py",  # so does this one's: it ends the process or does nothing
 }
 
-OF_FLOWS = {path for path in (str(file.relative_to(ROOT)) for file in CODE) if path.startswith("flows/")}
+PATHS = [str(file.relative_to(ROOT)) for file in CODE]
+OF_FLOWS = {path for path in PATHS if path.startswith("flows/")}
+OF_TRACKING = {path for path in PATHS if path.startswith("tasks/core/tracking/")}
 DOORS = {
     "prefect": OF_FLOWS,
-    "mlflow": {"tasks/core/registry.py", "tasks/core/serving.py"},
+    "mlflow": OF_TRACKING,  # the folder is the door
     "transformers": {"tasks/core/model.py"},
     "peft": {"tasks/core/model.py"},
     "huggingface_hub": {"tasks/core/base.py"},
@@ -53,7 +55,11 @@ DOORS = {
         "tasks/fetch/endpoint.py",
         *OF_FLOWS,
     },  # flows: Prefect's server and its errors
-    "sqlalchemy": {"tasks/fetch/database.py", "tasks/core/registry.py"},  # registry: MLflow's tables, made in memory
+    "sqlalchemy": {
+        "tasks/fetch/database.py",
+        "tasks/core/tracking/backend.py",
+        "tasks/core/tracking/moving.py",
+    },  # MLflow's tables
     "apprise": {"tasks/notify.py"},
 }
 
@@ -239,8 +245,8 @@ def test_nothing_is_imported_by_a_computed_name():
 
 
 def test_the_code_that_a_version_carries_is_all_that_serving_imports():
-    carried = {f"tasks/{name}" for name in constant(ROOT / "tasks/core/registry.py", "CARRIED")}
-    serving = ROOT / "tasks/core/serving.py"
+    carried = {f"tasks/{name}" for name in constant(ROOT / "tasks/core/tracking/registry.py", "CARRIED")}
+    serving = ROOT / "tasks/core/tracking/serving.py"
     used = {name_of(file) for file in reached(serving) - {serving}}
     assert carried - {"tasks/__init__.py", "tasks/core/__init__.py"} == used
 
@@ -305,7 +311,7 @@ def test_nothing_is_pickled_and_no_code_of_strangers_is_run():
 def test_importing_a_module_does_nothing():
     allowed = {
         "tasks/core/metrics.py": {"os.environ.setdefault"},  # huggingface_hub reads it when imported
-        "tasks/core/serving.py": {"set_model"},  # what MLflow asks of a model from code
+        "tasks/core/tracking/serving.py": {"set_model"},  # what MLflow asks of a model from code
     }
     for file in CODE:
         for node in tree(file).body:

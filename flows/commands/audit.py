@@ -29,7 +29,8 @@ def model(model: str, html: Path | None, json_: bool) -> None:
     html = html.absolute() if html else None
     home.enter()
     from tasks import trace
-    from tasks.core import history, registry
+    from tasks.core import history
+    from tasks.core.tracking import registry
 
     found = trace.model(registry.resolve(model))
     if html:
@@ -181,7 +182,7 @@ def diff(one: str, other: str, json_: bool) -> None:
     """What differs between two versions: rows, params, code, base, metrics."""
     home.enter()
     from tasks import register, trace
-    from tasks.core import registry
+    from tasks.core.tracking import registry
 
     versions = [registry.resolve(reference) for reference in (one, other)]
     found = trace.diff(*(register.record_of_version(version) for version in versions))
@@ -212,7 +213,7 @@ def history(name: str | None, at: str | None, verify_: bool, json_: bool) -> Non
     home.enter()
     from tasks import trace
     from tasks.core import history as chains
-    from tasks.core import registry
+    from tasks.core.tracking import registry
 
     if verify_ and at is not None:
         raise WrongUse("--verify checks the whole history: leave --at out")
@@ -306,7 +307,7 @@ def verify(model: str, json_: bool) -> None:
     """Yes or no: every link of the version and the whole history of its model hold."""
     home.enter()
     from tasks import trace
-    from tasks.core import registry
+    from tasks.core.tracking import registry
 
     version = registry.resolve(model)
     _answer([*trace.model(version).links, *trace.chain(version.name)], json_)
@@ -337,7 +338,7 @@ def reproduce(model: str, into: Path | None, tolerance: float, json_: bool) -> N
     home.enter()
     from flows.reproduce import reproduce as rebuild
     from tasks import register
-    from tasks.core import registry
+    from tasks.core.tracking import registry
 
     version = registry.resolve(model)
     record = register.record_of_version(version)

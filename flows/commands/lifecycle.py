@@ -96,7 +96,7 @@ def run(settings: tuple[str, ...], name: str | None, json_: bool) -> None:
     if not Path("data/raw.dvc").exists():
         raise WrongUse("there are no records yet: `retune ingest FILE --text COLUMN --label COLUMN` brings them in")
     from flows import pipeline
-    from tasks.core import registry
+    from tasks.core.tracking import registry
 
     outcome = pipeline.run()
     scores = registry.metrics(outcome.version)
@@ -147,7 +147,7 @@ def _score(scores: dict[str, float], name: str) -> str:
 def models(name: str | None, json_: bool) -> None:
     """List the registered versions, newest first."""
     home.enter()
-    from tasks.core import registry
+    from tasks.core.tracking import backend, registry
 
     found = registry.versions(name)
     if json_:
@@ -166,12 +166,12 @@ def models(name: str | None, json_: bool) -> None:
         print_table(rows)
     if not found:
         raise Refused(
-            f"no model {repr(name) + ' ' if name else ''}is registered in {registry.address()}: `retune run` makes one"
+            f"no model {repr(name) + ' ' if name else ''}is registered in {backend.address()}: `retune run` makes one"
         )
 
 
 def _as_json(version: Any) -> dict[str, Any]:
-    from tasks.core import registry
+    from tasks.core.tracking import registry
 
     scores = registry.metrics(version)
     base = {key.removeprefix("base_"): value for key, value in scores.items() if key.startswith("base_")}
@@ -201,7 +201,7 @@ def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
     MODEL is NAME@ALIAS or NAME/VERSION.
     """
     home.enter()
-    from tasks.core import registry
+    from tasks.core.tracking import registry
 
     wanted = [line.rstrip("\r\n") for line in sys.stdin] if texts == ("-",) else list(texts)
     folder = registry.model_folder(registry.resolve(model))

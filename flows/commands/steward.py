@@ -35,9 +35,9 @@ def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
     Only if its files are those that were registered, and it loads and predicts as recorded.
     """
     reason = _enter(reason)
-    from tasks.core import registry
+    from tasks.core.tracking import reading
 
-    with registry.clean_process() as reader:  # it imports while others work
+    with reading.clean_process() as reader:  # it imports while others work
         from tasks import promote
 
         version = _found(model)
@@ -54,9 +54,9 @@ def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
 def rollback(name: str | None, to: str | None, reason: str, even_forgotten: bool, json_: bool) -> None:
     """Make an earlier champion champion again, after the same checks."""
     reason = _enter(reason)
-    from tasks.core import registry
+    from tasks.core.tracking import reading
 
-    with registry.clean_process() as reader:
+    with reading.clean_process() as reader:
         from tasks import promote
 
         model, number = _wanted(name, to)
@@ -74,9 +74,9 @@ def rollback(name: str | None, to: str | None, reason: str, even_forgotten: bool
 def approve(model: str, reason: str, named: str | None, even_forgotten: bool, json_: bool) -> None:
     """Say yes to a version that waits for it: it becomes champion, and its flow run goes on."""
     reason = _enter(reason)
-    from tasks.core import registry
+    from tasks.core.tracking import reading
 
-    with registry.clean_process() as reader:
+    with reading.clean_process() as reader:
         from tasks import promote
 
         evidence = promote.evidence(_found(model), named)
@@ -110,7 +110,7 @@ def _enter(reason: str) -> str:
 
 def _found(model: str) -> Any:
     """The version that was named, after what a crash has left was put right."""
-    from tasks.core import registry
+    from tasks.core.tracking import registry
 
     _reconcile(registry.resolve(model).name)
     return registry.resolve(model)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from flows.servers import database, passwords
 from flows.servers.state import State, folder
-from tasks.core import process, registry
+from tasks.core import process
 from tasks.core.errors import Broken
+from tasks.core.tracking import backend
 
 Say = Callable[[str], None]
 
@@ -61,7 +62,7 @@ def _start(service: Service) -> str:
         started = subprocess.Popen(
             service.command,
             env={**service.env, MARK: _mark(service.name)},
-            cwd="/" if service.account else registry.state().parent,
+            cwd="/" if service.account else backend.state().parent,
             stdin=subprocess.DEVNULL,
             stdout=told,
             stderr=told,

@@ -12,8 +12,8 @@ from flows.servers import database, passwords
 from flows.servers.passwords import USER
 from flows.servers.processes import Service
 from flows.servers.state import State, folder, keep, url
-from tasks.core import registry
 from tasks.core.errors import Broken
+from tasks.core.tracking import backend
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 NOT_THEIRS = ("MLFLOW_TRACKING_", "PREFECT_API_", "RETUNE_")  # variables that the servers have no business with
@@ -37,7 +37,7 @@ def postgres(state: State) -> Service:
 def prefect(state: State) -> Service:
     login = f"{USER}:{passwords.kept()['prefect']}"
     own = {
-        "PREFECT_HOME": str(registry.state() / "prefect"),
+        "PREFECT_HOME": str(backend.state() / "prefect"),
         "PREFECT_SERVER_API_AUTH_STRING": login,
         "PREFECT_API_AUTH_STRING": login,
         # In memory, which is the default, the server's restart would lose them, and end the runs that hold them.
@@ -56,14 +56,14 @@ def prefect(state: State) -> Service:
 
 
 def mlflow(state: State) -> Service:
-    kept, store = passwords.kept(), f"sqlite:///{registry.state() / 'mlflow.db'}"
+    kept, store = passwords.kept(), f"sqlite:///{backend.state() / 'mlflow.db'}"
     logins = f"sqlite:///{folder() / 'logins.db'}"
     if state.database == "postgres":
         store = logins = database.address("+psycopg", state.ports["postgres"], "mlflow")
     keep(folder() / "mlflow-auth.ini", AUTH.format(logins=logins))
     own = {
         "MLFLOW_BACKEND_STORE_URI": store,
-        "MLFLOW_ARTIFACTS_DESTINATION": (registry.state() / "artifacts").as_uri(),
+        "MLFLOW_ARTIFACTS_DESTINATION": (backend.state() / "artifacts").as_uri(),
         "MLFLOW_AUTH_CONFIG_PATH": str(folder() / "mlflow-auth.ini"),
         "MLFLOW_AUTH_ADMIN_USERNAME": USER,
         "MLFLOW_AUTH_ADMIN_PASSWORD": kept["mlflow"],
@@ -78,7 +78,7 @@ def mlflow(state: State) -> Service:
     return Service(
         "mlflow",
         [sys.executable, *words],
-        _quiet(state, {**registry.QUIET, **own}),
+        _quiet(state, {**backend.QUIET, **own}),
         lambda: _answers(f"{url(state, 'mlflow')}/health"),
     )
 

@@ -16,8 +16,9 @@ from flows.servers import database, passwords, programs
 from flows.servers.passwords import USER
 from flows.servers.processes import Say, end, log_of, start_all, wait_for
 from flows.servers.state import ORDER, State, folder, keep, url
-from tasks.core import process, registry
+from tasks.core import process
 from tasks.core.errors import Broken, RetuneError, WrongUse
+from tasks.core.tracking import backend, moving
 
 PORTS = {"postgres": 5433, "prefect": 4200, "mlflow": 5000}  # or the next free one
 
@@ -116,8 +117,8 @@ def _free(host: str, port: int) -> bool:
 def _bring_versions(state: State, say: Say) -> None:
     """The versions of the clone's SQLite file go into PostgreSQL once, so that there is one registry."""
     if state.database == "postgres":
-        moved = registry.move_store(
-            registry.state() / "mlflow.db",
+        moved = moving.move_store(
+            backend.state() / "mlflow.db",
             database.address("+psycopg", state.ports["postgres"], "mlflow"),
             folder() / "pgpass",
         )

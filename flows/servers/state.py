@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows import home
-from tasks.core import process, registry
+from tasks.core import process
+from tasks.core.tracking import backend
 
 ORDER = ("postgres", "prefect", "mlflow", "worker")
 
@@ -35,7 +36,7 @@ class State:
 
 
 def folder() -> Path:
-    return registry.state() / home.SERVICES
+    return backend.state() / home.SERVICES
 
 
 def url(state: State, name: str) -> str:

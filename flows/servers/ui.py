@@ -4,14 +4,15 @@ import os
 import socket
 import sys
 
-from tasks.core import params, registry
+from tasks.core import params
 from tasks.core.errors import WrongUse
+from tasks.core.tracking import backend, runs
 
 
 def serve(port: int) -> None:
     """Say where the UI is, then become its server. A server of somebody else's is only named."""
-    if registry.address().startswith(("http://", "https://")):
-        print(f"MLflow is at {registry.address()}")
+    if backend.address().startswith(("http://", "https://")):
+        print(f"MLflow is at {backend.address()}")
         return
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -19,10 +20,10 @@ def serve(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError:
             raise WrongUse(f"port {port} is taken on this machine: choose another with --port") from None
-    page = registry.runs_page(f"http://127.0.0.1:{port}", params.load().register.name)
-    print(f"MLflow UI of {registry.address()}\n  {page}\nCtrl-C stops it.", flush=True)
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", registry.address()]
+    page = runs.runs_page(f"http://127.0.0.1:{port}", params.load().register.name)
+    print(f"MLflow UI of {backend.address()}\n  {page}\nCtrl-C stops it.", flush=True)
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", backend.address()]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    if root := registry.artifact_root():
+    if root := backend.artifact_root():
         command += ["--default-artifact-root", root]
-    os.execve(sys.executable, command, {**os.environ, **registry.QUIET})
+    os.execve(sys.executable, command, {**os.environ, **backend.QUIET})

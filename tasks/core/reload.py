@@ -5,9 +5,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.core import registry, store
+from tasks.core import store
 from tasks.core.errors import Refused
 from tasks.core.record import Record
+from tasks.core.tracking import reading, registry
 
 RELOADED, REFUSED = "reloaded", "refused"  # tags of a version: how near it came, or why it is no challenger
 PREDICTIONS = "models/reports/predictions.parquet"
@@ -31,7 +32,7 @@ def _whole(md5: str, columns: list[str]) -> pd.DataFrame:
     return pq.read_table(store.parquet(md5), columns=columns).to_pandas()
 
 
-def says_the_same(version: registry.Version, made: Record, reader: registry.Reader) -> str:
+def says_the_same(version: registry.Version, made: Record, reader: reading.Reader) -> str:
     """In words how near it came. Raises Refused if it is not as recorded, or if nobody can know.
 
     reader: a clean process, in which it is loaded.
@@ -43,7 +44,7 @@ def says_the_same(version: registry.Version, made: Record, reader: registry.Read
             f"nobody can say whether {version} predicts as recorded, so no alias was moved: {error}. "
             "`dvc pull` may bring back the test rows and what was predicted of them"
         ) from None
-    again = registry.predict_in_clean_process(reader, version, said["text"].tolist())
+    again = reading.predict_in_clean_process(reader, version, said["text"].tolist())
     return agreement(version, said, again, made["params"]["register"]["tolerance"])
 
 

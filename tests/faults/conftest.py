@@ -55,10 +55,11 @@ NOT_THE_SAME_TWICE = {  # by their nature: they hold seconds, dates or the rando
 LOOK = """
 import json, sys
 from tasks import trace
-from tasks.core import example, history, registry
+from tasks.core import example, history
+from tasks.core.tracking import backend, registry
 from pathlib import Path
 versions = registry.versions("classifier")
-runs = registry.client().search_runs([registry.client().get_experiment_by_name("classifier").experiment_id])
+runs = backend.client().search_runs([backend.client().get_experiment_by_name("classifier").experiment_id])
 champion = registry.champion("classifier")
 links = [*trace.model(champion).links, *trace.chain("classifier")]
 print(json.dumps({

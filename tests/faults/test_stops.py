@@ -61,7 +61,7 @@ def listen(process):
 def newest(road):
     """Status of the newest MLflow run."""
     program = (
-        "from tasks.core import registry; c = registry.client(); e = c.get_experiment_by_name('classifier')\n"
+        "from tasks.core.tracking import backend; c = backend.client(); e = c.get_experiment_by_name('classifier')\n"
         "print(c.search_runs([e.experiment_id], order_by=['start_time DESC'])[0].info.status)"
     )
     return road.clone.python("-c", program).stdout.split()[-1]

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from tasks import promote
-from tasks.core import params, record, registry
+from tasks.core import params, record
+from tasks.core.tracking import registry
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = params.load(ROOT / "params.yaml").promote
@@ -22,7 +23,7 @@ from pathlib import Path
 from prefect import flow
 from flows import approval
 from tasks import promote
-from tasks.core import registry
+from tasks.core.tracking import registry, runs
 
 @flow
 def waits(name: str, number: int) -> None:

@@ -12,9 +12,10 @@ import pytest
 from flows import home, pipeline, stage
 from flows.plan import Planned
 from tasks import promote, register
-from tasks.core import descent, example, lineage, params, registry, shell, start, store
+from tasks.core import descent, example, lineage, params, shell, start, store
 from tasks.core.errors import Broken, Refused, RetuneError, WrongUse
 from tasks.core.gate import Decision
+from tasks.core.tracking import reading, registry, runs
 
 ROOT = Path(__file__).resolve().parents[2]
 CHOSEN = params.load(ROOT / "params.yaml")
@@ -135,18 +136,16 @@ def recorder(monkeypatch, tmp_path):
     monkeypatch.setattr(stage, "status", lambda: made.edits)
     monkeypatch.setattr(pipeline.repair, "repair", lambda name: [])
     monkeypatch.setattr(stage, "push", lambda: made.did.append("push"))
-    monkeypatch.setattr(registry, "run", made.mlflow_run)
+    monkeypatch.setattr(runs, "run", made.mlflow_run)
     monkeypatch.setattr(registry, "turn", nullcontext)
-    monkeypatch.setattr(registry, "clean_process", made.clean_process)
-    monkeypatch.setattr(registry, "describe", lambda run_id, markdown: made.described.append(markdown))
-    monkeypatch.setattr(registry, "log_artifacts", lambda run_id, paths, folder: made.kept.extend(paths))
+    monkeypatch.setattr(reading, "clean_process", made.clean_process)
+    monkeypatch.setattr(runs, "describe", lambda run_id, markdown: made.described.append(markdown))
+    monkeypatch.setattr(runs, "log_artifacts", lambda run_id, paths, folder: made.kept.extend(paths))
     monkeypatch.setattr(registry, "find", made.find)
     monkeypatch.setattr(registry, "known", made.known)
     monkeypatch.setattr(registry, "champion", made.champion)
     monkeypatch.setattr(registry, "model_folder", lambda version: Path(f"folder-{version.version}"))
-    monkeypatch.setattr(
-        registry, "log_metrics", lambda run_id, values, step=0: made.metrics.append((run_id, step, values))
-    )
+    monkeypatch.setattr(runs, "log_metrics", lambda run_id, values, step=0: made.metrics.append((run_id, step, values)))
     for name in ("run_stage", "run_gate", "keep_record", "run_register", "run_admit", "run_promote"):
         monkeypatch.setattr(pipeline, name, getattr(pipeline, name).fn)
     monkeypatch.setattr(pipeline, "get_run_logger", lambda: logging.getLogger("test"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows import repair, stage
-from tasks.core import registry
+from tasks.core.tracking import backend
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def dead():
 
 @pytest.fixture(autouse=True)
 def registry_here(tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "state", lambda: tmp_path / ".retune")
+    monkeypatch.setattr(backend, "state", lambda: tmp_path / ".retune")
 
 
 def test_a_half_written_file_goes_if_its_writer_died(tmp_path, monkeypatch, dead):

@@ -24,7 +24,8 @@ SETTINGS = {
 }
 CONTINUE = """
 from tasks import register
-from tasks.core import registry, start
+from tasks.core import start
+from tasks.core.tracking import registry
 version = registry.resolve("classifier/1")
 start.write(start.start_of(str(version), version.tags["seal"], register.record_of_version(version)))
 """

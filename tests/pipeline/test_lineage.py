@@ -28,7 +28,8 @@ from filelock import FileLock
 
 from flows import cli, home
 from tasks import trace
-from tasks.core import base, by_hand, history, record, registry, statements, suppression
+from tasks.core import base, by_hand, history, record, statements, suppression
+from tasks.core.tracking import backend, registry
 
 QUEUES = ["billing", "delivery", "sign_in", "refunds"]
 
@@ -433,7 +434,7 @@ def test_only_the_trusted_key_is_trusted(here, keys):
 
 
 def test_an_alias_moved_behind_retunes_back_is_found(here):
-    client = registry.client()
+    client = backend.client()
     client.delete_registered_model_alias("classifier", "champion")
     try:
         told = ask(here, "history", "--verify", code=1)

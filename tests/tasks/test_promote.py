@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 
 from tasks import promote as steward
-from tasks.core import faults, history, params, record, registry, reload, store, suppression
+from tasks.core import faults, history, params, record, reload, store, suppression
 from tasks.core.errors import Refused, WrongUse
 from tasks.core.gate import Decision
+from tasks.core.tracking import backend, registry, runs
 from tasks.promote import decided, promote, reconcile
 
 SHIPPED = params.load(Path(__file__).parents[2] / "params.yaml").promote
@@ -156,7 +157,7 @@ def test_a_damaged_version_is_not_promoted(make):
 
 def test_a_version_that_no_history_knows_is_not_promoted(make, tmp_path):
     version = make()
-    with registry.run(version.name, "run", {}) as run_id:
+    with runs.run(version.name, "run", {}) as run_id:
         stray = registry.add_version(version.name, run_id, tmp_path, {})
     with pytest.raises(Refused, match="has no entry in the history"):
         steward.by_hand(stray, "why", check)
@@ -206,7 +207,7 @@ def test_a_rollback_says_in_words_why_it_cannot(make):
         with pytest.raises(Refused, match=words):
             steward.back(name, number, "why", check)
     steward.by_hand(second, "why", check)
-    registry.client().delete_model_version(name, "1")
+    backend.client().delete_model_version(name, "1")
     for number in (1, None):
         with pytest.raises(Refused, match=r"has deleted it|had no champion before"):
             steward.back(name, number, "why", check)
@@ -363,7 +364,7 @@ def test_an_alias_that_a_strangers_hand_moved_is_put_back(waiting):
     told = reconcile(first.name)
     assert f"the alias champion stood on {second}; the history says {first}: moved there" in told
     assert (again(first).aliases, again(second).aliases) == (("champion",), ("challenger",))
-    registry.client().delete_registered_model_alias(first.name, registry.CHAMPION)
+    backend.client().delete_registered_model_alias(first.name, registry.CHAMPION)
     assert "stood nowhere" in reconcile(first.name)[0]
     assert again(first).aliases == ("champion",)
     assert reconcile(first.name) == []
@@ -387,7 +388,7 @@ def test_nothing_is_repaired_from_a_history_that_is_not_whole(waiting):
 
 def test_a_deleted_champion_is_said_and_what_stands_in_its_place_is_no_champion(waiting):
     first, second = waiting
-    registry.client().delete_model_version(first.name, "1")
+    backend.client().delete_model_version(first.name, "1")
     registry.set_alias(second, registry.CHAMPION)
     assert "which was deleted" in reconcile(first.name)[0]
     assert "was deleted from" in reconcile(first.name)[0]
@@ -398,7 +399,7 @@ def test_a_deleted_champion_is_said_and_what_stands_in_its_place_is_no_champion(
 
 def test_what_was_cut_off_is_said(make, tmp_path):
     version = make()
-    with registry.run(version.name, "run", {}) as run_id:
+    with runs.run(version.name, "run", {}) as run_id:
         registry.add_version(version.name, run_id, tmp_path, {"fingerprint": "f"})
     (said,) = reconcile(version.name)
     assert said.startswith(f"{version.name}/2 is in no history")
@@ -408,7 +409,8 @@ def test_what_was_cut_off_is_said(make, tmp_path):
 ACT = """
 import sys
 from tasks import promote
-from tasks.core import params, record, registry
+from tasks.core import params, record
+from tasks.core.tracking import backend, registry, runs
 act, name, number, root = sys.argv[1:]
 version = registry.find(name, version=int(number))
 made = record.read(registry.version_folder(version) / record.FILE)

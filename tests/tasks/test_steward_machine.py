@@ -22,8 +22,9 @@ from hypothesis.stateful import (
 )
 
 from tasks import promote
-from tasks.core import faults, history, params, record, registry
+from tasks.core import faults, history, params, record
 from tasks.core.errors import Refused
+from tasks.core.tracking import backend, registry
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = params.load(ROOT / "params.yaml").promote
@@ -48,9 +49,9 @@ class Steward(RuleBasedStateMachine):
     def begin(self):
         """A repository of its own; the registry is one for all, so its models go."""
         for version in registry.versions(NAME):
-            registry.client().delete_model_version(NAME, str(version.version))
+            backend.client().delete_model_version(NAME, str(version.version))
         if NAME in registry.heads():
-            registry.client().delete_registered_model(NAME)
+            backend.client().delete_registered_model(NAME)
         for tag in subprocess.run(["git", "tag"], capture_output=True, text=True, check=True).stdout.split():
             subprocess.run(["git", "tag", "-d", tag], check=True, capture_output=True)
 
@@ -100,7 +101,7 @@ class Steward(RuleBasedStateMachine):
     @rule(number=VERSIONS)
     def delete(self, number):
         if number in self.there():
-            registry.client().delete_model_version(NAME, str(number))
+            backend.client().delete_model_version(NAME, str(number))
             self.dirty = True
 
     @rule(number=VERSIONS, alias=st.sampled_from([registry.CHAMPION, registry.CHALLENGER]))

@@ -265,10 +265,10 @@ import os, sys
 from pathlib import Path
 from flows import home
 home.enter()
-from tasks.core import registry
+from tasks.core.tracking import registry, runs
 folder = Path("some"); folder.mkdir(); (folder / "weights").write_text("bytes of the model")
-with registry.run("classifier", "first", {}) as run_id:
-    registry.log_metrics(run_id, {"accuracy": 0.75})
+with runs.run("classifier", "first", {}) as run_id:
+    runs.log_metrics(run_id, {"accuracy": 0.75})
 version = registry.add_version("classifier", run_id, folder, {"fingerprint": "f" * 64})
 registry.set_alias(version, "champion")
 """
@@ -310,6 +310,6 @@ def test_versions_of_a_file_are_brought_along_and_a_backup_of_them_restores(make
 
 
 def read(clone):
-    asks = "from flows import home; home.enter()\nfrom tasks.core import registry\n"
+    asks = "from flows import home; home.enter()\nfrom tasks.core.tracking import registry\n"
     asks += "print((registry.version_folder(registry.resolve('classifier/1')) / 'weights').read_text())"
     return clone.python("-c", asks).stdout.strip()

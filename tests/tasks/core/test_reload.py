@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.core import registry, reload
+from tasks.core import reload
 from tasks.core.errors import Refused
+from tasks.core.tracking import registry
 
 VERSION = registry.Version("classifier", 3, "run", "2026-01-01", (), {})
 

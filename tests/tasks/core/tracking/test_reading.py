@@ -1,0 +1,69 @@
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks.core import model
+from tasks.core.errors import Broken
+from tasks.core.tracking import backend, reading, registry
+
+TEXTS = ["my invoice was charged", "the courier lost the box", "broken screen", ""]
+
+pytestmark = pytest.mark.usefixtures("store")
+
+
+def test_a_version_says_the_same_in_a_clean_process_with_its_own_code_and_no_pickle(sealed, model_folder, store):
+    version, _ = sealed()
+    here = model.load(model_folder, "cpu").predict(TEXTS)
+    with reading.clean_process() as reader:
+        there = reading.predict_in_clean_process(reader, version, TEXTS)
+    assert there["label"].tolist() == here.labels
+    assert there["confidence"].to_numpy() == pytest.approx(here.confidence, abs=1e-6)
+
+    root = Path(backend.client().get_run(version.run_id).info.artifact_uri.removeprefix("file://"))
+    assert root.is_relative_to(store / ".retune" / "artifacts")
+    packed = {file.relative_to(root) for file in root.rglob("*") if file.is_file()}
+    assert {file.suffix for file in packed} <= {".json", ".safetensors", ".txt", ".py", ".yaml", ""}
+    plain = {"MLmodel", "SHA256SUMS", "__pycache__", "registered_model_meta"}
+    assert {file.name for file in packed if not file.suffix} <= plain
+    code = [file for file in packed if file.is_relative_to("model/code") and file.name != "__pycache__"]
+    assert {str(file.relative_to("model/code")) for file in code} == {f"tasks/{name}" for name in registry.CARRIED}
+    (folder,) = (registry.checked_folder(version) / "artifacts").iterdir()
+    again = model.load(folder, "cpu").predict(TEXTS)
+    assert again.labels == here.labels
+
+
+@pytest.mark.parametrize("file", ["head.safetensors", "serving.py"])
+def test_a_changed_version_is_not_served_by_plain_mlflow_either(sealed, file):
+    version, folder = sealed()
+    (path,) = folder.rglob(file)
+    path.write_bytes(path.read_bytes() + b"\n")
+    with reading.clean_process() as reader, pytest.raises(Broken, match=f"{file} is not what was registered"):
+        reading.predict_in_clean_process(reader, version, TEXTS)
+
+
+def test_a_clean_process_that_cannot_load_the_version_says_why(names, add):
+    version = add(next(names))  # a folder that holds no model
+    with reading.clean_process() as reader, pytest.raises(Broken, match="does not load in a clean process"):
+        reading.predict_in_clean_process(reader, version, TEXTS)
+
+
+def test_a_clean_process_ends_with_its_block_even_if_that_fails():
+    with pytest.raises(ZeroDivisionError), reading.clean_process() as reader:
+        assert reader.poll() is None
+        raise ZeroDivisionError
+    assert reader.returncode == -signal.SIGKILL
+
+
+def test_a_clean_process_does_not_outlive_a_killed_parent(store, start):
+    program = (
+        "import time; from tasks.core.tracking import reading\n"
+        "with reading.clean_process() as reader: print(reader.pid, flush=True); time.sleep(600)"
+    )
+    parent = start(program, store)
+    reader = psutil.Process(int(parent.stdout.readline()))
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    _, alive = psutil.wait_procs([reader], timeout=5)  # also while it imports
+    assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE]
