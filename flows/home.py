@@ -8,28 +8,17 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
-from tasks.core import lineage, process
+from tasks.core import process
 from tasks.core.errors import Broken, WrongUse
+from tasks.core.tracking.backend import state
 
 MARKS = ("dvc.yaml", "params.yaml")
 LOCK = Path(".retune/run.lock")
-STATE = ".retune"
 HEARTBEAT = 30  # seconds between two signs of life of a run: the fewest that Prefect takes
 SERVICES, SERVICES_STATE, SERVICES_ENV = "services", "state.json", "env"  # a folder in .retune, and files there
 BRIEFLY = 20  # seconds that an ingest or forget waits for another to end
-
-
-@cache
-def _state(here: Path) -> Path:
-    return lineage.clone() / STATE
-
-
-def state() -> Path:
-    """`.retune` of the clone, which its worktrees share."""
-    return _state(Path.cwd())
 
 
 def enter(services: bool = True) -> Path:

@@ -37,6 +37,7 @@ def address() -> str:
 
 
 def state() -> Path:
+    """`.retune` of the clone, which its worktrees share."""
     return _state(Path.cwd())
 
 
