@@ -112,9 +112,10 @@ def command(found: Installed, data: Path, port: int) -> list[str]:
 
 
 def drop_stale_lock(data: Path) -> None:
-    """Take away the lock file of a server that died, if its number belongs to another process by now.
+    """Take away the lock file of a server that died, if its number belongs to another process by now, or to its corpse.
 
-    PostgreSQL looks only whether there is such a process: after a reboot there may well be.
+    PostgreSQL looks only whether there is such a process: after a reboot there may well be, and one that was killed
+    keeps its number until it is buried. What it had started has ended by then: `up` sees to that before.
     """
     import psutil
 
@@ -124,7 +125,8 @@ def drop_stale_lock(data: Path) -> None:
     lines = lock.read_text("ascii", "replace").splitlines()
     try:
         holder = psutil.Process(int(lines[0]))
-        same = holder.name() in PROGRAMS or abs(holder.create_time() - int(lines[2])) < SAME_MOMENT
+        alive = holder.status() != psutil.STATUS_ZOMBIE
+        same = alive and (holder.name() in PROGRAMS or abs(holder.create_time() - int(lines[2])) < SAME_MOMENT)
     except (psutil.NoSuchProcess, ValueError, IndexError):
         same = False
     if not same:

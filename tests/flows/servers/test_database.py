@@ -1,4 +1,5 @@
 import os
+import subprocess
 import time
 
 import psutil
@@ -26,6 +27,17 @@ def test_the_lock_of_a_server_that_is_at_work_stays(lock, tmp_path):
 def test_a_lock_whose_number_belongs_to_another_goes(lock, tmp_path):
     path = lock(os.getpid(), int(time.time()) - 1_000_000)
     database.drop_stale_lock(tmp_path)
+    assert not path.exists()
+
+
+def test_the_lock_of_a_server_that_was_killed_and_is_not_buried_yet_goes(lock, tmp_path):
+    killed = subprocess.Popen(["sleep", "60"])
+    path = lock(killed.pid, int(psutil.Process(killed.pid).create_time()))
+    killed.kill()
+    while psutil.Process(killed.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    database.drop_stale_lock(tmp_path)
+    killed.wait()
     assert not path.exists()
 
 
