@@ -16,7 +16,9 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 MADE_HERE = ("dvc.lock", "data/", "models/")  # by a run in this very clone; a fresh one has none of it
@@ -108,6 +110,135 @@ def commit(clone):
     clone.git("init", "-q", "-b", "main")
     clone.git("add", "-A")
     clone.git("-c", "user.name=A. Tester", "-c", "user.email=tester@example.com", "commit", "-q", "-m", "start")
+
+
+@dataclass
+class Desk:
+    """A clone that retrains, and the folder into which its source puts files."""
+
+    clone: Clone
+    inbox: Path
+    rows: pd.DataFrame
+
+    def deliver(self, name, rows):
+        rows.to_csv(self.inbox / name, index=False)
+
+    def retrain(self, *words, timeout=600, **env):
+        began = time.monotonic()
+        done = subprocess.run(
+            [*self.command, "retrain", *words, "--json"],
+            cwd=self.clone.folder,
+            env={**self.clone.environment(), **env},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        print(
+            f"retrain {' '.join(words)}: {done.returncode} in {time.monotonic() - began:.1f} s\n{done.stderr[-3000:]}"
+        )
+        return done
+
+    def told(self, *words, code=0, **env):
+        done = self.retrain(*words, **env)
+        assert done.returncode == code, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    def ask(self, *words, code=0):
+        done = self.clone.retune(*words, "--json")
+        assert done.returncode == code, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    @property
+    def command(self):
+        return [sys.executable, "-m", "flows.cli"]
+
+    def decisions(self):
+        return [
+            entry["facts"]["Decision"] for entry in self.ask("history", "classifier") if entry["event"] == "decided"
+        ]
+
+    def as_it_was(self):
+        """The user's checkout: branch, index, files."""
+        return self.clone.git("status", "--porcelain"), self.clone.git("rev-parse", "HEAD")
+
+    def is_whole(self):
+        """What holds whatever has happened: one version a fingerprint, a champion that verifies, one whole history."""
+        versions = self.ask("models")
+        prints = [each["fingerprint"] for each in versions]
+        assert len(prints) == len(set(prints)), "one version a fingerprint"
+        assert self.ask("history", "--verify")["ok"]
+        assert self.ask("verify", "classifier@champion")["ok"]
+        return versions
+
+    def ids(self):
+        """The ids of all rows that have come in, those set aside left out."""
+        pointer = yaml.safe_load(self.clone.git("show", "retune/intake:data/raw.dvc"))["outs"][0]["md5"]
+        listed = json.loads(self.kept(pointer).read_text("utf-8"))
+        parts = [self.kept(each["md5"]) for each in listed if each["relpath"].endswith(".parquet")]
+        return pd.concat([pd.read_parquet(part, columns=["id"])["id"] for part in parts])
+
+    def kept(self, md5):
+        """What the DVC cache keeps under a hash."""
+        return self.clone.folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+
+    def no_folder_is_left(self):
+        assert len(self.clone.git("worktree", "list").splitlines()) == 1
+        runs = self.clone.folder / ".retune/runs"
+        assert [path for path in runs.iterdir() if path.is_dir()] == []
+
+    def nothing_is_left(self):
+        self.no_folder_is_left()
+        mine = str(self.clone.folder)
+        for process in Path("/proc").glob("[0-9]*/cwd"):
+            try:
+                assert not str(process.readlink()).startswith(mine), process
+            except OSError:
+                continue
+
+
+SMALL = {
+    "train.method": "probe",
+    "train.max_tokens": 32,
+    "evaluate.bootstrap": 100,
+    "promote.bootstrap": 200,
+    "promote.confidence": 0.6,
+    "register.probe_rows": 8,
+}
+DESK = {
+    "promote.latency_ratio": 100.0,  # a busy machine must not decide a story
+    "decide.new_rows": 40,
+    "fetch.settle_seconds": 0.0,
+}
+COLUMNS = {"text": "body", "label": "queue", "id": "ticket_id", "group": "customer_id", "split": None}
+
+
+@pytest.fixture(scope="session")
+def small():
+    """Parameters with which a run takes seconds, and its gate lets pass what is better by a little."""
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def desk_at():
+    """Makes a clone into one that retrains on a slice of the sample; further settings by their dotted names."""
+
+    def make(clone, inbox, queues=("billing", "delivery", "sign_in", "refunds"), **more):
+        values = yaml.safe_load((clone.folder / "params.yaml").read_text("utf-8"))
+        for key, value in {**SMALL, **DESK, **more}.items():
+            *parents, name = key.split(".")
+            section = values
+            for parent in parents:
+                section = section[parent]
+            section[name] = value
+        source = {"kind": "files", "name": "desk", "path": str(inbox), "columns": COLUMNS}
+        values["fetch"]["sources"] = [{**source, "licence": "Apache-2.0", "collected": None}]
+        (clone.folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), "utf-8")
+        clone.git("-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qam", "params")
+        rows = pd.read_csv(clone.folder / "tests/samples/tickets.csv", dtype=str, keep_default_na=False)
+        rows = rows[rows["queue"].isin(queues) & (rows["body"].str.len() > 20)].drop_duplicates("body")
+        return Desk(clone, inbox, rows.reset_index(drop=True))
+
+    return make
 
 
 def free_port():

@@ -7,103 +7,19 @@ import json
 import os
 import signal
 import subprocess
-import time
-from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 QUEUES = ["billing", "delivery", "sign_in", "refunds"]
-OWN = {
-    "promote.latency_ratio": 100.0,  # a busy machine must not decide this story
-    "decide.new_rows": 40,
-    "fetch.settle_seconds": 0.0,
-}
-COLUMNS = {"text": "body", "label": "queue", "id": "ticket_id", "group": "customer_id", "split": None}
-
-
-@dataclass
-class Desk:
-    """A clone, and the folder into which its source puts files."""
-
-    clone: object
-    inbox: Path
-    rows: pd.DataFrame
-
-    def deliver(self, name, rows):
-        rows.to_csv(self.inbox / name, index=False)
-
-    def retrain(self, *words, **env):
-        began = time.monotonic()
-        done = subprocess.run(
-            [*self.command, "retrain", *words, "--json"],
-            cwd=self.clone.folder,
-            env={**self.clone.environment(), **env},
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        print(
-            f"retrain {' '.join(words)}: {done.returncode} in {time.monotonic() - began:.1f} s\n{done.stderr[-3000:]}"
-        )
-        return done
-
-    def told(self, *words, code=0):
-        done = self.retrain(*words)
-        assert done.returncode == code, done.stdout + done.stderr
-        return json.loads(done.stdout)
-
-    def ask(self, *words, code=0):
-        done = self.clone.retune(*words, "--json")
-        assert done.returncode == code, done.stdout + done.stderr
-        return json.loads(done.stdout)
-
-    @property
-    def command(self):
-        import sys
-
-        return [sys.executable, "-m", "flows.cli"]
-
-    def decisions(self):
-        return [
-            entry["facts"]["Decision"] for entry in self.ask("history", "classifier") if entry["event"] == "decided"
-        ]
-
-    def as_it_was(self):
-        """The user's checkout: branch, index, files."""
-        return self.clone.git("status", "--porcelain"), self.clone.git("rev-parse", "HEAD")
-
-    def nothing_is_left(self):
-        assert len(self.clone.git("worktree", "list").splitlines()) == 1
-        runs = self.clone.folder / ".retune/runs"
-        assert [path for path in runs.iterdir() if path.is_dir()] == []
-        mine = str(self.clone.folder)
-        for process in Path("/proc").glob("[0-9]*/cwd"):
-            try:
-                assert not str(process.readlink()).startswith(mine), process
-            except OSError:
-                continue
 
 
 @pytest.fixture(scope="module")
-def desk(new_clone, prefect_url, small, tmp_path_factory):
+def desk(new_clone, prefect_url, desk_at, tmp_path_factory):
     clone = new_clone(tmp_path_factory.mktemp("desk"), PREFECT_API_URL=prefect_url)
-    inbox = tmp_path_factory.mktemp("inbox")
-    values = yaml.safe_load((clone.folder / "params.yaml").read_text("utf-8"))
-    for key, value in {**small, **OWN}.items():
-        section, _, name = key.partition(".")
-        values[section][name] = value
-    source = {"kind": "files", "name": "desk", "path": str(inbox), "columns": COLUMNS}
-    values["fetch"]["sources"] = [{**source, "licence": "Apache-2.0", "collected": None}]
-    (clone.folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), "utf-8")
-    clone.git("-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qam", "params")
-    rows = pd.read_csv(clone.folder / "tests/samples/tickets.csv", dtype=str, keep_default_na=False)
-    rows = rows[rows["queue"].isin(QUEUES) & (rows["body"].str.len() > 20)].drop_duplicates("body")
-    return Desk(clone, inbox, rows.reset_index(drop=True))
+    return desk_at(clone, tmp_path_factory.mktemp("inbox"))
 
 
 def test_a_dry_run_says_what_would_be_done_and_keeps_nothing(desk):
@@ -234,10 +150,7 @@ def test_two_at_once_both_finish_and_make_one_version(desk):
     for process, (out, err) in zip(both, said, strict=True):
         assert process.returncode in (0, 1), err
         assert json.loads(out)["outcome"] in ("promoted", "held", "nothing to do"), err
-    versions = desk.ask("models")
-    prints = [each["fingerprint"] for each in versions]
-    assert len(prints) == len(set(prints)), "one version a fingerprint"
-    assert desk.ask("history", "--verify")["ok"]
+    desk.is_whole()
     desk.nothing_is_left()
 
 
@@ -259,13 +172,8 @@ def test_killed_anywhere_the_next_run_comes_to_the_same_end(desk, point):
     desk.clone.retune("clean", "--days", "0")
     desk.nothing_is_left()
     raw = desk.ask("intake", "show")
-    desk.clone.git("checkout", "-q", "retune/intake", "--", "data/raw.dvc")
-    assert desk.clone.dvc("checkout", "--force", "data/raw.dvc").returncode == 0
-    ids = pd.concat([pd.read_parquet(part)["id"] for part in (desk.clone.folder / "data/raw").glob("*.parquet")])
+    ids = desk.ids()
     aside = sum(each["rows"] for each in raw["aside"].values())
     mine = ids[ids.str.startswith(f"K{point}")]
     assert len(mine) in (0, 45) and not mine.duplicated().any() and (len(mine) or aside), "no row lost or doubled"
-    prints = [each["fingerprint"] for each in desk.ask("models")]
-    assert len(prints) == len(set(prints))
-    assert desk.ask("history", "--verify")["ok"]
-    assert desk.ask("verify", "classifier@champion")["ok"]
+    desk.is_whole()
