@@ -1,5 +1,6 @@
 """A version that continues from the champion, for real: recorded, traced, refused where it must be, and rebuilt to the
-bit. On a slice of the sample, method full; the tests share one clone and stand in the order of the story.
+bit; and retrainings that do so by themselves. On a slice of the sample, method full; the tests of each of the two
+stories share one clone and stand in its order.
 """
 
 import json
@@ -176,3 +177,81 @@ def test_a_run_with_a_start_that_says_nothing_is_refused_in_words(house):
     assert done.returncode == 1
     assert "models/start.json says no start" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# ---- a desk whose retrainings continue by themselves
+
+
+@pytest.fixture(scope="module")
+def desk(new_clone, prefect_url, desk_at, tmp_path_factory):
+    clone = new_clone(tmp_path_factory.mktemp("desk"), PREFECT_API_URL=prefect_url)
+    more = {**SETTINGS, "decide.incremental": True, "decide.new_rows": 30}
+    more |= {"promote.worst_label_loss": 1.0, "promote.worst_slice_loss": 1.0, "promote.calibration_error_rise": 1.0}
+    return desk_at(clone, tmp_path_factory.mktemp("inbox"), ("billing", "delivery", "sign_in"), **more)
+
+
+def start_of(desk, version):
+    return desk.ask("lineage", "model", version)["record"]["training"]["start"]
+
+
+def test_the_first_retraining_has_nothing_to_continue_from(desk):
+    desk.deliver("start.csv", desk.rows[:150])
+    assert desk.told()["outcome"] == "promoted"
+    assert start_of(desk, "classifier/1") == {"from": "base"}
+
+
+def test_the_next_continues_from_the_champion_and_leaves_the_checkout_alone(desk):
+    before = desk.as_it_was()
+    desk.deliver("more.csv", desk.rows[150:200])
+    done = desk.retrain()
+    told = json.loads(done.stdout)
+    assert told["version"] == "classifier/2", done.stderr
+    begins = start_of(desk, "classifier/2")
+    assert begins["from"] == "classifier/1"
+    assert 0 < begins["new_rows"] <= 50 and begins["old_rows"] < 150
+    assert desk.as_it_was() == before
+    assert json.loads((desk.clone.folder / "models/start.json").read_text()) == {"from": "base"}
+    assert desk.ask("verify", "classifier/2")["ok"]
+    desk.nothing_is_left()
+
+
+def test_that_it_continued_is_no_reason_to_train_again(desk):
+    told = desk.told()
+    assert told["outcome"] == "nothing to do", told
+    assert "nothing differs" in told["why"][-1]
+
+
+def test_from_a_champion_that_learned_from_a_suppressed_row_it_starts_from_the_base(desk):
+    made = desk.ask("lineage", "model", "classifier@champion")
+    train = made["record"]["data"]["sides"]["train"]["md5"]
+    name = pd.read_parquet(desk.kept(train))["id"].iloc[3]
+    desk.ask("forget", name, "--reason", "asked to")
+    done = desk.retrain()
+    told = json.loads(done.stdout)
+    assert f"starting from the base, not from classifier/{made['version']}" in done.stderr, done.stderr
+    assert "learned from rows that are suppressed now" in done.stderr
+    assert told["version"] == "classifier/3", told
+    assert start_of(desk, "classifier/3") == {"from": "base"}
+    assert desk.ask("lineage", "row", name)["free"][-1] == "classifier/3"
+    assert desk.is_whole()
+    desk.nothing_is_left()
+
+
+def test_from_a_champion_of_another_method_it_starts_from_the_base_and_says_so(desk):
+    """Whatever the checkout has: a start that somebody has put there is not the champion's either."""
+    champion = desk.ask("lineage", "model", "classifier@champion")["version"]
+    made = desk.clone.python("-c", CONTINUE)
+    assert made.returncode == 0, made.stderr
+    written = desk.clone.python("-c", "from flows import settings; settings.write(['train.method=probe'])")
+    assert written.returncode == 0, written.stderr
+    try:
+        done = desk.retrain()
+    finally:
+        desk.clone.git("checkout", "-q", "--", "models/start.json")
+    told = json.loads(done.stdout)
+    assert f"starting from the base, not from classifier/{champion}" in done.stderr
+    assert "train.method is 'probe', its own was 'full'" in done.stderr
+    assert told["version"] == "classifier/4", told
+    assert start_of(desk, "classifier/4") == {"from": "base"}
+    assert desk.is_whole()
+    desk.nothing_is_left()
