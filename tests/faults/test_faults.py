@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
-def small_disk():
+def small_disk(tmp_path):
     """Mounts a small disk in memory at a folder."""
     mounted = []
 
@@ -38,7 +38,20 @@ def small_disk():
         while mounted:
             subprocess.run(["umount", "--lazy", str(mounted.pop())], check=True)
 
-    mount.away = unmount
+    def over(folder, kilobytes):
+        """The same with what the folder holds, and so much room left."""
+        aside = tmp_path / "aside"
+        subprocess.run(["cp", "-a", str(folder), str(aside)], check=True)
+        mount(folder, 2_000_000)
+        subprocess.run(["cp", "-a", f"{aside}/.", str(folder)], check=True)
+        shutil.rmtree(aside)
+        of = os.statvfs(folder)
+        resize((of.f_blocks - of.f_bfree) * of.f_frsize // 1024 + kilobytes)
+
+    def resize(kilobytes=2_000_000):
+        subprocess.run(["mount", "-o", f"remount,size={kilobytes}k", str(mounted[-1])], check=True)
+
+    mount.away, mount.over, mount.make_room = unmount, over, resize
     yield mount
     unmount()
 
@@ -88,6 +101,29 @@ def test_a_run_on_a_full_disk_fails_and_goes_on_when_there_is_room(road, small_d
     assert "o space left" in told, told
     small_disk.away()
     subprocess.run(["rm", "-rf", str(road.folder / "aside")], check=True)
+    mended(road, place)
+
+
+@pytest.mark.parametrize(
+    ("place", "full", "kilobytes"),
+    [
+        ("ingested", ".", 60),  # the first tables
+        ("split", ".dvc/cache", 100),  # what a stage has made, on its way into DVC's store
+        ("scored", ".git/objects", 12),  # the record
+        ("scored", ".", 60),  # the record, and what stands beside it
+        ("scored", ".retune", 100),  # the registry
+    ],
+)
+def test_a_disk_that_fills_up_is_told_and_what_it_holds_is_gone_on_from(road, small_disk, place, full, kilobytes):
+    road.begin(place)
+    small_disk.over(road.folder / full, kilobytes)
+    told = fails(road, place)
+    print(told)
+    assert "o space left" in told or "disk is full" in told
+    assert "make room" in told
+    assert "Traceback" not in told
+    assert road.champion() == [1]
+    small_disk.make_room()
     mended(road, place)
 
 
