@@ -10,7 +10,7 @@ nothing to do, however old the champion is and whoever asks. Everything is read 
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +69,11 @@ def decide(
     """new_rows: rows of `now.raw` that the newest version's data did not hold as they are; forgotten: rows that are
     suppressed now and that the champion learned from; because: who asked for it and why, if anybody did."""
     changes = _changes(newest.state, now) if newest else []
-    age = (at - champion.at).days if champion else 0
     inputs = {
         "raw": now.raw,
         "newest": newest.name if newest else None,
         "champion": champion.name if champion else None,
-        "champion_age_days": age,
+        "champion_age_days": _age(champion, at) if champion else 0,
         "new_rows": new_rows,
         "forgotten_rows": forgotten,
         "changes": changes,
@@ -84,13 +83,23 @@ def decide(
     return Verdict(told[0], tuple(told[1]), inputs, asdict(section))
 
 
+def _age(champion: Made, at: datetime) -> int | None:
+    """In days; None if it became champion in days to come. For the sake of order, an entry may be seconds ahead."""
+    if champion.at - at >= timedelta(days=1):
+        return None
+    return max((at - champion.at).days, 0)
+
+
 def _weigh(found: dict[str, Any], differs: bool, section: Decide) -> tuple[bool, list[str]]:
     newest, champion, rows = found["newest"], found["champion"], found["new_rows"]
     asked = f"asked for: {found['because']}" if found["because"] else None
-    old = section.max_age_days and champion and found["champion_age_days"] >= section.max_age_days
-    age = f"{champion} has been champion for {found['champion_age_days']} days, {section.max_age_days} allowed"
+    days, allowed = found["champion_age_days"], section.max_age_days
+    old = allowed and champion and days is not None and days >= allowed
+    age = f"{champion} has been champion for {days} days, {allowed} allowed"
+    ageless = f"{champion} became champion in days to come, so its age cannot be told: the clock was moved"
+    said = [ageless] if allowed and days is None else []
     if not differs:
-        wished = [wish for wish in (asked, age if old else None) if wish]
+        wished = [*said, *(wish for wish in (asked, age if old else None) if wish)]
         return False, [*wished, f"nothing differs from what {newest} was made from: the same bits would come out"]
     why = [asked] if asked else []
     if rows >= section.new_rows:
@@ -105,7 +114,7 @@ def _weigh(found: dict[str, Any], differs: bool, section: Decide) -> tuple[bool,
         why.append(f"{champion} learned from {found['forgotten_rows']} rows that are suppressed now")
     if why:
         return True, why
-    quiet = [f"{rows} new or corrected rows since {newest}, {section.new_rows} asked"]
+    quiet = [*said, f"{rows} new or corrected rows since {newest}, {section.new_rows} asked"]
     if found["changes"]:
         quiet.append(f"{len(found['changes'])} changes of parameters or code do not count: decide.on_change is false")
     return False, quiet

@@ -75,6 +75,18 @@ def test_an_old_champion_is_a_reason_if_something_would_come_of_it():
     assert not verdict(MORE, champion=replace(old, at=NOW - timedelta(days=89)), rows=1).train
 
 
+def test_a_clock_that_was_moved_makes_no_age():
+    """An entry of the history is later than the one before, if need be by the second: so much may it be ahead."""
+    assert verdict(MORE, champion=replace(CHAMPION, at=NOW + timedelta(seconds=9))).inputs["champion_age_days"] == 0
+    ahead = verdict(MORE, champion=replace(CHAMPION, at=NOW + timedelta(days=400)), rows=1)
+    assert not ahead.train and ahead.inputs["champion_age_days"] is None
+    said = "classifier/3 became champion in days to come, so its age cannot be told: the clock was moved"
+    assert ahead.why == (said, "1 new or corrected rows since classifier/4, 200 asked")
+    assert verdict(champion=replace(CHAMPION, at=NOW + timedelta(days=400))).why[0] == said
+    never = replace(SECTION, max_age_days=0)
+    assert said not in verdict(MORE, champion=replace(CHAMPION, at=NOW + timedelta(days=400)), section=never).why
+
+
 def test_a_forgotten_row_that_the_champion_learned_from_is_a_reason():
     now = replace(THEN, suppressed="b2")
     assert verdict(now, forgotten=2).why == ("classifier/3 learned from 2 rows that are suppressed now",)
