@@ -1,4 +1,4 @@
-"""A clone at work is backed up and restored into another folder: what it knew, held and would do next is there again."""
+"""A clone at work is backed up and restored elsewhere: what it knew, held and would do next is there again."""
 
 import shutil
 import subprocess
