@@ -1,0 +1,144 @@
+"""The commands themselves in any order, killed anywhere: what tests/tasks/test_steward_machine.py does in one process.
+
+A step takes seconds, so few stories are told; `RETUNE_EXAMPLES=20 pytest tests/faults/test_machine.py -m long` tells
+more. Each begins with a champion and what made it.
+"""
+
+import json
+import os
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from tasks.core.faults import POINTS, VARIABLE
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(0)]
+
+ELSEWHERE = ("checkpoint:", "retrain:", "workspace:")  # points that none of these commands passes
+CRASHES = st.sampled_from([None, *(point for point in POINTS if not point.startswith(ELSEWHERE))])
+VERSIONS = st.integers(1, 4)
+BATCH = 12  # rows
+DELETE = """
+import sys
+from tasks.core.tracking import backend, registry
+if int(sys.argv[1]) in [version.version for version in registry.versions("classifier")]:
+    backend.client().delete_model_version("classifier", sys.argv[1])
+"""
+LOOK = """
+import json
+from pathlib import Path
+from tasks import trace
+from tasks.core import example, history
+from tasks.core.tracking import backend, registry
+versions, chain = registry.versions("classifier"), history.read("classifier")
+champion = registry.champion("classifier")
+runs = backend.client().search_runs([backend.client().get_experiment_by_name("classifier").experiment_id])
+links = [*(trace.model(champion).links if champion else []), *trace.chain("classifier")]
+print(json.dumps({
+    "versions": [version.version for version in versions],
+    "fingerprints": [version.tags["fingerprint"] for version in versions],
+    "aliases": {version.version: sorted(version.aliases) for version in versions},
+    "history": {version.version: sorted(chain.aliases(version.version)) for version in versions},
+    "champion": champion and champion.version,
+    "crowned": chain.champion() and chain.champion().version,
+    "broken": [f"{link.name}: {link.expected} != {link.found}" for link in links if not link.ok],
+    "open": sum(run.info.status == "RUNNING" for run in runs),
+    "ids": sorted(example.read(Path("data/raw"))["id"]),
+}))
+"""
+
+
+class Desk(RuleBasedStateMachine):
+    road = None  # handed in by the test, and the command of a run
+
+    @initialize()
+    def begin(self):
+        self.road.begin("ingested")
+        (self.road.folder / ".git/info/exclude").write_text("/*.csv\n")
+        rows = pd.read_csv(self.road.folder / "tests/samples/tickets.csv", dtype=str, keep_default_na=False)
+        self.known = pd.read_csv(self.road.folder / "slice.csv", dtype=str, keep_default_na=False)
+        self.pool = rows[rows["queue"].isin(self.known["queue"]) & ~rows["ticket_id"].isin(self.known["ticket_id"])]
+        self.came, self.whole, self.cut_off = 0, [set(self.known["ticket_id"])], []
+        self.told = []
+
+    # ------------------------------------------------------------ what people do
+
+    @rule(crash=CRASHES)
+    def ingest(self, crash):
+        batch = self.pool.iloc[self.came : self.came + BATCH]
+        self.came += BATCH
+        batch.to_csv(self.road.folder / "batch.csv", index=False)
+        words = ["--text", "body", "--label", "queue", "--id", "ticket_id", "--group", "customer_id"]
+        came = self.go(crash, "ingest", "batch.csv", *words) == 0
+        (self.whole if came else self.cut_off).append(set(batch["ticket_id"]))
+
+    @rule(crash=CRASHES, approval=st.booleans())
+    def run(self, crash, approval):
+        self.go(crash, *self.road.commands["scored"], "-S", f"promote.approval={str(approval).lower()}")
+
+    @rule(crash=CRASHES, number=VERSIONS, verb=st.sampled_from(["promote", "approve", "reject"]))
+    def by_hand(self, crash, number, verb):
+        self.go(crash, verb, f"classifier/{number}", "--reason", "by hand")
+
+    @rule(crash=CRASHES)
+    def roll_back(self, crash):
+        self.go(crash, "rollback", "--reason", "back")
+
+    @rule(row=st.integers(0, 250))
+    def forget(self, row):
+        self.go(None, "forget", self.known["ticket_id"].iloc[row % len(self.known)], "--reason", "asked to")
+
+    @rule(number=VERSIONS)
+    def delete(self, number):
+        done = self.road.clone.python("-c", DELETE, number)
+        assert done.returncode == 0, done.stderr
+
+    # ------------------------------------------------------------ how, and what holds
+
+    def go(self, crash, *words):
+        done = self.road.go(words, **({VARIABLE: crash} if crash else {}))
+        self.told.append(f"{' '.join(words[:2])} {crash or ''}: {done.returncode}\n{done.stdout}{done.stderr}")
+        assert "Traceback" not in done.stdout + done.stderr, self.told[-1]
+        assert done.returncode in (0, 1, 2) or crash, self.told[-1]
+        assert self.road.left_alive() == []
+        return done.returncode
+
+    def teardown(self):
+        """Whatever has happened: one more run, and all agrees."""
+        if not hasattr(self, "told"):
+            return
+        done = self.road.go([*self.road.commands["scored"], "-S", "promote.approval=false"])
+        story = "\n".join([*self.told, done.stdout + done.stderr])
+        print(f"{len(self.told)} steps: {[each.splitlines()[0] for each in self.told]}")
+        assert done.returncode in (0, 1) and "Traceback" not in done.stdout + done.stderr, story
+        looked = self.road.clone.python("-c", LOOK)
+        assert looked.returncode == 0, looked.stderr
+        found = json.loads(looked.stdout.splitlines()[-1])
+        broken = [each for each in found["broken"] if not each.startswith("suppressed rows learned by")]
+        assert broken == [], story
+        assert len(set(found["fingerprints"])) == len(found["fingerprints"]), story
+        assert found["aliases"] == found["history"], story
+        assert found["champion"] == found["crowned"] or found["crowned"] not in found["versions"], story
+        assert found["open"] == 0, story
+        assert self.road.torn() == [], story
+        assert len(found["ids"]) == len(set(found["ids"])), story
+        there = set(found["ids"])
+        assert all(batch <= there for batch in self.whole), "no row is lost"
+        assert all(batch <= there or not batch & there for batch in self.cut_off), "all of a batch or nothing"
+        assert there <= set().union(*self.whole, *self.cut_off), story
+
+
+def test_all_agrees_whatever_was_done_and_wherever_it_was_killed(road, monkeypatch):
+    monkeypatch.setattr(Desk, "road", road)
+    few = settings(
+        max_examples=int(os.environ.get("RETUNE_EXAMPLES", "3")),
+        stateful_step_count=6,
+        deadline=None,
+        phases=[Phase.generate],  # to make a failure shorter would take hours
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(Desk, settings=few)
