@@ -25,7 +25,6 @@ def knows(desk):
         "verified": [desk.ask("verify", "classifier/1")["ok"], desk.ask("history", "--verify")["ok"]],
         "next": desk.told("--dry-run"),
         "edits": desk.as_it_was(),
-        "ids": sorted(desk.ids()),
         "raw": {path.name: path.read_bytes() for path in (desk.clone.folder / "data/raw").iterdir()},
     }
     origin = desk.clone.git("remote", "get-url", "origin"), desk.clone.git("config", "user.name")
