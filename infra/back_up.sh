@@ -19,8 +19,13 @@ with sqlite3.connect(sys.argv[1]) as a, sqlite3.connect(sys.argv[2]) as b: a.bac
 done
 tar --create --file="$to/state.tar" --exclude='*.db' --exclude='*.db-*' --exclude='.retune/services/postgres*' \
   --exclude='.retune/services/*.log' --exclude='.retune/services/state.json' --exclude='.retune/running' --exclude='.retune/checkpoints' .retune
-git bundle create --quiet "$to/clone.bundle" --all    # with the tags of the history and the recorded commits
+git bundle create --quiet "$to/clone.bundle" --all    # with the history's tags, the recorded commits, retune/intake
+{ git symbolic-ref --quiet --short HEAD || git rev-parse HEAD; } > "$to/head"
+cp "$(git rev-parse --git-common-dir)/config" "$to/git.config"    # who signs the history, where `git push` goes
 git diff --binary HEAD > "$to/uncommitted.diff"
+git ls-files --others --exclude-standard -z |    # data/raw.dvc and dvc.lock among them, before they are committed
+  tar --create --null --files-from=- --file="$to/untracked.tar"
+[ ! -f .dvc/config.local ] || cp .dvc/config.local "$to/dvc.config.local"    # passwords of the DVC remote
 if [ -n "$("$python" -m dvc remote list)" ]; then
   "$python" -m dvc push --quiet --all-commits
 else

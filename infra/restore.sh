@@ -7,10 +7,14 @@ into=${2:?into which new folder: sh infra/restore.sh BACKUP FOLDER}
 python=${PYTHON:?the interpreter to run with: PYTHON=/path/.venv/bin/python sh infra/restore.sh ...}
 [ ! -e "$into" ] || { echo "$into is there already: restore into a new folder" >&2; exit 2; }
 mkdir -p "$into" && chmod 755 "$into"
-git clone --quiet "$from/clone.bundle" "$into"
+git init --quiet "$into"
 cd "$into"
-git fetch --quiet "$from/clone.bundle" 'refs/exps/*:refs/exps/*' 'refs/tags/*:refs/tags/*'
+cp "$from/git.config" .git/config
+git fetch --quiet --update-head-ok "$from/clone.bundle" '+refs/*:refs/*'
+git checkout --quiet --force "$(cat "$from/head")"
 [ ! -s "$from/uncommitted.diff" ] || git apply --binary "$from/uncommitted.diff"
+tar --extract --file="$from/untracked.tar"
+[ ! -f "$from/dvc.config.local" ] || cp "$from/dvc.config.local" .dvc/config.local
 (umask 022 && mkdir -p .retune)
 tar --extract --file="$from/state.tar"
 [ ! -f "$from/dvc-cache.tar" ] || tar --extract --file="$from/dvc-cache.tar"
