@@ -63,6 +63,15 @@ def test_a_changed_parameter_or_file_is_a_reason_and_is_named():
     assert not quiet.train and "4 changes of parameters or code do not count" in quiet.why[1]
 
 
+def test_where_an_incremental_training_starts_is_no_reason_for_the_next():
+    """It started from the champion of that time; the checkout says the base."""
+    made = replace(NEWEST, state=replace(THEN, code={**THEN.code, "models/start.json": "from classifier/3"}))
+    now = replace(THEN, code={**THEN.code, "models/start.json": "from the base"})
+    assert verdict(now, newest=made).why == ("models/start.json changed",)
+    told = verdict(now, newest=made, section=replace(SECTION, incremental=True))
+    assert not told.train and "nothing differs" in told.why[0] and not told.inputs["changes"]
+
+
 def test_many_changes_are_counted_not_listed():
     now = replace(THEN, code={f"tasks/{number}.py": "x" for number in range(50)})
     assert verdict(now).why[-1] == "44 more changes"
