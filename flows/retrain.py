@@ -151,7 +151,9 @@ def begin_with_the_last_lock(newest: decide.Made | None) -> None:
 
 
 def begin_with_the_champion(chosen: params.Params) -> None:
-    """Continue from the champion's weights if they are fit for it; otherwise this run starts from the base, too."""
+    """Continue from the champion's weights if they are fit for it, else from the base: never from where the checkout's
+    own models/start.json says."""
+    starts.write(None)
     champion = registry.champion(chosen.register.name)
     if champion is None:
         return

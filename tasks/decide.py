@@ -9,7 +9,7 @@ nothing to do, however old the champion is and whoever asks. Everything is read 
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from tasks.core import history, lineage, params, store, suppression
 from tasks.core.params import Decide
 
 CONTENT = ["id", "text", "label", "group", "given"]  # what makes a row of data/raw the same row
-RAW, LIST = "data/raw", "data/suppressed.json"
+RAW, LIST, START = "data/raw", "data/suppressed.json", "models/start.json"
 TOLD = 8  # changes that are named
 
 
@@ -68,7 +68,10 @@ def decide(
 ) -> Verdict:
     """new_rows: rows of `now.raw` that the newest version's data did not hold as they are; forgotten: rows that are
     suppressed now and that the champion learned from; because: who asked for it and why, if anybody did."""
-    changes = _changes(newest.state, now) if newest else []
+    then = newest.state if newest else None
+    if then and section.incremental:  # where it starts follows then from who is champion, and is no reason
+        now, then = _without_start(now), _without_start(then)
+    changes = _changes(then, now) if then else []
     inputs = {
         "raw": now.raw,
         "newest": newest.name if newest else None,
@@ -79,7 +82,7 @@ def decide(
         "changes": changes,
         "because": because,
     }
-    told = (True, ["there is no version yet"]) if newest is None else _weigh(inputs, now != newest.state, section)
+    told = (True, ["there is no version yet"]) if newest is None else _weigh(inputs, now != then, section)
     return Verdict(told[0], tuple(told[1]), inputs, asdict(section))
 
 
@@ -118,6 +121,10 @@ def _weigh(found: dict[str, Any], differs: bool, section: Decide) -> tuple[bool,
     if found["changes"]:
         quiet.append(f"{len(found['changes'])} changes of parameters or code do not count: decide.on_change is false")
     return False, quiet
+
+
+def _without_start(state: State) -> State:
+    return replace(state, code={path: md5 for path, md5 in state.code.items() if path != START})
 
 
 def _changes(before: State, now: State) -> list[str]:
