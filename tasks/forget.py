@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from tasks.core import example, suppression
+from tasks.core import example, intake, store, suppression
 from tasks.core.errors import Broken, Refused, WrongUse
 from tasks.core.lock import waiting
 
@@ -77,16 +78,26 @@ def copies(ids: Sequence[str], raw: Path = RAW, path: Path = suppression.LIST) -
 
 
 def _rows(raw: Path) -> pd.DataFrame:
-    if not raw.exists() and not raw.with_name(f"{raw.name}.dvc").exists():
+    """Id and words of all that has come in: what retrainings brought in first, then what stands in the checkout."""
+    brought = [_kept(own) for pointer in intake.read().pointers.values() for own in _parts(intake.md5(pointer))]
+    pointer = raw.with_name(f"{raw.name}.dvc")
+    if not brought and not raw.exists() and not pointer.exists():
         raise WrongUse("there are no records yet, so there is nothing to forget: `retune ingest` brings them in")
     try:
         rows = example.read(raw)[["id", "text"]] if raw.exists() else pd.DataFrame(columns=["id", "text"])
     except (pa.ArrowException, OSError, KeyError) as error:
         raise Broken(f"{raw} holds a file that is no part: {error}. Run `dvc checkout` to restore it") from None
-    pointer = raw.with_name(f"{raw.name}.dvc")
     if rows.empty and pointer.exists():
         raise Broken(f"{pointer} says there are rows, but {raw} is empty: run `dvc checkout` or `dvc pull` first")
-    return rows.fillna("").astype("str")
+    return pd.concat([*brought, rows], ignore_index=True).fillna("").astype("str")
+
+
+def _parts(md5: str) -> list[str]:
+    return [own for path, own in sorted(store.listing(md5).items()) if path.endswith(".parquet")]
+
+
+def _kept(md5: str) -> pd.DataFrame:
+    return pq.read_table(store.parquet(md5), columns=["id", "text"]).to_pandas()
 
 
 def _refuse_nonsense(ids: Sequence[str], reason: str, by: str, at: str) -> None:
