@@ -1,5 +1,6 @@
 """A clone at work is backed up and restored elsewhere: what it knew, held and would do next is there again."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -61,7 +62,7 @@ def test_a_clone_at_work_is_restored_whole(make_team, desk_at, passable_folder, 
         after = knows(restored)
         assert {name: after[name] for name in after if after[name] != before[name]} == {}
         restored.deliver("more.csv", desk.rows[420:470])
-        assert restored.told()["version"] == "classifier/2", "and it goes on"
+        assert json.loads(restored.retrain().stdout)["version"] == "classifier/2", "and it goes on"
         restored.is_whole()
     finally:
         restored.clone.retune("down", timeout=180)
