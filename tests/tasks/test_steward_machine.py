@@ -85,14 +85,19 @@ class Steward(RuleBasedStateMachine):
             self.seen |= set(fresh.items())
             assert not done or done.added + done.corrected == len(fresh)
 
-    @precondition(lambda self: self.rows)
+    @precondition(lambda self: self.rows and (self.fingerprint() in self.learned or len(self.learned) < 5))
     @rule(gate=st.sampled_from(["champion", "champion", "held"]), approval=st.booleans(), crash=CRASHES)
     def run(self, gate, approval, crash):
-        """As the flow does it once its stages have run; again on the same rows, it goes on where it was cut off."""
+        """As the flow does it once its stages have run."""
         fingerprint = self.fingerprint()
-        if fingerprint in self.learned or len(self.learned) < 5:
-            self.learned[fingerprint] = self.rows.keys() - self.forgotten
-            self.may_crash(crash, lambda: self.whole_road(fingerprint, gate, approval))
+        self.learned[fingerprint] = self.rows.keys() - self.forgotten
+        self.may_crash(crash, lambda: self.whole_road(fingerprint, gate, approval))
+
+    @precondition(lambda self: self.fingerprint() in self.learned)
+    @rule(gate=st.sampled_from(["champion", "held"]), approval=st.booleans(), crash=CRASHES)
+    def run_again(self, gate, approval, crash):
+        """On the very same rows: it goes on where it was cut off, and does nothing twice."""
+        self.run(gate, approval, crash)
 
     def whole_road(self, fingerprint, gate, approval):
         champion = registry.champion(NAME)
