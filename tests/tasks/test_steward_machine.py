@@ -48,6 +48,10 @@ class Crash(BaseException):
     """Where a process would be gone: nothing catches it."""
 
 
+def has_run(steward):
+    return bool(steward.learned)  # before that, nothing of the kind can be done
+
+
 class Steward(RuleBasedStateMachine):
     register_tiny = None  # handed in by the test
 
@@ -116,18 +120,22 @@ class Steward(RuleBasedStateMachine):
         learned = {name: text for name, text in sorted(self.rows.items()) if name not in self.forgotten}
         return hashlib.sha256(json.dumps(learned).encode()).hexdigest()
 
+    @precondition(has_run)
     @rule(number=VERSIONS, crash=CRASHES)
     def promote_by_hand(self, number, crash):
         self.of(number, crash, lambda version: promote.by_hand(version, "by hand", self.check))
 
+    @precondition(has_run)
     @rule(to=st.none() | VERSIONS, crash=CRASHES)
     def roll_back(self, to, crash):
         self.may_crash(crash, lambda: promote.back(NAME, to, "back", self.check))
 
+    @precondition(has_run)
     @rule(number=VERSIONS, crash=CRASHES)
     def approve(self, number, crash):
         self.of(number, crash, lambda each: promote.approve(promote.evidence(each, None), "yes", self.check))
 
+    @precondition(has_run)
     @rule(number=VERSIONS, crash=CRASHES)
     def reject(self, number, crash):
         self.of(number, crash, lambda version: promote.reject(promote.evidence(version, None), "no"))
@@ -136,12 +144,14 @@ class Steward(RuleBasedStateMachine):
     def forget(self, name):
         self.forgotten.add(name)
 
+    @precondition(has_run)
     @rule(number=VERSIONS)
     def delete(self, number):
         if number in self.there():
             backend.client().delete_model_version(NAME, str(number))
             self.dirty = True
 
+    @precondition(has_run)
     @rule(number=VERSIONS, alias=st.sampled_from([registry.CHAMPION, registry.CHALLENGER]))
     def move_an_alias_in_the_ui(self, number, alias):
         if number in self.there():
