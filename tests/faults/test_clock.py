@@ -115,7 +115,7 @@ def test_who_was_champion_is_told_by_the_order_of_events(desk, clock):
     in_order(desk)
     assert champion(desk) == 2
     crowned = [each for each in entries(desk) if each["event"] == "champion"]
-    assert desk.ask("history", "classifier", "--at", crowned[-1]["at"])["version"] == 2
+    assert desk.ask("history", "classifier", "--at", crowned[-1]["at"])["champion"] == "classifier/2"
     desk.is_whole()
 
 
