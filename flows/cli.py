@@ -5,13 +5,13 @@ Exit codes: 0 yes, 1 the answer is no (refused data, failed gate, nothing found)
 """
 
 import os
-import re
 import signal
 import sys
 from typing import Any
 
 import click
 
+from flows import disk
 from flows.commands import audit, lifecycle, operate, outside, steward, upkeep
 from tasks.core.errors import Broken, RetuneError, WrongUse
 
@@ -65,12 +65,8 @@ def main() -> None:
 STORES = ("httpx", "mlflow", "prefect", "requests", "sqlalchemy")
 
 
-FULL = re.compile("No space left on device|database or disk is full|Disk quota exceeded", re.IGNORECASE)
-ROOM = "The disk is full: make room, then give the same command again. What was begun is finished or taken away first."
-
-
 def _fail(message: str, code: int) -> None:
-    click.echo(f"{message}\n{ROOM}" if FULL.search(message) else message, err=True)
+    click.echo(disk.advised(message), err=True)
     sys.exit(code)
 
 

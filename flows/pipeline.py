@@ -18,7 +18,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from flows import guard, home, plan, repair, stage
+from flows import disk, guard, home, plan, repair, stage
 from tasks import promote, register
 from tasks.core import example, faults, lineage, params, record, store
 from tasks.core import gate as gates
@@ -226,11 +226,11 @@ def _told(values: dict[str, float]) -> str:
 
 
 class PlainErrors(logging.Filter):
-    """Errors of our own are told in words by whoever called the flow: no traceback in the log."""
+    """Errors of our own, and a full disk, are told in words by whoever called the flow: no traceback in the log."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         kind = record.exc_info[0] if isinstance(record.exc_info, tuple) else None
-        if kind and issubclass(kind, RetuneError):
+        if kind and (issubclass(kind, RetuneError) or disk.is_full(str(record.exc_info[1]))):  # type: ignore[index]
             record.exc_info, record.exc_text = None, None
         return True
 

@@ -1,0 +1,28 @@
+import errno
+import logging
+
+import pytest
+
+from flows import disk, pipeline
+
+SAID = [
+    str(OSError(errno.ENOSPC, "No space left on device")),
+    "MlflowException: (sqlite3.OperationalError) database or disk is full",
+    "ERROR: unexpected error - [Errno 28] No space left on device",
+]
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_a_full_disk_is_known_by_whatever_name_and_told_what_to_do(said):
+    assert disk.advised(said).startswith(said) and "make room" in disk.advised(said)
+
+
+def test_what_is_no_full_disk_stays_as_it_is():
+    assert disk.advised("the disk of the record") == "the disk of the record"
+
+
+@pytest.mark.parametrize(("error", "shown"), [(OSError(errno.ENOSPC, SAID[1]), False), (KeyError("x"), True)])
+def test_a_full_disk_is_logged_without_a_traceback(error, shown):
+    record = logging.LogRecord("prefect.flow_runs", logging.ERROR, "", 1, "failed", (), (type(error), error, None))
+    assert pipeline.PlainErrors().filter(record)
+    assert bool(record.exc_info) is shown
