@@ -4,7 +4,7 @@
 
 The query must give the cursor's column, and an id: rows at the mark come again with every fetch, and only an id tells
 them from new ones with the same words. The address is in an environment variable, since it holds the password; it is
-never shown. Any driver that SQLAlchemy knows will do, if it is installed: Retune brings that of SQLite.
+never shown. Any driver that SQLAlchemy knows will do, if it is installed: Retune brings those of SQLite and PostgreSQL.
 """
 
 import json
@@ -30,6 +30,8 @@ from tasks.fetch.mark import Key, Sheets, marked, order_of
 from tasks.fetch.taken import Passing, Taken, patiently, picked, refuse_too_much, require
 
 CHUNK = 1000  # rows
+PSYCOPG = "postgresql+psycopg"  # the driver that Retune brings
+NAMES_NO_DRIVER = ("postgresql", "postgres")  # addresses that SQLAlchemy would take to psycopg2, or not know
 PASSES_IN_SQLITE = ("locked", "busy", "unable to open", "disk I/O")  # whatever is wrong it calls operational
 
 
@@ -46,10 +48,10 @@ def _engine(source: DatabaseSource) -> Engine:
     if not address:
         raise WrongUse(
             f"the environment has no {source.url_env}, which params name as the address of this source:"
-            f" export {source.url_env}='postgresql://user:password@host/database' where this runs"
+            f" export {source.url_env}='{PSYCOPG}://user:password@host/database' where this runs"
         )
     try:
-        url = sqlalchemy.make_url(address)
+        url = _with_driver(sqlalchemy.make_url(address))
         engine = sqlalchemy.create_engine(url, poolclass=NullPool)
     except (exc.ArgumentError, ValueError):
         raise WrongUse(
@@ -60,6 +62,11 @@ def _engine(source: DatabaseSource) -> Engine:
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
         raise WrongUse(f"{source.url_env} names an SQLite file that is not there: {url.database}")  # else it were made
     return engine
+
+
+def _with_driver(url: sqlalchemy.URL) -> sqlalchemy.URL:
+    """The address as people write it for PostgreSQL everywhere else, with the driver that is here."""
+    return url.set(drivername=PSYCOPG) if url.drivername in NAMES_NO_DRIVER else url
 
 
 def _read(engine: Engine, source: DatabaseSource, knobs: Fetch, kept: Cursor, into: Path) -> Taken:

@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -121,6 +122,21 @@ def test_an_address_is_never_shown(engine, sql, work, monkeypatch, address):
     batch = work.one(sql)
     assert isinstance(batch.error, WrongUse)
     assert "s3cret" not in str(batch.error) + "".join(work.said)
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_an_address_of_postgresql_need_name_no_driver(engine, sql, work, monkeypatch, kind):
+    monkeypatch.setenv("DESK_URL", f"{kind}://desk:s3cret@127.0.0.1:9/desk")
+    error = work.one(sql).error
+    assert isinstance(error, Broken) and "is it up" in str(error), "asked, and not there"
+
+
+def test_the_address_that_is_advised_needs_no_other_driver(engine, sql, work, monkeypatch):
+    monkeypatch.delenv("DESK_URL")
+    said = str(work.one(sql).error)
+    advised = re.search(r"export DESK_URL='(.*)'", said)
+    monkeypatch.setenv("DESK_URL", advised[1].replace("host", "127.0.0.1:9"))
+    assert isinstance(work.one(sql).error, Broken)
 
 
 def test_a_database_that_is_locked_is_waited_for(engine, sql, work, ids):
