@@ -137,9 +137,15 @@ def _value(value: Any, source: DatabaseSource) -> Any:
         return None
     kinds = {"number": int | float | Decimal, "text": str | UUID, "time": date}[source.cursor_type]
     if not isinstance(value, kinds) or isinstance(value, bool):
+        if isinstance(value, str):  # as SQLite keeps times
+            raise Refused(
+                f"the column {source.cursor_column} holds text ({reprlib.repr(value)}), and cursor_type is"
+                f" {source.cursor_type}: write `cursor_type: text` (then :cursor is compared letter by letter), or let"
+                " the query CAST it"
+            )
         raise Refused(
             f"{source.cursor_column} is {reprlib.repr(value)}, which is no {source.cursor_type}: set cursor_type to"
-            " number, text or time as the database has it (SQLite keeps times as text)"
+            " number, text or time as the database has it"
         )
     return _word(value, source.cursor_column)
 
