@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from flows import home
-from flows.commands.terminal import as_json, print_json, print_table
+from flows.commands.terminal import as_json, because, print_json, print_table
 from tasks.core.errors import Refused, WrongUse
 
 
@@ -358,7 +358,7 @@ def reproduce(model: str, into: Path | None, tolerance: float, json_: bool) -> N
 
 @click.command()
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--reason", required=True, metavar="TEXT", help="Why; kept with the list.")
+@because
 @as_json
 def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
     """No model learns from these rows from the next run on. Says which have, and which of them serves."""

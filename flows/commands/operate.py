@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from flows import home
-from flows.commands.terminal import as_json, print_json, print_table
+from flows.commands.terminal import as_json, in_words, print_json, print_table
 from tasks.core.errors import Refused
 
 PORT = click.IntRange(1, 65535)
@@ -115,11 +115,17 @@ def set_(cron: str, timezone: str, silent_after: int, json_: bool) -> None:
 @schedule.command("list")
 @as_json
 def list_(json_: bool) -> None:
-    """The schedule, whether it is active, and when it is due next."""
+    """The schedule, whether it is active, when it is due next, and the newest runs: asked for, and on schedule."""
     home.enter()
     from flows.schedules import schedule
 
-    _tell(schedule.planned(), json_)
+    planned, runs = schedule.planned(), schedule.newest()
+    if json_:
+        print_json({"schedules": [each.__dict__ for each in planned], "runs": [each.__dict__ for each in runs]})
+    else:
+        _tell_planned(planned)
+        _tell_runs(runs)
+    _refuse_none(planned)
 
 
 @schedule.command()
@@ -143,14 +149,14 @@ def resume(json_: bool) -> None:
 
 
 @schedule.command()
-@click.argument("because")
+@click.argument("because", metavar="TEXT", callback=in_words)
 def request(because: str) -> None:
     """Ask for a retraining now, and say why; as any program may by the event `retune.requested`."""
     home.enter()
     from flows.schedules import schedule
 
     schedule.request(because)
-    click.echo("asked; `retune schedule list` and the Prefect UI show what comes of it")
+    click.echo("asked: in a moment `retune schedule list` shows the run, as the Prefect UI does")
 
 
 @click.command()
@@ -202,12 +208,33 @@ def doctor(json_: bool) -> None:
 def _tell(planned: list[Any], json_: bool) -> None:
     if json_:
         print_json([each.__dict__ for each in planned])
-    elif planned:
-        rows: list[tuple[str, ...]] = [("deployment", "times", "time zone", "active", "next", "silent after")]
-        for each in planned:
-            silent = f"{each.silent_after} periods" if each.silent_after else ""
-            rows.append((each.deployment, each.cron, each.timezone, "yes" if each.active else "no", each.next, silent))
+    else:
+        _tell_planned(planned)
+    _refuse_none(planned)
+
+
+def _tell_planned(planned: list[Any]) -> None:
+    rows: list[tuple[str, ...]] = [("deployment", "times", "time zone", "active", "next", "silent after")]
+    for each in planned:
+        silent = f"{each.silent_after} periods" if each.silent_after else ""
+        rows.append((each.deployment, each.cron, each.timezone, "yes" if each.active else "no", each.next, silent))
+    if planned:
         print_table(rows)
+
+
+def _tell_runs(runs: list[Any]) -> None:
+    if not runs:
+        click.echo("no run has been due yet")
+        return
+    rows: list[tuple[str, ...]] = [("run", "state", "due (UTC)", "began", "ended", "because", "says")]
+    for each in runs:
+        times = [(at or "")[:19].replace("T", " ") for at in (each.due, each.began, each.ended)]
+        rows.append((each.run, each.state, *times, each.because[:60], each.says[:100]))
+    click.echo()
+    print_table(rows)
+
+
+def _refuse_none(planned: list[Any]) -> None:
     if not planned:
         raise Refused('no schedule is set: `retune schedule set "0 2 * * 1"` retrains every Monday at two')
 

@@ -9,10 +9,9 @@ from typing import Any
 import click
 
 from flows import home
-from flows.commands.terminal import as_json, print_json, print_table
+from flows.commands.terminal import as_json, because, print_json, print_table
 from tasks.core.errors import Refused, WrongUse
 
-because = click.option("--reason", required=True, metavar="TEXT", help="Why; kept in the history.")
 even_forgotten = click.option(
     "--even-forgotten", is_flag=True, help="Even if it learned from rows that must not be learned from any more."
 )
@@ -34,7 +33,7 @@ def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
 
     Only if its files are those that were registered, and it loads and predicts as recorded.
     """
-    reason = _enter(reason)
+    home.enter()
     from tasks.core.tracking import reading
 
     with reading.clean_process() as reader:  # it imports while others work
@@ -53,7 +52,7 @@ def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
 @as_json
 def rollback(name: str | None, to: str | None, reason: str, even_forgotten: bool, json_: bool) -> None:
     """Make an earlier champion champion again, after the same checks."""
-    reason = _enter(reason)
+    home.enter()
     from tasks.core.tracking import reading
 
     with reading.clean_process() as reader:
@@ -73,7 +72,7 @@ def rollback(name: str | None, to: str | None, reason: str, even_forgotten: bool
 @as_json
 def approve(model: str, reason: str, named: str | None, even_forgotten: bool, json_: bool) -> None:
     """Say yes to a version that waits for it: it becomes champion, and its flow run goes on."""
-    reason = _enter(reason)
+    home.enter()
     from tasks.core.tracking import reading
 
     with reading.clean_process() as reader:
@@ -92,20 +91,13 @@ def approve(model: str, reason: str, named: str | None, even_forgotten: bool, js
 @as_json
 def reject(model: str, reason: str, named: str | None, json_: bool) -> None:
     """Say no to a version that waits for an answer: it is challenger no more, and its flow run goes on."""
-    reason = _enter(reason)
+    home.enter()
     from tasks import promote
 
     evidence = promote.evidence(_found(model), named)
     _show(evidence, json_)
     entry = promote.reject(evidence, reason)
     _tell(entry, json_, _resume(evidence.version))
-
-
-def _enter(reason: str) -> str:
-    home.enter()
-    if not reason.strip():
-        raise WrongUse("--reason is empty: say why in a few words; the history keeps them")
-    return " ".join(reason.split())
 
 
 def _found(model: str) -> Any:

@@ -6,6 +6,23 @@ from typing import Any
 
 import click
 
+from tasks.core.errors import WrongUse
+
+
+def in_words(context: click.Context, parameter: click.Parameter, said: str | None) -> str | None:
+    """A callback for every option and argument that says why: on one line, and refused if it says nothing.
+
+    None is left: whether the words may be left out is for the option to say.
+    """
+    if said is None:
+        return None
+    if not said.strip():
+        name = parameter.make_metavar(context) if parameter.param_type_name == "argument" else parameter.opts[0]
+        raise WrongUse(f"{name} is empty: say why in a few words; they are kept")
+    return " ".join(said.split())
+
+
+because = click.option("--reason", required=True, metavar="TEXT", callback=in_words, help="Why; kept in the history.")
 as_json = click.option("--json", "json_", is_flag=True, help="Print JSON instead of a table.")
 
 

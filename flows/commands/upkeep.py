@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from flows import home
-from flows.commands.terminal import as_json, print_json, print_table
+from flows.commands.terminal import as_json, because, in_words, print_json, print_table
 from tasks.core.errors import Refused
 
 GOOD = ("promoted", "nothing to do", "train")
@@ -15,7 +15,9 @@ GOOD = ("promoted", "nothing to do", "train")
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Say what it would do and why; keep nothing.")
-@click.option("--because", metavar="TEXT", help="Ask for a run, whatever the triggers of params.yaml say.")
+@click.option(
+    "--because", metavar="TEXT", callback=in_words, help="Ask for a run, whatever the triggers of params.yaml say."
+)
 @as_json
 def retrain(dry_run: bool, because: str | None, json_: bool) -> None:
     """Bring records in, decide, and if there is reason to, train in a folder of its own and promote or hold."""
@@ -75,7 +77,7 @@ def show(json_: bool) -> None:
 
 @intake.command()
 @click.argument("part")
-@click.option("--reason", required=True, metavar="TEXT", help="Why it is good after all; kept in the history.")
+@because
 @as_json
 def accept(part: str, reason: str, json_: bool) -> None:
     """Let models learn from PART again, which was set aside."""

@@ -6,6 +6,7 @@ must not be lost; runs that wait for the same collapse to the newest (`flows/sch
 """
 
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
 from flows.schedules import server
@@ -158,6 +159,53 @@ def _planned(flow: str, schedule: dict[str, Any], active: bool, silent_after: in
     cron, timezone = schedule["schedule"]["cron"], schedule["schedule"].get("timezone") or "UTC"
     due = next(CronSim(cron, server.now().astimezone(ZoneInfo(timezone)))).isoformat(timespec="minutes")
     return Planned(f"{flow}/{POOL}", cron, timezone, active, due if active else "paused", silent_after)
+
+
+NEWEST = 10  # runs to show
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A run of the retraining that is due, at work, suspended or over; times in UTC, None before they have come."""
+
+    run: str
+    state: str
+    because: str
+    due: str | None
+    began: str | None
+    ended: str | None
+    says: str
+
+
+def newest() -> list[Ran]:
+    """The newest runs of the retraining, newest first: what is only planned for later is not among them."""
+    found = server.deployment(RETRAIN)
+    if not found:
+        return []
+    due = {"before_": server.now().isoformat()}
+    return [_ran(run) for run in server.of_deployment(found, expected_start_time=due, limit=NEWEST)]
+
+
+def _ran(run: server.Run) -> Ran:
+    at = [
+        server.time(told).astimezone(UTC).isoformat(timespec="seconds") if told else None
+        for told in (run["expected_start_time"], run["start_time"], run["end_time"])
+    ]
+    because = run["parameters"].get("because") or ("the schedule" if run["auto_scheduled"] else "")
+    says = (run["state"].get("message") or "").strip()
+    return Ran(run["name"], _state(run), because, *at, says.splitlines()[0] if says else "")
+
+
+def _state(run: server.Run) -> str:
+    """In words that need no knowledge of Prefect."""
+    if run["state_type"] == "PAUSED":
+        return "suspended, waits for approval"
+    if run["state_name"] in server.WAITING:
+        return "queued, another is at work" if run["state_name"] == "AwaitingConcurrencySlot" else "queued"
+    return STATES.get(run["state_type"], run["state_name"].lower())
+
+
+STATES = {"PENDING": "queued, a worker has it", "COMPLETED": "finished"}
 
 
 def activate(active: bool) -> list[Planned]:

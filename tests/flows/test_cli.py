@@ -85,6 +85,25 @@ def test_wrong_use_is_exit_2_and_one_message(clone, words, told):
     assert (clone.folder / "params.yaml").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["promote", "classifier/1", "--reason"],
+        ["rollback", "--reason"],
+        ["approve", "classifier/1", "--reason"],
+        ["reject", "classifier/1", "--reason"],
+        ["forget", "T-1", "--reason"],
+        ["intake", "accept", "a.parquet", "--reason"],
+        ["retrain", "--because"],
+        ["schedule", "request"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("nothing", ["", " \n "], ids=["empty", "blank"])
+def test_a_reason_that_says_nothing_is_refused(clone, words, nothing):
+    wrong(clone.retune(*words, nothing), 2, f"{words[-1] if words[-1].startswith('--') else 'TEXT'} is empty: say why")
+
+
 def test_outside_a_project_every_command_says_where_to_go(clone, tmp_path):
     wrong(clone.retune("plan", cwd=tmp_path), 2, "is in no Retune project")
     assert list(tmp_path.iterdir()) == []
