@@ -187,13 +187,14 @@ def newest() -> list[Ran]:
 
 
 def _ran(run: server.Run) -> Ran:
-    at = [
-        server.time(told).astimezone(UTC).isoformat(timespec="seconds") if told else None
-        for told in (run["expected_start_time"], run["start_time"], run["end_time"])
-    ]
     because = run["parameters"].get("because") or ("the schedule" if run["auto_scheduled"] else "")
     says = (run["state"].get("message") or "").strip()
-    return Ran(run["name"], _state(run), because, *at, says.splitlines()[0] if says else "")
+    due, began, ended = (_utc(run[name]) for name in ("expected_start_time", "start_time", "end_time"))
+    return Ran(run["name"], _state(run), because, due, began, ended, says.splitlines()[0] if says else "")
+
+
+def _utc(told: str | None) -> str | None:
+    return server.time(told).astimezone(UTC).isoformat(timespec="seconds") if told else None
 
 
 def _state(run: server.Run) -> str:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from flows import home
 from flows.servers import database, passwords, programs
 from flows.servers.passwords import USER
 from flows.servers.processes import Say, end, log_of, start_all, wait_for
@@ -39,7 +40,7 @@ class Wanted:
 def up(wanted: Wanted, say: Say = print) -> State:
     """Start what is not up. Returns what is up then; raises Broken with the last lines of what does not come up."""
     folder().mkdir(mode=0o711, parents=True, exist_ok=True)  # others may pass, as the database's account must
-    with _alone("retune up"):
+    with _alone("retune up"), _as_before_if_it_fails(say):
         state = settle(wanted, State.read(), say)
         passwords.make(state)
         if state.database == "postgres":
@@ -53,6 +54,36 @@ def up(wanted: Wanted, say: Say = print) -> State:
         return state
 
 
+@contextmanager
+def _as_before_if_it_fails(say: Say) -> Iterator[None]:
+    """What this `up` has started goes down again, and what it has chosen is forgotten, so that the next may choose anew.
+
+    Only where the registry is kept is not: versions that have been moved into PostgreSQL stay there.
+    """
+    before, there = State.read(), (folder() / home.SERVICES_STATE).exists()
+    try:
+        yield
+    except BaseException:
+        after = State.read()
+        for name in reversed(ORDER):
+            if after.processes.get(name) != before.processes.get(name):
+                end(name, say)
+        if (backend.state() / moving.MOVED).exists():
+            before.database = after.database
+        with suppress(OSError):  # of a full disk: the first error says it
+            _write_again(before, there)
+        raise
+
+
+def _write_again(state: State, there: bool) -> None:
+    if not there and not state.database:
+        (folder() / home.SERVICES_STATE).unlink(missing_ok=True)
+        return
+    state.write()
+    if {"prefect", "mlflow"} <= state.ports.keys() and passwords.kept():
+        passwords.write(state, passwords.kept())
+
+
 def settle(wanted: Wanted, state: State, say: Say = print) -> State:
     """Choose database, host and ports, once for all, and keep them: addresses stay what they were."""
     if state.database and wanted.database not in (None, state.database):
@@ -60,6 +91,7 @@ def settle(wanted: Wanted, state: State, say: Say = print) -> State:
             f"this clone keeps its registry in {state.database}: it cannot be brought up on {wanted.database} "
             "(infra/README.md says how to move)"
         )
+    _refuse_one_port_for_two(wanted.ports, state)
     running = [name for name in PORTS if state.alive(name)]
     if running and wanted.host not in (None, state.host):
         raise WrongUse(f"{', '.join(running)} listen on {state.host}: `retune down` first, then up with {wanted.host}")
@@ -91,6 +123,19 @@ def _settle_port(name: str, asked: int | None, state: State, say: Say) -> None:
     if end(name, say):  # what a killed one left; it lets go of its port a moment later
         wait_for(lambda: _free(state.host, state.ports.get(name, 0)), 10)
     state.ports[name] = _port(name, asked, state)
+
+
+def _refuse_one_port_for_two(asked: dict[str, int], state: State) -> None:
+    """Those asked for, and those that the others have had."""
+    holders: dict[int, str] = {}
+    for name, port in {**state.ports, **asked}.items():
+        if name == "postgres" and state.database == "sqlite":
+            continue
+        other = holders.setdefault(port, name)
+        if other != name:
+            raise WrongUse(
+                f"port {port} is meant for both {other} and {name}: give one of them another, --{name}-port N"
+            )
 
 
 def _port(name: str, asked: int | None, state: State) -> int:

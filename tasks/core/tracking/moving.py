@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 HOLD_RUNS = ("runs", "registered_models")  # tables that are empty in a registry that nobody has used
+MOVED = "mlflow.db.moved"  # what the SQLite file is called afterwards
 PATHS = ("artifact_location", "artifact_uri", "source", "storage_location")
 
 
@@ -36,7 +37,7 @@ def move_store(old: Path, new: str, passfile: Path) -> int:
             for start in range(0, len(rows), 1000):
                 sink.execute(insert(table), rows[start : start + 1000])
             _count_on(sink, table)
-    old.rename(old.with_name(f"{old.name}.moved"))
+    old.rename(old.with_name(MOVED))
     return moved
 
 
