@@ -243,6 +243,7 @@ def run() -> Outcome:
 
 def plainly(call: Callable[[], T]) -> T:
     """Run a flow; what goes wrong in it is told in words, once, by whoever called."""
+    backend.must_answer()
     plain = PlainErrors()
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(plain)

@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 from flows import home
+from tasks.core.tracking import backend
 
 
 def main() -> None:
     home.enter()
+    backend.wait_patiently()
     from flows.schedules import server, watch
 
     run_id = os.environ["PREFECT__FLOW_RUN_ID"]

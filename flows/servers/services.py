@@ -56,7 +56,7 @@ def up(wanted: Wanted, say: Say = print) -> State:
 
 @contextmanager
 def _as_before_if_it_fails(say: Say) -> Iterator[None]:
-    """What this `up` has started goes down again, and what it has chosen is forgotten, so that the next may choose anew.
+    """What this `up` has started goes down again, and what it has chosen is forgotten, so the next may choose anew.
 
     Only where the registry is kept is not: versions that have been moved into PostgreSQL stay there.
     """

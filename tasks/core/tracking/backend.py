@@ -6,6 +6,7 @@ with the artifacts beside it. That file of our own is also read and written with
 
 import logging
 import os
+import re
 import sqlite3
 import tempfile
 import threading
@@ -16,10 +17,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tasks.core import lineage
+from tasks.core.errors import Broken
 
 STATE = ".retune"
 OPENING = threading.Lock()  # two threads that find no store make one
 BUSY = 30  # seconds to wait for another writer of our own SQLite file
+ANSWERS_WITHIN = 5  # seconds for a server to say that it is there
+AWAY = (500, 502, 503, 504)  # from a server, or the proxy before it, whose database or self is away
+PATIENCE = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"  # who sets it says how long to wait: MLflow's own 7 are four minutes
+MLFLOWS_OWN = "7"
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -66,10 +72,45 @@ def opened() -> Any:
     if mlflow.get_tracking_uri() != address():
         mlflow.set_tracking_uri(address())
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    must_answer()
     with OPENING:
         if address() == f"sqlite:///{_own_store()}" and not _own_store().exists():
             _make_tables(_own_store())
     return mlflow
+
+
+def must_answer() -> None:
+    """Raises Broken within seconds if the registry is a server, and away; unless whoever calls has time."""
+    if address().startswith("http") and PATIENCE not in os.environ:
+        _require_an_answer(address())
+
+
+@cache  # once in a process: a run that is at work waits for a server that comes back
+def _require_an_answer(address: str) -> None:
+    """MLflow would ask one that is away again and again, for four minutes, and then say it in twenty lines."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    patience = {"max_retries": 0, "timeout": ANSWERS_WITHIN, "raise_on_status": False}
+    asks = {"experiment_id": "0"}  # a question that its database must answer; whether there is one does not matter
+    try:
+        answer = http_request(
+            get_default_host_creds(address), "/api/2.0/mlflow/experiments/get", "GET", params=asks, **patience
+        )
+        wrong = f"it answers {answer.status_code}" if answer.status_code in AWAY else ""
+    except MlflowException as error:
+        wrong = str(error).rpartition(": ")[2].strip("'\") ")
+    if wrong:
+        raise Broken(
+            f"the registry at {re.sub('//[^/@]*@', '//', address)} is away ({wrong}): start that server (`retune up`,"
+            " if it is this clone's), or let MLFLOW_TRACKING_URI name another (`retune doctor` checks)"
+        )
+
+
+def wait_patiently() -> None:
+    """For a run that nobody watches: a server that is away for a minute is no reason to lose a night."""
+    os.environ.setdefault(PATIENCE, MLFLOWS_OWN)
 
 
 def _make_tables(store: Path) -> None:

@@ -1,12 +1,16 @@
 import re
+import socket
 import sqlite3
 import subprocess
-from contextlib import closing
+import threading
+from contextlib import closing, nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import mlflow
 import pytest
 
 from tasks.core import history
+from tasks.core.errors import Broken
 from tasks.core.tracking import backend, registry
 
 pytestmark = pytest.mark.usefixtures("store")
@@ -65,6 +69,37 @@ def test_what_goes_wrong_while_opening_early_is_told_to_who_asks_and_not_printed
     assert capfd.readouterr().err == ""
     with pytest.raises(Exception, match="carrier-pigeon"):
         backend.client()
+
+
+@pytest.mark.parametrize(("status", "away"), [(200, False), (404, False), (401, False), (503, True), (500, True)])
+def test_a_server_that_answers_but_has_no_database_is_away(monkeypatch, status, away):
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_address[1]}")
+        with pytest.raises(Broken, match=f"it answers {status}") if away else nullcontext():
+            backend.opened()
+            backend.opened()
+        server.shutdown()
+    assert len(asked) == 1, "asked once in a process"
+
+
+def test_a_server_that_says_nothing_is_away(monkeypatch):
+    monkeypatch.setattr(backend, "ANSWERS_WITHIN", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(Broken, match=r"is away \(.*timed out|is away \(.*timeout"):
+            backend.opened()
 
 
 def test_who_asks_while_the_registry_opens_waits_for_its_tables(tmp_path, start):
