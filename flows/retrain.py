@@ -6,50 +6,24 @@ Every decision is kept, also "nothing to do": as an artifact of the Prefect run 
 with which a run was refused, or made a worse model, are set aside, so that the next run does not stumble over them.
 """
 
-import json
 import shlex
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows import approval, arrivals, home, pipeline, repair, tell, workspace
-from tasks import decide, notify, promote
+from flows import approval, arrivals, home, pipeline, repair, workspace
+from flows.account import Told, keep
+from tasks import decide, promote
 from tasks.core import descent, faults, history, intake, lineage, params, record, store, suppression
 from tasks.core import start as starts
 from tasks.core.errors import Refused, RetuneError
 from tasks.core.lock import waiting
-from tasks.core.params import Event
+from tasks.core.outcome import AWAITING, FAILED, HELD, NOTHING, PROMOTED, REFUSED, TRAIN, End, failures, last
 from tasks.core.tracking import backend, registry
 
 SAME_WORK = 12 * 3600  # seconds to wait for another run on the very same data, code and parameters
-
-
-End = Event | Literal["nothing to do", "train"]
-NOTHING: End = "nothing to do"
-TRAIN: End = "train"
-PROMOTED: Event = "promoted"
-HELD: Event = "held"
-AWAITING: Event = "awaiting"
-REFUSED: Event = "refused"
-FAILED: Event = "failed"
-
-
-@dataclass(frozen=True)
-class Told:
-    """What came of a retraining: one of the words above, why, and the version that it is about."""
-
-    outcome: End
-    why: tuple[str, ...]
-    version: str | None = None
-    rows: dict[str, int] | None = None  # new and corrected ones by source
-    failures: dict[str, str] | None = None  # sources from which nothing could be taken
-    inputs: dict[str, Any] | None = None
-    thresholds: dict[str, Any] | None = None
 
 
 @flow(name="retrain")
@@ -64,15 +38,16 @@ def retrain(because: str | None = None, dry_run: bool = False) -> Told:
         log.warning("repaired: %s", sentence)
     if version := approval.pending():
         return resumed(chosen, approval.suspend(version))
+    arrived = None
     try:
         arrived = run_fetch(chosen)
         verdict = run_decide(chosen, arrived, because)
         if not verdict.train:
-            return nothing_to_do(chosen, arrived, verdict)
+            return _told(NOTHING, arrived, verdict)
         return run_road(chosen, arrived, verdict, because)
     except RetuneError as error:
         outcome = REFUSED if isinstance(error, Refused) else FAILED
-        keep(chosen, Told(outcome, (str(error),)))
+        keep(chosen, Told(outcome, (str(error),), failures=arrived.failures if arrived else None))
         raise
 
 
@@ -113,13 +88,6 @@ def weigh(chosen: params.Params, arrived: arrivals.Arrived, because: str | None)
         chosen.decide,
         datetime.now(UTC),
     )
-
-
-def nothing_to_do(chosen: params.Params, arrived: arrivals.Arrived, verdict: decide.Verdict) -> Told:
-    told = _told(NOTHING, arrived, verdict)
-    if arrived.failures:
-        tell.tell(FAILED, f"{chosen.register.name}: a source failed", _lines(arrived.failures), chosen.notify)
-    return told
 
 
 def run_road(chosen: params.Params, arrived: arrivals.Arrived, verdict: decide.Verdict, because: str | None) -> Told:
@@ -209,63 +177,13 @@ def waits(version: registry.Version) -> bool:
 
 
 def resumed(chosen: params.Params, version: registry.Version) -> Told:
-    """Somebody has decided about the version for which this run was suspended."""
+    """Somebody has decided about the version for which this run was suspended; the sources it asked stay as told."""
     decision = promote.decided(version)
     assert decision
-    told = Told(PROMOTED if decision.promote else HELD, decision.reasons, str(version))
+    asked = last(history.read(version.name), pipeline.prefect_run())
+    told = Told(PROMOTED if decision.promote else HELD, decision.reasons, str(version), failures=failures(asked))
     keep(chosen, told)
     return told
-
-
-# ---------------------------------------------------------------- what is kept, and told
-
-
-def keep(chosen: params.Params, told: Told) -> None:
-    """The decision as an artifact of this run and as an entry of the history; people are told what concerns them."""
-    name = chosen.register.name
-    chain = history.read(name)
-    create_markdown_artifact(page(name, told), key=f"retune-{name.lower().replace('_', '-')}", description=told.outcome)
-    facts = {
-        "Decision": told.outcome,
-        "About": told.version or "no version",
-        "Inputs": json.dumps(told.inputs or {}, ensure_ascii=False),
-        "Thresholds": json.dumps(told.thresholds or {}),
-        "Run": pipeline.prefect_run(),
-    }
-    history.decide(name, told.why, facts, registry.anchor)
-    faults.point("retrain:kept")
-    body = "\n".join(told.why)
-    for event in () if told.outcome == TRAIN else notify.after(last_outcome(chain), told.outcome):
-        tell.tell(event, f"{name}: {event}", body, chosen.notify)
-
-
-def last_outcome(chain: history.Chain) -> str | None:
-    """What came of the last retraining that the history tells of."""
-    told = [entry.facts.get("Decision") for entry in chain.entries if entry.event == history.DECIDED]
-    return next((word for word in reversed(told) if word != TRAIN), None)
-
-
-def page(name: str, told: Told) -> str:
-    """The decision as Markdown."""
-    lines = [f"# {name}: {told.outcome}", "", *(f"- {reason}" for reason in told.why), ""]
-    if told.version:
-        lines += [f"Version: `{told.version}`", ""]
-    for title, values in (("Inputs", told.inputs), ("Thresholds", told.thresholds), ("New rows", told.rows)):
-        if values:
-            lines += [f"## {title}", "", "| | |", "|---|---|"]
-            lines += [f"| {key} | {_cell(value)} |" for key, value in values.items()] + [""]
-    if told.failures:
-        lines += ["## Sources that failed", "", _lines(told.failures)]
-    return "\n".join(lines)
-
-
-def _cell(value: Any) -> str:
-    text = "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _lines(values: dict[str, str]) -> str:
-    return "\n".join(f"- {key}: {value}" for key, value in values.items())
 
 
 def _told(outcome: End, arrived: arrivals.Arrived, verdict: decide.Verdict) -> Told:

@@ -1,0 +1,96 @@
+"""A retraining gives account: an artifact of the Prefect run, an entry of the history, and a word to people.
+
+Whoever reads one of the three was not there: each says which version it is about and which sources failed.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact
+
+from flows import pipeline, tell
+from tasks import notify
+from tasks.core import faults, history, outcome
+from tasks.core.outcome import FAILED, NOTHING, TRAIN, End
+from tasks.core.params import Event, Notify, Params
+from tasks.core.tracking import registry
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came of a retraining: a word of `tasks.core.outcome`, why, and the version that it is about."""
+
+    outcome: End
+    why: tuple[str, ...]
+    version: str | None = None
+    rows: dict[str, int] | None = None  # new and corrected ones by source
+    failures: dict[str, str] | None = None  # sources from which nothing could be taken
+    inputs: dict[str, Any] | None = None
+    thresholds: dict[str, Any] | None = None
+
+
+def keep(chosen: Params, told: Told) -> None:
+    """The decision as an artifact of this run and as an entry of the history; people are told what concerns them."""
+    name = chosen.register.name
+    create_markdown_artifact(page(name, told), key=f"retune-{name.lower().replace('_', '-')}", description=told.outcome)
+    enter(name, told, pipeline.prefect_run(), chosen.notify, registry.anchor)
+
+
+def enter(
+    name: str, told: Told, run: str, section: Notify, anchor: Callable[[history.Entry], None] = registry.anchor
+) -> None:
+    before = outcome.last(history.read(name))
+    facts = {
+        outcome.DECISION: told.outcome,
+        "About": told.version or "no version",
+        "Inputs": json.dumps(told.inputs or {}, ensure_ascii=False),
+        "Thresholds": json.dumps(told.thresholds or {}),
+        outcome.RUN: run,
+        **({outcome.FAILED_SOURCES: json.dumps(told.failures, ensure_ascii=False)} if told.failures else {}),
+    }
+    history.decide(name, (*told.why, *failed(told)), facts, anchor)
+    faults.point("retrain:kept")
+    for event, title, body in letters(name, told, outcome.word(before)):
+        tell.tell(event, title, body, section)
+
+
+def failed(told: Told) -> list[str]:
+    """The sources that failed, each in a sentence."""
+    return [f"the source {source} failed: {why}" for source, why in (told.failures or {}).items()]
+
+
+Letter = tuple[Event, str, str]  # what happened, title, body
+
+
+def letters(name: str, told: Told, before: str | None) -> list[Letter]:
+    """What people are told after this outcome; `before`: the word for the last one.
+
+    A source that failed is told with the decision, which each retraining makes once, whatever comes of it.
+    """
+    events = [] if told.outcome == TRAIN else notify.after(before, told.outcome)
+    body = "\n".join([*told.why, *failed(told)])
+    found = [(event, f"{name}: {event}", body) for event in events if not (event == "recovered" and told.failures)]
+    if told.failures and told.outcome in (TRAIN, NOTHING):
+        found.append((FAILED, f"{name}: a source failed", "\n".join(failed(told))))
+    return found
+
+
+def page(name: str, told: Told) -> str:
+    """The decision as Markdown."""
+    lines = [f"# {name}: {told.outcome}", "", *(f"- {reason}" for reason in told.why), ""]
+    if told.version:
+        lines += [f"Version: `{told.version}`", ""]
+    if told.failures:
+        lines += ["## Sources that failed", "", *(f"- {source}: {why}" for source, why in told.failures.items()), ""]
+    for title, values in (("Inputs", told.inputs), ("Thresholds", told.thresholds), ("New rows", told.rows)):
+        if values:
+            lines += [f"## {title}", "", "| | |", "|---|---|"]
+            lines += [f"| {key} | {_cell(value)} |" for key, value in values.items()] + [""]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    text = "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,40 @@
+"""What came of a retraining, in a word, and what the history keeps of it for whoever asks later.
+
+A retraining in which a source failed is trouble, whatever else came of it: what the others brought may have made a
+champion, and still nobody may read that all is well while a source has been dead for weeks.
+"""
+
+import json
+from typing import Literal
+
+from tasks.core import history
+from tasks.core.params import Event
+
+End = Event | Literal["nothing to do", "train"]
+NOTHING: End = "nothing to do"
+TRAIN: End = "train"  # the decision, after which the outcome is kept as well
+PROMOTED: Event = "promoted"
+HELD: Event = "held"
+AWAITING: Event = "awaiting"
+REFUSED: Event = "refused"
+FAILED: Event = "failed"
+
+DECISION, RUN, FAILED_SOURCES = "Decision", "Run", "Failed-sources"  # facts of an entry
+
+
+def last(chain: history.Chain, run: str | None = None) -> history.Entry | None:
+    """The last entry that tells what came of a retraining, or of this Prefect run."""
+    told = (entry for entry in reversed(chain.entries) if entry.facts.get(DECISION) not in (None, TRAIN))
+    return next((entry for entry in told if run in (None, entry.facts.get(RUN))), None)
+
+
+def failures(entry: history.Entry | None) -> dict[str, str]:
+    """source -> why nothing could be taken from it, in the retraining of this entry."""
+    return json.loads(entry.facts.get(FAILED_SOURCES, "{}")) if entry else {}
+
+
+def word(entry: history.Entry | None) -> str | None:
+    """The outcome as it counts for what follows: with a source that failed it is `failed`."""
+    if entry is None:
+        return None
+    return FAILED if failures(entry) else entry.facts[DECISION]

@@ -1,0 +1,53 @@
+"""What a retraining leaves behind for people: entries in a real history, and messages through a real server."""
+
+import subprocess
+
+import pytest
+
+from flows import account
+from flows.account import Told
+from tasks import notify
+from tasks.core import history, outcome
+from tasks.core.params import Notify
+
+EVENTS = ["promoted", "held", "refused", "failed", "recovered", "silent", "awaiting"]
+GONE = {"crm": "CRM_URL is not set"}
+
+
+@pytest.fixture
+def after(tmp_path, monkeypatch, mailbox):
+    """Enters outcomes of one run after another; returns the titles of what people were told, and all of it."""
+    port, taken = mailbox
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(notify.VARIABLE, f"json://127.0.0.1:{port}")
+    author = ["-c", "user.name=A", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], [*author, "commit", "-q", "--allow-empty", "-m", "start"]):
+        subprocess.run(["git", *words], check=True)
+
+    def enter(*outcomes, run="run"):
+        del taken[:]
+        for told in outcomes:
+            account.enter("classifier", told, run, Notify(EVENTS, 20.0), lambda entry: None)
+        return [said["title"] for said in taken], taken
+
+    return enter
+
+
+def told(word, failures=None, version=None):
+    return Told(word, ("why not",), version, failures=failures)
+
+
+@pytest.mark.parametrize("word", ["promoted", "held", "awaiting", "refused", "failed"])
+def test_a_source_that_failed_is_told_in_every_outcome(after, word):
+    titles, taken = after(told("train", GONE), told(word, GONE, "classifier/2"))
+    assert titles.count("classifier: a source failed") == 1 and len(titles) == 2, titles
+    assert all("the source crm failed: CRM_URL is not set" in said["message"] for said in taken)
+    for entry in history.read("classifier").entries:
+        assert "the source crm failed: CRM_URL is not set" in entry.why
+        assert outcome.failures(entry) == GONE
+    assert "- crm: CRM_URL is not set" in account.page("classifier", told(word, GONE))
+
+
+def test_it_is_told_when_there_is_nothing_to_do_too(after):
+    assert after(told("nothing to do", GONE))[0] == ["classifier: a source failed"]
+    assert history.read("classifier").last.why == ("why not", "the source crm failed: CRM_URL is not set")
