@@ -14,7 +14,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from flows import approval, arrivals, home, pipeline, repair, workspace
-from flows.account import Told, keep
+from flows.account import Told, failed, keep
 from tasks import decide, promote
 from tasks.core import descent, faults, history, intake, lineage, params, record, store, suppression
 from tasks.core import start as starts
@@ -26,12 +26,27 @@ from tasks.core.tracking import backend, registry
 SAME_WORK = 12 * 3600  # seconds to wait for another run on the very same data, code and parameters
 
 
+class Incomplete(Refused):
+    """It did what it could, and a source failed: the Prefect run fails with it, so that it ends no silence."""
+
+    def __init__(self, told: Told) -> None:
+        about = f" {told.version}" if told.version else ""
+        super().__init__(f"{told.outcome}{about}, but {'; '.join(failed(told))}")
+        self.told = told
+
+
 @flow(name="retrain")
 def retrain(because: str | None = None, dry_run: bool = False) -> Told:
-    """`because`: who asks for it, and why; without it, the triggers of params.yaml decide."""
+    """`because`: who asks for it, and why; without it, the triggers of params.yaml decide. Raises Incomplete."""
     home.enter()
-    if dry_run:
-        return explain(because)
+    told = explain(because) if dry_run else work(because)
+    if told.failures:
+        raise Incomplete(told)
+    return told
+
+
+def work(because: str | None) -> Told:
+    """All that a retraining does, whatever it comes to."""
     chosen = params.load()
     name, log = chosen.register.name, get_run_logger()
     for sentence in [*repair.scratch(), *repair.runs(name), *promote.reconcile(name)]:
@@ -196,5 +211,8 @@ def _of(word: End, outcome: pipeline.Outcome, arrived: arrivals.Arrived, verdict
 
 
 def run(because: str | None) -> Told:
-    """Run the flow with plain errors."""
-    return pipeline.plainly(lambda: retrain(because))
+    """Run the flow with plain errors; that a source failed is part of what is told."""
+    try:
+        return pipeline.plainly(lambda: retrain(because))
+    except Incomplete as error:
+        return error.told

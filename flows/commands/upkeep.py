@@ -20,7 +20,10 @@ GOOD = ("promoted", "nothing to do", "train")
 )
 @as_json
 def retrain(dry_run: bool, because: str | None, json_: bool) -> None:
-    """Bring records in, decide, and if there is reason to, train in a folder of its own and promote or hold."""
+    """Bring records in, decide, and if there is reason to, train in a folder of its own and promote or hold.
+
+    Exit code 1 if it was held or waits for approval, and if a source failed, whatever the others led to.
+    """
     home.enter()
     from flows import retrain as flow
 
@@ -29,7 +32,7 @@ def retrain(dry_run: bool, because: str | None, json_: bool) -> None:
         print_json(asdict(told))
     else:
         _tell(told, dry_run)
-    if told.outcome not in GOOD:
+    if told.outcome not in GOOD or told.failures:
         sys.exit(Refused.exit_code)
 
 

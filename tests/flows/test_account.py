@@ -51,3 +51,17 @@ def test_a_source_that_failed_is_told_in_every_outcome(after, word):
 def test_it_is_told_when_there_is_nothing_to_do_too(after):
     assert after(told("nothing to do", GONE))[0] == ["classifier: a source failed"]
     assert history.read("classifier").last.why == ("why not", "the source crm failed: CRM_URL is not set")
+
+
+def test_while_a_source_fails_nothing_has_recovered_and_then_it_has(after):
+    assert after(told("failed"), told("train", GONE), told("held", GONE))[0] == [
+        "classifier: failed",
+        "classifier: a source failed",
+        "classifier: held",
+    ]
+    assert after(told("nothing to do", GONE))[0] == ["classifier: a source failed"]
+    assert after(told("train"), told("promoted", version="classifier/2"))[0] == [
+        "classifier: recovered",
+        "classifier: promoted",
+    ]
+    assert after(told("nothing to do"))[0] == []

@@ -117,11 +117,18 @@ def test_a_forgotten_row_that_the_champion_learned_from_is_a_reason(desk):
     desk.clone.git("checkout", "-q", "--", "data/suppressed.json")
 
 
-def test_a_source_that_fails_stops_no_other_and_is_told(desk):
+def test_a_source_that_fails_stops_no_other_and_is_told(desk, prefect_url):
     (desk.inbox / "rubbish.csv").write_bytes(os.urandom(3000))
-    done = desk.retrain("--dry-run")
-    assert done.returncode == 0 and "Traceback" not in done.stderr
-    assert "rubbish.csv" in json.loads(done.stdout)["failures"]["desk"]
+    for words in (["--dry-run"], []):
+        done = desk.retrain(*words)
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        assert "rubbish.csv" in json.loads(done.stdout)["failures"]["desk"]
+    assert "the source desk failed" in desk.ask("history", "classifier")[-1]["why"][-1]
+    import httpx
+
+    asked = {"flows": {"name": {"any_": ["retrain"]}}, "sort": "START_TIME_DESC", "limit": 1}
+    (run,) = httpx.post(f"{prefect_url}/flow_runs/filter", json=asked).json()
+    assert run["state_type"] == "FAILED" and "rubbish.csv" in run["state"]["message"], "it ends no silence"
     (desk.inbox / "rubbish.csv").unlink()
 
 
