@@ -13,7 +13,7 @@ from prefect.artifacts import create_markdown_artifact
 from flows import pipeline, tell
 from tasks import notify
 from tasks.core import faults, history, outcome
-from tasks.core.outcome import FAILED, NOTHING, TRAIN, End
+from tasks.core.outcome import AWAITING, FAILED, HELD, NOTHING, PROMOTED, TRAIN, End
 from tasks.core.params import Event, Notify, Params
 from tasks.core.tracking import registry
 
@@ -70,11 +70,29 @@ def letters(name: str, told: Told, before: str | None) -> list[Letter]:
     A source that failed is told with the decision, which each retraining makes once, whatever comes of it.
     """
     events = [] if told.outcome == TRAIN else notify.after(before, told.outcome)
-    body = "\n".join([*told.why, *failed(told)])
-    found = [(event, f"{name}: {event}", body) for event in events if not (event == "recovered" and told.failures)]
+    found: list[Letter] = []
+    for event in events:
+        if event == "recovered" and not told.failures:
+            found.append((event, f"{name}: recovered", "\n".join(told.why)))
+        elif event != "recovered":
+            body = "\n".join([*told.why, *failed(told), *what_to_do(name, told)])
+            found.append((event, f"{told.version or name}: {event}", body))
     if told.failures and told.outcome in (TRAIN, NOTHING):
         found.append((FAILED, f"{name}: a source failed", "\n".join(failed(told))))
     return found
+
+
+def what_to_do(name: str, told: Told) -> list[str]:
+    """The commands with which a person answers this outcome."""
+    before = (told.inputs or {}).get("champion")
+    if told.outcome == AWAITING:
+        approve, reject = (f"`retune {verb} {told.version} --reason TEXT`" for verb in ("approve", "reject"))
+        return [f"{approve} makes {told.version} champion, {reject} does not."]
+    if told.outcome == HELD:
+        return [f"`retune promote {told.version} --reason TEXT` makes {told.version} champion all the same."]
+    if told.outcome == PROMOTED and before:
+        return [f"`retune rollback {name} --reason TEXT` goes back to {before}."]
+    return []
 
 
 def page(name: str, told: Told) -> str:

@@ -6,7 +6,9 @@ Every decision is kept, also "nothing to do": as an artifact of the Prefect run 
 with which a run was refused, or made a worse model, are set aside, so that the next run does not stumble over them.
 """
 
+import json
 import shlex
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -122,8 +124,8 @@ def run_road(chosen: params.Params, arrived: arrivals.Arrived, verdict: decide.V
         try:
             outcome = pipeline.pipeline(command, verdict.why)
         except Refused as error:
-            put_aside(chosen, arrived, before, f"the run was refused: {error}")
-            raise
+            aside = put_aside(arrived, before, f"the run was refused: {error}")
+            raise Refused("; ".join([str(error), *aside])) from None
     return settle(chosen, arrived, verdict, outcome, before)
 
 
@@ -170,20 +172,28 @@ def settle(
     if decision.promote:
         keep(chosen, told := _of(PROMOTED, outcome, arrived, verdict))
         return told
+    aside = []
     if decision.worse:
-        put_aside(chosen, arrived, before, f"{version}, which learned from them, is worse than the champion")
-    keep(chosen, told := _of(HELD, outcome, arrived, verdict))
+        aside = put_aside(arrived, before, f"{version}, which learned from them, is worse than the champion")
+    told = _of(HELD, outcome, arrived, verdict)
+    keep(chosen, told := replace(told, why=(*told.why, *aside)))
     return told
 
 
-def put_aside(chosen: params.Params, arrived: arrivals.Arrived, before: decide.Made | None, why: str) -> None:
-    """Set the parts aside that came in since the newest version was made: they, or the code, made the run go wrong."""
+def put_aside(arrived: arrivals.Arrived, before: decide.Made | None, why: str) -> list[str]:
+    """Set the parts aside that came in since the newest version was made: they, or the code, made the run go wrong.
+
+    Returns for each how it is taken back, in a sentence.
+    """
     if before is None:
-        return
+        return []
     known = set(store.listing(before.state.raw).values())
     parts = {md5 for path, md5 in store.listing(arrived.raw).items() if path.endswith(".parquet")} - known
+    told = []
     for part in arrivals.set_aside(parts, why, datetime.now(UTC).isoformat(timespec="seconds")):
-        get_run_logger().warning("set aside: %s (%s); `retune intake accept %s` takes it back", part, why, part)
+        get_run_logger().warning("set aside: %s (%s)", part, why)
+        told.append(f"{part} was set aside: `retune intake accept {part} --reason TEXT` takes it back")
+    return told
 
 
 def waits(version: registry.Version) -> bool:
@@ -192,11 +202,13 @@ def waits(version: registry.Version) -> bool:
 
 
 def resumed(chosen: params.Params, version: registry.Version) -> Told:
-    """Somebody has decided about the version for which this run was suspended; the sources it asked stay as told."""
+    """Somebody has decided about the version for which this run was suspended; what it had found before stays true."""
     decision = promote.decided(version)
     assert decision
-    asked = last(history.read(version.name), pipeline.prefect_run())
-    told = Told(PROMOTED if decision.promote else HELD, decision.reasons, str(version), failures=failures(asked))
+    told = Told(PROMOTED if decision.promote else HELD, decision.reasons, str(version))
+    if asked := last(history.read(version.name), pipeline.prefect_run()):
+        inputs, thresholds = (json.loads(asked.facts[key]) for key in ("Inputs", "Thresholds"))
+        told = replace(told, failures=failures(asked), inputs=inputs, thresholds=thresholds)
     keep(chosen, told)
     return told
 

@@ -62,6 +62,27 @@ def test_while_a_source_fails_nothing_has_recovered_and_then_it_has(after):
     assert after(told("nothing to do", GONE))[0] == ["classifier: a source failed"]
     assert after(told("train"), told("promoted", version="classifier/2"))[0] == [
         "classifier: recovered",
-        "classifier: promoted",
+        "classifier/2: promoted",
     ]
     assert after(told("nothing to do"))[0] == []
+
+
+@pytest.mark.parametrize(
+    ("word", "commands"),
+    [
+        ("awaiting", ["retune approve classifier/6 --reason TEXT", "retune reject classifier/6 --reason TEXT"]),
+        ("held", ["retune promote classifier/6 --reason TEXT"]),
+        ("promoted", ["retune rollback classifier --reason TEXT` goes back to classifier/5"]),
+    ],
+)
+def test_a_message_names_the_version_and_the_command_that_answers_it(after, word, commands):
+    made = Told(word, ("beats the base",), "classifier/6", inputs={"champion": "classifier/5"})
+    titles, (said,) = after(made)
+    assert titles == [f"classifier/6: {word}"]
+    assert said["message"].startswith("beats the base\n")
+    assert all(command in said["message"] for command in commands)
+
+
+def test_the_first_champion_has_nobody_to_go_back_to(after):
+    _, (said,) = after(Told("promoted", ("beats the base",), "classifier/1", inputs={"champion": None}))
+    assert said["message"] == "beats the base"

@@ -87,6 +87,7 @@ def test_poisoned_rows_make_no_champion_and_are_set_aside(desk):
     assert told["outcome"] == "held"
     assert desk.ask("lineage", "model", "classifier@champion")["version"] == champion
     (part,) = desk.ask("intake", "show")["aside"]
+    assert f"retune intake accept {part} --reason TEXT" in told["why"][-1]
     assert "worse" in desk.ask("intake", "show")["aside"][part]["why"]
     assert desk.told()["outcome"] == "nothing to do"
     assert desk.ask("intake", "accept", part, "--reason", "try it")["rows"] == 250
@@ -99,7 +100,10 @@ def test_refused_data_is_set_aside_too_and_said(desk):
     desk.deliver("flood.csv", flood)
     done = desk.retrain()
     assert done.returncode == 1 and "validate" in done.stderr and "Traceback" not in done.stderr
-    assert any("refused" in each["why"] for each in desk.ask("intake", "show")["aside"].values())
+    aside = desk.ask("intake", "show")["aside"]
+    (part,) = (part for part, each in aside.items() if "refused" in each["why"])
+    command = f"retune intake accept {part} --reason TEXT"
+    assert command in done.stderr and command in desk.ask("history", "classifier")[-1]["why"][0]
     assert desk.decisions()[-1] == "refused"
 
 
