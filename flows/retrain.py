@@ -15,7 +15,7 @@ from pathlib import Path
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows import approval, arrivals, home, pipeline, repair, workspace
+from flows import approval, arrivals, home, pipeline, refusals, repair, workspace
 from flows.account import Told, failed, keep
 from tasks import decide, promote
 from tasks.core import descent, faults, history, intake, lineage, params, record, store, suppression
@@ -124,8 +124,7 @@ def run_road(chosen: params.Params, arrived: arrivals.Arrived, verdict: decide.V
         try:
             outcome = pipeline.pipeline(command, verdict.why)
         except Refused as error:
-            aside = put_aside(arrived, before, f"the run was refused: {error}")
-            raise Refused("; ".join([str(error), *aside])) from None
+            raise refusal(arrived, before, error) from None
     return settle(chosen, arrived, verdict, outcome, before)
 
 
@@ -178,6 +177,16 @@ def settle(
     told = _of(HELD, outcome, arrived, verdict)
     keep(chosen, told := replace(told, why=(*told.why, *aside)))
     return told
+
+
+def refusal(arrived: arrivals.Arrived, before: decide.Made | None, error: Refused) -> Refused:
+    """Set the rows aside with which this run was refused. Its report outlives its folder if there are any."""
+    kept = refusals.keep(Path.cwd().name)
+    words = refusals.moved(str(error), kept)
+    if aside := put_aside(arrived, before, f"the run was refused: {words}"):
+        return Refused("; ".join([words, *aside]))
+    refusals.drop(kept)
+    return error
 
 
 def put_aside(arrived: arrivals.Arrived, before: decide.Made | None, why: str) -> list[str]:

@@ -98,22 +98,27 @@ def accept(part: str, reason: str, json_: bool) -> None:
 @click.option("--days", type=click.FloatRange(0), help="Older than that; decide.keep_failed_days unless given.")
 @as_json
 def clean(days: float | None, json_: bool) -> None:
-    """Remove the folders that failed runs have left behind."""
+    """Remove the folders that failed runs have left behind, and reports because of which no row is set aside now."""
     home.enter()
-    from flows import workspace
+    from flows import refusals, workspace
+    from tasks.core import intake as branch
     from tasks.core import params
 
     swept = workspace.sweep(params.load().decide.keep_failed_days if days is None else days)
+    reports = [str(folder) for folder in refusals.sweep(branch.read().aside.values())]
     kept = workspace.left()
     if json_:
         told = {"removed": swept, "kept": kept}
-        print_json({key: [{**asdict(each), "folder": str(each.folder)} for each in of] for key, of in told.items()})
+        folders = {key: [{**asdict(each), "folder": str(each.folder)} for each in of] for key, of in told.items()}
+        print_json({**folders, "reports": reports})
         return
+    for report in reports:
+        click.echo(f"removed {report}: no row is set aside because of it any more")
     for each in swept:
         click.echo(f"removed {each.folder}: {each.why[:120]}")
     for each in kept:
         click.echo(f"kept    {each.folder}, {each.days:.1f} days old: {each.why[:120]}")
-    if not swept and not kept:
+    if not (swept or kept or reports):
         click.echo("no run has left anything behind")
 
 

@@ -5,8 +5,10 @@ The tests tell one story in their order: they share one clone. What is fetched c
 
 import json
 import os
+import re
 import signal
 import subprocess
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -102,6 +104,8 @@ def test_refused_data_is_set_aside_too_and_said(desk):
     assert done.returncode == 1 and "validate" in done.stderr and "Traceback" not in done.stderr
     aside = desk.ask("intake", "show")["aside"]
     (part,) = (part for part, each in aside.items() if "refused" in each["why"])
+    (report,) = re.findall(r"see (\S+validate\.json)", aside[part]["why"])
+    assert report in done.stderr and json.loads(Path(report).read_text("utf-8"))["verdict"] == "refused"
     command = f"retune intake accept {part} --reason TEXT"
     assert command in done.stderr and command in desk.ask("history", "classifier")[-1]["why"][0]
     assert desk.decisions()[-1] == "refused"
@@ -140,6 +144,8 @@ def test_what_failed_runs_left_is_swept(desk):
     kept = desk.ask("clean")["kept"]
     assert len(kept) == 1 and "Refused" in kept[0]["why"], "that of the refused data"
     assert len(desk.ask("clean", "--days", "0")["removed"]) == 1
+    reports = desk.clone.folder / ".retune/refusals"
+    assert list(reports.glob("*/validate.json")), "kept for as long as rows are set aside"
     desk.nothing_is_left()
 
 

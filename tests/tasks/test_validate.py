@@ -190,8 +190,9 @@ def test_acceptance_names_the_bytes_and_nothing_that_a_threshold_changes(in_fold
 def test_a_refusal_says_what_and_which_rows_and_takes_the_acceptance_back(in_folder, capsys):
     PATHS[2].write_text("{}")
     example.write(many().assign(label=["typo"] * 3 + ["card"] * 130 + ["cash"] * 127), PATHS[0])
-    with pytest.raises(Refused, match="fails 1 of 13 expectations: rows_per_label"):
+    with pytest.raises(Refused, match="fails 1 of 13 expectations: rows_per_label") as refused:
         main(*PATHS)
+    assert f"see {in_folder / PATHS[3]} and {in_folder / PATHS[4]}/index.html" in str(refused.value)
     assert capsys.readouterr().out == (
         "rows_per_label: expected at least 10 rows, not given as test, for every label; found"
         " 3 of 260 rows otherwise, such as 3 (label typo). Rows: T-0, T-1, T-2.\n"
