@@ -4,7 +4,8 @@
     tidy()     zombies are closed, late runs collapse to the newest, leaked slots are given back
 
 It is asked by `retune doctor` and `retune watch`, by the flow `watch` on its own schedule, and by each worker between
-its other work. A decision "nothing to do" is a success: the flow that decided it has completed.
+its other work. A decision "nothing to do" is a success: the flow that decided it has completed. So is a retraining by
+hand, if this clone's history tells of it.
 """
 
 import json
@@ -19,7 +20,7 @@ from typing import Any
 from flows import home
 from flows.schedules import server
 from flows.schedules.server import Run
-from tasks.core import params, process
+from tasks.core import history, outcome, params, process
 from tasks.core.params import Event
 
 HEARTBEAT = home.HEARTBEAT
@@ -66,7 +67,7 @@ def _silent(now: datetime | None) -> Silence:
         return Silence(True, "unscheduled", "no schedule is set")
     periods = _periods()
     since = _due(schedule, now or server.now(), periods + 1)[-1]
-    last = _last_success(found)
+    last = max(filter(None, [_last_success(found), *_last_in_history()]), default=None)
     told = f"the last success was {_told(last)}" if last else "nothing has succeeded yet"
     if (last and last >= since) or server.time(schedule["created"]) > since:
         note = "" if schedule["active"] else "; the schedule is paused"
@@ -97,6 +98,12 @@ def _zone(schedule: dict[str, Any]) -> str:
 def _last_success(found: dict[str, Any]) -> datetime | None:
     done = server.of_deployment(found, **server.in_states("COMPLETED"), sort="END_TIME_DESC")
     return next((server.time(run["end_time"]) for run in done if not run["parameters"].get("dry_run")), None)
+
+
+def _last_in_history() -> Iterator[datetime | None]:
+    """Of each model: a retraining that was started by hand stands in no deployment, and in the clone's history."""
+    for name in history.names():
+        yield outcome.last_success(history.read(name))
 
 
 def _why(found: dict[str, Any], schedule: dict[str, Any]) -> tuple[str, str, str]:

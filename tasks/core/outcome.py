@@ -5,6 +5,7 @@ champion, and still nobody may read that all is well while a source has been dea
 """
 
 import json
+from datetime import datetime
 from typing import Literal
 
 from tasks.core import history
@@ -37,4 +38,11 @@ def word(entry: history.Entry | None) -> str | None:
     """The outcome as it counts for what follows: with a source that failed it is `failed`."""
     if entry is None:
         return None
-    return FAILED if failures(entry) else entry.facts[DECISION]
+    return FAILED if failures(entry) else entry.facts.get(DECISION)
+
+
+def last_success(chain: history.Chain) -> datetime | None:
+    """When a retraining last came to an end as it should, also one that was started by hand. A candidate that still
+    waits for a person has not."""
+    good = (entry for entry in reversed(chain.entries) if word(entry) in (PROMOTED, HELD, NOTHING))
+    return next((datetime.fromisoformat(entry.at) for entry in good), None)

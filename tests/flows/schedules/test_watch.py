@@ -1,0 +1,44 @@
+"""The dead-man's switch on a real Prefect server that no worker asks, beside the history of a clone."""
+
+import subprocess
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from flows.schedules import watch
+from tasks.core import history, outcome
+
+FAR = datetime.now(UTC) + timedelta(days=30)
+
+
+@pytest.fixture
+def in_clone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    author = ["-c", "user.name=A", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], [*author, "commit", "-q", "--allow-empty", "-m", "start"]):
+        subprocess.run(["git", *words], check=True)
+
+
+@pytest.mark.slow
+def test_a_retraining_by_hand_ends_a_silence_and_one_in_which_a_source_failed_does_not(
+    in_clone, prefect_url, monkeypatch
+):
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.schedules import schedule
+
+    def by_hand(days, **more):
+        facts = {outcome.DECISION: "held", **more}
+        history.decide("classifier", ["why"], facts, lambda entry: None, FAR - timedelta(days=days))
+
+    monkeypatch.setenv("PREFECT_API_URL", prefect_url)
+    with temporary_settings({PREFECT_API_URL: prefect_url}):
+        schedule.set_("0 2 * * *", "UTC", 2)
+    assert watch.silent().ok
+    assert watch.silent(FAR).kind == "worker" and "nothing has succeeded yet" in watch.silent(FAR).words
+    by_hand(20)
+    by_hand(2, **{outcome.FAILED_SOURCES: '{"crm": "CRM_URL is not set"}'})
+    assert not watch.silent(FAR).ok and f"{FAR - timedelta(days=20):%Y-%m-%d}" in watch.silent(FAR).words
+    by_hand(1)
+    assert watch.silent(FAR).ok
