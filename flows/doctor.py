@@ -118,6 +118,8 @@ def _services() -> tuple[bool, str]:
 
 def _schedule() -> tuple[bool, str]:
     found = watch.silent()
+    if found.kind in watch.UNWATCHED:
+        return True, f"none is watched: {found.words}"
     return found.ok, f"{found.words}" + ("" if found.ok else f" ({found.kind}; {found.mend})")
 
 

@@ -28,6 +28,8 @@ SILENT_FOR = timedelta(seconds=3 * HEARTBEAT + 15)  # a process of another machi
 NEVER_BEGUN = timedelta(seconds=60)  # after so long the worker that took a run, and has no process for it, has died
 LATE = timedelta(minutes=5)  # a run that begins so late gives way; else runs that are due each minute would, for ever
 FLOWS = ("retrain", "watch", "retune")
+UNKNOWN, UNSCHEDULED = "unknown", "unscheduled"
+UNWATCHED = (UNKNOWN, UNSCHEDULED)  # kinds that are no fault of a clone that nobody asked to retrain on schedule
 Tell = Callable[[Event, str, str], None]
 
 
@@ -45,7 +47,10 @@ class Silence:
 
 
 def silent(now: datetime | None = None) -> Silence:
-    """Has no retraining succeeded for as many periods as the schedule allows? A server that is away is an answer."""
+    """Has no retraining succeeded for as many periods as the schedule allows? A server that is away is an answer.
+
+    So is that nothing can be watched: who asks by cron must not read that as well for ever (see UNWATCHED).
+    """
     try:
         return _silent(now)
     except server.Away as error:
@@ -60,11 +65,21 @@ def _silent(now: datetime | None) -> Silence:
             return Silence(
                 False, "server", "the servers of this clone are down, so nothing is retrained", "`retune up`"
             )
-        return Silence(True, "unscheduled", "no schedule is set: no Prefect server that stays up is known here")
+        return Silence(
+            False,
+            UNKNOWN,
+            "no Prefect server is known here, so nobody can say whether anything is retrained",
+            "set PREFECT_API_URL and PREFECT_API_AUTH_STRING to the server that has the schedule, or `retune up` here",
+        )
     found = server.deployment(server.RETRAIN)
     schedule = next(iter(found["schedules"]), None) if found else None
     if not found or not schedule:
-        return Silence(True, "unscheduled", "no schedule is set")
+        return Silence(
+            False,
+            UNSCHEDULED,
+            f"nothing is scheduled as {server.RETRAIN}/{server.POOL} on the Prefect server at {server.address()}",
+            '`retune schedule set "0 2 * * 1"`; RETUNE_POOL names another pool',
+        )
     periods = _periods()
     since = _due(schedule, now or server.now(), periods + 1)[-1]
     last = max(filter(None, [_last_success(found), *_last_in_history()]), default=None)

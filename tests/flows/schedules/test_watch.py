@@ -1,10 +1,12 @@
 """The dead-man's switch on a real Prefect server that no worker asks, beside the history of a clone."""
 
+import json
 import subprocess
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from flows import doctor
 from flows.schedules import watch
 from tasks.core import history, outcome
 
@@ -20,6 +22,18 @@ def in_clone(tmp_path, monkeypatch):
         subprocess.run(["git", *words], check=True)
 
 
+def test_where_no_server_is_known_a_watch_by_cron_is_not_well_and_says_what_to_set(clone):
+    done = clone.retune("watch")
+    assert done.returncode == 1 and "PREFECT_API_URL" in done.stdout, done.stdout
+    assert "Traceback" not in done.stderr
+    told = json.loads(clone.retune("watch", "--json").stdout)
+    assert (told["ok"], told["kind"]) == (False, "unknown")
+
+
+def test_a_clone_without_a_schedule_is_a_sound_installation(in_clone):
+    assert doctor._schedule()[0]
+
+
 @pytest.mark.slow
 def test_a_retraining_by_hand_ends_a_silence_and_one_in_which_a_source_failed_does_not(
     in_clone, prefect_url, monkeypatch
@@ -33,6 +47,8 @@ def test_a_retraining_by_hand_ends_a_silence_and_one_in_which_a_source_failed_do
         history.decide("classifier", ["why"], facts, lambda entry: None, FAR - timedelta(days=days))
 
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
+    assert watch.silent().kind == "unscheduled"
+    assert "schedule set" in watch.silent().mend and doctor._schedule()[0]
     with temporary_settings({PREFECT_API_URL: prefect_url}):
         schedule.set_("0 2 * * *", "UTC", 2)
     assert watch.silent().ok
