@@ -58,7 +58,7 @@ def main() -> None:
         if type(error).__module__.partition(".")[0] not in STORES:
             raise
         _fail(
-            f"retune: {type(error).__name__}: {str(error).splitlines()[0]} (`retune doctor` checks)", Broken.exit_code
+            f"retune: {type(error).__name__}: {disk.first_line(str(error))} (`retune doctor` checks)", Broken.exit_code
         )
 
 

@@ -26,3 +26,16 @@ def test_a_full_disk_is_logged_without_a_traceback(error, shown):
     record = logging.LogRecord("prefect.flow_runs", logging.ERROR, "", 1, "failed", (), (type(error), error, None))
     assert pipeline.PlainErrors().filter(record)
     assert bool(record.exc_info) is shown
+
+
+def test_of_a_long_message_the_line_that_matters_is_told():
+    told = "(raised as a result of autoflush)\n(sqlite3.OperationalError) database or disk is full\n[SQL: INSERT]"
+    assert disk.first_line(told) == "(sqlite3.OperationalError) database or disk is full"
+    assert disk.first_line("one\ntwo") == "one" and disk.first_line("") == ""
+
+
+def test_a_server_that_only_says_that_it_broke_is_seen_through(monkeypatch):
+    said = "Server error '500 Internal Server Error'"
+    assert disk.advised(said) == said
+    monkeypatch.setattr(disk, "LEAST", 10**18)
+    assert "make room" in disk.advised(said)
