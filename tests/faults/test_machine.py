@@ -95,6 +95,7 @@ class Desk(RuleBasedStateMachine):
     def delete(self, number):
         done = self.road.clone.python("-c", DELETE, number)
         assert done.returncode == 0, done.stderr
+        self.told.append(f"delete classifier/{number}")
 
     # ------------------------------------------------------------ how, and what holds
 
@@ -117,7 +118,10 @@ class Desk(RuleBasedStateMachine):
         looked = self.road.clone.python("-c", LOOK)
         assert looked.returncode == 0, looked.stderr
         found = json.loads(looked.stdout.splitlines()[-1])
+        # A forgotten row that the champion learned from, and a deleted version: verify says so, and rightly.
         broken = [each for each in found["broken"] if not each.startswith("suppressed rows learned by")]
+        if any(each.startswith("delete") for each in self.told):
+            broken = [each for each in broken if "history only" not in each]
         assert broken == [], story
         assert len(set(found["fingerprints"])) == len(found["fingerprints"]), story
         assert found["aliases"] == found["history"], story
