@@ -5,13 +5,14 @@ Exit codes: 0 yes, 1 the answer is no (refused data, failed gate, nothing found)
 """
 
 import os
+import re
 import signal
 import sys
 from typing import Any
 
 import click
 
-from flows import disk
+from flows import disk, home
 from flows.commands import audit, lifecycle, operate, outside, steward, upkeep
 from tasks.core.errors import Broken, RetuneError, WrongUse
 
@@ -52,7 +53,7 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: `| head`
     except OSError as error:
-        _fail(f"retune: {error}", Broken.exit_code)
+        _fail(f"retune: {home.in_words(error)}", Broken.exit_code)
     except Exception as error:
         # A store or server that is away shows itself in a hundred classes; people need one line.
         if type(error).__module__.partition(".")[0] not in STORES:
@@ -65,7 +66,12 @@ def main() -> None:
 STORES = ("httpx", "mlflow", "prefect", "requests", "sqlalchemy")
 
 
+READ_ONLY = re.compile("Read-only file system|readonly database", re.IGNORECASE)
+
+
 def _fail(message: str, code: int) -> None:
+    if READ_ONLY.search(message) and home.RIGHTS not in message:
+        message = f"{message}. {home.RIGHTS}"  # said by git, DVC or SQLite
     click.echo(disk.advised(message), err=True)
     sys.exit(code)
 

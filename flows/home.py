@@ -4,8 +4,10 @@ The standard variables win: MLFLOW_TRACKING_URI and PREFECT_API_URL say where a 
 are not set and the clone has services of its own (`retune up`), its commands use those.
 """
 
+import errno
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,11 @@ MARKS = ("dvc.yaml", "params.yaml")
 LOCK = Path(".retune/run.lock")
 HEARTBEAT = 30  # seconds between two signs of life of a run: the fewest that Prefect takes
 SERVICES, SERVICES_STATE, SERVICES_ENV = "services", "state.json", "env"  # a folder in .retune, and files there
+RIGHTS = (
+    "Mount that disk for writing, give this account the right, or work in a clone of your own"
+    " (`git clone`, `dvc pull`); what only reads works here too"
+)
+FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 BRIEFLY = 20  # seconds that an ingest or forget waits for another to end
 
 
@@ -49,6 +56,26 @@ def alone(patience: float = 0) -> Iterator[None]:
         raise Broken(
             f"another run is at work in {Path.cwd()}, or an ingest or forget: wait for it, or work in another clone"
         ) from None
+
+
+def require_writable() -> None:
+    """Raises Broken, in words, before servers and stages meet a folder that they cannot write to, each in its way."""
+    for folder in (Path.cwd(), state(), Path(os.environ.get("PREFECT_HOME", state()))):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            error.filename = folder
+            raise Broken(in_words(error)) from None
+
+
+def in_words(error: OSError) -> str:
+    """What could not be written or opened, and what to do about it; else the error's own words."""
+    if error.errno not in FORBIDDEN or not error.filename:
+        return str(error)
+    cannot = "cannot be written to" if error.errno == errno.EROFS else "cannot be opened"
+    return f"{error.filename} {cannot}: {error.strerror}. {RIGHTS}"
 
 
 def _point_at(state: Path) -> None:

@@ -25,6 +25,7 @@ def retrain(dry_run: bool, because: str | None, json_: bool) -> None:
     Exit code 1 if it was held or waits for approval, and if a source failed, whatever the others led to.
     """
     home.enter()
+    home.require_writable()  # before Prefect is imported, whose server needs a minute to find that out
     from flows import retrain as flow
 
     told = flow.explain(because) if dry_run else flow.run(because)
