@@ -5,7 +5,7 @@
 From the recorded commit, the raw bytes and the base, and from nothing else: the clone has a cache of its own, every
 stage runs by force, and no earlier run of a stage is taken for this one. The user's checkout, index, refs and cache
 are only read. What comes out is compared with the record: curated rows, sides and model folder by DVC's hash, weights
-by sha256. If only the weights differ, as they may on another kind of machine, accuracy and macro-F1 are compared.
+by sha256. If only the weights differ, as they may on another kind of machine, the scores are compared.
 A version that continued from another needs that one's model and sides as well: they come out of the store by their
 hashes. Whether those can be rebuilt too is the same question, asked of that version.
 
@@ -37,7 +37,6 @@ Say = Callable[[str], None]
 
 RAW, MODEL, SCORES = "data/raw", "models/candidate", "models/reports/evaluate.json"
 DATA = (RAW, "data/curated/rows.parquet", *(f"data/splits/{side}.parquet" for side in ("train", "val", "test")))
-METRICS = ("accuracy", "macro_f1")
 MISSING = "missing"
 BITS, SAME_SCORES, NOTHING = "bit-identical", "metrics within tolerance", "nothing"
 # Variables that would lead git, DVC or Python from the clone back to the user's checkout.
@@ -326,7 +325,7 @@ def weights(files: dict[str, str], folder: Path) -> list[Link]:
 def compare_scores(recorded: dict[str, Any], report: Path, tolerance: float) -> list[Link]:
     found = json.loads(report.read_text("utf-8")) if report.exists() else {}
     links = []
-    for name in METRICS:
+    for name in recorded:
         then, now = recorded[name]["value"], found.get(name)
         near = now is not None and abs(now - then) <= tolerance
         told = MISSING if now is None else f"{now:.6g}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tasks.core import example, model, params, shell
+from tasks.core import example, params, served, shell
 from tasks.core.errors import Refused
 from tasks.core.params import Measure
 
@@ -59,8 +59,8 @@ def main(candidate: Path, champion: Path, rows_path: Path, out: Path) -> None:
 
 
 def _predictor(folder: Path, batch_size: int) -> Predict:
-    classifier = model.load(folder)
-    return lambda texts: classifier.predict(texts, batch_size)
+    asked = served.load(folder)
+    return lambda texts: asked.predict(texts, batch_size)
 
 
 if __name__ == "__main__":

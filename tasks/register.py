@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,8 +33,10 @@ from tasks.core import (
     statements,
     sums,
     suppression,
+    yardstick,
 )
-from tasks.core.card import Card, file_sha256, read_card
+from tasks.core import card as cards
+from tasks.core.card import Card, Writes, file_sha256
 from tasks.core.errors import Refused
 from tasks.core.gate import Decision, as_record
 from tasks.core.page import page
@@ -46,7 +49,6 @@ MODEL, REPORTS, TEST = Path("models/candidate"), Path("models/reports"), Path("d
 RAW, LOCK = Path("data/raw"), Path("requirements.lock")
 RECIPE = [Path(name) for name in ("dvc.lock", "dvc.yaml", "params.yaml", "requirements.lock")]
 SERVING = ("mlflow", "numpy", "pandas", "peft", "safetensors", "torch", "transformers")
-SCORES = ("accuracy", "macro_f1", "calibration_error")
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Gate:
 
 def register(params: Params, origin: Origin, gate: Gate) -> registry.Version:
     """A new version of the model in `models/candidate`, sealed and, if there is a key, signed."""
-    fingerprint, card = lineage.fingerprint(), read_card(MODEL)
+    fingerprint, card = lineage.fingerprint(), cards.read(MODEL)
     with registry.packed(MODEL, requirements(card)) as folder:
         if gate.champion_report:
             said = example.read(gate.champion_report / "predictions.parquet")
@@ -83,7 +85,7 @@ def register(params: Params, origin: Origin, gate: Gate) -> registry.Version:
         faults.point("register:sealed")
         evidence = file_sha256(folder / record.FILE)
         tags = version_tags(made, {"evidence": evidence, "seal": seal, "signer": signer})
-        version = registry.add_version(params.register.name, origin.run_id, folder, tags, summary())
+        version = registry.add_version(params.register.name, origin.run_id, folder, tags, summary(params.task))
     faults.point("register:version")
     return version
 
@@ -142,11 +144,12 @@ def record_of_version(version: registry.Version) -> Record:
 
 
 def record_of(
-    params: Params, origin: Origin, gate: Gate, fingerprint: str, card: Card, files: dict[str, str]
+    params: Params, origin: Origin, gate: Gate, fingerprint: str, card: Card | Writes, files: dict[str, str]
 ) -> Record:
     """All that is known of how the model was made, in the shape of record.schema.json."""
     curated, validated, split = (_report(name) for name in ("curate", "validate", "split"))
     training, scored, hashes = _report("train"), _report("evaluate"), lineage.hashes()
+    names = tuple(yardstick.SCORES[params.task])
     champion = json.loads((gate.champion_report / "evaluate.json").read_text()) if gate.champion_report else None
     commit, dirty = lineage.commit()
     where = base.find(card.base_name)
@@ -222,10 +225,10 @@ def record_of(
         "scores": {
             "rows": scored["rows"],
             "confidence": params.evaluate.confidence,
-            "candidate": _scores(scored, ""),
-            "base": _scores(scored, "base_"),
-            "probe": _scores(scored, "probe_"),
-            "champion": _scores(champion, "") if champion else None,
+            "candidate": _scores(scored, "", names),
+            "base": _scores(scored, "base_", names),
+            "probe": _scores(scored, "probe_", names) if params.task == "classify" else None,
+            "champion": _scores(champion, "", names) if champion else None,
         },
         "gate": as_record(gate.decision, params.promote, gate.champion_test),
         "pipeline": {"lock_md5": lineage.lock_md5(), "hashes": hashes},
@@ -233,7 +236,7 @@ def record_of(
     }
 
 
-def _scores(told: dict[str, Any], prefix: str) -> dict[str, Any]:
+def _scores(told: dict[str, Any], prefix: str, names: Sequence[str]) -> dict[str, Any]:
     return {
         name: {
             "value": told[prefix + name],
@@ -241,7 +244,8 @@ def _scores(told: dict[str, Any], prefix: str) -> dict[str, Any]:
             "high": told[f"{prefix}{name}_high"],
             "n": told["rows"],
         }
-        for name in SCORES
+        for name in names
+        if prefix + name in told
     }
 
 
@@ -323,7 +327,7 @@ def log_lifecycle(params: Params, run_id: str, made: Record) -> None:
     runs.log_artifacts(run_id, sorted(REPORTS.glob("*.json")), "reports")
     runs.log_artifacts(run_id, RECIPE, "recipe")
     runs.log_text(run_id, statements.model_card(made), "model_card.md")
-    runs.describe(run_id, scores_table(_report("evaluate")))
+    runs.describe(run_id, scores_table(_report("evaluate"), params.task))
 
 
 def as_dict(params: Params) -> dict[str, Any]:
@@ -334,7 +338,7 @@ def _report(stage: str) -> dict[str, Any]:
     return json.loads((REPORTS / f"{stage}.json").read_text("utf-8"))
 
 
-def requirements(card: Card) -> list[str]:
+def requirements(card: Card | Writes) -> list[str]:
     """What a server must install to serve the model."""
     kind, _, package = card.base_name.partition(":")
     names = [*SERVING, *([package] if kind == "package" else [])]
@@ -353,27 +357,31 @@ def check_reload(version: registry.Version, section: Register, reader: reading.R
         raise
 
 
-def summary() -> str:
+def summary(task: str) -> str:
     """The model in one line, of which MLflow's list of versions shows the first thirty characters."""
-    scores, card = _report("evaluate"), read_card(MODEL)
-    return (
-        f"macro-F1 {scores['macro_f1']:.3f}, {scores['gain_over_base']:+.3f} over the base; accuracy "
-        f"{scores['accuracy']:.3f}; method {card.method}, {len(card.labels)} labels, {scores['rows']} test rows"
-    )
+    scores, card = _report("evaluate"), cards.read(MODEL)
+    first, *others = [(title, scores[name]) for name, title in yardstick.SCORES[task].items() if name in scores]
+    told = ", ".join(f"{title} {value:.3f}" for title, value in others)
+    gain = f"{scores['gain_over_base']:+.3f}{yardstick.UNITS.get(next(iter(yardstick.SCORES[task])), '')}"
+    return f"{first[0]} {first[1]:.3f}, {gain} over the base; {told}; {about(card)}, {scores['rows']} test rows"
 
 
-def scores_table(scores: dict[str, float]) -> str:
+def about(card: Card | Writes) -> str:
+    labels = f", {len(card.labels)} labels" if isinstance(card, Card) else ""
+    return f"method {card.method}{labels}"
+
+
+def scores_table(scores: dict[str, float], task: str) -> str:
     """Model, probe and base side by side, in Markdown."""
+    titles = {name: title for name, title in yardstick.SCORES[task].items() if name in scores}
 
     def line(title: str, prefix: str) -> str:
         cells = [
             f"{scores[prefix + name]:.4f} [{scores[prefix + name + '_low']:.3f}, {scores[prefix + name + '_high']:.3f}]"
-            for name in ("accuracy", "macro_f1", "calibration_error")
+            for name in titles
         ]
         return f"| {title} | {' | '.join(cells)} |"
 
-    return f"""| model | accuracy | macro-F1 | calibration error |
-|---|---|---|---|
-{line("this model", "")}
-{line("probe: logistic regression on the frozen base", "probe_")}
-{line("base: nearest label name", "base_")}"""
+    others = [line(title, prefix) for prefix, title in yardstick.BESIDE[task].items()]
+    head = [f"| model | {' | '.join(titles.values())} |", f"|---{'|---' * len(titles)}|"]
+    return "\n".join([*head, line("this model", ""), *others])

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,11 +29,11 @@ from tasks.core import (
     lineage,
     params,
     record,
-    scores,
     start,
     store,
     sums,
     suppression,
+    yardstick,
 )
 from tasks.core.card import file_sha256
 from tasks.core.errors import Refused, RetuneError, WrongUse
@@ -274,25 +273,24 @@ def _sides(made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
         if table is None:
             yield Link(f"rows of {side}", str(told["rows"]), GONE, False)
             continue
-        found = {str(label): int(count) for label, count in table["label"].to_pandas().value_counts().items()}
         yield _equal(f"rows of {side}", told["rows"], table.num_rows)
-        yield _same(f"labels of {side}", told["labels"], found)
+        if yardstick.has_labels(made["params"]):
+            found = {str(label): int(count) for label, count in table["label"].to_pandas().value_counts().items()}
+            yield _same(f"labels of {side}", told["labels"], found)
         yield _equal(f"suppressed rows in {side}", 0, int(suppression.contains(listed, table["id"].to_pandas()).sum()))
 
 
 def _scores(made: Record) -> Iterator[Link]:
     """The scores once more, from what each model said of each test row."""
     said = _predictions(made)
+    task, bins = yardstick.of(made["params"]), made["params"]["evaluate"].get("bins", 1)
     for who, prefix in (("candidate", ""), ("base", "base_"), ("probe", "probe_")):
+        if not made["scores"][who]:
+            continue
         if said is None:
             yield Link(f"scores of {who}", "recorded", GONE, False)
             continue
-        numbers, _ = pd.factorize(pd.concat([said["label"], said[f"{prefix}predicted"]]), sort=True)
-        truth, predicted = np.split(numbers, 2)
-        sure = said[f"{prefix}confidence"].to_numpy()
-        found = {name: score(truth, predicted) for name, score in scores.SCORES.items()}
-        bins = made["params"]["evaluate"]["bins"]
-        found["calibration_error"] = scores.calibration_error(truth == predicted, sure, bins)
+        found = yardstick.recounted(task, yardstick.view(said, prefix), bins)
         for name, value in found.items():
             expected = made["scores"][who][name]["value"]
             yield Link(

@@ -63,6 +63,7 @@ def model(model: str, html: Path | None, json_: bool) -> None:
 
 
 def _tell_record(record: dict[str, Any], name: str) -> None:
+    from tasks.core import yardstick
     from tasks.core.record import reasons_of
 
     data, training = record["data"], record["training"]
@@ -72,7 +73,8 @@ def _tell_record(record: dict[str, Any], name: str) -> None:
     )
     sides = ", ".join(f"{side} {told['rows']}" for side, told in data["sides"].items())
     reasons = ", ".join(f"{reason} {count}" for reason, count in data["rejected"]["reasons"].items()) or "none"
-    score = record["scores"]["candidate"]["macro_f1"]
+    name_of_score, title = next(iter(yardstick.SCORES[yardstick.of(record["params"])].items()))
+    score = record["scores"]["candidate"][name_of_score]
     print_table(
         [
             (name, f"{training['method']} on {record['base']['name']}, {record['created']}"),
@@ -84,7 +86,7 @@ def _tell_record(record: dict[str, Any], name: str) -> None:
             ("validation", f"{data['validation']['verdict']}, {data['validation']['expectations']} expectations"),
             ("sides", sides),
             ("code", f"{record['code']['commit']}{', with changes' if record['code']['dirty'] else ''}"),
-            ("macro-F1", f"{score['value']:.4f} [{score['low']:.3f}, {score['high']:.3f}] on {score['n']} rows"),
+            (title, f"{score['value']:.4f} [{score['low']:.3f}, {score['high']:.3f}] on {score['n']} rows"),
             ("gate", f"{record['gate']['decision']}: {'; '.join(reasons_of(record))}"),
         ]
     )

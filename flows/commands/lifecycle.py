@@ -105,12 +105,14 @@ def run(settings: tuple[str, ...], name: str | None, json_: bool) -> None:
         told = {"new": outcome.new, "promoted": decision.promote, "awaiting": decision.awaiting}
         print_json({**told, "reasons": decision.reasons, "version": _as_json(outcome.version)})
     else:
-        _tell_outcome(outcome, scores)
+        _tell_outcome(outcome, scores, params.load().task)
     if outcome.new and not (outcome.decision.promote or outcome.decision.awaiting):
         sys.exit(Refused.exit_code)
 
 
-def _tell_outcome(outcome: Any, scores: dict[str, float]) -> None:
+def _tell_outcome(outcome: Any, scores: dict[str, float], task: str) -> None:
+    from tasks.core import yardstick
+
     version, decision = outcome.version, outcome.decision
     if not outcome.new:
         click.echo(f"Nothing changed since {version}; nothing new was registered.")
@@ -119,10 +121,11 @@ def _tell_outcome(outcome: Any, scores: dict[str, float]) -> None:
         click.echo(f"Registered {version}: {'champion' if decision.promote else held}.")
     if decision.awaiting:
         click.echo(f"It waits for `retune approve {version} --reason TEXT`, or reject.")
-    rows: list[tuple[str, ...]] = [("model", "accuracy", "macro-F1", "calibration error")]
+    titles = {name: title for name, title in yardstick.SCORES[task].items() if name in scores}
+    rows: list[tuple[str, ...]] = [("model", *titles.values())]
     for title, prefix in ((str(version), ""), ("probe", "probe_"), ("base, untouched", "base_")):
-        names = ("accuracy", "macro_f1", "calibration_error")
-        rows.append((title, *(_score(scores, f"{prefix}{name}") for name in names)))
+        if any(f"{prefix}{name}" in scores for name in titles):
+            rows.append((title, *(_score(scores, f"{prefix}{name}") for name in titles)))
     print_table(rows)
     for reason in decision.reasons:
         click.echo(f"  {reason}")
@@ -207,9 +210,9 @@ def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
     folder = registry.model_folder(registry.resolve(model))
     if not wanted:
         raise Refused("there is no text to label: standard input was empty")
-    from tasks.core.model import load
+    from tasks.core import served
 
-    said = load(folder).predict(wanted)
+    said = served.load(folder).predict(wanted)
     rows = zip(wanted, said.labels, said.confidence.tolist(), strict=True)
     if json_:
         print_json([{"text": text, "label": label, "confidence": confidence} for text, label, confidence in rows])

@@ -3,6 +3,9 @@
     label         the rows of one label: it may lose so much of its recall
     slice         the rows of one source; the rows that the champion was tested on itself, and the new ones
     calibration   the confidence may be off by so much more
+    general       of a model that writes: right answers that its own base gave, in sets that training never saw
+
+A model that writes has no labels, and on a slice it is compared by the metric of the gate.
 
 Labels and slices are counted by the share of their rows that is right. For a label that is its recall, in which each
 of its rows counts once. A loss of precision is another label's loss of recall, so no mistake goes unseen; F1 moves
@@ -22,15 +25,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tasks.core import scores
-from tasks.core.params import Promote
+from tasks.core import scores, yardstick
+from tasks.core.params import Promote, PromoteWriting
 
+Section = Promote | PromoteWriting
 TOLD = 3  # broken labels and slices that are named in the reasons; the record holds all
 
 
 @dataclass(frozen=True)
 class Bound:
-    kind: str  # label, slice or calibration
+    kind: str  # label, slice, calibration or general
     name: str
     rows: int
     loss: float  # above zero: worse than the champion
@@ -43,17 +47,28 @@ class Bound:
 
 
 def check(
-    said: pd.DataFrame, champion: pd.DataFrame, section: Promote, known: Collection[str] | None
+    said: pd.DataFrame, champion: pd.DataFrame, section: Section, known: Collection[str] | None
 ) -> tuple[tuple[Bound, ...], tuple[str, ...]]:
-    """Every bound, and in a few lines what came of them.
+    """Every bound against the champion, and in a few lines what came of them.
 
     said, champion: predictions of the same rows, `said` with their `source`; known: the ids of the champion's own
     test rows, None if they are not kept.
     """
+    if isinstance(section, PromoteWriting):
+        parts = tuple(_written_parts(said, champion, section, known))
+        return parts, (*_tell_known(said, section, known), *_tell_parts(parts, section))
     parts = tuple(_parts(said, champion, section, known))
     sure = tuple(_calibration(said, champion, section))
     told = (*_tell_known(said, section, known), *_tell_parts(parts, section), *_tell_calibration(said, champion, sure))
     return (*parts, *sure), told
+
+
+def check_general(said: pd.DataFrame | None, section: Section) -> tuple[tuple[Bound, ...], tuple[str, ...]]:
+    """Whether training has cost what the base knew. said: a row for each question: set, right, base_right."""
+    if said is None or not isinstance(section, PromoteWriting):
+        return (), ()
+    found = tuple(_general(said, section))
+    return found, tuple(_tell_general(bound, section) for bound in found)
 
 
 def _right(said: pd.DataFrame) -> np.ndarray:
@@ -71,12 +86,40 @@ def _parts(
     for kind, name, rows in _subsets(said, section, known):
         limit = limits[kind]
         found = scores.loss(ours[rows], theirs[rows], limit, section.bootstrap, section.seed)
-        broken = (
-            found.value > limit
-            and found.confidence >= section.confidence
-            and found.differing >= scores.fewest(section.confidence)
+        yield _judged(kind, name, found, limit, section.confidence)
+
+
+def _written_parts(
+    said: pd.DataFrame, champion: pd.DataFrame, section: PromoteWriting, known: Collection[str] | None
+) -> Iterator[Bound]:
+    for kind, name, rows in _slices(said, section, known):
+        pair = yardstick.pair(section.metric, said[rows], champion[rows])
+        if not len(pair.ours):  # nothing was written for any of these rows
+            continue
+        draws, limit = scores.resamples(len(pair.ours), section.bootstrap, section.seed), section.worst_slice_loss
+        found = scores.compare(
+            pair.score, pair.truth, pair.ours, pair.theirs, pair.differ, -limit, draws, section.confidence
         )
-        yield Bound(kind, name, found.rows, found.value, limit, found.confidence, broken)
+        beyond = 1 - found.confidence
+        sure = beyond >= section.confidence and found.differing >= scores.fewest(section.confidence)
+        yield Bound(kind, name, found.rows, -found.gain, limit, beyond, -found.gain > limit and sure)
+
+
+def _general(said: pd.DataFrame, section: PromoteWriting) -> Iterator[Bound]:
+    for name, rows in _groups(said["set"]):
+        ours, theirs = (said.loc[rows, column].to_numpy(dtype=bool) for column in ("right", "base_right"))
+        found = scores.loss(ours, theirs, section.general_loss, section.bootstrap, section.seed)
+        yield _judged("general", name, found, section.general_loss, section.confidence)
+
+
+def _tell_general(bound: Bound, section: PromoteWriting) -> str:
+    fate = "forgot what its base knew" if bound.broken else "has not surely forgotten what its base knew"
+    return f"{fate}: {bound.name} {-bound.loss:+.4f} on {bound.rows} questions, the bound is {-section.general_loss:g}"
+
+
+def _judged(kind: str, name: str, found: scores.Loss, limit: float, confidence: float) -> Bound:
+    sure = found.confidence >= confidence and found.differing >= scores.fewest(confidence)
+    return Bound(kind, name, found.rows, found.value, limit, found.confidence, found.value > limit and sure)
 
 
 def _subsets(
@@ -84,6 +127,12 @@ def _subsets(
 ) -> Iterator[tuple[str, str, np.ndarray]]:
     """kind, name and rows of every label and slice that has any."""
     yield from (("label", name, rows) for name, rows in _groups(said["label"]))
+    yield from _slices(said, section, known)
+
+
+def _slices(
+    said: pd.DataFrame, section: Section, known: Collection[str] | None
+) -> Iterator[tuple[str, str, np.ndarray]]:
     if "source" in section.slices:
         yield from (("slice", f"source {name}", rows) for name, rows in _groups(said["source"]))
     if "known" in section.slices:
@@ -100,7 +149,7 @@ def _age(said: pd.DataFrame, known: Collection[str] | None) -> pd.Series:
     return old.map({True: "known", False: "new"})
 
 
-def _tell_known(said: pd.DataFrame, section: Promote, known: Collection[str] | None) -> Iterator[str]:
+def _tell_known(said: pd.DataFrame, section: Section, known: Collection[str] | None) -> Iterator[str]:
     if "known" not in section.slices:
         return
     if known is None:
@@ -109,7 +158,7 @@ def _tell_known(said: pd.DataFrame, section: Promote, known: Collection[str] | N
         yield "the champion was tested on none of these rows: all are new"
 
 
-def _tell_parts(parts: tuple[Bound, ...], section: Promote) -> Iterator[str]:
+def _tell_parts(parts: tuple[Bound, ...], section: Section) -> Iterator[str]:
     worst = sorted(parts, key=lambda bound: -bound.loss)
     broken = [bound for bound in worst if bound.broken]
     for bound in broken[:TOLD]:

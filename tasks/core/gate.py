@@ -10,14 +10,14 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from tasks.core import bounds, scores
+from tasks.core import bounds, scores, yardstick
 from tasks.core.bounds import Bound
 from tasks.core.errors import Refused
-from tasks.core.params import Promote
+from tasks.core.params import Promote, PromoteWriting
 
+Section = Promote | PromoteWriting
 WON, NOT_BETTER, CANNOT_TELL = "won", "not better", "cannot tell"
 
 
@@ -64,24 +64,29 @@ class Decision:
 def decide(
     said: pd.DataFrame,
     champion: pd.DataFrame | None,
-    section: Promote,
+    section: Section,
     name: str | None = None,
     known: Collection[str] | None = None,
+    general: pd.DataFrame | None = None,
 ) -> Decision:
     """The whole decision but for the time, which `with_latency` adds.
 
     said: predictions.parquet of the candidate, with the column `source` of its rows; champion: that of the champion
-    `name` on the same rows, or None; known: the ids of the champion's own test rows, None if they are not kept.
+    `name` on the same rows, or None; known: the ids of the champion's own test rows, None if they are not kept;
+    general: of a model that writes, what it and its base answered to questions of no concern to the training.
     """
     if said.empty:
         raise Refused("there are no test rows: the candidate cannot be compared")
-    base = against("base", said, said["base_predicted"], section.margin_over_base, section)
+    base = against("base", said, yardstick.view(said, "base_"), section.margin_over_base, section)
+    kept, forgot = bounds.check_general(general, section)
     if champion is None:
-        return Decision(base.won, (base.reason,), (base,), name)
+        unbroken = not any(bound.broken for bound in kept)
+        return Decision(base.won and unbroken, (base.reason, *forgot), (base,), name, bounds=kept)
     if said[["id", "label"]].to_numpy().tolist() != champion[["id", "label"]].to_numpy().tolist():
         raise Refused("candidate and champion were scored on different rows: they cannot be compared")
-    best = against("champion", said, champion["predicted"], section.margin_over_champion, section)
+    best = against("champion", said, champion, section.margin_over_champion, section)
     found, told = bounds.check(said, champion, section, known)
+    found, told = (*found, *kept), (*told, *forgot)
     broken = any(bound.broken for bound in found)
     return Decision(
         promote=base.won and best.won and not broken,
@@ -93,7 +98,7 @@ def decide(
     )
 
 
-def with_latency(decision: Decision, latency: Latency, section: Promote) -> Decision:
+def with_latency(decision: Decision, latency: Latency, section: Section) -> Decision:
     """The decision once both models were timed. Being slow is no fault of the data: it makes nobody `worse`."""
     slow = not latency.ratio <= section.latency_ratio
     reason = (
@@ -109,7 +114,7 @@ def with_latency(decision: Decision, latency: Latency, section: Promote) -> Deci
 # ---------------------------------------------------------------- against a rival
 
 
-def against(name: str, said: pd.DataFrame, theirs: pd.Series, margin: float, section: Promote) -> Rival:
+def against(name: str, said: pd.DataFrame, theirs: pd.DataFrame, margin: float, section: Section) -> Rival:
     found = _compare(said, theirs, section.metric, margin, section.confidence, section.bootstrap, section.seed)
     needed = scores.rows_needed(found, section.difference, section.confidence, section.power)
     worse = found.below >= section.confidence and _enough_differ(found, section)
@@ -119,15 +124,14 @@ def against(name: str, said: pd.DataFrame, theirs: pd.Series, margin: float, sec
 
 
 def _compare(
-    said: pd.DataFrame, theirs: pd.Series, metric: str, margin: float, confidence: float, times: int, seed: int
+    said: pd.DataFrame, theirs: pd.DataFrame, metric: str, margin: float, confidence: float, times: int, seed: int
 ) -> scores.Comparison:
-    numbers, _ = pd.factorize(pd.concat([said["label"], said["predicted"], theirs]), sort=True)
-    truth, ours, other = np.split(numbers, 3)
-    draws = scores.resamples(len(truth), times, seed)
-    return scores.compare(scores.SCORES[metric], truth, ours, other, margin, draws, confidence)
+    pair = yardstick.pair(metric, said, theirs)
+    draws = scores.resamples(len(pair.ours), times, seed)
+    return scores.compare(pair.score, pair.truth, pair.ours, pair.theirs, pair.differ, margin, draws, confidence)
 
 
-def _outcome(found: scores.Comparison, margin: float, needed: int, section: Promote) -> str:
+def _outcome(found: scores.Comparison, margin: float, needed: int, section: Section) -> str:
     """Too few rows excuse nobody whose gain, at its best, is below the difference asked."""
     if found.gain > margin and found.confidence >= section.confidence and _enough_differ(found, section):
         return WON
@@ -135,13 +139,14 @@ def _outcome(found: scores.Comparison, margin: float, needed: int, section: Prom
     return CANNOT_TELL if found.rows < needed and open_yet else NOT_BETTER
 
 
-def _enough_differ(found: scores.Comparison, section: Promote) -> bool:
+def _enough_differ(found: scores.Comparison, section: Section) -> bool:
     return found.differing >= scores.fewest(section.confidence)
 
 
-def _reason(rival: Rival, section: Promote) -> str:
+def _reason(rival: Rival, section: Section) -> str:
     name, margin, found = rival.name, rival.margin, rival.found
-    gain = f"gain {found.gain:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+    unit = yardstick.UNITS.get(section.metric, "")
+    gain = f"gain {found.gain:+.4f} [{found.low:+.4f}, {found.high:+.4f}]{unit}"
     asked = f"{section.confidence:.0%} asked"
     if rival.worse:
         below = f"below zero in {found.below:.1%} of resamples, {asked}"
@@ -179,7 +184,7 @@ def figures(decision: Decision) -> dict[str, float]:
     return told | ({"latency_ratio": decision.latency.ratio} if decision.latency else {})
 
 
-def as_record(decision: Decision, section: Promote, champion_test: str | None) -> dict[str, Any]:
+def as_record(decision: Decision, section: Section, champion_test: str | None) -> dict[str, Any]:
     """The gate's part of a record, in the shape of record.schema.json."""
     return {
         "decision": "champion" if decision.promote else "held",
@@ -214,7 +219,7 @@ def as_record(decision: Decision, section: Promote, champion_test: str | None) -
 
 def as_schema_1(said: pd.DataFrame, champion: pd.DataFrame | None, section: dict[str, Any]) -> dict[str, Any]:
     """What the gate decided in records of schema 1: no bounds, and two outcomes. For those who check old versions."""
-    others = {"base": said["base_predicted"]} | ({} if champion is None else {"champion": champion["predicted"]})
+    others = {"base": yardstick.view(said, "base_")} | ({} if champion is None else {"champion": champion})
     metric, asked, told, all_won = section["metric"], section["confidence"], [], True
     for name, theirs in others.items():
         margin = section[f"margin_over_{name}"]

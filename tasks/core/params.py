@@ -36,6 +36,15 @@ Event = Literal["promoted", "held", "refused", "failed", "recovered", "silent", 
 T = TypeVar("T")
 
 
+def _absolute(path: str) -> str:
+    if not path.startswith("/"):
+        raise ValueError(f"{path!r} is no absolute path, and a run works in a folder of its own: begin it with /")
+    return path
+
+
+AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+
+
 @dataclass_transform(frozen_default=True)
 def section(cls: type[T]) -> type[T]:
     return dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))(cls)  # type: ignore[return-value]
@@ -59,6 +68,30 @@ class Curate:
 
 
 @section
+class CurateWriting:
+    min_chars: Count
+    max_chars: Count
+
+
+@section
+class Audit:
+    max_truncated_share: Limit
+    examples: Count
+
+
+@section
+class ValidateWriting:
+    min_rows: Count
+    max_rows: Count
+    min_chars: Count
+    max_chars: Count
+    max_duplicate_share: Limit
+    max_rejected_share: Limit
+    max_leaked_rows: Annotated[int, Field(ge=0)]
+    audit: Audit
+
+
+@section
 class Validate:
     min_rows: Count
     max_rows: Count
@@ -67,8 +100,8 @@ class Validate:
     min_rows_per_label: Count
     min_chars: Count
     max_chars: Count
-    max_duplicate_share: Annotated[float, Field(ge=0, le=1)]
-    max_rejected_share: Annotated[float, Field(ge=0, le=1)]
+    max_duplicate_share: Limit
+    max_rejected_share: Limit
     max_leaked_rows: Annotated[int, Field(ge=0)]
 
 
@@ -85,6 +118,13 @@ class Split:
     val_share: Annotated[float, Field(gt=0, lt=0.5)]
     test_share: Annotated[float, Field(gt=0, lt=0.5)]
     missing_label: MissingLabel
+
+
+@section
+class SplitWriting:
+    seed: Seed
+    val_share: Annotated[float, Field(gt=0, lt=0.5)]
+    test_share: Annotated[float, Field(gt=0, lt=0.5)]
 
 
 @section
@@ -147,6 +187,70 @@ class Train:
 
 
 @section
+class DecoderLora:
+    learning_rate: Positive
+    rank: Count
+    alpha: Count
+    dropout: Share
+    rank_stabilised: bool
+    frozen: Literal["bf16", "fp8"]
+
+
+@section
+class PromptTuning:
+    learning_rate: Positive
+    virtual_tokens: Count
+
+
+@section
+class InstructTrain:
+    method: Literal["full", "lora", "dora", "qlora", "ia3", "prompt"]
+    base: Base
+    seed: Seed
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["auto", "fp32", "bf16"]
+    template: Literal["tokenizer", "chatml", "plain"]
+    max_tokens: Annotated[int, Field(ge=8)]
+    too_long: Literal["drop", "cut_prompt"]
+    full: Full
+    lora: DecoderLora
+    ia3: Full
+    prompt: PromptTuning
+    epochs: Count
+    batch_tokens: Count
+    accumulate: Count
+    schedule: Literal["linear", "cosine", "constant"]
+    warmup_share: Share
+    weight_decay: NotNegative
+    max_grad_norm: Positive
+    neftune_alpha: NotNegative
+    patience: Count
+    refit: bool
+    gradient_checkpointing: bool
+    compile: bool
+    checkpoint_seconds: NotNegative
+
+
+@section
+class GeneralSet:
+    name: Word
+    path: AbsolutePath
+
+
+@section
+class InstructEvaluate:
+    batch_size: Count
+    max_new_tokens: Count
+    generate_rows: Count
+    bootstrap: Annotated[int, Field(ge=100)]
+    confidence: Confidence
+    seed: Seed
+    examples: Count
+    json_schema: str
+    general: list[GeneralSet]
+
+
+@section
 class Evaluate:
     batch_size: Count
     bootstrap: Annotated[int, Field(ge=100)]
@@ -199,10 +303,21 @@ class Promote:
     approval: bool
 
 
-def _absolute(path: str) -> str:
-    if not path.startswith("/"):
-        raise ValueError(f"{path!r} is no absolute path, and a run works in a folder of its own: begin it with /")
-    return path
+@section
+class PromoteWriting:
+    metric: Literal["perplexity", "rouge_l", "bleu", "chrf", "exact_match"]
+    margin_over_base: Share
+    margin_over_champion: Share
+    confidence: Confidence
+    difference: Annotated[float, Field(gt=0, lt=1)]
+    power: Confidence
+    worst_slice_loss: Limit
+    slices: list[Literal["source", "known"]]
+    general_loss: Limit
+    latency_ratio: Positive
+    bootstrap: Annotated[int, Field(ge=100)]
+    seed: Seed
+    approval: bool
 
 
 def _address(url: str) -> str:
@@ -228,7 +343,6 @@ def _asks_from_cursor(query: str) -> str:
     return query
 
 
-AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 Address = Annotated[str, AfterValidator(_address)]
 Variable = Annotated[str, AfterValidator(_variable)]
 Query = Annotated[str, AfterValidator(_asks_from_cursor)]
@@ -322,7 +436,8 @@ class Notify:
 
 
 @section
-class Params:
+class Classify:
+    task: Literal["classify"]
     decide: Decide
     fetch: Fetch
     curate: Curate
@@ -334,6 +449,26 @@ class Params:
     measure: Measure
     promote: Promote
     notify: Notify
+
+
+@section
+class Instruct:
+    task: Literal["instruct"]
+    decide: Decide
+    fetch: Fetch
+    curate: CurateWriting
+    validate: ValidateWriting
+    split: SplitWriting
+    train: InstructTrain
+    evaluate: InstructEvaluate
+    register: Register
+    measure: Measure
+    promote: PromoteWriting
+    notify: Notify
+
+
+Params = Classify | Instruct
+TASKS = {"classify": Classify, "instruct": Instruct}
 
 
 def load(path: Path = Path("params.yaml")) -> Params:
@@ -350,10 +485,18 @@ def parse(values: Any) -> Params:
     # By way of JSON: strict mode takes a list or a number of Python only from the exact type. YAML makes dates
     # of words like 2026-11-22; `str` makes them words again.
     try:
-        return TypeAdapter(Params).validate_json(json.dumps(values, default=str))
+        return TypeAdapter(_kind(values)).validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         told = [_explain(problem) for problem in error.errors(include_url=False)]
         raise WrongUse("params.yaml: " + "; ".join(told)) from None
+
+
+def _kind(values: Any) -> type[Params]:
+    """The shape of the file hangs on its first line: what is asked of a model that writes is not asked of a classifier."""
+    named = values.get("task") if isinstance(values, dict) else None
+    if named not in TASKS:
+        raise WrongUse(f"params.yaml: task is {named!r}: write one of {', '.join(TASKS)}")
+    return TASKS[named]
 
 
 def parse_section(kind: type[T], values: Any) -> T:

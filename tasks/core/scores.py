@@ -32,7 +32,7 @@ class Comparison:
     rows: int
     below: float  # share of resamples in which the gain is below zero
     error: float  # standard error of the gain, from the resamples
-    differing: int  # rows that one of the two says right and the other wrong
+    differing: int  # rows on which one of the two is better
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,15 @@ class Loss:
 
 def accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.mean(truth == predicted))
+
+
+def log_likelihood(tokens: np.ndarray, nll: np.ndarray) -> float:
+    """Mean log-probability of a token, in nats, from sums over rows; perplexity is e to the power of minus this."""
+    return float(-nll.sum() / tokens.sum())
+
+
+def mean(weights: np.ndarray, values: np.ndarray) -> float:
+    return float(np.average(values, weights=weights))
 
 
 def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
@@ -88,11 +97,15 @@ def compare(
     truth: np.ndarray,
     ours: np.ndarray,
     theirs: np.ndarray,
+    differ: np.ndarray,
     margin: float,
     draws: np.ndarray,
     confidence: float,
 ) -> Comparison:
-    """Paired bootstrap: both models on the same resampled rows (Koehn 2004, section 3.3)."""
+    """Paired bootstrap: both models on the same resampled rows (Koehn 2004, section 3.3).
+
+    differ: [rows] of bool, where one of the two is better than the other.
+    """
     gains = np.array([score(truth[rows], ours[rows]) - score(truth[rows], theirs[rows]) for rows in draws])
     low, high = np.quantile(gains, _tails(confidence))
     return Comparison(
@@ -103,7 +116,7 @@ def compare(
         rows=len(truth),
         below=float(np.mean(gains < 0)),
         error=float(np.std(gains)),
-        differing=int(np.sum((truth == ours) != (truth == theirs))),
+        differing=int(np.sum(differ)),
     )
 
 

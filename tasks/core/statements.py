@@ -12,9 +12,11 @@ import json
 import re
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from tasks.core import yardstick
 from tasks.core.errors import Broken
 from tasks.core.record import reasons_of
 
@@ -23,16 +25,61 @@ Json = dict[str, Any]
 
 SIDES = ("train", "val", "test")
 KILOWATT_HOURS = {"kWh": 1.0, "Wh": 1e-3, "J": 1 / 3.6e6}
-TITLES = {
-    "candidate": "this model",
-    "champion": "the champion of that time",
-    "probe": "probe: logistic regression on the frozen base",
-    "base": "base: nearest label name",
+OTHER_SOURCES = "The test rows come from the same sources as the training rows: other sources may score lower."
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a model of one task is for, in the words of those who read of it."""
+
+    task: str  # as CycloneDX and others call it
+    made_of: str  # beside the base
+    outputs: tuple[str, ...]
+    users: str
+    use: str
+    misuse: str
+    check: str
+    limits: tuple[str, ...]
+
+
+PURPOSES = {
+    "classify": Purpose(
+        task="text classification",
+        made_of="a classification head",
+        outputs=("label", "confidence of that label, 0 to 1"),
+        users="people who route and triage, and are able to correct the model",
+        use="For routing and triage with a person\nable to correct it.",
+        misuse="It is used for decisions about people, or for texts of another kind than its data.",
+        check="It is not meant for either. Let a person check what follows from a label.",
+        limits=(
+            OTHER_SOURCES,
+            "The confidence is the model's own; see the reliability plot before acting on it.",
+        ),
+    ),
+    "instruct": Purpose(
+        task="text generation",
+        made_of="what was learned from completions",
+        outputs=("text", "mean probability of its tokens, 0 to 1"),
+        users="people who read a draft before it is sent, and are able to correct it",
+        use="For drafts that a person reads\nbefore they are sent.",
+        misuse="What it writes is sent unread, decides about people, or answers prompts of another kind than its data.",
+        check="It is not meant for any of these. Let a person read what it writes.",
+        limits=(
+            OTHER_SOURCES,
+            "What it writes may be fluent and wrong: neither likelihood nor likeness to a reference says that it is true.",
+        ),
+    ),
 }
-LIMITS = (
-    "The test rows come from the same sources as the training rows: other sources may score lower.",
-    "The confidence is the model's own; see the reliability plot before acting on it.",
-)
+
+
+def _purpose(record: Record) -> Purpose:
+    return PURPOSES[yardstick.of(record["params"])]
+
+
+def _titles(record: Record) -> dict[str, str]:
+    """Who was scored, in the order in which a person reads."""
+    beside = {prefix.removesuffix("_"): title for prefix, title in yardstick.BESIDE[yardstick.of(record["params"])].items()}
+    return {"candidate": "this model", "champion": "the champion of that time", **beside}
 
 
 # ---------------------------------------------------------------- facts that more than one of them tells
@@ -43,13 +90,15 @@ def _labels(record: Record) -> list[str]:
 
 
 def _use(record: Record) -> str:
+    if not yardstick.has_labels(record["params"]):
+        return "Writes an answer to a prompt, as the completions that it learned from do."
     labels = _labels(record)
     return f"Puts one text into one of {len(labels)} labels: {', '.join(labels)}."
 
 
 def _scored(record: Record) -> Iterator[tuple[str, Json]]:
     """Who was scored on the test rows, the champion only if there was one."""
-    return ((who, record["scores"][who]) for who in TITLES if record["scores"][who])
+    return ((who, record["scores"][who]) for who in _titles(record) if record["scores"][who])
 
 
 def _data(record: Record) -> Iterator[tuple[str, Json]]:
@@ -145,29 +194,29 @@ def _earlier(record: Record) -> list[Json]:
 
 
 def _card(record: Record) -> Json:
-    training = record["training"]
+    training, purpose = record["training"], _purpose(record)
     return {
         "bom-ref": "model-card",
         "modelParameters": {
             "approach": {"type": "supervised"},
-            "task": "text classification",
-            "modelArchitecture": f"{record['base']['name']} and a classification head, method {training['method']}",
+            "task": purpose.task,
+            "modelArchitecture": f"{record['base']['name']} and {purpose.made_of}, method {training['method']}",
             "datasets": [{"ref": f"data:{side}"} for side in SIDES],
             "inputs": [{"format": "text"}],
-            "outputs": [{"format": "label"}, {"format": "confidence of that label, 0 to 1"}],
+            "outputs": [{"format": told} for told in purpose.outputs],
         },
         "quantitativeAnalysis": {"performanceMetrics": [*_metrics(record)]},
         "considerations": {
-            "users": ["people who route and triage, and are able to correct the model"],
+            "users": [purpose.users],
             "useCases": [_use(record)],
             "technicalLimitations": [
                 f"Texts are cut at {record['params']['train']['max_tokens']} tokens.",
-                *LIMITS,
+                *purpose.limits,
             ],
             "ethicalConsiderations": [
                 {
-                    "name": "It is used for decisions about people, or for texts of another kind than its data.",
-                    "mitigationStrategy": "It is not meant for either. Let a person check what follows from a label.",
+                    "name": purpose.misuse,
+                    "mitigationStrategy": purpose.check,
                 }
             ],
             "environmentalConsiderations": _environmental(training),
@@ -182,7 +231,7 @@ def _metrics(record: Record) -> Iterator[Json]:
             yield {
                 "type": name,
                 "value": str(score["value"]),
-                "slice": f"{who}: {TITLES[who]}, on {score['n']} test rows",
+                "slice": f"{who}: {_titles(record)[who]}, on {score['n']} test rows",
                 "confidenceInterval": {"lowerBound": str(score["low"]), "upperBound": str(score["high"])},
             }
 
@@ -435,8 +484,7 @@ def model_card(record: Record) -> str:
     return f"""# {_text(record["name"])}
 
 ## Intended use
-{_text(_use(record))} For routing and triage with a person
-able to correct it. Not for decisions about people, and not for texts of another kind than those below.
+{_text(_use(record))} {_purpose(record).use} Not for decisions about people, and not for texts of another kind than those below.
 
 ## Data
 {_sources_table(data["sources"])}
@@ -468,7 +516,7 @@ On {scores["rows"]} test rows that training did not see; in brackets {scores["co
 {_gate(record)}
 
 ## Limits
-{chr(10).join(f"- {limit}" for limit in LIMITS)}
+{chr(10).join(f"- {limit}" for limit in _purpose(record).limits)}
 
 ## Where it comes from
 - Made {record["created"]} by {_text(started["by"])}: `{_code_text(started["command"])}`.
@@ -516,14 +564,15 @@ def _sources_table(sources: Json) -> str:
 
 def _scores_table(record: Record) -> str:
     """Model, champion, probe and base side by side."""
-    names = ("accuracy", "macro_f1", "calibration_error")
+    there = record["scores"]["candidate"]
+    names = {name: title for name, title in yardstick.SCORES[yardstick.of(record["params"])].items() if name in there}
     rows = [
-        f"| {TITLES[who]} | "
+        f"| {_titles(record)[who]} | "
         + " | ".join(f"{scores[x]['value']:.4f} [{scores[x]['low']:.3f}, {scores[x]['high']:.3f}]" for x in names)
         + " |"
         for who, scores in _scored(record)
     ]
-    return "\n".join(["| model | accuracy | macro-F1 | calibration error |", "|---|---|---|---|", *rows])
+    return "\n".join([f"| model | {' | '.join(names.values())} |", f"|---{'|---' * len(names)}|", *rows])
 
 
 def _gate(record: Record) -> str:

@@ -2,7 +2,8 @@
 
     mlflow.pyfunc.load_model("models:/<name>@champion").predict(pandas.DataFrame({"text": [...]}))
 
-gives a frame with the columns `label` and `confidence`.
+gives a frame with the columns `label` and `confidence`. Of a model that writes, the text is a prompt, plain or as JSON
+messages, `label` what it writes, and `confidence` the mean probability of its tokens.
 """
 
 from pathlib import Path
@@ -13,20 +14,20 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 
-class ServedClassifier(PythonModel):
+class Served(PythonModel):
     def load_context(self, context: Any) -> None:
-        from tasks.core import model, sums
+        from tasks.core import served, sums
         from tasks.core.errors import Refused
 
         folder = Path(context.artifacts["model"])
         wrong = [link for link in sums.check(folder.parent.parent, None) if not link.ok]
         if wrong:
             raise Refused(f"{wrong[0].name} is not what was registered: {wrong[0].expected}, found {wrong[0].found}")
-        self.classifier = model.load(folder)
+        self.model = served.load(folder)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        said = self.classifier.predict([str(text) for text in model_input["text"]])
+        said = self.model.predict([str(text) for text in model_input["text"]])
         return pd.DataFrame({"label": said.labels, "confidence": said.confidence.astype("float64")})
 
 
-set_model(ServedClassifier())
+set_model(Served())

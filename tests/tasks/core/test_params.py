@@ -31,7 +31,26 @@ def changed(path, value):
 def test_the_shipped_file_is_complete_and_of_the_right_types():
     loaded = params.load(ROOT / "params.yaml")
     assert loaded.train.lora.rank == SHIPPED["train"]["lora"]["rank"]
-    assert all(is_pydantic_dataclass(kind) for kind in get_type_hints(params.Params).values())
+    assert loaded.task == "classify"
+
+
+@pytest.mark.parametrize("task", [name for name in params.TASKS if name != "classify"])
+def test_the_file_of_each_task_is_complete_and_has_the_same_sections(task):
+    loaded = params.load(ROOT / "infra/params" / f"{task}.yaml")
+    assert isinstance(loaded, params.TASKS[task])
+    assert set(vars(loaded)) == set(SHIPPED)
+
+
+@pytest.mark.parametrize("kind", params.TASKS.values())
+def test_every_section_is_strict(kind):
+    sections = {name: hint for name, hint in get_type_hints(kind).items() if name != "task"}
+    assert all(is_pydantic_dataclass(hint) for hint in sections.values())
+
+
+@pytest.mark.parametrize("task", ["clasify", None, 3])
+def test_an_unknown_task_is_refused_with_those_there_are(task):
+    with pytest.raises(WrongUse, match=f"task is {task!r}: write one of classify, instruct"):
+        params.parse({**SHIPPED, "task": task})
 
 
 def test_a_section_cannot_be_changed():

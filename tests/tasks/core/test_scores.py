@@ -86,7 +86,10 @@ def test_one_seed_is_one_draw():
 
 
 def against(ours, theirs, truth, margin=0.0):
-    return scores.compare(scores.accuracy, truth, ours, theirs, margin, scores.resamples(len(truth), 300, 1), 0.95)
+    differ = (truth == ours) != (truth == theirs)
+    return scores.compare(
+        scores.accuracy, truth, ours, theirs, differ, margin, scores.resamples(len(truth), 300, 1), 0.95
+    )
 
 
 def test_a_tie_is_no_gain_and_no_confidence():

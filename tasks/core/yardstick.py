@@ -1,0 +1,100 @@
+"""What a model of each task is measured by, and how a table of what was said is read for it.
+
+    classify    id, label, predicted, confidence
+    instruct    id, label, tokens, predicted, confidence, nll, rouge_l, bleu, chrf, exact_match
+
+One row of the table is one test row. The columns of another model on the same rows stand beside them under a prefix,
+`base_predicted` or `probe_predicted`. Every score is a function of rows, so that a bootstrap can draw them again.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.core import scores
+
+SCORES = {  # of evaluate.json, as a person reads them; the first is what a list of models is sorted by
+    "classify": {"macro_f1": "macro-F1", "accuracy": "accuracy", "calibration_error": "calibration error"},
+    "instruct": {
+        "perplexity": "perplexity",
+        "rouge_l": "ROUGE-L",
+        "chrf": "chrF",
+        "bleu": "BLEU",
+        "exact_match": "exact",
+    },
+}
+BESIDE = {  # who is scored beside the model, by the prefix of its columns
+    "classify": {"probe_": "probe: logistic regression on the frozen base", "base_": "base: nearest label name"},
+    "instruct": {"base_": "base, untouched, with the same template"},
+}
+UNITS = {"perplexity": " nats a token"}  # of a gain, where it is no share
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two models on the same rows, for `scores.compare`."""
+
+    score: scores.Score
+    truth: np.ndarray
+    ours: np.ndarray
+    theirs: np.ndarray
+    differ: np.ndarray  # rows on which one of the two is better
+
+
+def view(said: pd.DataFrame, prefix: str) -> pd.DataFrame:
+    """The table as if the model under `prefix` stood in it alone."""
+    own = {name: name.removeprefix(prefix) for name in said.columns if name.startswith(prefix)}
+    shared = [name for name in ("id", "label", "tokens", "source") if name in said]
+    return said[[*shared, *own]].rename(columns=own) if prefix else said
+
+
+def pair(metric: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> Pair:
+    if metric in scores.SCORES:
+        return _of_labels(metric, ours, theirs)
+    if metric == "perplexity":
+        tokens = ours["tokens"].to_numpy(dtype=float)
+        return _of_numbers(scores.log_likelihood, tokens, ours["nll"], theirs["nll"])
+    return _of_numbers(scores.mean, np.ones(len(ours)), ours[metric], theirs[metric])
+
+
+def _of_labels(metric: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> Pair:
+    numbers, _ = pd.factorize(pd.concat([ours["label"], ours["predicted"], theirs["predicted"]]), sort=True)
+    truth, first, second = np.split(numbers, 3)
+    return Pair(scores.SCORES[metric], truth, first, second, (truth == first) != (truth == second))
+
+
+def _of_numbers(score: scores.Score, truth: np.ndarray, ours: pd.Series, theirs: pd.Series) -> Pair:
+    """Rows for which nothing was written, by either, count for neither."""
+    first, second = ours.to_numpy(dtype=float), theirs.to_numpy(dtype=float)
+    there = ~(np.isnan(first) | np.isnan(second))
+    first, second = first[there], second[there]
+    return Pair(score, truth[there], first, second, first != second)
+
+
+def recounted(task: str, said: pd.DataFrame, bins: int) -> dict[str, float]:
+    """The headline scores once more, from the rows alone; only those for which the table has what it takes.
+
+    bins: of the calibration error.
+    """
+    if task == "classify":
+        numbers, _ = pd.factorize(pd.concat([said["label"], said["predicted"]]), sort=True)
+        truth, predicted = np.split(numbers, 2)
+        sure = said["confidence"].to_numpy()
+        error = scores.calibration_error(truth == predicted, sure, bins)
+        return {**{name: score(truth, predicted) for name, score in scores.SCORES.items()}, "calibration_error": error}
+    told = {"perplexity": math.exp(-scores.log_likelihood(said["tokens"].to_numpy(float), said["nll"].to_numpy(float)))}
+    written = [name for name in SCORES[task] if name in said]
+    return told | {name: float(said[name].dropna().mean()) for name in written}
+
+
+def has_labels(params: dict[str, Any]) -> bool:
+    """Whether a row's label is one of few, so that rows are counted by it."""
+    return of(params) == "classify"
+
+
+def of(params: dict[str, Any]) -> str:
+    """The task of a record, by its params; records from before there was a choice are of classifiers."""
+    return str(params.get("task", "classify"))
