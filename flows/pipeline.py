@@ -143,7 +143,8 @@ def run_gate(chosen: params.Params, run_id: str) -> register.Gate:
         theirs = example.read(CHAMPION_REPORT / "predictions.parquet")
     said = gates.with_source(example.read(REPORTS / "predictions.parquet"), example.read(TEST))
     ids = known["id"].to_pylist() if known is not None else None
-    decision = gates.decide(said, theirs, chosen.promote, str(champion) if champion else None, ids)
+    general = gates.general_of(json.loads((REPORTS / "details.json").read_text("utf-8")))
+    decision = gates.decide(said, theirs, chosen.promote, str(champion) if champion else None, ids, general)
     if champion and decision.promote:
         stage.measure(MODEL, registry.model_folder(champion), TEST, LATENCY, log.info)
         decision = gates.with_latency(decision, gates.latency_of(json.loads(LATENCY.read_text())), chosen.promote)

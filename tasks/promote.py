@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 from tasks.core import faults, history, lineage, record, reload, store, suppression
 from tasks.core.card import file_sha256
 from tasks.core.errors import Refused, RetuneError, WrongUse
-from tasks.core.gate import Decision
-from tasks.core.params import Promote
+from tasks.core.gate import Decision, Section
 from tasks.core.record import Record, reasons_of
 from tasks.core.tracking import backend, reading, registry
 
@@ -44,7 +43,7 @@ class Evidence:
 # ---------------------------------------------------------------- by the gate
 
 
-def promote(version: registry.Version, made: Record, section: Promote) -> Decision:
+def promote(version: registry.Version, made: Record, section: Section) -> Decision:
     """Carry out what the gate decided, or wait for a person if the params ask for one.
 
     Nobody is promoted over a champion that he was not compared with, and nobody twice: what was rolled back stays so.

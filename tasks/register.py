@@ -78,7 +78,7 @@ def register(params: Params, origin: Origin, gate: Gate) -> registry.Version:
     with registry.packed(MODEL, requirements(card)) as folder:
         if gate.champion_report:
             said = example.read(gate.champion_report / "predictions.parquet")
-            example.write(said, folder / record.CHAMPION_SAID)
+            example.write(yardstick.without_texts(params.task, said), folder / record.CHAMPION_SAID)
         faults.point("register:packed")
         made = record_of(params, origin, gate, fingerprint, card, sums.contents(folder))
         seal, signer = publish(folder, made)

@@ -6,6 +6,7 @@ there are, and what they learned from, is read from the history, which needs no 
 """
 
 import hashlib
+import json
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -44,6 +45,7 @@ from tasks.core.tracking import registry
 GONE, MISSING = "bytes gone, hash kept", "missing"
 ROLES = {"Raw": "raw", "Train": "train", "Val": "val", "Test": "test"}  # facts of the history
 FACTS = {"Record": "record.commit", "Evidence": "evidence", "Seal": "seal", "Signer": "signer", descent.START: "start"}
+DETAILS = "models/reports/details.json"
 IN_GIT = ("dvc.lock", "params.yaml", "requirements.lock")
 READERS = 4
 
@@ -326,10 +328,12 @@ def _decided_again(made: Record, folder: Path) -> dict[str, Any]:
     champion = example.read(folder / record.CHAMPION_SAID) if told["champion"] else None
     if made["schema_version"] == 1:
         return gate.as_schema_1(said, champion, made["params"]["promote"])
-    section = params.parse_section(params.Promote, made["params"]["promote"])
+    task, hashes = yardstick.of(made["params"]), made["pipeline"]["hashes"]
+    section = params.parse_section(params.sections(task)["promote"], made["params"]["promote"])
+    general = None if task == "classify" else gate.general_of(json.loads(store.read_bytes(hashes[DETAILS])))
     rows = _kept(made["data"]["sides"]["test"]["md5"], ["id", "source"])
     known = _kept(told["champion_test"], ["id"])["id"].tolist() if told["champion_test"] else None
-    decision = gate.decide(gate.with_source(said, rows), champion, section, told["champion"], known)
+    decision = gate.decide(gate.with_source(said, rows), champion, section, told["champion"], known, general)
     if told["latency"]:
         decision = gate.with_latency(decision, gate.latency_of(told["latency"]), section)
     return gate.as_record(decision, section, told["champion_test"])

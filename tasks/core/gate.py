@@ -82,7 +82,8 @@ def decide(
     if champion is None:
         unbroken = not any(bound.broken for bound in kept)
         return Decision(base.won and unbroken, (base.reason, *forgot), (base,), name, bounds=kept)
-    if said[["id", "label"]].to_numpy().tolist() != champion[["id", "label"]].to_numpy().tolist():
+    same = [name for name in ("id", "label") if name in said and name in champion]
+    if said[same].to_numpy().tolist() != champion[same].to_numpy().tolist():
         raise Refused("candidate and champion were scored on different rows: they cannot be compared")
     best = against("champion", said, champion, section.margin_over_champion, section)
     found, told = bounds.check(said, champion, section, known)
@@ -171,6 +172,12 @@ def _reason(rival: Rival, section: Section) -> str:
 def with_source(said: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """predictions.parquet with the source of each row beside it, from the test side that it was made on."""
     return said.assign(source=said["id"].map(rows.set_index("id")["source"]).fillna("").astype(str))
+
+
+def general_of(details: dict[str, Any]) -> pd.DataFrame | None:
+    """From details.json: set, right and base_right of each question; None if none was asked."""
+    told = details.get("general")
+    return pd.DataFrame(told) if told and told["set"] else None
 
 
 def latency_of(told: dict[str, Any]) -> Latency:

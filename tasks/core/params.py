@@ -8,7 +8,7 @@ import json
 import re
 import reprlib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_type_hints
 
 import yaml
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, TypeAdapter, ValidationError
@@ -536,3 +536,8 @@ def flat(values: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(values, dict) or not values:
         return {prefix.rstrip("."): values} if prefix else {}
     return {name: value for key, part in values.items() for name, value in flat(part, f"{prefix}{key}.").items()}
+
+
+def sections(task: str) -> dict[str, Any]:
+    """The type of each section of a task's file."""
+    return {name: kind for name, kind in get_type_hints(TASKS[task]).items() if name != "task"}

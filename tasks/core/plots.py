@@ -75,6 +75,20 @@ def confusion(table: pd.DataFrame, path: Path) -> None:
     _finish(figure, [], path)
 
 
+def spread(models: dict[str, pd.Series], label: str, path: Path) -> None:
+    """How a number of each row spreads, an outline a model. models: name -> [rows], the candidate first."""
+    figure, (axis,) = _axes(1, (6, 4))
+    whole = pd.concat(models.values())
+    edges = np.linspace(float(whole.min()), float(whole.max()) + 1e-9, 31) if len(whole) else np.linspace(0, 1, 31)
+    for number, (name, values) in enumerate(models.items()):
+        look = {"color": (BLUE, ORANGE)[number], "zorder": 9 - number}
+        axis.hist(values, bins=edges, histtype="stepfilled" if number else "step", alpha=0.4 if number else 1.0, label=name, **look)
+        if len(values):
+            axis.axvline(float(values.mean()), linestyle=":", **look)
+    axis.set(xlabel=f"{label} (dotted: mean)", ylabel="rows")
+    _finish(figure, [axis], path)
+
+
 def _axes(count: int, size: tuple[float, float]) -> tuple[Any, Sequence[Any]]:
     os.environ.setdefault("MPLCONFIGDIR", str(Path(".retune/cache/matplotlib").resolve()))  # else the home folder
     import matplotlib

@@ -4,6 +4,8 @@ import base64
 from pathlib import Path
 from typing import Any
 
+from tasks.core import yardstick
+
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Evaluation</title>
@@ -58,21 +60,75 @@ Scored on {{ scores.rows }} rows that training did not see; in brackets the boot
 """
 
 
+ANSWERS = (
+    PAGE[: PAGE.index("<h1>")]
+    + """<h1>Evaluation</h1>
+<p>Method {{ card.method }}, base {{ card.base_name }}, template {{ card.template }}. Likelihood of the references on
+{{ scores.rows }} rows that training did not see; answers written for {{ scores.rows_written }} of them. In brackets the
+bootstrap interval.</p>
+<div class="wide"><table>
+<tr><th>model</th>{% for name, title in names.items() %}<th>{{ title }}</th>{% endfor %}</tr>
+{% for prefix, title in models %}<tr><th>{{ title }}</th>
+{% for name in names %}<td class="n">{{ "%.4f" | format(scores[prefix + name]) }}
+<small>[{{ "%.3f" | format(scores[prefix + name + "_low"]) }},
+{{ "%.3f" | format(scores[prefix + name + "_high"]) }}]</small></td>{% endfor %}</tr>{% endfor %}
+</table></div>
+<p>Perplexity: e to the mean negative log-likelihood of a token of the reference; smaller is better. The others say how
+like the reference an answer is; larger is better.</p>
+{% if general %}<h2>What the base knew</h2><div class="wide"><table>
+<tr><th>questions</th><th>candidate</th><th>base, untouched</th></tr>
+{% for name in general %}<tr><td>{{ name }}</td><td class="n">{{ "%.4f" | format(scores["general_" + name]) }}</td>
+<td class="n">{{ "%.4f" | format(scores["base_general_" + name]) }}</td></tr>{% endfor %}</table></div>{% endif %}
+<h2>Pictures</h2><div class="pictures">
+{% for name, data in pictures %}<img alt="{{ name }}" src="data:image/png;base64,{{ data }}">{% endfor %}</div>
+<h2>Answers, least like the reference first</h2><div class="wide"><table>
+<tr><th>row</th><th>prompt</th><th>reference</th><th>answer</th><th>base</th><th>ROUGE-L</th></tr>
+{% for row in details.answers %}<tr><td class="n">{{ row.id }}</td>
+<td class="text">{% for turn in row.prompt %}<small>{{ turn.role }}</small> {{ turn.content | truncate(400) }}<br>
+{% endfor %}</td><td class="text">{{ row.reference | truncate(600) }}</td>
+<td class="text">{{ row.answer | truncate(600) }}</td><td class="text">{{ row.base | truncate(600) }}</td>
+<td class="n">{{ "%.3f" | format(row.rouge_l) }}</td></tr>
+{% endfor %}</table></div>
+</body></html>
+"""
+)
+
+
 def write(
     path: Path, scores: dict[str, Any], details: dict[str, Any], card: dict[str, Any], pictures: list[Path]
 ) -> None:
     """scores: evaluate.json; details: details.json; card: model.json; pictures: PNG files, shown in this order."""
+    _render(
+        path,
+        PAGE,
+        pictures,
+        scores=scores,
+        details=details,
+        card=card,
+        names=("accuracy", "macro_f1", "calibration_error"),
+        models=(("", "candidate"), ("probe_", "probe"), ("base_", "base, untouched")),
+    )
+
+
+def write_answers(
+    path: Path, scores: dict[str, Any], details: dict[str, Any], card: dict[str, Any], pictures: list[Path]
+) -> None:
+    """The same of a model that writes: its answers beside those of the base and the reference."""
+    _render(
+        path,
+        ANSWERS,
+        pictures,
+        scores=scores,
+        details=details,
+        card=card,
+        names={name: title for name, title in yardstick.SCORES["instruct"].items() if name in scores},
+        general=sorted(set(details["general"]["set"])),
+        models=(("", "candidate"), ("base_", "base, untouched")),
+    )
+
+
+def _render(path: Path, page: str, pictures: list[Path], **values: Any) -> None:
     from jinja2 import Environment
 
-    page = Environment(autoescape=True).from_string(PAGE)
-    path.write_text(
-        page.render(
-            scores=scores,
-            details=details,
-            card=card,
-            names=("accuracy", "macro_f1", "calibration_error"),
-            models=(("", "candidate"), ("probe_", "probe"), ("base_", "base, untouched")),
-            pictures=[(file.stem, base64.b64encode(file.read_bytes()).decode()) for file in pictures],
-        ),
-        "utf-8",
-    )
+    shown = [(file.stem, base64.b64encode(file.read_bytes()).decode()) for file in pictures]
+    path.write_text(Environment(autoescape=True).from_string(page).render(**values, pictures=shown), "utf-8")

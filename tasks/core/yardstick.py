@@ -30,6 +30,7 @@ BESIDE = {  # who is scored beside the model, by the prefix of its columns
     "classify": {"probe_": "probe: logistic regression on the frozen base", "base_": "base: nearest label name"},
     "instruct": {"base_": "base, untouched, with the same template"},
 }
+SCALES = {"bleu": 100.0, "chrf": 100.0}  # what counts as 1 for the gate
 UNITS = {"perplexity": " nats a token"}  # of a gain, where it is no share
 
 
@@ -57,7 +58,8 @@ def pair(metric: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> Pair:
     if metric == "perplexity":
         tokens = ours["tokens"].to_numpy(dtype=float)
         return _of_numbers(scores.log_likelihood, tokens, ours["nll"], theirs["nll"])
-    return _of_numbers(scores.mean, np.ones(len(ours)), ours[metric], theirs[metric])
+    scale = SCALES.get(metric, 1.0)
+    return _of_numbers(scores.mean, np.ones(len(ours)), ours[metric] / scale, theirs[metric] / scale)
 
 
 def _of_labels(metric: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> Pair:
@@ -72,6 +74,13 @@ def _of_numbers(score: scores.Score, truth: np.ndarray, ours: pd.Series, theirs:
     there = ~(np.isnan(first) | np.isnan(second))
     first, second = first[there], second[there]
     return Pair(score, truth[there], first, second, first != second)
+
+
+def without_texts(task: str, said: pd.DataFrame) -> pd.DataFrame:
+    """The table as a version carries it. What people wrote, and what was written to them, stays in the DVC store."""
+    if task == "classify":
+        return said
+    return said.drop(columns=[name for name in said if name == "label" or name.endswith("predicted")])
 
 
 def recounted(task: str, said: pd.DataFrame, bins: int) -> dict[str, float]:

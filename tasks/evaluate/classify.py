@@ -1,14 +1,7 @@
-"""Score a model folder on rows that it has not seen, beside the untouched base and the probe.
+"""A classifier beside the untouched base and the probe: labels, how sure it was of them, and where it is wrong.
 
-    python -m tasks.evaluate MODEL_FOLDER ROWS.parquet REPORT_FOLDER
-
-Any model folder, any rows: the gate scores the champion with the same command. Into REPORT_FOLDER go
-
-    evaluate.json          the headline scores with their intervals, for DVC and MLflow
-    predictions.parquet    what each model said of each row, and how sure it was
-    details.json           scores a label, the most confident mistakes, the most confused pairs
-    plots/*.png            confusion matrix, reliability
-    report.html            all of it on one page, with no network; also the learning curve where it lies there
+details.json holds scores a label, the most confident mistakes and the most confused pairs; the plots are the confusion
+matrix and the reliability.
 """
 
 import time
@@ -20,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.core import example, model, params, plots, report, scores, shell
+from tasks.core import example, model, plots, report, scores, shell
 from tasks.core.errors import Refused
 from tasks.core.params import Evaluate
 
@@ -101,9 +94,8 @@ def summary(candidate: Scored, base: Scored, probe: Scored, rows: int) -> dict[s
     return told
 
 
-def main(model_folder: Path, rows_path: Path, out: Path) -> None:
-    section = params.load().evaluate
-    rows = example.read(rows_path)
+def report_on(model_folder: Path, rows: pd.DataFrame, section: Evaluate, out: Path) -> None:
+    """Score a model folder on `rows`, and write into `out` what the shell of evaluation promises."""
     classifier = model.load(model_folder)
     untouched = model.load_probe(model_folder)
     labels = classifier.card.labels
@@ -119,7 +111,7 @@ def main(model_folder: Path, rows_path: Path, out: Path) -> None:
     _write_predictions(rows, {"": candidate, "base_": base, "probe_": probe}, out / "predictions.parquet")
     _draw(rows, {"candidate": candidate, "base": base, "probe": probe}, section, out)
     shell.write_json(found, out / "details.json")
-    report.write(out / "report.html", headline, found, asdict(classifier.card), sorted((out / "plots").glob("*.png")))
+    report.write(out / "report.html", headline, found, asdict(classifier.card), sorted((out / "plots").rglob("*.png")))
     shell.write_json(headline, out / "evaluate.json")
     for name in scores.SCORES:
         told = "  ".join(f"{who or 'candidate_'}{headline[who + name]:.4f}" for who in ("", "base_", "probe_"))
@@ -138,12 +130,8 @@ def _draw(rows: pd.DataFrame, models: dict[str, Scored], section: Evaluate, out:
     from tasks.core import metrics
 
     truth = rows["label"].tolist()
-    plots.confusion(metrics.confusion(truth, models["candidate"].predicted), out / "plots" / "confusion.png")
+    plots.confusion(metrics.confusion(truth, models["candidate"].predicted), out / "plots" / "scores" / "confusion.png")
     lines = {
         name: (np.array(truth) == np.array(scored.predicted), scored.confidence) for name, scored in models.items()
     }
-    plots.reliability(lines, section.bins, out / "plots" / "reliability.png")
-
-
-if __name__ == "__main__":
-    shell.run(main)
+    plots.reliability(lines, section.bins, out / "plots" / "scores" / "reliability.png")

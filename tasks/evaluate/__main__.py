@@ -1,0 +1,29 @@
+"""Score a model folder on rows that it has not seen, beside the untouched base.
+
+    python -m tasks.evaluate MODEL_FOLDER ROWS.parquet REPORT_FOLDER
+
+Any model folder, any rows: the gate scores the champion with the same command. Into REPORT_FOLDER go
+
+    evaluate.json          the headline scores with their intervals, for DVC and MLflow
+    predictions.parquet    what each model said of each row
+    details.json           what is worth looking at: mistakes, or answers side by side
+    plots/scores/*.png     two pictures of it
+    report.html            all of it on one page, with no network; also the learning curve where it lies there
+"""
+
+from pathlib import Path
+
+from tasks.core import example, params, shell
+from tasks.evaluate import classify, instruct
+
+
+def main(model_folder: Path, rows_path: Path, out: Path) -> None:
+    chosen, rows = params.load(), example.read(rows_path)
+    if chosen.task == "classify":
+        classify.report_on(model_folder, rows, chosen.evaluate, out)
+    else:
+        instruct.report_on(model_folder, rows, chosen.evaluate, out)
+
+
+if __name__ == "__main__":
+    shell.run(main)

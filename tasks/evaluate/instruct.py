@@ -1,0 +1,177 @@
+"""A model that writes beside its untouched base: how likely each holds the reference, and what each writes itself.
+
+Likelihood is measured on every row, writing on some of them: `evaluate.generate_rows`, drawn by the hash of their ids, so
+that the champion writes on the same ones. details.json shows answers side by side; the plots are the likelihood of
+the references and the likeness of what was written to them.
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.core import choice, decoder, example, plots, report, scores, shell, template, writing, yardstick
+from tasks.core.errors import Refused
+from tasks.core.params import InstructEvaluate
+
+WRITTEN = ("rouge_l", "chrf", "bleu", "exact_match", "json_valid")
+
+
+def report_on(model_folder: Path, rows: pd.DataFrame, section: InstructEvaluate, out: Path) -> None:
+    """Score a model folder on `rows`, and write into `out` what the shell of evaluation promises."""
+    if rows.empty:
+        raise Refused("there are no rows to score: the side is empty")
+    asked, schema = drawn(rows["id"], section), writing.schema_of(section.json_schema)
+    said = rows[["id", "label"]].copy()
+    general: dict[str, np.ndarray] = {}
+    seconds: dict[str, float] = {}
+    for prefix, load in (("", decoder.load), ("base_", decoder.untouched)):  # one after the other: memory holds one
+        model = load(model_folder)
+        said["tokens"], said[f"{prefix}nll"] = likelihoods(model, rows, section)
+        began = time.perf_counter()
+        said = said.join(written(model, rows[asked], section, schema).add_prefix(prefix))
+        seconds[prefix] = time.perf_counter() - began
+        general[prefix] = answers(model, section)
+        card = model.card
+        del model
+
+    headline = summary(said, seconds[""], int(asked.sum()), section)
+    questions = remembered(section, general)
+    headline |= {f"general_{name}": float(right.mean()) for name, right in questions.groupby("set")["right"]}
+    headline |= {f"base_general_{name}": float(right.mean()) for name, right in questions.groupby("set")["base_right"]}
+    found = details(rows, said, section.examples) | {"general": questions.to_dict("list")}
+    example.write(said, out / "predictions.parquet")
+    _draw(said, out)
+    shell.write_json(found, out / "details.json")
+    report.write_answers(out / "report.html", headline, found, asdict(card), sorted((out / "plots").rglob("*.png")))
+    shell.write_json(headline, out / "evaluate.json")
+    for name, title in yardstick.SCORES["instruct"].items():
+        if name in headline:
+            print(f"{title}: {headline[name]:.4f}  base {headline[f'base_{name}']:.4f}", flush=True)
+
+
+# ---------------------------------------------------------------- likelihood
+
+
+def likelihoods(model: decoder.Decoder, rows: pd.DataFrame, section: InstructEvaluate) -> tuple[np.ndarray, np.ndarray]:
+    """Of each reference: its tokens, and the negative log-likelihood of all of them, in nats."""
+    rendered = [
+        template.render(model.tokenizer, text, label) for text, label in zip(rows["text"], rows["label"], strict=True)
+    ]
+    found = model.likelihood(rendered, section.batch_size)
+    return found.tokens, found.nll
+
+
+# ---------------------------------------------------------------- writing
+
+
+def drawn(ids: pd.Series, section: InstructEvaluate) -> pd.Series:
+    """Which rows an answer is written for: those with the smallest hash of seed and id."""
+    draw = ids.map(lambda name: hashlib.sha256(f"{section.seed}:{name}".encode("utf-8", "surrogatepass")).hexdigest())
+    return draw.rank(method="first") <= section.generate_rows
+
+
+def written(
+    model: decoder.Decoder, rows: pd.DataFrame, section: InstructEvaluate, schema: dict[str, Any] | None
+) -> pd.DataFrame:
+    """What the model answers to `rows`, how sure it was, and how near that comes to the reference; by their index."""
+    said = model.predict(rows["text"].tolist(), section.batch_size, section.max_new_tokens)
+    scored = writing.by_row(rows["label"].tolist(), said.labels, schema)
+    named = [name for name in WRITTEN if name in scored]
+    told = scored[named].assign(predicted=said.labels, confidence=said.confidence.astype("float64"))
+    return told[["predicted", "confidence", *named]].set_index(rows.index)
+
+
+# ---------------------------------------------------------------- what the base knew
+
+
+def answers(model: decoder.Decoder, section: InstructEvaluate) -> np.ndarray:
+    """[questions] of all sets, whether the likeliest choice was the right one."""
+    right = [choice.right(choice.read(each.path), _of_text(model, section)) for each in section.general]
+    return np.concatenate(right) if right else np.zeros(0, dtype=bool)
+
+
+def _of_text(model: decoder.Decoder, section: InstructEvaluate) -> Callable[[Sequence[tuple[str, str]]], np.ndarray]:
+    """Log-likelihood of a continuation after a context, as plain text, with no template."""
+
+    def likelihood(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        rendered = [template.plain(model.tokenizer, context, text) for context, text in pairs]
+        return -model.likelihood(rendered, section.batch_size).nll
+
+    return likelihood
+
+
+def remembered(section: InstructEvaluate, general: dict[str, np.ndarray]) -> pd.DataFrame:
+    sizes = [len(choice.read(each.path)) for each in section.general]
+    names = [each.name for each, size in zip(section.general, sizes, strict=True) for _ in range(size)]
+    return pd.DataFrame(
+        {
+            "set": pd.Series(names, dtype="str"),
+            "question": [number for size in sizes for number in range(size)],
+            "right": general[""],
+            "base_right": general["base_"],
+        }
+    )
+
+
+# ---------------------------------------------------------------- what is told
+
+
+def summary(said: pd.DataFrame, seconds: float, wrote: int, section: InstructEvaluate) -> dict[str, Any]:
+    """The headline: flat names, so that DVC and MLflow show a column each."""
+    told: dict[str, Any] = {"rows": len(said), "rows_written": wrote}
+    for prefix in ("", "base_"):
+        for name, spread in intervals(yardstick.view(said, prefix), section).items():
+            told |= {f"{prefix}{name}": spread.value, f"{prefix}{name}_low": spread.low, f"{prefix}{name}_high": spread.high}
+    told["gain_over_base"] = math.log(told["base_perplexity"] / told["perplexity"])  # nats a token
+    told["seconds"] = round(seconds, 3)
+    return told
+
+
+def intervals(said: pd.DataFrame, section: InstructEvaluate) -> dict[str, scores.Interval]:
+    tokens, nll = said["tokens"].to_numpy(float), said["nll"].to_numpy(float)
+    draws = scores.resamples(len(said), section.bootstrap, section.seed)
+
+    def perplexity(rows: np.ndarray) -> float:
+        return math.exp(-scores.log_likelihood(tokens[rows], nll[rows]))
+
+    found = {"perplexity": scores.interval(perplexity, draws, section.confidence)}
+    for name in WRITTEN:
+        if name in said:
+            values = said[name].dropna().to_numpy(float)
+            some = scores.resamples(len(values), section.bootstrap, section.seed)
+            found[name] = scores.interval(lambda rows, values=values: float(values[rows].mean()), some, section.confidence)  # type: ignore[misc]
+    return found
+
+
+def details(rows: pd.DataFrame, said: pd.DataFrame, most: int) -> dict[str, Any]:
+    """Answers beside those of the base and the reference: those that are least like it first."""
+    there = said[said["predicted"].notna()].sort_values(["rouge_l", "id"]).head(most)
+    prompts = rows.set_index("id")["text"]
+    return {
+        "answers": [
+            {
+                "id": row["id"],
+                "prompt": json.loads(prompts[row["id"]]),
+                "reference": row["label"],
+                "answer": row["predicted"],
+                "base": row["base_predicted"],
+                "rouge_l": row["rouge_l"],
+            }
+            for row in there.to_dict("records")
+        ]
+    }
+
+
+def _draw(said: pd.DataFrame, out: Path) -> None:
+    each = {name: said[f"{prefix}nll"] / said["tokens"] for name, prefix in (("candidate", ""), ("base", "base_"))}
+    plots.spread(each, "nats a token of the reference; less is better", out / "plots" / "scores" / "likelihood.png")
+    like = {name: said[f"{prefix}rouge_l"].dropna() for name, prefix in (("candidate", ""), ("base", "base_"))}
+    plots.spread(like, "ROUGE-L of what was written", out / "plots" / "scores" / "likeness.png")
