@@ -36,8 +36,12 @@ OF_TRACKING = {path for path in PATHS if path.startswith("tasks/core/tracking/")
 DOORS = {
     "prefect": OF_FLOWS,
     "mlflow": OF_TRACKING,  # the folder is the door
-    "transformers": {"tasks/core/model.py"},
-    "peft": {"tasks/core/model.py"},
+    "transformers": {"tasks/core/model.py", "tasks/core/decoder.py"},
+    "peft": {
+        "tasks/core/model.py",
+        "tasks/core/decoder.py",
+        "tasks/train/lora.py",
+    },  # lora: its layers, made quick
     "huggingface_hub": {"tasks/core/base.py"},
     "evaluate": {"tasks/core/metrics.py"},
     "datasets": {"tasks/core/metrics.py", "tasks/core/table.py"},  # ingest: `hf:` sources

@@ -82,6 +82,12 @@ def decide(vectors: torch.Tensor, head: nn.Linear, labels: Sequence[str]) -> Pre
 
 def load_base(name: str, sha256: str, dropout: float = 0.0) -> tuple[Any, nn.Module]:
     """The tokenizer and the network of a base, float32. Raises Refused if its weights are not those of `sha256`."""
+    folder = checked_base(name, sha256)
+    return load_tokenizer(folder), _network(folder, dropout)
+
+
+def checked_base(name: str, sha256: str) -> Path:
+    """The folder of a base. Raises Refused if its weights are not those of `sha256`."""
     folder = base.find(name)
     found = base.weights_sha256(folder)
     if found != sha256:
@@ -89,10 +95,10 @@ def load_base(name: str, sha256: str, dropout: float = 0.0) -> tuple[Any, nn.Mod
             f"the weights of the base {name} in {folder} have sha256 {found}, not {sha256}: restore that base, "
             "or write the new hash into train.base.sha256 if the change is meant"
         )
-    return _tokenizer(folder), _network(folder, dropout)
+    return folder
 
 
-def _tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -216,22 +222,28 @@ def add_adapter(network: nn.Module, rank: int, alpha: int, dropout: float, base_
 def save(folder: Path, card: Card, tokenizer: Any, encoder: Encoder, head: nn.Linear, probe: nn.Linear) -> None:
     """Write a model folder; the same weights always give the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.backend_tokenizer.no_truncation()  # else the last call's length is saved with it
-    tokenizer.save_pretrained(folder / "tokenizer")
+    save_tokenizer(tokenizer, folder / "tokenizer")
     if card.method == "full":
         encoder.network.save_pretrained(folder / "encoder")  # type: ignore[operator]
     elif card.method == "lora":
-        _save_adapter(encoder.network, folder / "adapter")
+        save_adapter(encoder.network, folder / "adapter")
     save_file(_state(head), folder / "head.safetensors")
     save_file(_state(probe), folder / "probe.safetensors")
     write_card(card, folder)
 
 
-def _save_adapter(network: Any, folder: Path) -> None:
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    tokenizer.backend_tokenizer.no_truncation()  # else the last call's length is saved with it
+    tokenizer.save_pretrained(folder)
+
+
+def save_adapter(network: Any, folder: Path) -> None:
     network.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty form
     config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
-    config["target_modules"] = sorted(config["target_modules"])  # a set: its order changes from run to run
+    for key in ("target_modules", "feedforward_modules"):  # sets: their order changes from run to run
+        if isinstance(config.get(key), list):
+            config[key] = sorted(config[key])
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
@@ -279,7 +291,7 @@ def _classifier(card: Card, folder: Path, network: nn.Module, head: str, device:
     encoder = Encoder(network).eval().to(device)
     values = load_file(folder / head)
     return Classifier(
-        card, _tokenizer(folder / "tokenizer"), encoder, linear(values["weight"], values["bias"]).to(device)
+        card, load_tokenizer(folder / "tokenizer"), encoder, linear(values["weight"], values["bias"]).to(device)
     )
 
 

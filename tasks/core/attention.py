@@ -1,10 +1,11 @@
 """Attention in which rows that lie end to end do not see each other.
 
-Registered with transformers under `NAME`; a model that is loaded with that attn_implementation takes the pack's cuts
-and longest row as `cu_seq_lens_q` and `max_length_q`, the names that transformers hands on to every attention.
+`tasks.core.decoder` registers it with transformers under `NAME`; a network with that attn_implementation takes a
+pack's cuts and longest row as `cu_seq_lens_q` and `max_length_q`, the names that transformers hands to every layer.
 """
 
 import inspect
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -13,17 +14,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.varlen import varlen_attn
 
 NAME = "packed"
-GROUPED = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
+# Before torch 2.13 it takes fewer heads of key and value as they come, and has no word for it.
+GROUPED: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
 
 
-def register() -> None:
-    from transformers import AttentionInterface, AttentionMaskInterface
-
-    AttentionInterface.register(NAME, packed)
-    AttentionMaskInterface.register(NAME, _no_mask)
-
-
-def _no_mask(*_: Any, **__: Any) -> None:
+def no_mask(*_: Any, **__: Any) -> None:
     """The cuts say it all."""
 
 
@@ -37,18 +32,26 @@ def packed(
     dropout: float = 0.0,
     cu_seq_lens_q: torch.Tensor | None = None,
     max_length_q: int | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """query: [1, heads, tokens, width]; key, value: the same with fewer heads. Returns [1, tokens, heads, width].
 
-    Raises ValueError for what it would get wrong in silence: a mask, dropout, or no cuts.
+    Raises ValueError for what it would get wrong in silence.
     """
     if attention_mask is not None or dropout or cu_seq_lens_q is None or max_length_q is None:
         raise ValueError("packed attention takes the cuts of a pack, and neither a mask nor dropout")
+    if softcap is not None or s_aux is not None or (sliding_window is not None and sliding_window < max_length_q):
+        raise ValueError(
+            "packed attention knows neither soft caps, sinks nor windows shorter than a row: lower max_tokens to the "
+            "window, or take another base"
+        )
     if (cu_seq_lens_q.shape[0] - 1) * max_length_q == query.shape[2]:  # then none can be shorter than the longest
         return _of_like_length(query, key, value, max_length_q, scaling), None
     if query.device.type == "cpu":
-        return _on_cpu(query, key, value, cu_seq_lens_q, scaling), None
+        return _row_by_row(query, key, value, cu_seq_lens_q, scaling), None
     flat = [one.squeeze(0).transpose(0, 1).contiguous() for one in (query, key, value)]
     out = varlen_attn(
         *flat,
@@ -75,14 +78,15 @@ def _of_like_length(
     return out.transpose(1, 2).reshape(1, rows * length, query.shape[1], -1)
 
 
-def _on_cpu(
+def _row_by_row(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, cuts: torch.Tensor, scaling: float | None
 ) -> torch.Tensor:
-    """Where there is no kernel for it: a mask that lets each row see its own earlier tokens."""
-    places = torch.arange(query.shape[2])
-    row = torch.bucketize(places, cuts[1:], right=True)
-    seen = (row[:, None] == row[None, :]) & (places[:, None] >= places[None, :])
-    out = nn.functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=seen, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
-    )
-    return out.transpose(1, 2)
+    """Where there is no kernel for it. One mask over the whole pack would cost the square of its tokens."""
+    rows = []
+    for begin, end in pairwise(cuts.tolist()):
+        if begin < end:
+            own = [one[:, :, begin:end] for one in (query, key, value)]
+            rows.append(
+                nn.functional.scaled_dot_product_attention(*own, is_causal=True, scale=scaling, enable_gqa=True)
+            )
+    return torch.cat(rows, dim=2).transpose(1, 2)

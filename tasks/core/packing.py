@@ -1,6 +1,6 @@
 """Rows laid end to end: a batch holds whole rows up to a budget of tokens, and no token of padding between them.
 
-A row attends to itself alone, whatever lies beside it (`tasks.train.attention`), and starts at position 0.
+A row attends to itself alone, whatever lies beside it (`tasks.core.attention`), and starts at position 0.
 """
 
 from collections.abc import Sequence
@@ -8,24 +8,18 @@ from dataclasses import dataclass
 
 import torch
 
-IGNORED = -100  # the target of a token that is not supervised, as everywhere in PyTorch
+from tasks.core.template import Rendered
+
 OPEN = 8  # batches that are being filled at once
-
-
-@dataclass(frozen=True)
-class Row:
-    """One rendered row: its tokens, and for each whether the model is to learn to write it."""
-
-    tokens: list[int]
-    supervised: list[bool]
+FILLER = 0  # a token that is in every vocabulary; nothing is learned from it and nothing sees it
 
 
 @dataclass(frozen=True)
 class Pack:
     """One batch on a device."""
 
-    ids: torch.Tensor  # [1, budget]
-    positions: torch.Tensor  # [1, budget], from 0 in each row
+    ids: torch.Tensor  # [1, tokens]
+    positions: torch.Tensor  # [1, tokens], from 0 in each row
     cuts: torch.Tensor  # [rows + 1], where each row begins; then the end of the last, repeated
     longest: int  # no row is longer
     where: torch.Tensor  # [supervised], the places in `ids` whose next token is supervised
@@ -44,7 +38,7 @@ class Shape:
 def fill(lengths: Sequence[int], budget: int, order: Sequence[int]) -> list[list[int]]:
     """Cut `order`, row numbers, into batches of at most `budget` tokens: first fit, so that hardly a token is wasted.
 
-    Open batches are few: one that nothing has fitted into for long is closed, so that a batch stays a random draw.
+    Open batches are few: past that the fullest is closed, so that a batch stays a random draw.
     """
     made: list[list[int]] = []
     open_batches: list[tuple[int, list[int]]] = []  # tokens left, rows
@@ -72,34 +66,40 @@ def shape(lengths: Sequence[int], batches: Sequence[Sequence[int]], budget: int)
     return Shape(budget, rows, longest)
 
 
-def pack(rows: Sequence[Row], shape: Shape, pad: int, device: torch.device) -> Pack:
-    """`rows` in one batch. What is left over at the end is padding, in rows of its own that nothing is learned from."""
+def pack(rows: Sequence[Rendered], device: torch.device, shape: Shape | None = None) -> Pack:
+    """`rows` in one batch. What is left of the budget of `shape` is filled with rows that nothing is learned from."""
     ids: list[int] = []
     positions: list[int] = []
     cuts, where, targets = [0], [], []
     for row in rows:
-        begin = len(ids)
+        first = max(row.prompt, 1)  # nothing comes before the first token that could say it
+        where += range(len(ids) + first - 1, len(ids) + len(row.tokens) - 1)
+        targets += row.tokens[first:]
         ids += row.tokens
         positions += range(len(row.tokens))
-        for place in range(1, len(row.tokens)):
-            if row.supervised[place]:
-                where.append(begin + place - 1)
-                targets.append(row.tokens[place])
         cuts.append(len(ids))
-    while left := shape.budget - len(ids):
-        step = min(left, shape.longest)
-        ids += [pad] * step
-        positions += range(step)
-        cuts.append(len(ids))
-    cuts += [shape.budget] * (shape.rows + 1 - len(cuts))
+    longest = max(len(row.tokens) for row in rows)
+    if shape:
+        longest = shape.longest
+        while left := shape.budget - len(ids):
+            step = min(left, longest)
+            ids += [FILLER] * step
+            positions += range(step)
+            cuts.append(len(ids))
+        cuts += [shape.budget] * (shape.rows + 1 - len(cuts))
     return Pack(
         _on(device, [ids], torch.long),
         _on(device, [positions], torch.long),
         _on(device, cuts, torch.int32),
-        shape.longest,
+        longest,
         _on(device, where, torch.long),
         _on(device, targets, torch.long),
     )
+
+
+def supervised(row: Rendered) -> int:
+    """How many tokens of a row are learned from."""
+    return max(0, len(row.tokens) - max(row.prompt, 1))
 
 
 def _on(device: torch.device, values: list[int] | list[list[int]], kind: torch.dtype) -> torch.Tensor:

@@ -1,0 +1,234 @@
+"""A decoder of two layers: what it says of a row alone, packed, adapted, merged and reloaded."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from tasks.core import decoder, template
+from tasks.core.base import weights_sha256
+from tasks.core.card import Writes, read_card
+from tasks.core.errors import Refused, WrongUse
+from tasks.core.packing import pack
+from tasks.core.template import Rendered
+
+CPU = torch.device("cpu")
+SAFE = {".json", ".safetensors", ".jinja"}
+METHODS = ["full", "lora", "dora", "ia3", "prompt"]
+
+
+def files(folder):
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def base_of(folder):
+    return f"folder:{folder}", weights_sha256(folder)
+
+
+def made(folder, method):
+    """A decoder whose adapter (or whole) has been moved away from where it starts."""
+    name, sha256 = base_of(folder)
+    tokenizer, network = decoder.load_base(name, sha256, "fp32", CPU)
+    template.choose(tokenizer, "chatml")
+    torch.manual_seed(1)
+    if method in ("lora", "dora"):
+        network = decoder.add_lora(network, name, 4, 8, 0.0, False, method == "dora")
+    if method == "ia3":
+        network = decoder.add_ia3(network, name)
+    if method == "prompt":
+        network = decoder.add_prompt(network, name, 3)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.requires_grad:
+                parameter += 0.05 * torch.randn_like(parameter)
+    card = Writes("instruct", method, name, sha256, 128, 12, "chatml")
+    return decoder.Decoder(card, tokenizer, network.eval())
+
+
+@pytest.fixture(scope="module")
+def saved(tiny_writer, tmp_path_factory):
+    """method -> a decoder and the folder that it was saved into, made once each."""
+    known = {}
+
+    def get(method):
+        if method not in known:
+            own = made(tiny_writer, method)
+            folder = tmp_path_factory.mktemp(method)
+            decoder.save(folder, own.card, own.tokenizer, own.network)
+            known[method] = (own, folder)
+        return known[method]
+
+    return get
+
+
+def rows_of(own, make_replies, count=7):
+    frame = make_replies(count)
+    return [template.render(own.tokenizer, *row) for row in zip(frame["text"], frame["label"], strict=True)]
+
+
+def logits(network, rows):
+    with torch.no_grad():
+        return decoder.hidden(network, pack(decoder.led(rows, network), CPU)) @ decoder.head(network).t()
+
+
+# ---------------------------------------------------------------- the one forward
+
+
+def test_packed_rows_have_the_logits_of_each_row_alone(tiny_writer, make_replies):
+    """Of transformers' own forward, with its own attention: nothing leaks from the row before."""
+    own = made(tiny_writer, "full")
+    rows = rows_of(own, make_replies)
+    together = logits(own.network, rows)
+    plain = AutoModelForCausalLM.from_pretrained(tiny_writer, attn_implementation="eager")
+    plain.load_state_dict(own.network.state_dict())
+    alone = torch.cat([plain(input_ids=torch.tensor([row.tokens])).logits[0] for row in rows])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_virtual_tokens_stand_before_each_row_as_peft_puts_them(saved, make_replies):
+    own, _ = saved("prompt")
+    rows = rows_of(own, make_replies, 3)
+    ours = logits(own.network, rows).split([3 + len(row.tokens) for row in rows])
+    own.network.get_base_model().set_attn_implementation("sdpa")
+    with torch.no_grad():
+        theirs = [own.network(input_ids=torch.tensor([row.tokens])).logits[0] for row in rows]
+    own.network.get_base_model().set_attn_implementation("packed")
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_likelihood_is_a_plain_loss_summed_over_each_row(saved, make_replies, method):
+    own, _ = saved(method)
+    rows = rows_of(own, make_replies)
+    found = own.likelihood(rows, batch_size=3)
+    before = 3 if method == "prompt" else 0
+    for number, row in enumerate(rows):
+        wanted = torch.tensor(row.tokens[row.prompt :])
+        said = logits(own.network, [row])[before + row.prompt - 1 : -1]
+        assert found.tokens[number] == len(row.tokens) - row.prompt
+        assert found.nll[number] == pytest.approx(
+            nn.functional.cross_entropy(said, wanted, reduction="sum").item(), abs=1e-3
+        )
+
+
+def test_a_row_without_a_prompt_or_without_an_answer_is_scored_for_what_it_has(saved):
+    own, _ = saved("lora")
+    found = own.likelihood([Rendered([5, 6, 7], 0), Rendered([5, 6, 7], 1), Rendered([5, 6, 7], 3)])
+    assert found.tokens.tolist() == [2, 2, 0]
+    assert found.nll[0] == pytest.approx(found.nll[1])
+    assert found.nll[2] == 0
+
+
+def test_a_base_whose_head_does_more_than_multiply_is_refused(tmp_path, tiny_writer):
+    from transformers import CohereConfig, CohereForCausalLM
+
+    torch.manual_seed(0)
+    config = CohereConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, logit_scale=0.1
+    )
+    CohereForCausalLM(config).save_pretrained(tmp_path)
+    for file in tiny_writer.glob("tokenizer*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(Refused, match="not known here"):
+        decoder.load_base(*base_of(tmp_path), "fp32", CPU)
+
+
+def test_a_base_of_other_weights_is_refused(tiny_writer):
+    with pytest.raises(Refused, match="restore that base"):
+        decoder.load_base(f"folder:{tiny_writer}", "0" * 64, "fp32", CPU)
+
+
+def test_four_bits_without_a_gpu_are_refused_with_what_to_do(tiny_writer):
+    with pytest.raises(Refused, match="write train.method lora"):
+        decoder.load_base(*base_of(tiny_writer), "auto", CPU, four_bits=True)
+
+
+# ---------------------------------------------------------------- answers
+
+
+def test_the_same_prompts_are_answered_the_same_in_any_batch(saved, make_replies):
+    own, _ = saved("lora")
+    texts = make_replies(6)["text"].tolist()
+    one, two, alone = (own.predict(texts, size) for size in (6, 6, 1))
+    assert one.labels == two.labels == alone.labels
+    assert (one.confidence == two.confidence).all()
+    assert np.allclose(one.confidence, alone.confidence, atol=1e-5)
+    assert ((one.confidence > 0) & (one.confidence <= 1)).all()
+
+
+@pytest.mark.parametrize("method", ["full", "prompt"])
+def test_an_answer_is_the_most_likely_next_token_time_and_again(saved, make_replies, method):
+    own, _ = saved(method)
+    text = make_replies(1)["text"][0]
+    prompt = own.tokenizer(template.prompt_text(own.tokenizer, json.loads(text)), add_special_tokens=False)["input_ids"]
+    tokens = list(prompt)
+    for _ in range(own.card.max_new_tokens):
+        tokens.append(int(logits(own.network, [Rendered(tokens, 0)])[-1].argmax()))
+        if tokens[-1] == own.tokenizer.eos_token_id:
+            break
+    other = make_replies(5, seed=3)["text"].tolist()  # longer ones beside it: padding on the left
+    said = own.predict([*other, text], 6)
+    assert said.labels[-1] == own.tokenizer.decode(tokens[len(prompt) :], skip_special_tokens=True)
+    mean = own.likelihood([Rendered(tokens, len(prompt))]).nll[0] / (len(tokens) - len(prompt))
+    assert said.confidence[-1] == pytest.approx(np.exp(-mean), abs=1e-5)
+
+
+def test_a_prompt_that_leaves_no_room_is_cut_from_the_left(saved, make_replies):
+    own, _ = saved("lora")
+    long = json.dumps([{"role": "user", "content": "invoice " * 400}])
+    assert len(own._prompt(long, 12)) == own.card.max_tokens - 12
+    assert own.predict([long], max_new_tokens=3).confidence.shape == (1,)
+
+
+# ---------------------------------------------------------------- folders
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_adapter_merged_and_reloaded_give_the_same_logits(saved, make_replies, method):
+    """Within 1e-5 in float32, of logits of about 1; reloaded without merging, to the bit."""
+    own, folder = saved(method)
+    rows = rows_of(own, make_replies)
+    before = logits(own.network, rows)
+    assert torch.equal(before, logits(decoder.load(folder, "cpu").network, rows))
+    assert torch.allclose(before, logits(decoder.merged(folder, "cpu").network, rows), atol=1e-5)
+    plain = decoder.load_base(*base_of(Path(own.card.base_name.removeprefix("folder:"))), "fp32", CPU)[1]
+    assert before.shape != logits(plain, rows).shape or (before - logits(plain, rows)).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_weights_give_the_same_bytes_and_no_path_of_this_machine(saved, tiny_writer, tmp_path, method):
+    own, folder = saved(method)
+    again = made(tiny_writer, method)
+    decoder.save(tmp_path / "again", again.card, again.tokenizer, again.network)
+    reloaded = decoder.load(folder, "cpu")
+    decoder.save(tmp_path / "reloaded", own.card, reloaded.tokenizer, reloaded.network)
+    assert files(folder) == files(tmp_path / "again") == files(tmp_path / "reloaded")
+    assert {Path(name).suffix for name in files(folder)} <= SAFE
+    for file in folder.rglob("*.json"):
+        if file.name not in ("model.json", "adapter_config.json"):  # which name the base, here by its folder
+            assert str(tiny_writer) not in file.read_text("utf-8"), file
+
+
+def test_answering_leaves_the_folder_that_would_be_saved_as_it_was(saved, make_replies, tmp_path):
+    own, folder = saved("full")
+    own.predict(make_replies(2)["text"].tolist())
+    decoder.save(tmp_path, own.card, own.tokenizer, own.network)
+    assert files(tmp_path) == files(folder)
+
+
+def test_the_card_of_a_writer_is_none_of_a_classifier(saved, model_folder):
+    _, folder = saved("lora")
+    assert decoder.read_writes(folder).method == "lora"
+    with pytest.raises(WrongUse, match="writes texts"):
+        read_card(folder)
+    with pytest.raises(WrongUse, match="chooses labels"):
+        decoder.load(model_folder)
