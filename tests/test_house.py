@@ -36,7 +36,7 @@ OF_TRACKING = {path for path in PATHS if path.startswith("tasks/core/tracking/")
 DOORS = {
     "prefect": OF_FLOWS,
     "mlflow": OF_TRACKING,  # the folder is the door
-    "transformers": {"tasks/core/model.py", "tasks/core/decoder.py"},
+    "transformers": {"tasks/core/model.py", "tasks/core/template.py", "tasks/core/decoder.py"},
     "peft": {
         "tasks/core/model.py",
         "tasks/core/decoder.py",
