@@ -139,7 +139,7 @@ def begin_with_the_champion(chosen: params.Params) -> None:
     own models/start.json says."""
     starts.write(None)
     champion = registry.champion(chosen.register.name)
-    if champion is None:
+    if champion is None or chosen.task != "classify":
         return
     made = record.read(registry.version_folder(champion) / record.FILE)
     begun = starts.start_of(str(champion), champion.tags["seal"], made)

@@ -15,6 +15,7 @@ from tasks.core import params
 from tasks.core.errors import WrongUse
 
 # YAML 1.1 takes 2e-4 for a word; whoever types it means a number.
+SHIPPED = Path("infra/params")
 POWER_OF_TEN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
@@ -42,6 +43,21 @@ def write(settings: Sequence[str], path: Path = Path("params.yaml")) -> None:
     params.parse(yaml.safe_load(text.getvalue()))
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     unfinished.write_text(text.getvalue(), "utf-8")
+    unfinished.replace(path)
+
+
+def choose(task: str, path: Path = Path("params.yaml")) -> None:
+    """Replace the whole file by the one that is shipped for `task`. Raises WrongUse if there is none."""
+    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.yaml"))}
+    if task not in shipped:
+        raise WrongUse(
+            f"there is no file of parameters for the task {task!r}: write one of {', '.join(shipped)}; the "
+            "params.yaml that comes with the repository is for classify, and git brings it back"
+        )
+    text = shipped[task].read_text("utf-8")
+    params.parse(yaml.safe_load(text))
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished.write_text(text, "utf-8")
     unfinished.replace(path)
 
 

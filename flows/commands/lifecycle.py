@@ -96,6 +96,7 @@ def run(settings: tuple[str, ...], name: str | None, json_: bool) -> None:
     if not Path("data/raw.dvc").exists():
         raise WrongUse("there are no records yet: `retune ingest FILE --text COLUMN --label COLUMN` brings them in")
     from flows import pipeline
+    from tasks.core import params
     from tasks.core.tracking import registry
 
     outcome = pipeline.run()
@@ -150,6 +151,7 @@ def _score(scores: dict[str, float], name: str) -> str:
 def models(name: str | None, json_: bool) -> None:
     """List the registered versions, newest first."""
     home.enter()
+    from tasks.core import yardstick
     from tasks.core.tracking import backend, registry
 
     found = registry.versions(name)
@@ -157,13 +159,13 @@ def models(name: str | None, json_: bool) -> None:
         print_json([_as_json(version) for version in found])
     elif found:
         rows: list[tuple[str, ...]] = [
-            ("version", "aliases", "accuracy", "macro-F1", "gain over base", "train data", "created (UTC)")
+            ("version", "aliases", "scores", "gain over base", "train data", "created (UTC)")
         ]
         for version in found:
             scores = registry.metrics(version)
-            told = [
-                f"{scores[key]:.4f}" if key in scores else "?" for key in ("accuracy", "macro_f1", "gain_over_base")
-            ]
+            best = [f"{title} {value:.4f}" for title, value in yardstick.headline(scores).items()][:2]
+            gain = f"{scores['gain_over_base']:+.4f}" if "gain_over_base" in scores else "?"
+            told = (", ".join(best) or "?", gain)
             data = version.tags.get("data.train", "?")[:8]
             rows.append((str(version), " ".join(version.aliases), *told, data, version.created[:19]))
         print_table(rows)
@@ -195,6 +197,27 @@ def _as_json(version: Any) -> dict[str, Any]:
 
 
 @click.command()
+@click.argument("name", metavar="TASK")
+def task(name: str) -> None:
+    """Write params.yaml for another TASK, such as instruct.
+
+    What it held is kept by git, so an edit that git does not have is refused. Records of one task are none of another:
+    with records in data/raw, take a clone for each task.
+    """
+    home.enter()
+    from flows import settings
+    from tasks.core import lineage
+
+    with home.alone():
+        if Path("data/raw.dvc").exists():
+            raise WrongUse("data/raw holds records of the task so far: clone the repository anew for another task")
+        if lineage.edited("params.yaml"):
+            raise WrongUse("params.yaml has edits that git does not hold: commit them, or `git checkout params.yaml`")
+        settings.choose(name)
+    click.echo(f"params.yaml is for {name} now; commit it to keep it")
+
+
+@click.command()
 @click.argument("model")
 @click.argument("texts", nargs=-1, required=True, metavar="TEXT...")
 @as_json
@@ -222,4 +245,4 @@ def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
         )
 
 
-COMMANDS = (ingest, plan, run, models, predict)
+COMMANDS = (task, ingest, plan, run, models, predict)

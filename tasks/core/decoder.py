@@ -72,7 +72,9 @@ class Decoder:
 
     def _prompt(self, text: str, new: int) -> list[int]:
         asked = template.prompt_text(self.tokenizer, json.loads(text))
-        return template.encode(self.tokenizer, asked)[-max(1, self.card.max_tokens - new) :]  # as training cuts: from the left
+        return template.encode(self.tokenizer, asked)[
+            -max(1, self.card.max_tokens - new) :
+        ]  # as training cuts: from the left
 
     @torch.inference_mode()
     def _answers(self, prompts: Sequence[list[int]], new: int) -> list[list[int]]:

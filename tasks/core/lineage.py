@@ -125,5 +125,10 @@ def _account() -> str:
         return f"uid-{os.getuid()}"
 
 
+def edited(path: str) -> bool:
+    """Whether a file differs from the commit that is checked out."""
+    return _git("status", "--porcelain", "--", path) != ""
+
+
 def _git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], capture_output=True, text=True).stdout.strip()

@@ -82,7 +82,14 @@ def spread(models: dict[str, pd.Series], label: str, path: Path) -> None:
     edges = np.linspace(float(whole.min()), float(whole.max()) + 1e-9, 31) if len(whole) else np.linspace(0, 1, 31)
     for number, (name, values) in enumerate(models.items()):
         look = {"color": (BLUE, ORANGE)[number], "zorder": 9 - number}
-        axis.hist(values, bins=edges, histtype="stepfilled" if number else "step", alpha=0.4 if number else 1.0, label=name, **look)
+        axis.hist(
+            values,
+            bins=edges,
+            histtype="stepfilled" if number else "step",
+            alpha=0.4 if number else 1.0,
+            label=name,
+            **look,
+        )
         if len(values):
             axis.axvline(float(values.mean()), linestyle=":", **look)
     axis.set(xlabel=f"{label} (dotted: mean)", ylabel="rows")

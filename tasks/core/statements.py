@@ -78,7 +78,9 @@ def _purpose(record: Record) -> Purpose:
 
 def _titles(record: Record) -> dict[str, str]:
     """Who was scored, in the order in which a person reads."""
-    beside = {prefix.removesuffix("_"): title for prefix, title in yardstick.BESIDE[yardstick.of(record["params"])].items()}
+    beside = {
+        prefix.removesuffix("_"): title for prefix, title in yardstick.BESIDE[yardstick.of(record["params"])].items()
+    }
     return {"candidate": "this model", "champion": "the champion of that time", **beside}
 
 

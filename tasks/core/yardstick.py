@@ -76,11 +76,17 @@ def _of_numbers(score: scores.Score, truth: np.ndarray, ours: pd.Series, theirs:
     return Pair(score, truth[there], first, second, first != second)
 
 
+def headline(found: dict[str, float]) -> dict[str, float]:
+    """Of the metrics of a version, those that its task is judged by, under their titles."""
+    names = next((names for names in SCORES.values() if next(iter(names)) in found), {})
+    return {title: found[name] for name, title in names.items() if name in found}
+
+
 def without_texts(task: str, said: pd.DataFrame) -> pd.DataFrame:
     """The table as a version carries it. What people wrote, and what was written to them, stays in the DVC store."""
     if task == "classify":
         return said
-    return said.drop(columns=[name for name in said if name == "label" or name.endswith("predicted")])
+    return said.drop(columns=[name for name in said if name == "label" or str(name).endswith("predicted")])
 
 
 def recounted(task: str, said: pd.DataFrame, bins: int) -> dict[str, float]:

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,11 @@ def summary(said: pd.DataFrame, seconds: float, wrote: int, section: InstructEva
     told: dict[str, Any] = {"rows": len(said), "rows_written": wrote}
     for prefix in ("", "base_"):
         for name, spread in intervals(yardstick.view(said, prefix), section).items():
-            told |= {f"{prefix}{name}": spread.value, f"{prefix}{name}_low": spread.low, f"{prefix}{name}_high": spread.high}
+            told |= {
+                f"{prefix}{name}": spread.value,
+                f"{prefix}{name}_low": spread.low,
+                f"{prefix}{name}_high": spread.high,
+            }
     told["gain_over_base"] = math.log(told["base_perplexity"] / told["perplexity"])  # nats a token
     told["seconds"] = round(seconds, 3)
     return told
@@ -147,8 +152,12 @@ def intervals(said: pd.DataFrame, section: InstructEvaluate) -> dict[str, scores
         if name in said:
             values = said[name].dropna().to_numpy(float)
             some = scores.resamples(len(values), section.bootstrap, section.seed)
-            found[name] = scores.interval(lambda rows, values=values: float(values[rows].mean()), some, section.confidence)  # type: ignore[misc]
+            found[name] = scores.interval(partial(_mean, values), some, section.confidence)
     return found
+
+
+def _mean(values: np.ndarray, rows: np.ndarray) -> float:
+    return float(values[rows].mean())
 
 
 def details(rows: pd.DataFrame, said: pd.DataFrame, most: int) -> dict[str, Any]:

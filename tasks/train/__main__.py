@@ -4,36 +4,60 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 
-from tasks.core import example, faults, model, params, plots, scores, shell, start
+from tasks.core import decoder, example, faults, model, params, plots, scores, shell, start
 from tasks.core.card import file_sha256
-from tasks.train import champion
+from tasks.core.errors import Refused
+from tasks.train import champion, instruct
 from tasks.train.checkpoint import alone
 from tasks.train.fit import fit
+
+Sides = tuple[pd.DataFrame, pd.DataFrame]  # train, val
+Told = tuple[list[dict[str, float]], dict[str, Any]]  # the points of the learning curve, and train.json
 
 
 def main(train: Path, val: Path, start_file: Path, model_folder: Path, reports: Path, work: Path) -> None:
     section, begins = params.load().train, start.read(start_file)
     own = work / fingerprint(train, val, start_file, section)
     with alone(own):
-        earlier = champion.fetch(begins, own / "start") if begins else None
         sides = example.read(train), example.read(val)
-        card, tokenizer, tuned, report = fit(*sides, section, own, shell.progress, earlier)
         shutil.rmtree(model_folder, ignore_errors=True)
-        model.save(model_folder, card, tokenizer, tuned.encoder, tuned.head, tuned.probe)
+        if isinstance(section, params.Train):
+            points, report = classifier(sides, section, begins, own, model_folder)
+        else:
+            points, report = writer(sides, section, begins, own, model_folder)
         faults.point("train:saved")
         reports.mkdir(parents=True, exist_ok=True)
-        curve = pd.DataFrame(tuned.curve.points or [{"step": 0}])
+        curve = pd.DataFrame(points or [{"step": 0}])
         curve.to_csv(reports / "learning_curve.csv", index=False)
         plots.learning_curve(curve, reports / "plots" / "learning_curve.png")
         shell.write_json(report, reports / "train.json")
         shutil.rmtree(own)
 
 
-def fingerprint(train: Path, val: Path, start_file: Path, section: params.Train) -> str:
+def classifier(sides: Sides, section: params.Train, begins: start.Start | None, own: Path, folder: Path) -> Told:
+    earlier = champion.fetch(begins, own / "start") if begins else None
+    card, tokenizer, tuned, report = fit(*sides, section, own, shell.progress, earlier)
+    model.save(folder, card, tokenizer, tuned.encoder, tuned.head, tuned.probe)
+    return tuned.curve.points, report
+
+
+def writer(sides: Sides, section: params.InstructTrain, begins: start.Start | None, own: Path, folder: Path) -> Told:
+    if begins:
+        raise Refused(
+            f"models/start.json says to continue from {begins.name}, and a model that writes is always trained from its "
+            f'base: write {{"from": "{start.BASE}"}} there'
+        )
+    card, tokenizer, network, curve, report = instruct.fit(*sides, section, own, shell.progress)
+    decoder.save(folder, card, tokenizer, network)
+    return curve.points, report
+
+
+def fingerprint(train: Path, val: Path, start_file: Path, section: params.Train | params.InstructTrain) -> str:
     """What a checkpoint depends on: both sides, the start, the params, the code of training, torch and the device."""
     parts = [file_sha256(path) for path in (train, val, start_file, *_code())]
     parts += [json.dumps(section, default=vars), torch.__version__, str(model.pick_device(section.device))]

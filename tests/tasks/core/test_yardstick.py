@@ -1,0 +1,76 @@
+"""How a table of what was said is read, for each task."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.core import scores, yardstick
+
+WRITTEN = pd.DataFrame(
+    {
+        "id": ["a", "b", "c"],
+        "label": ["x", "y", "z"],
+        "tokens": [10, 20, 30],
+        "nll": [10.0, 10.0, 10.0],
+        "predicted": ["x", "q", None],
+        "rouge_l": [1.0, 0.5, np.nan],
+        "chrf": [100.0, 40.0, np.nan],
+        "base_nll": [20.0, 10.0, 30.0],
+        "base_predicted": ["x", "w", None],
+        "base_rouge_l": [1.0, 0.0, np.nan],
+        "base_chrf": [100.0, 10.0, np.nan],
+    }
+)
+
+
+def test_another_model_is_seen_as_if_it_stood_alone():
+    base = yardstick.view(WRITTEN, "base_")
+    assert base["nll"].tolist() == [20.0, 10.0, 30.0]
+    assert base["tokens"].tolist() == [10, 20, 30]
+    assert yardstick.view(WRITTEN, "") is WRITTEN
+
+
+def test_perplexity_weighs_tokens_and_its_gain_is_in_nats_a_token():
+    pair = yardstick.pair("perplexity", WRITTEN, yardstick.view(WRITTEN, "base_"))
+    assert pair.score(pair.truth, pair.ours) - pair.score(pair.truth, pair.theirs) == pytest.approx(60 / 60 - 30 / 60)
+    assert pair.differ.tolist() == [True, False, True]
+
+
+def test_rows_for_which_nothing_was_written_count_for_neither():
+    pair = yardstick.pair("rouge_l", WRITTEN, yardstick.view(WRITTEN, "base_"))
+    assert len(pair.ours) == 2
+    assert pair.score(pair.truth, pair.ours) == pytest.approx(0.75)
+
+
+def test_scores_up_to_100_are_shares_for_the_gate():
+    pair = yardstick.pair("chrf", WRITTEN, yardstick.view(WRITTEN, "base_"))
+    assert pair.score(pair.truth, pair.ours) == pytest.approx(0.7)
+
+
+def test_labels_are_compared_by_name_whoever_says_them_first():
+    said = pd.DataFrame({"id": ["a", "b"], "label": ["x", "y"], "predicted": ["y", "y"], "base_predicted": ["x", "z"]})
+    pair = yardstick.pair("accuracy", said, yardstick.view(said, "base_"))
+    assert pair.score(pair.truth, pair.ours) == pair.score(pair.truth, pair.theirs) == 0.5
+    assert pair.differ.tolist() == [True, True]
+
+
+def test_the_headline_follows_from_the_rows():
+    told = yardstick.recounted("instruct", WRITTEN, bins=1)
+    assert told["perplexity"] == pytest.approx(math.exp(30 / 60))
+    assert told["rouge_l"] == pytest.approx(0.75)
+    assert "exact_match" not in told
+    assert scores.log_likelihood(np.array([2.0, 2.0]), np.array([1.0, 3.0])) == -1.0
+
+
+def test_a_version_carries_no_text_of_people():
+    kept = yardstick.without_texts("instruct", WRITTEN)
+    assert set(kept) == {"id", "tokens", "nll", "rouge_l", "chrf", "base_nll", "base_rouge_l", "base_chrf"}
+    assert yardstick.without_texts("classify", WRITTEN) is WRITTEN
+
+
+def test_a_list_of_models_shows_what_each_is_judged_by():
+    assert yardstick.headline({"accuracy": 0.9, "macro_f1": 0.8, "rows": 3}) == {"macro-F1": 0.8, "accuracy": 0.9}
+    assert next(iter(yardstick.headline({"perplexity": 3.0, "rouge_l": 0.4}))) == "perplexity"
+    assert yardstick.headline({"rows": 3}) == {}
