@@ -54,7 +54,12 @@ DOORS = {
     "cryptography": {"tasks/core/signing.py"},
     "cyclonedx": {"tasks/core/statements.py"},
     "dvc": {"tasks/core/store.py"},  # to read; what writes is a command line that flows/stage.py runs
-    "jsonschema": {"tasks/core/record.py"},
+    "jsonschema": {
+        "tasks/core/record.py",  # our own schema
+        "tasks/core/writing.py",  # the user's, of what a model writes
+    },
+    "rouge_score": {"tasks/core/writing.py"},
+    "sacrebleu": {"tasks/core/writing.py"},
     "httpx": {
         "tasks/fetch/endpoint.py",
         *OF_FLOWS,
@@ -85,6 +90,8 @@ HEAVY = {
     "prefect",
     "pyarrow",
     "pydantic",
+    "rouge_score",
+    "sacrebleu",
     "sklearn",
     "sqlalchemy",
     "torch",

@@ -22,27 +22,36 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precisio
 from tasks.core import scores
 
 
-class _LabelMetric(evaluate.Metric):
-    """A metric of label names, predicted and true."""
+class RowMetric(evaluate.Metric):
+    """A metric over rows, of one prediction and one reference each, whose kinds a subclass may name."""
+
+    kinds = ("string", "string")
+    told = "predictions and references: label names, row by row"
 
     def _info(self) -> evaluate.MetricInfo:
-        word = datasets.Value("string")
+        predictions, references = map(datasets.Value, self.kinds)
         return evaluate.MetricInfo(
             description=type(self).__doc__ or "",
             citation="",
-            inputs_description="predictions and references: label names, row by row",
-            features=datasets.Features({"predictions": word, "references": word}),
+            inputs_description=self.told,
+            features=datasets.Features({"predictions": predictions, "references": references}),
         )
 
+    @classmethod
+    def of(cls, predictions: Any, references: Any, **settings: Any) -> dict[str, float]:
+        """The scores of these rows, by name."""
+        in_memory = cls(keep_in_memory=True)  # else evaluate leaves lock files in the home folder
+        return in_memory.compute(predictions=predictions, references=references, **settings)
 
-class Accuracy(_LabelMetric):
+
+class Accuracy(RowMetric):
     """The share of rows whose predicted label is the true one."""
 
     def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
         return {"accuracy": float(accuracy_score(references, predictions))}
 
 
-class MacroF1(_LabelMetric):
+class MacroF1(RowMetric):
     """The mean F1 of the labels that occur in the truth, each label with the same weight."""
 
     def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
@@ -51,18 +60,11 @@ class MacroF1(_LabelMetric):
         return {"macro_f1": float(value)}
 
 
-class CalibrationError(evaluate.Metric):
+class CalibrationError(RowMetric):
     """The mean distance of confidence and accuracy over equal-width bins (Guo et al. 2017, section 2)."""
 
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=type(self).__doc__ or "",
-            citation="",
-            inputs_description="predictions: confidence of the predicted label; references: whether it was right",
-            features=datasets.Features(
-                {"predictions": datasets.Value("float64"), "references": datasets.Value("bool")}
-            ),
-        )
+    kinds = ("float64", "bool")
+    told = "predictions: confidence of the predicted label; references: whether it was right"
 
     def _compute(self, predictions: list[float], references: list[bool], bins: int = 15) -> dict[str, float]:
         value = scores.calibration_error(np.array(references), np.array(predictions), bins)
@@ -72,12 +74,8 @@ class CalibrationError(evaluate.Metric):
 def summary(truth: list[str], predicted: list[str], confidence: np.ndarray, bins: int) -> dict[str, float]:
     """Every headline score of one model on one set of rows."""
     right = np.array(truth) == np.array(predicted)
-    found: dict[str, float] = {}
-    in_memory = {"keep_in_memory": True}  # else evaluate leaves lock files in the home folder
-    for metric in (Accuracy(**in_memory), MacroF1(**in_memory)):
-        found |= metric.compute(predictions=predicted, references=truth)
-    found |= CalibrationError(**in_memory).compute(predictions=confidence, references=right, bins=bins)
-    return found
+    found = Accuracy.of(predicted, truth) | MacroF1.of(predicted, truth)
+    return found | CalibrationError.of(confidence, right, bins=bins)
 
 
 def per_label(truth: list[str], predicted: list[str]) -> pd.DataFrame:

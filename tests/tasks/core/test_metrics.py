@@ -16,8 +16,8 @@ def test_the_metrics_for_people_equal_the_fast_ones_of_the_bootstrap(pairs):
     truth, predicted = (list(side) for side in zip(*pairs, strict=True))
     names = sorted({*truth, *predicted})
     numbers = [np.array([names.index(label) for label in side]) for side in (truth, predicted)]
-    one = metrics.MacroF1().compute(predictions=predicted, references=truth)
-    other = metrics.Accuracy().compute(predictions=predicted, references=truth)
+    one = metrics.MacroF1.of(predicted, truth)
+    other = metrics.Accuracy.of(predicted, truth)
     assert one == {"macro_f1": pytest.approx(scores.macro_f1(*numbers), abs=1e-12)}
     assert other == {"accuracy": pytest.approx(scores.accuracy(*numbers), abs=1e-12)}
 
