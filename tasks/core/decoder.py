@@ -369,6 +369,13 @@ def merged(folder: Path, device: str = "auto") -> Decoder:
     return found
 
 
+def untouched(folder: Path, device: str = "auto") -> Decoder:
+    """The base of a model folder under the same template, as if nothing had been learned."""
+    card, where = read_writes(folder), model.pick_device(device)
+    _, network = load_base(card.base_name, card.base_sha256, "auto", where)
+    return Decoder(card, model.load_tokenizer(folder / "tokenizer"), network.eval())
+
+
 def load_to_train(folder: Path, device: str, precision: str) -> Decoder:
     """The same, its adapter to be trained on."""
     return _loaded(folder, device, True, precision)

@@ -235,6 +235,7 @@ class InstructTrain:
 class GeneralSet:
     name: Word
     path: AbsolutePath
+    by_length: bool
 
 
 @section

@@ -133,6 +133,17 @@ def render(tokenizer: Any, text: str, completion: str) -> Rendered:
     return Rendered([*first, *second, tokenizer.eos_token_id], len(first))
 
 
+def continuation(tokenizer: Any, context: str, text: str, max_tokens: int) -> Rendered:
+    """`text` after `context`, both plain, with no template; of a context that is too long, the end."""
+    second = encode(tokenizer, text)
+    first = tokenizer(context)["input_ids"]
+    if first[-1:] == [tokenizer.eos_token_id]:  # some tokenizers close what they are given
+        first = first[:-1]
+    return Rendered(
+        first[-max(1, max_tokens - len(second)) :] + second, min(len(first), max(1, max_tokens - len(second)))
+    )
+
+
 def encode(tokenizer: Any, text: str) -> list[int]:
     """Token ids of a rendered text; the template has written every mark there is."""
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]

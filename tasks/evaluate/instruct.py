@@ -95,22 +95,26 @@ def written(
 
 def answers(model: decoder.Decoder, section: InstructEvaluate) -> np.ndarray:
     """[questions] of all sets, whether the likeliest choice was the right one."""
-    right = [choice.right(choice.read(each.path), _of_text(model, section)) for each in section.general]
-    return np.concatenate(right) if right else np.zeros(0, dtype=bool)
+    told = [np.zeros(0, dtype=bool)]
+    for each in section.general:
+        questions = choice.read(Path(each.path))
+        told.append(choice.right(questions, choice.answers(questions, _of_text(model, section), each.by_length)))
+    return np.concatenate(told)
 
 
 def _of_text(model: decoder.Decoder, section: InstructEvaluate) -> Callable[[Sequence[tuple[str, str]]], np.ndarray]:
     """Log-likelihood of a continuation after a context, as plain text, with no template."""
 
     def likelihood(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        rendered = [template.plain(model.tokenizer, context, text) for context, text in pairs]
+        longest = model.card.max_tokens
+        rendered = [template.continuation(model.tokenizer, context, text, longest) for context, text in pairs]
         return -model.likelihood(rendered, section.batch_size).nll
 
     return likelihood
 
 
 def remembered(section: InstructEvaluate, general: dict[str, np.ndarray]) -> pd.DataFrame:
-    sizes = [len(choice.read(each.path)) for each in section.general]
+    sizes = [len(choice.read(Path(each.path))) for each in section.general]
     names = [each.name for each, size in zip(section.general, sizes, strict=True) for _ in range(size)]
     return pd.DataFrame(
         {
