@@ -63,7 +63,7 @@ class Arrived:
         return intake.md5(self.pointer)
 
 
-def bring_in(section: Fetch, say: Say = print, enter: bool = True) -> Arrived:
+def bring_in(section: Fetch, say: Say = print, enter: bool = True, task: str = "classify") -> Arrived:
     """Take what is new from everywhere. Without `enter` it is only looked at, and the branch stays as it is.
 
     A source that fails keeps its cursor and stops no other. Raises WrongUse if there are no records at all.
@@ -74,7 +74,7 @@ def bring_in(section: Fetch, say: Say = print, enter: bool = True) -> Arrived:
             deliveries, failures = _deliveries(section, before, Path(scratch), say)
             faults.point("retrain:fetched")
             try:
-                return _take(before, deliveries, failures, enter)
+                return _take(before, deliveries, failures, enter, task)
             except intake.Moved as error:
                 say(f"{error}: looking again")
     raise Broken(f"the branch retune/intake moved {ATTEMPTS} times while rows were brought in: try again")
@@ -125,7 +125,9 @@ def _of_the_checkout(before: intake.Intake, scratch: Path) -> Iterator[Delivery]
         yield Delivery(CHECKOUT, tuple(loads), {"parts": sorted({*taken, *parts.values()})})
 
 
-def _take(before: intake.Intake, deliveries: list[Delivery], failures: dict[str, str], enter: bool) -> Arrived:
+def _take(
+    before: intake.Intake, deliveries: list[Delivery], failures: dict[str, str], enter: bool, task: str
+) -> Arrived:
     if not deliveries:
         if before.raw is None:
             told = "; ".join(f"{source}: {why}" for source, why in failures.items())
@@ -138,7 +140,7 @@ def _take(before: intake.Intake, deliveries: list[Delivery], failures: dict[str,
         rows, cursors = {}, dict(before.cursors)
         for each in deliveries:
             try:
-                rows[each.source] = sum(_ingested(load) for load in each.loads)
+                rows[each.source] = sum(_ingested(load, task) for load in each.loads)
                 cursors[each.source] = each.cursor
             except (Refused, WrongUse) as error:
                 failures[each.source] = str(error)
@@ -154,9 +156,16 @@ def _take(before: intake.Intake, deliveries: list[Delivery], failures: dict[str,
     return Arrived(pointer, {source: count for source, count in rows.items() if count}, failures)
 
 
-def _ingested(load: Load) -> int:
+def _ingested(load: Load, task: str) -> int:
     done = ingest(
-        str(load.file), RAW, load.columns, load.name, also=ASIDE, licence=load.licence, collected=load.collected
+        str(load.file),
+        RAW,
+        load.columns,
+        load.name,
+        licence=load.licence,
+        collected=load.collected,
+        also=ASIDE,
+        task=task,
     )
     return done.added + done.corrected
 

@@ -71,14 +71,14 @@ def work(because: str | None) -> Told:
 def explain(because: str | None) -> Told:
     """What a retraining would do now, and why. Looks at the sources; keeps nothing."""
     chosen = params.load()
-    arrived = arrivals.bring_in(chosen.fetch, say=lambda _: None, enter=False)
+    arrived = arrivals.bring_in(chosen.fetch, say=lambda _: None, enter=False, task=chosen.task)
     verdict = weigh(chosen, arrived, because)
     return _told(TRAIN if verdict.train else NOTHING, arrived, verdict)
 
 
 @task(task_run_name="fetch", cache_policy=NO_CACHE)
 def run_fetch(chosen: params.Params) -> arrivals.Arrived:
-    arrived = arrivals.bring_in(chosen.fetch, get_run_logger().info)
+    arrived = arrivals.bring_in(chosen.fetch, get_run_logger().info, task=chosen.task)
     for source, why in arrived.failures.items():
         get_run_logger().error("%s: %s", source, why)
     return arrived

@@ -5,6 +5,8 @@
 Nothing is dropped here and no text is changed: that is curate's work. Everything is parsed before anything is
 written, parts are only ever added, and on any error data/raw stays as it was. Ingesting a file again adds
 nothing; an id that comes back with other words is appended as a correction, and curate lets the newest win.
+Where a model is to write (task instruct or prefer), `tasks.core.conversation` reads prompts and answers out of the
+formats in which people keep them.
 A licence and a collection window of the source, if they are stated, go into data/raw/sources.json.
 Not covered: to take a correction back. The old words are in an earlier part, so they count as known.
 """
@@ -16,9 +18,9 @@ import os
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tasks.core import example, faults, sources
+from tasks.core import conversation, example, faults, sources
 from tasks.core.errors import Broken, Refused, WrongUse
 from tasks.core.lock import waiting
-from tasks.core.table import HALF_PAIR, SIDE_OF, Table, read
+from tasks.core.table import SIDE_OF, NoText, Table, read, word
 
 CONTENT = ["text", "label", "group", "given"]  # what makes a row the same row; its source does not
+ANSWERS = ("text", "label", example.REJECTED)
 LOCK = Path(".retune/ingest.lock")
 PATIENCE = 600  # seconds to wait for another ingest
 
@@ -45,6 +48,7 @@ class Columns:
     id: str | None = None
     group: str | None = None
     split: str | None = None
+    rejected: str | None = None  # task prefer: the worse answer
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Ingested:
     total: int  # rows in data/raw, the corrected ones included
     part: Path | None  # None: nothing was new
     unused: tuple[str, ...]  # columns of the source that nobody asked for
+    format: str  # in which text and label were found
 
 
 def nothing() -> None: ...
@@ -73,6 +78,7 @@ def ingest(
     licence: str | None = None,
     collected: str | None = None,
     also: Path | None = None,
+    task: str = "classify",
 ) -> Ingested:
     """Append what is new in `source` to the folder `raw`, then `track` it; if that raises, take it back.
 
@@ -82,16 +88,16 @@ def ingest(
     """
     facts = sources.facts(licence, collected)
     table = read(source)
-    chosen = choose(columns, table)
-    called = name or _name(source)
-    rows = rows_of(table, chosen, called)
+    chosen = choose(columns, table, task)
+    mapped = mapped_by(table, chosen, task)
+    rows = rows_of(table, chosen, name or _name(source), mapped.values)
     faults.point("ingest:parsed")
     with waiting(LOCK, PATIENCE, "ingest"):
-        there = _there(raw)
-        aside = example.read(also)[list(example.COLUMNS)] if also and also.exists() else there[:0]
+        there = _there(raw, task)
+        aside = example.read(also)[list(example.columns(task))] if also and also.exists() else there[:0]
         fates = fates_of(rows, pd.concat([there, aside], ignore_index=True))
         fresh = rows[fates.isin(["added", "corrected"])]
-        with _stated(called, facts, raw):
+        with _stated(name or _name(source), facts, raw):
             part = _append(fresh, raw, _number(raw, also), track)
     count = Counter(fates)
     return Ingested(
@@ -102,18 +108,30 @@ def ingest(
         repeated=count["repeated"],
         total=len(there) + len(fresh),
         part=part,
-        unused=tuple(column for column in table.names if column not in vars(chosen).values()),
+        unused=tuple(column for column in table.names if column not in {*vars(chosen).values(), *mapped.columns}),
+        format=mapped.format,
     )
 
 
 # ---- thinking: from values to values
 
 
-def choose(columns: Columns, table: Table) -> Columns:
-    """The columns with `text` and `label` filled in. Raises WrongUse if one of them isn't in the table."""
-    chosen = Columns(columns.text or "text", columns.label or "label", columns.id, columns.group, columns.split)
+def choose(columns: Columns, table: Table, task: str = "classify") -> Columns:
+    """The columns with what is not named filled in. Raises WrongUse if one of them isn't in the table.
+
+    Where a model is to write, it is not known yet which columns hold prompt and answers.
+    """
+    if columns.rejected and task != "prefer":
+        raise WrongUse(
+            f"--rejected {columns.rejected} names the worse of two answers: only task prefer has one, not {task}"
+        )
+    chosen = columns
+    if task == "classify":
+        chosen = replace(columns, text=columns.text or "text", label=columns.label or "label")
     for role, column in vars(chosen).items():
         if column is None or column in table.names or (role == "split" and column in SIDE_OF):
+            continue
+        if task != "classify" and role in ANSWERS:
             continue
         told = f"{table.name} has no column {column!r}; it has {', '.join(table.names[:40])}"
         near = difflib.get_close_matches(column, table.names, n=1)
@@ -123,22 +141,41 @@ def choose(columns: Columns, table: Table) -> Columns:
     return chosen
 
 
-def rows_of(table: Table, chosen: Columns, name: str) -> pd.DataFrame:
-    """The rows as `example.COLUMNS` wants them; the index says where in the source each one begins."""
+def mapped_by(table: Table, chosen: Columns, task: str) -> conversation.Mapped:
+    """Text, label and, for prefer, rejected of each row."""
+    if task != "classify":
+        return conversation.read(table, task, chosen.text, chosen.label, chosen.rejected)
+    columns = {role: str(vars(chosen)[role]) for role in ("text", "label")}
+    told = f"the columns {' and '.join(columns.values())}"
+    values = {role: words(table, column) for role, column in columns.items()}
+    return conversation.Mapped(told, tuple(columns.values()), values)
+
+
+def rows_of(table: Table, chosen: Columns, name: str, mapped: dict[str, list[str]]) -> pd.DataFrame:
+    """The rows as `example.columns` wants them; the index says where in the source each one begins."""
     blank = [""] * len(table.places)
-    values = {role: words(table, column) for role, column in vars(chosen).items() if column in table.names}
+    others = {role: column for role, column in vars(chosen).items() if role not in ANSWERS}
+    values = mapped | {role: words(table, column) for role, column in others.items() if column in table.names}
     given = values.get("split") or [chosen.split or ""] * len(blank)
     values["given"] = list(table.sides) if table.sides and not chosen.split else _sides(table, given)
     values["source"] = [name] * len(blank)
-    contents = zip(*(values.get(role, blank) for role in CONTENT), strict=True)
+    contents = zip(*(values.get(role, blank) for role in _content(mapped)), strict=True)
     values["id"] = name_rows([word.strip() for word in values.get("id", blank)], contents)
     rows = pd.DataFrame(
-        {column: values.get(column, blank) for column in example.COLUMNS},
+        {column: values.get(column, blank) for column in _with_pairs(example.COLUMNS, mapped)},
         index=pd.Index(table.places),
         dtype="str",
     )
     _refuse_two_answers(rows, table)
     return rows
+
+
+def _content(columns: Iterable[str]) -> list[str]:
+    return _with_pairs(CONTENT, columns)
+
+
+def _with_pairs(names: Iterable[str], columns: Iterable[str]) -> list[str]:
+    return [*names, *({example.REJECTED} & set(columns))]
 
 
 def words(table: Table, column: str) -> list[str]:
@@ -147,28 +184,16 @@ def words(table: Table, column: str) -> list[str]:
 
 
 def _word(value: Any, table: Table, column: str, row: int) -> str:
-    if isinstance(value, str):
-        if value.isascii() or not HALF_PAIR.search(value):
-            return value
-        raise Refused(
-            f"{table.place(row)}: {column} is {reprlib.repr(value)}, which holds half a surrogate pair and"
-            " so is no UTF-8: mend the export"
-        )
-    if value is None or value != value:  # NaN is how pandas spells a missing value
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))  # whole numbers turn into floats when one of their column is missing
-    if isinstance(value, list | dict | bytes):
-        raise Refused(f"{table.place(row)}: {column} is {reprlib.repr(value)}: give text or a number")
-    return str(value)
+    try:
+        return word(value)
+    except NoText as error:
+        raise Refused(f"{table.place(row)}: {column} is {reprlib.repr(value)}{error}") from None
 
 
 def _sides(table: Table, given: Sequence[str]) -> list[str]:
     folded = [word.strip().lower() for word in given]
-    for row, word in enumerate(folded):
-        if word and word not in SIDE_OF:
+    for row, side in enumerate(folded):
+        if side and side not in SIDE_OF:
             told = f"{table.place(row)}: the side is {reprlib.repr(given[row])}"
             raise Refused(f"{told}: use {', '.join(SIDE_OF)}, or leave it empty")
     return [SIDE_OF.get(word, "") for word in folded]
@@ -188,7 +213,7 @@ def name_rows(ids: Sequence[str], contents: Iterator[tuple[str, ...]]) -> list[s
 
 
 def _refuse_two_answers(rows: pd.DataFrame, table: Table) -> None:
-    once = rows.drop_duplicates(["id", *CONTENT])
+    once = rows.drop_duplicates(["id", *_content([*rows.columns])])
     if (again := once["id"].duplicated()).any():
         word = once["id"][again].iloc[0]
         first, second = once.index[once["id"] == word][:2]
@@ -200,7 +225,7 @@ def _refuse_two_answers(rows: pd.DataFrame, table: Table) -> None:
 
 def fates_of(rows: pd.DataFrame, there: pd.DataFrame) -> pd.Series:
     """For each row: added, corrected, known or repeated. `there` is all that data/raw holds."""
-    key = ["id", *CONTENT]
+    key = ["id", *_content([*rows.columns])]
     seen = pd.concat([there[key], rows[key]], ignore_index=True).duplicated().to_numpy()[len(there) :]
     fates = np.select(
         [rows.duplicated(key).to_numpy(), seen, rows["id"].isin(there["id"]).to_numpy()],
@@ -220,16 +245,19 @@ def _name(source: str) -> str:
 # ---- writing
 
 
-def _there(raw: Path) -> pd.DataFrame:
+def _there(raw: Path, task: str) -> pd.DataFrame:
     for unfinished in raw.glob(".*.tmp"):  # an ingest was killed; we are alone, so nobody writes these
         unfinished.unlink()
     pointer = raw.with_name(f"{raw.name}.dvc")
     if pointer.exists() and not any(raw.glob("*.parquet")):
         raise Broken(f"{pointer} says there are rows, but {raw} is empty: run `dvc checkout` or `dvc pull` first")
     if not raw.exists():
-        return pd.DataFrame(columns=example.COLUMNS, dtype="str")
+        return pd.DataFrame(columns=example.columns(task), dtype="str")
     try:
-        rows = example.read(raw)[list(example.COLUMNS)]
+        rows = example.read(raw)
+        if len(rows) and (example.REJECTED in rows) != (task == "prefer"):
+            raise WrongUse(f"{raw} holds the rows of another task, and task is {task}: use a clone of its own for each")
+        rows = rows[list(example.columns(task))]
     except (pa.ArrowException, OSError, KeyError) as error:
         raise Broken(f"{raw} holds a file that is no part: {error}. Run `dvc checkout` to restore it") from None
     if rows.isna().any(axis=None):

@@ -14,8 +14,9 @@ from tasks.core.errors import Refused, WrongUse
 
 @click.command()
 @click.argument("source")
-@click.option("--text", metavar="COL", help="Column of the text; `text` if not given.")
-@click.option("--label", metavar="COL", help="Column of the label; `label` if not given.")
+@click.option("--text", metavar="COL", help="Column of the text, or the prompt; `text` if not given.")
+@click.option("--label", metavar="COL", help="Column of the label, or the answer; `label` if not given.")
+@click.option("--rejected", metavar="COL", help="Column of the worse answer, for task prefer.")
 @click.option("--id", "id_", metavar="COL", help="Column of the row's id; made from the content if not given.")
 @click.option("--group", metavar="COL", help="Column of what must not be parted, such as the customer.")
 @click.option("--split", metavar="COL|train|test", help="Column of the side, or one side for all rows.")
@@ -27,6 +28,7 @@ def ingest(
     source: str,
     text: str | None,
     label: str | None,
+    rejected: str | None,
     id_: str | None,
     group: str | None,
     split: str | None,
@@ -37,19 +39,24 @@ def ingest(
 ) -> None:
     """Add records to data/raw: CSV, TSV, JSONL, JSON, Parquet, or hf:DATASET.
 
+    Where a model is to write (`task` in params.yaml), the columns show the format: messages, prompt and completion,
+    chosen and rejected, Alpaca or ShareGPT; --text and --label name others.
     The same file twice adds nothing. On any error data/raw is as it was.
     """
     if not source.startswith("hf:"):
         source = str(Path(source).absolute())
     home.enter()
     from flows import repair, stage
+    from tasks.core import params
     from tasks.ingest import Columns, ingest
 
-    columns = Columns(text, label, id_, group, split)
+    columns, task = Columns(text, label, id_, group, split, rejected), params.load().task
     with home.alone(home.BRIEFLY):
         for mended in repair.files():
             click.echo(f"repaired: {mended}", err=True)
-        done = ingest(source, Path("data/raw"), columns, name, lambda: stage.track("data/raw"), licence, collected)
+        done = ingest(
+            source, Path("data/raw"), columns, name, lambda: stage.track("data/raw"), licence, collected, task=task
+        )
     if json_:
         print_json({**done.__dict__, "part": str(done.part) if done.part else None})
         return
@@ -57,6 +64,8 @@ def ingest(
         f"received {done.received} rows: {done.added} added, {done.corrected} corrected, "
         f"{done.known + done.repeated} there already. data/raw holds {done.total} rows."
     )
+    if task != "classify":
+        click.echo(f"read as: {done.format}")
     if done.unused:
         click.echo(f"columns not used: {', '.join(done.unused)}")
 

@@ -8,9 +8,15 @@ A table of rows is a pandas DataFrame with the columns of `COLUMNS`, all of them
     group   rows that must not be parted (one customer); empty: the row stands alone
     source  where the row came from
     given   the side that the data itself puts the row on: train, val, test, or empty
+
+Where a model is to write (task instruct or prefer), `text` is the prompt, as `tasks.core.conversation` writes
+messages, and `label` the answer; prefer has one column more:
+
+    rejected  the worse answer
 """
 
 import os
+import re
 import unicodedata
 from pathlib import Path
 
@@ -22,7 +28,14 @@ from tasks.core import faults
 
 COLUMNS = ("id", "text", "label", "group", "source", "given")
 SIDES = ("train", "val", "test")
+REJECTED = "rejected"
 JOINERS = "\u200c\u200d"  # hold emoji, Persian and Hindi words together; the only format characters kept
+LOOSE_JOINER = re.compile(f"(?<!\\S)[{JOINERS}]+|[{JOINERS}]+(?!\\S)")
+
+
+def columns(task: str) -> tuple[str, ...]:
+    """Those of a row of this task: classify, instruct or prefer."""
+    return (*COLUMNS, REJECTED) if task == "prefer" else COLUMNS
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -52,6 +65,21 @@ def clean(text: str) -> str:
         text = "".join(filter(_visible, text))
         text = " ".join(word.strip(JOINERS) for word in text.split())
     return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def clean_lines(text: str) -> str:
+    """The same for texts whose shape is part of what they say: line breaks, indents and inner spaces stay.
+
+    Code and lists live on them. Blank lines at either end go, and white space at the end of a line.
+    """
+    lines = [LOOSE_JOINER.sub("", "".join(map(_on_a_line, filter(_visible, line)))) for line in text.splitlines()]
+    lines = [unicodedata.normalize("NFC", line).rstrip() for line in lines]
+    written = [number for number, line in enumerate(lines) if line]
+    return "\n".join(lines[written[0] : written[-1] + 1]) if written else ""
+
+
+def _on_a_line(character: str) -> str:
+    return " " if character.isspace() and character != "\t" and not character.isprintable() else character
 
 
 def _visible(character: str) -> bool:

@@ -25,6 +25,14 @@ class NoRows(Refused):
     """A sound source with nothing in it: an error where somebody names it, a quiet week in a folder of exports."""
 
 
+class NoText(ValueError):
+    """A cell that is no text. Says what of it is wrong, and what to do."""
+
+    def __init__(self, wrong: str, remedy: str) -> None:
+        super().__init__(f"{wrong}{remedy}")
+        self.remedy = remedy
+
+
 @dataclass(frozen=True)
 class Table:
     """A source as it was read, before anyone has said which column is which."""
@@ -53,6 +61,23 @@ def read(source: str) -> Table:
             return _checked(reader(path))
     except OSError as error:
         raise WrongUse(f"{source} cannot be read: {error.strerror or error}") from None
+
+
+def word(value: Any) -> str:
+    """A cell as text: null is empty, true is `true`, 7.0 is 7."""
+    if isinstance(value, str):
+        if value.isascii() or not HALF_PAIR.search(value):
+            return value
+        raise NoText(", which holds half a surrogate pair and so is no UTF-8: ", "mend the export")
+    if value is None or value != value:  # NaN is how pandas spells a missing value
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # whole numbers turn into floats when one of their column is missing
+    if isinstance(value, list | dict | bytes):
+        raise NoText(": ", "give text or a number")
+    return str(value)
 
 
 def _checked(table: Table) -> Table:

@@ -124,7 +124,8 @@ def render(tokenizer: Any, text: str, completion: str) -> Rendered:
     answer = whole[len(prompt) :]
     if completion.strip() not in answer:
         raise Refused(
-            "the chat template leaves out or changes what the assistant says last: set train.template to chatml or plain"
+            "the chat template leaves out or changes what the assistant says last:"
+            " set train.template to chatml or plain"
         )
     end = tokenizer.eos_token
     if answer.rstrip().endswith(end):
