@@ -54,7 +54,7 @@ def _why(locked: dict[str, Any], entry: dict[str, Any], changes: list[Any], curr
 
 def _params(locked: dict[str, Any], entry: dict[str, Any], current: dict[str, Any]) -> list[str]:
     before = params.flat(locked.get("params", {}).get("params.yaml", {}))
-    after = params.flat({name: current.get(name) for name in entry.get("params", [])})
+    after = params.flat({name: params.at(current, name) for name in entry.get("params", [])})
     names = sorted(before | after)
     return [
         f"{name}: {before.get(name, 'not set')} → {after.get(name, 'not set')}"

@@ -2,12 +2,14 @@
 
     python -m tasks.curate data/raw data/suppressed.json data/curated models/reports/curate.json
 
-`STEPS` is the whole story, in order. A step looks at the rows that are left and returns those to reject:
-a detail (the kept twin, the labels at odds) under the row's index. Its name is the reason.
+`STEPS` is the whole story of each task, in order. A step looks at the rows that are left and returns those to
+reject: a detail (the kept twin, the labels at odds) under the row's index. Its name is the reason.
 
 Rows that the data itself puts on the test side are the yardstick: their text stays byte for byte, and only
-a missing id, text or label, a newer row with the same id, or a place on the list of suppressed rows rejects
+a missing id, text or answer, a newer row with the same id, or a place on the list of suppressed rows rejects
 them. Other rows give way to them.
+
+Where a model is to write, lines and indents are part of what is said, so they stay; one prompt may have many answers.
 """
 
 from collections.abc import Callable
@@ -16,94 +18,146 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.core import example, params, suppression
+from tasks.core import example, messages, params, suppression
 from tasks.core.errors import WrongUse
-from tasks.core.example import COLUMNS, SIDES, clean
+from tasks.core.example import SIDES, clean, clean_lines
 from tasks.core.shell import run, write_json
+
+Knobs = params.Curate | params.CurateWriting
 
 
 def curate(
-    rows: pd.DataFrame, params: params.Curate, listed: suppression.Suppression = suppression.NOTHING
+    rows: pd.DataFrame,
+    params: Knobs,
+    listed: suppression.Suppression = suppression.NOTHING,
+    task: str = "classify",
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Part `rows`, oldest first, into the clean rows and the rejects, which stay as they came.
 
     Only of a row that is `listed` no more than id, source and side is kept: its words must not be written anew.
     """
-    received = _as_received(rows)
-    left, rejects = _prepared(received, listed), []
-    for step in STEPS:
+    columns = [*example.columns(task)]
+    received = _as_received(rows, columns)
+    left, rejects = _prepared(received, listed, task), []
+    for step in STEPS[task]:
         detail = step(left, params)
         rejects.append(received.loc[detail.index].assign(reason=step.__name__, detail=detail.astype("str")))
         left = left.drop(detail.index)
-    kept = left[list(COLUMNS)].assign(text=left["text"].where(~left["test"], received.loc[left.index, "text"]))
+    kept = left[columns].assign(text=left["text"].where(~left["test"], received.loc[left.index, "text"]))
     rejected = pd.concat(rejects).sort_index()
-    rejected.loc[rejected["reason"] == suppressed.__name__, ["text", "label", "group"]] = ""
+    words = [name for name in columns if name not in ("id", "source", "given")]
+    rejected.loc[rejected["reason"] == suppressed.__name__, words] = ""
     return kept, rejected
 
 
-def _as_received(rows: pd.DataFrame) -> pd.DataFrame:
-    missing = [name for name in COLUMNS if name not in rows]
+def _as_received(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    missing = [name for name in columns if name not in rows]
     if missing:
-        raise WrongUse(f"the raw rows lack {', '.join(missing)}; a row has the columns {', '.join(COLUMNS)}")
-    return rows[list(COLUMNS)].fillna("").astype("str").reset_index(drop=True)
+        raise WrongUse(f"the raw rows lack {', '.join(missing)}; a row has the columns {', '.join(columns)}")
+    return rows[columns].fillna("").astype("str").reset_index(drop=True)
 
 
-def _prepared(received: pd.DataFrame, listed: suppression.Suppression) -> pd.DataFrame:
-    """The rows with clean text and label. Equal `key`: same text. `test`: the data puts it on that side.
+def _prepared(received: pd.DataFrame, listed: suppression.Suppression, task: str) -> pd.DataFrame:
+    """The rows with clean words. Equal `key`: same text. `test`: the data puts it on that side.
 
-    `listed`: its id is on the list of suppressed rows.
+    `asks` and `chars`: the length of what is asked and of all that is said before the answer; of a text both are its
+    own. `listed`: its id is on the list of suppressed rows.
     """
-    text, label = (received[name].map(clean).astype("str") for name in ("text", "label"))
-    key = pd.factorize(example.same_text(text))[0]
+    rows = _clean(received) if task == "classify" else _clean_messages(received)
+    key = pd.factorize(example.same_text(rows.pop("said")))[0]
     forgotten = suppression.contains(listed, received["id"])
-    return received.assign(text=text, label=label, key=key, test=received["given"] == "test", listed=forgotten)
+    return rows.assign(key=key, test=received["given"] == "test", listed=forgotten)
+
+
+def _clean(received: pd.DataFrame) -> pd.DataFrame:
+    text, label = (received[name].map(clean).astype("str") for name in ("text", "label"))
+    length = text.str.len()
+    return received.assign(text=text, label=label, said=text, asks=length, chars=length)
+
+
+def _clean_messages(received: pd.DataFrame) -> pd.DataFrame:
+    """A prompt whose last message says nothing is an empty text."""
+    prompts = [messages.cleaned(_prompt(text, row), clean_lines) for text, row in received[["text", "id"]].to_numpy()]
+    asked = pd.Series([prompt[-1]["content"] if prompt else "" for prompt in prompts], received.index, dtype="str")
+    said = pd.Series(map(messages.words, prompts), received.index, dtype="str")
+    text = pd.Series(map(messages.dump, prompts), received.index, dtype="str").mask(asked == "", "")
+    answers = {name: received[name].map(clean_lines).astype("str") for name in _answers(received)}
+    return received.assign(**answers, text=text, said=said, asks=asked.str.len(), chars=said.str.len())
+
+
+def _prompt(text: str, row: str) -> messages.Messages:
+    prompt = messages.parse(text)
+    if prompt is None and text.strip():
+        raise WrongUse(
+            f"row {row} of the raw rows holds no messages, so it came in under another task than that of params.yaml:"
+            " use a clone of its own for each task"
+        )
+    return prompt or []
+
+
+def _answers(rows: pd.DataFrame) -> list[str]:
+    return [name for name in ("label", example.REJECTED) if name in rows]
 
 
 # ---- the steps -------------------------------------------------------------------------------------------
 
 
-def no_id(rows: pd.DataFrame, params: params.Curate) -> pd.Series:
+def no_id(rows: pd.DataFrame, params: Knobs) -> pd.Series:
     return _rejected(rows["id"].str.strip() == "")
 
 
-def suppressed(rows: pd.DataFrame, params: params.Curate) -> pd.Series:
+def suppressed(rows: pd.DataFrame, params: Knobs) -> pd.Series:
     """Every state of a row that must not be learned from, whatever side it stands on."""
     return _rejected(rows["listed"])
 
 
-def superseded(rows: pd.DataFrame, params: params.Curate) -> pd.Series:
+def superseded(rows: pd.DataFrame, params: Knobs) -> pd.Series:
     """A row arrived again under the same id: the newest is its present state."""
     return _rejected(rows["id"].duplicated(keep="last"))
 
 
-def empty(rows: pd.DataFrame, params: params.Curate) -> pd.Series:
+def empty(rows: pd.DataFrame, params: Knobs) -> pd.Series:
     return _rejected(rows["text"] == "")
 
 
-def no_label(rows: pd.DataFrame, params: params.Curate) -> pd.Series:
+def no_label(rows: pd.DataFrame, params: Knobs) -> pd.Series:
     return _rejected(rows["label"] == "")
 
 
-def too_short(rows: pd.DataFrame, params: params.Curate) -> pd.Series:
-    length = rows.loc[~rows["test"], "text"].str.len()
+def no_rejected(rows: pd.DataFrame, params: Knobs) -> pd.Series:
+    return _rejected(rows["rejected"] == "")
+
+
+def no_preference(rows: pd.DataFrame, params: Knobs) -> pd.Series:
+    """Both answers are the same, so neither is better."""
+    return _rejected(rows["label"] == rows["rejected"])
+
+
+def too_short(rows: pd.DataFrame, params: Knobs) -> pd.Series:
+    length = rows.loc[~rows["test"], "asks"]
     return length[length < params.min_chars]
 
 
-def too_long(rows: pd.DataFrame, params: params.Curate) -> pd.Series:
-    length = rows.loc[~rows["test"], "text"].str.len()
+def too_long(rows: pd.DataFrame, params: Knobs) -> pd.Series:
+    length = rows.loc[~rows["test"], "chars"]
     return length[length > params.max_chars]
 
 
-def copy_of_test(rows: pd.DataFrame, params: params.Curate) -> pd.Series:
-    return _twins(rows[~rows["test"]], rows[rows["test"]], ["key", "label"])
+def copy_of_test(rows: pd.DataFrame, params: Knobs) -> pd.Series:
+    return _twins(rows[~rows["test"]], rows[rows["test"]], ["key", *_answers(rows)])
 
 
-def contradicts_test(rows: pd.DataFrame, params: params.Curate) -> pd.Series:
+def prompt_of_test(rows: pd.DataFrame, params: Knobs) -> pd.Series:
+    """What shares a test row's prompt and is no copy of it has another answer: no contradiction, but it leaks."""
+    return _twins(rows[~rows["test"]], rows[rows["test"]], ["key"])
+
+
+def contradicts_test(rows: pd.DataFrame, params: Knobs) -> pd.Series:
     """Runs after `copy_of_test`, so what still shares a test row's text has another label."""
     return _twins(rows[~rows["test"]], rows[rows["test"]], ["key"])
 
 
-def conflicting_labels(rows: pd.DataFrame, params: params.Curate) -> pd.Series:
+def conflicting_labels(rows: pd.DataFrame, params: Knobs) -> pd.Series:
     """One text under two labels: nobody knows which is right, so none of them is kept."""
     pairs = rows.loc[~rows["test"], ["key", "label"]].drop_duplicates()
     pairs = pairs[pairs["key"].duplicated(keep=False)].sort_values("label")
@@ -111,9 +165,16 @@ def conflicting_labels(rows: pd.DataFrame, params: params.Curate) -> pd.Series:
     return rows[~rows["test"]].join(labels, on="key")["detail"].dropna()
 
 
-def exact_copy(rows: pd.DataFrame, params: params.Curate) -> pd.Series:
+def contradicts_itself(rows: pd.DataFrame, params: Knobs) -> pd.Series:
+    """One pair given both ways round: nobody knows which is right, so none of them is kept."""
     others = rows[~rows["test"]]
-    return _twins(others[others["key"].duplicated()], others, ["key", "label"])
+    turned = others.rename(columns={"label": "rejected", "rejected": "label"})
+    return _twins(others, turned, ["key", "label", "rejected"])
+
+
+def exact_copy(rows: pd.DataFrame, params: Knobs) -> pd.Series:
+    others, same = rows[~rows["test"]], ["key", *_answers(rows)]
+    return _twins(others[others.duplicated(same)], others, same)
 
 
 def rare_label(rows: pd.DataFrame, params: params.Curate) -> pd.Series:
@@ -122,21 +183,50 @@ def rare_label(rows: pd.DataFrame, params: params.Curate) -> pd.Series:
     return count[count < params.min_label_rows]
 
 
-Step = Callable[[pd.DataFrame, params.Curate], pd.Series]
-STEPS: tuple[Step, ...] = (
-    no_id,
-    suppressed,
-    superseded,
-    empty,
-    no_label,
-    too_short,
-    too_long,
-    copy_of_test,
-    contradicts_test,
-    conflicting_labels,
-    exact_copy,
-    rare_label,
-)
+Step = Callable[[pd.DataFrame, Any], pd.Series]
+STEPS: dict[str, tuple[Step, ...]] = {
+    "classify": (
+        no_id,
+        suppressed,
+        superseded,
+        empty,
+        no_label,
+        too_short,
+        too_long,
+        copy_of_test,
+        contradicts_test,
+        conflicting_labels,
+        exact_copy,
+        rare_label,
+    ),
+    "instruct": (
+        no_id,
+        suppressed,
+        superseded,
+        empty,
+        no_label,
+        too_short,
+        too_long,
+        copy_of_test,
+        prompt_of_test,
+        exact_copy,
+    ),
+    "prefer": (
+        no_id,
+        suppressed,
+        superseded,
+        empty,
+        no_label,
+        no_rejected,
+        no_preference,
+        too_short,
+        too_long,
+        copy_of_test,
+        prompt_of_test,
+        contradicts_itself,
+        exact_copy,
+    ),
+}
 
 
 def _rejected(mask: pd.Series) -> pd.Series:
@@ -152,19 +242,20 @@ def _twins(rows: pd.DataFrame, kept: pd.DataFrame, by: list[str]) -> pd.Series:
 # ---- the report ------------------------------------------------------------------------------------------
 
 
-def report(rows: pd.DataFrame, kept: pd.DataFrame, rejects: pd.DataFrame) -> dict[str, Any]:
-    """Counts of what came, what stayed, and why the rest did not."""
+def report(rows: pd.DataFrame, kept: pd.DataFrame, rejects: pd.DataFrame, task: str = "classify") -> dict[str, Any]:
+    """Counts of what came, what stayed, and why the rest did not. Git keeps it, so it names no answer by its words."""
     if len(kept) + len(rejects) != len(rows):
         raise AssertionError(f"{len(rows)} rows received, but {len(kept)} kept and {len(rejects)} rejected")
     reasons = rejects["reason"].value_counts()
     came, stayed = (table["source"].value_counts() for table in (rows, kept))
     given = kept["given"].value_counts()
+    labels = kept["label"].value_counts().sort_index() if task == "classify" else pd.Series(dtype="int")
     return {
         "received": len(rows),
         "kept": len(kept),
         "rejected": len(rejects),
-        "reasons": {step.__name__: int(reasons.get(step.__name__, 0)) for step in STEPS},
-        "labels": {label: int(count) for label, count in kept["label"].value_counts().sort_index().items()},
+        "reasons": {step.__name__: int(reasons.get(step.__name__, 0)) for step in STEPS[task]},
+        "labels": {label: int(count) for label, count in labels.items()},
         "sources": {
             source: {"received": int(came[source]), "kept": int(stayed.get(source, 0))} for source in sorted(came.index)
         },
@@ -173,9 +264,9 @@ def report(rows: pd.DataFrame, kept: pd.DataFrame, rejects: pd.DataFrame) -> dic
 
 
 def main(raw: Path, suppressed_json: Path, curated: Path, report_json: Path) -> None:
-    rows = example.read(raw)
-    kept, rejects = curate(rows, params.load().curate, suppression.read(suppressed_json))
-    told = report(rows, kept, rejects)
+    rows, knobs = example.read(raw), params.load()
+    kept, rejects = curate(rows, knobs.curate, suppression.read(suppressed_json), knobs.task)
+    told = report(rows, kept, rejects, knobs.task)
     example.write(kept, curated / "rows.parquet")
     example.write(rejects, curated / "rejects.parquet")
     write_json(told, report_json)

@@ -152,7 +152,7 @@ def digest(state: State) -> str:
 
 
 def _of(stages: dict[str, Any], code: dict[str, str], values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    read = {name: values.get(name) for entry in stages.values() for name in entry.get("params", [])}
+    read = {name: params.at(values, name) for entry in stages.values() for name in entry.get("params", [])}
     commands = {f"command of {name}": " ".join(entry["cmd"].split()) for name, entry in stages.items()}
     return params.flat(read), {**code, **commands}
 

@@ -13,6 +13,9 @@ the line from 0 to 1, and the line has three stretches:
 
 Nothing but the group's own name and given side counts, so rows that arrive later move no one. The two shares
 start at opposite ends, so a changed share moves rows between that side and train only.
+
+Where a model is to write, rows without a group that share a prompt must not be parted either: one prompt may have many
+answers, and a prompt that was learned from tells nothing when it is tested.
 """
 
 import hashlib
@@ -21,29 +24,34 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.core import example, params
+from tasks.core import example, messages, params
 from tasks.core.errors import Refused, WrongUse
-from tasks.core.example import COLUMNS, SIDES
+from tasks.core.example import SIDES
 from tasks.core.shell import run, write_json
 
+Knobs = params.Split | params.SplitWriting
 STRICTEST = ("test", "val", "train")  # a group of several given sides goes here first, until it is refused
 
 
-def split(rows: pd.DataFrame, params: params.Split) -> dict[str, pd.DataFrame]:
+def split(rows: pd.DataFrame, params: Knobs, task: str = "classify") -> dict[str, pd.DataFrame]:
     """Part `rows` by side, each sorted by id, so that the order of arrival changes nothing."""
-    unit = units(rows)
+    unit = units(rows, task)
     given = _given(unit, rows["given"])
     place = unit.map({name: _place(name, params.seed) for name in unit.unique()})
     side = given.where(given.isin(["val", "test"]), "train")
     side = side.mask((given == "") & (place < params.test_share), "test")
     side = side.mask(given.isin(["", "train"]) & (place >= 1 - params.val_share), "val")
-    ordered = rows[list(COLUMNS)].sort_values("id", kind="stable")
+    ordered = rows[list(example.columns(task))].sort_values("id", kind="stable")
     return {name: ordered[side[ordered.index] == name].reset_index(drop=True) for name in SIDES}
 
 
-def units(rows: pd.DataFrame) -> pd.Series:
+def units(rows: pd.DataFrame, task: str = "classify") -> pd.Series:
     """What must not be parted, by name; customer 12 is not row 12."""
-    return ("group:" + rows["group"]).where(rows["group"] != "", "row:" + rows["id"])
+    alone = "row:" + rows["id"]
+    if task != "classify":
+        said = rows["text"].map(lambda text: messages.words(messages.parse(text) or [])).astype("str")
+        alone = "prompt:" + example.same_text(said)
+    return ("group:" + rows["group"]).where(rows["group"] != "", alone)
 
 
 def _place(unit: str, seed: int) -> float:
@@ -67,11 +75,12 @@ def parted_groups(rows: pd.DataFrame) -> dict[str, dict[str, str]]:
     return {str(group): dict(zip(some["given"], some["id"], strict=True)) for group, some in named.groupby("group")}
 
 
-def report(rows: pd.DataFrame, sides: dict[str, pd.DataFrame]) -> dict[str, Any]:
+def report(rows: pd.DataFrame, sides: dict[str, pd.DataFrame], task: str = "classify") -> dict[str, Any]:
+    """Counts for each side. Git keeps it, so it names no answer by its words."""
     counts = {name: side["label"].value_counts() for name, side in sides.items()}
     labels = {
         label: {name: int(count.get(label, 0)) for name, count in counts.items()}
-        for label in sorted(rows["label"].unique())
+        for label in sorted(rows["label"].unique() if task == "classify" else [])
     }
     return {
         "rows": {name: len(side) for name, side in sides.items()},
@@ -82,7 +91,7 @@ def report(rows: pd.DataFrame, sides: dict[str, pd.DataFrame]) -> dict[str, Any]
     }
 
 
-def judge(told: dict[str, Any], params: params.Split) -> list[str]:
+def judge(told: dict[str, Any], params: Knobs) -> list[str]:
     """The warnings of a report; raises Refused when nobody should train or measure on these sides."""
     if told["parted_groups"]:
         some = [
@@ -105,7 +114,8 @@ def judge(told: dict[str, Any], params: params.Split) -> list[str]:
         for side, labels in told["missing"].items()
         if labels
     }
-    refused = [text for side, text in told_missing.items() if getattr(params.missing_label, side) == "refuse"]
+    on_missing = getattr(params, "missing_label", None)  # where a model is to write there are no labels to miss
+    refused = [text for side, text in told_missing.items() if getattr(on_missing, side) == "refuse"]
     if refused:
         raise Refused(
             "; ".join(refused) + ". Bring more rows of these labels, raise curate.min_label_rows so that"
@@ -115,11 +125,11 @@ def judge(told: dict[str, Any], params: params.Split) -> list[str]:
 
 
 def main(curated: Path, splits: Path, report_json: Path) -> None:
-    rows, knobs = example.read(curated), params.load().split
-    sides = split(rows, knobs)
-    told = report(rows, sides)
+    rows, knobs = example.read(curated), params.load()
+    sides = split(rows, knobs.split, knobs.task)
+    told = report(rows, sides, knobs.task)
     write_json(told, report_json)  # before the verdict: a refusal is read from it
-    for warning in judge(told, knobs):
+    for warning in judge(told, knobs.split):
         print(f"warning: {warning}")
     for name, side in sides.items():
         example.write(side, splits / f"{name}.parquet")

@@ -178,7 +178,8 @@ def test_a_stage_declares_exactly_the_modules_that_it_imports(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_its_own_section_of_the_params(stage):
-    assert STAGES[stage]["params"] == [stage]
+    further = {"validate": ["train.base", "train.max_tokens"]}  # what its audit of the tokens asks for
+    assert [name for name in STAGES[stage]["params"] if name != "task"] == [stage, *further.get(stage, [])]
 
 
 def test_no_init_file_holds_code_so_none_needs_declaring():

@@ -70,12 +70,10 @@ def clean(text: str) -> str:
 def clean_lines(text: str) -> str:
     """The same for texts whose shape is part of what they say: line breaks, indents and inner spaces stay.
 
-    Code and lists live on them. Blank lines at either end go, and white space at the end of a line.
+    Code and lists live on them. White space goes at either end of the text and at the end of a line.
     """
     lines = [LOOSE_JOINER.sub("", "".join(map(_on_a_line, filter(_visible, line)))) for line in text.splitlines()]
-    lines = [unicodedata.normalize("NFC", line).rstrip() for line in lines]
-    written = [number for number, line in enumerate(lines) if line]
-    return "\n".join(lines[written[0] : written[-1] + 1]) if written else ""
+    return "\n".join(unicodedata.normalize("NFC", line).rstrip() for line in lines).strip()
 
 
 def _on_a_line(character: str) -> str:

@@ -532,6 +532,13 @@ def _dotted(loc: tuple[str | int, ...]) -> str:
     return ".".join(str(part) for part in kept)
 
 
+def at(values: Any, path: str) -> Any:
+    """The value at a dotted path, as dvc.yaml names what a stage depends on; None if there is none."""
+    for key in path.split("."):
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
+
+
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:
     """Dotted path -> value; an empty section is a value."""
     if not isinstance(values, dict) or not values:

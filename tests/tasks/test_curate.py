@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.core import example, suppression
+from tasks.core import example, messages, suppression
 from tasks.core.errors import Refused, WrongUse
 from tasks.core.example import COLUMNS
-from tasks.core.params import Curate
+from tasks.core.params import Curate, CurateWriting
 from tasks.curate import STEPS, clean, curate, main, report
 
 LENIENT = Curate(min_chars=1, max_chars=1000, min_label_rows=1)
@@ -200,7 +200,7 @@ def test_the_report_counts_every_row():
     table = rows(("1", "one", "a"), ("2", "one", "a"), ("3", "two", "b", "test"))
     told = report(table, *curate(table, LENIENT))
     assert (told["received"], told["kept"], told["rejected"]) == (3, 2, 1)
-    assert told["reasons"] == {step.__name__: int(step.__name__ == "exact_copy") for step in STEPS}
+    assert told["reasons"] == {step.__name__: int(step.__name__ == "exact_copy") for step in STEPS["classify"]}
     assert told["labels"] == {"a": 1, "b": 1}
     assert told["sources"] == {"desk": {"received": 3, "kept": 2}}
     assert told["given"] == {"train": 0, "val": 0, "test": 1, "none": 1}
@@ -270,3 +270,109 @@ def test_banking77_keeps_its_test_side_whole():
     kept, rejects = curate(table, Curate(min_chars=2, max_chars=20000, min_label_rows=10))
     assert list(kept.loc[kept["given"] == "test", "text"]) == list(sides["test"]["text"])
     assert rejects["reason"].value_counts().to_dict() == {"copy_of_test": 25, "exact_copy": 30, "conflicting_labels": 2}
+
+
+# ---- where a model is to write ---------------------------------------------------------------------------
+
+WRITING = CurateWriting(min_chars=2, max_chars=200)
+
+
+def asked(*contents):
+    return messages.dump([{"role": "user", "content": content} for content in contents])
+
+
+def said(*some):
+    """Rows of (id, prompt, answer), or (id, prompt, answer, given)."""
+    return rows(*((id_, asked(prompt), *rest) for id_, prompt, *rest in some))
+
+
+def pairs(*some):
+    """Rows of (id, prompt, chosen, rejected), or (id, prompt, chosen, rejected, given)."""
+    table = said(*((id_, prompt, chosen, *given) for id_, prompt, chosen, _, *given in some))
+    return table.assign(rejected=pd.Series([row[3] for row in some], dtype="str"))
+
+
+def fates(table, task, params=WRITING):
+    kept, rejects = curate(table, params, task=task)
+    return list(kept["id"]), [tuple(reject) for reject in rejects[["id", "reason", "detail"]].to_numpy()]
+
+
+def test_an_answer_keeps_its_lines_and_a_prompt_stays_messages():
+    table = rows(("1", asked(" a\u200b  b \r\n  c ", "why? \n"), "Do:\r\n\r\n    if x:\t\n        y\n\n"))
+    kept, _ = curate(table, WRITING, task="instruct")
+    (row,) = kept.to_dict("records")
+    assert messages.parse(row["text"]) == [
+        {"role": "user", "content": "a  b\n  c"},
+        {"role": "user", "content": "why?"},
+    ]
+    assert row["label"] == "Do:\n\n    if x:\n        y"
+    again, rejects = curate(kept, WRITING, task="instruct")
+    assert rejects.empty
+    pd.testing.assert_frame_equal(again, kept)
+
+
+def test_one_prompt_may_have_many_answers_and_a_rare_answer_is_no_typing_error():
+    table = said(("1", "Where is it?", "a"), ("2", "where is it", "b"), ("3", "Where is it?", "a"))
+    assert fates(table, "instruct") == (["1", "2"], [("3", "exact_copy", "1")])
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (("1", " \u200b\n", "a"), "empty"),
+        (("1", "words", " \n"), "no_label"),
+        (("1", "x", "a"), "too_short"),
+        (("1", "word " * 41, "a"), "too_long"),
+    ],
+)
+def test_an_unusable_prompt_or_answer_is_rejected(row, reason):
+    assert [reject[1] for reject in fates(said(row), "instruct")[1]] == [reason]
+
+
+def test_no_prompt_of_the_test_side_is_learned_from():
+    table = said(("1", "Where?", "a"), ("2", "where", "b"), ("3", "Where? ", "a", "test"))
+    assert fates(table, "instruct") == (["3"], [("1", "copy_of_test", "3"), ("2", "prompt_of_test", "3")])
+
+
+def test_pairs_that_say_nothing_or_both_are_rejected():
+    table = pairs(
+        ("1", "Where?", "same", " same\n"),
+        ("2", "Where?", "good", ""),
+        ("3", "How?", "a", "b"),
+        ("4", "how", "b", "a"),
+        ("5", "How?", "a", "c"),
+        ("6", "How?", "a", "c"),
+        ("7", "Why?", "b", "a"),
+    )
+    assert fates(table, "prefer") == (
+        ["5", "7"],
+        [
+            ("1", "no_preference", ""),
+            ("2", "no_rejected", ""),
+            ("3", "contradicts_itself", "4"),
+            ("4", "contradicts_itself", "3"),
+            ("6", "exact_copy", "5"),
+        ],
+    )
+
+
+def test_the_worse_answer_is_kept_and_of_a_forgotten_row_nothing():
+    table = pairs(("1", "Where?", "my secret", "my other secret"), ("2", "Why?", "so\n\nthen", "no \n"))
+    kept, rejects = curate(table, WRITING, FORGOTTEN, "prefer")
+    assert tuple(kept.columns) == example.columns("prefer")
+    assert kept[["label", "rejected"]].to_numpy().tolist() == [["so\n\nthen", "no"]]
+    assert rejects[["text", "label", "rejected"]].to_numpy().tolist() == [["", "", ""]]
+
+
+def test_the_report_names_no_answer():
+    table = said(("1", "Where?", "a"), ("2", "Why?", "b"))
+    told = report(table, *curate(table, WRITING, task="instruct"), "instruct")
+    assert (told["kept"], told["labels"]) == (2, {})
+    assert list(told["reasons"]) == [step.__name__ for step in STEPS["instruct"]]
+
+
+def test_rows_of_another_task_are_a_wrong_use():
+    with pytest.raises(WrongUse, match="row 1 of the raw rows holds no messages"):
+        curate(rows(("1", "card lost", "a")), WRITING, task="instruct")
+    with pytest.raises(WrongUse, match="lack rejected"):
+        curate(said(("1", "Where?", "a")), WRITING, task="prefer")

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.core import example
+from tasks.core import example, messages
 from tasks.core.errors import Refused, WrongUse
 from tasks.core.example import COLUMNS, SIDES
-from tasks.core.params import MissingLabel, Split
+from tasks.core.params import MissingLabel, Split, SplitWriting
 from tasks.split import judge, main, report, split
 
 PARAMS = Split(seed=17, val_share=0.2, test_share=0.3, missing_label=MissingLabel("refuse", "warn", "warn"))
@@ -183,3 +183,33 @@ def test_a_refused_split_leaves_its_report_and_no_sides(in_folder, count):
         main(Path("rows.parquet"), Path("splits"), Path("split.json"))
     assert sum(json.loads(Path("split.json").read_text())["rows"].values()) == count
     assert not Path("splits").exists()
+
+
+# ---- where a model is to write ---------------------------------------------------------------------------
+
+WRITING = SplitWriting(seed=17, val_share=0.2, test_share=0.3)
+
+
+def answers(prompts, each):
+    """Rows of `each` answers to every prompt, which is written in two ways."""
+    ways = ("Why", "why ")
+    asked = [f"{ways[n % 2]} {prompt}?" for prompt in range(prompts) for n in range(each)]
+    text = [messages.dump([{"role": "user", "content": content}]) for content in asked]
+    table = lone(len(text))
+    return table.assign(text=pd.Series(text, dtype="str"), label="answer " + table["id"])
+
+
+def test_the_answers_to_one_prompt_are_not_parted():
+    table = answers(40, 3)
+    where = pd.Series({row: name for name, side in split(table, WRITING, "instruct").items() for row in side["id"]})
+    assert set(where) == set(SIDES)
+    assert (where.sort_index().groupby([n // 3 for n in range(len(where))]).nunique() == 1).all()
+
+
+def test_where_a_model_writes_no_label_can_be_missing_and_none_is_told():
+    table = answers(40, 1).assign(rejected="no")
+    sides = split(table, WRITING, "prefer")
+    told = report(table, sides, "prefer")
+    assert (told["labels"], set(map(len, told["missing"].values()))) == ({}, {0})
+    assert judge(told, WRITING) == []
+    assert all(tuple(side) == example.columns("prefer") for side in sides.values())

@@ -65,3 +65,31 @@ def test_texts_of_punctuation_alone_stay_apart():
 def test_the_key_of_a_key_is_itself(text):
     (once,) = key(text)
     assert key(once) == [once]
+
+
+@pytest.mark.parametrize(
+    ("dirty", "tidy"),
+    [
+        ("one\r\ntwo\rthree\u2028four", "one\ntwo\nthree\nfour"),
+        ("\n\nif x:\n    y  \n\n\tz\t\n \n", "if x:\n    y\n\n\tz"),
+        ("a   b\u00a0c", "a   b c"),
+        ("zero\u200bwidth\x00\x07 \u200d \ufeffmark", "zerowidth  mark"),
+        ("cafe\u0301\n", "caf\u00e9"),
+        ("\U0001f468\u200d\U0001f469", "\U0001f468\u200d\U0001f469"),
+        (" \u200b\n\u200d ", ""),
+    ],
+)
+def test_a_text_of_many_lines_keeps_its_shape(dirty, tidy):
+    assert example.clean_lines(dirty) == tidy
+
+
+@given(st.text())
+def test_cleaning_lines_twice_changes_nothing_more_and_loses_no_word(text):
+    once = example.clean_lines(text)
+    assert example.clean_lines(once) == once
+    assert example.clean(once) == example.clean(text)
+
+
+def test_a_pair_of_answers_has_one_column_more():
+    assert example.columns("instruct") == example.columns("classify") == example.COLUMNS
+    assert example.columns("prefer") == (*example.COLUMNS, "rejected")
