@@ -7,6 +7,9 @@ Three verdicts. accepted: `accepted.json` names the bytes, which is all that lat
 changed threshold re-trains nothing. refused: the data fails an expectation (exit 1). broken: a check could
 not run, so nothing is known about the data (exit 3). The report and the Data Docs are kept in each case;
 they name row ids, labels and numbers, never a text.
+
+`CHECKS` says what is asked of the rows of each task. Where a model is to write, the audit of the tokens
+(`tasks.core.tokens`) is part of the verdict, and a picture of their lengths stands beside the Data Docs.
 """
 
 import hashlib
@@ -19,13 +22,60 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.core import example, params
+from tasks.core import example, messages, params
 from tasks.core.errors import Broken, Refused
-from tasks.core.example import COLUMNS, SIDES
+from tasks.core.example import SIDES
 from tasks.core.shell import run, write_json
 
 EXAMPLES = 5
 MEASURES = ("text_chars", "label_rows", "near_copy", "leaked", "rejected_share")
+CHECKS = {
+    "classify": (
+        "row_count",  # an empty table passes most expectations, so these two come first
+        "columns",
+        "id_present",
+        "text_present",
+        "label_present",
+        "id_unique",
+        "given_sides",
+        "label_count",
+        "rows_per_label",
+        "text_length",
+        "near_copies",
+        "rejected_share",
+        "leaked_rows",
+        "known_labels",
+    ),
+    "instruct": (
+        "row_count",
+        "columns",
+        "id_present",
+        "text_present",
+        "label_present",
+        "id_unique",
+        "given_sides",
+        "text_length",
+        "near_copies",
+        "rejected_share",
+        "leaked_rows",
+    ),
+    "prefer": (
+        "row_count",
+        "columns",
+        "id_present",
+        "text_present",
+        "label_present",
+        "rejected_present",
+        "id_unique",
+        "given_sides",
+        "text_length",
+        "near_copies",
+        "rejected_share",
+        "leaked_rows",
+    ),
+}
+Knobs = params.Validate | params.ValidateWriting
+OfLabels = params.Validate
 
 
 @dataclass(frozen=True)
@@ -51,38 +101,64 @@ class Verdict:
     expectations: list[Finding]
     rows: int
     result: dict[str, Any]  # what Great Expectations answered
+    figures: dict[str, Any] | None = None  # of the tokens, where they were audited
 
     def report(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name != "result"}
+        told = {name: value for name, value in asdict(self).items() if name not in ("result", "figures")}
+        return told if self.figures is None else {**told, "tokens": self.figures}
 
 
-def validate(rows: pd.DataFrame, curated: dict[str, Any], params: params.Validate) -> Verdict:
+@dataclass(frozen=True)
+class Audited:
+    """What the audit of the tokens has found, and what it was asked."""
+
+    findings: list[Finding]
+    figures: dict[str, Any]
+    asked: dict[str, Any]
+
+
+def validate(
+    rows: pd.DataFrame,
+    curated: dict[str, Any],
+    params: Knobs,
+    task: str = "classify",
+    audited: Audited | None = None,
+) -> Verdict:
     """Judge the curated rows; `curated` is the report of the stage before."""
-    frame, checks = measured(rows, curated), suite(params)
-    result = _ask(frame, checks)
+    frame, checks = measured(rows, curated, task), suite(params, task)
+    result = _ask(frame, checks, ["id", "label"] if task == "classify" else ["id"])
     # Great Expectations answers in an order of its own.
     answers = {answer["expectation_config"]["meta"]["name"]: answer for answer in result["results"]}
     findings = [_finding(check, answers[check.name], frame) for check in checks]
+    findings += audited.findings if audited else []
     verdict = "accepted" if all(finding.success for finding in findings) else "refused"
     if any(_trouble(answer) for answer in answers.values()):
         verdict = "broken"
-    return Verdict(verdict, _digest(checks), findings, len(rows), result)
+    digest = _digest(checks, audited.asked if audited else {})
+    return Verdict(verdict, digest, findings, len(rows), result, audited.figures if audited else None)
 
 
-def measured(rows: pd.DataFrame, curated: dict[str, Any]) -> pd.DataFrame:
-    """The rows as judged: blanks made null, and `MEASURES` appended where the columns for them are there."""
-    blank = {name: rows[name].str.strip() == "" for name in ("id", "text", "label") if name in rows}
+def measured(rows: pd.DataFrame, curated: dict[str, Any], task: str = "classify") -> pd.DataFrame:
+    """The rows as judged: blanks made null, and `MEASURES` appended where the columns for them are there.
+
+    Where a model is to write, the text is measured by the words of its messages.
+    """
+    said = rows["text"] if "text" in rows else pd.Series(dtype="str")
+    if task != "classify":
+        said = said.map(lambda text: messages.words(messages.parse(text) or []), na_action="ignore").astype("str")
+    filled = ("id", "text", "label", example.REJECTED)
+    blank = {name: rows[name].str.strip() == "" for name in filled if name in rows}
     frame = rows.assign(**{name: rows[name].mask(mask) for name, mask in blank.items()})
     asked = curated.get("reasons", {}).get("suppressed", 0)  # rows that had to be forgotten are no sign of bad data
     frame["rejected_share"] = (curated["rejected"] - asked) / max(curated["received"] - asked, 1)
     if "text" in rows:
-        frame["text_chars"] = frame["text"].str.len()
-        frame["near_copy"] = nearly_same_text(rows["text"]).duplicated()
-    if {"label", "given"} <= set(rows):
+        frame["text_chars"] = said.mask(frame["text"].isna()).str.len()
+        frame["near_copy"] = nearly_same_text(said).duplicated()
+    if task == "classify" and {"label", "given"} <= set(rows):
         learnable = frame.loc[rows["given"] != "test", "label"].value_counts()
         frame["label_rows"] = frame["label"].map(learnable).fillna(0).where(frame["label"].notna())
     if {"text", "given"} <= set(rows):
-        frame["leaked"] = rows["given"].groupby(example.same_text(rows["text"])).transform("nunique") > 1
+        frame["leaked"] = rows["given"].groupby(example.same_text(said)).transform("nunique") > 1
     return frame[[*rows.columns, *(name for name in MEASURES if name in frame)]]
 
 
@@ -93,10 +169,17 @@ def nearly_same_text(text: pd.Series) -> pd.Series:
     return letters.where(letters != "", same)
 
 
-def suite(params: params.Validate) -> list[Check]:
+def suite(params: Knobs, task: str = "classify") -> list[Check]:
+    """The checks of a task, in its order."""
+    known = {check.name: check for check in [*_of_rows(params, task), *_of_labels(params)]}
+    return [known[name] for name in CHECKS[task] if name in known]
+
+
+def _of_rows(params: Knobs, task: str) -> list[Check]:
     gxe = _great_expectations().expectations
-    # An empty table passes most expectations, so the first two come first.
-    checks = [
+    columns = example.columns(task)
+    measures = [name for name in MEASURES if name != "label_rows" or task == "classify"]
+    return [
         Check(
             "row_count",
             f"between {params.min_rows} and {params.max_rows} rows",
@@ -104,27 +187,18 @@ def suite(params: params.Validate) -> list[Check]:
         ),
         Check(
             "columns",
-            f"the columns {', '.join(COLUMNS)}, and no other",
-            gxe.ExpectTableColumnsToMatchOrderedList(column_list=[*COLUMNS, *MEASURES]),
+            f"the columns {', '.join(columns)}, and no other",
+            gxe.ExpectTableColumnsToMatchOrderedList(column_list=[*columns, *measures]),
         ),
         Check("id_present", "an id in every row", gxe.ExpectColumnValuesToNotBeNull(column="id")),
         Check("text_present", "a text in every row", gxe.ExpectColumnValuesToNotBeNull(column="text")),
         Check("label_present", "a label in every row", gxe.ExpectColumnValuesToNotBeNull(column="label")),
+        Check("rejected_present", "a worse answer in every row", gxe.ExpectColumnValuesToNotBeNull(column="rejected")),
         Check("id_unique", "no id twice", gxe.ExpectColumnValuesToBeUnique(column="id")),
         Check(
             "given_sides",
             f"given is {', '.join(SIDES)} or empty",
             gxe.ExpectColumnValuesToBeInSet(column="given", value_set=[*SIDES, ""]),
-        ),
-        Check(
-            "label_count",
-            f"at least {params.min_labels} labels",
-            gxe.ExpectColumnUniqueValueCountToBeBetween(column="label", min_value=params.min_labels),
-        ),
-        Check(
-            "rows_per_label",
-            f"at least {params.min_rows_per_label} rows, not given as test, for every label",
-            gxe.ExpectColumnValuesToBeBetween(column="label_rows", min_value=params.min_rows_per_label),
         ),
         Check(
             "text_length",
@@ -149,6 +223,24 @@ def suite(params: params.Validate) -> list[Check]:
             gxe.ExpectColumnSumToBeBetween(column="leaked", max_value=params.max_leaked_rows),
         ),
     ]
+
+
+def _of_labels(params: Knobs) -> list[Check]:
+    if not isinstance(params, OfLabels):
+        return []
+    gxe = _great_expectations().expectations
+    checks = [
+        Check(
+            "label_count",
+            f"at least {params.min_labels} labels",
+            gxe.ExpectColumnUniqueValueCountToBeBetween(column="label", min_value=params.min_labels),
+        ),
+        Check(
+            "rows_per_label",
+            f"at least {params.min_rows_per_label} rows, not given as test, for every label",
+            gxe.ExpectColumnValuesToBeBetween(column="label_rows", min_value=params.min_rows_per_label),
+        ),
+    ]
     if params.labels:
         known = gxe.ExpectColumnValuesToBeInSet(column="label", value_set=params.labels)
         checks.append(Check("known_labels", f"no label but {', '.join(params.labels)}", known))
@@ -163,7 +255,8 @@ def _great_expectations() -> Any:
     return great_expectations
 
 
-def _ask(frame: pd.DataFrame, checks: list[Check]) -> dict[str, Any]:
+def _ask(frame: pd.DataFrame, checks: list[Check], shown: list[str]) -> dict[str, Any]:
+    """What Great Expectations answers; of rows that fail it shows the columns `shown`."""
     gx = _great_expectations()
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
@@ -175,7 +268,7 @@ def _ask(frame: pd.DataFrame, checks: list[Check]) -> dict[str, Any]:
     wanted = {
         "result_format": "SUMMARY",
         "partial_unexpected_count": EXAMPLES,
-        "unexpected_index_column_names": ["id", "label"],
+        "unexpected_index_column_names": shown,
     }
     answer = batch.validate(named, result_format=wanted).to_json_dict()
     return json.loads(json.dumps(answer))  # it holds numbers of numpy, which its own Data Docs cannot print
@@ -205,9 +298,9 @@ def _found(result: dict[str, Any]) -> str:
     values = [value for value in result["partial_unexpected_list"] if value is not None]
     if not values:
         return found
-    labels = dict.fromkeys(row["label"] for row in result["partial_unexpected_index_list"])
+    labels = dict.fromkeys(row["label"] for row in result["partial_unexpected_index_list"] if "label" in row)
     told = [f"{value:g}" if isinstance(value, float) else str(value) for value in dict.fromkeys(values)]
-    return f"{found}, such as {', '.join(told)} (label {', '.join(map(str, labels))})"
+    return f"{found}, such as {', '.join(told)}" + (f" (label {', '.join(map(str, labels))})" if labels else "")
 
 
 def _trouble(answer: dict[str, Any]) -> str:
@@ -217,9 +310,10 @@ def _trouble(answer: dict[str, Any]) -> str:
     return "; ".join(dict.fromkeys(part["exception_message"] for part in parts if part["raised_exception"]))
 
 
-def _digest(checks: list[Check]) -> str:
+def _digest(checks: list[Check], audit: dict[str, Any]) -> str:
     configs = [check.expectation.configuration.to_json_dict() for check in checks]
     plain = [{"type": config["type"], "kwargs": config["kwargs"]} for config in configs]
+    plain += [audit] if audit else []
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
@@ -277,11 +371,26 @@ def data_docs(result: dict[str, Any]) -> str:
     return re.sub(uuid, lambda match: seen.setdefault(match[0], f"part-{len(seen)}"), page)
 
 
+def _audited(rows: pd.DataFrame, knobs: params.Instruct, picture: Path) -> Audited | None:
+    """The tokens of the rows. Without a column for them there is nothing to audit, and a check says so."""
+    from tasks.core import plots, tokens  # a classifier has none of it, and pays for none
+
+    if not {*example.columns(knobs.task)} <= set(rows):
+        return None
+    train, limits = knobs.train, knobs.validate.audit
+    found = tokens.of_base(rows, train, limits)
+    plots.lengths(found.lengths, train.max_tokens, picture)
+    asked = {"template": train.template, "max_tokens": train.max_tokens, "too_long": train.too_long, **vars(limits)}
+    return Audited([Finding(**vars(finding)) for finding in found.findings], found.figures, asked)
+
+
 def main(curated: Path, curate_json: Path, accepted: Path, report_json: Path, docs: Path) -> None:
     accepted.unlink(missing_ok=True)
-    rows = example.read(curated)
-    judged = validate(rows, json.loads(curate_json.read_text("utf-8")), params.load().validate)
+    rows, knobs = example.read(curated), params.load()
     docs.mkdir(parents=True, exist_ok=True)
+    audited = None if isinstance(knobs, params.Classify) else _audited(rows, knobs, docs / "lengths.png")
+    reported = json.loads(curate_json.read_text("utf-8"))
+    judged = validate(rows, reported, knobs.validate, knobs.task, audited)
     (docs / "index.html").write_text(data_docs(judged.result), "utf-8")
     write_json(judged.report(), report_json)
     failed = [finding for finding in judged.expectations if not finding.success]

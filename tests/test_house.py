@@ -22,6 +22,7 @@ CODE = sorted(file for top in ("tasks", "flows") for file in (ROOT / top).rglob(
 WITHOUT_SECTION = {
     "ingest",  # its words come from the command line: they say where a file's columns are
     "forget",  # so do its: which rows, and why
+    "audit",  # its limits stand in validate.audit: there its findings decide
     "trace",  # and its: which version or row; it changes nothing
 }
 

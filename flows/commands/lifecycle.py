@@ -1,4 +1,4 @@
-"""The commands of whoever makes a model and uses it: ingest, plan, run, models, predict."""
+"""The commands of whoever makes a model and uses it: ingest, audit, plan, run, models, predict."""
 
 import json
 import sys
@@ -68,6 +68,54 @@ def ingest(
         click.echo(f"read as: {done.format}")
     if done.unused:
         click.echo(f"columns not used: {', '.join(done.unused)}")
+
+
+@click.command()
+@as_json
+def audit(json_: bool) -> None:
+    """Look at the tokens before any GPU second: lengths, what is learned of each row, steps, time, memory.
+
+    Exit code 1 if a row would teach nothing, or not where to stop. Changes nothing.
+    """
+    home.enter()
+    from tasks.audit import PICTURE, audit
+    from tasks.core import params
+
+    told = audit(params.load())
+    if json_:
+        print_json({**told.report(), "picture": str(PICTURE)})
+    else:
+        _tell_audit(told, PICTURE)
+    if not told.ok:
+        sys.exit(Refused.exit_code)
+
+
+def _tell_audit(told: Any, picture: Path) -> None:
+    figures, effort = told.figures, told.effort
+    share = {name: f"{value:.1%}" for name, value in figures["supervised_share"].items()}
+    shown = ("min", "p5", "p50", "mean", "p95", "p99", "max")
+    rows: list[tuple[str, ...]] = [(f"{figures['rows']} rows of {told.rows_from}", *shown)]
+    for name, title in (("whole", "tokens"), ("prompt", "of the prompt"), ("answer", "of the answer")):
+        rows.append((title, *(f"{figures['tokens'][name].get(key, 0):g}" for key in shown)))
+    print_table([*rows, ("share that is learned", *(share.get(key, "none") for key in shown))])
+    click.echo(
+        f"\n{figures['longer_than_max_tokens']} longer than {figures['max_tokens']} tokens:"
+        f" {figures['left_out']} left out, {figures['prompt_cut']} with a prompt cut;"
+        f" {figures['special_tokens_in_words']} rows whose words hold a special token of the tokenizer"
+    )
+    for finding in told.findings:
+        such = f" Rows: {', '.join(finding.examples)}." if finding.examples else ""
+        verdict = "ok     " if finding.success else "REFUSED"
+        click.echo(f"{verdict}  {finding.name}: {finding.expected}; {finding.found}.{such}")
+    click.echo(
+        f"\nestimated: {effort.steps} steps over {effort.tokens} tokens, about {_time(effort.seconds)} on this machine,"
+        f" {effort.bytes / 2**30:.1f} GiB of memory, {effort.trained_parameters:,} parameters trained"
+        f"\npicture:   {picture}"
+    )
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 @click.command()
@@ -254,4 +302,4 @@ def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
         )
 
 
-COMMANDS = (task, ingest, plan, run, models, predict)
+COMMANDS = (task, ingest, audit, plan, run, models, predict)

@@ -96,6 +96,18 @@ def spread(models: dict[str, pd.Series], label: str, path: Path) -> None:
     _finish(figure, [axis], path)
 
 
+def lengths(tokens: dict[str, np.ndarray], limit: int, path: Path) -> None:
+    """How many rows are how long, a colour a part; the line is the limit. tokens: part -> tokens [rows]."""
+    figure, (axis,) = _axes(1, (8, 4))
+    longest = max((int(values.max()) for values in tokens.values() if len(values)), default=1)
+    edges = np.linspace(0, max(longest, limit) + 1, 60)
+    for number, (name, values) in enumerate(tokens.items()):
+        axis.hist(values, bins=edges, histtype="step", linewidth=1.5, label=name, color=(BLUE, GREY, ORANGE)[number])
+    axis.axvline(limit, color="black", linewidth=0.8, linestyle=":", label=f"train.max_tokens, {limit}")
+    axis.set(xlabel="tokens", ylabel="rows", title="Lengths", xlim=(0, edges[-1]))
+    _finish(figure, [axis], path)
+
+
 def _axes(count: int, size: tuple[float, float]) -> tuple[Any, Sequence[Any]]:
     os.environ.setdefault("MPLCONFIGDIR", str(Path(".retune/cache/matplotlib").resolve()))  # else the home folder
     import matplotlib

@@ -1,0 +1,97 @@
+"""Look at the tokens of the rows that are here, before a GPU sees any: what `retune audit` says.
+
+The thinking is in `tasks.core.tokens`, which `validate` asks too: there its findings are part of the verdict.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tasks.core import base, effort, example, params, plots, tokens
+from tasks.core.errors import WrongUse
+
+SPLITS, CURATED, RAW = Path("data/splits"), Path("data/curated/rows.parquet"), Path("data/raw")
+PICTURE = Path(".retune/audit/lengths.png")
+
+
+@dataclass(frozen=True)
+class Audited:
+    rows_from: str
+    findings: list[tokens.Finding]
+    figures: dict[str, Any]
+    effort: effort.Effort
+
+    @property
+    def ok(self) -> bool:
+        return all(finding.success for finding in self.findings)
+
+    def report(self) -> dict[str, Any]:
+        return {"ok": self.ok, **asdict(self)}
+
+
+def audit(knobs: params.Params, picture: Path = PICTURE) -> Audited:
+    """Audit the rows of this folder as params.yaml would train on them; draw their lengths.
+
+    Raises WrongUse where the task has no tokens to audit, or there are no rows.
+    """
+    if isinstance(knobs, params.Classify):
+        raise WrongUse(f"task is {knobs.task}: only what a model is to write has tokens to audit")
+    rows, side, where = _rows(knobs.task)
+    limits = knobs.validate.audit
+    found = tokens.of_base(rows, knobs.train, limits)
+    apart = tokens.leaked(rows, side, limits, knobs.validate.max_leaked_rows)
+    plots.lengths(found.lengths, knobs.train.max_tokens, picture)
+    return Audited(where, [*found.findings, apart], found.figures, _effort(found, knobs.train))
+
+
+def _rows(task: str) -> tuple[pd.DataFrame, pd.Series, str]:
+    """The rows, the side of each, and where they stand: as far along the road as they have come."""
+    parts = {name: SPLITS / f"{name}.parquet" for name in example.SIDES}
+    if all(part.exists() for part in parts.values()):
+        sides = {name: example.read(part) for name, part in parts.items()}
+        rows = pd.concat(list(sides.values()), ignore_index=True)
+        return (
+            rows,
+            pd.Series([name for name, side in sides.items() for _ in range(len(side))], dtype="str"),
+            str(SPLITS),
+        )
+    if CURATED.exists():
+        rows, where = example.read(CURATED), str(CURATED)
+    elif RAW.exists():
+        rows, where = example.read(RAW).drop_duplicates("id", keep="last", ignore_index=True), f"{RAW}, not curated yet"
+    else:
+        raise WrongUse("there are no records yet: `retune ingest FILE` brings them in")
+    if missing := [name for name in example.columns(task) if name not in rows]:
+        raise WrongUse(f"{where} has no column {missing[0]}: it came in under another task than {task}")
+    return rows, rows["given"], where
+
+
+def _effort(found: tokens.Audit, train: Any) -> effort.Effort:
+    import torch
+
+    cuda = train.device != "cpu" and torch.cuda.is_available()
+    bf16 = train.precision == "bf16" or (train.precision == "auto" and cuda)
+    shape = effort.shape_of(base.find(train.base.name))
+    mean = found.figures["tokens"]["whole"].get("mean", 0.0)
+    return effort.effort(shape, train, found.figures["trained_tokens"], mean, bf16, _multiplies(cuda, bf16))
+
+
+def _multiplies(cuda: bool, bf16: bool) -> float:
+    """Floating-point operations a second of this machine's matrix multiplication, measured in under a second."""
+    import time
+
+    import torch
+
+    size = 8192 if cuda else 1024
+    kind = torch.bfloat16 if bf16 else torch.float32
+    left = right = torch.ones(size, size, dtype=kind, device="cuda" if cuda else "cpu")
+    seconds = []
+    for _ in range(4):  # the first one warms up
+        began = time.perf_counter()
+        torch.mm(left, right)
+        if cuda:
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - began)
+    return 2 * size**3 / min(seconds[1:])
