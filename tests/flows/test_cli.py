@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-COMMANDS = ("ingest", "plan", "run", "models", "predict", "ui", "doctor", "sources", "notify")
+COMMANDS = ("ingest", "audit", "plan", "run", "models", "predict", "ui", "doctor", "sources", "notify")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_every_command_explains_itself(clone, name):
     assert done.stdout.startswith("Usage: ")
 
 
-@pytest.mark.parametrize("name", ["ingest", "plan", "run", "models", "predict", "doctor"])
+@pytest.mark.parametrize("name", ["ingest", "audit", "plan", "run", "models", "predict", "doctor"])
 def test_every_command_that_prints_a_table_takes_json(clone, name):
     assert "--json" in clone.retune(name, "-h").stdout
 
@@ -73,6 +73,7 @@ def test_every_command_that_prints_a_table_takes_json(clone, name):
         (["run", "--name", ""], "register.name is ''"),
         (["ingest", "nowhere.csv"], "nowhere.csv cannot be read"),
         (["ingest", "params.yaml"], "not '.yaml'"),
+        (["audit"], "task is classify: only what a model is to write"),
         (["predict", "classifier", "some text"], "write NAME@ALIAS or NAME/VERSION"),
         (["predict", "@champion", "some text"], "write NAME@ALIAS or NAME/VERSION"),
         (["predict", "classifier/", "some text"], "write NAME@ALIAS or NAME/VERSION"),

@@ -1,17 +1,21 @@
 import hashlib
 import json
+import os
 import socket
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from tasks.core import example
 from tasks.core.errors import Broken, Refused
 from tasks.core.example import COLUMNS
-from tasks.core.params import Validate
-from tasks.validate import data_docs, main, suite, validate
+from tasks.core.params import Audit, Validate, ValidateWriting
+from tasks.validate import CHECKS, data_docs, main, suite, validate
 
 PARAMS = Validate(
     min_rows=8,
@@ -209,3 +213,86 @@ def test_a_check_that_cannot_run_is_broken_and_not_refused(in_folder):
         main(*PATHS)
     assert not PATHS[2].exists()
     assert json.loads(PATHS[3].read_text())["verdict"] == "broken"
+
+
+# ---- where a model is to write ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def writing(in_folder, tiny_writer):
+    """The stage's folder with the params of task instruct, for the tiny base; takes changes of its train section."""
+
+    def change(**changes):
+        values = yaml.safe_load((Path(__file__).parents[2] / "infra/params/instruct.yaml").read_text("utf-8"))
+        values["train"] |= {"base": {"name": f"folder:{tiny_writer}", "sha256": "0" * 64}, "template": "chatml"}
+        values["train"] |= changes
+        values["validate"]["max_duplicate_share"] = 1.0
+        Path("params.yaml").write_text(yaml.safe_dump(values), "utf-8")
+
+    change()
+    return change
+
+
+def failed_stage():
+    with pytest.raises(Refused):
+        main(*PATHS)
+    assert not PATHS[2].exists()
+    return {each["name"]: each for each in json.loads(PATHS[3].read_text())["expectations"] if not each["success"]}
+
+
+def test_rows_to_write_from_are_accepted_with_the_figures_of_their_tokens(writing, make_replies):
+    example.write(make_replies(260), PATHS[0])
+    main(*PATHS)
+    told = json.loads(PATHS[3].read_text())
+    assert told["verdict"] == "accepted"
+    assert [each["name"] for each in told["expectations"]][: len(CHECKS["instruct"])] == list(CHECKS["instruct"])
+    assert told["tokens"]["end_learned"] == 260
+    assert (PATHS[4] / "lengths.png").exists()
+
+
+def test_what_the_audit_of_the_tokens_finds_refuses_the_data(writing, make_replies):
+    rows = make_replies(260)
+    example.write(rows, PATHS[0])
+    writing(max_tokens=20)
+    assert set(failed_stage()) == {"truncated", "rows_left"}
+    sha256 = json.loads(PATHS[3].read_text())["suite_sha256"]
+    writing(max_tokens=21)
+    failed_stage()
+    assert json.loads(PATHS[3].read_text())["suite_sha256"] != sha256  # it was asked something else
+
+
+def test_an_answer_stands_in_no_report_and_on_no_page(writing, make_replies):
+    example.write(make_replies(260).assign(given="dev", label="secret words"), PATHS[0])
+    failed = failed_stage()
+    assert set(failed) == {"given_sides"}
+    page = (PATHS[4] / "index.html").read_text("utf-8")
+    assert "secret words" not in PATHS[3].read_text() + page
+
+
+def test_a_pair_needs_its_worse_answer(make_replies):
+    pairs = make_replies(20).assign(rejected=[" ", *["no"] * 19])
+    params = ValidateWriting(
+        min_rows=1,
+        max_rows=99,
+        min_chars=2,
+        max_chars=200,
+        max_duplicate_share=1.0,
+        max_rejected_share=1.0,
+        max_leaked_rows=0,
+        audit=Audit(max_truncated_share=0.1, examples=3),
+    )
+    verdict = validate(pairs, CURATED, params, "prefer")
+    assert {name: finding.examples for name, finding in failures(verdict).items()} == {"rejected_present": ["r1-0000"]}
+
+
+def test_a_classifier_pays_nothing_for_the_tokens_of_others(in_folder):
+    example.write(many(), PATHS[0])
+    program = (
+        "import sys; from pathlib import Path; from tasks.validate import main; main(*map(Path, sys.argv[1:]));"
+        "print(*({'torch', 'transformers'} & set(sys.modules)), file=sys.stderr)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", program, *map(str, PATHS)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip() == ""

@@ -1,0 +1,68 @@
+"""The audit of the rows that are here, wherever on the road they are."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from tasks.audit import CURATED, PICTURE, RAW, SPLITS, audit
+from tasks.core import example, params
+from tasks.core.base import weights_sha256
+from tasks.core.errors import WrongUse
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def knobs(tiny_writer, tmp_path, monkeypatch):
+    """The shipped params of task instruct, for the tiny base."""
+    monkeypatch.chdir(tmp_path)
+    values = yaml.safe_load((ROOT / "infra/params/instruct.yaml").read_text("utf-8"))
+    values["train"] |= {
+        "base": {"name": f"folder:{tiny_writer}", "sha256": weights_sha256(tiny_writer)},
+        "device": "cpu",
+        "template": "chatml",
+        "max_tokens": 200,
+    }
+    return params.parse(values)
+
+
+def test_the_rows_are_taken_where_they_have_come_to(knobs, make_replies):
+    with pytest.raises(WrongUse, match="no records yet"):
+        audit(knobs)
+    rows = make_replies(30)
+    example.write(pd.concat([rows, rows.head(3)]), RAW / "00001-x.parquet")
+    told = audit(knobs)
+    assert (told.ok, told.rows_from, told.figures["rows"]) == (True, "data/raw, not curated yet", 30)
+    assert PICTURE.read_bytes().startswith(b"\x89PNG")
+    example.write(rows.head(20), CURATED)
+    assert (audit(knobs).rows_from, audit(knobs).figures["rows"]) == (str(CURATED), 20)
+    json.dumps(told.report())
+
+
+def test_a_prompt_that_was_split_over_two_sides_is_refused_with_its_rows(knobs, make_replies):
+    rows = make_replies(30)
+    sides = {"train": rows.head(20), "val": rows.iloc[20:25], "test": pd.concat([rows.iloc[25:], rows.head(1)])}
+    for name, side in sides.items():
+        example.write(side, SPLITS / f"{name}.parquet")
+    told = audit(knobs)
+    (failed,) = [finding for finding in told.findings if not finding.success]
+    assert (told.ok, failed.name, set(failed.examples)) == (False, "prompts_apart", {rows["id"].iloc[0]})
+
+
+def test_an_estimate_says_steps_time_and_memory(knobs, make_replies):
+    example.write(make_replies(30), CURATED)
+    found = audit(knobs).effort
+    assert found.steps >= knobs.train.epochs
+    assert found.seconds > 0
+    assert 0 < found.bytes < 2**30
+
+
+def test_there_is_nothing_to_audit_for_a_classifier(knobs, make_replies):
+    with pytest.raises(WrongUse, match="task is classify"):
+        audit(params.load(ROOT / "params.yaml"))
+    example.write(make_replies(3).drop(columns="label"), CURATED)
+    with pytest.raises(WrongUse, match="has no column label"):
+        audit(knobs)
