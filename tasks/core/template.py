@@ -20,7 +20,7 @@ from typing import Any
 
 import jinja2
 
-from tasks.core.errors import Refused
+from tasks.core.errors import Refused, WrongUse
 
 Messages = list[dict[str, str]]
 
@@ -59,10 +59,16 @@ class Rendered:
 
 
 def load(folder: Path) -> Any:
-    """The tokenizer in a folder of files, no code of its own run."""
+    """The tokenizer in a folder of files, no code of its own run. Raises WrongUse if there is none."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        why = str(error).splitlines()[0]
+        raise WrongUse(
+            f"{folder} holds no tokenizer that transformers can read ({why}): take a base with one"
+        ) from None
 
 
 def choose(tokenizer: Any, kind: str) -> None:

@@ -92,12 +92,16 @@ def counted(rows: pd.DataFrame, tokenizer: Any, training: Training, render: Rend
         for name in answers:
             marks = any(mark in said for mark in special for said in (row["text"], row[name]))
             lines.append((row["id"], *_counted(tokenizer, row["text"], row[name], training, render), marks))
-    return pd.DataFrame(lines, columns=["id", "prompt", "answer", "ends", "trained", "misfit", "marks"])
+    table = pd.DataFrame(lines, columns=["id", "prompt", "answer", "ends", "trained", "misfit", "marks"])
+    table["trained"] *= table.groupby("id")["trained"].transform("min") > 0  # half a pair says nothing
+    return table
 
 
 def _counted(
     tokenizer: Any, text: str, answer: str, training: Training, render: Render
 ) -> tuple[int, int, bool, int, str]:
+    if messages.parse(text) is None:
+        return 0, 0, False, 0, "its text holds no messages, so it came in under another task: use a clone for each"
     try:
         row = render(tokenizer, text, answer)
     except Refused as error:
@@ -159,8 +163,9 @@ def findings(table: pd.DataFrame, tokenizer: Any, training: Training, limits: Li
 def _of_long(training: Training, table: pd.DataFrame, over: pd.Series) -> str:
     if not over.any():
         return ""
-    out = int((over & (table["trained"] == 0)).sum())
-    return f": {out} left out, {int(over.sum()) - out} lose the beginning of their prompt (train.too_long)"
+    long = table[table["id"].isin(table.loc[over, "id"])]
+    out = long.loc[long["trained"] == 0, "id"].nunique()
+    return f": {out} left out, {long['id'].nunique() - out} lose the beginning of a prompt (train.too_long)"
 
 
 def leaked(rows: pd.DataFrame, side: pd.Series, limits: Limits, allowed: int = 0) -> Finding:
@@ -178,9 +183,14 @@ def leaked(rows: pd.DataFrame, side: pd.Series, limits: Limits, allowed: int = 0
 
 
 def figures(table: pd.DataFrame, training: Training) -> dict[str, Any]:
+    """In rows, where the name doesn't say tokens."""
     fit = table[table["misfit"] == ""]
     size = fit["prompt"] + fit["answer"]
     over = size > training.max_tokens
+
+    def rows_with(mask: pd.Series) -> int:
+        return int(fit.loc[mask, "id"].nunique())
+
     return {
         "rows": int(table["id"].nunique()),
         "template": training.template,
@@ -188,13 +198,13 @@ def figures(table: pd.DataFrame, training: Training) -> dict[str, Any]:
         "too_long": training.too_long,
         "tokens": {name: spread(values) for name, values in _lengths(table).items()},
         "supervised_share": spread(fit["answer"] / size.clip(lower=1), 4),
-        "longer_than_max_tokens": int(over.sum()),
-        "left_out": int((over & (fit["trained"] == 0)).sum()),
-        "prompt_cut": int((over & (fit["trained"] > 0)).sum()),
-        "nothing_left_by_a_plain_cut": int((fit["prompt"] >= training.max_tokens).sum()),
-        "end_learned": int(fit["ends"].sum()),
+        "longer_than_max_tokens": rows_with(over),
+        "left_out": rows_with(over & (fit["trained"] == 0)),
+        "prompt_cut": rows_with(over & (fit["trained"] > 0)),
+        "nothing_left_by_a_plain_cut": rows_with(fit["prompt"] >= training.max_tokens),
+        "end_learned": rows_with(fit["ends"].astype(bool)),
         "template_mismatches": int(table.loc[table["misfit"] != "", "id"].nunique()),
-        "special_tokens_in_words": int(table.loc[table["marks"], "id"].nunique()),
+        "special_tokens_in_words": int(table.loc[table["marks"].astype(bool), "id"].nunique()),
         "trained_tokens": int(fit["trained"].sum()),
         "supervised_tokens": int(fit.loc[fit["trained"] > 0, "answer"].sum()),
     }

@@ -209,6 +209,15 @@ def test_a_server_that_is_away_is_exit_3_in_one_line(with_records):
 # ---- ingest and plan
 
 
+def test_an_ingest_of_conversations_says_how_it_was_read(own_clone):
+    assert own_clone.retune("task", "instruct").returncode == 0
+    (own_clone.folder / "said.jsonl").write_text('{"prompt": "Where?", "completion": "Here.", "x": 1}')
+    done = own_clone.retune("ingest", "said.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1:] == ["read as: prompt and completion", "columns not used: x"]
+    wrong(own_clone.retune("audit"), 2, "the base folder:/write/here")
+
+
 def test_ingest_tells_what_became_of_the_rows(with_records):
     assert with_records.ingested["received"] == with_records.ingested["added"] == 20
     again = with_records.retune("ingest", "own.csv", "--text", "words", "--label", "kind", "--id", "number")

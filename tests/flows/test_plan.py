@@ -54,6 +54,11 @@ def test_a_parameter_that_came_or_went_is_told(tiny):
     assert steps["serve"].why == ["serve.bowl: not set → deep", "serve.plate: blue → not set"]
 
 
+def test_a_parameter_of_another_section_is_told_by_its_path(tiny):
+    change("dvc.yaml", "params: [cook]", "params: [cook, serve.plate]")
+    assert "serve.plate: not set → blue" in planned()["cook"].why
+
+
 def test_a_comment_in_the_params_changes_nothing(tiny):
     change("params.yaml", "minutes: 3", "minutes: 3  # as grandmother did")
     assert not any(step.run for step in plan())

@@ -239,3 +239,10 @@ def test_what_yaml_takes_for_a_date_is_the_word_that_was_written(tmp_path):
 def test_a_missing_file_is_wrong_use(tmp_path):
     with pytest.raises(WrongUse, match="run this in the folder that holds it"):
         params.load(tmp_path / "params.yaml")
+
+
+def test_a_value_is_found_by_the_path_that_a_stage_names():
+    assert params.at(SHIPPED, "task") == "classify"
+    assert params.at(SHIPPED, "train.lora.rank") == SHIPPED["train"]["lora"]["rank"]
+    assert params.at(SHIPPED, "train.lora.rank.more") is None
+    assert params.at(SHIPPED, "train.nothing") is None

@@ -50,3 +50,10 @@ def test_reliability_is_drawn_for_three_models_and_for_a_single_row(tmp_path):
 def test_a_learning_curve_is_drawn_with_points_and_without(tmp_path, points):
     plots.learning_curve(pd.DataFrame(points), tmp_path / "curve.png")
     drawn(tmp_path / "curve.png")
+
+
+def test_lengths_are_drawn_with_their_limit_and_without_a_row(tmp_path):
+    draw = np.random.default_rng(1)
+    plots.lengths({"whole": draw.integers(20, 300, 500), "prompt": draw.integers(5, 40, 500)}, 128, tmp_path / "a.png")
+    drawn(tmp_path / "a.png")
+    plots.lengths({"whole": np.array([], dtype=int)}, 128, tmp_path / "b.png")

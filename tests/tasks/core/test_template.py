@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tasks.core import template
-from tasks.core.errors import Refused
+from tasks.core.errors import Refused, WrongUse
 from tasks.core.template import CHATML, PLAIN, Rendered, choose, prompt_text, render, shortened
 
 MESSAGES = [
@@ -155,6 +155,12 @@ def test_a_tokenizer_without_a_template_an_end_or_anything_to_pad_with_is_refuse
         choose(lone, "plain")
     with pytest.raises(Refused, match="no end of sequence"):
         choose(with_tokens([ANSWER], ["<unk>"]), "plain")
+
+
+def test_a_folder_without_a_tokenizer_is_told(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(WrongUse, match="holds no tokenizer that transformers can read"):
+        template.load(tmp_path)
 
 
 def test_plain_writes_words_alone(tokenizer):

@@ -116,6 +116,13 @@ def test_a_template_that_does_not_fit_is_refused_with_its_rows(tokenizer):
     assert "20 of 20 rows otherwise: the chat template renders" in failed["template_fits"].found
 
 
+def test_a_row_of_another_task_is_refused_and_does_not_break_the_audit(tokenizer):
+    table = GOOD.assign(text=GOOD["text"].mask(GOOD["id"] == "Q-7", "card lost"))
+    failed = failures(audit(table, tokenizer))
+    assert failed["template_fits"].examples == ["Q-7"]
+    assert "another task" in failed["template_fits"].found
+
+
 # ---- lengths
 
 
@@ -154,7 +161,13 @@ def test_rows_none_of_which_is_short_enough_are_refused(tokenizer):
 
 def test_both_answers_of_a_pair_are_looked_at(tokenizer):
     pairs = GOOD.assign(rejected="bad")
-    assert audit(pairs, tokenizer).figures["end_learned"] == 40
+    told = audit(pairs, tokenizer).figures
+    assert (told["rows"], told["end_learned"]) == (20, 20)
+    assert told["trained_tokens"] > audit(GOOD, tokenizer).figures["trained_tokens"]
+    pairs.loc[4, "rejected"] = "bad " * 100
+    less = audit(pairs, tokenizer).figures
+    both = sum(len(render(tokenizer, pairs["text"][4], answer).tokens) for answer in (pairs["label"][4], "bad"))
+    assert (less["left_out"], less["trained_tokens"]) == (1, told["trained_tokens"] - both)  # half a pair says nothing
     pairs.loc[2, "rejected"] = ""
     assert failures(audit(pairs, tokenizer))["supervised"].examples == ["Q-2"]
 
@@ -171,6 +184,13 @@ def test_a_prompt_on_two_sides_is_a_leak_and_several_answers_on_one_are_none():
     assert (found.success, found.examples, found.found) == (False, ["Q-0", "Q-1"], "2 of 4 rows otherwise")
     assert tokens.leaked(table, side, LIMITS, allowed=2).success
     assert tokens.leaked(table, side.replace("test", "train"), LIMITS).success
+
+
+def test_no_rows_have_no_figures_and_are_refused(tokenizer):
+    for table in (GOOD.head(0), GOOD.assign(text="card lost")):
+        found = audit(table, tokenizer)
+        assert "rows_left" in failures(found)
+        assert found.figures["trained_tokens"] == found.figures["left_out"] == 0
 
 
 def test_no_finding_and_no_figure_holds_a_word(tokenizer):
