@@ -13,10 +13,10 @@ from typing import Any
 import click
 
 from flows import disk, home
-from flows.commands import audit, lifecycle, operate, outside, steward, upkeep
+from flows.commands import audit, lifecycle, operate, outside, review, steward, upkeep
 from tasks.core.errors import Broken, RetuneError, WrongUse
 
-MODULES = (lifecycle, audit, operate, outside, steward, upkeep)
+MODULES = (lifecycle, audit, operate, outside, review, steward, upkeep)
 
 
 @click.group(

@@ -4,6 +4,7 @@
     classifier#approved#6    entry 6: a person approved it (or rejected it: classifier#rejected#6)
     classifier#champion#7    entry 7: it became champion
     classifier#decided#8     entry 8: a retraining was decided on, or that there was nothing to do
+    classifier#reviewed#9    entry 9: people compared what it writes with what another writes
 
 The names follow GTO's convention and each tag hangs on the version's recorded commit, so `gto show`, `gto history`
 and `git show` tell the same story without Retune, and git keeps the commit for as long as the tag is there. A decision
@@ -31,7 +32,7 @@ from tasks.core.link import Link
 from tasks.core.lock import waiting
 
 REGISTERED, CHAMPION = "registered", "champion"
-DECIDED, APPROVED, REJECTED = "decided", "approved", "rejected"
+DECIDED, APPROVED, REJECTED, REVIEWED = "decided", "approved", "rejected", "reviewed"
 HOW = "How"  # fact of a champion's entry: one of the next three
 PROMOTED, ROLLBACK, BY_HAND = "promoted", "rollback", "by hand"
 NO_VERSION = 0  # of a decision while there is no champion
@@ -40,11 +41,12 @@ TITLES = {
     CHAMPION: "became champion",
     APPROVED: "was approved",
     REJECTED: "was rejected",
+    REVIEWED: "was reviewed",
     DECIDED: "was champion when a retraining was decided on",
 }
 START = "none"  # what the first entry says of the one before
 TAG = re.compile(
-    r"^(?P<name>[\w/-]+)(@v(?P<version>\d+)\.0\.0|#(?P<event>champion|approved|rejected|decided))#(?P<number>\d+)$"
+    r"^(?P<name>[\w/-]+)(@v(?P<version>\d+)\.0\.0|#(?P<event>champion|approved|rejected|decided|reviewed))#(?P<number>\d+)$"
 )
 FIELD = re.compile(r"^(?P<key>[A-Z][A-Za-z-]*): (?P<value>.*)$")
 OWN = ("Entry", "Event", "Model", "Previous")  # the fields that the chain itself needs
@@ -58,7 +60,7 @@ class Entry:
 
     number: int
     tag: str
-    event: str  # registered | champion | decided | approved | rejected
+    event: str  # registered | champion | decided | approved | rejected | reviewed
     model: str
     version: int
     at: str  # ISO 8601
@@ -286,7 +288,7 @@ def append(
     anchor: Callable[[Entry], None],
     at: datetime | None = None,
 ) -> Entry:
-    """Add an entry, unless one says the same already; each decision is one of its own.
+    """Add an entry, unless one says the same already; each decision and each review is one of its own.
 
     facts["Record"] is the commit that the tag hangs on. `anchor` writes the new head to the registry; it is called
     also if the entry was there, since a crash may have come in between.

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core import by_hand, road
-from tasks.core.history import BY_HAND, CHAMPION, DECIDED, HOW, REGISTERED, REJECTED, ROLLBACK, Entry
+from tasks.core.history import BY_HAND, CHAMPION, DECIDED, HOW, REGISTERED, REJECTED, REVIEWED, ROLLBACK, Entry
 from tasks.core.link import Link
 from tasks.core.record import reasons_of
 
@@ -138,7 +138,7 @@ def page(
         facts=dict.fromkeys(("Seal", "Signer", "Evidence"), "") | (mine[0].facts if mine else {}),
         terms=terms(history, mine, checked),
         champion=any(entry.event == CHAMPION for entry in mine),
-        rejected=bool(mine) and mine[-1].event == REJECTED,
+        rejected=[entry.event for entry in mine if entry.event != REVIEWED][-1:] == [REJECTED],
         charts=charts(record["scores"]),
         reasons=reasons_of(record),
         gains=[gain_axis(rival) for rival in record["gate"]["rivals"]],

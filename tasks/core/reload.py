@@ -20,12 +20,12 @@ def recorded(made: Record) -> pd.DataFrame:
     A version does not carry the texts: they are people's own. Raises Refused if the store has lost or changed them.
     """
     said, test = made["pipeline"]["hashes"][PREDICTIONS], made["data"]["sides"]["test"]["md5"]
-    rows = _whole(said, ["id", "predicted", "confidence"]).head(made["params"]["register"]["probe_rows"])
-    texts = _whole(test, ["id", "text"]).set_index("id")["text"]
+    rows = whole(said, ["id", "predicted", "confidence"]).head(made["params"]["register"]["probe_rows"])
+    texts = whole(test, ["id", "text"]).set_index("id")["text"]
     return rows.assign(text=texts.loc[rows["id"]].tolist())
 
 
-def _whole(md5: str, columns: list[str]) -> pd.DataFrame:
+def whole(md5: str, columns: list[str]) -> pd.DataFrame:
     """The table kept under a hash, if its bytes still have it."""
     if (found := store.rehash(md5)) != md5:
         raise Refused(f"the DVC store keeps other bytes under {md5}: they have md5 {found}")

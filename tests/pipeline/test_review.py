@@ -1,0 +1,85 @@
+"""Human review, whole: the page in a real browser, and a sheet that goes out of the registry and comes back."""
+
+import csv
+import importlib.util
+import json
+from contextlib import closing
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tasks.core import review
+
+ROOT = Path(__file__).parent.parent.parent
+PAIRS = pd.DataFrame({"id": list("abc"), "prompt": ["1", "2", "3"], "ours": ["x"] * 3, "theirs": ["y"] * 3})
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    spec = importlib.util.spec_from_file_location("pictures", ROOT / "docs/pictures.py")
+    pictures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pictures)
+    if not (executable := pictures.find_browser()):
+        pytest.skip(f"no browser: none of {', '.join(pictures.BROWSERS)} is on the path, and CHROME is not set")
+    quiet = pictures.QUIET.split()
+    with sync_playwright() as play, closing(play.chromium.launch(executable_path=executable, args=quiet)) as it:
+        yield it
+
+
+def test_the_page_keeps_verdicts_and_hands_them_out_as_a_file(chromium, tmp_path):
+    sheet, key = review.shuffled(PAIRS, "writer/2", "writer/1", 3, 17)
+    (tmp_path / "sheet.html").write_text(review.as_page(sheet, key), "utf-8")
+    view = chromium.new_context(accept_downloads=True).new_page()
+    asked, said = [], []
+    view.on("request", lambda request: asked.append(request.url))
+    view.on("console", lambda message: said.append(message.text))
+    view.goto((tmp_path / "sheet.html").as_uri())
+    view.fill("#reviewer", 'Ada, "the" first')
+    view.check("article[data-id=a] input[value=A]")
+    view.check("article[data-id=c] input[value=tie]")
+    view.fill("article[data-id=c] input.note", "=both fine")
+    view.reload()
+    assert view.inner_text("#count") == "2 of 3 answered"
+    with view.expect_download() as saved:
+        view.click("#save")
+    path = tmp_path / saved.value.suggested_filename
+    saved.value.save_as(path)
+    assert said == [] and [url for url in asked if not url.startswith(("file:", "blob:"))] == []
+    assert review.sheet_of([path]) == key.sheet
+    answers = {answer.id: answer for answer in review.answers([path], key)}
+    assert set(answers) == {"a", "c"} and answers["c"].said == review.ALIKE
+    assert answers["a"].said == (review.OURS if key.ours_is["a"] == "A" else review.THEIRS)
+    assert answers["a"].reviewer == 'Ada, "the" first'
+    assert "'=both fine" in path.read_text("utf-8")
+
+
+def test_a_sheet_goes_out_of_the_registry_and_its_verdicts_come_back(new_clone, small, tmp_path):
+    clone = new_clone(tmp_path)
+    source = "tests/samples/tickets.csv"
+    columns = ("--text", "body", "--label", "queue", "--id", "ticket_id", "--group", "customer_id")
+    assert clone.retune("ingest", source, *columns).returncode == 0
+    knobs = [word for name, value in small.items() for word in ("-S", f"{name}={value}")]
+    done = clone.retune("run", *knobs, timeout=600)
+    assert done.returncode in (0, 1), done.stderr
+    done = clone.retune("review", "export", "classifier/1", "--rows", "12", "--seed", "17", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["rows"] == 12 and Path(told["page"]).is_file()
+    key = json.loads((clone.folder / ".retune/reviews" / f"{told['sheet']}.json").read_text("utf-8"))
+    for reviewer in ("ada", "bob"):
+        with (clone.folder / f"{reviewer}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["sheet", "id", "verdict"])
+            writer.writerows([told["sheet"], row, side] for row, side in key["ours_is"].items())
+    for _ in range(2):  # the second time changes nothing
+        done = clone.retune("review", "import", "ada.csv", "bob.csv")
+        assert done.returncode == 0, done.stderr
+        assert "classifier/1 is better than the base of classifier/1: 12 won, 0 lost" in done.stdout
+    assert clone.git("tag", "--list", "classifier#reviewed#*").count("\n") == 1
+    assert clone.retune("history", "--verify").returncode == 0
+    done = clone.retune("review", "import", "params.yaml")
+    assert done.returncode == 2 and "is no sheet" in done.stderr
