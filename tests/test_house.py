@@ -63,6 +63,7 @@ DOORS = {
     "sacrebleu": {"tasks/core/writing.py"},
     "httpx": {
         "tasks/fetch/endpoint.py",
+        "tasks/core/judge.py",
         *OF_FLOWS,
     },  # flows: Prefect's server and its errors
     "sqlalchemy": {
