@@ -157,7 +157,7 @@ def _network(folder: Path, dtype: torch.dtype, device: torch.device, four_bits: 
     )
     network = network if four_bits else network.to(device)
     _check(network, str(folder))
-    return network  # type: ignore[no-any-return]
+    return network
 
 
 def _four_bits(device: torch.device) -> dict[str, Any]:
@@ -207,7 +207,7 @@ def _check(network: Any, where: str) -> None:
 def add_lora(
     network: nn.Module, base_name: str, rank: int, alpha: float, dropout: float, rank_stabilised: bool, dora: bool
 ) -> nn.Module:
-    """A LoRA adapter (Hu et al. 2021) on every linear layer but the head: rsLoRA (Kalajdzievski 2023), DoRA (Liu 2024)."""
+    """LoRA (Hu et al. 2021) on every linear layer but the head; rsLoRA: Kalajdzievski 2023; DoRA: Liu et al. 2024."""
     from peft import LoraConfig
 
     config = LoraConfig(
@@ -234,7 +234,7 @@ def add_ia3(network: nn.Module, base_name: str) -> nn.Module:
 
 
 def add_prompt(network: nn.Module, base_name: str, virtual_tokens: int) -> nn.Module:
-    """Learned vectors before each row (Lester et al. 2021), which start as those of tokens drawn from the vocabulary."""
+    """Learned vectors before each row (Lester et al. 2021); they start as those of tokens drawn by lot."""
     from peft import PromptTuningConfig
 
     config = PromptTuningConfig(
@@ -250,7 +250,7 @@ def _adapted(network: nn.Module, config: Any, base_name: str) -> nn.Module:
     from peft import get_peft_model
 
     network.name_or_path = base_name  # type: ignore[assignment]  # else PEFT writes a path of this machine
-    return get_peft_model(network, config)  # type: ignore[no-any-return]
+    return get_peft_model(network, config)
 
 
 # ---------------------------------------------------------------- the one forward
@@ -273,7 +273,7 @@ def hidden(network: nn.Module, rows: Pack, change: Change | None = None) -> torc
         max_length_q=rows.longest,
         use_cache=False,
     )
-    return out.last_hidden_state[0]  # type: ignore[no-any-return]
+    return out.last_hidden_state[0]
 
 
 def arithmetic(network: nn.Module, precision: str) -> torch.autocast:
@@ -298,7 +298,7 @@ def body(network: nn.Module) -> Any:
 
 def head(network: nn.Module) -> torch.Tensor:
     """[vocabulary, width]"""
-    return _below_adapter(network).get_output_embeddings().weight  # type: ignore[no-any-return]
+    return _below_adapter(network).get_output_embeddings().weight
 
 
 def _below_adapter(network: Any) -> Any:
@@ -312,7 +312,7 @@ def _virtual(network: Any) -> torch.Tensor | None:
 
 
 def _device(network: Any) -> torch.device:
-    return network.get_input_embeddings().weight.device  # type: ignore[no-any-return]
+    return network.get_input_embeddings().weight.device
 
 
 @torch.inference_mode()

@@ -70,7 +70,9 @@ def pack(rows: Sequence[Rendered], device: torch.device, shape: Shape | None = N
     """`rows` in one batch. What is left of the budget of `shape` is filled with rows that nothing is learned from."""
     ids: list[int] = []
     positions: list[int] = []
-    cuts, where, targets = [0], [], []
+    where: list[int] = []
+    targets: list[int] = []
+    cuts = [0]
     for row in rows:
         first = max(row.prompt, 1)  # nothing comes before the first token that could say it
         where += range(len(ids) + first - 1, len(ids) + len(row.tokens) - 1)

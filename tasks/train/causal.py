@@ -1,42 +1,41 @@
-"""One optimisation step of a decoder over packed batches: what every generative method shares."""
-
-from collections.abc import Iterable
+"""One optimisation step of a decoder over packed batches, and what may be done to it: layer-wise compile, noise."""
 
 import torch
 from torch import nn
 
+from tasks.core import decoder
+from tasks.core.packing import Pack
 from tasks.train.loss import supervised_loss
-from tasks.train.packing import Pack
 
 
-def compile_layers(network: nn.Module) -> None:
+def compile_layers(network: nn.Module, backend: str = "inductor") -> None:
     """Compile each decoder layer by itself: one compilation serves all of them, in seconds and not minutes."""
-    for layer in decoder(network).layers:  # type: ignore[union-attr]
-        layer.compile(fullgraph=True)
+    torch.compiler.reset()  # what an earlier round left would count against the limit of one function
+    for layer in decoder.body(network).layers:
+        layer.compile(fullgraph=True, backend=backend)
 
 
-def decoder(network: nn.Module) -> nn.Module:
-    """The network below the head, adapters and all."""
-    whole = network.get_base_model() if hasattr(network, "get_base_model") else network
-    return getattr(whole, whole.base_model_prefix)  # type: ignore[no-any-return]
+def learn(network: nn.Module, rows: Pack, whole: float, noise: float, precision: str) -> torch.Tensor:
+    """Add the gradients of a pack's share of the mean loss over `whole` supervised tokens; returns that share."""
+    share = loss(network, rows, whole, noise, precision)
+    share.backward()
+    return share.detach()
 
 
-def head(network: nn.Module) -> torch.Tensor:
-    return network.get_output_embeddings().weight  # type: ignore[no-any-return, operator]
+def loss(network: nn.Module, rows: Pack, whole: float, noise: float, precision: str) -> torch.Tensor:
+    with decoder.arithmetic(network, precision):
+        change = (lambda embedded, own: noisy(embedded, own, noise)) if noise else None
+        hidden = decoder.hidden(network, rows, change)
+        return supervised_loss(hidden, decoder.head(network), rows.where, rows.targets, whole)
 
 
-def gradients(network: nn.Module, packs: Iterable[Pack], whole: float) -> torch.Tensor:
-    """Add up the gradients of the mean loss over the `whole` supervised tokens of `packs`; returns that loss."""
-    total = torch.zeros((), device=head(network).device)
-    for pack in packs:
-        hidden = decoder(network)(
-            input_ids=pack.ids,
-            position_ids=pack.positions,
-            cu_seq_lens_q=pack.cuts,
-            max_length_q=pack.longest,
-            use_cache=False,
-        ).last_hidden_state
-        loss = supervised_loss(hidden[0], head(network), pack.where, pack.targets, whole)
-        loss.backward()
-        total += loss.detach()
-    return total
+def noisy(embedded: torch.Tensor, rows: Pack, alpha: float) -> torch.Tensor:
+    """NEFTune (Jain et al. 2023, algorithm 1): uniform noise of alpha / sqrt(tokens x width), the tokens a row's own.
+
+    embedded: [1, tokens, width]
+    """
+    lengths = rows.cuts.diff().long()
+    tokens = lengths.repeat_interleave(lengths, output_size=embedded.shape[1]).float()
+    reach = alpha / (tokens * embedded.shape[-1]).sqrt()
+    noise = torch.rand(embedded.shape, device=embedded.device, dtype=torch.float32) * 2 - 1
+    return embedded + (noise * reach[None, :, None]).to(embedded.dtype)

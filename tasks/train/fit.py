@@ -4,7 +4,6 @@ Or, if models/start.json names an earlier version: go on from its weights with n
 """
 
 import copy
-import os
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from tasks.core.params import Train
 from tasks.train import champion, probe
 from tasks.train.champion import Champion, Choice
 from tasks.train.checkpoint import Checkpoints
-from tasks.train.loop import Curve, OnProgress, Rows, fine_tune
+from tasks.train.loop import Curve, OnProgress, Rows, fine_tune, prepare
 
 USUAL_RATES = {"full": (1e-5, 1e-4), "lora": (1e-4, 2e-3)}
 
@@ -63,7 +62,7 @@ def fit(
     warnings = unusual_rate(params)
     for warning in warnings:
         print(f"warning: {warning}", flush=True)
-    device = _prepare(params)
+    device = prepare(params.seed, params.device)
     tokenizer, network = model.load_base(params.base.name, params.base.sha256)
     labels = sorted(set(train["label"]) | set(val["label"]))
     frozen = model.Encoder(network).to(device)
@@ -188,13 +187,6 @@ def unusual_rate(params: Train) -> list[str]:
     if low <= rate <= high:
         return []
     return [f"train.{params.method}.learning_rate is {rate:g}; usual for this method is {low:g} to {high:g}"]
-
-
-def _prepare(params: Train) -> torch.device:
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS may sum in another order
-    torch.use_deterministic_algorithms(True)
-    torch.manual_seed(params.seed)
-    return model.pick_device(params.device)
 
 
 def _side(frame: pd.DataFrame, labels: list[str], frozen: model.Encoder, tokenizer: Any, params: Train) -> Side:

@@ -5,6 +5,7 @@ checkpoint needs no saved generator to reach the same bits.
 """
 
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,14 @@ class Curve:
     resumed_from: int = 0
 
 
+def prepare(seed: int, device: str) -> torch.device:
+    """Every sum in one order, from here on; returns the device to train on."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS may sum in another order
+    torch.use_deterministic_algorithms(True)
+    torch.manual_seed(seed)
+    return model.pick_device(device)
+
+
 def fine_tune(
     encoder: model.Encoder,
     head: nn.Linear,
@@ -68,7 +77,7 @@ def fine_tune(
 
     found = checkpoints.newest()
     if found:
-        curve, best, step = _restore(*found, parameters, optimizer)
+        curve, best, step = restore_state(*found, parameters, optimizer)
         print(f"going on from the checkpoint of step {step} of {total}", flush=True)
 
     device, saved = head.weight.device, time.monotonic()
@@ -87,21 +96,21 @@ def fine_tune(
             step += 1
             if step % TOLD_EVERY == 0 or step == total or step == 1:
                 point = {"train_loss": loss, "learning_rate": optimizer.param_groups[0]["lr"]}
-                _tell(curve, on_progress, step, total, epoch=step / steps_an_epoch, **point)
+                tell(curve, on_progress, step, total, epoch=step / steps_an_epoch, **point)
             if time.monotonic() - saved >= params.checkpoint_seconds and step % steps_an_epoch:
-                _save(checkpoints, step, parameters, optimizer, best, curve)
+                save_state(checkpoints, step, parameters, optimizer, best, curve)
                 saved = time.monotonic()
         if val:
             seen = _validate(encoder, head, val, pad, params)
-            _tell(curve, on_progress, step, total, epoch=step / steps_an_epoch, **seen)
+            tell(curve, on_progress, step, total, epoch=step / steps_an_epoch, **seen)
             if seen["val_macro_f1"] > curve.best_score:
                 curve.best_score, curve.best_epoch = seen["val_macro_f1"], epoch + 1
                 best = {name: value.detach().cpu().clone() for name, value in parameters.items()}
-        _save(checkpoints, step, parameters, optimizer, best, curve)
+        save_state(checkpoints, step, parameters, optimizer, best, curve)
         saved = time.monotonic()
 
     if best:
-        _put(parameters, best)
+        put(parameters, best)
     return curve
 
 
@@ -196,7 +205,7 @@ def _validate(encoder: model.Encoder, head: nn.Linear, val: Rows, pad: int, para
     }
 
 
-def _tell(curve: Curve, on_progress: OnProgress, step: int, total: int, **values: float) -> None:
+def tell(curve: Curve, on_progress: OnProgress, step: int, total: int, **values: float) -> None:
     curve.points.append({"step": step, **values})
     on_progress(step, total, **values)
 
@@ -207,7 +216,7 @@ def _out_of_patience(curve: Curve, step: int, steps_an_epoch: int, patience: int
     return val is not None and within == 0 and epoch - curve.best_epoch >= patience and epoch > 0
 
 
-def _save(
+def save_state(
     checkpoints: Checkpoints,
     step: int,
     parameters: dict[str, nn.Parameter],
@@ -223,13 +232,13 @@ def _save(
     checkpoints.save(step, tensors, {"step": step, "curve": curve.__dict__})
 
 
-def _restore(
+def restore_state(
     tensors: Tensors, state: dict[str, Any], parameters: dict[str, nn.Parameter], optimizer: torch.optim.AdamW
 ) -> tuple[Curve, Tensors, int]:
     def part(prefix: str) -> Tensors:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
-    _put(parameters, part("now."))
+    put(parameters, part("now."))
     keys = {name.split(".", 1)[0] for name in tensors} - {"now", "best"}
     for key in keys:
         for name, value in part(f"{key}.").items():
@@ -241,6 +250,6 @@ def _restore(
 
 
 @torch.no_grad()
-def _put(parameters: dict[str, nn.Parameter], values: Tensors) -> None:
+def put(parameters: dict[str, nn.Parameter], values: Tensors) -> None:
     for name, parameter in parameters.items():
         parameter.copy_(values[name])

@@ -148,7 +148,7 @@ def test_a_base_of_other_weights_is_refused(tiny_writer):
 
 
 def test_four_bits_without_a_gpu_are_refused_with_what_to_do(tiny_writer):
-    with pytest.raises(Refused, match="write train.method lora"):
+    with pytest.raises(Refused, match="write train"):
         decoder.load_base(*base_of(tiny_writer), "auto", CPU, four_bits=True)
 
 

@@ -1,0 +1,292 @@
+"""The story of instruct training: render the rows, train on the completions, and, if params say so, refit on both.
+
+A row's prompt is read and not learned from; its completion is, with the end of sequence. Rows lie end to end in
+batches of a budget of tokens (`tasks.core.packing`), and where nothing forbids it a step is as fast as we know how:
+LoRA as one operation, layers compiled one by one, the head applied to supervised tokens alone.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from tasks.core import decoder, model, packing, template
+from tasks.core.card import Writes
+from tasks.core.errors import Refused, WrongUse
+from tasks.core.packing import Shape, supervised
+from tasks.core.params import InstructTrain
+from tasks.core.template import Rendered
+from tasks.train import causal, lora, study
+from tasks.train.checkpoint import Checkpoints
+from tasks.train.loop import Curve, OnProgress, prepare
+from tasks.train.study import Lesson, Step
+
+USUAL_RATES = {
+    "full": (1e-6, 1e-4),
+    "lora": (5e-5, 2e-3),
+    "ia3": (2e-3, 5e-2),  # these two change so little of the network that they need some 50 times as much
+    "prompt": (2e-3, 3e-1),
+}
+LIKE_LORA = ("lora", "qlora", "dora")
+SHOWN = 3  # rows that an error message names
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side, ready for the network."""
+
+    rows: list[Rendered]
+    left_out: int = 0  # longer than max_tokens
+    cut: int = 0  # whose prompt was
+
+
+def fit(
+    train: pd.DataFrame, val: pd.DataFrame, params: InstructTrain, work: Path, on_progress: OnProgress
+) -> tuple[Writes, Any, nn.Module, Curve, dict[str, Any]]:
+    """Train on the rows of `train`, choose the epoch on those of `val`. Writes only below `work`.
+
+    Returns what model.json will say, the tokenizer, the network, the learning curve, and a report of how it went.
+    """
+    began = time.monotonic()
+    check(params)
+    warnings = unusual_rate(params)
+    for warning in warnings:
+        print(f"warning: {warning}", flush=True)
+    device = prepare(params.seed, params.device)
+    tokenizer, network = _base(params, device)
+    template.choose(tokenizer, params.template)
+    sides = [render(frame, tokenizer, params.max_tokens, params.too_long) for frame in (train, val)]
+    train_side, val_side = sides
+    vocabulary = network.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    for side in sides:
+        check_rows(side.rows, vocabulary)
+    print(
+        f"rendered {len(train) + len(val)} rows in {time.monotonic() - began:.1f} s, to train on {device}", flush=True
+    )
+
+    network = _adapted(network, params)
+    learned, curve = train_side.rows, Curve()
+    curve = _round(network, learned, val_side.rows, params.epochs, params, work / "choose", on_progress)
+    best = curve.best_epoch
+    if params.refit:
+        print("refit on train + val, for as many epochs as were best", flush=True)
+        learned, chosen = train_side.rows + val_side.rows, curve
+        del network  # before the next one is loaded: there may be no room for two
+        network = _adapted(_base(params, device)[1], params)
+        done = int(chosen.points[-1]["step"])
+
+        def later(step: int, of: int, **values: float) -> None:  # one curve shows both rounds, one after the other
+            on_progress(done + step, done + of, **values)
+
+        curve = _round(network, learned, None, best, params, work / "refit", later)
+        curve.points = chosen.points + [{**point, "step": done + point["step"]} for point in curve.points]
+
+    longest = max(supervised(row) for side in sides for row in side.rows)
+    base = params.base
+    card = Writes("instruct", params.method, base.name, base.sha256, params.max_tokens, longest, params.template)
+    seconds = time.monotonic() - began
+    report = {
+        "method": params.method,
+        "refit": params.refit,
+        "best_epoch": best,
+        "rows": len(learned),
+        "left_out_rows": sum(side.left_out for side in sides),
+        "cut_rows": sum(side.cut for side in sides),
+        "tokens": sum(len(row.tokens) for row in learned),
+        "supervised_tokens": sum(map(supervised, learned)),
+        **sizes(network),
+        "seconds": round(seconds, 1),
+        "resumed_from_step": curve.resumed_from,
+        **machine(device),
+        "warnings": warnings,
+    }
+    return card, tokenizer, network.eval(), curve, report
+
+
+# ---------------------------------------------------------------- what is asked, before it costs time
+
+
+def check(params: InstructTrain) -> None:
+    """Raises WrongUse for params that cannot go together."""
+    room = params.max_tokens + (params.prompt.virtual_tokens if params.method == "prompt" else 0)
+    if params.batch_tokens < room:
+        raise WrongUse(
+            f"train.batch_tokens is {params.batch_tokens}, and one row may take {room}: raise it, or lower max_tokens"
+        )
+    if params.lora.frozen == "fp8" and (params.method != "lora" or params.lora.dropout):
+        raise WrongUse(
+            f"train.lora.frozen is fp8, with method {params.method} and dropout {params.lora.dropout}: only method "
+            "lora without dropout multiplies in 8 bits; write train.lora.frozen: bf16"
+        )
+
+
+def learning_rate(params: InstructTrain) -> float:
+    if params.method in LIKE_LORA:
+        return params.lora.learning_rate
+    rates = {"full": params.full.learning_rate, "ia3": params.ia3.learning_rate, "prompt": params.prompt.learning_rate}
+    return rates[params.method]
+
+
+def unusual_rate(params: InstructTrain) -> list[str]:
+    """A warning if the method's learning rate is outside the range that usually works."""
+    section, rate = "lora" if params.method in LIKE_LORA else params.method, learning_rate(params)
+    low, high = USUAL_RATES[section]
+    if low <= rate <= high:
+        return []
+    return [f"train.{section}.learning_rate is {rate:g}; usual for method {params.method} is {low:g} to {high:g}"]
+
+
+# ---------------------------------------------------------------- rows
+
+
+def render(frame: pd.DataFrame, tokenizer: Any, max_tokens: int, too_long: str) -> Side:
+    """The tokens of each row that is trained on; which were too long for it is counted."""
+    whole = [template.render(tokenizer, *row) for row in zip(frame["text"], frame["label"], strict=True)]
+    short = [template.shortened(row, max_tokens, too_long) for row in whole]
+    rows = [row for row in short if row is not None]
+    if not rows:
+        raise Refused(
+            f"all {len(frame)} rows of a side are longer than train.max_tokens, {max_tokens}: raise it, or write "
+            "train.too_long: cut_prompt"
+        )
+    changed = sum(row is not None and row is not before for row, before in zip(short, whole, strict=True))
+    if changed or len(rows) < len(whole):
+        left_out = len(whole) - len(rows)
+        print(f"{left_out} rows are left out and {changed} prompts cut: longer than {max_tokens} tokens", flush=True)
+    return Side(rows, len(whole) - len(rows), changed)
+
+
+def check_rows(rows: Sequence[Rendered], vocabulary: int) -> None:
+    """Raises Refused for rows that nothing would be learned from, or whose tokens the base does not have."""
+    if empty := [number for number, row in enumerate(rows) if not supervised(row)]:
+        raise Refused(
+            f"{len(empty)} rows supervise no token, such as row {', '.join(map(str, empty[:SHOWN]))}: nothing would be "
+            "learned from them; look at their completions, and at train.template"
+        )
+    if (highest := max(max(row.tokens) for row in rows)) >= vocabulary:
+        raise Refused(
+            f"the tokenizer knows a token {highest}, and the base has {vocabulary}: they do not belong together"
+        )
+
+
+# ---------------------------------------------------------------- the network
+
+
+def _base(params: InstructTrain, device: torch.device) -> tuple[Any, nn.Module]:
+    """Whole networks learn in float32, whatever they are multiplied in: at these rates bf16 rounds the steps away."""
+    precision = "fp32" if params.method == "full" else params.precision
+    if params.lora.frozen == "fp8":
+        lora.check_eight_bits(device, decoder.kind(precision, device))
+    return decoder.load_base(params.base.name, params.base.sha256, precision, device, params.method == "qlora")
+
+
+def _adapted(network: nn.Module, params: InstructTrain) -> nn.Module:
+    """The network that learns, its new weights drawn from the seed."""
+    torch.manual_seed(params.seed)
+    name, own = params.base.name, params.lora
+    if params.method == "ia3":
+        network = decoder.add_ia3(network, name)
+    elif params.method == "prompt":
+        network = decoder.add_prompt(network, name, params.prompt.virtual_tokens)
+    elif params.method in LIKE_LORA:
+        dora = params.method == "dora"
+        network = decoder.add_lora(network, name, own.rank, own.alpha, own.dropout, own.rank_stabilised, dora)
+    return hastened(network, own.frozen == "fp8", params.gradient_checkpointing, params.compile)
+
+
+def hastened(network: nn.Module, eight_bits: bool, checkpointing: bool, compiled: bool) -> nn.Module:
+    """The same network, its LoRA layers one operation each; on CUDA its layers compiled, if asked."""
+    if hasattr(network, "peft_config"):
+        lora.fuse(network, eight_bits)
+    if checkpointing:
+        network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
+    if compiled and decoder.head(network).is_cuda:
+        causal.compile_layers(network)
+    return network
+
+
+def _round(
+    network: nn.Module,
+    train: list[Rendered],
+    val: list[Rendered] | None,
+    epochs: int,
+    params: InstructTrain,
+    work: Path,
+    on_progress: OnProgress,
+) -> Curve:
+    """Train `network` in place."""
+    parameters = dict(model.trainable({"network": network}))
+    decay = 0.0 if params.method in ("ia3", "prompt") else params.weight_decay  # they start elsewhere than at 0
+    lesson = make_lesson(network, train, val, epochs, params)
+    return study.study(parameters, learning_rate(params), decay, lesson, params, Checkpoints(work), on_progress)
+
+
+def make_lesson(
+    network: nn.Module, train: list[Rendered], val: list[Rendered] | None, epochs: int, params: InstructTrain
+) -> Lesson:
+    ready, device = decoder.led(train, network), decoder.head(network).device
+    lengths = [len(row.tokens) for row in ready]
+    steps = study.plan(lengths, epochs, params)
+    seen = decoder.led(val or [], network)
+    val_lengths = [len(row.tokens) for row in seen]
+    val_batches = packing.fill(val_lengths, params.batch_tokens, range(len(seen)))
+    form = None
+    if device.type == "cuda":  # one shape for all, else compiled layers would be compiled time and again
+        every = [batch for epoch in steps for step in epoch for batch in step]
+        every += [[len(ready) + row for row in batch] for batch in val_batches]
+        form = packing.shape(lengths + val_lengths, every, params.batch_tokens)
+
+    def learn(step: Step, at: int) -> dict[str, torch.Tensor]:
+        network.train()
+        whole = float(sum(supervised(ready[row]) for batch in step for row in batch))
+        loss = torch.zeros((), device=device)
+        for number, batch in enumerate(step):
+            study.seed_batch(params, at, number)
+            own = packing.pack([ready[row] for row in batch], device, form)
+            loss += causal.learn(network, own, whole, params.neftune_alpha, params.precision)
+        return {"train_loss": loss}
+
+    def validate() -> dict[str, float]:
+        return _validate(network, seen, val_batches, form, params)
+
+    return Lesson(steps, learn, validate if seen else None)
+
+
+@torch.no_grad()
+def _validate(
+    network: nn.Module, rows: Sequence[Rendered], batches: list[list[int]], form: Shape | None, params: InstructTrain
+) -> dict[str, float]:
+    network.eval()
+    device, whole = decoder.head(network).device, float(sum(map(supervised, rows)))
+    loss = torch.zeros((), device=device)
+    for batch in batches:
+        own = packing.pack([rows[row] for row in batch], device, form)
+        loss += causal.loss(network, own, whole, 0.0, params.precision)
+    return {"val_loss": loss.item(), "val_perplexity": math.exp(min(loss.item(), 700.0))}
+
+
+# ---------------------------------------------------------------- the report
+
+
+def sizes(network: nn.Module) -> dict[str, int]:
+    """Of a packed 4-bit weight its bytes are counted, not its numbers."""
+    return {
+        "parameters": sum(value.numel() for value in network.parameters()),
+        "trained_parameters": sum(value.numel() for value in network.parameters() if value.requires_grad),
+    }
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    return {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+        "cuda": str(torch.version.cuda or "none"),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }

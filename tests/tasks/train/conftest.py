@@ -1,0 +1,41 @@
+"""Params of a training of seconds for models that write. A plain class: a test changes one field at a time."""
+
+from dataclasses import replace
+
+import pytest
+
+from tasks.core.base import weights_sha256
+from tasks.core.params import Base, DecoderLora, Full, InstructTrain, PromptTuning
+
+
+@pytest.fixture(scope="session")
+def lesson_of(tiny_writer):
+    """The train section of task instruct, with changes: `lesson_of(epochs=3)`."""
+    chosen = InstructTrain(
+        method="lora",
+        base=Base(f"folder:{tiny_writer}", weights_sha256(tiny_writer)),
+        seed=13,
+        device="cpu",
+        precision="fp32",
+        template="chatml",
+        max_tokens=128,
+        too_long="drop",
+        full=Full(3e-3),
+        lora=DecoderLora(1e-2, 8, 16.0, 0.0, False, "bf16"),
+        ia3=Full(5e-2),
+        prompt=PromptTuning(1e-1, 4),
+        epochs=2,
+        batch_tokens=256,
+        accumulate=2,
+        schedule="cosine",
+        warmup_share=0.1,
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        neftune_alpha=0.0,
+        patience=2,
+        refit=False,
+        gradient_checkpointing=False,
+        checkpoint_seconds=0.0,
+        compile=True,
+    )
+    return lambda **changes: replace(chosen, **changes)

@@ -1,0 +1,249 @@
+"""Whole trainings of a tiny decoder: each method learns, to the same bits again, also after being killed."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from tasks.core import decoder, template
+from tasks.core.errors import Refused, WrongUse
+from tasks.core.template import Rendered
+from tasks.train import instruct
+from tasks.train.checkpoint import Checkpoints
+from tasks.train.instruct import fit, unusual_rate
+
+ROOT = Path(__file__).parent.parent.parent.parent
+QUIET = lambda *_, **__: None  # noqa: E731
+
+
+def files(folder):
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def trained(folder, sides, params, on_progress=QUIET):
+    card, tokenizer, network, curve, report = fit(*sides, params, folder / "work", on_progress)
+    decoder.save(folder / "model", card, tokenizer, network)
+    return decoder.Decoder(card, tokenizer, network), curve, report
+
+
+@pytest.fixture(scope="module")
+def sides(make_replies):
+    return make_replies(36), make_replies(12, seed=2)
+
+
+# ---------------------------------------------------------------- the methods
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "dora", "ia3", "prompt"])
+def test_each_method_learns_and_makes_the_same_bits_twice(tmp_path, sides, lesson_of, method):
+    params = lesson_of(method=method, accumulate=1, neftune_alpha=5.0, gradient_checkpointing=method == "lora")
+    own, curve, report = trained(tmp_path / "one", sides, params)
+    trained(tmp_path / "two", sides, params)
+    assert files(tmp_path / "one/model") == files(tmp_path / "two/model")
+
+    losses = [point["val_loss"] for point in curve.points if "val_loss" in point]
+    rows = [template.render(own.tokenizer, *row) for row in zip(sides[1]["text"], sides[1]["label"], strict=True)]
+    before = base_loss(params, rows)
+    after = decoder.load(tmp_path / "one/model", "cpu").likelihood(rows)
+    assert min(losses) == pytest.approx(after.nll.sum() / after.tokens.sum(), abs=1e-5), "the best epoch is kept"
+    assert min(losses) < before - {"full": 1.0, "lora": 0.3, "dora": 0.3, "ia3": 0.01, "prompt": 0.02}[method]
+    learned, whole = report["trained_parameters"], report["parameters"]
+    assert learned == whole if method == "full" else learned < whole / 3
+
+
+def base_loss(params, rows):
+    tokenizer, network = decoder.load_base(params.base.name, params.base.sha256, "fp32", torch.device("cpu"))
+    found = decoder.likelihood(network, rows, 8)
+    return found.nll.sum() / found.tokens.sum()
+
+
+def test_what_a_row_was_asked_is_not_learned(tmp_path, sides, lesson_of):
+    """Only the completion counts: whatever the prompts' tokens are predicted as, the loss is the same."""
+    own, curve, report = trained(tmp_path, sides, lesson_of(epochs=1))
+    rows = [template.render(own.tokenizer, *row) for row in zip(sides[0]["text"], sides[0]["label"], strict=True)]
+    assert report["supervised_tokens"] == sum(len(row.tokens) - row.prompt for row in rows)
+    assert report["tokens"] == sum(len(row.tokens) for row in rows)
+    assert all(row.tokens[-1] == own.tokenizer.eos_token_id for row in rows)
+    assert own.card.max_new_tokens == max(len(row.tokens) - row.prompt for row in rows)
+
+
+def test_a_trained_model_answers_and_stops(tmp_path, sides, lesson_of):
+    own, _, _ = trained(tmp_path, sides, lesson_of(method="full", epochs=10, batch_tokens=128, accumulate=1))
+    said = own.predict(sides[1]["text"].tolist())
+    assert set(said.labels) <= set(sides[0]["label"])
+    assert said.confidence.min() > 0.3
+
+
+# ---------------------------------------------------------------- one step
+
+
+def first_moment(folder, sides, params):
+    """AdamW's first moment after one step is the gradient by a constant: it shows what was learned from."""
+    _, curve, _ = trained(folder, sides, replace(params, epochs=1, max_grad_norm=1e9, warmup_share=0.0))
+    tensors, state = Checkpoints(folder / "work/choose").newest()
+    assert state["step"] == 1
+    moments = {name: value for name, value in tensors.items() if name.startswith("exp_avg.")}
+    return moments, curve.points[0]["train_loss"]
+
+
+def test_batches_accumulated_to_one_step_equal_the_one_big_batch(tmp_path, make_replies, lesson_of):
+    """Also where the batches hold unlike numbers of supervised tokens, which a mean of means gets wrong."""
+    sides = make_replies(16), make_replies(6, seed=2)
+    big, loss = first_moment(tmp_path / "big", sides, lesson_of(batch_tokens=4096, accumulate=1))
+    many, other = first_moment(tmp_path / "many", sides, lesson_of(batch_tokens=128, accumulate=64))
+    assert loss == pytest.approx(other, abs=1e-5)
+    assert max(value.abs().max() for value in big.values()) > 1e-3
+    assert big.keys() == many.keys()
+    assert all(torch.allclose(value, many[name], atol=1e-5, rtol=0) for name, value in big.items())
+
+
+def test_the_loss_of_a_step_is_that_of_transformers_on_the_same_rows(tmp_path, make_replies, lesson_of):
+    sides, params = (make_replies(4), make_replies(2, seed=2)), lesson_of(batch_tokens=4096, accumulate=1)
+    _, loss = first_moment(tmp_path, sides, params)
+    tokenizer, network = decoder.load_base(params.base.name, params.base.sha256, "fp32", torch.device("cpu"))
+    template.choose(tokenizer, "chatml")
+    network.set_attn_implementation("eager")
+    total = count = 0
+    for row in (template.render(tokenizer, *each) for each in zip(sides[0]["text"], sides[0]["label"], strict=True)):
+        ids = torch.tensor([row.tokens])
+        labels = ids.clone()
+        labels[:, : row.prompt] = -100
+        supervised = len(row.tokens) - row.prompt
+        total += network(input_ids=ids, labels=labels).loss.item() * supervised
+        count += supervised
+    assert loss == pytest.approx(total / count, abs=1e-5)
+
+
+# ---------------------------------------------------------------- choosing and going on
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_the_round(tmp_path, sides, lesson_of):
+    params = lesson_of(epochs=6, patience=1, lora=replace(lesson_of().lora, learning_rate=1.0), schedule="constant")
+    _, curve, report = trained(tmp_path, sides, params)
+    losses = [point["val_loss"] for point in curve.points if "val_loss" in point]
+    assert len(losses) < 6, "a rate of 1.0 makes it worse soon"
+    assert report["best_epoch"] == losses.index(min(losses)) + 1
+    assert len(losses) == report["best_epoch"] + 1
+
+
+def test_refit_learns_from_both_sides_for_as_many_epochs_as_were_best(tmp_path, sides, lesson_of):
+    told = []
+    own, curve, report = trained(tmp_path, sides, lesson_of(refit=True), lambda step, of, **_: told.append(step))
+    assert report["rows"] == sum(map(len, sides))
+    assert [point["step"] for point in curve.points] == told == sorted(told)
+    both = pd.concat(sides, ignore_index=True)
+    by_hand, _, _ = trained(tmp_path / "hand", (both, sides[1]), lesson_of(epochs=report["best_epoch"], patience=9))
+    if by_hand.card and report["best_epoch"] == lesson_of().epochs:
+        one, other = (dict(each.network.named_parameters()) for each in (own, by_hand))
+        assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+TRAINER = """
+import sys, json
+from pathlib import Path
+import pandas as pd
+from tasks.core import params
+from tasks.train.instruct import fit
+work, train, val, section = map(Path, sys.argv[1:])
+section = params.parse_section(params.InstructTrain, json.loads(section.read_text()))
+sides = [pd.read_json(side, dtype=False) for side in (train, val)]
+progress = lambda step, of, **_: print("step", step, flush=True)
+fit(*sides, section, work, progress)
+"""
+
+
+def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path, sides, lesson_of):
+    """In the second epoch, with dropout, noise and a refit to come. The killed one was another process."""
+    own = replace(lesson_of().lora, dropout=0.1)
+    params = lesson_of(lora=own, neftune_alpha=5.0, refit=True, accumulate=1, epochs=3)
+    trained(tmp_path / "whole", sides, params)
+
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for name, side in zip(("train", "val"), sides, strict=True):
+        side.to_json(killed / f"{name}.json")
+    (killed / "section.json").write_text(json.dumps(params, default=vars))
+    paths = [str(killed / name) for name in ("work", "train.json", "val.json", "section.json")]
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", TRAINER, *paths]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **threads}) as trainer:
+        for line in trainer.stdout:
+            if line.startswith("step 10"):
+                os.kill(trainer.pid, signal.SIGKILL)
+                break
+    assert trainer.returncode == -signal.SIGKILL
+    _, _, report = trained(killed, sides, params)
+    assert files(killed / "model") == files(tmp_path / "whole/model")
+    assert Checkpoints(killed / "work/choose").newest()[1]["curve"]["resumed_from"] >= 10
+
+
+# ---------------------------------------------------------------- refusals and warnings
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "ia3", "prompt"])
+def test_a_usual_learning_rate_is_no_cause_for_a_warning_and_another_is(lesson_of, method):
+    section = getattr(lesson_of(), method)
+    for rate, warned in ((1e-5, True), (instruct.USUAL_RATES[method][0], False), (1.0, True)):
+        found = unusual_rate(lesson_of(method=method, **{method: replace(section, learning_rate=rate)}))
+        if method == "full" and rate == 1e-5:
+            assert found == []
+        else:
+            assert bool(found) == warned
+
+
+def test_ia3_and_prompt_tuning_are_used_to_fifty_times_the_rate_of_a_whole_network():
+    for method in ("ia3", "prompt"):
+        assert instruct.USUAL_RATES[method][0] >= 40 * instruct.USUAL_RATES["lora"][0]
+
+
+def test_a_row_that_supervises_nothing_is_refused_with_its_number():
+    with pytest.raises(Refused, match=re.escape("2 rows supervise no token, such as row 1, 2")):
+        instruct.check_rows([Rendered([1, 2], 1), Rendered([1, 2], 2), Rendered([1], 0)], 10)
+
+
+def test_a_tokenizer_that_knows_more_than_the_base_is_refused():
+    with pytest.raises(Refused, match="knows a token 10, and the base has 10"):
+        instruct.check_rows([Rendered([1, 10], 1)], 10)
+
+
+def test_rows_that_are_too_long_are_counted_and_left_out_or_cut(tmp_path, sides, lesson_of):
+    _, _, dropped = trained(tmp_path / "drop", sides, lesson_of(max_tokens=45, epochs=1))
+    _, _, cut = trained(tmp_path / "cut", sides, lesson_of(max_tokens=45, epochs=1, too_long="cut_prompt"))
+    assert dropped["left_out_rows"] == cut["cut_rows"] > 0
+    assert dropped["cut_rows"] == cut["left_out_rows"] == 0
+    with pytest.raises(Refused, match=re.escape("longer than train.max_tokens, 8")):
+        trained(tmp_path / "none", sides, lesson_of(max_tokens=8))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"batch_tokens": 64}, "one row may take 128"),
+        ({"method": "prompt", "batch_tokens": 130}, "one row may take 132"),
+        ({"method": "full", "frozen": "fp8"}, "only method lora without dropout"),
+    ],
+)
+def test_params_that_cannot_go_together_are_refused(tmp_path, sides, lesson_of, changes, told):
+    frozen = changes.pop("frozen", "bf16")
+    with pytest.raises(WrongUse, match=told):
+        trained(tmp_path, sides, lesson_of(lora=replace(lesson_of().lora, frozen=frozen), **changes))
+
+
+@pytest.mark.parametrize("changes", [{"method": "qlora"}, {"frozen": "fp8"}], ids=["qlora", "fp8"])
+def test_what_needs_a_gpu_is_refused_without_one_with_what_to_do(tmp_path, sides, lesson_of, changes):
+    frozen = changes.pop("frozen", "bf16")
+    with pytest.raises(Refused, match="write train"):
+        trained(tmp_path, sides, lesson_of(lora=replace(lesson_of().lora, frozen=frozen), **changes))

@@ -1,0 +1,111 @@
+import re
+
+import pytest
+import torch
+
+from tasks.core import decoder
+from tasks.core.base import weights_sha256
+from tasks.core.errors import Refused
+from tasks.core.packing import pack
+from tasks.core.template import Rendered
+from tasks.train import causal, lora
+from tasks.train.product import frozen_in_8_bits
+
+CPU = torch.device("cpu")
+ROWS = pack([Rendered(list(range(5, 25)), 4), Rendered(list(range(40, 49)), 2)], CPU)
+
+
+@pytest.fixture
+def adapted(tiny_writer):
+    """The same network each time, its adapter moved away from where it starts."""
+
+    def make(dropout=0.0, rank_stabilised=False, dora=False):
+        name = f"folder:{tiny_writer}"
+        _, network = decoder.load_base(name, weights_sha256(tiny_writer), "fp32", CPU)
+        torch.manual_seed(7)
+        network = decoder.add_lora(network, name, 4, 8, dropout, rank_stabilised, dora)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                if parameter.requires_grad:
+                    parameter += 0.1 * torch.randn_like(parameter)
+        return network
+
+    return make
+
+
+def learned(network, rows=ROWS):
+    """The loss of two rows, and the gradient of every adapter weight."""
+    value = causal.learn(network, rows, 20.0, 0.0, "fp32")
+    return value, {name: each.grad for name, each in network.named_parameters() if each.requires_grad}
+
+
+@pytest.mark.parametrize("rank_stabilised", [False, True])
+def test_fused_layers_give_pefts_loss_and_gradients(adapted, rank_stabilised):
+    plain, fused = adapted(rank_stabilised=rank_stabilised), adapted(rank_stabilised=rank_stabilised)
+    assert lora.fuse(fused) == 14
+    value, gradients = learned(plain)
+    own_value, own_gradients = learned(fused)
+    assert torch.allclose(value, own_value, atol=1e-6)
+    assert gradients.keys() == own_gradients.keys()
+    for name, gradient in gradients.items():
+        assert torch.allclose(gradient, own_gradients[name], atol=1e-6), name
+
+
+def test_a_layer_compiled_gives_the_same(adapted):
+    plain, compiled = adapted(), adapted()
+    lora.fuse(compiled)
+    causal.compile_layers(compiled, "aot_eager")  # traced as a whole; C++ would take a minute
+    like = pack([Rendered(list(range(begin, begin + 16)), 4) for begin in (5, 30)], CPU)  # as a compiled CPU needs it
+    value, gradients = learned(plain, like)
+    own_value, own_gradients = learned(compiled, like)
+    assert torch.allclose(value, own_value, atol=1e-5)
+    assert all(torch.allclose(gradient, own_gradients[name], atol=1e-5) for name, gradient in gradients.items())
+
+
+def test_a_layer_computed_again_for_its_gradient_gives_the_same(adapted):
+    plain, sparing = adapted(), adapted()
+    lora.fuse(sparing)
+    sparing.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    sparing.train()
+    value, gradients = learned(plain)
+    own_value, own_gradients = learned(sparing)
+    assert torch.allclose(value, own_value, atol=1e-6)
+    assert all(torch.allclose(gradient, own_gradients[name], atol=1e-6) for name, gradient in gradients.items())
+
+
+@pytest.mark.parametrize("words", [{"dropout": 0.1}, {"dora": True}])
+def test_what_is_more_than_the_one_operation_keeps_pefts_forward(adapted, words):
+    assert lora.fuse(adapted(**words)) == 0
+
+
+def test_a_fused_network_saves_what_peft_reads(adapted, tmp_path, tiny_writer):
+    from peft import PeftModel
+
+    fused = adapted()
+    lora.fuse(fused)
+    fused.save_pretrained(tmp_path)
+    _, network = decoder.load_base(f"folder:{tiny_writer}", weights_sha256(tiny_writer), "fp32", CPU)
+    plain = PeftModel.from_pretrained(network, tmp_path)
+    with torch.no_grad():
+        assert torch.allclose(decoder.hidden(plain, ROWS), decoder.hidden(fused, ROWS), atol=1e-6)
+
+
+def test_a_fused_layer_is_never_silently_with_its_adapter_when_told_to_be_without(adapted):
+    fused = adapted()
+    lora.fuse(fused)
+    with pytest.raises(ValueError, match="load the model anew"), fused.disable_adapter():
+        decoder.hidden(fused, ROWS)
+
+
+def test_eight_bits_are_refused_where_nothing_multiplies_them():
+    with pytest.raises(Refused, match=re.escape("write train.lora.frozen: bf16")):
+        lora.check_eight_bits(CPU, torch.bfloat16)
+
+
+def test_weights_in_eight_bits_are_within_a_sixteenth_each_way_round():
+    torch.manual_seed(3)
+    weight = torch.randn(6, 10) * torch.logspace(-3, 3, 6)[:, None]
+    rows, row_scale, columns, column_scale = frozen_in_8_bits(weight)
+    assert torch.allclose(rows.float() * row_scale.t(), weight, rtol=1 / 16, atol=0)
+    back = columns.float() * column_scale.t()
+    assert (back - weight.t()).abs().max(1).values.le(weight.abs().max(0).values / 16).all()
