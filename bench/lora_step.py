@@ -128,7 +128,8 @@ def row(found: dict[str, Any], peak: float) -> str:
     )
     return (
         f"{found['who']:11} {found['tokens_per_second']:8.0f} tokens/s  {share:5.0f} TFLOP/s ({share / peak:.0%} of "
-        f"the peak)  first step {found['first_step']:5.1f} s  {found['gib']:5.1f} GiB  loss {losses}  {found['versions']}"
+        f"the peak)  first step {found['first_step']:5.1f} s  {found['gib']:5.1f} GiB  loss {losses}  "
+        f"{found['versions']}"
     )
 
 

@@ -327,6 +327,7 @@ def test_importing_a_module_does_nothing():
     allowed = {
         "tasks/core/metrics.py": {"os.environ.setdefault"},  # huggingface_hub reads it when imported
         "tasks/core/tracking/serving.py": {"set_model"},  # what MLflow asks of a model from code
+        "tasks/train/product.py": {"lora_linear.register_autograd"},  # the second half of what a decorator began
     }
     for file in CODE:
         for node in tree(file).body:

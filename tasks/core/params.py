@@ -493,7 +493,7 @@ def parse(values: Any) -> Params:
 
 
 def _kind(values: Any) -> type[Params]:
-    """The shape of the file hangs on its first line: what is asked of a model that writes is not asked of a classifier."""
+    """The shape of the file hangs on its task: what is asked of a model that writes is not asked of a classifier."""
     named = values.get("task") if isinstance(values, dict) else None
     if named not in TASKS:
         raise WrongUse(f"params.yaml: task is {named!r}: write one of {', '.join(TASKS)}")

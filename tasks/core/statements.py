@@ -48,7 +48,7 @@ PURPOSES = {
         made_of="a classification head",
         outputs=("label", "confidence of that label, 0 to 1"),
         users="people who route and triage, and are able to correct the model",
-        use="For routing and triage with a person\nable to correct it.",
+        use="For routing and triage with a person able to correct it.",
         misuse="It is used for decisions about people, or for texts of another kind than its data.",
         check="It is not meant for either. Let a person check what follows from a label.",
         limits=(
@@ -61,12 +61,12 @@ PURPOSES = {
         made_of="what was learned from completions",
         outputs=("text", "mean probability of its tokens, 0 to 1"),
         users="people who read a draft before it is sent, and are able to correct it",
-        use="For drafts that a person reads\nbefore they are sent.",
+        use="For drafts that a person reads before they are sent.",
         misuse="What it writes is sent unread, decides about people, or answers prompts of another kind than its data.",
         check="It is not meant for any of these. Let a person read what it writes.",
         limits=(
             OTHER_SOURCES,
-            "What it writes may be fluent and wrong: neither likelihood nor likeness to a reference says that it is true.",
+            "What it writes may be fluent and wrong: no score here says that it is true.",
         ),
     ),
 }
@@ -486,7 +486,8 @@ def model_card(record: Record) -> str:
     return f"""# {_text(record["name"])}
 
 ## Intended use
-{_text(_use(record))} {_purpose(record).use} Not for decisions about people, and not for texts of another kind than those below.
+{_text(_use(record))} {_purpose(record).use}
+Not for decisions about people, and not for texts of another kind than those below.
 
 ## Data
 {_sources_table(data["sources"])}

@@ -1,7 +1,7 @@
 """A model that writes beside its untouched base: how likely each holds the reference, and what each writes itself.
 
-Likelihood is measured on every row, writing on some of them: `evaluate.generate_rows`, drawn by the hash of their ids, so
-that the champion writes on the same ones. details.json shows answers side by side; the plots are the likelihood of
+Likelihood is measured on every row, writing on some of them: `evaluate.generate_rows`, drawn by the hash of their ids,
+so that the champion writes on the same ones. details.json shows answers side by side; the plots are the likelihood of
 the references and the likeness of what was written to them.
 """
 

@@ -49,7 +49,7 @@ def classifier(sides: Sides, section: params.Train, begins: start.Start | None, 
 def writer(sides: Sides, section: params.InstructTrain, begins: start.Start | None, own: Path, folder: Path) -> Told:
     if begins:
         raise Refused(
-            f"models/start.json says to continue from {begins.name}, and a model that writes is always trained from its "
+            f"models/start.json says to continue from {begins.name}, and a model that writes always starts from its "
             f'base: write {{"from": "{start.BASE}"}} there'
         )
     card, tokenizer, network, curve, report = instruct.fit(*sides, section, own, shell.progress)

@@ -25,12 +25,17 @@ TURN = 1800  # seconds to wait for another run that registers; it scores the cha
 CARRIED = (
     "__init__.py",
     "core/__init__.py",
+    "core/attention.py",
     "core/base.py",
     "core/card.py",
+    "core/decoder.py",
     "core/errors.py",
     "core/link.py",
     "core/model.py",
+    "core/packing.py",
+    "core/served.py",
     "core/sums.py",
+    "core/template.py",
 )  # code that a version serves with
 
 

@@ -29,9 +29,7 @@ def by_hand(query, key, value, cuts, scale):
 @pytest.mark.parametrize("lengths", [(5, 3, 9, 1), (6, 6, 6), (7,)], ids=["unlike", "like", "one"])
 def test_a_row_sees_its_own_earlier_tokens_and_no_others(lengths):
     query, key, value, cuts = drawn(lengths)
-    out, _ = packed(
-        nn.Identity(), query, key, value, None, 0.3, cu_seq_lens_q=cuts, max_length_q=max(lengths)
-    )
+    out, _ = packed(nn.Identity(), query, key, value, None, 0.3, cu_seq_lens_q=cuts, max_length_q=max(lengths))
     assert torch.allclose(out, by_hand(query, key, value, cuts, 0.3), atol=1e-6)
 
 

@@ -65,14 +65,14 @@ def test_each_method_learns_and_makes_the_same_bits_twice(tmp_path, sides, lesso
 
 
 def base_loss(params, rows):
-    tokenizer, network = decoder.load_base(params.base.name, params.base.sha256, "fp32", torch.device("cpu"))
+    _tokenizer, network = decoder.load_base(params.base.name, params.base.sha256, "fp32", torch.device("cpu"))
     found = decoder.likelihood(network, rows, 8)
     return found.nll.sum() / found.tokens.sum()
 
 
 def test_what_a_row_was_asked_is_not_learned(tmp_path, sides, lesson_of):
     """Only the completion counts: whatever the prompts' tokens are predicted as, the loss is the same."""
-    own, curve, report = trained(tmp_path, sides, lesson_of(epochs=1))
+    own, _curve, report = trained(tmp_path, sides, lesson_of(epochs=1))
     rows = [template.render(own.tokenizer, *row) for row in zip(sides[0]["text"], sides[0]["label"], strict=True)]
     assert report["supervised_tokens"] == sum(len(row.tokens) - row.prompt for row in rows)
     assert report["tokens"] == sum(len(row.tokens) for row in rows)
@@ -185,7 +185,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path, sides, le
                 os.kill(trainer.pid, signal.SIGKILL)
                 break
     assert trainer.returncode == -signal.SIGKILL
-    _, _, report = trained(killed, sides, params)
+    _, _, _report = trained(killed, sides, params)
     assert files(killed / "model") == files(tmp_path / "whole/model")
     assert Checkpoints(killed / "work/choose").newest()[1]["curve"]["resumed_from"] >= 10
 
