@@ -59,8 +59,16 @@ def _params(locked: dict[str, Any], entry: dict[str, Any], current: dict[str, An
     return [
         f"{name}: {before.get(name, 'not set')} → {after.get(name, 'not set')}"
         for name in names
-        if before.get(name, "not set") != after.get(name, "not set")
+        if not _same(before.get(name, "not set"), after.get(name, "not set"))
     ]
+
+
+def _same(before: Any, after: Any) -> bool:
+    """DVC writes 2e-05 into its lock, which YAML 1.1 reads as a word."""
+    if isinstance(before, str) and isinstance(after, float):
+        with suppress(ValueError):
+            return float(before) == after
+    return bool(before == after)
 
 
 def _file(path: str, what: str, before: str | None) -> str:

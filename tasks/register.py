@@ -347,7 +347,7 @@ def requirements(card: Card | Writes) -> list[str]:
 
 def check_reload(version: registry.Version, section: Register, reader: reading.Reader) -> None:
     """Predict some test rows with the version as MLflow loads it. Raises Refused if it says anything else."""
-    said = example.read(REPORTS / "predictions.parquet").head(section.probe_rows)
+    said = reload.answered(example.read(REPORTS / "predictions.parquet")).head(section.probe_rows)
     texts = example.read(TEST).set_index("id").loc[said["id"], "text"].tolist()
     again = reading.predict_in_clean_process(reader, version, texts)
     try:

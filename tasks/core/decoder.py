@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tasks.core import attention, model, template
+from tasks.core import attention, messages, model, template
 from tasks.core.card import Writes, read_writes, write_card
 from tasks.core.errors import Refused
 from tasks.core.packing import Pack, pack, supervised
@@ -50,7 +50,7 @@ class Decoder:
     def predict(
         self, texts: Sequence[str], batch_size: int = 8, max_new_tokens: int | None = None
     ) -> model.Predictions:
-        """The most likely next tokens, one after the other, for each prompt: JSON of messages, as a row holds it.
+        """The most likely next tokens, one after the other, for each prompt: words, or messages as a row holds them.
 
         The confidence is exp of the mean log-probability of what was written: the geometric mean of its tokens'.
         """
@@ -71,7 +71,8 @@ class Decoder:
         return likelihood(self.network, rows, batch_size)
 
     def _prompt(self, text: str, new: int) -> list[int]:
-        asked = template.prompt_text(self.tokenizer, json.loads(text))
+        said = messages.parse(text) or [{"role": "user", "content": text}]
+        asked = template.prompt_text(self.tokenizer, said)
         return template.encode(self.tokenizer, asked)[
             -max(1, self.card.max_tokens - new) :
         ]  # as training cuts: from the left

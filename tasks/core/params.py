@@ -241,7 +241,6 @@ class GeneralSet:
 @section
 class InstructEvaluate:
     batch_size: Count
-    max_new_tokens: Count
     generate_rows: Count
     bootstrap: Annotated[int, Field(ge=100)]
     confidence: Confidence

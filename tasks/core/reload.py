@@ -20,9 +20,14 @@ def recorded(made: Record) -> pd.DataFrame:
     A version does not carry the texts: they are people's own. Raises Refused if the store has lost or changed them.
     """
     said, test = made["pipeline"]["hashes"][PREDICTIONS], made["data"]["sides"]["test"]["md5"]
-    rows = whole(said, ["id", "predicted", "confidence"]).head(made["params"]["register"]["probe_rows"])
+    rows = answered(whole(said, ["id", "predicted", "confidence"])).head(made["params"]["register"]["probe_rows"])
     texts = whole(test, ["id", "text"]).set_index("id")["text"]
     return rows.assign(text=texts.loc[rows["id"]].tolist())
+
+
+def answered(said: pd.DataFrame) -> pd.DataFrame:
+    """The rows for which the model has said something: one that writes does so for some of them."""
+    return said[said["predicted"].notna()]
 
 
 def whole(md5: str, columns: list[str]) -> pd.DataFrame:

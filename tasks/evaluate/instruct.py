@@ -83,7 +83,7 @@ def written(
     model: decoder.Decoder, rows: pd.DataFrame, section: InstructEvaluate, schema: dict[str, Any] | None
 ) -> pd.DataFrame:
     """What the model answers to `rows`, how sure it was, and how near that comes to the reference; by their index."""
-    said = model.predict(rows["text"].tolist(), section.batch_size, section.max_new_tokens)
+    said = model.predict(rows["text"].tolist(), section.batch_size)
     scored = writing.by_row(rows["label"].tolist(), said.labels, schema)
     named = [name for name in WRITTEN if name in scored]
     told = scored[named].assign(predicted=said.labels, confidence=said.confidence.astype("float64"))

@@ -54,7 +54,7 @@ def writer(sides: Sides, section: params.InstructTrain, begins: start.Start | No
         )
     card, tokenizer, network, curve, report = instruct.fit(*sides, section, own, shell.progress)
     decoder.save(folder, card, tokenizer, network)
-    return curve.points, report
+    return curve.points, {"start": start.as_dict(None), **report}
 
 
 def fingerprint(train: Path, val: Path, start_file: Path, section: params.Train | params.InstructTrain) -> str:

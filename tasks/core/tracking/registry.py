@@ -31,6 +31,7 @@ CARRIED = (
     "core/decoder.py",
     "core/errors.py",
     "core/link.py",
+    "core/messages.py",
     "core/model.py",
     "core/packing.py",
     "core/served.py",
