@@ -4,6 +4,7 @@ DVC says what has changed; dvc.lock and the files as they are now say from what 
 """
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -359,12 +359,12 @@ def save(folder: Path, card: Writes, tokenizer: Any, network: Any) -> None:
 
 def load(folder: Path, device: str = "auto") -> Decoder:
     """The decoder of a model folder, ready to answer."""
-    return _loaded(folder, device, False)
+    return _loaded(folder, device)
 
 
 def merged(folder: Path, device: str = "auto") -> Decoder:
     """The same with the adapter added into the weights, as some servers want it. A learned prompt stays before them."""
-    found = _loaded(folder, device, False)
+    found = _loaded(folder, device)
     if found.card.method not in ("full", "prompt"):
         found.network = found.network.merge_and_unload()  # type: ignore[operator]
     return found
@@ -377,20 +377,25 @@ def untouched(folder: Path, device: str = "auto") -> Decoder:
     return Decoder(card, model.load_tokenizer(folder / "tokenizer"), network.eval())
 
 
-def load_to_train(folder: Path, device: str, precision: str) -> Decoder:
-    """The same, its adapter to be trained on."""
-    return _loaded(folder, device, True, precision)
+def load_to_train(folder: Path, device: str, precision: str, dropout: float) -> Decoder:
+    """The same, its LoRA adapter to be trained on with this dropout."""
+    return _loaded(folder, device, precision, dropout)
 
 
-def _loaded(folder: Path, device: str, to_train: bool, precision: str = "auto") -> Decoder:
+def _loaded(folder: Path, device: str, precision: str = "auto", dropout: float | None = None) -> Decoder:
+    """`dropout`: of the adapter, to train on; None: only to be asked."""
     card, where = read_writes(folder), model.pick_device(device)
     tokenizer = model.load_tokenizer(folder / "tokenizer")
     if card.method == "full":
         network = _network(folder / "decoder", kind(precision, where), where)
     else:
-        from peft import PeftModel
+        from peft import PeftConfig, PeftModel
 
+        config = PeftConfig.from_pretrained(folder / "adapter")
+        if dropout is not None:
+            config.lora_dropout = dropout
         _, network = load_base(card.base_name, card.base_sha256, precision, where, card.method == "qlora")
         network.name_or_path = card.base_name  # type: ignore[assignment]  # as when the adapter was made
-        network = PeftModel.from_pretrained(network, folder / "adapter", is_trainable=to_train)
-    return Decoder(card, tokenizer, network.train(to_train))
+        train = dropout is not None
+        network = PeftModel.from_pretrained(network, folder / "adapter", is_trainable=train, config=config)
+    return Decoder(card, tokenizer, network.train(dropout is not None))

@@ -47,6 +47,12 @@ def test_a_changed_list_is_told_whole(tiny):
     assert planned()["cook"].why == ["cook.salt: ['a', 'b'] → ['a']"]
 
 
+def test_a_number_that_dvc_writes_as_a_word_has_not_changed(tiny):
+    change("dvc.lock", "minutes: 3", "minutes: 2e-05")
+    change("params.yaml", "minutes: 3", "minutes: 2.0e-5")
+    assert planned()["cook"].why == []
+
+
 def test_a_parameter_that_came_or_went_is_told(tiny):
     change("params.yaml", "plate: blue", "bowl: deep")
     steps = planned()
