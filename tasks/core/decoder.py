@@ -12,7 +12,6 @@ One forward serves training, scoring and the answer's confidence: rows end to en
 attending to itself alone, the head applied only where a next token is asked for.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
