@@ -153,37 +153,7 @@ def make_replies():
 
 
 @pytest.fixture(scope="session")
-def tiny_writer(tmp_path_factory):
+def tiny_writer(tmp_path_factory, make_writer):
     """The folder of a Llama of two layers with random weights, and a tokenizer trained on the replies."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("writer")
-    own = Tokenizer(models.BPE())
-    own.pre_tokenizer, own.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=500,
-        special_tokens=["<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    own.train_from_iterator([*replies(300)["text"], *REPLIES.values(), "system user assistant"], trainer)
-    words = PreTrainedTokenizerFast(tokenizer_object=own, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
-    words.save_pretrained(folder)
-    torch.manual_seed(4)
-    config = LlamaConfig(
-        vocab_size=len(words),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
-        tie_word_embeddings=False,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
+    texts = [*replies(300)["text"], *REPLIES.values(), "system user assistant"]
+    return make_writer(tmp_path_factory.mktemp("writer"), texts)
