@@ -15,9 +15,9 @@ pytestmark = pytest.mark.slow
 SMALL = {
     "train.template": "chatml",
     "train.max_tokens": 256,
-    "train.batch_tokens": 2048,
+    "train.batch_tokens": 512,
     "train.epochs": 2,
-    "train.lora.learning_rate": 2.0e-3,
+    "train.lora.learning_rate": 5.0e-3,
     "train.full.learning_rate": 5.0e-3,
     "evaluate.generate_rows": 4,
     "evaluate.bootstrap": 100,
@@ -99,8 +99,9 @@ def test_a_row_that_was_learned_from_is_found_and_forgotten(house):
     learned = pd.read_parquet(house.folder / "data/splits/train.parquet")["id"].iloc[0]
     seen = house.retune("lineage", "row", learned)
     assert "writer/1" in seen.stdout
-    assert house.retune("forget", learned, "--reason", "asked to").returncode == 1  # models have learned from it
-    assert learned in house.retune("plan").stdout or "suppressed" in house.retune("plan").stdout
+    forgot = house.retune("forget", learned, "--reason", "asked to")
+    assert "writer/1" in forgot.stdout
+    assert "data/suppressed.json" in house.retune("plan").stdout
 
 
 def test_the_rows_that_a_version_carries_hold_no_text(house):
