@@ -42,7 +42,14 @@ def _absolute(path: str) -> str:
     return path
 
 
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("name the environment variable that holds it, such as DESK_TOKEN; not the secret itself")
+    return name
+
+
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+Variable = Annotated[str, AfterValidator(_variable)]
 
 
 @dataclass_transform(frozen_default=True)
@@ -239,6 +246,17 @@ class GeneralSet:
 
 
 @section
+class Judge:
+    url: str
+    model: str
+    key_env: Variable | None
+    criterion: Given
+    timeout_seconds: Positive
+    attempts: Count
+    pause_seconds: NotNegative
+
+
+@section
 class InstructEvaluate:
     batch_size: Count
     generate_rows: Count
@@ -248,6 +266,7 @@ class InstructEvaluate:
     examples: Count
     json_schema: str
     general: list[GeneralSet]
+    judge: Judge
 
 
 @section
@@ -329,12 +348,6 @@ def _address(url: str) -> str:
     return url
 
 
-def _variable(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ValueError("name the environment variable that holds it, such as DESK_TOKEN; not the secret itself")
-    return name
-
-
 def _asks_from_cursor(query: str) -> str:
     if not re.match(r"\s*(select|with)\b", query, re.IGNORECASE):
         raise ValueError(f"{reprlib.repr(query)} is no question: write one SELECT (or WITH ... SELECT)")
@@ -344,7 +357,6 @@ def _asks_from_cursor(query: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_address)]
-Variable = Annotated[str, AfterValidator(_variable)]
 Query = Annotated[str, AfterValidator(_asks_from_cursor)]
 
 

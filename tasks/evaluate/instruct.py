@@ -18,9 +18,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.core import choice, decoder, example, plots, report, scores, shell, template, writing, yardstick
+from tasks.core import (
+    choice,
+    decoder,
+    example,
+    judge,
+    messages,
+    plots,
+    report,
+    scores,
+    shell,
+    template,
+    writing,
+    yardstick,
+)
 from tasks.core.errors import Refused
-from tasks.core.params import InstructEvaluate
+from tasks.core.params import InstructEvaluate, Judge
 
 WRITTEN = ("rouge_l", "chrf", "bleu", "exact_match", "json_valid")
 
@@ -48,6 +61,10 @@ def report_on(model_folder: Path, rows: pd.DataFrame, section: InstructEvaluate,
     headline |= {f"general_{name}": float(right.mean()) for name, right in questions.groupby("set")["right"]}
     headline |= {f"base_general_{name}": float(right.mean()) for name, right in questions.groupby("set")["base_right"]}
     found = details(rows, said, section.examples) | {"general": questions.to_dict("list")}
+    if section.judge.url:
+        verdicts = judged(rows, said, section.judge)
+        headline |= {f"judge_{name}": value for name, value in asdict(judge.summary(verdicts["said"].tolist())).items()}
+        found["judge"] = {**asdict(section.judge), "verdicts": verdicts.to_dict("records")}
     example.write(said, out / "predictions.parquet")
     _draw(said, out)
     shell.write_json(found, out / "details.json")
@@ -88,6 +105,16 @@ def written(
     named = [name for name in WRITTEN if name in scored]
     told = scored[named].assign(predicted=said.labels, confidence=said.confidence.astype("float64"))
     return told[["predicted", "confidence", *named]].set_index(rows.index)
+
+
+def judged(rows: pd.DataFrame, said: pd.DataFrame, section: Judge) -> pd.DataFrame:
+    """What the judge says of each pair of answers. Nobody can build it again: another day it may say something else."""
+    prompts = rows.set_index("id")["text"].map(lambda text: messages.words(messages.parse(text) or []))
+    there = said[said["predicted"].notna()]
+    asked = {"id": there["id"], "prompt": prompts[there["id"]].to_numpy()}
+    pairs = pd.DataFrame({**asked, "ours": there["predicted"], "theirs": there["base_predicted"]})
+    with judge.endpoint(section, lambda told: print(told, flush=True)) as ask:
+        return judge.judge(pairs, ask, section.criterion)
 
 
 # ---------------------------------------------------------------- what the base knew

@@ -8,7 +8,8 @@ import yaml
 from tasks.core import example, model
 from tasks.core.errors import Refused
 from tasks.core.params import Evaluate
-from tasks.evaluate import details, evaluate, main, summary
+from tasks.evaluate.__main__ import main
+from tasks.evaluate.classify import details, evaluate, summary
 
 SECTION = Evaluate(batch_size=8, bootstrap=200, confidence=0.95, seed=17, bins=10, examples=3)
 LABELS = ["bills", "parcels", "repairs"]
