@@ -2,10 +2,11 @@
 
 import difflib
 import io
+import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ def write(settings: Sequence[str], path: Path = Path("params.yaml")) -> None:
     if not settings:
         params.load(path)
         return
+    _write(_changed(path, settings), path)
+
+
+def _changed(path: Path, settings: Sequence[str]) -> str:
+    """The text of the file with the settings in it."""
     from ruamel.yaml import YAML, YAMLError
 
     editor = YAML()
@@ -40,25 +46,32 @@ def write(settings: Sequence[str], path: Path = Path("params.yaml")) -> None:
         _put(document, setting)
     text = io.StringIO()
     editor.dump(document, text)
-    params.parse(yaml.safe_load(text.getvalue()))
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    unfinished.write_text(text.getvalue(), "utf-8")
-    unfinished.replace(path)
+    return text.getvalue()
 
 
-def choose(task: str, path: Path = Path("params.yaml")) -> None:
-    """Replace the whole file by the one that is shipped for `task`. Raises WrongUse if there is none."""
-    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.yaml"))}
-    if task not in shipped:
-        raise WrongUse(
-            f"there is no file of parameters for the task {task!r}: write one of {', '.join(shipped)}; the "
-            "params.yaml that comes with the repository is for classify, and git brings it back"
-        )
-    text = shipped[task].read_text("utf-8")
+def _write(text: str, path: Path) -> None:
     params.parse(yaml.safe_load(text))
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     unfinished.write_text(text, "utf-8")
     unfinished.replace(path)
+
+
+def shipped(task: str) -> Path:
+    """The file of parameters that comes for `task`. Raises WrongUse if there is none."""
+    there = {file.stem: file for file in sorted(SHIPPED.glob("*.yaml"))}
+    if task not in there:
+        raise WrongUse(
+            f"there is no file of parameters for the task {task!r}: write one of {', '.join(there)}; the "
+            "params.yaml that comes with the repository is for classify, and git brings it back"
+        )
+    return there[task]
+
+
+def choose(task: str, values: Mapping[str, Any], path: Path = Path("params.yaml")) -> None:
+    """Replace the whole file by the one that is shipped for `task`, with these values by their dotted paths."""
+    source = shipped(task)
+    settings = [f"{name}={json.dumps(value)}" for name, value in values.items()]
+    _write(_changed(source, settings) if settings else source.read_text("utf-8"), path)
 
 
 def _put(document: Any, setting: str) -> None:

@@ -213,7 +213,7 @@ def record_of(
             **{name: training[name] for name in ("torch", "cuda", "device", "threads", "deterministic")},
         },
         "training": {
-            "method": card.method,
+            "method": params.train.method,
             "start": training["start"],
             "seed": params.train.seed,
             "steps": int(pd.read_csv(REPORTS / "learning_curve.csv")["step"].max()),

@@ -203,7 +203,8 @@ def _record_of_start(begins: start.Start) -> Iterator[Link]:
 
 def _inherited_rows(begins: start.Start, made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
     """Nothing that must not be learned from, and no test row, came with the weights."""
-    test = store.table(made["data"]["sides"]["test"]["md5"], ["id", "text"])
+    pair = [example.REJECTED] if yardstick.of(made["params"]) == "prefer" else []
+    test = store.table(made["data"]["sides"]["test"]["md5"], ["id", "text", *pair])
     names = f"suppressed rows learned by {begins.name}", f"test rows learned by {begins.name}"
     try:
         yield _equal(names[0], "none", descent.told(descent.tainted(begins, _suppressed(kept))))

@@ -371,7 +371,7 @@ def data_docs(result: dict[str, Any]) -> str:
     return re.sub(uuid, lambda match: seen.setdefault(match[0], f"part-{len(seen)}"), page)
 
 
-def _audited(rows: pd.DataFrame, knobs: params.Instruct, picture: Path) -> Audited | None:
+def _audited(rows: pd.DataFrame, knobs: params.Instruct | params.Prefer, picture: Path) -> Audited | None:
     """The tokens of the rows. Without a column for them there is nothing to audit, and a check says so."""
     from tasks.core import plots, tokens  # a classifier has none of it, and pays for none
 

@@ -261,23 +261,21 @@ def _as_json(version: Any) -> dict[str, Any]:
 
 @click.command()
 @click.argument("name", metavar="TASK")
-def task(name: str) -> None:
-    """Write params.yaml for another TASK, such as instruct.
+@click.option(
+    "--from", "start", metavar="NAME@ALIAS|NAME/VERSION", help="Of task prefer: the version that it goes on from."
+)
+def task(name: str, start: str | None) -> None:
+    """Write params.yaml for another TASK: instruct, or prefer --from a version that writes answers.
 
     What it held is kept by git, so an edit that git does not have is refused. Records of one task are none of another:
-    with records in data/raw, take a clone for each task.
+    if git has data/raw.dvc as it is, they leave the workspace, and git and the DVC store keep them.
     """
     home.enter()
-    from flows import settings
-    from tasks.core import lineage
+    from flows import switch
 
     with home.alone():
-        if Path("data/raw.dvc").exists():
-            raise WrongUse("data/raw holds records of the task so far: clone the repository anew for another task")
-        if lineage.edited("params.yaml"):
-            raise WrongUse("params.yaml has edits that git does not hold: commit them, or `git checkout params.yaml`")
-        settings.choose(name)
-    click.echo(f"params.yaml is for {name} now; commit it to keep it")
+        for told in switch.switch(name, start):
+            click.echo(told)
 
 
 @click.command()

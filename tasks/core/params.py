@@ -239,6 +239,32 @@ class InstructTrain:
 
 
 @section
+class PreferTrain:
+    method: Literal["dpo", "kto"]
+    base: Base
+    beta: Positive
+    seed: Seed
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["auto", "fp32", "bf16"]
+    template: Literal["tokenizer", "chatml", "plain"]
+    max_tokens: Annotated[int, Field(ge=8)]
+    too_long: Literal["drop", "cut_prompt"]
+    lora: DecoderLora
+    epochs: Count
+    batch_tokens: Count
+    accumulate: Count
+    schedule: Literal["linear", "cosine", "constant"]
+    warmup_share: Share
+    weight_decay: NotNegative
+    max_grad_norm: Positive
+    patience: Count
+    refit: bool
+    gradient_checkpointing: bool
+    compile: bool
+    checkpoint_seconds: NotNegative
+
+
+@section
 class GeneralSet:
     name: Word
     path: AbsolutePath
@@ -324,7 +350,7 @@ class Promote:
 
 @section
 class PromoteWriting:
-    metric: Literal["perplexity", "rouge_l", "bleu", "chrf", "exact_match"]
+    metric: Literal["preferred", "perplexity", "rouge_l", "bleu", "chrf", "exact_match"]
     margin_over_base: Share
     margin_over_champion: Share
     confidence: Confidence
@@ -337,6 +363,11 @@ class PromoteWriting:
     bootstrap: Annotated[int, Field(ge=100)]
     seed: Seed
     approval: bool
+
+
+@section
+class PromoteAnswers(PromoteWriting):  # of task instruct: its rows have no second answer to prefer the first to
+    metric: Literal["perplexity", "rouge_l", "bleu", "chrf", "exact_match"]
 
 
 def _address(url: str) -> str:
@@ -475,12 +506,28 @@ class Instruct:
     evaluate: InstructEvaluate
     register: Register
     measure: Measure
+    promote: PromoteAnswers
+    notify: Notify
+
+
+@section
+class Prefer:
+    task: Literal["prefer"]
+    decide: Decide
+    fetch: Fetch
+    curate: CurateWriting
+    validate: ValidateWriting
+    split: SplitWriting
+    train: PreferTrain
+    evaluate: InstructEvaluate
+    register: Register
+    measure: Measure
     promote: PromoteWriting
     notify: Notify
 
 
-Params = Classify | Instruct
-TASKS = {"classify": Classify, "instruct": Instruct}
+Params = Classify | Instruct | Prefer
+TASKS: dict[str, type[Params]] = {"classify": Classify, "instruct": Instruct, "prefer": Prefer}
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

@@ -73,8 +73,10 @@ bootstrap interval.</p>
 <small>[{{ "%.3f" | format(scores[prefix + name + "_low"]) }},
 {{ "%.3f" | format(scores[prefix + name + "_high"]) }}]</small></td>{% endfor %}</tr>{% endfor %}
 </table></div>
-<p>Perplexity: e to the mean negative log-likelihood of a token of the reference; smaller is better. The others say how
-like the reference an answer is; larger is better.</p>
+<p>{% if "preferred" in names %}Preferred: the share of pairs whose chosen answer is likelier than the rejected, by its
+mean log-probability a token; larger is better. The reference is the chosen answer. {% endif %}Perplexity: e to the mean
+negative log-likelihood of a token of the reference; smaller is better. The others say how like the reference an answer
+is; larger is better.</p>
 {% if general %}<h2>What the base knew</h2><div class="wide"><table>
 <tr><th>questions</th><th>candidate</th><th>base, untouched</th></tr>
 {% for name in general %}<tr><td>{{ name }}</td><td class="n">{{ "%.4f" | format(scores["general_" + name]) }}</td>
@@ -121,7 +123,7 @@ def write_answers(
         scores=scores,
         details=details,
         card=card,
-        names={name: title for name, title in yardstick.SCORES["instruct"].items() if name in scores},
+        names={name: title for name, title in yardstick.SCORES["prefer"].items() if name in scores},
         general=sorted(set(details["general"]["set"])),
         models=(("", "candidate"), ("base_", "base, untouched")),
     )

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import Refused
-from tasks.core.params import Train
+from tasks.core.params import Train, at
 from tasks.core.shell import write_json
 
 FILE = Path("models/start.json")
 BASE = "base"
 MODEL, TRAIN, VAL = "models/candidate", "data/splits/train.parquet", "data/splits/val.parquet"
 MEND = f'write {{"from": "{BASE}"}} to start from the base; `git checkout -- models/start.json` brings back what was'
+WRITERS = ("full", "lora", "qlora", "dora")  # methods of a version from which preferences can be learned
 SHAPES = {
     "name": r"[A-Za-z0-9][A-Za-z0-9_-]*/[1-9][0-9]*",
     "seal": r"[0-9a-f]{64}",
@@ -133,6 +134,26 @@ def obstacles(there: dict[str, Any], section: Train) -> list[str]:
         here |= {"lora.rank": section.lora.rank, "lora.alpha": section.lora.alpha}
     differing = [key for key in here if here[key] != there[key]]
     return [f"train.{key} is {here[key]!r}, its own was {there[key]!r}" for key in differing]
+
+
+def written_as(made: dict[str, Any]) -> dict[str, Any]:
+    """What params.yaml says of a version that preferences are learned from, as its record has it: dotted path -> value.
+
+    Its adapter is gone on with. Its sides are parted anew in the same way, so that a group or a prompt that it has
+    learned from is none of the test rows. Raises Refused for a version that is no start for it.
+    """
+    values, method = made["params"], made["training"]["method"]
+    task = values.get("task", "classify")
+    if task != "instruct" or method not in WRITERS:
+        raise Refused(
+            f"{made['name']} is a model of task {task}, its method {method}; preferences are learned by one of task "
+            f"instruct, its method {', '.join(WRITERS)}: name such a version"
+        )
+    same = ["train.base.name", "train.base.sha256", "train.template", "train.max_tokens", "register.name"]
+    same += [f"split.{name}" for name in ("seed", "val_share", "test_share")]
+    if method != "full":
+        same += [f"train.lora.{name}" for name in ("rank", "alpha", "rank_stabilised")]
+    return {name: at(values, name) for name in same}
 
 
 def _wrong(told: Any) -> str:

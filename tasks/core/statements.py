@@ -69,6 +69,26 @@ PURPOSES = {
             "What it writes may be fluent and wrong: no score here says that it is true.",
         ),
     ),
+    "prefer": Purpose(
+        task="text generation",
+        made_of="what was learned from completions, and then from which of two answers was preferred",
+        outputs=("text", "mean probability of its tokens, 0 to 1"),
+        users="people who read a draft before it is sent, and are able to correct it",
+        use="For drafts that a person reads before they are sent.",
+        misuse="What it writes is sent unread, decides about people, or answers prompts of another kind than its data.",
+        check="It is not meant for any of these. Let a person read what it writes.",
+        limits=(
+            OTHER_SOURCES,
+            "What it writes may be fluent and wrong: no score here says that it is true.",
+            "It has learned the taste of whoever chose, their errors too, and the score asks for nothing else.",
+        ),
+    ),
+}
+
+
+PURPOSE_OF_WRITING = {
+    "instruct": "Writes an answer to a prompt, as the completions that it learned from do.",
+    "prefer": "Writes an answer to a prompt, as one would be preferred over another by those who chose.",
 }
 
 
@@ -93,7 +113,7 @@ def _labels(record: Record) -> list[str]:
 
 def _use(record: Record) -> str:
     if not yardstick.has_labels(record["params"]):
-        return "Writes an answer to a prompt, as the completions that it learned from do."
+        return PURPOSE_OF_WRITING[yardstick.of(record["params"])]
     labels = _labels(record)
     return f"Puts one text into one of {len(labels)} labels: {', '.join(labels)}."
 
@@ -541,6 +561,12 @@ def _started(record: Record) -> str:
     """Where training started, in a line or two of Markdown."""
     if not (start := _start(record)):
         return "Training started from the base."
+    if yardstick.of(record["params"]) == "prefer":
+        return (
+            f"Training went on from {_text(start['from'])} (DVC hash of its model `{start['model_md5']}`, seal\n"
+            f"  `{start['seal']}`), on {start['new_rows']} pairs of answers, measured by it.\n"
+            "  It has learned whatever that version had."
+        )
     labels = {"new": start["new_labels"], "gone": start["gone_labels"]}
     changed = [f"{kind} labels: {', '.join(map(_text, names))}" for kind, names in labels.items() if names]
     return (

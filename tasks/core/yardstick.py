@@ -2,6 +2,7 @@
 
     classify    id, label, predicted, confidence
     instruct    id, label, tokens, predicted, confidence, nll, rouge_l, bleu, chrf, exact_match
+    prefer      the same of the chosen answer; rejected_tokens, rejected_nll, preferred
 
 One row of the table is one test row. The columns of another model on the same rows stand beside them under a prefix,
 `base_predicted` or `probe_predicted`. Every score is a function of rows, so that a bootstrap can draw them again.
@@ -16,19 +17,22 @@ import pandas as pd
 
 from tasks.core import scores
 
+ANSWERS = {
+    "perplexity": "perplexity",
+    "rouge_l": "ROUGE-L",
+    "chrf": "chrF",
+    "bleu": "BLEU",
+    "exact_match": "exact",
+}
 SCORES = {  # of evaluate.json, as a person reads them; the first is what a list of models is sorted by
     "classify": {"macro_f1": "macro-F1", "accuracy": "accuracy", "calibration_error": "calibration error"},
-    "instruct": {
-        "perplexity": "perplexity",
-        "rouge_l": "ROUGE-L",
-        "chrf": "chrF",
-        "bleu": "BLEU",
-        "exact_match": "exact",
-    },
+    "prefer": {"preferred": "preferred", **ANSWERS},  # before instruct, whose first score it has too (`headline`)
+    "instruct": ANSWERS,
 }
 BESIDE = {  # who is scored beside the model, by the prefix of its columns
     "classify": {"probe_": "probe: logistic regression on the frozen base", "base_": "base: nearest label name"},
     "instruct": {"base_": "base, untouched, with the same template"},
+    "prefer": {"base_": "base, untouched, with the same template"},
 }
 SCALES = {"bleu": 100.0, "chrf": 100.0}  # what counts as 1 for the gate
 UNITS = {"perplexity": " nats a token"}  # of a gain, where it is no share
@@ -48,8 +52,16 @@ class Pair:
 def view(said: pd.DataFrame, prefix: str) -> pd.DataFrame:
     """The table as if the model under `prefix` stood in it alone."""
     own = {name: name.removeprefix(prefix) for name in said.columns if name.startswith(prefix)}
-    shared = [name for name in ("id", "label", "tokens", "source") if name in said]
+    shared = [name for name in ("id", "label", "tokens", "rejected_tokens", "source") if name in said]
     return said[[*shared, *own]].rename(columns=own) if prefix else said
+
+
+def preferred(said: pd.DataFrame) -> pd.Series:
+    """1.0 where the chosen answer is likelier than the rejected, by mean log-probability a token; else 0.0.
+
+    A token, since of the sums the shorter answer would win.
+    """
+    return (said["nll"] / said["tokens"] < said["rejected_nll"] / said["rejected_tokens"]).astype("float64")
 
 
 def pair(metric: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> Pair:
@@ -86,7 +98,8 @@ def without_texts(task: str, said: pd.DataFrame) -> pd.DataFrame:
     """The table as a version carries it. What people wrote, and what was written to them, stays in the DVC store."""
     if task == "classify":
         return said
-    return said.drop(columns=[name for name in said if name == "label" or str(name).endswith("predicted")])
+    texts = [name for name in said if name in ("label", "rejected") or str(name).endswith("predicted")]
+    return said.drop(columns=texts)
 
 
 def recounted(task: str, said: pd.DataFrame, bins: int) -> dict[str, float]:
@@ -101,7 +114,9 @@ def recounted(task: str, said: pd.DataFrame, bins: int) -> dict[str, float]:
         error = scores.calibration_error(truth == predicted, sure, bins)
         return {**{name: score(truth, predicted) for name, score in scores.SCORES.items()}, "calibration_error": error}
     told = {"perplexity": math.exp(-scores.log_likelihood(said["tokens"].to_numpy(float), said["nll"].to_numpy(float)))}
-    written = [name for name in SCORES[task] if name in said]
+    if "rejected_nll" in said:
+        told["preferred"] = float(preferred(said).mean())
+    written = [name for name in SCORES[task] if name in said and name not in told]
     return told | {name: float(said[name].dropna().mean()) for name in written}
 
 

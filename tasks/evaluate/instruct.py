@@ -1,5 +1,8 @@
 """A model that writes beside its untouched base: how likely each holds the reference, and what each writes itself.
 
+Of pairs the reference is the chosen answer, and each model is asked of the rejected one too: of task prefer, of which
+this is the evaluation as well, that is the headline.
+
 Likelihood is measured on every row, writing on some of them: `evaluate.generate_rows`, drawn by the hash of their ids,
 so that the champion writes on the same ones. details.json shows answers side by side; the plots are the likelihood of
 the references and the likeness of what was written to them.
@@ -48,7 +51,10 @@ def report_on(model_folder: Path, rows: pd.DataFrame, section: InstructEvaluate,
     seconds: dict[str, float] = {}
     for prefix, load in (("", decoder.load), ("base_", decoder.untouched)):  # one after the other: memory holds one
         model = load(model_folder)
-        said["tokens"], said[f"{prefix}nll"] = likelihoods(model, rows, section)
+        said["tokens"], said[f"{prefix}nll"] = likelihoods(model, rows, "label", section)
+        if example.REJECTED in rows:
+            said["rejected_tokens"], said[f"{prefix}rejected_nll"] = likelihoods(model, rows, "rejected", section)
+            said[f"{prefix}preferred"] = yardstick.preferred(yardstick.view(said, prefix))
         began = time.perf_counter()
         said = said.join(written(model, rows[asked], section, schema).add_prefix(prefix))
         seconds[prefix] = time.perf_counter() - began
@@ -70,7 +76,7 @@ def report_on(model_folder: Path, rows: pd.DataFrame, section: InstructEvaluate,
     shell.write_json(found, out / "details.json")
     report.write_answers(out / "report.html", headline, found, asdict(card), sorted((out / "plots").rglob("*.png")))
     shell.write_json(headline, out / "evaluate.json")
-    for name, title in yardstick.SCORES["instruct"].items():
+    for name, title in yardstick.SCORES["prefer"].items():
         if name in headline:
             print(f"{title}: {headline[name]:.4f}  base {headline[f'base_{name}']:.4f}", flush=True)
 
@@ -78,10 +84,12 @@ def report_on(model_folder: Path, rows: pd.DataFrame, section: InstructEvaluate,
 # ---------------------------------------------------------------- likelihood
 
 
-def likelihoods(model: decoder.Decoder, rows: pd.DataFrame, section: InstructEvaluate) -> tuple[np.ndarray, np.ndarray]:
-    """Of each reference: its tokens, and the negative log-likelihood of all of them, in nats."""
+def likelihoods(
+    model: decoder.Decoder, rows: pd.DataFrame, answer: str, section: InstructEvaluate
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each answer in that column: its tokens, and the negative log-likelihood of all of them, in nats."""
     rendered = [
-        template.render(model.tokenizer, text, label) for text, label in zip(rows["text"], rows["label"], strict=True)
+        template.render(model.tokenizer, text, said) for text, said in zip(rows["text"], rows[answer], strict=True)
     ]
     found = model.likelihood(rendered, section.batch_size)
     return found.tokens, found.nll
@@ -166,7 +174,11 @@ def summary(said: pd.DataFrame, seconds: float, wrote: int, section: InstructEva
                 f"{prefix}{name}_low": spread.low,
                 f"{prefix}{name}_high": spread.high,
             }
-    told["gain_over_base"] = math.log(told["base_perplexity"] / told["perplexity"])  # nats a token
+    told["gain_over_base"] = (
+        told["preferred"] - told["base_preferred"]
+        if "preferred" in said
+        else math.log(told["base_perplexity"] / told["perplexity"])  # nats a token
+    )
     told["seconds"] = round(seconds, 3)
     return told
 
@@ -179,6 +191,8 @@ def intervals(said: pd.DataFrame, section: InstructEvaluate) -> dict[str, scores
         return math.exp(-scores.log_likelihood(tokens[rows], nll[rows]))
 
     found = {"perplexity": scores.interval(perplexity, draws, section.confidence)}
+    if "preferred" in said:
+        found["preferred"] = scores.interval(partial(_mean, said["preferred"].to_numpy()), draws, section.confidence)
     for name in WRITTEN:
         if name in said:
             values = said[name].dropna().to_numpy(float)
@@ -213,5 +227,12 @@ def details(rows: pd.DataFrame, said: pd.DataFrame, most: int) -> dict[str, Any]
 def _draw(said: pd.DataFrame, out: Path) -> None:
     each = {name: said[f"{prefix}nll"] / said["tokens"] for name, prefix in (("candidate", ""), ("base", "base_"))}
     plots.spread(each, "nats a token of the reference; less is better", out / "plots" / "scores" / "likelihood.png")
+    if "preferred" in said:
+        apart = {
+            name: said[f"{prefix}rejected_nll"] / said["rejected_tokens"] - each[name]
+            for name, prefix in (("candidate", ""), ("base", "base_"))
+        }
+        told = "nats a token by which the chosen answer is likelier than the rejected; above 0: preferred"
+        plots.spread(apart, told, out / "plots" / "scores" / "preference.png")
     like = {name: said[f"{prefix}rouge_l"].dropna() for name, prefix in (("candidate", ""), ("base", "base_"))}
     plots.spread(like, "ROUGE-L of what was written", out / "plots" / "scores" / "likeness.png")

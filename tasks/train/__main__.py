@@ -12,10 +12,11 @@ import torch
 from tasks.core import decoder, example, faults, model, params, plots, scores, shell, start
 from tasks.core.card import file_sha256
 from tasks.core.errors import Refused
-from tasks.train import champion, instruct
+from tasks.train import champion, instruct, prefer
 from tasks.train.checkpoint import alone
 from tasks.train.fit import fit
 
+Section = params.Train | params.InstructTrain | params.PreferTrain
 Sides = tuple[pd.DataFrame, pd.DataFrame]  # train, val
 Told = tuple[list[dict[str, float]], dict[str, Any]]  # the points of the learning curve, and train.json
 
@@ -28,6 +29,8 @@ def main(train: Path, val: Path, start_file: Path, model_folder: Path, reports: 
         shutil.rmtree(model_folder, ignore_errors=True)
         if isinstance(section, params.Train):
             points, report = classifier(sides, section, begins, own, model_folder)
+        elif isinstance(section, params.PreferTrain):
+            points, report = preferrer(sides, section, begins, own, model_folder)
         else:
             points, report = writer(sides, section, begins, own, model_folder)
         faults.point("train:saved")
@@ -57,7 +60,21 @@ def writer(sides: Sides, section: params.InstructTrain, begins: start.Start | No
     return curve.points, {"start": start.as_dict(None), **report}
 
 
-def fingerprint(train: Path, val: Path, start_file: Path, section: params.Train | params.InstructTrain) -> str:
+def preferrer(sides: Sides, section: params.PreferTrain, begins: start.Start | None, own: Path, folder: Path) -> Told:
+    """Every pair is new to the version that is started from: it has learned from rows of another kind."""
+    if begins is None:
+        raise Refused(
+            "models/start.json says to start from the base, and which of two answers is better is learned by a version "
+            "that writes answers already: `retune task prefer --from NAME@ALIAS` names it there"
+        )
+    earlier = champion.fetch_model(begins, own / "start")
+    card, tokenizer, network, curve, report = prefer.fit(*sides, section, earlier, own, shell.progress)
+    decoder.save(folder, card, tokenizer, network)
+    counts = {"new_rows": report["rows"], "corrected_rows": 0, "old_rows": 0, "gone_rows": 0}
+    return curve.points, {**report, "start": {**start.as_dict(begins), **counts, "new_labels": [], "gone_labels": []}}
+
+
+def fingerprint(train: Path, val: Path, start_file: Path, section: Section) -> str:
     """What a checkpoint depends on: both sides, the start, the params, the code of training, torch and the device."""
     parts = [file_sha256(path) for path in (train, val, start_file, *_code())]
     parts += [json.dumps(section, default=vars), torch.__version__, str(model.pick_device(section.device))]

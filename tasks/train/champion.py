@@ -48,16 +48,26 @@ class Choice:
 
 def fetch(start: Start, folder: Path) -> Champion:
     """Put the champion's bytes below `folder`. Raises Refused if anybody has lost or damaged them."""
+    _bring(start, start.needed(), folder, BASE_INSTEAD)
+    sides = [example.read(folder / path)[CONTENT] for path in start.needed() if path != MODEL]
+    return Champion(start, folder / MODEL, read_card(folder / MODEL), pd.concat(sides, ignore_index=True))
+
+
+def fetch_model(start: Start, folder: Path) -> Path:
+    """The same of its model folder alone, for a training to which its rows are of another task."""
+    _bring(start, {MODEL: start.model_md5}, folder, "start from another version")
+    return folder / MODEL
+
+
+def _bring(start: Start, hashes: dict[str, str], folder: Path, instead: str) -> None:
     try:
-        for path, md5 in start.needed().items():
+        for path, md5 in hashes.items():
             store.fetch(md5, folder / path)
     except store.Gone as error:
         raise Refused(
             f"cannot continue from {start.name}: bytes gone, hashes kept. {error}; `dvc pull` may bring them back, or"
-            f" {BASE_INSTEAD}"
+            f" {instead}"
         ) from None
-    sides = [example.read(folder / path)[CONTENT] for path in start.needed() if path != MODEL]
-    return Champion(start, folder / MODEL, read_card(folder / MODEL), pd.concat(sides, ignore_index=True))
 
 
 def check(champion: Champion, params: Train) -> None:

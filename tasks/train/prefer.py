@@ -24,6 +24,7 @@ from tasks.core.card import Writes, read_writes
 from tasks.core.errors import Refused, WrongUse
 from tasks.core.packing import Shape, supervised
 from tasks.core.params import PreferTrain
+from tasks.core.start import WRITERS
 from tasks.core.template import Rendered
 from tasks.train import instruct, lora, study
 from tasks.train.checkpoint import Checkpoints
@@ -32,7 +33,6 @@ from tasks.train.loss import log_likelihood
 from tasks.train.study import Lesson, Step
 
 USUAL_RATES = (1e-6, 2e-4)
-STARTS = ("full", "lora", "qlora", "dora")  # methods of the version that is started from
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,15 @@ def check(params: PreferTrain, start: Writes) -> None:
             f"train.batch_tokens is {params.batch_tokens}, and a pair may take {2 * params.max_tokens}: raise it, or "
             "lower max_tokens"
         )
-    if start.method not in STARTS:
+    if start.method not in WRITERS:
         raise Refused(
-            f"the start was trained by method {start.method}, and preferences are learned on {', '.join(STARTS)}: "
+            f"the start was trained by method {start.method}, and preferences are learned on {', '.join(WRITERS)}: "
             "start from such a version"
         )
+    said = {"base.name": params.base.name, "base.sha256": params.base.sha256, "template": params.template}
+    has = {"base.name": start.base_name, "base.sha256": start.base_sha256, "template": start.template}
+    if wrong := [f"train.{key} is {said[key]!r}, its own is {has[key]!r}" for key in has if said[key] != has[key]]:
+        raise WrongUse(f"what params.yaml says of the start is untrue: {'; '.join(wrong)}: write what it is")
     if params.lora.frozen == "fp8" and (start.method != "lora" or params.lora.dropout):
         raise WrongUse(
             f"train.lora.frozen is fp8, with a start of method {start.method} and dropout {params.lora.dropout}: only "

@@ -21,7 +21,7 @@ def lesson_of(tiny_writer):
         max_tokens=128,
         too_long="drop",
         full=Full(3e-3),
-        lora=DecoderLora(1e-2, 8, 16.0, 0.0, False, "bf16"),
+        lora=DecoderLora(1e-2, 8, 16, 0.0, False, "bf16"),
         ia3=Full(5e-2),
         prompt=PromptTuning(1e-1, 4),
         epochs=2,

@@ -57,6 +57,8 @@ def start_of(tmp_path_factory, sides, lesson_of):
 @pytest.fixture(scope="module")
 def pairs_of(lesson_of):
     shared = (
+        "base",
+        "template",
         "seed",
         "device",
         "precision",

@@ -1,0 +1,98 @@
+"""Turn a clone to another task: params.yaml and models/start.json are written anew, the records so far leave.
+
+Nothing is lost by it. The two files and data/raw.dvc are refused unless git has them as they are, and the records
+themselves stay in the DVC store, where the versions that learned from them find them.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flows import settings, stage
+from flows.reproduce import tracked
+from tasks import register
+from tasks.core import lineage, params, start, store
+from tasks.core.errors import Refused, WrongUse
+from tasks.core.start import Start
+from tasks.core.tracking import registry
+
+RAW, POINTER = Path("data/raw"), Path("data/raw.dvc")
+OF_ROWS = ("curate", "validate", "split")  # the stages that make rows of rows
+
+
+def switch(task: str, reference: str | None) -> Iterator[str]:
+    """Write what `task` needs; says what was done, a line each. Whatever is in the way is refused before that."""
+    settings.shipped(task)
+    for path in ("params.yaml", str(start.FILE)):
+        if lineage.edited(path):
+            raise WrongUse(f"{path} has edits that git does not hold: commit them, or `git checkout {path}`")
+    check_records()
+    begins, values = begin(task, reference)
+    if POINTER.exists():
+        yield from take_out()
+    settings.choose(task, values)
+    start.write(begins)
+    yield f"params.yaml is for {task} now{f', from {begins.name}' if begins else ''}; commit it to keep it"
+
+
+def begin(task: str, reference: str | None) -> tuple[Start | None, dict[str, Any]]:
+    """Where training starts, and what params.yaml has to say of it."""
+    if task != "prefer":
+        if reference is not None:
+            raise WrongUse(f"--from {reference}: only task prefer goes on from a version, not {task}")
+        return None, {}
+    if reference is None:
+        raise WrongUse(
+            "which of two answers is better is learned by a version that writes answers already: "
+            "`retune task prefer --from NAME@ALIAS` names it"
+        )
+    version = registry.resolve(reference)
+    made = register.record_of_version(version)
+    values = start.written_as(made)
+    room = params.load(settings.shipped(task)).train
+    assert isinstance(room, params.PreferTrain)
+    values["train.batch_tokens"] = max(room.batch_tokens, 2 * values["train.max_tokens"])  # one pair has to fit
+    return start.start_of(str(version), version.tags["seal"], made), values
+
+
+# ---------------------------------------------------------------- the records so far
+
+
+def check_records() -> None:
+    """Raises WrongUse or Refused unless git and the DVC store hold all that stands in data/raw."""
+    if not POINTER.exists():
+        if RAW.exists():
+            raise WrongUse(f"{RAW} holds records that DVC does not know: `retune ingest` them, or take them away")
+        return
+    if lineage.edited(str(POINTER)):
+        raise WrongUse(
+            f"{RAW} holds records of the task so far, and git does not hold {POINTER} as it is, so nobody would find "
+            f"them again: `git add {POINTER} && git commit`"
+        )
+    if RAW.exists() and (changed := stage.changes(RAW)):
+        raise WrongUse(
+            f"{RAW} has changes that DVC does not know: {', '.join(sorted(changed))}; `dvc checkout {POINTER}`"
+        )
+    try:
+        for _, md5 in store.files(str(RAW), tracked(Path())):
+            store.open_bytes(md5).close()
+    except store.Gone as error:
+        raise Refused(
+            f"the DVC store does not keep all records of {RAW}: {error}. `dvc add {RAW}` keeps them"
+        ) from None
+
+
+def take_out() -> Iterator[str]:
+    """The records, and what was made of them, go from the workspace; the pointer last, so that a kill in between leaves
+    what `dvc checkout` mends."""
+    md5, commit = tracked(Path()), lineage.commit()[0]
+    stages = lineage.pipeline()
+    for path in (Path(path) for name in OF_ROWS for path in lineage.outputs(stages[name]) if path.endswith(".parquet")):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(RAW, ignore_errors=True)
+    POINTER.unlink()
+    yield (
+        f"the records so far have left {RAW}: the DVC store keeps them under {md5}, and `git checkout {commit[:12]} -- "
+        f"{POINTER} && dvc checkout {POINTER}` brings them back"
+    )
