@@ -277,7 +277,7 @@ def test_every_verb_has_a_section_of_its_name_and_every_section_a_verb():
 def test_every_section_has_a_type_and_no_field_a_default():
     classes = [node for node in tree(ROOT / "tasks/core/params.py").body if isinstance(node, ast.ClassDef)]
     fields = {each.name: [line for line in each.body if isinstance(line, ast.AnnAssign)] for each in classes}
-    for task in ("Classify", "Instruct"):
+    for task in ("Classify", "Instruct", "Prefer"):
         sections = {field.target.id for field in fields[task] if isinstance(field.target, ast.Name)}
         assert sections == set(PARAMS), task
     for each in classes:
