@@ -73,6 +73,13 @@ def test_a_layer_computed_again_for_its_gradient_gives_the_same(adapted):
     assert all(torch.allclose(gradient, own_gradients[name], atol=1e-6) for name, gradient in gradients.items())
 
 
+def test_a_forward_that_was_left_halfway_spoils_none_that_follow(adapted):
+    plain, fused = adapted(), adapted()
+    lora.fuse(fused)
+    decoder.body(fused).layers[0].self_attn.q_proj(torch.ones(1, 3, 64))  # and its siblings were never asked
+    assert torch.allclose(learned(plain)[0], learned(fused)[0], atol=1e-6)
+
+
 @pytest.mark.parametrize("words", [{"dropout": 0.1}, {"dora": True}])
 def test_what_is_more_than_the_one_operation_keeps_pefts_forward(adapted, words):
     assert lora.fuse(adapted(**words)) == 0
