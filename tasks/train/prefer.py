@@ -217,12 +217,7 @@ def _check_adapter(network: Any, params: PreferTrain) -> None:
 
 
 def _finished(network: Any, card: Writes) -> nn.Module:
-    if card.method != "full":
-        return network.eval()
-    whole = network.merge_and_unload()
-    for parameter in whole.parameters():
-        parameter.data = parameter.data.clone()  # siblings lie in one matrix, which no file would take apart
-    return whole.eval()
+    return (network.merge_and_unload() if card.method == "full" else network).eval()
 
 
 def _measured(network: nn.Module, rows: list[Rendered], params: PreferTrain) -> Pairs:

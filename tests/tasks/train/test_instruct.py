@@ -132,9 +132,12 @@ def test_the_loss_of_a_step_is_that_of_transformers_on_the_same_rows(tmp_path, m
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_round(tmp_path, sides, lesson_of):
     params = lesson_of(epochs=6, patience=1, lora=replace(lesson_of().lora, learning_rate=1.0), schedule="constant")
-    _, curve, report = trained(tmp_path, sides, params)
+    own, curve, report = trained(tmp_path, sides, params)
     losses = [point["val_loss"] for point in curve.points if "val_loss" in point]
     assert len(losses) < 6, "a rate of 1.0 makes it worse soon"
+    rows = [template.render(own.tokenizer, *row) for row in zip(sides[1]["text"], sides[1]["label"], strict=True)]
+    found = own.likelihood(rows)
+    assert found.nll.sum() / found.tokens.sum() == pytest.approx(min(losses), abs=1e-4)
     assert report["best_epoch"] == losses.index(min(losses)) + 1
     assert len(losses) == report["best_epoch"] + 1
 
@@ -169,7 +172,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path, sides, le
     """In the second epoch, with dropout, noise and a refit to come. The killed one was another process."""
     own = replace(lesson_of().lora, dropout=0.1)
     params = lesson_of(lora=own, neftune_alpha=5.0, refit=True, accumulate=1, epochs=3)
-    trained(tmp_path / "whole", sides, params)
+    _, whole, _ = trained(tmp_path / "whole", sides, params)
 
     killed = tmp_path / "killed"
     killed.mkdir()
@@ -185,7 +188,8 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path, sides, le
                 os.kill(trainer.pid, signal.SIGKILL)
                 break
     assert trainer.returncode == -signal.SIGKILL
-    trained(killed, sides, params)
+    _, curve, _ = trained(killed, sides, params)
+    assert curve.points == whole.points, "the refit begins anew: only the curve knows what the round before did"
     assert files(killed / "model") == files(tmp_path / "whole/model")
     assert Checkpoints(killed / "work/choose").newest()[1]["curve"]["resumed_from"] > 0
 

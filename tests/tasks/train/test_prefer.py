@@ -145,25 +145,18 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, sides, s
 
 @pytest.mark.parametrize("method", ["dpo", "kto"])
 def test_batches_accumulated_to_one_step_equal_the_one_big_batch(tmp_path, sides, start_of, pairs_of, method):
-    moments, losses = [], []
+    """Two steps: at the first nothing has moved away from the reference yet, and KTO's drift is 0 however it is cut."""
+    curves = []
     for batch_tokens, accumulate in ((8192, 1), (256, 64)):
         params = pairs_of(
-            method=method,
-            batch_tokens=batch_tokens,
-            accumulate=accumulate,
-            epochs=1,
-            max_grad_norm=1e9,
-            warmup_share=0.0,
+            method=method, beta=1.0, batch_tokens=batch_tokens, accumulate=accumulate, epochs=2, warmup_share=0.0
         )
         folder = tmp_path / str(accumulate)
         _, curve, _ = trained(folder, sides, params, start_of("lora"))
-        tensors, state = Checkpoints(folder / "work/choose").newest()
-        assert state["step"] == 1
-        moments.append({name: value for name, value in tensors.items() if name.startswith("exp_avg.")})
-        losses.append(curve.points[0]["train_loss"])
-    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
-    assert max(value.abs().max() for value in moments[0].values()) > 1e-4
-    assert all(torch.allclose(value, moments[1][name], atol=1e-5, rtol=0) for name, value in moments[0].items())
+        assert Checkpoints(folder / "work/choose").newest()[1]["step"] == 2
+        curves.append([point["train_loss"] for point in curve.points if "train_loss" in point])
+    assert curves[0] == pytest.approx(curves[1], abs=1e-5)
+    assert curves[0][1] < curves[0][0] - 1e-2
 
 
 # ---------------------------------------------------------------- the losses
