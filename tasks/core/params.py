@@ -216,6 +216,7 @@ class InstructTrain:
     seed: Seed
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16"]
+    deterministic: bool
     template: Literal["tokenizer", "chatml", "plain"]
     max_tokens: Annotated[int, Field(ge=8)]
     too_long: Literal["drop", "cut_prompt"]
@@ -246,6 +247,7 @@ class PreferTrain:
     seed: Seed
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16"]
+    deterministic: bool
     template: Literal["tokenizer", "chatml", "plain"]
     max_tokens: Annotated[int, Field(ge=8)]
     too_long: Literal["drop", "cut_prompt"]

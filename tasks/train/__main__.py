@@ -9,7 +9,20 @@ from typing import Any
 import pandas as pd
 import torch
 
-from tasks.core import decoder, example, faults, model, params, plots, scores, shell, start
+from tasks.core import (
+    attention,
+    decoder,
+    example,
+    faults,
+    model,
+    packing,
+    params,
+    plots,
+    scores,
+    shell,
+    start,
+    template,
+)
 from tasks.core.card import file_sha256
 from tasks.core.errors import Refused
 from tasks.train import champion, instruct, prefer
@@ -82,7 +95,8 @@ def fingerprint(train: Path, val: Path, start_file: Path, section: Section) -> s
 
 
 def _code() -> list[Path]:
-    return [*sorted(Path(__file__).parent.glob("*.py")), Path(model.__file__), Path(scores.__file__)]
+    nouns = (attention, decoder, model, packing, scores, template)
+    return [*sorted(Path(__file__).parent.glob("*.py")), *(Path(str(noun.__file__)) for noun in nouns)]
 
 
 if __name__ == "__main__":

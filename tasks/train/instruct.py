@@ -58,7 +58,7 @@ def fit(
     warnings = unusual_rate(params)
     for warning in warnings:
         print(f"warning: {warning}", flush=True)
-    device = prepare(params.seed, params.device)
+    device = prepare(params.seed, params.device, params.deterministic)
     tokenizer, network = _base(params, device)
     template.choose(tokenizer, params.template)
     sides = [render(frame, tokenizer, params.max_tokens, params.too_long) for frame in (train, val)]

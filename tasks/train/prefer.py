@@ -61,7 +61,7 @@ def fit(
     warnings = unusual_rate(params)
     for warning in warnings:
         print(f"warning: {warning}", flush=True)
-    device = prepare(params.seed, params.device)
+    device = prepare(params.seed, params.device, params.deterministic)
     tokenizer, network = _start(start, from_card, params)
     sides = [render(frame, tokenizer, params) for frame in (train, val)]
     counts = [len(frame) for frame in (train, val)]

@@ -17,6 +17,7 @@ def lesson_of(tiny_writer):
         seed=13,
         device="cpu",
         precision="fp32",
+        deterministic=True,
         template="chatml",
         max_tokens=128,
         too_long="drop",

@@ -62,6 +62,7 @@ def pairs_of(lesson_of):
         "seed",
         "device",
         "precision",
+        "deterministic",
         "max_tokens",
         "too_long",
         "epochs",
