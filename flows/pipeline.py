@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pandas as pd
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
@@ -143,14 +144,20 @@ def run_gate(chosen: params.Params, run_id: str) -> register.Gate:
         theirs = example.read(CHAMPION_REPORT / "predictions.parquet")
     said = gates.with_source(example.read(REPORTS / "predictions.parquet"), example.read(TEST))
     ids = known["id"].to_pylist() if known is not None else None
-    general = gates.general_of(json.loads((REPORTS / "details.json").read_text("utf-8")))
-    decision = gates.decide(said, theirs, chosen.promote, str(champion) if champion else None, ids, general)
+    decision = gates.decide(said, theirs, chosen.promote, str(champion) if champion else None, ids, general(chosen))
     if champion and decision.promote:
         stage.measure(MODEL, registry.model_folder(champion), TEST, LATENCY, log.info)
         decision = gates.with_latency(decision, gates.latency_of(json.loads(LATENCY.read_text())), chosen.promote)
     runs.log_metrics(run_id, gates.figures(decision))
     faults.point("gate:decided")
     return register.Gate(decision, CHAMPION_REPORT if champion else None, tested if known is not None else None)
+
+
+def general(chosen: params.Params) -> pd.DataFrame | None:
+    """What a model that writes and its base answered to questions of no concern to the training."""
+    if chosen.task == "classify":
+        return None
+    return gates.general_of(json.loads((REPORTS / "details.json").read_text("utf-8")))
 
 
 @task(task_run_name="record", cache_policy=NO_CACHE)
