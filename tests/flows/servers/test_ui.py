@@ -14,7 +14,7 @@ def test_the_ui_shows_our_store_and_ends_with_ctrl_c(clone, port, until_it_answe
         assert f"http://127.0.0.1:{port}" in process.stdout.readline()
         family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait(120)  # most of it is Python ending itself, which takes long where others are at work
         until = time.monotonic() + 20
         while (left := [member for member in family if works(member)]) and time.monotonic() < until:
             time.sleep(0.2)
