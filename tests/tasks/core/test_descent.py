@@ -192,6 +192,14 @@ def test_a_start_leaks_if_it_learned_from_what_is_a_test_row_now_by_id_or_by_wor
     descent.check(line.start(4), listing("b"), rows(c="c", t="t"))
 
 
+def test_pairs_leak_by_their_words_alone_since_their_ids_name_rows_of_another_table(line):
+    assert descent.leaked(line.start(3), rows(c="changed since").assign(rejected="no")) == {}
+    leaks = rows(x=f"{OLD.upper()}!").assign(rejected="no")
+    assert descent.leaked(line.start(3), leaks) == {"tickets/1": 1}
+    with pytest.raises(descent.Unfit, match=r"start from another version$"):
+        descent.check(line.start(3), suppression.NOTHING, leaks)
+
+
 @pytest.mark.parametrize("fact", ["seal", "record_commit", "fingerprint", "train_md5", "val_md5"])
 def test_a_start_that_says_something_else_than_the_history_is_refused(line, fact):
     with pytest.raises(descent.Unfit, match="the history has another"):

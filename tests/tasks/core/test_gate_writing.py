@@ -94,3 +94,18 @@ def test_the_record_of_it_fits_the_schema_and_is_decided_again_without_texts():
     again = gate.decide(said(2.0), said(2.5).drop(columns="label"), SECTION, "writer/1", general=questions(275, 280))
     assert gate.as_record(again, SECTION, None) == told
     assert {bound["kind"] for bound in told["bounds"]} == {"slice", "general"}
+
+
+def pairs(preferred, base):
+    """Rows of which so many have a chosen answer that is the likelier one; of the base so many."""
+    rows = np.arange(ROWS)
+    return said(2.0).assign(preferred=(rows < preferred) * 1.0, base_preferred=(rows < base) * 1.0)
+
+
+def test_pairs_are_judged_by_the_share_whose_chosen_answer_is_likelier():
+    section = replace(SECTION, metric="preferred")
+    decision = gate.decide(pairs(170, 100), pairs(120, 100), section, "writer/1")
+    assert decision.promote
+    assert "preferred beats the base: gain +0.3500 [" in decision.reasons[0]
+    assert "nats" not in decision.reasons[0]
+    assert not gate.decide(pairs(170, 100), pairs(170, 100), section, "writer/1").promote

@@ -230,6 +230,17 @@ def test_history_tells_who_when_why_and_on_which_evidence(told):
     assert "4" * 64 in said
 
 
+def test_a_version_that_learned_from_pairs_says_whose_weights_it_went_on_from(told, continued):
+    told.record["params"]["task"] = "prefer"
+    told.record["training"]["start"] = continued
+    said = words(told)
+    assert (
+        "Training went on from the weights of tickets/6, on 1,234 pairs of answers, measured by that version." in said
+    )
+    assert "rows that were new to it" not in said
+    assert continued["model_md5"] in said and continued["seal"] in said
+
+
 def test_a_version_that_continued_says_from_which_with_hashes_that_are_marked(told, continued):
     assert "Training continued" not in words(told)
     assert "as its makers published it" in words(told)

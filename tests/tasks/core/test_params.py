@@ -246,3 +246,11 @@ def test_a_value_is_found_by_the_path_that_a_stage_names():
     assert params.at(SHIPPED, "train.lora.rank") == SHIPPED["train"]["lora"]["rank"]
     assert params.at(SHIPPED, "train.lora.rank.more") is None
     assert params.at(SHIPPED, "train.nothing") is None
+
+
+def test_only_of_pairs_one_answer_is_preferred():
+    for task, promote in (("instruct", "preferred"), ("prefer", "accuracy")):
+        values = yaml.safe_load((ROOT / "infra/params" / f"{task}.yaml").read_text("utf-8"))
+        values["promote"]["metric"] = promote
+        with pytest.raises(WrongUse, match=f"promote.metric is '{promote}'"):
+            params.parse(values)

@@ -1,11 +1,14 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import yaml
 
 from tasks.core import params, start
 from tasks.core.errors import Refused
 
+ROOT = Path(__file__).parents[3]
 EARLIER = start.Start("tickets/3", "5" * 64, "c" * 40, "f" * 64, "1" * 32 + ".dir", "2" * 32, "3" * 32, True)
 
 
@@ -83,3 +86,39 @@ def test_a_file_that_no_retune_has_written_is_refused_in_words_and_never_taken_f
 def test_a_file_that_is_missing_is_refused(tmp_path):
     with pytest.raises(Refused, match="nobody knows where to start"):
         start.read(tmp_path / "start.json")
+
+
+# ---------------------------------------------------------------- what preferences are learned from
+
+
+@pytest.fixture
+def writes(record):
+    """The record of a model that writes, its method LoRA."""
+    shipped = yaml.safe_load((ROOT / "infra/params/instruct.yaml").read_text("utf-8"))
+    record["params"] = shipped | {"split": {**shipped["split"], "seed": 5}}
+    record["training"]["method"] = "lora"
+    return record
+
+
+def test_preferences_are_learned_with_what_their_version_was_made_with(writes):
+    told = start.written_as(writes)
+    values = writes["params"]
+    assert told["train.base.sha256"] == values["train"]["base"]["sha256"]
+    assert told["train.lora.rank"] == values["train"]["lora"]["rank"], "its adapter is gone on with"
+    assert told["split.seed"] == 5, "so that a customer whom it learned from is not tested on"
+    assert told["register.name"] == values["register"]["name"]
+    assert None not in told.values()
+
+
+def test_on_a_whole_network_a_new_adapter_learns_as_one_likes(writes):
+    writes["training"]["method"] = "full"
+    assert not [name for name in start.written_as(writes) if name.startswith("train.lora")]
+
+
+def test_a_version_that_is_no_start_for_preferences_is_refused(record, writes):
+    writes["training"]["method"] = "ia3"
+    with pytest.raises(Refused, match="task instruct, its method ia3"):
+        start.written_as(writes)
+    record["params"] = {}  # from before there was a choice of task
+    with pytest.raises(Refused, match="task classify"):
+        start.written_as(record)

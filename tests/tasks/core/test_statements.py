@@ -290,6 +290,19 @@ def test_a_version_that_continued_says_from_which_in_all_three(record, continued
     assert needs["tickets/6 train"] == {"md5": continued["train_md5"]}
 
 
+def test_a_version_that_learned_from_pairs_says_whose_weights_it_went_on_from(record, continued):
+    record["params"]["task"] = "prefer"
+    record["training"] |= {"method": "dpo", "start": continued}
+    score = {"value": 0.875, "low": 0.8, "high": 0.95, "n": 99}
+    record["scores"] |= {"candidate": {"preferred": score}, "base": {"preferred": score}, "probe": None}
+    record["scores"]["champion"] = None
+    card = statements.model_card(record)
+    assert "Training went on from tickets/6" in card and "on 1234 pairs of answers, measured by it." in card
+    assert "no longer in the data" not in card
+    assert "| model | preferred |" in card and "| this model | 0.8750 [0.800, 0.950] |" in card
+    assert statements.bom(record)["metadata"]["component"]["pedigree"]["ancestors"][1]["name"] == "tickets"
+
+
 def test_a_record_from_before_there_was_a_choice_reads_as_one_from_the_base(record):
     del record["training"]["start"]
     assert "Training started from the base." in statements.model_card(record)

@@ -74,3 +74,38 @@ def test_a_list_of_models_shows_what_each_is_judged_by():
     assert yardstick.headline({"accuracy": 0.9, "macro_f1": 0.8, "rows": 3}) == {"macro-F1": 0.8, "accuracy": 0.9}
     assert next(iter(yardstick.headline({"perplexity": 3.0, "rouge_l": 0.4}))) == "perplexity"
     assert yardstick.headline({"rows": 3}) == {}
+
+
+PAIRS = pd.DataFrame(
+    {
+        "id": ["a", "b", "c"],
+        "label": ["x", "y", "z"],
+        "tokens": [10, 20, 10],
+        "rejected_tokens": [5, 20, 10],
+        "predicted": ["x", "q", None],
+        "base_predicted": ["w", "q", None],
+    }
+).assign(nll=[10.0, 10.0, 10.0], rejected_nll=[6.0, 20.0, 10.0], preferred=[1.0, 1.0, 0.0])
+PAIRS = PAIRS.assign(base_nll=[20.0, 30.0, 5.0], base_rejected_nll=[6.0, 20.0, 10.0], base_preferred=[0.0, 0.0, 1.0])
+
+
+def test_a_chosen_answer_is_preferred_if_each_of_its_tokens_is_likelier_not_if_it_is_shorter():
+    assert yardstick.preferred(PAIRS).tolist() == [1.0, 1.0, 0.0], "a tie prefers neither"
+    assert yardstick.preferred(yardstick.view(PAIRS, "base_")).tolist() == [0.0, 0.0, 1.0]
+
+
+def test_the_share_of_pairs_follows_from_their_rows_and_is_compared_by_them():
+    assert yardstick.recounted("prefer", PAIRS.drop(columns="preferred"), bins=1)["preferred"] == pytest.approx(2 / 3)
+    pair = yardstick.pair("preferred", PAIRS, yardstick.view(PAIRS, "base_"))
+    assert pair.score(pair.truth, pair.ours) - pair.score(pair.truth, pair.theirs) == pytest.approx(1 / 3)
+
+
+def test_a_version_keeps_every_number_of_its_pairs_and_none_of_their_texts():
+    kept = yardstick.without_texts("prefer", PAIRS.assign(rejected="no"))
+    assert set(PAIRS) - set(kept) == {"label", "predicted", "base_predicted"}
+    assert "rejected" not in kept
+
+
+def test_a_version_that_learned_from_pairs_is_listed_by_them():
+    found = yardstick.headline({"perplexity": 3.0, "preferred": 0.8})
+    assert list(found) == ["preferred", "perplexity"]

@@ -133,3 +133,22 @@ def test_a_judge_is_asked_only_where_one_is_named(place, writer_folder):
 def test_an_empty_side_is_refused(place, writer_folder):
     with pytest.raises(Refused, match="no rows to score"):
         instruct.report_on(writer_folder, place().head(0), params.load().evaluate, Path("reports"))
+
+
+def test_of_pairs_it_says_how_often_the_chosen_answer_is_the_likelier(place, writer_folder):
+    rows = place().assign(rejected="Never.")
+    example.write(rows, Path("test.parquet"))
+    told, said = scored(writer_folder)
+    base = decoder.untouched(writer_folder)
+    rendered = [template.render(base.tokenizer, *pair) for pair in zip(rows["text"], rows["rejected"], strict=True)]
+    found = base.likelihood(rendered, 3)
+    assert said["base_rejected_nll"].to_numpy() == pytest.approx(found.nll, rel=1e-4)
+    assert said["rejected_tokens"].tolist() == found.tokens.tolist()
+    likelier = said["nll"] / said["tokens"] < said["rejected_nll"] / said["rejected_tokens"]
+    assert said["preferred"].tolist() == likelier.astype(float).tolist()
+    assert told["preferred"] == pytest.approx(said["preferred"].mean())
+    assert told["preferred_low"] <= told["preferred"] <= told["preferred_high"]
+    assert told["gain_over_base"] == pytest.approx(told["preferred"] - told["base_preferred"])
+    page = Path("reports/report.html").read_text("utf-8")
+    assert "<th>preferred</th><th>perplexity</th>" in page and 'alt="preference"' in page
+    assert "rejected" not in said and not (said == "Never.").any(axis=None)

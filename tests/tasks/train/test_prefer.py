@@ -10,8 +10,9 @@ import torch
 from tasks.core import decoder, template
 from tasks.core.errors import Refused, WrongUse
 from tasks.core.packing import supervised
-from tasks.core.params import PreferTrain
+from tasks.core.params import Base, PreferTrain
 from tasks.train import instruct, prefer
+from tasks.train.__main__ import preferrer
 from tasks.train.checkpoint import Checkpoints
 from tasks.train.prefer import dpo, fit, kto
 
@@ -257,3 +258,19 @@ def test_params_that_belie_the_start_are_refused(tmp_path, sides, start_of, pair
 def test_a_start_that_preferences_are_not_learned_on_is_refused(tmp_path, sides, start_of, pairs_of):
     with pytest.raises(Refused, match="trained by method ia3"):
         trained(tmp_path, sides, pairs_of(), start_of("ia3"))
+
+
+@pytest.mark.parametrize(("wrong", "told"), [
+    ({"template": "plain"}, "train.template is 'plain', its own is 'chatml'"),
+    ({"base": Base("folder:/elsewhere", "0" * 64)}, "train.base.name is 'folder:/elsewhere'.*base.sha256 is '0000"),
+])  # fmt: skip
+def test_params_that_name_another_base_or_template_than_the_starts_are_refused(
+    tmp_path, sides, start_of, pairs_of, wrong, told
+):
+    with pytest.raises(WrongUse, match=told):
+        trained(tmp_path, sides, pairs_of(**wrong), start_of("lora"))
+
+
+def test_the_base_is_no_start_and_the_refusal_says_what_is(tmp_path, sides, pairs_of):
+    with pytest.raises(Refused, match="`retune task prefer --from NAME@ALIAS`"):
+        preferrer(sides, pairs_of(), None, tmp_path, tmp_path)
