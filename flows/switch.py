@@ -1,7 +1,8 @@
 """Turn a clone to another task: params.yaml and models/start.json are written anew, the records so far leave.
 
 Nothing is lost by it. The two files and data/raw.dvc are refused unless git has them as they are, and the records
-themselves stay in the DVC store, where the versions that learned from them find them.
+themselves stay in the DVC store, where the versions that learned from them find them. What has come in for retraining
+waits on a branch of its own (`tasks.core.intake`). With the task that the clone has already, the records stay.
 """
 
 import shutil
@@ -9,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from flows import settings, stage
 from flows.reproduce import tracked
 from tasks import register
-from tasks.core import lineage, params, start, store
+from tasks.core import intake, lineage, params, start, store
 from tasks.core.errors import Refused, WrongUse
 from tasks.core.start import Start
 from tasks.core.tracking import registry
@@ -27,10 +30,14 @@ def switch(task: str, reference: str | None) -> Iterator[str]:
     for path in ("params.yaml", str(start.FILE)):
         if lineage.edited(path):
             raise WrongUse(f"{path} has edits that git does not hold: commit them, or `git checkout {path}`")
-    check_records()
+    before = task_so_far()
+    if before != task:
+        check_records()
     begins, values = begin(task, reference)
-    if POINTER.exists():
-        yield from take_out()
+    if before != task:
+        if POINTER.exists():
+            yield from take_out()
+        intake.turn(before, task)
     settings.choose(task, values)
     start.write(begins)
     yield f"params.yaml is for {task} now{f', from {begins.name}' if begins else ''}; commit it to keep it"
@@ -57,6 +64,15 @@ def begin(task: str, reference: str | None) -> tuple[Start | None, dict[str, Any
 
 
 # ---------------------------------------------------------------- the records so far
+
+
+def task_so_far() -> str:
+    """Without asking whether the rest of params.yaml is as it should be, which is about to go."""
+    try:
+        told = yaml.safe_load(Path("params.yaml").read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise WrongUse(f"params.yaml cannot be read: {error}; `git checkout params.yaml` brings it back") from None
+    return str(told.get("task", "classify")) if isinstance(told, dict) else "classify"
 
 
 def check_records() -> None:

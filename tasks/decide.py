@@ -21,7 +21,7 @@ import yaml
 from tasks.core import history, lineage, params, store, suppression
 from tasks.core.params import Decide
 
-CONTENT = ["id", "text", "label", "group", "given"]  # what makes a row of data/raw the same row
+CONTENT = ["id", "text", "label", "group", "given", "rejected"]  # what makes a row the same, as far as it has them
 RAW, LIST, START = "data/raw", "data/suppressed.json", "models/start.json"
 TOLD = 8  # changes that are named
 
@@ -195,10 +195,15 @@ def new_rows(now: str, then: str) -> int:
 def _rows(md5: str) -> pd.Series:
     """A hash of each distinct row of a raw folder."""
     parts = [own for path, own in sorted(store.listing(md5).items()) if path.endswith(".parquet")]
-    frames = [pq.read_table(store.parquet(own), columns=CONTENT).to_pandas() for own in parts]
+    frames = [_columns(own) for own in parts]
     if not frames:
         return pd.Series([], dtype="uint64")
     return pd.util.hash_pandas_object(pd.concat(frames, ignore_index=True), index=False).drop_duplicates()
+
+
+def _columns(md5: str) -> pd.DataFrame:
+    with pq.ParquetFile(store.parquet(md5)) as file:  # asks for those columns that there are
+        return file.read(columns=CONTENT).to_pandas()
 
 
 def forgotten(chain: history.Chain, listed: suppression.Suppression) -> int:

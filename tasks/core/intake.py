@@ -9,6 +9,8 @@ Rows and cursors move together in one `git update-ref` that names the commit whi
 one state or the other, and of two that bring in at once, one is told to look again. The user's branches, index and
 files are not touched; `git checkout retune/intake -- data/raw.dvc && dvc checkout data/raw.dvc` brings the rows into
 a checkout, `git push origin retune/intake` and `dvc push` keep them elsewhere.
+
+Rows of one task are none of another: while a clone is turned to another task, the branch is `retune/intake-TASK`.
 """
 
 import json
@@ -64,7 +66,7 @@ def md5(pointer: bytes) -> str:
 
 def read() -> Intake:
     """What stands on the branch now; empty before anything came in."""
-    commit = _git("rev-parse", "--verify", "--quiet", REF, check=False)
+    commit = _commit(REF)
     if not commit:
         return Intake()
     kept = lineage.blobs(commit, [RAW, ASIDE, WHY, CURSORS])
@@ -90,6 +92,22 @@ def move(before: Intake, folder: Path, cursors: Cursors, aside: dict[str, Aside]
     if done.returncode:
         raise Moved(f"the branch retune/intake has moved while rows were brought in: {done.stderr.strip()}")
     return read()
+
+
+def turn(before: str, after: str) -> None:
+    """Put aside what came in for the task `before`, and go on with what had come in for `after`, if anything had."""
+    here, aside, back = (_commit(ref) for ref in (REF, f"{REF}-{before}", f"{REF}-{after}"))
+    steps = []
+    if here:
+        steps += [f"update {REF}-{before} {here} {aside or NONE}", f"delete {REF} {here}"]
+    if back:
+        steps = [step for step in steps if not step.startswith("delete")]
+        steps += [f"update {REF} {back} {here or NONE}", f"delete {REF}-{after} {back}"]
+    _git("update-ref", "--stdin", said="".join(f"{step}\n" for step in steps).encode())
+
+
+def _commit(ref: str) -> str:
+    return _git("rev-parse", "--verify", "--quiet", ref, check=False)
 
 
 def _tree(files: dict[str, bytes]) -> str:

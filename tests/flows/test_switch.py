@@ -13,9 +13,9 @@ def ingested(clone, text="words"):
     assert done.returncode == 0, done.stderr
 
 
-def commit(clone):
+def commit(clone, *more):
     clone.git("add", "-A")
-    clone.git("-c", "user.name=A. Tester", "-c", "user.email=tester@example.com", "commit", "-q", "-m", "more")
+    clone.git("-c", "user.name=A. Tester", "-c", "user.email=tester@example.com", "commit", "-qm", "more", *more)
 
 
 def refused(done, code, told):
@@ -56,6 +56,31 @@ def test_records_leave_once_git_holds_them_and_come_back_as_they_were(own_clone)
     own_clone.git("checkout", back, "--", "data/raw.dvc")
     assert own_clone.dvc("checkout", "--force", "data/raw.dvc").returncode == 0
     assert everything(own_clone.folder / "data/raw") == before
+
+
+def test_with_the_task_that_it_has_its_records_stay(own_clone):
+    assert own_clone.retune("task", "instruct").returncode == 0
+    commit(own_clone)
+    ingested(own_clone, "prompt")
+    before = everything(own_clone.folder / "data/raw")
+    assert own_clone.retune("task", "instruct").returncode == 0
+    assert everything(own_clone.folder / "data/raw") == before
+
+
+def test_what_has_come_in_for_one_task_waits_while_another_is_at_work(own_clone):
+    came_in = "refs/heads/retune/intake"
+    own_clone.git("update-ref", came_in, "HEAD")
+    first = own_clone.git("rev-parse", "HEAD")
+    commit(own_clone, "--allow-empty")
+    assert own_clone.retune("task", "instruct").returncode == 0
+    branches = "for-each-ref", "--format=%(refname:short) %(objectname)", "refs/heads/retune"
+    assert own_clone.git(*branches) == f"retune/intake-classify {first}"
+    commit(own_clone)
+    second = own_clone.git("rev-parse", "HEAD")
+    own_clone.git("update-ref", came_in, "HEAD")
+    turned = "from tasks.core import intake; intake.turn('instruct', 'classify')"
+    assert own_clone.python("-c", turned).returncode == 0
+    assert own_clone.git(*branches) == f"retune/intake {first}retune/intake-instruct {second}"
 
 
 def test_records_that_only_this_folder_holds_stay(own_clone):

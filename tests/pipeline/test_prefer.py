@@ -162,7 +162,17 @@ def test_it_is_rebuilt_from_its_record_to_the_bit(house, tmp_path):
     done = house.retune("reproduce", "writer/2", "--into", str(tmp_path / "again"), timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "bit-identical" in done.stdout
-    assert "continued from writer/1" in done.stdout
+    assert "writer/1, from which it continued" in done.stdout
+
+
+def test_a_pair_whose_worse_answer_was_corrected_is_a_new_row_for_a_retraining(house):
+    told = json.loads(right(house.retune("retrain", "--dry-run", "--json")))
+    assert (told["outcome"], told["inputs"]["new_rows"]) == ("nothing to do", 0)
+    pairs = pd.read_csv(house.folder / "preferences.csv", dtype="str", keep_default_na=False)
+    pairs.loc[0, "rejected"] = "No."
+    pairs.to_csv(house.folder / "preferences.csv", index=False)
+    right(house.retune("ingest", "preferences.csv", "--id", "pair_id", "--group", "customer_id"))
+    assert json.loads(right(house.retune("retrain", "--dry-run", "--json")))["inputs"]["new_rows"] == 1
 
 
 def test_a_start_from_the_base_is_refused_with_what_to_do(house):
