@@ -360,10 +360,11 @@ def check_reload(version: registry.Version, section: Register, reader: reading.R
 def summary(task: str) -> str:
     """The model in one line, of which MLflow's list of versions shows the first thirty characters."""
     scores, card = _report("evaluate"), cards.read(MODEL)
-    first, *others = [(title, scores[name]) for name, title in yardstick.SCORES[task].items() if name in scores]
-    told = ", ".join(f"{title} {value:.3f}" for title, value in others)
-    gain = f"{scores['gain_over_base']:+.3f}{yardstick.UNITS.get(next(iter(yardstick.SCORES[task])), '')}"
-    return f"{first[0]} {first[1]:.3f}, {gain} over the base; {told}; {about(card)}, {scores['rows']} test rows"
+    titles, main = yardstick.SCORES[task], yardstick.MAIN[task]
+    told = ", ".join(f"{title} {scores[name]:.3f}" for name, title in titles.items() if name in scores and name != main)
+    gain = f"{scores['gain_over_base']:+.3f}{yardstick.UNITS.get(main, '')}"
+    first = f"{titles[main]} {scores[main]:.3f}, {gain} over the base"
+    return f"{first}; {told}; {about(card)}, {scores['rows']} test rows"
 
 
 def about(card: Card | Writes) -> str:

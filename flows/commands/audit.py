@@ -73,8 +73,9 @@ def _tell_record(record: dict[str, Any], name: str) -> None:
     )
     sides = ", ".join(f"{side} {told['rows']}" for side, told in data["sides"].items())
     reasons = ", ".join(f"{reason} {count}" for reason, count in data["rejected"]["reasons"].items()) or "none"
-    name_of_score, title = next(iter(yardstick.SCORES[yardstick.of(record["params"])].items()))
-    score = record["scores"]["candidate"][name_of_score]
+    task = yardstick.of(record["params"])
+    title = yardstick.SCORES[task][yardstick.MAIN[task]]
+    score = record["scores"]["candidate"][yardstick.MAIN[task]]
     print_table(
         [
             (name, f"{training['method']} on {record['base']['name']}, {record['created']}"),

@@ -24,8 +24,8 @@ ANSWERS = {
     "bleu": "BLEU",
     "exact_match": "exact",
 }
-SCORES = {  # of evaluate.json, as a person reads them; the first is what a list of models is sorted by
-    "classify": {"macro_f1": "macro-F1", "accuracy": "accuracy", "calibration_error": "calibration error"},
+SCORES = {  # of evaluate.json, in the order in which a person reads them
+    "classify": {"accuracy": "accuracy", "macro_f1": "macro-F1", "calibration_error": "calibration error"},
     "prefer": {"preferred": "preferred", **ANSWERS},  # before instruct, whose first score it has too (`headline`)
     "instruct": ANSWERS,
 }
@@ -34,6 +34,7 @@ BESIDE = {  # who is scored beside the model, by the prefix of its columns
     "instruct": {"base_": "base, untouched, with the same template"},
     "prefer": {"base_": "base, untouched, with the same template"},
 }
+MAIN = {"classify": "macro_f1", "instruct": "perplexity", "prefer": "preferred"}  # if only one can be shown
 SCALES = {"bleu": 100.0, "chrf": 100.0}  # what counts as 1 for the gate
 UNITS = {"perplexity": " nats a token"}  # of a gain, where it is no share
 

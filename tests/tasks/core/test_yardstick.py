@@ -71,7 +71,7 @@ def test_a_version_carries_no_text_of_people():
 
 
 def test_a_list_of_models_shows_what_each_is_judged_by():
-    assert yardstick.headline({"accuracy": 0.9, "macro_f1": 0.8, "rows": 3}) == {"macro-F1": 0.8, "accuracy": 0.9}
+    assert yardstick.headline({"accuracy": 0.9, "macro_f1": 0.8, "rows": 3}) == {"accuracy": 0.9, "macro-F1": 0.8}
     assert next(iter(yardstick.headline({"perplexity": 3.0, "rouge_l": 0.4}))) == "perplexity"
     assert yardstick.headline({"rows": 3}) == {}
 

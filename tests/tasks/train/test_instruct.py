@@ -168,6 +168,7 @@ fit(*sides, section, work, progress)
 """
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path, sides, lesson_of):
     """In the second epoch, with dropout, noise and a refit to come. The killed one was another process."""
     own = replace(lesson_of().lora, dropout=0.1)
