@@ -22,6 +22,7 @@ from tasks.core.errors import Broken, Refused, WrongUse
 from tasks.core.params import Fetch
 from tasks.core.tracking import backend
 from tasks.fetch.fetch import fetch
+from tasks.fetch.taken import of_the_original
 from tasks.ingest import Columns, ingest
 
 Say = Callable[[str], None]
@@ -40,6 +41,7 @@ class Load:
     columns: Columns
     licence: str | None = None
     collected: str | None = None
+    place: str | None = None  # the file that it is a copy of, where the cursor remembers each file by itself
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class Arrived:
 def bring_in(section: Fetch, say: Say = print, enter: bool = True, task: str = "classify") -> Arrived:
     """Take what is new from everywhere. Without `enter` it is only looked at, and the branch stays as it is.
 
-    A source that fails keeps its cursor and stops no other. Raises WrongUse if there are no records at all.
+    A source that fails keeps its cursor and stops no other; nor does a file stop the others of its folder. Raises
+    WrongUse if there are no records at all.
     """
     for _ in range(ATTEMPTS):
         before = intake.read()
@@ -96,7 +99,13 @@ def _deliveries(
             failures[batch.source] = str(batch.error)
             continue
         columns = Columns(**vars(batch.columns))
-        loads = (Load(path, batch.source, columns, batch.licence, batch.collected) for path in batch.files)
+        if batch.refused:
+            failures[batch.source] = "; ".join(batch.refused)
+        places = batch.places or (None,) * len(batch.files)
+        loads = (
+            Load(path, batch.source, columns, batch.licence, batch.collected, place)
+            for path, place in zip(batch.files, places, strict=True)
+        )
         found.append(Delivery(batch.source, tuple(loads), batch.cursor))
     return [each for each in found if each.loads or each.cursor != before.cursors.get(each.source)], failures
 
@@ -140,10 +149,11 @@ def _take(
         rows, cursors = {}, dict(before.cursors)
         for each in deliveries:
             try:
-                rows[each.source] = sum(_ingested(load, task) for load in each.loads)
-                cursors[each.source] = each.cursor
+                rows[each.source], cursors[each.source], unfit = _ingested_all(each, task)
             except (Refused, WrongUse) as error:
-                failures[each.source] = str(error)
+                unfit = [str(error)]
+            if unfit:
+                failures[each.source] = "; ".join([*filter(None, [failures.get(each.source)]), *unfit])
         if not RAW.exists():
             raise WrongUse(f"no source has brought a row yet: {'; '.join(f'{k}: {v}' for k, v in failures.items())}")
         _track(RAW, before.raw is None or any(rows.values()))
@@ -154,6 +164,24 @@ def _take(
             intake.move(before, Path.cwd(), cursors, before.aside, f"Bring in {told}")
             faults.point("retrain:after-intake")
     return Arrived(pointer, {source: count for source, count in rows.items() if count}, failures)
+
+
+def _ingested_all(delivery: Delivery, task: str) -> tuple[int, intake.Cursor, list[str]]:
+    """New and corrected rows, how far the source was read, and which of its files were refused, in words.
+
+    A file that is refused leaves the rows as they were, and no trace in the cursor: it comes again. What is no file of
+    its own is refused with all of the source: the error is the caller's.
+    """
+    rows, cursor, unfit = 0, delivery.cursor, []
+    for load in delivery.loads:
+        try:
+            rows += _ingested(load, task)
+        except (Refused, WrongUse) as error:
+            if load.place is None:
+                raise
+            unfit.append(of_the_original(str(error), load.file, Path(load.place)))
+            cursor = {**cursor, "files": {name: of for name, of in cursor["files"].items() if name != load.place}}
+    return rows, cursor, unfit
 
 
 def _ingested(load: Load, task: str) -> int:

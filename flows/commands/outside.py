@@ -17,7 +17,7 @@ from tasks.core.errors import Broken, Refused
 def sources(json_: bool) -> None:
     """Check each configured source: whether it answers, with the right columns, and how much is new. Takes nothing.
 
-    Everything new is really fetched, and thrown away. Exit code 1 if a source fails.
+    Everything new is really fetched, and thrown away. Exit code 1 if a source fails, or a file of it.
     """
     home.enter()
     from tasks.core import intake, params
@@ -32,7 +32,7 @@ def sources(json_: bool) -> None:
     if json_:
         print_json(
             {
-                "ok": not any(batch.error for batch in found),
+                "ok": not any(batch.error or batch.refused for batch in found),
                 "sources": [_told(batch, kept.get(batch.source)) for batch in found],
             }
         )
@@ -42,7 +42,7 @@ def sources(json_: bool) -> None:
             for batch in found
         ]
         print_table([("source", "kind", "state", "new or changed rows", "read up to"), *rows])
-    if any(batch.error for batch in found):
+    if any(batch.error or batch.refused for batch in found):
         sys.exit(Refused.exit_code)
 
 
@@ -55,6 +55,7 @@ def _told(batch: Any, kept: dict[str, Any] | None) -> dict[str, Any]:
         "rows": batch.rows,
         "files": len(batch.files),
         "waiting": list(batch.waiting),
+        "refused": list(batch.refused),
         "cursor": kept,
         "cursor_after": batch.cursor or None,
     }
@@ -63,7 +64,8 @@ def _told(batch: Any, kept: dict[str, Any] | None) -> dict[str, Any]:
 def _state(batch: Any) -> str:
     if batch.error:
         return "FAILED"
-    return f"ok, {len(batch.waiting)} files wait" if batch.waiting else "ok"
+    told = {"wait": batch.waiting, "refused": batch.refused}
+    return ", ".join(["ok", *(f"{len(files)} files {what}" for what, files in told.items() if files)])
 
 
 def _cursor(cursor: dict[str, Any]) -> str:

@@ -109,7 +109,7 @@ def _first_wrong_byte(path: Path) -> str:
             except UnicodeDecodeError as error:
                 at = f"line {number}, byte {offset + error.start} of the file (0x{line[error.start]:02x})"
                 break
-    return f"{path} is not UTF-8: {at}. Convert it: iconv -f WINDOWS-1252 -t UTF-8 {path.name} > new-{path.name}"
+    return f"{path} is not UTF-8: {at}. Convert it: iconv -f WINDOWS-1252 -t UTF-8 '{path}' > 'new-{path.name}'"
 
 
 def _csv(path: Path, delimiter: str = ",") -> Table:

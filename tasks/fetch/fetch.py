@@ -42,6 +42,10 @@ class Batch:
     collected: str | None
     waiting: tuple[str, ...] = ()  # files that are still being written
     error: RetuneError | None = None  # why the source brought nothing
+    refused: tuple[
+        str, ...
+    ] = ()  # why some of its files were not taken: each comes with the next fetch, once it is mended
+    places: tuple[str, ...] = ()  # where each of `files` comes from, by the name that the cursor gives it; or none
 
 
 def fetch(section: Fetch, cursors: Cursors, into: Path, say: Say) -> list[Batch]:
@@ -74,6 +78,8 @@ def _batch(
     if error:
         shutil.rmtree(into, ignore_errors=True)
         told(f"FAILED, nothing of it was taken: {error}")
+    for why in () if error else taken.refused:
+        told(f"FAILED, the other files were taken: {why}")
     return Batch(
         source=source.name,
         kind=source.kind,
@@ -85,6 +91,8 @@ def _batch(
         collected=source.collected,
         waiting=taken.waiting,
         error=error,
+        refused=() if error else taken.refused,
+        places=taken.places,
     )
 
 

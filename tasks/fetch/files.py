@@ -3,6 +3,9 @@
 A file that grew or changed is copied again whole: ingest knows the rows that are there already. What is copied is what
 was hashed. A file that is still being written waits for the next fetch. The files come in the order of their names:
 where two of one fetch hold the same id, the words of the later name win.
+
+A file that cannot be read is told and stops no other: it has an entry of its own in the cursor, which stays as it was,
+so that it comes with the next fetch once it is mended, as the latest word of its ids.
 """
 
 import glob
@@ -16,7 +19,7 @@ from tasks.core.errors import Broken, Refused, RetuneError, WrongUse
 from tasks.core.intake import Cursor
 from tasks.core.params import Fetch, FileSource
 from tasks.core.table import HALF_PAIR, READERS, NoRows, read
-from tasks.fetch.taken import Taken, refuse_too_much, require
+from tasks.fetch.taken import Taken, of_the_original, refuse_too_much, require
 
 UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".swp", "~")
 CHUNK = 1 << 20
@@ -38,29 +41,50 @@ def take(source: FileSource, knobs: Fetch, kept: Cursor, into: Path, say: Callab
     except OSError as error:
         raise _unreadable(Path(source.path), error) from None
     before = _known(kept)
+    refused: list[RetuneError] = [_no_text(path) for path in found if not _is_utf8(path)]
+    found = [path for path in found if _is_utf8(path)]
     quiet = _quiet(found, knobs.settle_seconds)
     known: Known = {str(path): before[str(path)] for path in found if str(path) in before}
-    copies: list[Path] = []
+    copies: dict[Path, Path] = {}  # what was copied -> whence
     rows = brought = 0
     waiting = [path for path in found if path not in quiet and path.exists()]
     for path, state in quiet.items():
-        if _told(path, state, known.get(str(path))):
-            continue
-        brought += state.size
-        refuse_too_much(brought, knobs, source.path)
-        copy = into / f"{len(copies) + 1:05d}-{path.name[-200:]}"
-        entry = _copied(path, copy, state)
-        if entry is None:
-            waiting.append(path)
-            continue
-        known[str(path)] = entry
-        count = _rows(copy, path, source, say)
-        if count:
-            copies.append(copy)
-            rows += count
+        try:
+            if _told(path, state, known.get(str(path))):
+                continue
+            brought += state.size
+            refuse_too_much(brought, knobs, source.path)
+            copy = into / f"{len(copies) + 1:05d}-{path.name[-200:]}"
+            entry = _copied(path, copy, state)
+            if entry is None:
+                waiting.append(path)
+                continue
+            if count := _rows(copy, path, source, say):
+                copies[copy] = path
+                rows += count
+            known[str(path)] = entry
+        except Unfit as problem:
+            refused.append(problem.error)
+    _refuse_all(refused, bool(copies))
     for path in waiting:
         say(f"{path} is still being written: it waits for the next time")
-    return Taken(tuple(copies), rows, {"files": dict(sorted(known.items()))}, tuple(map(str, waiting)))
+    cursor = {"files": dict(sorted(known.items()))}
+    told, places = tuple(map(str, refused)), tuple(map(str, copies.values()))
+    return Taken(tuple(copies), rows, cursor, tuple(map(str, waiting)), told, places)
+
+
+class Unfit(Exception):
+    """One file cannot be taken, for a reason that concerns no other."""
+
+    def __init__(self, error: RetuneError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _refuse_all(refused: list[RetuneError], others: bool) -> None:
+    """Raises what is wrong, of every file, where no other brings a row."""
+    if refused and not others:
+        raise refused[0] if len(refused) == 1 else Refused("; ".join(map(str, refused)))
 
 
 def _known(kept: Cursor) -> Known:
@@ -81,8 +105,6 @@ def listed(path: str, say: Callable[[str], None]) -> list[Path]:
         raise WrongUse(f"there is no folder {fixed}: mend `path` of the source, or mount what belongs there")
     files = sorted(file for file in found if file.is_file() and not file.name.startswith("."))
     other = [file.name for file in files if not _readable(file) and not _unfinished(file)]
-    if odd := [file for file in files if not _is_utf8(file)]:
-        raise Refused(f"{str(odd[0])!a} has a name that is no UTF-8, and could not be remembered: rename it")
     if other:
         say(f"not read, since I read {', '.join(READERS)}: {', '.join(other[:5])}{' …' if len(other) > 5 else ''}")
     return [file for file in files if file.name not in other]
@@ -107,6 +129,10 @@ def _readable(file: Path) -> bool:
 
 def _is_utf8(file: Path) -> bool:
     return not HALF_PAIR.search(str(file))
+
+
+def _no_text(file: Path) -> RetuneError:
+    return Refused(f"{str(file)!a} has a name that is no UTF-8, and could not be remembered: rename it")
 
 
 def _unfinished(file: Path) -> bool:
@@ -168,7 +194,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
             while chunk := file.read(CHUNK):
                 yield chunk
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise Unfit(_unreadable(path, error)) from None
 
 
 def _sha256(chunks: Iterator[bytes]) -> str:
@@ -192,5 +218,6 @@ def _rows(copy: Path, path: Path, source: FileSource, say: Callable[[str], None]
         copy.unlink()
         return 0
     except RetuneError as error:
-        raise type(error)(str(error).replace(str(copy), str(path))) from None
+        copy.unlink()
+        raise Unfit(type(error)(of_the_original(str(error), copy, path))) from None
     return len(table.places)

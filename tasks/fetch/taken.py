@@ -21,6 +21,8 @@ class Taken:
     rows: int
     cursor: Cursor
     waiting: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()  # why files of it were not taken; the others were
+    places: tuple[str, ...] = ()  # of each file, where it comes from, as the cursor names it
 
 
 class Passing(Exception):
@@ -40,6 +42,11 @@ def patiently(act: Callable[[], T], knobs: Fetch, say: Callable[[str], None]) ->
         return act()
     except Passing as problem:
         raise Broken(f"{problem}, in {knobs.attempts} attempts: is it up, and reachable from here?") from None
+
+
+def of_the_original(words: str, copy: Path, original: Path) -> str:
+    """What was said of a copy, which is gone when people read it, said of the file that they can mend."""
+    return words.replace(str(copy), str(original)).replace(copy.name, original.name)
 
 
 def require(columns: Columns | NamedColumns, names: Sequence[str], where: str, first: bool = True) -> None:

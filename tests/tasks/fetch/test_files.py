@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -135,6 +136,37 @@ def test_what_is_no_table_is_turned_down_in_words(drop, files, work, name, conte
     assert not (work.into / "desk").exists()
 
 
+def test_a_bad_file_stops_no_other_and_every_one_is_told_by_its_own_path(drop, files, work):
+    good, latin, torn = (drop / name for name in ("a.csv", "b bad.csv", "c.csv"))
+    good.write_text(HEAD + "1,a,x\n")
+    latin.write_bytes(HEAD.encode() + b"2,caf\xe9,x\n")
+    torn.write_text(HEAD + "3,a\n")
+    (drop / "d.csv").write_text(HEAD + "4,d,x\n")
+    batch = work.one(files)
+    assert (names(batch), batch.rows) == (["00001-a.csv", "00002-d.csv"], 2)
+    assert batch.places == (str(good), str(drop / "d.csv"))
+    assert [str(file) in told for file, told in zip((latin, torn), batch.refused, strict=True)] == [True, True]
+    assert f"iconv -f WINDOWS-1252 -t UTF-8 '{latin}' > 'new-b bad.csv'" in batch.refused[0]
+    assert "0000" not in "".join(batch.refused), "no name of ours"
+    assert [line.startswith("desk: FAILED, the other files were taken") for line in work.said] == [True, True]
+    assert work.one(files).error, "nothing new but what is bad"
+    subprocess.run(batch.refused[0].partition("Convert it: ")[2], shell=True, cwd=work.into.parent, check=True)
+    (work.into.parent / "new-b bad.csv").replace(latin)
+    batch = work.one(files)
+    assert (names(batch), len(batch.refused)) == (["00001-b bad.csv"], 1)
+    torn.write_text(HEAD + "3,a,x\n")
+    assert names(work.one(files)) == ["00001-c.csv"]
+    assert names(work.one(files)) == []
+
+
+def test_all_files_that_are_bad_are_told_where_none_is_good(drop, files, work):
+    for name in ("a.csv", "b.csv"):
+        (drop / name).write_bytes(HEAD.encode() + b"2,caf\xe9,x\n")
+    batch = work.one(files)
+    assert isinstance(batch.error, Refused) and (batch.files, batch.refused, batch.cursor) == ((), (), {})
+    assert all(f"{drop / name} is not UTF-8" in str(batch.error) for name in ("a.csv", "b.csv"))
+
+
 def test_a_folder_that_is_not_there_is_no_quiet_week(files, work, drop):
     for path in (drop / "gone", drop / "gone" / "*.csv", drop / "gone.csv"):
         assert isinstance(work.one({**files, "path": str(path)}).error, WrongUse)
@@ -144,6 +176,9 @@ def test_a_folder_that_is_not_there_is_no_quiet_week(files, work, drop):
 def test_a_file_whose_name_is_no_text_is_refused(files, work, drop):
     (Path(os.fsdecode(os.fsencode(drop) + b"/\xff.csv"))).write_text(HEAD + "1,a,x\n")
     assert "no UTF-8" in str(work.one(files).error)
+    (drop / "a.csv").write_text(HEAD + "1,a,x\n")
+    batch = work.one(files)
+    assert names(batch) == ["00001-a.csv"] and "no UTF-8" in batch.refused[0]
 
 
 def test_a_damaged_cursor_is_named(files, work, drop):
