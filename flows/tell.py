@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from tasks import notify
+from tasks.core import history
 from tasks.core.params import Event, Notify
 
 VARIABLE = "RETUNE_NOTIFY_BLOCKS"
@@ -19,6 +20,20 @@ def tell(event: Event, title: str, body: str, section: Notify) -> bool:
     if event not in section.events:
         return True
     return notify.all_took_it(send(title, body, section.timeout_seconds, notify.LOOKS[event]))
+
+
+def by_hand(entry: history.Entry, section: Notify) -> bool:
+    """A person has made another champion, or refused one that waited: who, which, why."""
+    event: Event = "promoted" if entry.event == history.CHAMPION else "held"
+    version, how = f"{entry.model}/{entry.version}", entry.facts.get(history.HOW)
+    words = {history.PROMOTED: "champion, approved by", history.ROLLBACK: "champion again, by a rollback of"}
+    now = words.get(how or "", "champion, chosen by") if event == "promoted" else "no champion, rejected by"
+    body = [f"{version} is {now} {entry.by}:", *entry.why]
+    if event == "promoted":
+        body.append(
+            f"`retune rollback {entry.model} --reason TEXT` goes back to the champion before, if there was one."
+        )
+    return tell(event, f"{version}: {event}", "\n".join(body), section)
 
 
 def send(title: str, body: str, seconds: float, look: str = "info") -> list[notify.Sent]:

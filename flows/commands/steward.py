@@ -10,7 +10,7 @@ import click
 
 from flows import home
 from flows.commands.terminal import as_json, because, print_json, print_table
-from tasks.core.errors import Refused, WrongUse
+from tasks.core.errors import Refused, RetuneError, WrongUse
 
 even_forgotten = click.option(
     "--even-forgotten", is_flag=True, help="Even if it learned from rows that must not be learned from any more."
@@ -171,6 +171,8 @@ def _resume(version: Any) -> bool | None:
 
 def _tell(entry: Any, json_: bool, resumed: bool | None = None) -> None:
     what = f"{entry.model}/{entry.version}"
+    if not resumed:  # a flow run that goes on tells it with its outcome
+        _tell_others(entry)
     if json_:
         told = {"name": entry.model, "version": entry.version, "event": entry.event, "how": entry.facts.get("How")}
         more = {"reasons": entry.why, "by": entry.by, "at": entry.at, "evidence": entry.facts.get("Evidence")}
@@ -188,6 +190,17 @@ def _tell(entry: Any, json_: bool, resumed: bool | None = None) -> None:
             "goes on" if resumed else "does not wait any more, or its server does not answer; that changes nothing here"
         )
         click.echo(f"the flow run that asked for this {on}")
+
+
+def _tell_others(entry: Any) -> None:
+    """It is done by now, so a params.yaml that cannot be read only keeps it from being told."""
+    from flows import tell
+    from tasks.core import params
+
+    try:
+        tell.by_hand(entry, params.load().notify)
+    except RetuneError as error:
+        click.echo(f"nobody was told: {error}", err=True)
 
 
 COMMANDS = (promote, rollback, approve, reject)
