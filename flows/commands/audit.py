@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from flows import home
-from flows.commands.terminal import as_json, because, print_json, print_table
+from flows.commands.terminal import as_json, because, cut, print_json, print_table, print_wrapped, width
 from tasks.core.errors import Refused, WrongUse
 
 
@@ -238,15 +238,23 @@ def history(name: str | None, at: str | None, verify_: bool, json_: bool) -> Non
     if json_:
         print_json([_entry(entry) for entry in entries])
     else:
-        rows: list[tuple[str, ...]] = [("entry", "when", "what", "by", "why", "evidence")]
-        for entry in entries:
-            why, seen = "; ".join(entry.why)[:120], entry.facts.get("Evidence", "")[:12]
-            rows.append((str(entry.number), entry.at, _what(entry), entry.by, why, seen))
-        print_table(rows)
+        _tell_entries(entries)
     damaged = {tag: why for chain in told for tag, why in chain.damaged.items()}
     if damaged:
         raise Refused("; ".join(f"{tag} {why}" for tag, why in damaged.items()))
     trace.require_whole_history()
+
+
+def _tell_entries(entries: Sequence[Any]) -> None:
+    """A line for each, and below it why, in four lines at most; --json has all of it."""
+    whats = [_what(entry) for entry in entries]
+    room = max(map(len, whats), default=4)
+    click.echo(f"{'entry':>5}  {'when (UTC)':19}  {'what':{room}}  by")
+    for entry, what in zip(entries, whats, strict=True):
+        head = f"{entry.number:5}  {entry.at[:10]} {entry.at[11:19]}  {what:{room}}  "
+        click.echo(head + cut(entry.by, width() - len(head)))
+        evidence = [f"evidence {entry.facts['Evidence'][:12]}"] if "Evidence" in entry.facts else []
+        print_wrapped("; ".join([*evidence, *entry.why]), indent=7, lines=4)
 
 
 def _what(entry: Any) -> str:

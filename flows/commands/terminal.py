@@ -1,12 +1,17 @@
 """How answers look on a terminal: a table for people, JSON for programs."""
 
 import json
+import shutil
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from tasks.core.errors import WrongUse
+
+PIPED = 100  # columns where no terminal says how many
+LEAST = 80
 
 
 def in_words(context: click.Context, parameter: click.Parameter, said: str | None) -> str | None:
@@ -35,3 +40,28 @@ def print_table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def width() -> int:
+    """Of the terminal; COLUMNS wins."""
+    return max(LEAST, shutil.get_terminal_size((PIPED, 24)).columns)
+
+
+def print_wrapped(text: str, indent: int = 0, lines: int | None = None) -> None:
+    """A text within the width of the terminal, cut at a word with … after so many lines. A path is never broken."""
+    told = textwrap.wrap(
+        text,
+        width(),
+        initial_indent=" " * indent,
+        subsequent_indent=" " * max(indent, 4),
+        max_lines=lines,
+        placeholder=" …",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    for line in told:
+        click.echo(line)
+
+
+def cut(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: room - 1]}…"

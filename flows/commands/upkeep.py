@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from flows import home
-from flows.commands.terminal import as_json, because, in_words, print_json, print_table
+from flows.commands.terminal import as_json, because, in_words, print_json, print_wrapped
 from tasks.core.errors import Refused
 
 GOOD = ("promoted", "nothing to do", "train")
@@ -71,10 +71,10 @@ def show(json_: bool) -> None:
     elif now.raw:
         click.echo(f"{len(parts)} parts in data/raw of the branch retune/intake ({now.commit[:12]})")
         if now.aside:
-            print_table(
-                [("set aside", "rows", "when (UTC)", "why")]
-                + [(part, str(each.rows), each.at[:19], each.why) for part, each in now.aside.items()]
-            )
+            click.echo("set aside:")
+        for part, each in now.aside.items():
+            click.echo(f"  {part}, {each.rows} rows, {each.at[:10]} {each.at[11:19]} UTC")
+            print_wrapped(each.why, indent=4)
     if not now.raw:
         raise Refused("nothing has come in yet: `retune retrain` brings records in")
 
@@ -116,9 +116,9 @@ def clean(days: float | None, json_: bool) -> None:
     for report in reports:
         click.echo(f"removed {report}: no row is set aside because of it any more")
     for each in swept:
-        click.echo(f"removed {each.folder}: {each.why[:120]}")
+        print_wrapped(f"removed {each.folder}: {each.why}", lines=4)
     for each in kept:
-        click.echo(f"kept    {each.folder}, {each.days:.1f} days old: {each.why[:120]}")
+        print_wrapped(f"kept {each.folder}, {each.days:.1f} days old: {each.why}", lines=4)
     if not (swept or kept or reports):
         click.echo("no run has left anything behind")
 
