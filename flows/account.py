@@ -26,6 +26,7 @@ class Told:
     why: tuple[str, ...]
     version: str | None = None
     rows: dict[str, int] | None = None  # new and corrected ones by source
+    known: dict[str, int] | None = None  # by source: new to the intake, but not since the newest version
     failures: dict[str, str] | None = None  # sources from which nothing could be taken
     inputs: dict[str, Any] | None = None
     thresholds: dict[str, Any] | None = None
@@ -102,11 +103,18 @@ def page(name: str, told: Told) -> str:
         lines += [f"Version: `{told.version}`", ""]
     if told.failures:
         lines += ["## Sources that failed", "", *(f"- {source}: {why}" for source, why in told.failures.items()), ""]
-    for title, values in (("Inputs", told.inputs), ("Thresholds", told.thresholds), ("New rows", told.rows)):
+    for title, values in (("Inputs", told.inputs), ("Thresholds", told.thresholds), *rows_of(told)):
         if values:
             lines += [f"## {title}", "", "| | |", "|---|---|"]
             lines += [f"| {key} | {_cell(value)} |" for key, value in values.items()] + [""]
     return "\n".join(lines)
+
+
+def rows_of(told: Told) -> list[tuple[str, dict[str, int]]]:
+    """What came in, by source, under what it is."""
+    newest = (told.inputs or {}).get("newest")
+    known = f"Rows that the intake did not have, and {newest} was made from"
+    return [("New or corrected rows", told.rows or {}), (known, told.known or {})]
 
 
 def _cell(value: Any) -> str:

@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from flows import stage, workspace
+from tasks import decide
 from tasks.core import faults, intake, sources, store
 from tasks.core.errors import Broken, Refused, WrongUse
 from tasks.core.params import Fetch
@@ -56,8 +57,10 @@ class Delivery:
 @dataclass(frozen=True)
 class Arrived:
     pointer: bytes  # data/raw.dvc with all that came in
-    rows: dict[str, int] = field(default_factory=dict)  # source -> new and corrected rows
+    rows: dict[str, int] = field(default_factory=dict)  # source -> new and corrected rows, `known` ones left out
     failures: dict[str, str] = field(default_factory=dict)  # source -> why nothing could be taken from it
+    parts: tuple[str, ...] = ()  # of the checkout's data/raw, by their md5, that the intake did not have
+    known: dict[str, int] = field(default_factory=dict)  # source -> rows that the newest version was made from
 
     @property
     def raw(self) -> str:
@@ -163,7 +166,25 @@ def _take(
             faults.point("retrain:before-intake")
             intake.move(before, Path.cwd(), cursors, before.aside, f"Bring in {told}")
             faults.point("retrain:after-intake")
-    return Arrived(pointer, {source: count for source, count in rows.items() if count}, failures)
+    parts = _parts(cursors) - _parts(before.cursors)
+    return Arrived(pointer, {source: count for source, count in rows.items() if count}, failures, tuple(sorted(parts)))
+
+
+def _parts(cursors: intake.Cursors) -> set[str]:
+    return set(cursors.get(CHECKOUT, {}).get("parts", []))
+
+
+def without_known(arrived: Arrived, newest: str) -> Arrived:
+    """What came in, less the rows that stand in the raw data of the newest version, by its DVC hash.
+
+    They are no news: the checkout had them when that version was made by hand, and only the intake did not.
+    """
+    count = arrived.rows.get(CHECKOUT, 0)
+    known = min(count, decide.known_rows(arrived.parts, newest)) if count else 0
+    if not known:
+        return arrived
+    rows = {**arrived.rows, CHECKOUT: count - known}
+    return replace(arrived, rows={source: new for source, new in rows.items() if new}, known={CHECKOUT: known})
 
 
 def _ingested_all(delivery: Delivery, task: str) -> tuple[int, intake.Cursor, list[str]]:

@@ -71,14 +71,19 @@ def work(because: str | None) -> Told:
 def explain(because: str | None) -> Told:
     """What a retraining would do now, and why. Looks at the sources; keeps nothing."""
     chosen = params.load()
-    arrived = arrivals.bring_in(chosen.fetch, say=lambda _: None, enter=False, task=chosen.task)
+    arrived = news(chosen, arrivals.bring_in(chosen.fetch, say=lambda _: None, enter=False, task=chosen.task))
     verdict = weigh(chosen, arrived, because)
     return _told(TRAIN if verdict.train else NOTHING, arrived, verdict)
 
 
+def news(chosen: params.Params, arrived: arrivals.Arrived) -> arrivals.Arrived:
+    newest = decide.newest(history.read(chosen.register.name))
+    return arrivals.without_known(arrived, newest.state.raw) if newest else arrived
+
+
 @task(task_run_name="fetch", cache_policy=NO_CACHE)
 def run_fetch(chosen: params.Params) -> arrivals.Arrived:
-    arrived = arrivals.bring_in(chosen.fetch, get_run_logger().info, task=chosen.task)
+    arrived = news(chosen, arrivals.bring_in(chosen.fetch, get_run_logger().info, task=chosen.task))
     for source, why in arrived.failures.items():
         get_run_logger().error("%s: %s", source, why)
     return arrived
@@ -223,12 +228,13 @@ def resumed(chosen: params.Params, version: registry.Version) -> Told:
 
 
 def _told(outcome: End, arrived: arrivals.Arrived, verdict: decide.Verdict) -> Told:
-    return Told(outcome, verdict.why, None, arrived.rows, arrived.failures, verdict.inputs, verdict.thresholds)
+    told = Told(outcome, verdict.why, inputs=verdict.inputs, thresholds=verdict.thresholds)
+    return replace(told, rows=arrived.rows, known=arrived.known, failures=arrived.failures)
 
 
 def _of(word: End, outcome: pipeline.Outcome, arrived: arrivals.Arrived, verdict: decide.Verdict) -> Told:
-    reasons = tuple(outcome.decision.reasons)
-    return Told(word, reasons, str(outcome.version), arrived.rows, arrived.failures, verdict.inputs, verdict.thresholds)
+    told = _told(word, arrived, verdict)
+    return replace(told, why=tuple(outcome.decision.reasons), version=str(outcome.version))
 
 
 def run(because: str | None) -> Told:

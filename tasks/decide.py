@@ -9,6 +9,7 @@ nothing to do, however old the champion is and whoever asks. Everything is read 
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -192,9 +193,17 @@ def new_rows(now: str, then: str) -> int:
     return int((~rows.isin(known)).sum())
 
 
+def known_rows(parts: Iterable[str], then: str) -> int:
+    """How many rows of these parts a raw folder holds as they are. DVC hashes."""
+    return int(_rows_of(parts).isin(_rows(then)).sum())
+
+
 def _rows(md5: str) -> pd.Series:
     """A hash of each distinct row of a raw folder."""
-    parts = [own for path, own in sorted(store.listing(md5).items()) if path.endswith(".parquet")]
+    return _rows_of(own for path, own in sorted(store.listing(md5).items()) if path.endswith(".parquet"))
+
+
+def _rows_of(parts: Iterable[str]) -> pd.Series:
     frames = [_columns(own) for own in parts]
     if not frames:
         return pd.Series([], dtype="uint64")

@@ -44,6 +44,9 @@ def _tell(told: Any, dry_run: bool) -> None:
         click.echo(f"  {reason}")
     for source, count in (told.rows or {}).items():
         click.echo(f"  {source}: {count} new or corrected rows")
+    for source, count in (told.known or {}).items():
+        newest = told.inputs["newest"]
+        click.echo(f"  {source}: {count} rows besides that the intake did not have; {newest} was made from them")
     for source, why in (told.failures or {}).items():
         click.echo(f"  {source} FAILED: {why}", err=True)
     if told.outcome == "awaiting":
