@@ -4,7 +4,14 @@ set -eu
 umask 077
 to=${1:?where to: sh infra/back_up.sh FOLDER}
 python=${PYTHON:-.venv/bin/python}
+[ -f dvc.yaml ] || { echo "$PWD is no Retune clone: go to the one that is to be backed up" >&2; exit 2; }
+if [ -d "$to" ] && [ -n "$(ls -A "$to")" ]; then
+  echo "$to holds something already, perhaps a good backup: name a new or an empty folder" >&2
+  exit 2
+fi
 mkdir -p "$to"
+to=$(cd "$to" && pwd)
+case $to/ in "$PWD"/*) echo "$to is in the clone itself, and would be backed up with it: name a folder elsewhere" >&2; exit 2 ;; esac
 if [ -f .retune/services/pgpass ]; then
   programs=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
   export PGPASSFILE="$PWD/.retune/services/pgpass"
@@ -31,4 +38,5 @@ if [ -n "$("$python" -m dvc remote list)" ]; then
 else
   tar --create --file="$to/dvc-cache.tar" --ignore-failed-read .dvc/cache    # no remote: the bytes go along
 fi
+touch "$to/whole"    # comes last: restore.sh takes no backup that broke off
 echo "backed up to $to"

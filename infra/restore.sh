@@ -2,11 +2,15 @@
 # Restore a backup into a new folder: sh infra/restore.sh BACKUP FOLDER. Ends with the services up, without a worker.
 set -eu
 umask 077
-from=$(cd "${1:?from where: sh infra/restore.sh BACKUP FOLDER}" && pwd)
+from=${1:?from where: sh infra/restore.sh BACKUP FOLDER}
+[ -d "$from" ] || { echo "there is no folder $from: name one that infra/back_up.sh has made" >&2; exit 2; }
+[ -f "$from/whole" ] || { echo "$from is no backup that ended well: it has no file \`whole\`, which infra/back_up.sh makes last" >&2; exit 2; }
+from=$(cd "$from" && pwd)
 into=${2:?into which new folder: sh infra/restore.sh BACKUP FOLDER}
 python=${PYTHON:?the interpreter to run with: PYTHON=/path/.venv/bin/python sh infra/restore.sh ...}
 [ ! -e "$into" ] || { echo "$into is there already: restore into a new folder" >&2; exit 2; }
 mkdir -p "$into" && chmod 755 "$into"
+into=$(cd "$into" && pwd)
 git init --quiet "$into"
 cd "$into"
 cp "$from/git.config" .git/config

@@ -2,6 +2,7 @@
 
 import configparser
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -70,6 +71,36 @@ def test_mlflow_reads_the_file_that_it_is_given():
 @pytest.mark.parametrize("name", ["back_up.sh", "restore.sh"])
 def test_a_script_is_one(name):
     assert subprocess.run([shutil.which("sh"), "-n", INFRA / name]).returncode == 0
+
+
+def script(name, *words, cwd=INFRA.parent):
+    """What a script says that cannot do what it is asked: one line."""
+    command = ["sh", INFRA / name, *map(str, words)]
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1, done.stderr
+    return done.stderr
+
+
+def test_a_backup_that_is_there_is_not_overwritten(tmp_path):
+    (tmp_path / "whole").touch()
+    assert "holds something already" in script("back_up.sh", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+
+
+def test_a_backup_is_of_a_clone_and_stands_outside_it(own_clone, tmp_path_factory):
+    assert "is no Retune clone" in script("back_up.sh", "there", cwd=tmp_path_factory.mktemp("nothing"))
+    assert "is in the clone itself" in script("back_up.sh", "there", cwd=own_clone.folder)
+
+
+def test_what_is_no_whole_backup_is_not_restored(tmp_path):
+    assert f"there is no folder {tmp_path}/none" in script("restore.sh", f"{tmp_path}/none", tmp_path / "new")
+    (tmp_path / "half").mkdir()
+    assert "is no backup that ended well" in script("restore.sh", tmp_path / "half", tmp_path / "new")
+    (tmp_path / "half/whole").touch()
+    assert "is there already" in script("restore.sh", tmp_path / "half", tmp_path)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.long

@@ -17,13 +17,25 @@ def script(clone, name, *words):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+SET_THE_LAST_ASIDE = """
+from flows import home
+home.enter()
+from flows import arrivals
+from tasks.core import intake, store
+now = intake.read()
+before = intake._git("show", f"{now.commit}~1:data/raw.dvc").encode()
+gone = set(store.listing(now.raw).values()) - set(store.listing(intake.md5(before)).values())
+assert arrivals.set_aside(gone, "they were poisoned", "2026-01-01T00:00:00+00:00")
+"""
+
+
 def knows(desk):
     """What must be the same before and after."""
     asked = {
         "models": desk.ask("models"),
         "history": desk.ask("history", "classifier"),
         "intake": desk.ask("intake", "show"),
-        "verified": [desk.ask("verify", "classifier/1")["ok"], desk.ask("history", "--verify")["ok"]],
+        "verified": [desk.ask("verify", "classifier@champion")["ok"], desk.ask("history", "--verify")["ok"]],
         "next": desk.told("--dry-run"),
         "edits": desk.as_it_was(),
         "raw": {path.name: path.read_bytes() for path in (desk.clone.folder / "data/raw").iterdir()},
@@ -48,12 +60,18 @@ def test_a_clone_at_work_is_restored_whole(make_team, desk_at, passable_folder, 
     assert done.returncode == 0, done.stderr
     desk.deliver("start.csv", desk.rows[380:420])
     assert desk.told()["version"] == "classifier/1"
+    desk.deliver("bad.csv", desk.rows[420:440])  # too few to train on, so that they are there to be set aside
+    assert desk.told()["outcome"] == "nothing to do"
+    assert desk.clone.python("-c", SET_THE_LAST_ASIDE).returncode == 0
+    assert [each["rows"] for each in desk.ask("intake", "show")["aside"].values()] == [20]
     (team.clone.folder / "dvc.yaml").open("a").write("# an edit that nobody has committed\n")
     before = knows(desk)
 
     backup, into = passable_folder() / "backup", passable_folder() / "restored"
     script(team.clone, "back_up.sh", backup)
     assert (backup / "dvc-cache.tar").exists() is not remote
+    untracked = subprocess.run(["tar", "-tf", backup / "untracked.tar"], capture_output=True, text=True).stdout
+    assert "data/raw.dvc" in untracked.split()
     assert team.down().returncode == 0
     shutil.rmtree(team.clone.folder / ".dvc/cache")
     restored = type(desk)(type(team.clone)(into), desk.inbox, desk.rows)
@@ -61,7 +79,7 @@ def test_a_clone_at_work_is_restored_whole(make_team, desk_at, passable_folder, 
         script(team.clone, "restore.sh", backup, into)
         after = knows(restored)
         assert {name: after[name] for name in after if after[name] != before[name]} == {}
-        restored.deliver("more.csv", desk.rows[420:470])
+        restored.deliver("more.csv", desk.rows[440:490])
         assert json.loads(restored.retrain().stdout)["version"] == "classifier/2", "and it goes on"
         restored.is_whole()
     finally:
