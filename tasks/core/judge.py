@@ -26,7 +26,7 @@ import httpx
 import pandas as pd
 
 from tasks.core.errors import Broken, Refused, WrongUse
-from tasks.core.review import ALIKE, OURS, THEIRS, sign_test
+from tasks.core.verdict import ALIKE, OURS, THEIRS, sign_test
 
 INCONSISTENT, UNCLEAR = "inconsistent", "unclear"
 BUSY = (408, 409, 425, 429)

@@ -13,7 +13,6 @@ import csv
 import hashlib
 import io
 import json
-import math
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -29,11 +28,11 @@ from tasks.core import reload
 from tasks.core.errors import Refused, WrongUse
 from tasks.core.record import Record
 from tasks.core.shell import write_json
+from tasks.core.verdict import ALIKE, OURS, THEIRS, sign_test
 
 TEMPLATE = Path(__file__).with_name("review.html")
 COLUMNS = ("sheet", "id", "prompt", "A", "B", "verdict", "reviewer", "note")
 ANSWERS = ("sheet", "id", "verdict", "reviewer", "note")  # what comes back; a page sends no more than these
-OURS, THEIRS, ALIKE = "ours", "theirs", "alike"
 TIES = ("tie", "alike", "=")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would run
 
@@ -279,12 +278,6 @@ def _majority(said: list[str]) -> str | None:
         return None
     (first, times), *rest = Counter(said).most_common()
     return ALIKE if rest and rest[0][1] == times else first
-
-
-def sign_test(wins: int, losses: int) -> float:
-    """The chance of a lead as large as this or larger, for either side, if each row is the toss of a coin."""
-    rows, fewer = wins + losses, min(wins, losses)
-    return min(1.0, sum(math.comb(rows, k) for k in range(fewer + 1)) / 2 ** (rows - 1)) if rows else 1.0
 
 
 def agreement(said: Sequence[Answer]) -> tuple[Agreement, ...]:
