@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import yaml
 
 HEAD = "id,body,queue\n"
@@ -20,6 +21,7 @@ print(json.dumps({"rows": done.rows, "failures": done.failures, "ids": ids, "com
 """
 
 
+@pytest.mark.slow
 def test_good_files_come_in_once_while_bad_ones_are_told_and_come_when_they_are_mended(own_clone, tmp_path_factory):
     drop = tmp_path_factory.mktemp("drop")
     columns = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None}

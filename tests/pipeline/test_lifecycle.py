@@ -175,7 +175,7 @@ def test_a_run_shows_all_that_a_data_scientist_looks_for(house):
     assert len(steps) > 1 and len(set(steps)) == len(steps)
     files = artifacts(house, run.info.run_id)
     wanted = ["model_card.md", "report.html", "data_docs/index.html"]
-    wanted += [f"plots/{name}.png" for name in ("confusion", "reliability", "learning_curve")]
+    wanted += [f"plots/{name}.png" for name in ("scores/confusion", "scores/reliability", "learning_curve")]
     wanted += [f"recipe/{name}" for name in ("dvc.lock", "dvc.yaml", "params.yaml", "requirements.lock")]
     wanted += [f"reports/{stage}.json" for stage in ("curate", "validate", "split", "train", "evaluate")]
     assert sorted(set(wanted) - set(files)) == []

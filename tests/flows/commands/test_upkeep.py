@@ -29,6 +29,7 @@ def with_sources(own_clone):
     return configure
 
 
+@pytest.mark.slow
 def test_a_dry_run_in_which_a_source_fails_tells_what_it_would_do_and_ends_with_1(with_sources):
     clone = with_sources(desk=SAMPLE, gone="/no/such")
     done = clone.retune("retrain", "--dry-run", "--json")
@@ -38,6 +39,7 @@ def test_a_dry_run_in_which_a_source_fails_tells_what_it_would_do_and_ends_with_
     assert "/no/such" in told["failures"]["gone"]
 
 
+@pytest.mark.slow
 def test_rows_that_the_newest_version_was_made_from_are_not_counted_as_new(own_clone, monkeypatch):
     """The first retraining after runs by hand: the intake is empty, and the checkout has them all."""
     clone, rows = own_clone, pd.read_csv(SAMPLE, dtype=str, keep_default_na=False)

@@ -105,7 +105,7 @@ def test_an_interrupted_run_that_had_run_out_of_patience_does_not_go_on(untraine
     assert all(torch.equal(value, same[name]) for name, value in weights.items())
 
 
-@pytest.mark.parametrize("stop", [1, 3, 4, 7, 11])
+@pytest.mark.parametrize("stop", [1, *(pytest.param(stop, marks=pytest.mark.slow) for stop in (3, 4, 7)), 11])
 def test_a_run_interrupted_at_any_step_ends_with_the_same_bits(untrained, knobs, tmp_path, stop):
     train, val = some_rows(30), some_rows(12, seed=6)
     params = knobs(batch_size=4, accumulate=2, checkpoint_seconds=0.0, dropout=0.1)  # 4 steps an epoch
