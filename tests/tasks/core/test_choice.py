@@ -8,7 +8,7 @@ from tasks.core import choice
 from tasks.core.choice import Question
 from tasks.core.errors import Refused, WrongUse
 
-BOOLQ = Path("/work/shared/data/boolq/boolq.jsonl")
+BOOLQ = Path(__file__).parents[4] / "shared" / "data" / "boolq" / "boolq.jsonl"
 ANIMALS = [
     Question("A cat says", ("woof", "meow"), 1),
     Question("A dog says", ("woof", "a very long meow indeed"), 0),
