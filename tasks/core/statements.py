@@ -12,7 +12,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,6 +42,19 @@ class Purpose:
     limits: tuple[str, ...]
 
 
+WRITES = Purpose(
+    task="text generation",
+    made_of="what was learned from completions",
+    outputs=("text", "mean probability of its tokens, 0 to 1"),
+    users="people who read a draft before it is sent, and are able to correct it",
+    use="For drafts that a person reads before they are sent.",
+    misuse="What it writes is sent unread, decides about people, or answers prompts of another kind than its data.",
+    check="It is not meant for any of these. Let a person read what it writes.",
+    limits=(
+        OTHER_SOURCES,
+        "What it writes may be fluent and wrong: no score here says that it is true.",
+    ),
+)
 PURPOSES = {
     "classify": Purpose(
         task="text classification",
@@ -56,30 +69,12 @@ PURPOSES = {
             "The confidence is the model's own; see the reliability plot before acting on it.",
         ),
     ),
-    "instruct": Purpose(
-        task="text generation",
-        made_of="what was learned from completions",
-        outputs=("text", "mean probability of its tokens, 0 to 1"),
-        users="people who read a draft before it is sent, and are able to correct it",
-        use="For drafts that a person reads before they are sent.",
-        misuse="What it writes is sent unread, decides about people, or answers prompts of another kind than its data.",
-        check="It is not meant for any of these. Let a person read what it writes.",
-        limits=(
-            OTHER_SOURCES,
-            "What it writes may be fluent and wrong: no score here says that it is true.",
-        ),
-    ),
-    "prefer": Purpose(
-        task="text generation",
+    "instruct": WRITES,
+    "prefer": replace(
+        WRITES,
         made_of="what was learned from completions, and then from which of two answers was preferred",
-        outputs=("text", "mean probability of its tokens, 0 to 1"),
-        users="people who read a draft before it is sent, and are able to correct it",
-        use="For drafts that a person reads before they are sent.",
-        misuse="What it writes is sent unread, decides about people, or answers prompts of another kind than its data.",
-        check="It is not meant for any of these. Let a person read what it writes.",
         limits=(
-            OTHER_SOURCES,
-            "What it writes may be fluent and wrong: no score here says that it is true.",
+            *WRITES.limits,
             "It has learned the taste of whoever chose, their errors too, and the score asks for nothing else.",
         ),
     ),
