@@ -21,7 +21,7 @@ from prefect.runtime import flow_run
 
 from flows import disk, guard, home, plan, repair, stage
 from tasks import promote, register
-from tasks.core import example, faults, lineage, params, record, store
+from tasks.core import example, faults, general, lineage, params, record, store
 from tasks.core import gate as gates
 from tasks.core.errors import Broken, Refused, RetuneError
 from tasks.core.gate import Decision
@@ -60,6 +60,7 @@ def pipeline(command: str | None = None, because: Sequence[str] = ()) -> Outcome
     `command`: what a person would type for this; `because`: why it was started, if not by a person. Both are recorded.
     """
     chosen = params.load()
+    general.check(general.files_of(chosen))  # DVC knows them by the hash in params.yaml, and would see no change
     with home.alone():
         for mended in repair.repair(chosen.register.name):
             get_run_logger().warning("repaired: %s", mended)
@@ -144,7 +145,7 @@ def run_gate(chosen: params.Params, run_id: str) -> register.Gate:
         theirs = example.read(CHAMPION_REPORT / "predictions.parquet")
     said = gates.with_source(example.read(REPORTS / "predictions.parquet"), example.read(TEST))
     ids = known["id"].to_pylist() if known is not None else None
-    decision = gates.decide(said, theirs, chosen.promote, str(champion) if champion else None, ids, general(chosen))
+    decision = gates.decide(said, theirs, chosen.promote, str(champion) if champion else None, ids, questions(chosen))
     if champion and decision.promote:
         stage.measure(MODEL, registry.model_folder(champion), TEST, LATENCY, log.info)
         decision = gates.with_latency(decision, gates.latency_of(json.loads(LATENCY.read_text())), chosen.promote)
@@ -153,7 +154,7 @@ def run_gate(chosen: params.Params, run_id: str) -> register.Gate:
     return register.Gate(decision, CHAMPION_REPORT if champion else None, tested if known is not None else None)
 
 
-def general(chosen: params.Params) -> pd.DataFrame | None:
+def questions(chosen: params.Params) -> pd.DataFrame | None:
     """What a model that writes and its base answered to questions of no concern to the training."""
     if chosen.task == "classify":
         return None

@@ -36,7 +36,8 @@ from tasks.core.link import Link
 Say = Callable[[str], None]
 
 RAW, MODEL, SCORES = "data/raw", "models/candidate", "models/reports/evaluate.json"
-DATA = (RAW, "data/curated/rows.parquet", *(f"data/splits/{side}.parquet" for side in ("train", "val", "test")))
+CURATED = ("data/curated/rows.parquet", "data/curated/general.parquet")
+DATA = (RAW, *CURATED, *(f"data/splits/{side}.parquet" for side in ("train", "val", "test")))
 MISSING = "missing"
 BITS, SAME_SCORES, NOTHING = "bit-identical", "metrics within tolerance", "nothing"
 # Variables that would lead git, DVC or Python from the clone back to the user's checkout.

@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.core import base, effort, example, params, plots, tokens
+from tasks.core import base, effort, example, general, mixture, params, plots, tokens
 from tasks.core.errors import WrongUse
 
 SPLITS, CURATED, RAW = Path("data/splits"), Path("data/curated/rows.parquet"), Path("data/raw")
+GENERAL = Path("data/curated/general.parquet")
 PICTURE = Path(".retune/audit/lengths.png")
 
 
@@ -21,6 +22,7 @@ class Audited:
     rows_from: str
     findings: list[tokens.Finding]
     figures: dict[str, Any]
+    general: dict[str, Any] | None  # figures of general examples, none of which is a row
     effort: effort.Effort
 
     @property
@@ -42,8 +44,26 @@ def audit(knobs: params.Params, picture: Path = PICTURE) -> Audited:
     limits = knobs.validate.audit
     found = tokens.of_base(rows, knobs.train, limits)
     apart = tokens.leaked(rows, side, limits, knobs.validate.max_leaked_rows)
+    others = tokens.of_general(_examples(knobs), knobs.train, limits)
     plots.lengths(found.lengths, knobs.train.max_tokens, picture)
-    return Audited(where, [*found.findings, apart], found.figures, _effort(found, knobs.train))
+    findings = [*found.findings, apart, *(others.findings if others else [])]
+    learned = found.figures["trained_tokens"] + _mixed_in(found, others, knobs.train)
+    told = others.figures if others else None
+    return Audited(where, findings, found.figures, told, _effort(found, learned, knobs.train))
+
+
+def _examples(knobs: params.Instruct | params.Prefer) -> pd.DataFrame:
+    """The general examples, as far along the road as they have come."""
+    return example.read(GENERAL) if GENERAL.exists() else general.read(general.files_of(knobs))
+
+
+def _mixed_in(found: tokens.Audit, others: tokens.Audit | None, train: Any) -> int:
+    """The tokens of as many general examples as will be mixed in, each as long as they are on average."""
+    if others is None:
+        return 0
+    there = others.figures["rows"]
+    some = min(mixture.wanted(found.figures["rows"], train.general_share), there)
+    return round(some * others.figures["trained_tokens"] / there)
 
 
 def _rows(task: str) -> tuple[pd.DataFrame, pd.Series, str]:
@@ -68,14 +88,14 @@ def _rows(task: str) -> tuple[pd.DataFrame, pd.Series, str]:
     return rows, rows["given"], where
 
 
-def _effort(found: tokens.Audit, train: Any) -> effort.Effort:
+def _effort(found: tokens.Audit, learned: int, train: Any) -> effort.Effort:
     import torch
 
     cuda = train.device != "cpu" and torch.cuda.is_available()
     bf16 = train.precision == "bf16" or (train.precision == "auto" and cuda)
     shape = effort.shape_of(base.find(train.base.name))
     mean = found.figures["tokens"]["whole"].get("mean", 0.0)
-    return effort.effort(shape, train, found.figures["trained_tokens"], mean, bf16, _multiplies(cuda, bf16))
+    return effort.effort(shape, train, learned, mean, bf16, _multiplies(cuda, bf16))
 
 
 def _multiplies(cuda: bool, bf16: bool) -> float:

@@ -10,15 +10,18 @@ a missing id, text or answer, a newer row with the same id, or a place on the li
 them. Other rows give way to them.
 
 Where a model is to write, lines and indents are part of what is said, so they stay; one prompt may have many answers.
+
+General examples (`tasks.core.general`) are cleaned by the same steps, and counted apart. One that asks what any record
+asks is left out: the records have their own answer, may stand on the test side, and may have had to be forgotten.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from tasks.core import example, messages, params, suppression
+from tasks.core import example, general, messages, params, suppression
 from tasks.core.errors import WrongUse
 from tasks.core.example import SIDES, clean, clean_lines
 from tasks.core.shell import run, write_json
@@ -48,6 +51,21 @@ def curate(
     words = [name for name in columns if name not in ("id", "source", "given")]
     rejected.loc[rejected["reason"] == suppressed.__name__, words] = ""
     return kept, rejected
+
+
+def curate_general(
+    examples: pd.DataFrame, records: pd.DataFrame, params: params.CurateWriting
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The clean examples, and how many were left out, by reason. `records`: all rows that were received."""
+    left, others = (_clean_messages(_as_received(rows, [*example.COLUMNS])) for rows in (examples, records))
+    same, rejected = example.same_text(left["said"]), {}
+    asked = same.isin(set(example.same_text(others["said"])))
+    left = left.assign(key=pd.factorize(same)[0], test=False, asked=asked)
+    for step in GENERAL:
+        detail = step(left, params)
+        rejected[step.__name__] = len(detail)
+        left = left.drop(detail.index)
+    return left[[*example.COLUMNS]].reset_index(drop=True), rejected
 
 
 def _as_received(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -177,6 +195,10 @@ def exact_copy(rows: pd.DataFrame, params: Knobs) -> pd.Series:
     return _twins(others[others.duplicated(same)], others, same)
 
 
+def asked_by_a_record(rows: pd.DataFrame, params: Knobs) -> pd.Series:
+    return _rejected(rows["asked"])
+
+
 def rare_label(rows: pd.DataFrame, params: params.Curate) -> pd.Series:
     """Counts test rows too: a label that the yardstick uses is no typing error. They stay in any case."""
     count = rows.groupby("label")["id"].transform("size")[~rows["test"]]
@@ -228,6 +250,8 @@ STEPS: dict[str, tuple[Step, ...]] = {
     ),
 }
 
+GENERAL: tuple[Step, ...] = (empty, no_label, too_short, too_long, asked_by_a_record, exact_copy)
+
 
 def _rejected(mask: pd.Series) -> pd.Series:
     return pd.Series("", index=mask.index[mask], dtype="str")
@@ -263,12 +287,39 @@ def report(rows: pd.DataFrame, kept: pd.DataFrame, rejects: pd.DataFrame, task: 
     }
 
 
+def report_general(
+    files: Sequence[general.File], examples: pd.DataFrame, kept: pd.DataFrame, rejected: dict[str, int]
+) -> dict[str, Any]:
+    """Which files the general examples come from, and what became of them."""
+    came, stayed = (table["source"].value_counts() for table in (examples, kept))
+    return {
+        "files": {
+            general.name(file): {
+                "path": file.path,
+                "sha256": file.sha256,
+                "received": int(came[general.name(file)]),
+                "kept": int(stayed.get(general.name(file), 0)),
+            }
+            for file in files
+        },
+        "reasons": rejected,
+    }
+
+
 def main(raw: Path, suppressed_json: Path, curated: Path, report_json: Path) -> None:
     rows, knobs = example.read(raw), params.load()
+    files = general.files_of(knobs)
+    examples = general.read(files)
     kept, rejects = curate(rows, knobs.curate, suppression.read(suppressed_json), knobs.task)
     told = report(rows, kept, rejects, knobs.task)
     example.write(kept, curated / "rows.parquet")
     example.write(rejects, curated / "rejects.parquet")
+    if files:
+        assert isinstance(knobs.curate, params.CurateAnswers)
+        shown, left_out = curate_general(examples, rows, knobs.curate)
+        told["general"] = report_general(files, examples, shown, left_out)
+        print(f"kept {len(shown)} of {len(examples)} general examples, which are no rows")
+    example.write(shown if files else examples, curated / "general.parquet")
     write_json(told, report_json)
     reasons = ", ".join(f"{name} {count}" for name, count in told["reasons"].items() if count)
     print(f"kept {told['kept']} of {told['received']} rows" + (f"; rejected: {reasons}" if reasons else ""))

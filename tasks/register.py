@@ -47,6 +47,7 @@ from tasks.core.tracking import reading, registry, runs
 
 MODEL, REPORTS, TEST = Path("models/candidate"), Path("models/reports"), Path("data/splits/test.parquet")
 RAW, LOCK = Path("data/raw"), Path("requirements.lock")
+GENERAL = "data/curated/general.parquet"
 RECIPE = [Path(name) for name in ("dvc.lock", "dvc.yaml", "params.yaml", "requirements.lock")]
 SERVING = ("mlflow", "numpy", "pandas", "peft", "safetensors", "torch", "transformers")
 
@@ -190,6 +191,7 @@ def record_of(
                 }
                 for side in example.SIDES
             },
+            **general_of(curated, training, hashes),
         },
         "base": {
             "name": card.base_name,
@@ -234,6 +236,18 @@ def record_of(
         "pipeline": {"lock_md5": lineage.lock_md5(), "hashes": hashes},
         "files": files,
     }
+
+
+def general_of(curated: dict[str, Any], training: dict[str, Any], hashes: dict[str, str]) -> dict[str, Any]:
+    """The general examples, apart from the rows: which files, and how many of each were learned from. Empty without."""
+    if "general" not in curated:
+        return {}
+    learned = training.get("general", {"rows": 0, "files": {}})
+    files = {
+        name: {**file, "learned": learned["files"].get(name, 0)} for name, file in curated["general"]["files"].items()
+    }
+    kept = sum(file["kept"] for file in files.values())
+    return {"general": {"md5": hashes[GENERAL], "rows": kept, "learned": learned["rows"], "files": files}}
 
 
 def _scores(told: dict[str, Any], prefix: str, names: Sequence[str]) -> dict[str, Any]:
@@ -283,6 +297,7 @@ def version_tags(made: Record, marks: dict[str, str]) -> dict[str, str]:
         "record.commit": code["record_commit"],
         "data.raw": data["raw"]["md5"],
         **{f"data.{side}": data["sides"][side]["md5"] for side in example.SIDES},
+        **({"data.general": data["general"]["md5"]} if data.get("general", {}).get("learned") else {}),
         "base.name": made["base"]["name"],
         "base.revision": made["base"]["revision"],
         "base.sha256": made["base"]["sha256"],
@@ -305,6 +320,7 @@ def facts(version: registry.Version) -> dict[str, str]:
         "Signer": tags["signer"],
         descent.START: tags.get("start", start.BASE),
         **{name.capitalize(): tags[f"data.{name}"] for name in ("raw", *example.SIDES)},
+        **({descent.GENERAL: tags["data.general"]} if "data.general" in tags else {}),
     }
 
 
@@ -318,6 +334,8 @@ def log_lifecycle(params: Params, run_id: str, made: Record) -> None:
     runs.log_metrics(run_id, _report("evaluate"))
     training = _report("train")
     runs.log_metrics(run_id, {f"train_{name}": training[name] for name in ("seconds", "best_epoch", "rows")})
+    if general := made["data"].get("general"):
+        runs.log_metrics(run_id, {"train_general_rows": general["learned"]})
     sides = made["data"]["sides"]
     for side, context in (("train", "training"), ("val", "validation"), ("test", "testing")):
         runs.log_dataset(run_id, side, Path(f"data/splits/{side}.parquet"), sides[side]["md5"], context)
@@ -327,7 +345,8 @@ def log_lifecycle(params: Params, run_id: str, made: Record) -> None:
     runs.log_artifacts(run_id, sorted(REPORTS.glob("*.json")), "reports")
     runs.log_artifacts(run_id, RECIPE, "recipe")
     runs.log_text(run_id, statements.model_card(made), "model_card.md")
-    runs.describe(run_id, scores_table(_report("evaluate"), params.task))
+    told = statements.general_of(made)
+    runs.describe(run_id, "\n\n".join([scores_table(_report("evaluate"), params.task), *([told] if told else [])]))
 
 
 def as_dict(params: Params) -> dict[str, Any]:

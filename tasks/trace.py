@@ -43,7 +43,13 @@ from tasks.core.record import Record
 from tasks.core.tracking import registry
 
 GONE, MISSING = "bytes gone, hash kept", "missing"
-ROLES = {"Raw": "raw", "Train": "train", "Val": "val", "Test": "test"}  # facts of the history
+ROLES = {
+    "Raw": "raw",
+    "Train": "train",
+    "Val": "val",
+    "Test": "test",
+    descent.GENERAL: "general",
+}  # facts of the history
 FACTS = {"Record": "record.commit", "Evidence": "evidence", "Seal": "seal", "Signer": "signer", descent.START: "start"}
 DETAILS = "models/reports/details.json"
 IN_GIT = ("dvc.lock", "params.yaml", "requirements.lock")
@@ -106,6 +112,7 @@ def model(version: registry.Version) -> Trace:
         *_bytes(made, kept),
         *_raw(made),
         *_sides(made, kept),
+        *_general(made),
         *_scores(made),
         *_gate(made, folder),
     ]
@@ -140,6 +147,9 @@ def _registry(version: registry.Version, made: Record) -> Iterator[Link]:
     for fact, md5 in md5s.items():
         yield _equal(f"history {fact.lower()}", entry.facts.get(fact) if entry else MISSING, md5)
         yield _equal(f"tag data.{fact.lower()}", version.tags.get(f"data.{fact.lower()}"), md5)
+    if made["data"].get("general", {}).get("learned"):
+        found = entry.facts.get(descent.GENERAL) if entry else MISSING
+        yield _equal("history general", found, made["data"]["general"]["md5"])
     begins = start.of_record(made)
     yield _equal(
         "start in the history", entry.facts.get(descent.START, start.BASE) if entry else MISSING, _name(begins)
@@ -281,6 +291,24 @@ def _sides(made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
             found = {str(label): int(count) for label, count in table["label"].to_pandas().value_counts().items()}
             yield _same(f"labels of {side}", told["labels"], found)
         yield _equal(f"suppressed rows in {side}", 0, int(suppression.contains(listed, table["id"].to_pandas()).sum()))
+
+
+def _general(made: Record) -> Iterator[Link]:
+    """The general examples: the files as they are now, those that were kept, and none of them a test row."""
+    if not (told := made["data"].get("general")):
+        return
+    for name, file in told["files"].items():
+        try:
+            yield _equal(f"general/{name}", file["sha256"], file_sha256(Path(file["path"])))
+        except OSError as error:
+            yield Link(f"general/{name}", file["sha256"], f"{MISSING}: {file['path']}: {error.strerror}", False)
+    kept, test = (store.table(md5, ["text"]) for md5 in (told["md5"], made["data"]["sides"]["test"]["md5"]))
+    if kept is None or test is None:
+        yield Link("general examples", str(told["rows"]), GONE, False)
+        return
+    yield _equal("general examples", told["rows"], kept.num_rows)
+    texts = [example.same_text(table["text"].to_pandas()) for table in (kept, test)]
+    yield _equal("test rows among the general examples", 0, int(texts[0].isin(set(texts[1])).sum()))
 
 
 def _scores(made: Record) -> Iterator[Link]:

@@ -1,6 +1,6 @@
 """Refuse bad data before it costs GPU time. The door to Great Expectations.
 
-    python -m tasks.validate data/curated/rows.parquet models/reports/curate.json \\
+    python -m tasks.validate data/curated/rows.parquet data/curated/general.parquet models/reports/curate.json \\
         data/curated/accepted.json models/reports/validate.json models/reports/data_docs
 
 Three verdicts. accepted: `accepted.json` names the bytes, which is all that later stages wait for, so a
@@ -9,7 +9,8 @@ not run, so nothing is known about the data (exit 3). The report and the Data Do
 they name row ids, labels and numbers, never a text.
 
 `CHECKS` says what is asked of the rows of each task. Where a model is to write, the audit of the tokens
-(`tasks.core.tokens`) is part of the verdict, and a picture of their lengths stands beside the Data Docs.
+(`tasks.core.tokens`) is part of the verdict, and a picture of their lengths stands beside the Data Docs. So is that of
+general examples, apart: none of them is a row.
 """
 
 import hashlib
@@ -371,7 +372,9 @@ def data_docs(result: dict[str, Any]) -> str:
     return re.sub(uuid, lambda match: seen.setdefault(match[0], f"part-{len(seen)}"), page)
 
 
-def _audited(rows: pd.DataFrame, knobs: params.Instruct | params.Prefer, picture: Path) -> Audited | None:
+def _audited(
+    rows: pd.DataFrame, examples: pd.DataFrame, knobs: params.Instruct | params.Prefer, picture: Path
+) -> Audited | None:
     """The tokens of the rows. Without a column for them there is nothing to audit, and a check says so."""
     from tasks.core import plots, tokens  # a classifier has none of it, and pays for none
 
@@ -381,14 +384,20 @@ def _audited(rows: pd.DataFrame, knobs: params.Instruct | params.Prefer, picture
     found = tokens.of_base(rows, train, limits)
     plots.lengths(found.lengths, train.max_tokens, picture)
     asked = {"template": train.template, "max_tokens": train.max_tokens, "too_long": train.too_long, **vars(limits)}
-    return Audited([Finding(**vars(finding)) for finding in found.findings], found.figures, asked)
+    findings, figures = found.findings, found.figures
+    if general := tokens.of_general(examples, train, limits):
+        findings, figures = findings + general.findings, {**figures, "general": general.figures}
+        asked["general"] = [finding.name for finding in general.findings]
+    return Audited([Finding(**vars(finding)) for finding in findings], figures, asked)
 
 
-def main(curated: Path, curate_json: Path, accepted: Path, report_json: Path, docs: Path) -> None:
+def main(curated: Path, general: Path, curate_json: Path, accepted: Path, report_json: Path, docs: Path) -> None:
     accepted.unlink(missing_ok=True)
     rows, knobs = example.read(curated), params.load()
     docs.mkdir(parents=True, exist_ok=True)
-    audited = None if isinstance(knobs, params.Classify) else _audited(rows, knobs, docs / "lengths.png")
+    audited = None
+    if not isinstance(knobs, params.Classify):
+        audited = _audited(rows, example.read(general), knobs, docs / "lengths.png")
     reported = json.loads(curate_json.read_text("utf-8"))
     judged = validate(rows, reported, knobs.validate, knobs.task, audited)
     (docs / "index.html").write_text(data_docs(judged.result), "utf-8")

@@ -103,6 +103,12 @@ def _tell_audit(told: Any, picture: Path) -> None:
         f" {figures['left_out']} left out, {figures['prompt_cut']} with a prompt cut;"
         f" {figures['special_tokens_in_words']} rows whose words hold a special token of the tokenizer"
     )
+    if told.general:
+        lengths = told.general["tokens"]["whole"]
+        click.echo(
+            f"{told.general['rows']} general examples, which are no rows: {lengths.get('mean', 0):g} tokens on "
+            f"average, {lengths.get('max', 0):g} at most"
+        )
     for finding in told.findings:
         such = f" Rows: {', '.join(finding.examples)}." if finding.examples else ""
         verdict = "ok     " if finding.success else "REFUSED"

@@ -122,6 +122,9 @@ def _of_data(record: dict[str, Any]) -> list[Command]:
             "OK for each",
         )
     ]
+    if general := data.get("general"):
+        files = {file["path"]: file["sha256"] for file in general["files"].values()}
+        found.append(Command("The files of general examples:", _sums("sha256sum", files), "OK for each"))
     example = next((path for path, md5 in known.items() if md5 in sides), None)
     if example:
         saved = quote(record["code"]["record_commit"])

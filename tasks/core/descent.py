@@ -19,6 +19,7 @@ from tasks.core.example import REJECTED
 from tasks.core.start import BASE, Start
 
 START = "Start"  # the fact of the history: NAME/VERSION, or base; entries from before there was a choice have none
+GENERAL = "General"  # the fact of the history: md5 of the general examples, if any were learned from; none is a row
 LEARNED = ("train", "val")  # val chose the epoch, and a refit learned from it: whoever continues inherits both
 
 Chains = dict[str, history.Chain]
@@ -35,7 +36,7 @@ class Lost(Refused):
 @dataclass(frozen=True)
 class Side:
     version: str  # NAME/VERSION
-    side: str
+    side: str  # train, val, or general
     md5: str
 
 
@@ -86,7 +87,7 @@ def sides(start: Start) -> list[Side]:
     return [
         Side(f"{each.model}/{each.version}", side, each.facts[side.capitalize()])
         for each in (entry, *line(entry, chains))
-        for side in LEARNED
+        for side in (*LEARNED, *([GENERAL.lower()] if GENERAL in each.facts else []))
     ]
 
 
@@ -97,7 +98,8 @@ def tainted(start: Start, listed: suppression.Suppression) -> dict[str, int]:
     """
     if not listed.rows:
         return {}
-    return _counted((side, suppression.contains(listed, rows["id"])) for side, rows in _read(start, ["id"]))
+    read = ((side, rows) for side, rows in _read(start, ["id"]) if side.side in LEARNED)
+    return _counted((side, suppression.contains(listed, rows["id"])) for side, rows in read)
 
 
 def leaked(start: Start, test: pd.DataFrame) -> dict[str, int]:
@@ -107,15 +109,16 @@ def leaked(start: Start, test: pd.DataFrame) -> dict[str, int]:
     changed. A score on rows that the weights know would be no score. Raises Unfit where nobody can say.
 
     Pairs of answers are tested beside rows that had one answer, whose ids are names of another table: there the words
-    of the prompt decide alone.
+    of the prompt decide alone. So they do of general examples, which are no rows.
     """
     texts = set(example.same_text(test["text"]))
 
-    def known(rows: pd.DataFrame) -> pd.Series:
+    def known(side: Side, rows: pd.DataFrame) -> pd.Series:
         same = example.same_text(rows["text"]).isin(texts)
-        return same | rows["id"].isin(set(test["id"])) if (REJECTED in rows) == (REJECTED in test) else same
+        of_one_table = side.side in LEARNED and (REJECTED in rows) == (REJECTED in test)
+        return same | rows["id"].isin(set(test["id"])) if of_one_table else same
 
-    return _counted((side, known(rows)) for side, rows in _read(start, ["id", "text", REJECTED]))
+    return _counted((side, known(side, rows)) for side, rows in _read(start, ["id", "text", REJECTED]))
 
 
 def check(start: Start, listed: suppression.Suppression, test: pd.DataFrame) -> None:

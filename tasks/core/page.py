@@ -210,7 +210,7 @@ def marks(record: dict[str, Any], links: Iterable[Link]) -> dict[str, bool | Non
 
 def _hashes(record: dict[str, Any]) -> dict[str, list[str]]:
     data, base, made = record["data"], record["base"], record["pipeline"]["hashes"]
-    start = record["training"].get("start", {})
+    start, general = record["training"].get("start", {}), data.get("general")
     return {
         "sources": [],
         "raw": [data["raw"]["md5"]],
@@ -221,6 +221,7 @@ def _hashes(record: dict[str, Any]) -> dict[str, list[str]]:
         "base": [base["sha256"], *base["files"].values()],
         "training": [
             *(start[each] for each in START if each in start),
+            *([general["md5"], *(file["sha256"] for file in general["files"].values())] if general else []),
             record["environment"]["lock_sha256"],
             *record["code"]["modules"].values(),
             *(made[path] for path in MADE["training"] if path in made),

@@ -81,6 +81,24 @@ class CurateWriting:
 
 
 @section
+class GeneralFile:
+    path: AbsolutePath
+    sha256: Sha256
+
+
+def _files_once(files: list[GeneralFile]) -> list[GeneralFile]:
+    names = [Path(file.path).name for file in files]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"two files are called {twice[0]!r}, and an example is known by its file's name: rename one")
+    return files
+
+
+@section
+class CurateAnswers(CurateWriting):  # of task instruct: its general examples are prompts with one answer
+    general: Annotated[list[GeneralFile], AfterValidator(_files_once)]
+
+
+@section
 class Audit:
     max_truncated_share: Limit
     examples: Count
@@ -220,6 +238,7 @@ class InstructTrain:
     template: Literal["tokenizer", "chatml", "plain"]
     max_tokens: Annotated[int, Field(ge=8)]
     too_long: Literal["drop", "cut_prompt"]
+    general_share: Share
     full: Full
     lora: DecoderLora
     ia3: Full
@@ -501,7 +520,7 @@ class Instruct:
     task: Literal["instruct"]
     decide: Decide
     fetch: Fetch
-    curate: CurateWriting
+    curate: CurateAnswers
     validate: ValidateWriting
     split: SplitWriting
     train: InstructTrain

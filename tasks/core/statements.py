@@ -123,6 +123,19 @@ def _data(record: Record) -> Iterator[tuple[str, Json]]:
     data = record["data"]
     yield from ((name, data[name]) for name in ("raw", "suppressed", "curated", "rejected"))
     yield from ((side, data["sides"][side]) for side in SIDES)
+    if "general" in data:
+        yield "general", data["general"]
+
+
+def general_of(record: Record) -> str:
+    """The general examples in a sentence of Markdown; empty if no file was named."""
+    if not (told := record["data"].get("general")):
+        return ""
+    files = [
+        f"{file['learned']} of {file['kept']} from {_text(name)} (sha256 `{file['sha256']}`)"
+        for name, file in told["files"].items()
+    ]
+    return f"General examples, none of them a row, mixed in against forgetting: {'; '.join(files)}."
 
 
 def _start(record: Record) -> Json | None:
@@ -354,7 +367,8 @@ def _dependencies(record: Record, parts: list[str]) -> list[Json]:
     """The road backwards: model, sides, curated and rejected rows, raw data, sources."""
     road = {
         "model": [part for part in parts if part.startswith("environment:")]
-        + ["base", "code", *(f"data:{side}" for side in SIDES)],
+        + ["base", "code", *(f"data:{side}" for side in SIDES)]
+        + [part for part in parts if part == "data:general"],
         **{f"data:{side}": ["data:curated"] for side in SIDES},
         "data:curated": ["data:raw", "data:suppressed"],
         "data:rejected": ["data:raw", "data:suppressed"],
@@ -455,6 +469,10 @@ def _resolved(record: Record) -> list[Json]:
         },
         *_resolved_start(record),
         *(
+            {"name": file["path"], "digest": {"sha256": file["sha256"]}}
+            for file in record["data"].get("general", {}).get("files", {}).values()
+        ),
+        *(
             {"name": f"{base['name']}/{name}", "digest": {"sha256": digest}}
             for name, digest in sorted(base["files"].items())
         ),
@@ -518,7 +536,7 @@ Not for decisions about people, and not for texts of another kind than those bel
   `{base["sha256"]}`. Its licence, as declared: {_text(base["licence"]) or "not recorded, look it up there"}.
 - Method {training["method"]}, {training["trained_parameters"]:,} of {training["parameters"]:,} parameters trained on
   {training["rows"]} rows{_refitted(record)}; texts cut at
-  {record["params"]["train"]["max_tokens"]} tokens.
+  {record["params"]["train"]["max_tokens"]} tokens.{_mixed_in(record)}
 - {_started(record)}
 - {training["steps"]} steps, best epoch {training["epochs"]}, {training["seconds"]:.0f} seconds, seed
   {training["seed"]}, on {_text(there["device"])} with torch {there["torch"]} and Python {there["python"]}.
@@ -544,6 +562,11 @@ On {scores["rows"]} test rows that training did not see; in brackets {scores["co
 - Fingerprint `{record["fingerprint"]}`.
 - The whole record is `lineage.json` beside this card; `sha256sum -c SHA256SUMS` there checks every file.
 """
+
+
+def _mixed_in(record: Record) -> str:
+    told = general_of(record)
+    return f"\n- {told}" if told else ""
 
 
 def _refitted(record: Record) -> str:

@@ -5,7 +5,7 @@ Rows are named by their ids, never by their words.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -73,6 +73,18 @@ def audit(
     """Render and tokenise everything, and judge it. `tokenizer` has its template already."""
     table = counted(rows, tokenizer, training, render)
     return Audit(findings(table, tokenizer, training, limits), figures(table, training), _lengths(table))
+
+
+OF_GENERAL = ("template_fits", "supervised", "end_learned")  # one that is too long is passed over when they are drawn
+
+
+def of_general(examples: pd.DataFrame, training: Training, limits: Limits) -> Audit | None:
+    """The same of general examples, none of which is a row: findings under names of their own. None of no examples."""
+    if examples.empty:
+        return None
+    found = of_base(examples, training, limits)
+    own = [each for each in found.findings if each.name in OF_GENERAL]
+    return replace(found, findings=[replace(each, name=f"general_{each.name}") for each in own])
 
 
 # ---------------------------------------------------------------- counting

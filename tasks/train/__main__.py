@@ -1,4 +1,4 @@
-"""The shell of training: two sides and a start in, a model folder, its learning curve and a report out."""
+"""The shell of training: rows and a start in, a model folder, its learning curve and a report out."""
 
 import hashlib
 import json
@@ -14,6 +14,7 @@ from tasks.core import (
     decoder,
     example,
     faults,
+    mixture,
     model,
     packing,
     params,
@@ -34,9 +35,11 @@ Sides = tuple[pd.DataFrame, pd.DataFrame]  # train, val
 Told = tuple[list[dict[str, float]], dict[str, Any]]  # the points of the learning curve, and train.json
 
 
-def main(train: Path, val: Path, start_file: Path, model_folder: Path, reports: Path, work: Path) -> None:
+def main(
+    train: Path, val: Path, general: Path, start_file: Path, model_folder: Path, reports: Path, work: Path
+) -> None:
     section, begins = params.load().train, start.read(start_file)
-    own = work / fingerprint(train, val, start_file, section)
+    own = work / fingerprint((train, val, general, start_file), section)
     with alone(own):
         sides = example.read(train), example.read(val)
         shutil.rmtree(model_folder, ignore_errors=True)
@@ -45,7 +48,7 @@ def main(train: Path, val: Path, start_file: Path, model_folder: Path, reports: 
         elif isinstance(section, params.PreferTrain):
             points, report = preferrer(sides, section, begins, own, model_folder)
         else:
-            points, report = writer(sides, section, begins, own, model_folder)
+            points, report = writer(sides, example.read(general), section, begins, own, model_folder)
         faults.point("train:saved")
         reports.mkdir(parents=True, exist_ok=True)
         curve = pd.DataFrame(points or [{"step": 0}])
@@ -62,13 +65,20 @@ def classifier(sides: Sides, section: params.Train, begins: start.Start | None, 
     return tuned.curve.points, report
 
 
-def writer(sides: Sides, section: params.InstructTrain, begins: start.Start | None, own: Path, folder: Path) -> Told:
+def writer(
+    sides: Sides,
+    general: pd.DataFrame,
+    section: params.InstructTrain,
+    begins: start.Start | None,
+    own: Path,
+    folder: Path,
+) -> Told:
     if begins:
         raise Refused(
             f"models/start.json says to continue from {begins.name}, and a model that writes always starts from its "
             f'base: write {{"from": "{start.BASE}"}} there'
         )
-    card, tokenizer, network, curve, report = instruct.fit(*sides, section, own, shell.progress)
+    card, tokenizer, network, curve, report = instruct.fit(*sides, section, own, shell.progress, general)
     decoder.save(folder, card, tokenizer, network)
     return curve.points, {"start": start.as_dict(None), **report}
 
@@ -87,15 +97,15 @@ def preferrer(sides: Sides, section: params.PreferTrain, begins: start.Start | N
     return curve.points, {**report, "start": {**start.as_dict(begins), **counts, "new_labels": [], "gone_labels": []}}
 
 
-def fingerprint(train: Path, val: Path, start_file: Path, section: Section) -> str:
-    """What a checkpoint depends on: both sides, the start, the params, the code of training, torch and the device."""
-    parts = [file_sha256(path) for path in (train, val, start_file, *_code())]
+def fingerprint(read: tuple[Path, ...], section: Section) -> str:
+    """What a checkpoint depends on: the rows, the start, the params, the code of training, torch and the device."""
+    parts = [file_sha256(path) for path in (*read, *_code())]
     parts += [json.dumps(section, default=vars), torch.__version__, str(model.pick_device(section.device))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _code() -> list[Path]:
-    nouns = (attention, decoder, model, packing, scores, template)
+    nouns = (attention, decoder, mixture, model, packing, scores, template)
     return [*sorted(Path(__file__).parent.glob("*.py")), *(Path(str(noun.__file__)) for noun in nouns)]
 
 

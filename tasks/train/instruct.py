@@ -7,6 +7,7 @@ LoRA as one operation, layers compiled one by one, the head applied to supervise
 
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from tasks.core import decoder, model, packing, template
+from tasks.core import decoder, mixture, model, packing, template
 from tasks.core.card import Writes
 from tasks.core.errors import Refused, WrongUse
 from tasks.core.packing import Shape, supervised
@@ -46,11 +47,25 @@ class Side:
     cut: int = 0  # whose prompt was
 
 
+@dataclass(frozen=True)
+class Mixed:
+    """General examples among the rows, none of which they are."""
+
+    rows: list[Rendered]
+    files: list[str]  # that each comes from
+
+
 def fit(
-    train: pd.DataFrame, val: pd.DataFrame, params: InstructTrain, work: Path, on_progress: OnProgress
+    train: pd.DataFrame,
+    val: pd.DataFrame,
+    params: InstructTrain,
+    work: Path,
+    on_progress: OnProgress,
+    examples: pd.DataFrame | None = None,
 ) -> tuple[Writes, Any, nn.Module, Curve, dict[str, Any]]:
     """Train on the rows of `train`, choose the epoch on those of `val`. Writes only below `work`.
 
+    Of `examples`, which are general ones, `params.general_share` is mixed in among what is learned from.
     Returns what model.json will say, the tokenizer, the network, the learning curve, and a report of how it went.
     """
     began = time.monotonic()
@@ -63,16 +78,20 @@ def fit(
     template.choose(tokenizer, params.template)
     sides = [render(frame, tokenizer, params.max_tokens, params.too_long) for frame in (train, val)]
     train_side, val_side = sides
+    rows = len(train_side.rows) + (len(val_side.rows) if params.refit else 0)
+    general = mixed(examples, rows, tokenizer, params)
+    warnings += few(general, rows, params)
     vocabulary = network.get_input_embeddings().num_embeddings  # type: ignore[operator]
-    for side in sides:
-        check_rows(side.rows, vocabulary)
+    for some in (train_side.rows, val_side.rows, general.rows):
+        check_rows(some, vocabulary)
     print(
         f"rendered {len(train) + len(val)} rows in {time.monotonic() - began:.1f} s, to train on {device}", flush=True
     )
 
     network = _adapted(network, params)
     learned, curve = train_side.rows, Curve()
-    curve = _round(network, learned, val_side.rows, params.epochs, params, work / "choose", on_progress)
+    shown = learned + general.rows[: mixture.wanted(len(learned), params.general_share)]
+    curve = _round(network, shown, val_side.rows, params.epochs, params, work / "choose", on_progress)
     best = curve.best_epoch
     if params.refit:
         print("refit on train + val, for as many epochs as were best", flush=True)
@@ -84,7 +103,7 @@ def fit(
         def later(step: int, of: int, **values: float) -> None:  # one curve shows both rounds, one after the other
             on_progress(done + step, done + of, **values)
 
-        curve = _round(network, learned, None, best, params, work / "refit", later)
+        curve = _round(network, learned + general.rows, None, best, params, work / "refit", later)
         curve.points = chosen.points + [{**point, "step": done + point["step"]} for point in curve.points]
 
     longest = max(supervised(row) for side in sides for row in side.rows)
@@ -100,6 +119,7 @@ def fit(
         "cut_rows": sum(side.cut for side in sides),
         "tokens": sum(len(row.tokens) for row in learned),
         "supervised_tokens": sum(map(supervised, learned)),
+        **({"general": told_of(general, rows)} if general.rows else {}),
         **sizes(network),
         "seconds": round(seconds, 1),
         "resumed_from_step": curve.resumed_from,
@@ -162,6 +182,46 @@ def render(frame: pd.DataFrame, tokenizer: Any, max_tokens: int, too_long: str) 
     return Side(rows, len(whole) - len(rows), changed)
 
 
+def mixed(examples: pd.DataFrame | None, rows: int, tokenizer: Any, params: InstructTrain) -> Mixed:
+    """So many general examples that they are their share beside `rows` others; one that is too long is passed over."""
+    most = mixture.wanted(rows, params.general_share)
+    found = Mixed([], [])
+    if examples is None or not most:
+        return found
+    for text, label, file in mixture.drawn(examples, params.seed)[["text", "label", "source"]].to_numpy():
+        row = template.shortened(template.render(tokenizer, text, label), params.max_tokens, params.too_long)
+        if row is not None:
+            found.rows.append(row)
+            found.files.append(file)
+        if len(found.rows) == most:
+            break
+    return found
+
+
+def few(general: Mixed, rows: int, params: InstructTrain) -> list[str]:
+    """A warning if there are fewer general examples than asked for. Nobody is asked where there is no file."""
+    asked = mixture.wanted(rows, params.general_share)
+    if not general.rows or len(general.rows) >= asked:
+        return []
+    told = (
+        f"train.general_share is {params.general_share:g} and asks for {asked} general examples beside {rows} rows: "
+        f"only {len(general.rows)} are there and short enough"
+    )
+    print(f"warning: {told}", flush=True)
+    return [told]
+
+
+def told_of(general: Mixed, rows: int) -> dict[str, Any]:
+    """What of the general examples was learned from, for the report; `rows`: the others."""
+    return {
+        "rows": len(general.rows),
+        "share": round(len(general.rows) / (rows + len(general.rows)), 6),
+        "tokens": sum(len(row.tokens) for row in general.rows),
+        "supervised_tokens": sum(map(supervised, general.rows)),
+        "files": dict(sorted(Counter(general.files).items())),
+    }
+
+
 def check_rows(rows: Sequence[Rendered], vocabulary: int) -> None:
     """Raises Refused for rows that nothing would be learned from, or whose tokens the base does not have."""
     if empty := [number for number, row in enumerate(rows) if not supervised(row)]:
@@ -169,7 +229,7 @@ def check_rows(rows: Sequence[Rendered], vocabulary: int) -> None:
             f"{len(empty)} rows supervise no token, such as row {', '.join(map(str, empty[:SHOWN]))}: nothing would be "
             "learned from them; look at their completions, and at train.template"
         )
-    if (highest := max(max(row.tokens) for row in rows)) >= vocabulary:
+    if (highest := max((max(row.tokens) for row in rows), default=0)) >= vocabulary:
         raise Refused(
             f"the tokenizer knows a token {highest}, and the base has {vocabulary}: they do not belong together"
         )

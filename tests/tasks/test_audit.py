@@ -1,13 +1,15 @@
 """The audit of the rows that are here, wherever on the road they are."""
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
-from tasks.audit import CURATED, PICTURE, RAW, SPLITS, audit
+from tasks.audit import CURATED, GENERAL, PICTURE, RAW, SPLITS, audit
 from tasks.core import example, params
 from tasks.core.base import weights_sha256
 from tasks.core.errors import WrongUse
@@ -66,3 +68,27 @@ def test_there_is_nothing_to_audit_for_a_classifier(knobs, make_replies):
     example.write(make_replies(3).drop(columns="label"), CURATED)
     with pytest.raises(WrongUse, match="has no column label"):
         audit(knobs)
+
+
+def test_general_examples_are_looked_at_apart_and_add_to_the_effort(knobs, make_replies, tmp_path):
+    example.write(make_replies(30), CURATED)
+    before = audit(knobs)
+    assert before.general is None
+    example.write(make_replies(20, seed=9), GENERAL)
+    knobs = replace(knobs, train=replace(knobs.train, general_share=0.25))
+    told = audit(knobs)
+    assert (told.ok, told.figures, told.general["rows"]) == (True, before.figures, 20)
+    assert 1.2 < told.effort.tokens / before.effort.tokens < 1.5
+    example.write(make_replies(20, seed=9).assign(label=" "), GENERAL)
+    told = audit(knobs)
+    assert not told.ok
+    assert {each.name for each in told.findings if not each.success} == {"general_supervised"}
+
+
+def test_before_anything_is_curated_they_are_read_from_their_files(knobs, make_replies, tmp_path):
+    example.write(make_replies(30), RAW / "00001-x.parquet")
+    file = tmp_path / "own.csv"
+    file.write_text("prompt,completion\nwho?,she\n", "utf-8")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    named = replace(knobs.curate, general=[params.GeneralFile(str(file), digest)])
+    assert audit(replace(knobs, curate=named)).general["rows"] == 1

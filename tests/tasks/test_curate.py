@@ -1,8 +1,10 @@
+import hashlib
 import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +12,7 @@ from tasks.core import example, messages, suppression
 from tasks.core.errors import Refused, WrongUse
 from tasks.core.example import COLUMNS
 from tasks.core.params import Curate, CurateWriting
-from tasks.curate import STEPS, clean, curate, main, report
+from tasks.curate import STEPS, clean, curate, curate_general, main, report
 
 LENIENT = Curate(min_chars=1, max_chars=1000, min_label_rows=1)
 BANKING77 = Path(__file__).parents[3] / "shared" / "data" / "banking77"
@@ -218,7 +220,7 @@ def in_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_stage_reads_the_parts_in_order_and_writes_three_files(in_folder):
+def test_the_stage_reads_the_parts_in_order_and_writes_its_files(in_folder):
     example.write(rows(*((str(n), f"text {n}", "a") for n in range(10))), Path("raw/000.parquet"))
     example.write(rows(("1", "changed", "a")), Path("raw/001.parquet"))
     main(*PATHS)
@@ -369,6 +371,103 @@ def test_the_report_names_no_answer():
     told = report(table, *curate(table, WRITING, task="instruct"), "instruct")
     assert (told["kept"], told["labels"]) == (2, {})
     assert list(told["reasons"]) == [step.__name__ for step in STEPS["instruct"]]
+
+
+# ---- general examples ------------------------------------------------------------------------------------
+
+
+def test_general_examples_are_cleaned_as_rows_are_and_counted_by_reason():
+    examples = said(
+        ("g:1", " What is two and two? ", " four "), ("g:2", "Who wrote it?", "\u200b"), ("g:3", "x", "y"),
+        ("g:4", "word " * 41, "long"), ("g:5", "what is two and two", "four"), ("g:6", "what is two and two", "4"),
+    )  # fmt: skip
+    kept, left_out = curate_general(examples, said(("1", "Where is it?", "here")), WRITING)
+    assert kept[["id", "label"]].to_numpy().tolist() == [["g:1", "four"], ["g:6", "4"]]
+    assert {reason: count for reason, count in left_out.items() if count} == {
+        "no_label": 1, "too_short": 1, "too_long": 1, "exact_copy": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("given", ["test", "val", "train", ""])
+def test_a_general_example_that_asks_what_a_record_asks_is_left_out_on_whatever_side_that_stands(given):
+    records = said(("1", "Where is my parcel?", "here", given), ("2", "more words", "there"))
+    examples = said(("g:1", "where is my PARCEL", "no idea"), ("g:2", "Who wrote it?", "she"))
+    kept, left_out = curate_general(examples, records, WRITING)
+    assert (list(kept["id"]), left_out["asked_by_a_record"]) == (["g:2"], 1)
+
+
+def test_what_had_to_be_forgotten_does_not_come_back_as_a_general_example(in_writing):
+    example.write(said(("1", "Where is my parcel?", "here"), ("2", "more words", "there")), Path("raw/000.parquet"))
+    suppression.write(FORGOTTEN, Path("suppressed.json"))
+    in_writing([{"prompt": "where is my parcel", "completion": "here"}, {"prompt": "who?", "completion": "she"}])
+    main(*PATHS)
+    assert "1" not in set(example.read(Path("curated/rows.parquet"))["id"])
+    assert list(example.read(Path("curated/general.parquet"))["id"]) == ["own.jsonl:2"]
+
+
+@pytest.fixture
+def in_writing(in_folder):
+    """The stage's folder with the params of task instruct; takes general examples to name in them."""
+
+    def name(records, **changes):
+        file = in_folder / "own.jsonl"
+        file.write_text("".join(f"{json.dumps(record)}\n" for record in records), "utf-8")
+        values = yaml.safe_load((Path(__file__).parents[2] / "infra/params/instruct.yaml").read_text("utf-8"))
+        told = {"path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()} | changes
+        values["curate"]["general"] = [told]
+        Path("params.yaml").write_text(yaml.safe_dump(values), "utf-8")
+
+    return name
+
+
+def test_the_stage_keeps_general_examples_apart_and_tells_of_which_file(in_writing):
+    example.write(said(*((str(n), f"question {n}", "a") for n in range(4))), Path("raw/000.parquet"))
+    in_writing([{"instruction": "Add.", "input": "2 and 2", "output": "4"}, {"instruction": "Say.", "output": ""}])
+    main(*PATHS)
+    told = json.loads(Path("curate.json").read_text())
+    assert (told["received"], told["kept"], sum(told["reasons"].values())) == (4, 4, 0)
+    assert list(told["sources"]) == ["desk"]
+    (file,) = told["general"]["files"].items()
+    digest = hashlib.sha256(Path("own.jsonl").read_bytes()).hexdigest()
+    path = str(Path("own.jsonl").absolute())
+    assert file == ("own.jsonl", {"path": path, "sha256": digest, "received": 2, "kept": 1})
+    assert told["general"]["reasons"]["no_label"] == 1
+    (row,) = example.read(Path("curated/general.parquet")).to_dict("records")
+    assert (row["id"], row["text"], row["label"]) == ("own.jsonl:1", asked("Add.\n\n2 and 2"), "4")
+    assert len(example.read(Path("curated/rows.parquet"))) == 4
+
+
+def test_without_files_nothing_is_said_of_general_examples_and_their_file_is_empty(in_folder):
+    example.write(rows(*((str(n), f"text {n}", "a") for n in range(10))), Path("raw/000.parquet"))
+    main(*PATHS)
+    assert "general" not in json.loads(Path("curate.json").read_text())
+    assert example.read(Path("curated/general.parquet")).empty
+
+
+@pytest.mark.parametrize(("changes", "error", "told"), [
+    ({"sha256": "0" * 64}, Refused, "have sha256 .*, not 0{64}: restore that file, or write the new hash into"),
+    ({"path": "/nowhere/own.jsonl"}, WrongUse, "/nowhere/own.jsonl cannot be read: No such file"),
+    ({"path": "own.jsonl"}, WrongUse, r"general.0.path: 'own.jsonl' is no absolute path"),
+    ({"sha256": "short"}, WrongUse, r"curate.general.0.sha256 is 'short'"),
+])  # fmt: skip
+def test_a_file_that_is_not_there_or_another_than_was_meant_is_refused(in_writing, changes, error, told):
+    example.write(said(("1", "one question", "a")), Path("raw/000.parquet"))
+    in_writing([{"prompt": "who?", "completion": "she"}], **changes)
+    with pytest.raises(error, match=told):
+        main(*PATHS)
+    assert not Path("curated").exists()
+
+
+@pytest.mark.parametrize(("records", "told"), [
+    ([{"question": "who?", "answer": "she"}], "no format of task instruct"),
+    ([{"messages": [{"role": "user", "content": "who?"}]}], "own.jsonl, line 1: .*end with its answer"),
+    ([], "holds no rows"),
+])  # fmt: skip
+def test_a_file_that_holds_no_examples_is_refused_with_its_place(in_writing, records, told):
+    example.write(said(("1", "one question", "a")), Path("raw/000.parquet"))
+    in_writing(records)
+    with pytest.raises((Refused, WrongUse), match=told):
+        main(*PATHS)
 
 
 def test_rows_of_another_task_are_a_wrong_use():

@@ -143,3 +143,26 @@ def test_a_record_of_schema_1_is_decided_by_the_rule_of_its_time(made, tmp_path)
     assert wrong(made, tmp_path) == []
     assert wrong(change(made, "gate", "decision", value="held"), tmp_path) == ["gate"]
     assert yaml.safe_load(yaml.safe_dump(made))  # plain values all the way
+
+
+def test_general_examples_are_looked_at_again_their_file_and_what_was_kept(keep, tmp_path):
+    file = tmp_path / "sums.csv"
+    file.write_text("prompt,completion\nwhat is two and two,four\n", "utf-8")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    kept = keep(pd.DataFrame({"id": ["sums.csv:2"], "text": ["what is two and two"]}))
+
+    def links(test, rows=1):
+        general = {"md5": kept, "rows": rows, "files": {"sums.csv": {"path": str(file), "sha256": digest}}}
+        made = {"data": {"general": general, "sides": {"test": {"md5": keep(pd.DataFrame({"text": [test]}))}}}}
+        return [link.name for link in trace._general(made) if not link.ok]
+
+    assert links("where is my parcel") == []
+    assert links("What is two and TWO?") == ["test rows among the general examples"]
+    assert links("where is my parcel", rows=2) == ["general examples"]
+    file.write_text("prompt,completion\nwhat is two and two,five\n", "utf-8")
+    assert links("where is my parcel") == ["general/sums.csv"]
+    file.unlink()
+    assert links("where is my parcel") == ["general/sums.csv"]
+    store.cached(kept).unlink()
+    assert links("where is my parcel") == ["general/sums.csv", "general examples"]
+    assert list(trace._general({"data": {}})) == []

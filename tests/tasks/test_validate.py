@@ -162,6 +162,8 @@ def test_no_check_touches_the_network(monkeypatch):
 # ---- the stage -------------------------------------------------------------------------------------------
 
 PATHS = [Path(name) for name in ("rows.parquet", "curate.json", "accepted.json", "validate.json", "docs")]
+GENERAL = Path("general.parquet")
+ALL = [PATHS[0], GENERAL, *PATHS[1:]]  # as the stage takes them
 
 
 @pytest.fixture
@@ -183,7 +185,7 @@ def many(count=260):
 
 def test_acceptance_names_the_bytes_and_nothing_that_a_threshold_changes(in_folder):
     example.write(many(), PATHS[0])
-    main(*PATHS)
+    main(*ALL)
     digest = hashlib.sha256(PATHS[0].read_bytes()).hexdigest()
     assert json.loads(PATHS[2].read_text()) == {"accepted": True, "rows": 260, "sha256": digest}
     assert json.loads(PATHS[3].read_text())["verdict"] == "accepted"
@@ -195,7 +197,7 @@ def test_a_refusal_says_what_and_which_rows_and_takes_the_acceptance_back(in_fol
     PATHS[2].write_text("{}")
     example.write(many().assign(label=["typo"] * 3 + ["card"] * 130 + ["cash"] * 127), PATHS[0])
     with pytest.raises(Refused, match="fails 1 of 13 expectations: rows_per_label") as refused:
-        main(*PATHS)
+        main(*ALL)
     assert f"see {in_folder / PATHS[3]} and {in_folder / PATHS[4]}/index.html" in str(refused.value)
     assert capsys.readouterr().out == (
         "rows_per_label: expected at least 10 rows, not given as test, for every label; found"
@@ -210,7 +212,7 @@ def test_a_check_that_cannot_run_is_broken_and_not_refused(in_folder):
     PATHS[2].write_text("{}")
     example.write(many().drop(columns="text"), PATHS[0])
     with pytest.raises(Broken, match="nothing is known about the data"):
-        main(*PATHS)
+        main(*ALL)
     assert not PATHS[2].exists()
     assert json.loads(PATHS[3].read_text())["verdict"] == "broken"
 
@@ -230,19 +232,20 @@ def writing(in_folder, tiny_writer):
         Path("params.yaml").write_text(yaml.safe_dump(values), "utf-8")
 
     change()
+    example.write(many(0), GENERAL)
     return change
 
 
 def failed_stage():
     with pytest.raises(Refused):
-        main(*PATHS)
+        main(*ALL)
     assert not PATHS[2].exists()
     return {each["name"]: each for each in json.loads(PATHS[3].read_text())["expectations"] if not each["success"]}
 
 
 def test_rows_to_write_from_are_accepted_with_the_figures_of_their_tokens(writing, make_replies):
     example.write(make_replies(260), PATHS[0])
-    main(*PATHS)
+    main(*ALL)
     told = json.loads(PATHS[3].read_text())
     assert told["verdict"] == "accepted"
     assert [each["name"] for each in told["expectations"]][: len(CHECKS["instruct"])] == list(CHECKS["instruct"])
@@ -259,6 +262,32 @@ def test_what_the_audit_of_the_tokens_finds_refuses_the_data(writing, make_repli
     writing(max_tokens=21)
     failed_stage()
     assert json.loads(PATHS[3].read_text())["suite_sha256"] != sha256  # it was asked something else
+
+
+def test_general_examples_are_audited_apart_and_are_no_rows(writing, make_replies):
+    example.write(make_replies(260), PATHS[0])
+    main(*ALL)
+    without = json.loads(PATHS[3].read_text())
+    assert "general" not in without["tokens"]
+    example.write(make_replies(40, seed=9), GENERAL)
+    main(*ALL)
+    told = json.loads(PATHS[3].read_text())
+    assert (told["rows"], told["tokens"]["rows"], told["tokens"]["general"]["rows"]) == (260, 260, 40)
+    assert {name: value for name, value in told["tokens"].items() if name != "general"} == without["tokens"]
+    more = [each["name"] for each in told["expectations"]][len(without["expectations"]) :]
+    assert more == ["general_template_fits", "general_supervised", "general_end_learned"]
+    assert told["suite_sha256"] != without["suite_sha256"]
+
+
+@pytest.mark.parametrize(("label", "text", "name"), [(" ", None, "supervised"), (None, "words", "template_fits")])
+def test_one_general_example_that_teaches_nothing_refuses_the_data(writing, make_replies, label, text, name):
+    example.write(make_replies(260), PATHS[0])
+    examples = make_replies(40, seed=9)
+    examples.loc[7, ["label", "text"]] = [label or examples["label"][7], text or examples["text"][7]]
+    example.write(examples, GENERAL)
+    failed = failed_stage()
+    assert f"general_{name}" in failed and all(each.startswith("general_") for each in failed)
+    assert failed[f"general_{name}"]["examples"] == ["r9-0007"]
 
 
 def test_an_answer_stands_in_no_report_and_on_no_page(writing, make_replies):
@@ -292,7 +321,7 @@ def test_a_classifier_pays_nothing_for_the_tokens_of_others(in_folder):
         "print(*({'torch', 'transformers'} & set(sys.modules)), file=sys.stderr)"
     )
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-c", program, *map(str, PATHS)]
+    command = [sys.executable, "-c", program, *map(str, ALL)]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr.strip() == ""

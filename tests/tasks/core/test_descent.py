@@ -200,6 +200,28 @@ def test_pairs_leak_by_their_words_alone_since_their_ids_name_rows_of_another_ta
         descent.check(line.start(3), suppression.NOTHING, leaks)
 
 
+def test_a_start_leaks_by_the_words_of_its_general_examples_which_are_no_rows(line, general):
+    assert descent.leaked(line.start(5), rows(x="WHO wrote it?")) == {"tickets/5": 1}
+    assert descent.leaked(line.start(6), rows(x="who wrote it")) == {"tickets/5": 1}, "and whoever went on from it"
+    assert descent.leaked(line.start(4), rows(x="who wrote it")) == {}
+    assert descent.leaked(line.start(5), rows(**{"g:1": "another"})) == {}, "its name is none of a row"
+    assert descent.tainted(line.start(5), listing("g:1")) == {}
+    assert seen(trace.row("g:1")) == []
+
+
+def test_versions_that_learned_from_general_examples_are_found_by_their_bytes(line, general):
+    assert seen(trace.data(general)) == [(5, "general", None), (6, "general", "tickets/5")]
+
+
+@pytest.fixture(scope="module")
+def general(line):
+    """5 learned from a general example, 6 went on from 5. The hash of the examples."""
+    sides = {"train": {"a": "a"}, "val": {"w": "w"}, "test": {"z": "z"}}
+    line.add(5, "base", **sides, general={"g:1": "who wrote it?"})
+    line.add(6, "tickets/5", **sides)
+    return line.facts[5]["General"]
+
+
 @pytest.mark.parametrize("fact", ["seal", "record_commit", "fingerprint", "train_md5", "val_md5"])
 def test_a_start_that_says_something_else_than_the_history_is_refused(line, fact):
     with pytest.raises(descent.Unfit, match="the history has another"):

@@ -241,6 +241,17 @@ def test_a_version_that_learned_from_pairs_says_whose_weights_it_went_on_from(to
     assert continued["model_md5"] in said and continued["seal"] in said
 
 
+def test_general_examples_stand_beside_the_rows_with_the_hash_of_their_file(told):
+    assert "general examples" not in words(told)
+    file = {"path": "/data/sums.csv", "sha256": "5" * 64, "received": 500, "kept": 450, "learned": 40}
+    told.record["data"]["general"] = {"md5": "3" * 32, "rows": 450, "learned": 40, "files": {"sums.csv": file}}
+    said = words(told, links=[*told.links, Link("general/sums.csv", "5" * 64, "5" * 64, True)])
+    assert "40 general examples were mixed in among the rows. None of them is a row." in said
+    assert f"40 of 450, sha256 of the file {'5' * 64} recomputed, equal" in said
+    other = Link("general/sums.csv", "5" * 64, "6" * 64, False)
+    assert page.marks(told.record, [*told.links, other])["training"] is False
+
+
 def test_a_version_that_continued_says_from_which_with_hashes_that_are_marked(told, continued):
     assert "Training continued" not in words(told)
     assert "as its makers published it" in words(told)

@@ -309,6 +309,33 @@ def test_a_record_from_before_there_was_a_choice_reads_as_one_from_the_base(reco
     assert problems(record) == []
 
 
+GENERAL = {
+    "md5": "3" * 32,
+    "rows": 450,
+    "learned": 40,
+    "files": {
+        "sums.csv": {"path": "/data/sums.csv", "sha256": "4" * 64, "received": 500, "kept": 450, "learned": 40},
+    },
+}
+
+
+def test_general_examples_are_told_with_their_file_and_never_as_rows(record):
+    plain = statements.model_card(record), statements.bom(record), statements.provenance(record)
+    record["data"]["general"] = GENERAL
+    assert problems(record) == []
+    card, bill = statements.model_card(record), statements.bom(record)
+    assert f"mixed in against forgetting: 40 of 450 from sums.csv (sha256 `{'4' * 64}`)" in card
+    gone = [line for line in plain[0].splitlines() if line not in card.splitlines()]
+    assert len(gone) == 1 and gone[0].startswith("- DVC hashes"), "no count of rows is other than it was"
+    more = [part for part in bill["components"] if part not in plain[1]["components"]]
+    assert [part["bom-ref"] for part in more] == ["data:general"]
+    assert values(more[0]["data"][0]["contents"]["properties"])["retune:general.files.sums.csv.sha256"] == "4" * 64
+    (model,) = [each for each in bill["dependencies"] if each["ref"] == "model"]
+    assert "data:general" in model["dependsOn"]
+    resolved = statements.provenance(record)["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert {"name": "/data/sums.csv", "digest": {"sha256": "4" * 64}} in resolved
+
+
 def test_the_schema_knows_both_starts_and_nothing_else(record, continued):
     assert problems(record) == []
     record["training"]["start"] = continued

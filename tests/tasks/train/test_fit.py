@@ -201,6 +201,7 @@ class Desk:
         self.folder, self.settings = folder, settings
         example.write(make_tickets(64), folder / "train.parquet")
         example.write(make_tickets(24, seed=2), folder / "val.parquet")
+        example.write(make_tickets(0), folder / "general.parquet")
         start.write(None, folder / "start.json")
         self.write(batch_size=4, epochs=10, patience=99, checkpoint_seconds=0.05, refit=True)
 
@@ -209,7 +210,8 @@ class Desk:
         (self.folder / "params.yaml").write_text(yaml.safe_dump(values), "utf-8")
 
     def paths(self, out):
-        return ["train.parquet", "val.parquet", "start.json", f"{out}/model", f"{out}/reports", f"{out}/work"]
+        read = ["train.parquet", "val.parquet", "general.parquet", "start.json"]
+        return [*read, f"{out}/model", f"{out}/reports", f"{out}/work"]
 
     def train(self, out):
         """The stage, here and now."""
@@ -292,11 +294,11 @@ def test_what_a_run_depends_on_names_its_checkpoints(desk, knobs):
         start.Start("tickets/1", "0" * 64, "0" * 40, "0" * 64, "0" * 32 + ".dir", "0" * 32, "0" * 32, True), other
     )
     seen = {
-        fingerprint(train, val, base, knobs()),
-        fingerprint(val, train, base, knobs()),
-        fingerprint(train, val, other, knobs()),
-        fingerprint(train, val, base, knobs(seed=18)),
-        fingerprint(train, val, base, knobs(base=replace(knobs().base, sha256="0" * 64))),
+        fingerprint((train, val, base), knobs()),
+        fingerprint((val, train, base), knobs()),
+        fingerprint((train, val, other), knobs()),
+        fingerprint((train, val, base), knobs(seed=18)),
+        fingerprint((train, val, base), knobs(base=replace(knobs().base, sha256="0" * 64))),
     }
     assert len(seen) == 5
-    assert fingerprint(train, val, base, knobs()) in seen
+    assert fingerprint((train, val, base), knobs()) in seen

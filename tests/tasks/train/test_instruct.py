@@ -33,8 +33,8 @@ def files(folder):
     }
 
 
-def trained(folder, sides, params, on_progress=QUIET):
-    card, tokenizer, network, curve, report = fit(*sides, params, folder / "work", on_progress)
+def trained(folder, sides, params, on_progress=QUIET, **more):
+    card, tokenizer, network, curve, report = fit(*sides, params, folder / "work", on_progress, **more)
     decoder.save(folder / "model", card, tokenizer, network)
     return decoder.Decoder(card, tokenizer, network), curve, report
 
@@ -196,6 +196,84 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path, sides, le
 
 
 # ---------------------------------------------------------------- refusals and warnings
+
+
+# ---------------------------------------------------------------- general examples
+
+
+@pytest.fixture(scope="module")
+def examples(make_replies):
+    """Of two files, in which nothing is said that a row says."""
+    made = make_replies(40, seed=9).assign(
+        label="The noise is the cable, thanks.", source=["sums.csv", "words.jsonl"] * 20
+    )
+    return made.assign(id=[f"{file}:{number}" for number, file in enumerate(made["source"])])
+
+
+def test_without_examples_nothing_is_other_than_it_was_whatever_the_share(tmp_path, sides, lesson_of, examples):
+    _, curve, report = trained(tmp_path / "none", sides, lesson_of(epochs=1))
+    for folder, share, given in (("empty", 0.3, examples.head(0)), ("nought", 0.0, examples)):
+        _, again, told = trained(tmp_path / folder, sides, lesson_of(epochs=1, general_share=share), examples=given)
+        assert files(tmp_path / folder / "model") == files(tmp_path / "none/model")
+        assert again.points == curve.points
+        assert {**told, "seconds": 0} == {**report, "seconds": 0}
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_the_share_of_all_that_is_learned_is_general_and_told_apart(
+    tmp_path, sides, lesson_of, examples, refit, monkeypatch
+):
+    seen = []
+    plan = instruct.study.plan
+    monkeypatch.setattr(
+        instruct.study, "plan", lambda lengths, *rest: seen.append(len(lengths)) or plan(lengths, *rest)
+    )
+    params = lesson_of(epochs=1, refit=refit, general_share=0.25)
+    _, _, report = trained(tmp_path / "one", sides, params, examples=examples)
+    assert seen == ([36 + 12, 48 + 16] if refit else [36 + 12])
+    rows, general = (48, 16) if refit else (36, 12)
+    assert report["rows"] == rows, "an example is no row"
+    told = report["general"]
+    assert (told["rows"], told["share"], sum(told["files"].values())) == (general, 0.25, general)
+    assert set(told["files"]) == {"sums.csv", "words.jsonl"} and told["supervised_tokens"] > 0
+    plain = trained(tmp_path / "plain", sides, lesson_of(epochs=1, refit=refit))[2]
+    assert (report["tokens"], report["supervised_tokens"]) == (plain["tokens"], plain["supervised_tokens"])
+    assert files(tmp_path / "one/model") != files(tmp_path / "plain/model")
+
+    trained(tmp_path / "two", sides, params, examples=examples.sample(frac=1, random_state=3))
+    assert files(tmp_path / "one/model") == files(tmp_path / "two/model"), "the seed alone draws"
+
+
+def test_what_was_mixed_in_is_learned(tmp_path, sides, lesson_of, examples):
+    said = {}
+    for name, given in (("with", examples), ("without", None)):
+        own, *_ = trained(
+            tmp_path / name,
+            sides,
+            lesson_of(epochs=4, accumulate=1, general_share=0.4),
+            examples=given,
+        )
+        rows = [template.render(own.tokenizer, *row) for row in examples[["text", "label"]].head(8).to_numpy()]
+        said[name] = own.likelihood(rows).nll.sum()
+    assert said["with"] < 0.9 * said["without"]
+
+
+def test_another_seed_draws_other_examples(sides, lesson_of, examples, tiny_writer):
+    tokenizer = template.load(tiny_writer)
+    template.choose(tokenizer, "chatml")
+    drawn = [
+        instruct.mixed(examples, 20, tokenizer, lesson_of(seed=seed, general_share=0.2)).rows for seed in (1, 1, 2)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_too_few_examples_and_such_as_are_too_long_are_told(tmp_path, sides, lesson_of, examples, capsys):
+    long = examples.head(6).assign(label=["words " * 200, *["It is four."] * 5])
+    _, _, report = trained(tmp_path, sides, lesson_of(epochs=1, general_share=0.5), examples=long)
+    assert report["general"]["rows"] == 5
+    warning = report["warnings"][-1]
+    assert "asks for 36 general examples beside 36 rows: only 5 are there and short enough" in warning
+    assert warning in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "ia3", "prompt"])
