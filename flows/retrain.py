@@ -142,10 +142,12 @@ def begin_with_the_last_lock(newest: decide.Made | None) -> None:
 
 def begin_with_the_champion(chosen: params.Params) -> None:
     """Continue from the champion's weights if they are fit for it, else from the base: never from where the checkout's
-    own models/start.json says."""
+    own models/start.json says. A model that writes keeps to that, whoever is champion: it is what it goes on from."""
+    if chosen.task != "classify":
+        return
     starts.write(None)
     champion = registry.champion(chosen.register.name)
-    if champion is None or chosen.task != "classify":
+    if champion is None:
         return
     made = record.read(registry.version_folder(champion) / record.FILE)
     begun = starts.start_of(str(champion), champion.tags["seal"], made)

@@ -67,9 +67,8 @@ def shipped(task: str) -> Path:
     return there[task]
 
 
-def choose(task: str, values: Mapping[str, Any], path: Path = Path("params.yaml")) -> None:
-    """Replace the whole file by the one that is shipped for `task`, with these values by their dotted paths."""
-    source = shipped(task)
+def choose(source: Path, values: Mapping[str, Any], path: Path = Path("params.yaml")) -> None:
+    """Replace the whole file by `source`, with these values by their dotted paths."""
     settings = [f"{name}={json.dumps(value)}" for name, value in values.items()]
     _write(_changed(source, settings) if settings else source.read_text("utf-8"), path)
 

@@ -2,7 +2,8 @@
 
 Nothing is lost by it. The two files and data/raw.dvc are refused unless git has them as they are, and the records
 themselves stay in the DVC store, where the versions that learned from them find them. What has come in for retraining
-waits on a branch of its own (`tasks.core.intake`). With the task that the clone has already, the records stay.
+waits on a branch of its own (`tasks.core.intake`). With the task that the clone has already, the records stay; and with
+another version to go on from, whatever params.yaml says of other things.
 """
 
 import shutil
@@ -15,7 +16,7 @@ import yaml
 from flows import settings, stage
 from flows.reproduce import tracked
 from tasks import register
-from tasks.core import intake, lineage, params, start, store
+from tasks.core import card, intake, lineage, params, start, store
 from tasks.core.errors import Refused, WrongUse
 from tasks.core.start import Start
 from tasks.core.tracking import registry
@@ -33,33 +34,33 @@ def switch(task: str, reference: str | None) -> Iterator[str]:
     before = task_so_far()
     if before != task:
         check_records()
-    begins, values = begin(task, reference)
+    source = Path("params.yaml") if before == task and reference else settings.shipped(task)
+    begins, values = begin(task, reference, source)
     if before != task:
         if POINTER.exists():
             yield from take_out()
         intake.turn(before, task)
-    settings.choose(task, values)
+    settings.choose(source, values)
     start.write(begins)
     yield f"params.yaml is for {task} now{f', from {begins.name}' if begins else ''}; commit it to keep it"
 
 
-def begin(task: str, reference: str | None) -> tuple[Start | None, dict[str, Any]]:
-    """Where training starts, and what params.yaml has to say of it."""
-    if task != "prefer":
-        if reference is not None:
-            raise WrongUse(f"--from {reference}: only task prefer goes on from a version, not {task}")
-        return None, {}
+def begin(task: str, reference: str | None, source: Path) -> tuple[Start | None, dict[str, Any]]:
+    """Where training starts, and what params.yaml has to say of it; `source`: the file that the rest is taken from."""
     if reference is None:
-        raise WrongUse(
-            "which of two answers is better is learned by a version that writes answers already: "
-            "`retune task prefer --from NAME@ALIAS` names it"
-        )
+        if task == "prefer":
+            raise WrongUse(
+                "which of two answers is better is learned by a version that writes answers already: "
+                "`retune task prefer --from NAME@ALIAS` names it"
+            )
+        return None, {}
     version = registry.resolve(reference)
     made = register.record_of_version(version)
-    values = start.written_as(made)
-    room = params.load(settings.shipped(task)).train
-    assert isinstance(room, params.PreferTrain)
-    values["train.batch_tokens"] = max(room.batch_tokens, 2 * values["train.max_tokens"])  # one pair has to fit
+    values = start.written_as(made, task, card.read(registry.model_folder(version)).method)
+    room = params.load(source).train
+    assert not isinstance(room, params.Train)
+    least = values["train.max_tokens"] * (2 if task == "prefer" else 1)  # one row has to fit, or one pair
+    values["train.batch_tokens"] = max(room.batch_tokens, least)
     return start.start_of(str(version), version.tags["seal"], made), values
 
 

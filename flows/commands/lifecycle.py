@@ -268,11 +268,15 @@ def _as_json(version: Any) -> dict[str, Any]:
 @click.command()
 @click.argument("name", metavar="TASK")
 @click.option(
-    "--from", "start", metavar="NAME@ALIAS|NAME/VERSION", help="Of task prefer: the version that it goes on from."
+    "--from",
+    "start",
+    metavar="NAME@ALIAS|NAME/VERSION",
+    help="The version that training goes on from, instead of a base.",
 )
 def task(name: str, start: str | None) -> None:
     """Write params.yaml for another TASK: instruct, or prefer --from a version that writes answers.
 
+    With --from, instruct goes on from such a version too, instead of a base.
     What it held is kept by git, so an edit that git does not have is refused. Records of one task are none of another:
     if git has data/raw.dvc as it is, they leave the workspace, and git and the DVC store keep them.
     """

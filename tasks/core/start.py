@@ -22,7 +22,8 @@ FILE = Path("models/start.json")
 BASE = "base"
 MODEL, TRAIN, VAL = "models/candidate", "data/splits/train.parquet", "data/splits/val.parquet"
 MEND = f'write {{"from": "{BASE}"}} to start from the base; `git checkout -- models/start.json` brings back what was'
-WRITERS = ("full", "lora", "qlora", "dora")  # methods of a version from which preferences can be learned
+WRITERS = ("full", "lora", "qlora", "dora")  # methods of a model that writes which can be gone on from
+FROM = {"instruct": ("instruct", "prefer"), "prefer": ("instruct",)}  # task -> tasks of a version that it goes on from
 SHAPES = {
     "name": r"[A-Za-z0-9][A-Za-z0-9_-]*/[1-9][0-9]*",
     "seal": r"[0-9a-f]{64}",
@@ -136,24 +137,27 @@ def obstacles(there: dict[str, Any], section: Train) -> list[str]:
     return [f"train.{key} is {here[key]!r}, its own was {there[key]!r}" for key in differing]
 
 
-def written_as(made: dict[str, Any]) -> dict[str, Any]:
-    """What params.yaml says of a version that preferences are learned from, as its record has it: dotted path -> value.
+def written_as(made: dict[str, Any], task: str, method: str) -> dict[str, Any]:
+    """What params.yaml says of a version that `task` goes on from, as its record has it: dotted path -> value.
 
-    Its adapter is gone on with. Its sides are parted anew in the same way, so that a group or a prompt that it has
-    learned from is none of the test rows. Raises Refused for a version that is no start for it.
+    `method`: of its network, as its model folder has it; of a version of task prefer the record says dpo or kto.
+    Its adapter is gone on with, by task instruct its whole network too. Its sides are parted anew in the same way, so
+    that a group or a prompt that it has learned from is none of the test rows. Raises Refused for a version that is no
+    start for the task.
     """
-    values, method = made["params"], made["training"]["method"]
-    task = values.get("task", "classify")
-    if task != "instruct" or method not in WRITERS:
+    values = made["params"]
+    before = values.get("task", "classify")
+    if before not in FROM[task] or method not in WRITERS:
         raise Refused(
-            f"{made['name']} is a model of task {task}, its method {method}; preferences are learned by one of task "
-            f"instruct, its method {', '.join(WRITERS)}: name such a version"
+            f"{made['name']} is a model of task {before}, its method {method}; {task} goes on from one of task "
+            f"{' or '.join(FROM[task])}, its method {', '.join(WRITERS)}: name such a version"
         )
     same = ["train.base.name", "train.base.sha256", "train.template", "train.max_tokens", "register.name"]
     same += [f"split.{name}" for name in ("seed", "val_share", "test_share")]
     if method != "full":
         same += [f"train.lora.{name}" for name in ("rank", "alpha", "rank_stabilised")]
-    return {name: at(values, name) for name in same}
+    own = {"train.method": method} if task == "instruct" else {}
+    return {name: at(values, name) for name in same} | own
 
 
 def _wrong(told: Any) -> str:

@@ -73,14 +73,11 @@ def writer(
     own: Path,
     folder: Path,
 ) -> Told:
-    if begins:
-        raise Refused(
-            f"models/start.json says to continue from {begins.name}, and a model that writes always starts from its "
-            f'base: write {{"from": "{start.BASE}"}} there'
-        )
-    card, tokenizer, network, curve, report = instruct.fit(*sides, section, own, shell.progress, general)
+    earlier = champion.fetch_writer(begins, own / "start") if begins else None
+    card, tokenizer, network, curve, report = instruct.fit(*sides, section, own, shell.progress, general, earlier)
     decoder.save(folder, card, tokenizer, network)
-    return curve.points, {"start": start.as_dict(None), **report}
+    counts = {**report.get("start", {}), "new_labels": [], "gone_labels": []} if begins else {}
+    return curve.points, {**report, "start": {**start.as_dict(begins), **counts}}
 
 
 def preferrer(sides: Sides, section: params.PreferTrain, begins: start.Start | None, own: Path, folder: Path) -> Told:

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from tasks.core import example, model, store
-from tasks.core.card import Card, read_card
+from tasks.core.card import Card, Writes, read_card, read_writes
 from tasks.core.errors import Refused
 from tasks.core.params import Train
 from tasks.core.start import MODEL, Start, obstacles
@@ -36,6 +36,16 @@ class Champion:
 
 
 @dataclass(frozen=True)
+class Writer:
+    """The same of a model that writes."""
+
+    start: Start
+    folder: Path
+    card: Writes
+    known: pd.DataFrame  # none if it learned from pairs, which are rows of another kind
+
+
+@dataclass(frozen=True)
 class Choice:
     """Which rows to learn from: positions in the frame that was chosen from, and how they came there."""
 
@@ -49,8 +59,18 @@ class Choice:
 def fetch(start: Start, folder: Path) -> Champion:
     """Put the champion's bytes below `folder`. Raises Refused if anybody has lost or damaged them."""
     _bring(start, start.needed(), folder, BASE_INSTEAD)
-    sides = [example.read(folder / path)[CONTENT] for path in start.needed() if path != MODEL]
-    return Champion(start, folder / MODEL, read_card(folder / MODEL), pd.concat(sides, ignore_index=True))
+    return Champion(start, folder / MODEL, read_card(folder / MODEL), _learned(start, folder)[CONTENT])
+
+
+def fetch_writer(start: Start, folder: Path) -> Writer:
+    _bring(start, start.needed(), folder, BASE_INSTEAD)
+    learned = _learned(start, folder)
+    known = learned.head(0) if example.REJECTED in learned else learned
+    return Writer(start, folder / MODEL, read_writes(folder / MODEL), known[CONTENT])
+
+
+def _learned(start: Start, folder: Path) -> pd.DataFrame:
+    return pd.concat([example.read(folder / path) for path in start.needed() if path != MODEL], ignore_index=True)
 
 
 def fetch_model(start: Start, folder: Path) -> Path:
@@ -88,8 +108,7 @@ def choose(rows: pd.DataFrame, there: set[str], champion: Champion, share: float
     chain of continued versions does not see the same share of the old rows over and over, and never the rest.
     `there` are the ids of every row that still exists.
     """
-    known = set(champion.known.itertuples(index=False, name=None))
-    is_old = np.array([row in known for row in rows[CONTENT].itertuples(index=False, name=None)], dtype=bool)
+    is_old = _is_known(rows, champion.known)
     begun = hashlib.sha256(f"{seed}:{champion.start.fingerprint}:".encode())
     old = pd.DataFrame({"at": np.flatnonzero(is_old), "label": rows["label"].to_numpy()[is_old]})
     old["draw"] = [_draw(begun, name) for name in rows["id"].to_numpy()[is_old]]
@@ -104,6 +123,23 @@ def choose(rows: pd.DataFrame, there: set[str], champion: Champion, share: float
         old=len(kept),
         gone=len(ids - there),
     )
+
+
+def counts(rows: pd.DataFrame, there: set[str], known: pd.DataFrame) -> dict[str, int]:
+    """Of `rows`, all of which are learned from: how many are new to whom knows `known`; `there` as above."""
+    is_old, ids = _is_known(rows, known), set(known["id"])
+    return {
+        "new_rows": int((~is_old).sum()),
+        "corrected_rows": int(rows["id"][~is_old].isin(ids).sum()),
+        "old_rows": int(is_old.sum()),
+        "gone_rows": len(ids - there),
+    }
+
+
+def _is_known(rows: pd.DataFrame, known: pd.DataFrame) -> np.ndarray:
+    """[rows] of bool: whether it is known as it is."""
+    taught = set(known[CONTENT].itertuples(index=False, name=None))
+    return np.array([row in taught for row in rows[CONTENT].itertuples(index=False, name=None)], dtype=bool)
 
 
 def _draw(begun: "hashlib._Hash", name: str) -> str:

@@ -23,7 +23,8 @@ from tasks.core.errors import Refused, WrongUse
 from tasks.core.packing import Shape, supervised
 from tasks.core.params import InstructTrain
 from tasks.core.template import Rendered
-from tasks.train import causal, lora, study
+from tasks.train import causal, champion, earlier, lora, study
+from tasks.train.champion import Writer
 from tasks.train.checkpoint import Checkpoints
 from tasks.train.loop import Curve, OnProgress, prepare
 from tasks.train.study import Lesson, Step
@@ -43,6 +44,7 @@ class Side:
     """One side, ready for the network."""
 
     rows: list[Rendered]
+    of: pd.DataFrame  # where they come from, each at the place of its own
     left_out: int = 0  # longer than max_tokens
     cut: int = 0  # whose prompt was
 
@@ -62,20 +64,23 @@ def fit(
     work: Path,
     on_progress: OnProgress,
     examples: pd.DataFrame | None = None,
+    start: Writer | None = None,
 ) -> tuple[Writes, Any, nn.Module, Curve, dict[str, Any]]:
     """Train on the rows of `train`, choose the epoch on those of `val`. Writes only below `work`.
 
-    Of `examples`, which are general ones, `params.general_share` is mixed in among what is learned from.
+    Of `examples`, which are general ones, `params.general_share` is mixed in among what is learned from. `start`: the
+    version to go on from; None: the base.
     Returns what model.json will say, the tokenizer, the network, the learning curve, and a report of how it went.
     """
     began = time.monotonic()
     check(params)
-    warnings = unusual_rate(params)
+    if start:
+        earlier.check(start.card, params, method=params.method)
+    warnings = unusual_rate(params) + (seen_before(start) if start else [])
     for warning in warnings:
         print(f"warning: {warning}", flush=True)
     device = prepare(params.seed, params.device, params.deterministic)
-    tokenizer, network = _base(params, device)
-    template.choose(tokenizer, params.template)
+    tokenizer, network = _start(params, device, start)
     sides = [render(frame, tokenizer, params.max_tokens, params.too_long) for frame in (train, val)]
     train_side, val_side = sides
     rows = len(train_side.rows) + (len(val_side.rows) if params.refit else 0)
@@ -97,7 +102,7 @@ def fit(
         print("refit on train + val, for as many epochs as were best", flush=True)
         learned, chosen = train_side.rows + val_side.rows, curve
         del network  # before the next one is loaded: there may be no room for two
-        network = _adapted(_base(params, device)[1], params)
+        network = _adapted(_start(params, device, start)[1], params)
         done = int(chosen.points[-1]["step"])
 
         def later(step: int, of: int, **values: float) -> None:  # one curve shows both rounds, one after the other
@@ -120,6 +125,7 @@ def fit(
         "tokens": sum(len(row.tokens) for row in learned),
         "supervised_tokens": sum(map(supervised, learned)),
         **({"general": told_of(general, rows)} if general.rows else {}),
+        **({"start": new_to(start, sides, params.refit)} if start else {}),
         **sizes(network),
         "seconds": round(seconds, 1),
         "resumed_from_step": curve.resumed_from,
@@ -169,7 +175,7 @@ def render(frame: pd.DataFrame, tokenizer: Any, max_tokens: int, too_long: str) 
     """The tokens of each row that is trained on; which were too long for it is counted."""
     whole = [template.render(tokenizer, *row) for row in zip(frame["text"], frame["label"], strict=True)]
     short = [template.shortened(row, max_tokens, too_long) for row in whole]
-    rows = [row for row in short if row is not None]
+    rows, of = [row for row in short if row is not None], frame[[row is not None for row in short]]
     if not rows:
         raise Refused(
             f"all {len(frame)} rows of a side are longer than train.max_tokens, {max_tokens}: raise it, or write "
@@ -179,7 +185,7 @@ def render(frame: pd.DataFrame, tokenizer: Any, max_tokens: int, too_long: str) 
     if changed or len(rows) < len(whole):
         left_out = len(whole) - len(rows)
         print(f"{left_out} rows are left out and {changed} prompts cut: longer than {max_tokens} tokens", flush=True)
-    return Side(rows, len(whole) - len(rows), changed)
+    return Side(rows, of, len(whole) - len(rows), changed)
 
 
 def mixed(examples: pd.DataFrame | None, rows: int, tokenizer: Any, params: InstructTrain) -> Mixed:
@@ -235,22 +241,47 @@ def check_rows(rows: Sequence[Rendered], vocabulary: int) -> None:
         )
 
 
+def new_to(start: Writer, sides: Sequence[Side], refit: bool) -> dict[str, int]:
+    """How much of what was learned from is new to the version that was started from."""
+    there = {name for side in sides for name in side.of["id"]}
+    return champion.counts(pd.concat([side.of for side in (sides if refit else sides[:1])]), there, start.known)
+
+
+def seen_before(start: Writer) -> list[str]:
+    """A warning where val is no yardstick: nobody is surer of rows than who has learned them."""
+    if not start.start.refit or start.known.empty:
+        return []
+    return [
+        f"{start.start.name} learned from its val rows too (refit), so the best epoch is chosen on rows that it knows"
+    ]
+
+
 # ---------------------------------------------------------------- the network
 
 
-def _base(params: InstructTrain, device: torch.device) -> tuple[Any, nn.Module]:
-    """Whole networks learn in float32, whatever they are multiplied in: at these rates bf16 rounds the steps away."""
+def _start(params: InstructTrain, device: torch.device, start: Writer | None) -> tuple[Any, nn.Module]:
+    """What is started from, and its tokenizer with the template in it.
+
+    Whole networks learn in float32, whatever they are multiplied in: at these rates bf16 rounds the steps away.
+    """
+    if start:
+        return earlier.load(start.folder, start.card, params)
     precision = "fp32" if params.method == "full" else params.precision
     if params.lora.frozen == "fp8":
         lora.check_eight_bits(device, decoder.kind(precision, device))
-    return decoder.load_base(params.base.name, params.base.sha256, precision, device, params.method == "qlora")
+    name, sha256 = params.base.name, params.base.sha256
+    tokenizer, network = decoder.load_base(name, sha256, precision, device, params.method == "qlora")
+    template.choose(tokenizer, params.template)
+    return tokenizer, network
 
 
 def _adapted(network: nn.Module, params: InstructTrain) -> nn.Module:
-    """The network that learns, its new weights drawn from the seed."""
+    """The network that learns, its new weights drawn from the seed; an adapter that it has is gone on with."""
     torch.manual_seed(params.seed)
     name, own = params.base.name, params.lora
-    if params.method == "ia3":
+    if hasattr(network, "peft_config"):
+        pass
+    elif params.method == "ia3":
         network = decoder.add_ia3(network, name)
     elif params.method == "prompt":
         network = decoder.add_prompt(network, name, params.prompt.virtual_tokens)

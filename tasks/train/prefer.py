@@ -24,9 +24,8 @@ from tasks.core.card import Writes, read_writes
 from tasks.core.errors import Refused, WrongUse
 from tasks.core.packing import Shape, supervised
 from tasks.core.params import PreferTrain
-from tasks.core.start import WRITERS
 from tasks.core.template import Rendered
-from tasks.train import instruct, lora, study
+from tasks.train import earlier, instruct, study
 from tasks.train.checkpoint import Checkpoints
 from tasks.train.loop import Curve, OnProgress, prepare
 from tasks.train.loss import log_likelihood
@@ -115,15 +114,7 @@ def check(params: PreferTrain, start: Writes) -> None:
             f"train.batch_tokens is {params.batch_tokens}, and a pair may take {2 * params.max_tokens}: raise it, or "
             "lower max_tokens"
         )
-    if start.method not in WRITERS:
-        raise Refused(
-            f"the start was trained by method {start.method}, and preferences are learned on {', '.join(WRITERS)}: "
-            "start from such a version"
-        )
-    said = {"base.name": params.base.name, "base.sha256": params.base.sha256, "template": params.template}
-    has = {"base.name": start.base_name, "base.sha256": start.base_sha256, "template": start.template}
-    if wrong := [f"train.{key} is {said[key]!r}, its own is {has[key]!r}" for key in has if said[key] != has[key]]:
-        raise WrongUse(f"what params.yaml says of the start is untrue: {'; '.join(wrong)}: write what it is")
+    earlier.check(start, params)
     if params.lora.frozen == "fp8" and (start.method != "lora" or params.lora.dropout):
         raise WrongUse(
             f"train.lora.frozen is fp8, with a start of method {start.method} and dropout {params.lora.dropout}: only "
@@ -186,34 +177,14 @@ def _taken(pairs: Pairs, first: int, last: int) -> Pairs:
 
 def _start(folder: Path, card: Writes, params: PreferTrain) -> tuple[Any, nn.Module]:
     """The version that is started from, ready to learn, and its tokenizer with the template in it."""
-    own, whole = params.lora, card.method == "full"
-    device = model.pick_device(params.device)
-    precision = "fp32" if whole else params.precision  # an adapter merged into bf16 would be rounded away
-    if own.frozen == "fp8":
-        lora.check_eight_bits(device, decoder.kind(precision, device))
-    loaded = decoder.load_to_train(folder, params.device, precision, own.dropout)
-    network = loaded.network
-    if whole:
+    own = params.lora
+    tokenizer, network = earlier.load(folder, card, params)
+    if card.method == "full":
         torch.manual_seed(params.seed)
         network = decoder.add_lora(
             network, card.base_name, own.rank, own.alpha, own.dropout, own.rank_stabilised, dora=False
         )
-    else:
-        _check_adapter(network, params)
-    return loaded.tokenizer, instruct.hastened(
-        network, own.frozen == "fp8", params.gradient_checkpointing, params.compile
-    )
-
-
-def _check_adapter(network: Any, params: PreferTrain) -> None:
-    """The start's adapter is gone on with, so params that say another would be untrue in the record."""
-    found, asked = network.peft_config[network.active_adapter], params.lora
-    has = (found.r, float(found.lora_alpha), found.use_rslora)
-    if has != (asked.rank, float(asked.alpha), asked.rank_stabilised):
-        raise WrongUse(
-            f"the start's adapter has rank {has[0]}, alpha {has[1]:g}, rank_stabilised {has[2]}, and it is gone on "
-            "with: write the same into train.lora"
-        )
+    return tokenizer, instruct.hastened(network, own.frozen == "fp8", params.gradient_checkpointing, params.compile)
 
 
 def _finished(network: Any, card: Writes) -> nn.Module:

@@ -31,7 +31,8 @@ def everything(folder):
 @pytest.mark.parametrize(("words", "code", "told"), [
     (["translate"], 2, "'translate': write one of instruct, prefer"),
     (["prefer"], 2, "`retune task prefer --from NAME@ALIAS` names it"),
-    (["instruct", "--from", "writer/1"], 2, "only task prefer goes on from a version, not instruct"),
+    (["instruct", "--from", "writer"], 2, "write NAME@ALIAS or NAME/VERSION"),
+    (["instruct", "--from", "writer/1"], 1, "writer has no version 1"),
     (["prefer", "--from", "writer"], 2, "write NAME@ALIAS or NAME/VERSION"),
     (["prefer", "--from", "writer/1"], 1, "writer has no version 1"),
 ])  # fmt: skip

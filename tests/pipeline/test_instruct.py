@@ -95,6 +95,92 @@ def test_an_unchanged_retraining_has_nothing_to_do(house):
     assert json.loads(told.stdout)["outcome"] == "nothing to do"
 
 
+def commit(clone, title):
+    clone.git("-c", "user.name=A. Tester", "-c", "user.email=tester@example.com", "commit", "-qam", title)
+
+
+def record_of(clone, name):
+    told = clone.retune("lineage", "model", name, "--json")
+    return json.loads(told.stdout)["record"]
+
+
+def test_it_goes_on_from_a_version_with_general_examples_beside_its_rows(house, tmp_path_factory):
+    house.git("add", "data/raw.dvc")
+    commit(house, "Learned to write")
+    before = (house.folder / "params.yaml").read_text("utf-8")
+    turned = house.retune("task", "instruct", "--from", "writer/1")
+    assert turned.returncode == 0, turned.stderr
+    assert "for instruct now, from writer/1" in turned.stdout
+    values = yaml.safe_load((house.folder / "params.yaml").read_text("utf-8"))
+    assert values["train"]["method"] == "lora", "as writer/1, not as writer/2"
+    expected = yaml.safe_load(before)
+    expected["train"]["method"] = "lora"
+    assert values == expected, "what the version says nothing of stays"
+
+    house.file = tmp_path_factory.mktemp("general") / "sums.jsonl"
+    first = pd.read_csv(house.folder / "slice.csv", dtype="str")["prompt"][0]
+    told = [{"instruction": f"What is {n} and {n}?", "output": f"It is {2 * n}."} for n in range(60)]
+    told += [{"instruction": first.upper(), "output": "No."}]
+    house.file.write_text("".join(f"{json.dumps(each)}\n" for each in told), "utf-8")
+    digest = hashlib.sha256(house.file.read_bytes()).hexdigest()
+    named = f"[{{path: {house.file}, sha256: {digest}}}]"
+    ran = run(house, {"curate.general": named, "train.general_share": 0.1, "train.epochs": 1})
+    assert ran["version"]["version"] == 3
+    record = record_of(house, "writer/3")
+    train = len(pd.read_parquet(house.folder / "data/splits/train.parquet"))
+    begins, general = record["training"]["start"], record["data"]["general"]
+    assert (begins["from"], begins["old_rows"], begins["new_rows"]) == ("writer/1", train, 0)
+    assert record["training"]["rows"] == train and record["data"]["raw"]["rows"] == 300
+    assert record["data"]["sides"] == record_of(house, "writer/1")["data"]["sides"]
+    learned = round(train / 9)
+    assert (general["rows"], general["learned"]) == (60, learned), "one asks what a record asks"
+    told = {"path": str(house.file), "sha256": digest, "received": 61, "kept": 60, "learned": learned}
+    assert general["files"] == {"sums.jsonl": told}
+    assert any("the base" in reason for reason in ran["reasons"])
+
+
+def test_every_link_leads_back_to_where_it_started_and_to_the_examples(house):
+    checked = house.retune("verify", "writer/3")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    links = {
+        each["name"]: each
+        for each in json.loads(house.retune("lineage", "model", "writer/3", "--json").stdout)["links"]
+    }
+    for name in ("start from writer/1", "general/sums.jsonl", "general examples", "history general"):
+        assert links[name]["ok"], name
+    assert links["test rows among the general examples"]["found"] == "0"
+    seen = json.loads(house.retune("lineage", "data", "data/curated/general.parquet", "--json").stdout)
+    assert [(each["version"], each["side"]) for each in seen["versions"]] == [(3, "general")]
+    assert house.retune("lineage", "row", "sums.jsonl:1").returncode == 1, "an example is no row"
+
+
+def test_it_is_rebuilt_to_the_bit_and_a_retraining_finds_nothing_to_do(house, tmp_path):
+    done = house.retune("reproduce", "writer/3", "--into", str(tmp_path / "again"), timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "bit-identical" in done.stdout and "writer/1, from which it continued" in done.stdout
+    told = house.retune("retrain", "--dry-run", "--json")
+    assert json.loads(told.stdout)["outcome"] == "nothing to do", told.stderr
+
+
+def test_other_examples_than_were_meant_are_refused_until_their_hash_is_written(house):
+    text = house.file.read_text("utf-8")
+    house.file.write_text(text + json.dumps({"instruction": "More?", "output": "More."}) + "\n", "utf-8")
+    for command in (("run",), ("retrain", "--dry-run")):
+        done = house.retune(*command, timeout=400)
+        assert done.returncode == 1 and "have sha256" in done.stderr, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+    digest = hashlib.sha256(house.file.read_bytes()).hexdigest()
+    values = (house.folder / "params.yaml").read_text("utf-8")
+    assert values.count("sha256: ") == 2
+    old = hashlib.sha256(text.encode()).hexdigest()
+    (house.folder / "params.yaml").write_text(values.replace(old, digest), "utf-8")
+    planned = {each["name"]: each for each in json.loads(house.retune("plan", "--json").stdout)["stages"]}
+    assert planned["curate"]["run"] and planned["train"]["run"]
+    assert "curate.general" in planned["curate"]["why"][0]
+    (house.folder / "params.yaml").write_text(values, "utf-8")
+    house.file.write_text(text, "utf-8")
+
+
 def test_a_row_that_was_learned_from_is_found_and_forgotten(house):
     learned = pd.read_parquet(house.folder / "data/splits/train.parquet")["id"].iloc[0]
     seen = house.retune("lineage", "row", learned)

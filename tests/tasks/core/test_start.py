@@ -88,7 +88,7 @@ def test_a_file_that_is_missing_is_refused(tmp_path):
         start.read(tmp_path / "start.json")
 
 
-# ---------------------------------------------------------------- what preferences are learned from
+# ---------------------------------------------------------------- what is gone on from
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def writes(record):
 
 
 def test_preferences_are_learned_with_what_their_version_was_made_with(writes):
-    told = start.written_as(writes)
+    told = start.written_as(writes, "prefer", "lora")
     values = writes["params"]
     assert told["train.base.sha256"] == values["train"]["base"]["sha256"]
     assert told["train.lora.rank"] == values["train"]["lora"]["rank"], "its adapter is gone on with"
@@ -111,14 +111,25 @@ def test_preferences_are_learned_with_what_their_version_was_made_with(writes):
 
 
 def test_on_a_whole_network_a_new_adapter_learns_as_one_likes(writes):
-    writes["training"]["method"] = "full"
-    assert not [name for name in start.written_as(writes) if name.startswith("train.lora")]
+    told = start.written_as(writes, "prefer", "full")
+    assert not [name for name in told if name.startswith("train.lora")] and "train.method" not in told
 
 
 def test_a_version_that_is_no_start_for_preferences_is_refused(record, writes):
-    writes["training"]["method"] = "ia3"
-    with pytest.raises(Refused, match="task instruct, its method ia3"):
-        start.written_as(writes)
+    with pytest.raises(Refused, match="task instruct, its method ia3; prefer goes on from one of task instruct, its"):
+        start.written_as(writes, "prefer", "ia3")
+    with pytest.raises(Refused, match=r"task instruct, its method prompt; instruct goes on from .* instruct or prefer"):
+        start.written_as(writes, "instruct", "prompt")
     record["params"] = {}  # from before there was a choice of task
     with pytest.raises(Refused, match="task classify"):
-        start.written_as(record)
+        start.written_as(record, "instruct", "lora")
+
+
+def test_instructions_go_on_with_the_method_that_made_the_weights(writes):
+    assert start.written_as(writes, "instruct", "lora")["train.method"] == "lora"
+    shipped = yaml.safe_load((ROOT / "infra/params/prefer.yaml").read_text("utf-8"))
+    writes["params"], writes["training"]["method"] = shipped, "dpo"
+    told = start.written_as(writes, "instruct", "lora")
+    assert (told["train.method"], told["train.lora.rank"]) == ("lora", shipped["train"]["lora"]["rank"])
+    with pytest.raises(Refused, match="task prefer"):
+        start.written_as(writes, "prefer", "lora")

@@ -264,6 +264,7 @@ def desk(tmp_path, monkeypatch, settings, first, made, make_tickets):
     more = make_tickets(30, seed=5)
     example.write(pd.concat([first[0], more], ignore_index=True), Path("train.parquet"))
     example.write(first[1], Path("val.parquet"))
+    example.write(more.head(0), Path("general.parquet"))
     for name, side in zip(("train", "val"), first, strict=True):
         example.write(side, Path(f"before/{name}.parquet"))
     train, val = (keep(Path(f"before/{name}.parquet").read_bytes()) for name in ("train", "val"))
@@ -288,8 +289,11 @@ def keep(content, ending=""):
     return md5
 
 
+READ = ("train.parquet", "val.parquet", "general.parquet", "start.json")
+
+
 def stage(out):
-    main(*map(Path, ("train.parquet", "val.parquet", "start.json", f"{out}/model", f"{out}/reports", f"{out}/work")))
+    main(*map(Path, (*READ, f"{out}/model", f"{out}/reports", f"{out}/work")))
     return json.loads(Path(out, "reports/train.json").read_text())
 
 
@@ -311,7 +315,7 @@ def test_a_champion_whose_bytes_are_gone_or_damaged_is_refused_and_nothing_is_ma
     with pytest.raises(Refused, match=r"cannot continue from tickets/3: bytes gone, hashes kept.*dvc pull"):
         stage("out")
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    monkeypatch.setattr(sys, "argv", ["train", "train.parquet", "val.parquet", "start.json", "m", "r", "w"])
+    monkeypatch.setattr(sys, "argv", ["train", *READ, "m", "r", "w"])
     with pytest.raises(SystemExit) as ended:
         shell.run(main)
     assert ended.value.code == 1

@@ -13,11 +13,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from peft import PeftConfig
 
 from tasks.core import decoder, template
+from tasks.core.card import read_writes
 from tasks.core.errors import Refused, WrongUse
+from tasks.core.params import Base
+from tasks.core.start import Start
 from tasks.core.template import Rendered
 from tasks.train import instruct
+from tasks.train.champion import CONTENT, Writer
 from tasks.train.checkpoint import Checkpoints
 from tasks.train.instruct import fit, unusual_rate
 
@@ -196,6 +201,94 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path, sides, le
 
 
 # ---------------------------------------------------------------- refusals and warnings
+
+
+# ---------------------------------------------------------------- from an earlier version
+
+
+@pytest.fixture(scope="module")
+def earlier_of(tmp_path_factory, sides, lesson_of):
+    """method -> a version of that method that has learned the train side; made once each."""
+    known = {}
+
+    def get(method, refit=False):
+        if method not in known:
+            folder = tmp_path_factory.mktemp(method)
+            trained(folder, sides, lesson_of(method=method, epochs=3, accumulate=1))
+            known[method] = folder / "model"
+        begins = Start("writer/1", "5" * 64, "c" * 40, "f" * 64, "1" * 32 + ".dir", "2" * 32, "3" * 32, refit)
+        return Writer(begins, known[method], read_writes(known[method]), sides[0][CONTENT])
+
+    return get
+
+
+@pytest.mark.parametrize("method", ["lora", "full", "dora"])
+def test_it_goes_on_from_the_weights_of_the_version_to_the_same_bits_twice(
+    tmp_path, sides, lesson_of, earlier_of, method
+):
+    params, begins = lesson_of(method=method, epochs=1, accumulate=1), earlier_of(method)
+    own, curve, report = trained(tmp_path / "one", sides, params, start=begins)
+    rows = [template.render(own.tokenizer, *row) for row in zip(sides[1]["text"], sides[1]["label"], strict=True)]
+    before = decoder.load(begins.folder, "cpu").likelihood(rows)
+    at_first = before.nll.sum() / before.tokens.sum()
+    assert curve.points[0]["train_loss"] < 0.9 * base_loss(params, rows), "it begins as who has learned"
+    assert report_loss(own, rows) < at_first
+    assert (own.card.task, own.card.method) == ("instruct", method)
+    if method != "full":
+        kept = [PeftConfig.from_pretrained(folder / "adapter") for folder in (begins.folder, tmp_path / "one/model")]
+        assert kept[0].r == kept[1].r == 8 and len(list((tmp_path / "one/model/adapter").iterdir())) == 2
+    trained(tmp_path / "two", sides, params, start=begins)
+    assert files(tmp_path / "one/model") == files(tmp_path / "two/model") != files(begins.folder)
+    assert report["start"] == {"new_rows": 0, "corrected_rows": 0, "old_rows": 36, "gone_rows": 0}
+
+
+def report_loss(own, rows):
+    found = own.likelihood(rows)
+    return found.nll.sum() / found.tokens.sum()
+
+
+def test_without_a_step_it_is_the_version_that_it_started_from(sides, lesson_of, earlier_of):
+    for method in ("lora", "full"):
+        begins = earlier_of(method)
+        _, network = instruct._start(lesson_of(method=method), torch.device("cpu"), begins)
+        network = instruct._adapted(network, lesson_of(method=method)).eval()
+        there = decoder.load(begins.folder, "cpu").network
+        rows = [Rendered([5, 6, 7, 8], 1)]
+        found = [decoder.likelihood(each, rows, 1).nll for each in (network, there)]
+        assert found[0] == pytest.approx(found[1], abs=1e-5)
+        learning = {name for name, value in network.named_parameters() if value.requires_grad}
+        assert learning and all(("lora_" in name) == (method == "lora") for name in learning)
+
+
+def test_what_is_new_to_the_version_is_counted_and_a_refitted_one_is_warned_of(
+    tmp_path, sides, lesson_of, earlier_of, make_replies
+):
+    train = pd.concat([sides[0].head(20), make_replies(10, seed=5)], ignore_index=True)
+    train.loc[3, "label"] = "Another answer."
+    params = lesson_of(epochs=1, refit=True)
+    _, _, report = trained(tmp_path, (train, sides[1]), params, start=earlier_of("lora", refit=True))
+    assert report["start"] == {"new_rows": 10 + 1 + 12, "corrected_rows": 1, "old_rows": 19, "gone_rows": 16}
+    assert report["rows"] == 42
+    assert any("writer/1 learned from its val rows too" in warning for warning in report["warnings"])
+
+
+@pytest.mark.parametrize(("method", "changes", "error", "told"), [
+    ("lora", {"rank": 4}, WrongUse, "the start's adapter has rank 8, alpha 16, rank_stabilised False"),
+    ("lora", {"alpha": 32}, WrongUse, "the start's adapter has rank 8, alpha 16"),
+    ("lora", {"method": "full"}, WrongUse, "train.method is 'full', its own is 'lora'"),
+    ("full", {"method": "lora"}, WrongUse, "train.method is 'lora', its own is 'full'"),
+    ("lora", {"template": "plain"}, WrongUse, "train.template is 'plain', its own is 'chatml'"),
+    ("lora", {"base": Base("folder:/elsewhere", "0" * 64)}, WrongUse, "train.base.name is 'folder:/elsewhere'"),
+    ("ia3", {"method": "ia3"}, Refused, "trained by method ia3, and only full, lora, qlora, dora can be gone on from"),
+])  # fmt: skip
+def test_params_that_belie_the_version_are_refused(
+    tmp_path, sides, lesson_of, earlier_of, method, changes, error, told
+):
+    own = {name: changes[name] for name in changes if name in ("rank", "alpha")}
+    params = lesson_of(method=method)
+    params = replace(params, lora=replace(params.lora, **own), **{name: changes[name] for name in changes.keys() - own})
+    with pytest.raises(error, match=told):
+        trained(tmp_path, sides, params, start=earlier_of(method))
 
 
 # ---------------------------------------------------------------- general examples
