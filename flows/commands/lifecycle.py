@@ -136,9 +136,9 @@ def plan(json_: bool) -> None:
     """Say which stages would run, and why; run nothing."""
     home.enter()
     from flows.plan import plan
-    from tasks.core import params
+    from tasks.core import general, params
 
-    params.load()
+    general.check(general.files_of(params.load()))
     steps = plan()
     if json_:
         print_json({"stages": [step.__dict__ for step in steps]})

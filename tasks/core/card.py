@@ -26,7 +26,7 @@ class Writes:
     base_name: str
     base_sha256: str  # of the base's weights
     max_tokens: int  # of prompt and completion together
-    max_new_tokens: int  # the longest completion that it learned from
+    max_new_tokens: int  # the longest completion of its rows; general examples may be longer
     template: str  # which one was chosen; its text is stored with the tokenizer
 
 

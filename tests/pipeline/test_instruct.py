@@ -165,14 +165,14 @@ def test_it_is_rebuilt_to_the_bit_and_a_retraining_finds_nothing_to_do(house, tm
 def test_other_examples_than_were_meant_are_refused_until_their_hash_is_written(house):
     text = house.file.read_text("utf-8")
     house.file.write_text(text + json.dumps({"instruction": "More?", "output": "More."}) + "\n", "utf-8")
-    for command in (("run",), ("retrain", "--dry-run")):
+    for command in (("plan",), ("run",), ("retrain", "--dry-run")):
         done = house.retune(*command, timeout=400)
         assert done.returncode == 1 and "have sha256" in done.stderr, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
     digest = hashlib.sha256(house.file.read_bytes()).hexdigest()
     values = (house.folder / "params.yaml").read_text("utf-8")
-    assert values.count("sha256: ") == 2
     old = hashlib.sha256(text.encode()).hexdigest()
+    assert values.count(old) == 1
     (house.folder / "params.yaml").write_text(values.replace(old, digest), "utf-8")
     planned = {each["name"]: each for each in json.loads(house.retune("plan", "--json").stdout)["stages"]}
     assert planned["curate"]["run"] and planned["train"]["run"]

@@ -254,3 +254,29 @@ def test_only_of_pairs_one_answer_is_preferred():
         values["promote"]["metric"] = promote
         with pytest.raises(WrongUse, match=f"promote.metric is '{promote}'"):
             params.parse(values)
+
+
+def shipped(task):
+    return yaml.safe_load((ROOT / f"infra/params/{task}.yaml").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, 1.5])
+def test_a_share_of_general_examples_leaves_room_for_rows(share):
+    values = shipped("instruct")
+    values["train"]["general_share"] = share
+    with pytest.raises(WrongUse, match=rf"train.general_share is {share}"):
+        params.parse(values)
+
+
+def test_two_files_of_general_examples_are_told_apart_by_their_names():
+    values = shipped("instruct")
+    values["curate"]["general"] = [{"path": f"/{folder}/own.csv", "sha256": "0" * 64} for folder in ("a", "b")]
+    with pytest.raises(WrongUse, match=r"curate.general: two files are called 'own.csv'"):
+        params.parse(values)
+
+
+def test_pairs_have_no_general_examples():
+    values = shipped("prefer")
+    values["curate"]["general"] = []
+    with pytest.raises(WrongUse, match=r"curate.general is no parameter of Retune"):
+        params.parse(values)
