@@ -3,17 +3,19 @@
 The thinking is in `tasks.core.tokens`, which `validate` asks too: there its findings are part of the verdict.
 """
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from tasks.core import base, effort, example, general, mixture, params, plots, tokens
+from tasks.core import base, effort, example, general, lineage, mixture, params, plots, room, start, tokens
 from tasks.core.errors import WrongUse
 
 SPLITS, CURATED, RAW = Path("data/splits"), Path("data/curated/rows.parquet"), Path("data/raw")
 GENERAL = Path("data/curated/general.parquet")
+TRAINED = "models/reports/train.json"
 PICTURE = Path(".retune/audit/lengths.png")
 
 
@@ -24,6 +26,7 @@ class Audited:
     figures: dict[str, Any]
     general: dict[str, Any] | None  # figures of general examples, none of which is a row
     effort: effort.Effort
+    memory: room.Fit  # on this machine
 
     @property
     def ok(self) -> bool:
@@ -49,7 +52,7 @@ def audit(knobs: params.Params, picture: Path = PICTURE) -> Audited:
     findings = [*found.findings, apart, *(others.findings if others else [])]
     learned = found.figures["trained_tokens"] + _mixed_in(found, others, knobs.train)
     told = others.figures if others else None
-    return Audited(where, findings, found.figures, told, _effort(found, learned, knobs.train))
+    return Audited(where, findings, found.figures, told, *_estimates(found, learned, knobs.train))
 
 
 def _examples(knobs: params.Instruct | params.Prefer) -> pd.DataFrame:
@@ -88,14 +91,24 @@ def _rows(task: str) -> tuple[pd.DataFrame, pd.Series, str]:
     return rows, rows["given"], where
 
 
-def _effort(found: tokens.Audit, learned: int, train: Any) -> effort.Effort:
+def _estimates(found: tokens.Audit, learned: int, train: Any) -> tuple[effort.Effort, room.Fit]:
     import torch
 
     cuda = train.device != "cpu" and torch.cuda.is_available()
     bf16 = train.precision == "bf16" or (train.precision == "auto" and cuda)
     shape = effort.shape_of(base.find(train.base.name))
-    mean = found.figures["tokens"]["whole"].get("mean", 0.0)
-    return effort.effort(shape, train, learned, mean, bf16, _multiplies(cuda, bf16))
+    mean, begun = found.figures["tokens"]["whole"].get("mean", 0.0), _start(train)
+    there = room.find(cuda)  # before anything is multiplied
+    speed = _multiplies(cuda, bf16)
+    took = effort.effort(shape, train, learned, mean, bf16, speed, begun)
+    return took, room.judge(shape, train, bf16, there, cuda, begun)
+
+
+def _start(train: Any) -> str | None:
+    """The method of the version that preferences are learned on; None where none is named, or its record isn't here."""
+    begins = start.read() if train.method in effort.PREFERENCES and start.FILE.exists() else None
+    kept = lineage.blobs(begins.record_commit, [TRAINED]) if begins else {}
+    return str(json.loads(kept[TRAINED])["method"]) if kept else None
 
 
 def _multiplies(cuda: bool, bf16: bool) -> float:

@@ -29,6 +29,8 @@ WITHOUT_SECTION = {
 NO_RESULT = {
     "tasks/core/params.py",  # holds no value, so no stage depends on it: its docstring says why
     "tasks/core/faults.py",  # so does this one's: it ends the process or does nothing
+    "tasks/core/effort.py",  # an estimate, after which training starts or not
+    "tasks/core/room.py",  # the same
 }
 
 PATHS = [str(file.relative_to(ROOT)) for file in CODE]

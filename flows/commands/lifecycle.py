@@ -11,6 +11,8 @@ from flows import home
 from flows.commands.terminal import as_json, print_json, print_table
 from tasks.core.errors import Refused, WrongUse
 
+VERDICTS = {"fits": "it fits", "tight": "it may not fit", "too large": "IT DOES NOT FIT, and training would not start"}
+
 
 @click.command()
 @click.argument("source")
@@ -116,6 +118,7 @@ def _tell_audit(told: Any, picture: Path) -> None:
     click.echo(
         f"\nestimated: {effort.steps} steps over {effort.tokens} tokens, about {_time(effort.seconds)} on this machine,"
         f" {effort.bytes / 2**30:.1f} GiB of memory, {effort.trained_parameters:,} parameters trained"
+        f"\non this machine: {VERDICTS[told.memory.verdict]}: {told.memory.told}"
         f"\npicture:   {picture}"
     )
 

@@ -17,11 +17,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from tasks.core import decoder, mixture, model, packing, template
+from tasks.core import base, decoder, effort, mixture, model, packing, room, template
 from tasks.core.card import Writes
 from tasks.core.errors import Refused, WrongUse
 from tasks.core.packing import Shape, supervised
-from tasks.core.params import InstructTrain
+from tasks.core.params import InstructTrain, PreferTrain
 from tasks.core.template import Rendered
 from tasks.train import causal, champion, earlier, lora, study
 from tasks.train.champion import Writer
@@ -80,6 +80,7 @@ def fit(
     for warning in warnings:
         print(f"warning: {warning}", flush=True)
     device = prepare(params.seed, params.device, params.deterministic)
+    check_room(params, device, room.find(device.type == "cuda"))
     tokenizer, network = _start(params, device, start)
     sides = [render(frame, tokenizer, params.max_tokens, params.too_long) for frame in (train, val)]
     train_side, val_side = sides
@@ -112,8 +113,8 @@ def fit(
         curve.points = chosen.points + [{**point, "step": done + point["step"]} for point in curve.points]
 
     longest = max(supervised(row) for side in sides for row in side.rows)
-    base = params.base
-    card = Writes("instruct", params.method, base.name, base.sha256, params.max_tokens, longest, params.template)
+    own = params.base
+    card = Writes("instruct", params.method, own.name, own.sha256, params.max_tokens, longest, params.template)
     seconds = time.monotonic() - began
     report = {
         "method": params.method,
@@ -140,16 +141,37 @@ def fit(
 
 def check(params: InstructTrain) -> None:
     """Raises WrongUse for params that cannot go together."""
-    room = params.max_tokens + (params.prompt.virtual_tokens if params.method == "prompt" else 0)
-    if params.batch_tokens < room:
+    longest = params.max_tokens + (params.prompt.virtual_tokens if params.method == "prompt" else 0)
+    if params.batch_tokens < longest:
         raise WrongUse(
-            f"train.batch_tokens is {params.batch_tokens}, and one row may take {room}: raise it, or lower max_tokens"
+            f"train.batch_tokens is {params.batch_tokens}, and one row may take {longest}: raise it, or lower "
+            "max_tokens"
         )
     if params.lora.frozen == "fp8" and (params.method != "lora" or params.lora.dropout):
         raise WrongUse(
             f"train.lora.frozen is fp8, with method {params.method} and dropout {params.lora.dropout}: only method "
             "lora without dropout multiplies in 8 bits; write train.lora.frozen: bf16"
         )
+
+
+def check_room(
+    params: InstructTrain | PreferTrain, device: torch.device, there: room.Room, start: str | None = None
+) -> None:
+    """Raises Refused where weights, gradients and Adam's moments alone are more than the memory that is free; where
+    only the estimate of the whole is, prints a warning. `start`: the method of the version that preferences are learned
+    on.
+    """
+    cuda, bf16 = device.type == "cuda", decoder.kind(params.precision, device) == torch.bfloat16
+    try:
+        shape = effort.shape_of(base.find(params.base.name))
+    except Refused as error:  # it may be one that trains all the same
+        print(f"warning: nobody knows whether the training fits into memory: {error}", flush=True)
+        return
+    found = room.judge(shape, params, bf16, there, cuda, start)
+    if found.verdict == "too large":
+        raise Refused(found.told)
+    if found.verdict == "tight":
+        print(f"warning: {found.told}", flush=True)
 
 
 def learning_rate(params: InstructTrain) -> float:

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from tasks.core import decoder, model, packing, template
+from tasks.core import decoder, model, packing, room, template
 from tasks.core.card import Writes, read_writes
 from tasks.core.errors import Refused, WrongUse
 from tasks.core.packing import Shape, supervised
@@ -61,6 +61,7 @@ def fit(
     for warning in warnings:
         print(f"warning: {warning}", flush=True)
     device = prepare(params.seed, params.device, params.deterministic)
+    instruct.check_room(params, device, room.find(device.type == "cuda"), from_card.method)
     tokenizer, network = _start(start, from_card, params)
     sides = [render(frame, tokenizer, params) for frame in (train, val)]
     counts = [len(frame) for frame in (train, val)]

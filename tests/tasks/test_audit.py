@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tasks.audit import CURATED, GENERAL, PICTURE, RAW, SPLITS, audit
-from tasks.core import example, params
+from tasks.core import example, params, room
 from tasks.core.base import weights_sha256
 from tasks.core.errors import WrongUse
 
@@ -59,7 +59,18 @@ def test_an_estimate_says_steps_time_and_memory(knobs, make_replies):
     found = audit(knobs).effort
     assert found.steps >= knobs.train.epochs
     assert found.seconds > 0
-    assert 0 < found.bytes < 2**30
+    assert 0 < found.certain_bytes < found.bytes < 2**30
+
+
+def test_the_audit_says_whether_the_training_fits_into_this_machine(knobs, make_replies, monkeypatch):
+    example.write(make_replies(30), CURATED)
+    assert audit(knobs).memory.verdict == "fits"
+    monkeypatch.setattr(room, "find", lambda cuda: room.Room(2**19, "in a thimble"))
+    told = audit(knobs)
+    assert told.memory.verdict == "too large"
+    assert "are free in a thimble" in told.memory.told
+    assert told.ok, "the rows are as good as before"
+    json.dumps(told.report())
 
 
 def test_there_is_nothing_to_audit_for_a_classifier(knobs, make_replies):

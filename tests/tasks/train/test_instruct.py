@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 import torch
 from peft import PeftConfig
 
-from tasks.core import decoder, template
+from tasks.core import decoder, effort, room, template
 from tasks.core.card import read_writes
 from tasks.core.errors import Refused, WrongUse
 from tasks.core.params import Base
@@ -427,3 +428,40 @@ def test_what_needs_a_gpu_is_refused_without_one_with_what_to_do(tmp_path, sides
     frozen = changes.pop("frozen", "bf16")
     with pytest.raises(Refused, match="write train"):
         trained(tmp_path, sides, lesson_of(lora=replace(lesson_of().lora, frozen=frozen), **changes))
+
+
+# ---------------------------------------------------------------- room
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_training_whose_weights_have_no_room_is_refused_before_any_is_loaded(
+    tmp_path, sides, lesson_of, monkeypatch, method
+):
+    """The base is another than it says, which is found out when it is loaded."""
+    monkeypatch.setattr(room, "find", lambda cuda: room.Room(100_000, "in a thimble"))
+    params = lesson_of(method=method, base=replace(lesson_of().base, sha256="0" * 64))
+    with pytest.raises(Refused, match=r"0\.00 GiB for weights, gradients and Adam's moments alone.*thimble"):
+        trained(tmp_path, sides, params)
+
+
+def test_a_training_that_may_not_fit_is_told_so_and_goes_on(lesson_of, capsys):
+    params = lesson_of(batch_tokens=2048)
+    shape = effort.shape_of(Path(params.base.name.removeprefix("folder:")))
+    need = effort.memory(shape, params, bf16=False)
+    device = torch.device("cpu")
+    instruct.check_room(params, device, room.Room(need.peak, "here"))
+    assert capsys.readouterr().out == ""
+    instruct.check_room(params, device, room.Room(need.peak - 1, "here"))
+    told = capsys.readouterr().out
+    assert told.startswith("warning: training may take about")
+    assert "train.gradient_checkpointing=true; train.batch_tokens=1024 with train.accumulate=4" in told
+    with pytest.raises(Refused, match="are free here"):
+        instruct.check_room(params, device, room.Room(need.certain - 1, "here"))
+
+
+def test_a_base_whose_shape_nobody_can_read_is_trained_without_a_verdict(tmp_path, lesson_of, capsys):
+    own = shutil.copytree(lesson_of().base.name.removeprefix("folder:"), tmp_path / "base")
+    (own / "config.json").write_text('{"model_type": "odd"}')
+    params = lesson_of(base=replace(lesson_of().base, name=f"folder:{own}"))
+    instruct.check_room(params, torch.device("cpu"), room.Room(1, "here"))
+    assert "nobody knows whether the training fits into memory" in capsys.readouterr().out

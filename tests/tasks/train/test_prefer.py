@@ -3,11 +3,12 @@
 import hashlib
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from tasks.core import decoder, template
+from tasks.core import decoder, effort, room, template
 from tasks.core.errors import Refused, WrongUse
 from tasks.core.packing import supervised
 from tasks.core.params import Base, PreferTrain
@@ -269,6 +270,19 @@ def test_params_that_name_another_base_or_template_than_the_starts_are_refused(
 ):
     with pytest.raises(WrongUse, match=told):
         trained(tmp_path, sides, pairs_of(**wrong), start_of("lora"))
+
+
+def test_pairs_whose_network_has_no_room_are_refused_by_what_their_start_takes(
+    tmp_path, sides, start_of, pairs_of, monkeypatch
+):
+    """A whole network stays in float32, whatever params say."""
+    params, start = pairs_of(precision="bf16"), start_of("full")
+    shape = effort.shape_of(Path(params.base.name.removeprefix("folder:")))
+    free = effort.memory(shape, params, True, "full").certain - 1
+    assert free > effort.memory(shape, params, True, "lora").certain
+    monkeypatch.setattr(room, "find", lambda cuda: room.Room(free, "here"))
+    with pytest.raises(Refused, match=r"moments alone.*are free here"):
+        trained(tmp_path, sides, params, start)
 
 
 def test_the_base_is_no_start_and_the_refusal_says_what_is(tmp_path, sides, pairs_of):
