@@ -22,6 +22,7 @@ PICTURE = Path(".retune/audit/lengths.png")
 @dataclass(frozen=True)
 class Audited:
     rows_from: str
+    base: dict[str, str]  # its name, and its licence in words
     findings: list[tokens.Finding]
     figures: dict[str, Any]
     general: dict[str, Any] | None  # figures of general examples, none of which is a row
@@ -52,7 +53,8 @@ def audit(knobs: params.Params, picture: Path = PICTURE) -> Audited:
     findings = [*found.findings, apart, *(others.findings if others else [])]
     learned = found.figures["trained_tokens"] + _mixed_in(found, others, knobs.train)
     told = others.figures if others else None
-    return Audited(where, findings, found.figures, told, *_estimates(found, learned, knobs.train))
+    named = {"name": knobs.train.base.name, "licence": base.licence_here(knobs.train.base.name)}
+    return Audited(where, named, findings, found.figures, told, *_estimates(found, learned, knobs.train))
 
 
 def _examples(knobs: params.Instruct | params.Prefer) -> pd.DataFrame:

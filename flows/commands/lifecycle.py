@@ -116,9 +116,10 @@ def _tell_audit(told: Any, picture: Path) -> None:
         verdict = "ok     " if finding.success else "REFUSED"
         click.echo(f"{verdict}  {finding.name}: {finding.expected}; {finding.found}.{such}")
     click.echo(
+        f"\nbase:      {told.base['name']}; licence: {told.base['licence']}"
         f"\nestimated: {effort.steps} steps over {effort.tokens} tokens, about {_time(effort.seconds)} on this machine,"
         f" {effort.bytes / 2**30:.1f} GiB of memory, {effort.trained_parameters:,} parameters trained"
-        f"\non this machine: {VERDICTS[told.memory.verdict]}: {told.memory.told}"
+        f"\nmemory:    on this machine {VERDICTS[told.memory.verdict]}: {told.memory.told}"
         f"\npicture:   {picture}"
     )
 
@@ -141,8 +142,10 @@ def plan(json_: bool) -> None:
     from flows.plan import plan
     from tasks.core import general, params
 
-    general.check(general.files_of(params.load()))
+    chosen = params.load()
+    general.check(general.files_of(chosen))
     steps = plan()
+    _tell_base(chosen)
     if json_:
         print_json({"stages": [step.__dict__ for step in steps]})
         return
@@ -150,6 +153,15 @@ def plan(json_: bool) -> None:
         click.echo(f"{'run ' if step.run else 'skip'}  {step.name:10}{step.why[0] if step.why else 'nothing changed'}")
         for reason in step.why[1:]:
             click.echo(f"{'':16}{reason}")
+
+
+def _tell_base(chosen: Any) -> None:
+    """Whoever makes a model that writes decides under which licence it stands: its base's goes along."""
+    if chosen.task != "classify":
+        from tasks.core import base
+
+        name = chosen.train.base.name
+        click.echo(f"base {name}; licence: {base.licence_here(name)}", err=True)
 
 
 @click.command()
@@ -167,8 +179,10 @@ def run(settings: tuple[str, ...], name: str | None, json_: bool) -> None:
         knobs.write([*settings, *([f"register.name={json.dumps(name)}"] if name is not None else [])])
     if not Path("data/raw.dvc").exists():
         raise WrongUse("there are no records yet: `retune ingest FILE --text COLUMN --label COLUMN` brings them in")
-    from flows import pipeline
     from tasks.core import params
+
+    _tell_base(params.load())
+    from flows import pipeline
     from tasks.core.tracking import registry
 
     outcome = pipeline.run()

@@ -386,10 +386,10 @@ def _files(digests: dict[str, str], kind: str) -> list[Json]:
 
 
 def _licences(stated: str) -> list[Json]:
-    """A licence by its SPDX name where it has one, else in the words that were given."""
+    """A licence by its SPDX name where it has one, else in the words that were given; open where none was."""
     from cyclonedx.spdx import is_expression, is_supported_id
 
-    if not stated.strip():
+    if not stated.strip() or stated.startswith("not stated"):
         return []
     if is_supported_id(stated):
         return [{"license": {"id": stated, "acknowledgement": "declared"}}]
@@ -533,7 +533,7 @@ Not for decisions about people, and not for texts of another kind than those bel
 
 ## Model
 - Base `{_code_text(base["name"])}`, revision `{_code_text(base["revision"])}`, sha256 of its weights
-  `{base["sha256"]}`. Its licence, as declared: {_text(base["licence"]) or "not recorded, look it up there"}.
+  `{base["sha256"]}`. Its licence, as declared: {_text(base["licence"]) or "not stated, look it up there"}.
 - Method {training["method"]}, {training["trained_parameters"]:,} of {training["parameters"]:,} parameters trained on
   {training["rows"]} rows{_refitted(record)}; texts cut at
   {record["params"]["train"]["max_tokens"]} tokens.{_mixed_in(record)}

@@ -216,6 +216,9 @@ def test_an_ingest_of_conversations_says_how_it_was_read(own_clone):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1:] == ["read as: prompt and completion", "columns not used: x"]
     wrong(own_clone.retune("audit"), 2, "the base folder:/write/here")
+    planned = own_clone.retune("plan", "--json")
+    assert len(json.loads(planned.stdout)["stages"]) == 5
+    assert "licence: not known: the base folder:/write/here" in planned.stderr
 
 
 def test_ingest_tells_what_became_of_the_rows(with_records):

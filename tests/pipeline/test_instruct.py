@@ -53,6 +53,7 @@ def run(clone, chosen):
     settings = [word for key, value in chosen.items() for word in ("-S", f"{key}={value}")]
     ran = clone.retune("run", "--json", *settings, timeout=400)
     assert ran.returncode in (0, 1), ran.stdout + ran.stderr
+    assert "; licence: not stated" in ran.stderr
     return json.loads(ran.stdout[ran.stdout.index("{\n") :])
 
 

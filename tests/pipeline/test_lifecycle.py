@@ -39,6 +39,7 @@ TAGS = {
     "data.val",
     "data.test",
     "base.name",
+    "base.licence",
     "base.revision",
     "base.sha256",
     "lock.sha256",

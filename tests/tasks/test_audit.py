@@ -73,6 +73,12 @@ def test_the_audit_says_whether_the_training_fits_into_this_machine(knobs, make_
     json.dumps(told.report())
 
 
+def test_the_audit_says_the_licence_of_the_base_or_that_none_is_stated(knobs, make_replies):
+    example.write(make_replies(30), CURATED)
+    assert audit(knobs).base["name"] == knobs.train.base.name
+    assert audit(knobs).base["licence"].startswith("not stated")
+
+
 def test_there_is_nothing_to_audit_for_a_classifier(knobs, make_replies):
     with pytest.raises(WrongUse, match="task is classify"):
         audit(params.load(ROOT / "params.yaml"))

@@ -54,6 +54,35 @@ def test_a_base_says_its_revision_and_its_licence_or_that_nobody_wrote_it_down(t
     assert base.revision(f"hub:org/name@{'a' * 40}") == "a" * 40
     assert base.revision("folder:/models/base") == "none"
     assert base.licence(package, tmp_path).startswith("The package declares")
-    assert "not recorded" in base.licence("folder:/models/base", tmp_path)
-    (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A base\n")
-    assert base.licence("folder:/models/base", tmp_path) == "Its model card says apache-2.0."
+    assert base.licence("folder:/models/base", tmp_path).startswith("not stated: look it up")
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"README.md": "---\nlicense: apache-2.0\n---\n# A base\n"}, "Its model card says apache-2.0."),
+        (
+            {"README.md": "---\nlicense: other  # so\nlicense_name: llama3.1\nlicense_link: LICENSE\n---\nHello"},
+            "Its model card says other, llama3.1, LICENSE.",
+        ),
+        ({"README.md": "---\nlicense:\n- mit\n- apache-2.0\n---\n"}, "Its model card says mit and apache-2.0."),
+        (
+            {"LICENSE.txt": "\n  Community Licence, version 3\nYou may not\n"},
+            "Its file LICENSE.txt begins: Community Licence, version 3.",
+        ),
+        ({"README.md": "# A base\n---\nlicense: mit\n---\n"}, "not stated: look it up where the base comes from"),
+        ({"README.md": "---\nlicense: [\n---\n"}, "not stated: look it up where the base comes from"),
+        ({"README.md": "---\ntags: [x]\n---\n"}, "not stated: look it up where the base comes from"),
+    ],
+)
+def test_what_lies_beside_the_weights_says_the_licence_and_nothing_is_guessed(tmp_path, files, told):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert base.licence("folder:/models/base", tmp_path) == told
+
+
+def test_whoever_is_about_to_use_a_base_is_told_its_licence_and_nothing_is_fetched_for_it(tiny_base, monkeypatch):
+    assert base.licence_here(f"folder:{tiny_base}").startswith("not stated")
+    assert "/no/where" in base.licence_here("folder:/no/where")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert "`retune audit` fetches it" in base.licence_here(f"hub:nobody/nothing@{'a' * 40}")

