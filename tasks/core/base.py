@@ -25,7 +25,8 @@ def find(name: str, fetch: bool = True) -> Path:
     if kind == "folder":
         return _checked(Path(where), name)
     if kind == "hub":
-        return _from_hub(*where.split("@"), fetch)
+        repository, _, revision = where.rpartition("@")
+        return _from_hub(repository, revision, fetch)
     raise WrongUse(f"train.base.name is {name!r}: write package:…, folder:… or hub:<name>@<revision>")
 
 
