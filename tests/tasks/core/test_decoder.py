@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,27 @@ def test_a_base_whose_head_does_more_than_multiply_is_refused(tmp_path, tiny_wri
 def test_a_base_of_other_weights_is_refused(tiny_writer):
     with pytest.raises(Refused, match="restore that base"):
         decoder.load_base(f"folder:{tiny_writer}", "0" * 64, "fp32", CPU)
+
+
+def test_weights_are_16_bits_on_a_gpu_and_32_elsewhere_unless_params_say_otherwise(tiny_writer):
+    """Whoever loads a base by its name alone gets float32, twice the memory."""
+    cuda = torch.device("cuda")
+    kinds = [decoder.kind(*asked) for asked in (("auto", cuda), ("auto", CPU), ("fp32", cuda), ("bf16", CPU))]
+    assert kinds == [torch.bfloat16, torch.float32, torch.float32, torch.bfloat16]
+    _, network = decoder.load_base(*base_of(tiny_writer), "bf16", CPU)
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.bfloat16}
+
+
+def test_an_adapter_whose_base_has_changed_where_it_lies_is_refused(tmp_path, tiny_writer):
+    """PEFT keeps the base's path alone, and would load whatever lies there."""
+    base = shutil.copytree(tiny_writer, tmp_path / "base")
+    own = made(base, "lora")
+    decoder.save(tmp_path / "model", own.card, own.tokenizer, own.network)
+    bits = bytearray((base / "model.safetensors").read_bytes())
+    bits[-1] ^= 1
+    (base / "model.safetensors").write_bytes(bits)
+    with pytest.raises(Refused, match="the weights of the base"):
+        decoder.load(tmp_path / "model", "cpu")
 
 
 def test_four_bits_without_a_gpu_are_refused_with_what_to_do(tiny_writer):

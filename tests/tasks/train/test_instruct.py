@@ -160,6 +160,20 @@ def test_refit_learns_from_both_sides_for_as_many_epochs_as_were_best(tmp_path, 
         assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
+def test_a_training_that_has_ended_for_want_of_patience_has_ended_also_when_it_is_started_again(
+    tmp_path, sides, lesson_of
+):
+    """Who forgets on resuming how long there was no lower loss trains on, past the best epoch."""
+    params = lesson_of(epochs=6, patience=1, lora=replace(lesson_of().lora, learning_rate=1.0), schedule="constant")
+    _, whole, told = trained(tmp_path, sides, params)
+    last, before = whole.points[-1]["step"], files(tmp_path / "model")
+    assert told["best_epoch"] < 5
+    _, curve, again = trained(tmp_path, sides, params)
+    assert (again["resumed_from_step"], again["best_epoch"]) == (last, told["best_epoch"])
+    assert curve.points == whole.points
+    assert files(tmp_path / "model") == before
+
+
 TRAINER = """
 import sys, json
 from pathlib import Path

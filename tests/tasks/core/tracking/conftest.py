@@ -37,8 +37,8 @@ def add(names, tmp_path):
 def sealed(names, add, model_folder):
     """A version as it is registered: packed and sealed; and its folder in the store."""
 
-    def make():
-        with registry.packed(model_folder, ["pandas"]) as folder:
+    def make(content=model_folder):
+        with registry.packed(content, ["pandas"]) as folder:
             version = add(next(names), content=folder, seal=sums.write(folder))
         return version, registry.version_folder(version)
 

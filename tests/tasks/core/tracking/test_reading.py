@@ -3,11 +3,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
-from tasks.core import model
+from tasks.core import decoder, model, template
+from tasks.core.base import weights_sha256
+from tasks.core.card import Writes
 from tasks.core.errors import Broken
 from tasks.core.tracking import backend, reading, registry
 
+PROMPTS = ["Where is my parcel?", "The screen is broken."]
 TEXTS = ["my invoice was charged", "the courier lost the box", "broken screen", ""]
 
 pytestmark = pytest.mark.usefixtures("store")
@@ -32,6 +36,34 @@ def test_a_version_says_the_same_in_a_clean_process_with_its_own_code_and_no_pic
     (folder,) = (registry.checked_folder(version) / "artifacts").iterdir()
     again = model.load(folder, "cpu").predict(TEXTS)
     assert again.labels == here.labels
+
+
+def test_an_adapter_on_a_base_in_a_folder_says_what_it_learned_once_it_is_registered(sealed, tiny_writer, tmp_path):
+    """Logged by MLflow's own hand, such a model loads with its query and value weights drawn anew (mlflow#23761)."""
+    own = adapted(tiny_writer)
+    decoder.save(tmp_path / "model", own.card, own.tokenizer, own.network)
+    version, _ = sealed(tmp_path / "model")
+    here, prompts = decoder.load(tmp_path / "model", "cpu").predict(PROMPTS), list(PROMPTS)
+    with reading.clean_process() as reader:
+        there = reading.predict_in_clean_process(reader, version, prompts)
+    assert there["label"].tolist() == here.labels
+    assert there["confidence"].to_numpy() == pytest.approx(here.confidence, abs=1e-5)
+    without = decoder.untouched(tmp_path / "model", "cpu").predict(PROMPTS)
+    assert without.labels != here.labels, "else it would show nothing"
+
+
+def adapted(base):
+    """A decoder under LoRA, its adapter moved away from where it starts."""
+    name, sha256 = f"folder:{base}", weights_sha256(base)
+    tokenizer, network = decoder.load_base(name, sha256, "fp32", torch.device("cpu"))
+    template.choose(tokenizer, "chatml")
+    network = decoder.add_lora(network, name, 4, 8, 0.0, False, False)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.requires_grad:
+                parameter += 0.05 * torch.randn_like(parameter)
+    return decoder.Decoder(Writes("instruct", "lora", name, sha256, 128, 6, "chatml"), tokenizer, network.eval())
 
 
 @pytest.mark.parametrize("file", ["head.safetensors", "serving.py"])
