@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from tasks.audit import CURATED, GENERAL, PICTURE, RAW, SPLITS, audit
-from tasks.core import example, params, room
+from tasks.core import effort, example, params, room, start
 from tasks.core.base import weights_sha256
 from tasks.core.errors import WrongUse
 
@@ -71,6 +72,31 @@ def test_the_audit_says_whether_the_training_fits_into_this_machine(knobs, make_
     assert "are free in a thimble" in told.memory.told
     assert told.ok, "the rows are as good as before"
     json.dumps(told.report())
+
+
+def test_what_preferences_take_hangs_on_the_version_that_they_are_learned_on(knobs, make_replies):
+    """A whole network stays in float32 under them; which it was says the record of that version, in git."""
+    values = yaml.safe_load((ROOT / "infra/params/prefer.yaml").read_text("utf-8"))
+    same = {name: getattr(knobs.train.base, name) for name in ("name", "sha256")}
+    values["train"] |= {"base": same, "device": "cpu", "precision": "bf16", "template": "chatml", "max_tokens": 200}
+    pairs = make_replies(30)
+    example.write(pairs.assign(rejected=[f"No. {label}" for label in pairs["label"]]), CURATED)
+    unknown = audit(params.parse(values)).effort.certain_bytes
+    record = Path("models/reports/train.json")
+    record.parent.mkdir(parents=True)
+    record.write_text('{"method": "full"}')
+    start.write(start.Start("writer/1", "0" * 64, committed(), "0" * 64, f"{'0' * 32}.dir", "0" * 32, "0" * 32, False))
+    told = audit(params.parse(values)).effort
+    weights = effort.shape_of(Path(same["name"].removeprefix("folder:"))).parameters
+    assert told.certain_bytes - unknown == 2 * weights
+
+
+def committed():
+    """All of this folder in a new repository; returns the commit."""
+    own = ["git", "-c", "user.name=A", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "made"]):
+        subprocess.run([*own, *words], check=True)
+    return subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_the_audit_says_the_licence_of_the_base_or_that_none_is_stated(knobs, make_replies):
