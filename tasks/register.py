@@ -301,7 +301,7 @@ def version_tags(made: Record, marks: dict[str, str]) -> dict[str, str]:
         "base.name": made["base"]["name"],
         "base.revision": made["base"]["revision"],
         "base.sha256": made["base"]["sha256"],
-        "base.licence": made["base"]["licence"],
+        "base.licence": made["base"]["licence"][:500],  # some packages declare the whole text, too long for a tag
         "lock.sha256": made["environment"]["lock_sha256"],
         "prefect.run": origin["prefect_run"],
         "validation": data["validation"]["verdict"],
