@@ -1,15 +1,20 @@
 """How fast a LoRA step is on a GPU, beside the peers that are installed, in one sitting: real tokens a second.
 
     python bench/lora_step.py [--shape 8b|1b|tiny] [--tokens FILE.json] [--who retune,retune-fp8,...] [--json FILE]
+                              [--processes 1,2]
     python bench/lora_step.py --write-tokens FILE.json --csv FILE.csv --prompt COLUMN --completion COLUMN
 
 Weights are random: the speed of a step does not hang on them. bf16, LoRA of rank 16 on every linear layer, AdamW.
 Without --tokens, sequences of 4,096 tokens, 32 of them a step, all supervised; with it, the rows of a file as
 --write-tokens makes it of a table, completions supervised, 16,384 tokens a step. Padding counts for nothing. Each
-contender runs in a process of its own:
+contender runs in a process of its own; Retune's, with --processes 1,2, first in one and then in two, a GPU each, over
+the same steps (of real rows each of as many batches as the most processes have, to share):
 
     retune      packed batches, variable-length attention, LoRA as one operation, layers compiled, fused loss
     retune-fp8  the same, the frozen base multiplied in 8 bits
+    exact       the same as retune, under `train.deterministic: true`: the same bits twice
+    full        everything learns, in float32 multiplied in bf16, layers computed again on the way back; in several
+                processes each holds a part (FSDP2)
     unpacked    the same batches as retune's, under padding through transformers and PEFT: the loss curve that packing
                 has to keep
     trainer     transformers' Trainer and PEFT: batches of 32 rows grouped by length (2 of 4,096), no checkpointing
@@ -22,6 +27,7 @@ fastest matrix product that this very card has just done.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -35,6 +41,9 @@ from torch import nn
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before any product: `exact` needs it
+
+from tasks.train import parallel  # noqa: E402
 
 LLAMA = {"vocab_size": 128256, "rope_theta": 500000.0, "max_position_embeddings": 8192, "num_key_value_heads": 8}
 SHAPES: dict[str, dict[str, Any]] = {
@@ -69,7 +78,8 @@ SHAPES: dict[str, dict[str, Any]] = {
 RANK, ALPHA, RATE = 16, 32, 1e-4
 LENGTH, SEQUENCES = 4096, 32  # of full sequences, and how many of them are a step
 BUDGET, STEP_TOKENS = {True: 8192, False: 16384}, 131072  # tokens a batch, of full sequences or real rows
-WHO = ("retune", "retune-fp8", "unpacked", "trainer", "trl", "trl-best")
+WHO = ("retune", "retune-fp8", "exact", "unpacked", "trainer", "trl", "trl-best", "full")
+OWN = ("retune", "retune-fp8", "exact", "full")
 ON_GPU = torch.cuda.is_available()
 DEVICE, KIND = (torch.device("cuda"), torch.bfloat16) if ON_GPU else (torch.device("cpu"), torch.float32)
 
@@ -80,7 +90,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="8b")
     parser.add_argument("--tokens", type=Path)
-    parser.add_argument("--who", default=",".join(WHO))
+    parser.add_argument("--who", default=",".join(WHO[:-1]))
+    parser.add_argument("--processes", default="1", help="how many of Retune's, such as 1,2")
+    parser.add_argument("--batches", type=int, default=1, help="a step, of real rows")
     parser.add_argument("--steps", type=int, help="timed; 3 of full sequences, 40 of real rows")
     parser.add_argument("--seconds", type=int, default=150, help="after which a contender is given up")
     parser.add_argument("--json", type=Path)
@@ -94,7 +106,8 @@ def main() -> None:
     if asked.write_tokens:
         write_tokens(asked)
     elif asked.only:
-        print(json.dumps(contend(asked.only, asked)))
+        with parallel.together(DEVICE):
+            print(json.dumps(contend(asked.only, asked)), flush=True)
     else:
         everyone(asked)
 
@@ -104,16 +117,20 @@ def everyone(asked: argparse.Namespace) -> None:
     card = torch.cuda.get_device_name() if ON_GPU else "cpu"
     print(f"{card}, torch {torch.__version__}, best matrix product {peak:.0f} TFLOP/s", flush=True)
     told = []
-    for who in asked.who.split(","):
-        command = [sys.executable, __file__, "--only", who, "--shape", asked.shape, "--steps", str(asked.steps)]
-        command += ["--tokens", str(asked.tokens)] if asked.tokens else []
+    counts = [int(count) for count in asked.processes.split(",")]
+    every = [(who, count) for who in asked.who.split(",") for count in (counts if who in OWN else [1])]
+    for who, count in every:
+        many = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"] if count > 1 else []
+        command = [sys.executable, *many, __file__, "--only", who, "--shape", asked.shape, "--steps", str(asked.steps)]
+        command += ["--tokens", str(asked.tokens), "--batches", str(max(counts))] if asked.tokens else []
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=asked.seconds)
             line = json.loads(done.stdout.strip().splitlines()[-1]) if done.returncode == 0 else {}
-            why = done.stderr.strip().splitlines()[-1:] or ["no word"]
+            said = done.stderr.strip().splitlines() or ["no word"]
+            why = [line for line in said if "Error:" in line][-1:] or said[-1:]
         except subprocess.TimeoutExpired:
             line, why = {}, [f"not done in {asked.seconds} s"]
-        told.append({"who": who, **(line or {"failed": why[0]})})
+        told.append({"who": f"{who} x{count}" if count > 1 else who, **(line or {"failed": why[0]})})
         print(row(told[-1], peak), flush=True)
     if asked.json:
         asked.json.write_text(json.dumps({"card": card, "peak": peak, "shape": asked.shape, "found": told}, indent=1))
@@ -188,6 +205,8 @@ def contend(who: str, asked: argparse.Namespace) -> dict[str, Any]:
     run = {
         "retune": retune,
         "retune-fp8": retune,
+        "exact": retune,
+        "full": retune,
         "unpacked": unpacked,
         "trainer": trainer,
         "trl": trl,
@@ -195,7 +214,8 @@ def contend(who: str, asked: argparse.Namespace) -> dict[str, Any]:
     }[who]
     told = run(who, rows, asked, began)
     gib = torch.cuda.max_memory_allocated() / 2**30 if ON_GPU else 0.0
-    return told | {"gib": gib, "flops_a_token": flops(SHAPES[asked.shape])}
+    times = 1.5 if who == "full" else 1.0  # the gradients of its weights too
+    return told | {"gib": gib, "flops_a_token": times * flops(SHAPES[asked.shape]) / parallel.size()}
 
 
 def flops(shape: dict[str, Any]) -> float:
@@ -206,11 +226,11 @@ def flops(shape: dict[str, Any]) -> float:
     return 4.0 * (layers * (attention + 3 * width * inner) + width * shape["vocab_size"])
 
 
-def network_of(asked: argparse.Namespace, attention: str) -> nn.Module:
+def network_of(asked: argparse.Namespace, attention: str, kind: torch.dtype = KIND) -> nn.Module:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    torch.set_default_dtype(KIND)
+    torch.set_default_dtype(kind)
     with DEVICE:
         network = LlamaForCausalLM(LlamaConfig(**SHAPES[asked.shape], attn_implementation=attention))
     torch.set_default_dtype(torch.float32)
@@ -235,7 +255,7 @@ def own_steps(rows: Rows, asked: argparse.Namespace) -> tuple[Any, list[Any]]:
     from tasks.core.template import Rendered
 
     budget = BUDGET[asked.tokens is None] if ON_GPU else 1024
-    accumulate = 1 if asked.tokens else STEP_TOKENS // budget
+    accumulate = asked.batches if asked.tokens else STEP_TOKENS // budget
     params = SimpleNamespace(seed=17, batch_tokens=budget, accumulate=accumulate, neftune_alpha=0.0, precision="auto")
     return params, [Rendered(own, prompt) for own, prompt in rows]
 
@@ -249,7 +269,17 @@ def retune(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dic
     AttentionInterface.register(attention.NAME, attention.packed)
     AttentionMaskInterface.register(attention.NAME, attention.no_mask)
     params, ready = own_steps(rows, asked)
-    network = instruct.hastened(adapted(network_of(asked, attention.NAME)), who == "retune-fp8", False, True)
+    torch.use_deterministic_algorithms(who == "exact")
+    if who != "full":
+        network = instruct.hastened(adapted(network_of(asked, attention.NAME)), who == "retune-fp8", False, True)
+    else:
+        network = network_of(asked, attention.NAME, torch.float32)
+        spread = parallel.size() > 1
+        network = (
+            instruct.in_parts(network, True, True, KIND, DEVICE)
+            if spread
+            else instruct.hastened(network, False, True, True)
+        )
     lesson = instruct.make_lesson(network, ready, None, epochs(rows, params, asked), params)
     steps = [step for epoch in lesson.plan for step in epoch]
 
@@ -309,7 +339,8 @@ def timed(one: Any, network: nn.Module, asked: argparse.Namespace, began: float)
             settle()
             tokens, begun = 0, time.perf_counter()
         loss, count = one(at)
-        nn.utils.clip_grad_norm_(learned, 1.0)
+        parallel.add_up_gradients(learned)
+        parallel.clip(learned, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss)

@@ -50,7 +50,7 @@ def packed(
         )
     if (cu_seq_lens_q.shape[0] - 1) * max_length_q == query.shape[2]:  # then none can be shorter than the longest
         return _of_like_length(query, key, value, max_length_q, scaling), None
-    if query.device.type == "cpu":
+    if query.device.type == "cpu" or query.dtype == torch.float32:
         return _row_by_row(query, key, value, cu_seq_lens_q, scaling), None
     asked, by, said = (one.squeeze(0).transpose(0, 1).contiguous() for one in (query, key, value))
     out = varlen_attn(
@@ -85,7 +85,10 @@ def _of_like_length(
 def _row_by_row(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, cuts: torch.Tensor, scaling: float | None
 ) -> torch.Tensor:
-    """Where there is no kernel for it. One mask over the whole pack would cost the square of its tokens."""
+    """Where there is no kernel for it: on the CPU, and in float32.
+
+    One mask over the whole pack would cost the square of its tokens.
+    """
     rows = []
     for begin, end in pairwise(cuts.tolist()):
         if begin < end:

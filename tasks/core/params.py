@@ -228,6 +228,13 @@ class PromptTuning:
 
 
 @section
+class Parallel:
+    processes: Count
+    hosts: Count
+    strategy: Literal["ddp", "fsdp"]
+
+
+@section
 class InstructTrain:
     method: Literal["full", "lora", "dora", "qlora", "ia3", "prompt"]
     base: Base
@@ -255,6 +262,7 @@ class InstructTrain:
     refit: bool
     gradient_checkpointing: bool
     compile: bool
+    parallel: Parallel
     checkpoint_seconds: NotNegative
 
 
@@ -282,6 +290,7 @@ class PreferTrain:
     refit: bool
     gradient_checkpointing: bool
     compile: bool
+    parallel: Parallel
     checkpoint_seconds: NotNegative
 
 

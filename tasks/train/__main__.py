@@ -3,11 +3,14 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from torch import nn
 
 from tasks.core import (
     attention,
@@ -24,9 +27,9 @@ from tasks.core import (
     start,
     template,
 )
-from tasks.core.card import file_sha256
+from tasks.core.card import Writes, file_sha256
 from tasks.core.errors import Refused
-from tasks.train import champion, instruct, prefer
+from tasks.train import champion, instruct, launch, parallel, prefer
 from tasks.train.checkpoint import alone
 from tasks.train.fit import fit
 
@@ -39,10 +42,17 @@ def main(
     train: Path, val: Path, general: Path, start_file: Path, model_folder: Path, reports: Path, work: Path
 ) -> None:
     section, begins = params.load().train, start.read(start_file)
-    own = work / fingerprint((train, val, general, start_file), section)
-    with alone(own):
+    device = model.pick_device(section.device)
+    if not isinstance(section, params.Train):
+        launch.check(section.parallel, section.accumulate, device)
+        if launch.wanted(section.parallel):
+            launch.spread(section.parallel)
+            return
+    read = (train, val, general, start_file)
+    with parallel.together(device), _folder(work / fingerprint(read, section)) as own:
         sides = example.read(train), example.read(val)
-        shutil.rmtree(model_folder, ignore_errors=True)
+        if not parallel.rank():
+            shutil.rmtree(model_folder, ignore_errors=True)
         if isinstance(section, params.Train):
             points, report = classifier(sides, section, begins, own, model_folder)
         elif isinstance(section, params.PreferTrain):
@@ -50,12 +60,25 @@ def main(
         else:
             points, report = writer(sides, example.read(general), section, begins, own, model_folder)
         faults.point("train:saved")
-        reports.mkdir(parents=True, exist_ok=True)
-        curve = pd.DataFrame(points or [{"step": 0}])
-        curve.to_csv(reports / "learning_curve.csv", index=False)
-        plots.learning_curve(curve, reports / "plots" / "learning_curve.png")
-        shell.write_json(report, reports / "train.json")
-        shutil.rmtree(own)
+        if not parallel.rank():
+            tell(points, report, reports)
+
+
+@contextmanager
+def _folder(own: Path) -> Iterator[Path]:
+    """Where this process keeps what it needs to go on; gone when the training is done. The first holds the lock."""
+    mine = own / f"process-{parallel.rank()}" if parallel.rank() else own
+    with nullcontext() if parallel.rank() else alone(own):
+        yield mine
+        shutil.rmtree(mine, ignore_errors=True)
+
+
+def tell(points: list[dict[str, float]], report: dict[str, Any], reports: Path) -> None:
+    reports.mkdir(parents=True, exist_ok=True)
+    curve = pd.DataFrame(points or [{"step": 0}])
+    curve.to_csv(reports / "learning_curve.csv", index=False)
+    plots.learning_curve(curve, reports / "plots" / "learning_curve.png")
+    shell.write_json(report, reports / "train.json")
 
 
 def classifier(sides: Sides, section: params.Train, begins: start.Start | None, own: Path, folder: Path) -> Told:
@@ -75,7 +98,7 @@ def writer(
 ) -> Told:
     earlier = champion.fetch_writer(begins, own / "start") if begins else None
     card, tokenizer, network, curve, report = instruct.fit(*sides, section, own, shell.progress, general, earlier)
-    decoder.save(folder, card, tokenizer, network)
+    _save(folder, card, tokenizer, network)
     counts = {**report.get("start", {}), "new_labels": [], "gone_labels": []} if begins else {}
     return curve.points, {**report, "start": {**start.as_dict(begins), **counts}}
 
@@ -89,9 +112,14 @@ def preferrer(sides: Sides, section: params.PreferTrain, begins: start.Start | N
         )
     earlier = champion.fetch_model(begins, own / "start")
     card, tokenizer, network, curve, report = prefer.fit(*sides, section, earlier, own, shell.progress)
-    decoder.save(folder, card, tokenizer, network)
+    _save(folder, card, tokenizer, network)
     counts = {"new_rows": report["rows"], "corrected_rows": 0, "old_rows": 0, "gone_rows": 0}
     return curve.points, {**report, "start": {**start.as_dict(begins), **counts, "new_labels": [], "gone_labels": []}}
+
+
+def _save(folder: Path, card: Writes, tokenizer: Any, network: nn.Module) -> None:
+    if not parallel.rank():
+        decoder.save(folder, card, tokenizer, network)
 
 
 def fingerprint(read: tuple[Path, ...], section: Section) -> str:

@@ -5,6 +5,7 @@ from torch import nn
 
 from tasks.core import decoder
 from tasks.core.packing import Pack
+from tasks.train import parallel
 from tasks.train.loss import supervised_loss
 
 
@@ -15,6 +16,13 @@ def compile_layers(network: nn.Module, backend: str = "inductor") -> None:
         layer.compile(fullgraph=True, backend=backend)
 
 
+def compile_forwards(network: nn.Module, backend: str = "inductor") -> None:
+    """The same where a layer's weights come together just before: that is no part of what is compiled."""
+    torch.compiler.reset()
+    for layer in decoder.body(network).layers:
+        layer.forward = torch.compile(layer.forward, fullgraph=True, backend=backend)
+
+
 def learn(network: nn.Module, rows: Pack, whole: float, noise: float, precision: str) -> torch.Tensor:
     """Add the gradients of a pack's share of the mean loss over `whole` supervised tokens; returns that share."""
     share = loss(network, rows, whole, noise, precision)
@@ -23,10 +31,13 @@ def learn(network: nn.Module, rows: Pack, whole: float, noise: float, precision:
 
 
 def loss(network: nn.Module, rows: Pack, whole: float, noise: float, precision: str) -> torch.Tensor:
-    with decoder.arithmetic(network, precision):
-        change = (lambda embedded, own: noisy(embedded, own, noise)) if noise else None
-        hidden = decoder.hidden(network, rows, change)
-        return supervised_loss(hidden, decoder.head(network), rows.where, rows.targets, whole)
+    def compute() -> torch.Tensor:
+        with decoder.arithmetic(network, precision):
+            change = (lambda embedded, own: noisy(embedded, own, noise)) if noise else None
+            hidden = decoder.hidden(network, rows, change)
+            return supervised_loss(hidden, decoder.head(network), rows.where, rows.targets, whole)
+
+    return parallel.computed(network, compute)
 
 
 def noisy(embedded: torch.Tensor, rows: Pack, alpha: float) -> torch.Tensor:

@@ -25,6 +25,7 @@ from tasks.core.errors import Broken
 KEPT = 2  # the newest, and one before it in case the newest is damaged
 
 Tensors = dict[str, torch.Tensor]
+Found = tuple[Tensors, dict[str, Any]]  # the tensors, and the state beside them
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,31 @@ class Checkpoints:
         for old in self._newest_first()[KEPT:]:
             shutil.rmtree(old)
 
-    def newest(self) -> tuple[Tensors, dict[str, Any]] | None:
+    def newest(self) -> Found | None:
+        return next(self._whole(), (0, None))[1]
+
+    def steps(self) -> list[int]:
+        """Of all that are whole, the newest first."""
+        return [step for step, _ in self._whole()]
+
+    def load(self, step: int) -> Found | None:
+        return next((found for own, found in self._whole() if own == step), None)
+
+    def _whole(self) -> Iterator[tuple[int, Found]]:
+        """The newest first, each read when it is asked for; what is unfinished or damaged is swept."""
         for unfinished in self.folder.glob(".step-*"):
             shutil.rmtree(unfinished)
         for folder in self._newest_first():
             try:
                 data, text = (folder / "tensors.safetensors").read_bytes(), (folder / "state.json").read_bytes()
-                if (folder / "sha256").read_bytes() == _digest(data, text):
-                    return load(data), json.loads(text)
+                whole = (folder / "sha256").read_bytes() == _digest(data, text)
             except OSError:
-                pass
-            print(f"warning: the checkpoint {folder} is damaged and is left out", flush=True)
-            shutil.rmtree(folder)
-        return None
+                whole = False
+            if whole:
+                yield int(folder.name.removeprefix("step-")), (load(data), json.loads(text))
+            else:
+                print(f"warning: the checkpoint {folder} is damaged and is left out", flush=True)
+                shutil.rmtree(folder)
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"), reverse=True)

@@ -12,9 +12,9 @@ from torch import nn
 from tasks.core import decoder, model
 from tasks.core.card import Writes
 from tasks.core.errors import Refused, WrongUse
-from tasks.core.params import Base, DecoderLora
+from tasks.core.params import Base, DecoderLora, Parallel
 from tasks.core.start import WRITERS
-from tasks.train import lora
+from tasks.train import lora, parallel
 
 
 class Asked(Protocol):
@@ -30,6 +30,8 @@ class Asked(Protocol):
     def precision(self) -> str: ...
     @property
     def lora(self) -> DecoderLora: ...
+    @property
+    def parallel(self) -> Parallel: ...
 
 
 def check(start: Writes, params: Asked, **more: str) -> None:
@@ -55,7 +57,8 @@ def load(folder: Path, card: Writes, params: Asked) -> tuple[Any, nn.Module]:
     precision = "fp32" if whole else params.precision  # what was learned would be rounded away in bf16
     if params.lora.frozen == "fp8":
         lora.check_eight_bits(device, decoder.kind(precision, device))
-    loaded = decoder.load_to_train(folder, params.device, precision, params.lora.dropout)
+    kept, place = parallel.loaded_as(params.parallel, precision, device)
+    loaded = decoder.load_to_train(folder, place.type, kept, params.lora.dropout)
     if not whole:
         _check_adapter(loaded.network, params.lora)
     return loaded.tokenizer, loaded.network

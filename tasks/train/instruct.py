@@ -5,6 +5,7 @@ batches of a budget of tokens (`tasks.core.packing`), and where nothing forbids 
 LoRA as one operation, layers compiled one by one, the head applied to supervised tokens alone.
 """
 
+import gc
 import math
 import time
 from collections import Counter
@@ -23,7 +24,7 @@ from tasks.core.errors import Refused, WrongUse
 from tasks.core.packing import Shape, supervised
 from tasks.core.params import InstructTrain, PreferTrain
 from tasks.core.template import Rendered
-from tasks.train import causal, champion, earlier, lora, study
+from tasks.train import causal, champion, earlier, lora, parallel, study
 from tasks.train.champion import Writer
 from tasks.train.checkpoint import Checkpoints
 from tasks.train.loop import Curve, OnProgress, prepare
@@ -94,7 +95,7 @@ def fit(
         f"rendered {len(train) + len(val)} rows in {time.monotonic() - began:.1f} s, to train on {device}", flush=True
     )
 
-    network = _adapted(network, params)
+    network = made_ready(_adapted(network, params), params, device)
     learned, curve = train_side.rows, Curve()
     shown = learned + general.rows[: mixture.wanted(len(learned), params.general_share)]
     curve = _round(network, shown, val_side.rows, params.epochs, params, work / "choose", on_progress)
@@ -103,7 +104,8 @@ def fit(
         print("refit on train + val, for as many epochs as were best", flush=True)
         learned, chosen = train_side.rows + val_side.rows, curve
         del network  # before the next one is loaded: there may be no room for two
-        network = _adapted(_start(params, device, start)[1], params)
+        gc.collect()
+        network = made_ready(_adapted(_start(params, device, start)[1], params), params, device)
         done = int(chosen.points[-1]["step"])
 
         def later(step: int, of: int, **values: float) -> None:  # one curve shows both rounds, one after the other
@@ -112,6 +114,7 @@ def fit(
         curve = _round(network, learned + general.rows, None, best, params, work / "refit", later)
         curve.points = chosen.points + [{**point, "step": done + point["step"]} for point in curve.points]
 
+    network = parallel.whole(network, lambda: _adapted(_start(params, device, start)[1], params))
     longest = max(supervised(row) for side in sides for row in side.rows)
     own = params.base
     card = Writes("instruct", params.method, own.name, own.sha256, params.max_tokens, longest, params.template)
@@ -151,6 +154,20 @@ def check(params: InstructTrain) -> None:
         raise WrongUse(
             f"train.lora.frozen is fp8, with method {params.method} and dropout {params.lora.dropout}: only method "
             "lora without dropout multiplies in 8 bits; write train.lora.frozen: bf16"
+        )
+    if params.method == "qlora" and params.parallel.strategy == "fsdp":
+        raise WrongUse(
+            "train.parallel.strategy is fsdp, and train.method qlora: what is held in 4 bits is not spread; write "
+            "train.method: lora, or strategy: ddp"
+        )
+    check_strategy(params)
+
+
+def check_strategy(params: InstructTrain | PreferTrain) -> None:
+    if params.parallel.strategy == "fsdp" and params.lora.frozen == "fp8":
+        raise WrongUse(
+            "train.parallel.strategy is fsdp, and train.lora.frozen fp8: what is held in 8 bits is not spread; write "
+            "train.lora.frozen: bf16, or strategy: ddp"
         )
 
 
@@ -292,7 +309,8 @@ def _start(params: InstructTrain, device: torch.device, start: Writer | None) ->
     if params.lora.frozen == "fp8":
         lora.check_eight_bits(device, decoder.kind(precision, device))
     name, sha256 = params.base.name, params.base.sha256
-    tokenizer, network = decoder.load_base(name, sha256, precision, device, params.method == "qlora")
+    kept, place = parallel.loaded_as(params.parallel, precision, device)
+    tokenizer, network = decoder.load_base(name, sha256, kept, place, params.method == "qlora")
     template.choose(tokenizer, params.template)
     return tokenizer, network
 
@@ -310,7 +328,17 @@ def _adapted(network: nn.Module, params: InstructTrain) -> nn.Module:
     elif params.method in LIKE_LORA:
         dora = params.method == "dora"
         network = decoder.add_lora(network, name, own.rank, own.alpha, own.dropout, own.rank_stabilised, dora)
-    return hastened(network, own.frozen == "fp8", params.gradient_checkpointing, params.compile)
+    return network
+
+
+def made_ready(network: nn.Module, params: InstructTrain | PreferTrain, device: torch.device) -> nn.Module:
+    """The network as it learns: whole and quick, or in parts, one with each process."""
+    kind = decoder.kind(params.precision, device)
+    compiled = params.compile and kind == torch.bfloat16  # the attention of float32 cannot be
+    own = params.gradient_checkpointing, compiled
+    if params.parallel.strategy == "ddp":
+        return hastened(network, params.lora.frozen == "fp8", *own)
+    return in_parts(network, *own, kind, device)
 
 
 def hastened(network: nn.Module, eight_bits: bool, checkpointing: bool, compiled: bool) -> nn.Module:
@@ -318,10 +346,26 @@ def hastened(network: nn.Module, eight_bits: bool, checkpointing: bool, compiled
     if hasattr(network, "peft_config"):
         lora.fuse(network, eight_bits)
     if checkpointing:
-        network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
+        _checkpoint(network)
     if compiled and decoder.head(network).is_cuda:
         causal.compile_layers(network)
     return network
+
+
+def in_parts(
+    network: nn.Module, checkpointing: bool, compiled: bool, multiplied_in: torch.dtype, device: torch.device
+) -> nn.Module:
+    """The same network, its weights spread over the processes. Its LoRA layers stay PEFT's."""
+    if checkpointing:
+        _checkpoint(network)
+    if compiled and device.type == "cuda":
+        causal.compile_forwards(network)
+    parallel.shard(network, list(decoder.body(network).layers), multiplied_in, device)
+    return network
+
+
+def _checkpoint(network: Any) -> None:
+    network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def _round(
@@ -359,11 +403,11 @@ def make_lesson(
         network.train()
         whole = float(sum(supervised(ready[row]) for batch in step for row in batch))
         loss = torch.zeros((), device=device)
-        for number, batch in enumerate(step):
+        for number, batch, counts in parallel.turns(step):
             study.seed_batch(params, at, number)
             own = packing.pack([ready[row] for row in batch], device, form)
-            loss += causal.learn(network, own, whole, params.neftune_alpha, params.precision)
-        return {"train_loss": loss}
+            loss += causal.learn(network, own, whole if counts else math.inf, params.neftune_alpha, params.precision)
+        return {"train_loss": parallel.total(loss)}
 
     def validate() -> dict[str, float]:
         return _validate(network, seen, val_batches, form, params)
@@ -378,9 +422,10 @@ def _validate(
     network.eval()
     device, whole = decoder.head(network).device, float(sum(map(supervised, rows)))
     loss = torch.zeros((), device=device)
-    for batch in batches:
+    for _, batch, counts in parallel.turns(batches):
         own = packing.pack([rows[row] for row in batch], device, form)
-        loss += causal.loss(network, own, whole, 0.0, params.precision)
+        loss += causal.loss(network, own, whole if counts else math.inf, 0.0, params.precision)
+    parallel.total(loss)
     return {"val_loss": loss.item(), "val_perplexity": math.exp(min(loss.item(), 700.0))}
 
 
@@ -401,5 +446,6 @@ def machine(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
         "cuda": str(torch.version.cuda or "none"),
+        "processes": parallel.size(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }

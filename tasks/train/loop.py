@@ -16,6 +16,7 @@ from torch import nn
 
 from tasks.core import model, scores
 from tasks.core.params import Train
+from tasks.train import parallel
 from tasks.train.checkpoint import Checkpoints, Tensors
 
 POOL = 50  # batches whose rows are sorted by length together: little padding, much shuffling
@@ -224,11 +225,11 @@ def save_state(
     best: Tensors,
     curve: Curve,
 ) -> None:
-    tensors = {f"now.{name}": value.detach().cpu() for name, value in parameters.items()}
+    tensors = {f"now.{name}": parallel.local(value).detach().cpu() for name, value in parameters.items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
     for name, parameter in parameters.items():
         for key, value in optimizer.state[parameter].items():
-            tensors[f"{key}.{name}"] = value.detach().cpu()
+            tensors[f"{key}.{name}"] = parallel.local(value).detach().cpu()
     checkpoints.save(step, tensors, {"step": step, "curve": curve.__dict__})
 
 
@@ -244,7 +245,7 @@ def restore_state(
         for name, value in part(f"{key}.").items():
             parameter = parameters[name]
             # AdamW counts its steps on the CPU unless the parameter's own device does (fused on CUDA).
-            optimizer.state[parameter][key] = value.to(parameter.device)
+            optimizer.state[parameter][key] = parallel.like(value, parameter)
     curve = Curve(**{**state["curve"], "resumed_from": state["step"]})
     return curve, part("best."), state["step"]
 
@@ -252,4 +253,4 @@ def restore_state(
 @torch.no_grad()
 def put(parameters: dict[str, nn.Parameter], values: Tensors) -> None:
     for name, parameter in parameters.items():
-        parameter.copy_(values[name])
+        parallel.local(parameter).copy_(values[name])

@@ -8,6 +8,8 @@ Why not TRL's trainers, which know these losses too: they stand on transformers'
 checkpoint without its optimizer for a whole one, and they pad, where rows here lie end to end.
 """
 
+import gc
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -25,7 +27,7 @@ from tasks.core.errors import Refused, WrongUse
 from tasks.core.packing import Shape, supervised
 from tasks.core.params import PreferTrain
 from tasks.core.template import Rendered
-from tasks.train import earlier, instruct, study
+from tasks.train import earlier, instruct, parallel, study
 from tasks.train.checkpoint import Checkpoints
 from tasks.train.loop import Curve, OnProgress, prepare
 from tasks.train.loss import log_likelihood
@@ -63,6 +65,7 @@ def fit(
     device = prepare(params.seed, params.device, params.deterministic)
     instruct.check_room(params, device, room.find(device.type == "cuda"), from_card.method)
     tokenizer, network = _start(start, from_card, params)
+    network = instruct.made_ready(network, params, device)
     sides = [render(frame, tokenizer, params) for frame in (train, val)]
     counts = [len(frame) for frame in (train, val)]
     left_out = sum(counts) - sum(len(side) // 2 for side in sides)
@@ -77,7 +80,8 @@ def fit(
         print("refit on train + val, for as many epochs as were best", flush=True)
         chosen, learned = curve, len(everything)
         del network  # before it is loaded once more: there may be no room for two
-        _, network = _start(start, from_card, params)
+        gc.collect()
+        network = instruct.made_ready(_start(start, from_card, params)[1], params, device)
         done = int(chosen.points[-1]["step"])
 
         def later(step: int, of: int, **values: float) -> None:  # one curve shows both rounds, one after the other
@@ -86,6 +90,7 @@ def fit(
         curve = _round(network, everything, None, best, params, work / "refit", later)
         curve.points = chosen.points + [{**point, "step": done + point["step"]} for point in curve.points]
 
+    network = parallel.whole(network, lambda: _start(start, from_card, params)[1])
     report = {
         "method": params.method,
         "refit": params.refit,
@@ -121,6 +126,7 @@ def check(params: PreferTrain, start: Writes) -> None:
             f"train.lora.frozen is fp8, with a start of method {start.method} and dropout {params.lora.dropout}: only "
             "a start of method lora, without dropout, is multiplied in 8 bits; write train.lora.frozen: bf16"
         )
+    instruct.check_strategy(params)
 
 
 def unusual_rate(params: PreferTrain) -> list[str]:
@@ -185,7 +191,7 @@ def _start(folder: Path, card: Writes, params: PreferTrain) -> tuple[Any, nn.Mod
         network = decoder.add_lora(
             network, card.base_name, own.rank, own.alpha, own.dropout, own.rank_stabilised, dora=False
         )
-    return tokenizer, instruct.hastened(network, own.frozen == "fp8", params.gradient_checkpointing, params.compile)
+    return tokenizer, network
 
 
 def _finished(network: Any, card: Writes) -> nn.Module:
@@ -220,19 +226,25 @@ def _without_learning(
     """[rows], log-probability, on the CPU; of rows in no batch 0."""
     was_training = network.training
     network.eval()
-    found = torch.zeros(len(rows))
-    for batch in batches:
-        found[batch] = _likelihoods(network, [rows[row] for row in batch], form, params.precision).cpu()
+    found = torch.zeros(len(rows), device=decoder.head(network).device)
+    for _, batch, counts in parallel.turns(batches):
+        each = _likelihoods(network, [rows[row] for row in batch], form, params.precision)
+        if counts:
+            found[batch] = each
     network.train(was_training)
-    return found
+    return parallel.total(found).cpu()
 
 
 def _likelihoods(network: nn.Module, rows: Sequence[Rendered], form: Shape | None, precision: str) -> torch.Tensor:
     """[rows], the log-probability of each row's supervised tokens together; gradients go through it."""
     device = decoder.head(network).device
     own = packing.pack(rows, device, form)
-    with decoder.arithmetic(network, precision):
-        each = log_likelihood(decoder.hidden(network, own), decoder.head(network), own.where, own.targets)
+
+    def compute() -> torch.Tensor:
+        with decoder.arithmetic(network, precision):
+            return log_likelihood(decoder.hidden(network, own), decoder.head(network), own.where, own.targets)
+
+    each = parallel.computed(network, compute)
     counts = torch.tensor([supervised(row) for row in rows], device=device)
     owner = torch.arange(len(rows), device=device).repeat_interleave(counts, output_size=len(each))
     return torch.zeros(len(rows), device=device).index_add(0, owner, each)
@@ -278,20 +290,21 @@ def make_lesson(network: nn.Module, train: Pairs, val: Pairs | None, epochs: int
     form = _form(network, lengths, every, params)
 
     def learn(step: Step, at: int) -> dict[str, torch.Tensor]:
-        whole = sum(map(len, step))
+        whole = float(sum(map(len, step)))
         drift = _drift(network, train, [pair for batch in step for pair in batch], params)
         network.train()
         loss = hits = torch.zeros((), device=decoder.head(network).device)
-        for number, batch in enumerate(step):
+        for number, batch, counts in parallel.turns(step):
             study.seed_batch(params, at, number)
             rows = _rows_of(batch)
             now = _likelihoods(network, [train.rows[row] for row in rows], form, params.precision)
             gain = (now - train.reference[rows].to(now.device)).view(-1, 2)
-            share = _losses(gain, drift.to(now.device), params).sum() / whole
+            each = whole if counts else math.inf
+            share = _losses(gain, drift.to(now.device), params).sum() / each
             share.backward()
             loss = loss + share.detach()
-            hits = hits + (gain[:, 0] > gain[:, 1]).sum() / whole
-        return {"train_loss": loss, "train_preferred": hits}
+            hits = hits + (gain[:, 0] > gain[:, 1]).sum() / each
+        return {"train_loss": parallel.total(loss), "train_preferred": parallel.total(hits)}
 
     return Lesson(steps, learn, (lambda: _validate(network, val, params)) if val else None)
 

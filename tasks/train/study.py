@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from tasks.core.packing import fill
+from tasks.train import parallel
 from tasks.train.checkpoint import Checkpoints, Tensors
 from tasks.train.loop import TOLD_EVERY, Curve, OnProgress, put, rate_factor, restore_state, save_state, tell
 
@@ -47,7 +48,8 @@ class Lesson:
     """What is learned, and how that is done and seen."""
 
     plan: list[list[Step]]  # the steps of each epoch
-    learn: Callable[[Step, int], dict[str, torch.Tensor]]  # add a step's gradients, from its number; tells the loss
+    learn: Callable[[Step, int], dict[str, torch.Tensor]]  # add what this process has of a step's gradients, from its
+    # number; tells the whole step's loss
     validate: Callable[[], dict[str, float]] | None  # tells val_loss
 
 
@@ -86,7 +88,9 @@ def study(
     total, at = len(steps), 0
     curve, best = Curve(best_score=-math.inf), Tensors()
 
-    found = checkpoints.newest()
+    in_parts = parallel.in_parts(parameters.values())
+    device = next(iter(parameters.values())).device
+    found = parallel.newest(checkpoints, in_parts, device)
     if found:
         curve, best, at = restore_state(*found, parameters, optimizer)
         print(f"going on from the checkpoint of step {at} of {total}", flush=True)
@@ -97,7 +101,8 @@ def study(
         for group in optimizer.param_groups:
             group["lr"] = rate
         seen = lesson.learn(steps[at], at)
-        nn.utils.clip_grad_norm_(parameters.values(), pace.max_grad_norm)
+        parallel.add_up_gradients(parameters.values())
+        parallel.clip(parameters.values(), pace.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         at += 1
@@ -110,9 +115,11 @@ def study(
             tell(curve, on_progress, at, total, epoch=float(epoch), **scores)
             if -scores["val_loss"] > curve.best_score:
                 curve.best_score, curve.best_epoch = -scores["val_loss"], epoch
-                best = {name: value.detach().cpu().clone() for name, value in parameters.items()}
-        if epoch or time.monotonic() - saved >= pace.checkpoint_seconds:
-            save_state(checkpoints, at, parameters, optimizer, best, curve)
+                best = {name: parallel.local(value).detach().cpu().clone() for name, value in parameters.items()}
+        due = time.monotonic() - saved >= pace.checkpoint_seconds
+        if epoch or (parallel.agreed(due, device) if in_parts else due):
+            if in_parts or not parallel.rank():
+                save_state(checkpoints, at, parameters, optimizer, best, curve)
             saved = time.monotonic()
 
     if best:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tasks.core.base import weights_sha256
-from tasks.core.params import Base, DecoderLora, Full, InstructTrain, PromptTuning
+from tasks.core.params import Base, DecoderLora, Full, InstructTrain, Parallel, PromptTuning
 
 
 @pytest.fixture(scope="session")
@@ -39,5 +39,6 @@ def lesson_of(tiny_writer):
         gradient_checkpointing=False,
         checkpoint_seconds=0.0,
         compile=True,
+        parallel=Parallel(1, 1, "ddp"),
     )
     return lambda **changes: replace(chosen, **changes)
