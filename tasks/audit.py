@@ -101,8 +101,8 @@ def _estimates(found: tokens.Audit, learned: int, train: Any) -> tuple[effort.Ef
     shape = effort.shape_of(base.find(train.base.name))
     mean, begun = found.figures["tokens"]["whole"].get("mean", 0.0), _start(train)
     there = room.find(cuda)  # before anything is multiplied
-    speed = _multiplies(cuda, bf16)
-    took = effort.effort(shape, train, learned, mean, bf16, speed, begun)
+    devices = train.parallel.hosts * (train.parallel.processes if cuda else 1)
+    took = effort.effort(shape, train, learned, mean, bf16, devices * _multiplies(cuda, bf16), begun)
     return took, room.judge(shape, train, bf16, there, cuda, begun)
 
 

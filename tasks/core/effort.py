@@ -124,16 +124,25 @@ def memory(shape: Shape, training: Any, bf16: bool, start: str | None = None) ->
     Adam with a trained parameter takes 16 bytes (Rajbhandari et al. 2020, section 3.1); under bf16 a whole network is
     cast for each step besides. A base in 8 bits is kept both ways round: 2 bytes, as in 16. A layer that is
     checkpointed keeps its input alone, and one at a time is computed again (Korthikanti et al. 2022, equation 5). The
-    logits are those of some thousand tokens at once.
+    logits are those of some thousand tokens at once. Of weights in parts (FSDP2) a device holds its part; an adapter is
+    whole on each.
     """
-    certain = _frozen(shape, training, bf16, start) + trained(shape, training) * BYTES_TRAINED
+    parts, whole = _parts(training), training.method == "full"
+    learned = trained(shape, training) * BYTES_TRAINED / (parts if whole else 1)
+    certain = _frozen(shape, training, bf16, start) / parts + learned
     unit = training.batch_tokens * shape.width * (1 if bf16 else 2)
     a_layer = KEPT_COMPILED if training.compile and bf16 else KEPT
     kept = a_layer + 2 * shape.layers if training.gradient_checkpointing else a_layer * shape.layers
     fused = bf16 and training.method not in PREFERENCES  # into one pass over the logits and their gradient
     logits = min(training.batch_tokens, LOGITS_AT_ONCE) * shape.vocabulary * (4 if fused else 16)
-    cast = 2 * shape.parameters * (training.method == "full" and bf16)
+    inside = sum(rows * columns for rows, columns in shape.linear)
+    cast = 2 * (shape.parameters - (inside if parts > 1 else 0)) * (whole and bf16)  # in parts: a layer at a time
     return Memory(int(certain), int(certain + unit * kept + logits + cast))
+
+
+def _parts(training: Any) -> int:
+    spread = training.parallel
+    return int(spread.processes * spread.hosts) if spread.strategy == "fsdp" else 1
 
 
 def _frozen(shape: Shape, training: Any, bf16: bool, start: str | None) -> float:

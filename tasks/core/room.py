@@ -20,6 +20,7 @@ ROOT = Path("/")
 class Room:
     free: int  # bytes
     where: str
+    gpus: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ def find(cuda: bool) -> Room:
     if cuda:
         import torch
 
-        return Room(torch.cuda.mem_get_info()[0], f"on the {torch.cuda.get_device_name()}")
+        free, _ = torch.cuda.mem_get_info()
+        return Room(free, f"on the {torch.cuda.get_device_name()}", torch.cuda.device_count())
     return of_machine()
 
 
@@ -93,6 +95,9 @@ def _left(group: Path, names: str) -> Iterator[Room]:
 def judge(shape: Shape, training: Any, bf16: bool, room: Room, cuda: bool, start: str | None = None) -> Fit:
     """`training`: the section; `start`: the method of the version that preferences are learned on, if that is known."""
     need, free = memory(shape, training, bf16, start), f"{_gib(room.free)} are free {room.where}"
+    if not cuda and training.parallel.processes > 1:  # they share the memory that GPUs have each of their own
+        room = replace(room, free=room.free // training.parallel.processes)
+        free += f", {_gib(room.free)} for each of {training.parallel.processes} processes"
     if need.peak <= room.free:
         return Fit("fits", f"training takes about {_gib(need.peak)}, and {free}", [])
     would = would_fit(shape, Plan(training, bf16, start), room, cuda)
@@ -135,7 +140,8 @@ def would_fit(shape: Shape, asked: Plan, room: Room, cuda: bool) -> list[str]:
         return [" and ".join(each.changes) for each in fitting][:1]
 
     alone = first(_checkpointed(asked)) + first(_smaller(asked))
-    other = [first([plan, *_checkpointed(plan), *_smaller(plan), *_both(plan)]) for plan in _otherwise(asked, cuda)]
+    others = [*_in_parts(asked, room.gpus), *_otherwise(asked, cuda)]
+    other = [first([plan, *_checkpointed(plan), *_smaller(plan), *_both(plan)]) for plan in others]
     return [*(alone or first(_both(asked))), *(change for found in other for change in found)]
 
 
@@ -159,6 +165,17 @@ def _smaller(plan: Plan) -> list[Plan]:
 
 def _both(plan: Plan) -> list[Plan]:
     return [smaller for checkpointed in _checkpointed(plan) for smaller in _smaller(checkpointed)]
+
+
+def _in_parts(plan: Plan, gpus: int) -> Iterator[Plan]:
+    """Over all GPUs of this host. What is held in 4 or 8 bits is not spread."""
+    training = plan.training
+    fewer_bits = training.lora.frozen == "fp8" or "qlora" in (training.method, plan.start)
+    if gpus > 1 and training.parallel.strategy == "ddp" and not fewer_bits:
+        batches = math.ceil(training.accumulate / gpus) * gpus
+        told = f"train.parallel.strategy=fsdp with train.parallel.processes={gpus} and train.accumulate={batches}"
+        own = replace(training.parallel, processes=gpus, strategy="fsdp")
+        yield plan.but(told, parallel=own, accumulate=batches)
 
 
 def _least(training: Any) -> int:

@@ -6,6 +6,9 @@ import pytest
 
 from tasks.core import effort
 from tasks.core.errors import Refused
+from tasks.core.params import Parallel
+
+ALONE = Parallel(1, 1, "ddp")
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Knobs:
     gradient_checkpointing: bool = False
     compile: bool = False
     lora: Lora = Lora()
+    parallel: Parallel = ALONE
 
 
 def test_the_shape_of_a_base_is_read_from_its_headers(tiny_writer):
@@ -63,6 +67,7 @@ def llama(layers, width, inner, keys, vocabulary=128_256, heads=2):
     return effort.Shape(inside + heads * vocabulary * width, layers, width, vocabulary, linear)
 
 
+WHOLE_IN_TWO = {"compile": True, "gradient_checkpointing": True, "parallel": Parallel(2, 1, "fsdp")}
 LLAMAS = {"8b": llama(32, 4096, 14336, 1024), "1b": llama(16, 2048, 8192, 512, heads=1)}
 
 
@@ -84,6 +89,11 @@ def test_an_8b_llama_with_lora_takes_the_time_that_was_measured_on_an_h100():
         ("8b", {"batch_tokens": 8192, "compile": True}, 55.39),
         ("8b", {"batch_tokens": 8192, "gradient_checkpointing": True}, 20.74),
         ("8b", {"batch_tokens": 8192, "gradient_checkpointing": True, "lora": Lora(frozen="fp8")}, 20.75),
+        (
+            "8b",
+            {"method": "full", "gradient_checkpointing": True, "batch_tokens": 8192, "compile": True, **IN_TWO},
+            69.5,
+        ),
     ],
 )
 def test_memory_is_what_was_measured_on_an_h100(base, changes, measured):

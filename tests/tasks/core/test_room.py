@@ -6,12 +6,16 @@ from dataclasses import dataclass, replace
 import pytest
 
 from tasks.core import effort, room
+from tasks.core.params import Parallel
 from tasks.core.room import Room
 
 GIB = 2**30
 LAYER = [(4096, 4096), (1024, 4096), (1024, 4096), (4096, 4096), (14336, 4096), (14336, 4096), (4096, 14336)]
 LLAMA_8B = effort.Shape(8_030_261_248, 32, 4096, 128_256, tuple(LAYER * 32))
 H100 = Room(78 * GIB, "on the NVIDIA H100")
+
+
+ALONE = Parallel(1, 1, "ddp")
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Knobs:
     gradient_checkpointing: bool = False
     compile: bool = False
     lora: Lora = Lora()
+    parallel: Parallel = ALONE
 
 
 def judged(free, knobs, bf16=True, cuda=True, start=None):
@@ -130,6 +135,23 @@ def test_each_change_that_is_named_is_enough(free, method):
         assert effort.memory(LLAMA_8B, changed, bf16=True).peak <= free * GIB, change
         assert changed.batch_tokens >= 1024
         assert changed.batch_tokens * changed.accumulate == 3 * 8192, "a step stays as large as it was"
+
+
+def test_more_gpus_are_named_where_a_part_each_is_enough():
+    two = replace(H100, gpus=2)
+    told = room.judge(LLAMA_8B, Knobs(method="full", compile=True), True, two, cuda=True).would_fit[0]
+    assert told.startswith("train.parallel.strategy=fsdp with train.parallel.processes=2 and train.accumulate=4")
+    spread = Knobs(method="full", compile=True, gradient_checkpointing=True, parallel=Parallel(2, 1, "fsdp"))
+    assert room.judge(LLAMA_8B, spread, True, two, cuda=True).verdict == "fits"
+    assert effort.memory(LLAMA_8B, spread, True).certain * 2 == 16 * LLAMA_8B.parameters
+
+
+def test_processes_share_the_memory_of_a_machine_and_not_that_of_gpus():
+    two = Knobs(parallel=Parallel(2, 1, "ddp"))
+    need = effort.memory(LLAMA_8B, two, bf16=True).peak / GIB
+    assert judged(1.5 * need, two).verdict == "fits"
+    assert judged(1.5 * need, two, cuda=False).verdict != "fits"
+    assert "for each of 2 processes" in judged(1.5 * need, two, cuda=False).told
 
 
 def test_where_nothing_is_enough_it_says_so():
