@@ -123,8 +123,9 @@ def everyone(asked: argparse.Namespace) -> None:
         many = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"] if count > 1 else []
         command = [sys.executable, *many, __file__, "--only", who, "--shape", asked.shape, "--steps", str(asked.steps)]
         command += ["--tokens", str(asked.tokens), "--batches", str(max(counts))] if asked.tokens else []
+        own = os.environ if count > 1 else {**os.environ, "CUDA_VISIBLE_DEVICES": "0"}  # else a Trainer takes them all
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=asked.seconds)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=asked.seconds, env=own)
             line = json.loads(done.stdout.strip().splitlines()[-1]) if done.returncode == 0 else {}
             said = done.stderr.strip().splitlines() or ["no word"]
             why = [line for line in said if "Error:" in line][-1:] or said[-1:]
