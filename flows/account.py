@@ -45,7 +45,7 @@ def enter(
     before = outcome.last(history.read(name))
     facts = {
         outcome.DECISION: told.outcome,
-        "About": told.version or "no version",
+        outcome.ABOUT: told.version or "no version",
         "Inputs": json.dumps(told.inputs or {}, ensure_ascii=False),
         "Thresholds": json.dumps(told.thresholds or {}),
         outcome.RUN: run,

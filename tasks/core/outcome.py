@@ -20,7 +20,7 @@ AWAITING: Event = "awaiting"
 REFUSED: Event = "refused"
 FAILED: Event = "failed"
 
-DECISION, RUN, FAILED_SOURCES = "Decision", "Run", "Failed-sources"  # facts of an entry
+DECISION, ABOUT, RUN, FAILED_SOURCES = "Decision", "About", "Run", "Failed-sources"  # facts of an entry
 
 
 def last(chain: history.Chain, run: str | None = None) -> history.Entry | None:
@@ -42,7 +42,18 @@ def word(entry: history.Entry | None) -> str | None:
 
 
 def last_success(chain: history.Chain) -> datetime | None:
-    """When a retraining last came to an end as it should, also one that was started by hand. A candidate that still
-    waits for a person has not."""
-    good = (entry for entry in reversed(chain.entries) if word(entry) in (PROMOTED, HELD, NOTHING))
-    return next((datetime.fromisoformat(entry.at) for entry in good), None)
+    """When a retraining last came to an end as it should, also one that was started by hand."""
+    ends = (_end(entry, chain) for entry in chain.entries)
+    return max((datetime.fromisoformat(end.at) for end in ends if end), default=None)
+
+
+def _end(entry: history.Entry, chain: history.Chain) -> history.Entry | None:
+    """With which entry the retraining that this one tells of came to a good end, if it did.
+
+    A candidate that waits for a person comes to its end with the answer, be it yes or no: no flow run of a retraining
+    by hand goes on then and says so in an entry of its own.
+    """
+    if word(entry) == AWAITING:
+        answers = (each for each in chain.entries if each.event in (history.APPROVED, history.REJECTED))
+        return next((each for each in answers if f"{each.model}/{each.version}" == entry.facts.get(ABOUT)), None)
+    return entry if word(entry) in (PROMOTED, HELD, NOTHING) else None

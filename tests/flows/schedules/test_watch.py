@@ -35,7 +35,7 @@ def test_a_clone_without_a_schedule_is_a_sound_installation(in_clone):
 
 
 @pytest.mark.slow
-def test_a_retraining_by_hand_ends_a_silence_and_one_in_which_a_source_failed_does_not(
+def test_a_retraining_by_hand_ends_a_silence_once_it_is_approved_and_none_in_which_a_source_failed(
     in_clone, prefect_url, monkeypatch
 ):
     from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -44,7 +44,7 @@ def test_a_retraining_by_hand_ends_a_silence_and_one_in_which_a_source_failed_do
 
     def by_hand(days, **more):
         facts = {outcome.DECISION: "held", **more}
-        history.decide("classifier", ["why"], facts, lambda entry: None, FAR - timedelta(days=days))
+        return history.decide("classifier", ["why"], facts, lambda entry: None, FAR - timedelta(days=days))
 
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
     assert watch.silent().kind == "unscheduled"
@@ -56,5 +56,8 @@ def test_a_retraining_by_hand_ends_a_silence_and_one_in_which_a_source_failed_do
     by_hand(20)
     by_hand(2, **{outcome.FAILED_SOURCES: '{"crm": "CRM_URL is not set"}'})
     assert not watch.silent(FAR).ok and f"{FAR - timedelta(days=20):%Y-%m-%d}" in watch.silent(FAR).words
-    by_hand(1)
+    asked = by_hand(1, **{outcome.DECISION: "awaiting", outcome.ABOUT: "classifier/7"})
+    assert not watch.silent(FAR).ok, "a candidate waits for a person"
+    facts = {"Record": asked.commit}
+    history.append("classifier", 7, history.APPROVED, ["fine"], facts, lambda entry: None, FAR - timedelta(hours=9))
     assert watch.silent(FAR).ok

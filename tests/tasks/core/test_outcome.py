@@ -11,14 +11,14 @@ from tasks.core import history, outcome
 
 @pytest.fixture
 def decided(tmp_path, monkeypatch):
-    """Enters an outcome of that year; returns the chain."""
+    """Enters an outcome of that year, of version 7 or another; returns the chain."""
     monkeypatch.chdir(tmp_path)
     author = ["-c", "user.name=A", "-c", "user.email=a@b"]
     for words in (["init", "-q"], [*author, "commit", "-q", "--allow-empty", "-m", "start"]):
         subprocess.run(["git", *words], check=True)
 
-    def enter(year, word, **failures):
-        facts = {outcome.DECISION: word, outcome.RUN: f"run-{year}"}
+    def enter(year, word, about=7, **failures):
+        facts = {outcome.DECISION: word, outcome.ABOUT: f"classifier/{about}", outcome.RUN: f"run-{year}"}
         told = {outcome.FAILED_SOURCES: json.dumps(failures)} if failures else {}
         history.decide("classifier", ["why"], {**facts, **told}, lambda entry: None, datetime(year, 1, 1, tzinfo=UTC))
         return history.read("classifier")
@@ -29,6 +29,29 @@ def decided(tmp_path, monkeypatch):
 def test_a_retraining_that_held_or_had_nothing_to_do_is_a_success(decided):
     for year, word in ((2031, "promoted"), (2032, "held"), (2033, "nothing to do")):
         assert outcome.last_success(decided(year, word)).year == year
+
+
+@pytest.fixture
+def answered(decided):
+    """Enters the answer of a person in that year; returns the chain."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+
+    def enter(year, word, version=7):
+        at = datetime(year, 1, 1, tzinfo=UTC)
+        history.append("classifier", version, word, ["fine"], {"Record": commit}, lambda entry: None, at)
+        return history.read("classifier")
+
+    return enter
+
+
+@pytest.mark.parametrize("word", [history.APPROVED, history.REJECTED])
+def test_a_candidate_that_waited_for_a_person_is_a_success_when_it_is_answered(decided, answered, word):
+    decided(2031, "held")
+    decided(2032, "awaiting")
+    assert outcome.last_success(answered(2033, word, version=8)).year == 2031, "that was the answer to another one"
+    assert outcome.last_success(answered(2034, word)).year == 2034
+    decided(2035, "awaiting", about=9, crm="CRM_URL is not set")
+    assert outcome.last_success(answered(2036, word, version=9)).year == 2034, "a source failed"
 
 
 def test_what_was_begun_broke_or_waits_is_none_nor_is_one_in_which_a_source_failed(decided):
