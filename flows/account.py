@@ -12,7 +12,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows import pipeline, tell
 from tasks import notify
-from tasks.core import faults, history, outcome
+from tasks.core import faults, history, lineage, outcome
 from tasks.core.outcome import AWAITING, FAILED, HELD, NOTHING, PROMOTED, TRAIN, End
 from tasks.core.params import Event, Notify, Params
 from tasks.core.tracking import registry
@@ -53,7 +53,23 @@ def enter(
     }
     history.decide(name, (*told.why, *failed(told)), facts, anchor)
     faults.point("retrain:kept")
-    for event, title, body in letters(name, told, outcome.word(before)):
+    inform(name, told, outcome.word(before), section)
+
+
+def by_hand(done: pipeline.Outcome, section: Notify) -> None:
+    """Of a run by hand others hear what changes something for them: another champion, or a question to a person.
+
+    That it was held, refused or broke stands on the screen of who started it.
+    """
+    version, decision = done.version, done.decision
+    if done.new and (decision.promote or decision.awaiting):
+        word = PROMOTED if decision.promote else AWAITING
+        why = (f"{version} was made with `retune run` by {lineage.identity()}:", *decision.reasons)
+        inform(version.name, Told(word, why, str(version), inputs={"champion": decision.champion}), None, section)
+
+
+def inform(name: str, told: Told, before: str | None, section: Notify) -> None:
+    for event, title, body in letters(name, told, before):
         tell.tell(event, title, body, section)
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -343,6 +344,19 @@ def port():
 
 @pytest.fixture
 def mailbox():
+    with open_mailbox() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def mailbox_of_all():
+    """One for all tests of a module."""
+    with open_mailbox() as opened:
+        yield opened
+
+
+@contextmanager
+def open_mailbox():
     """The port of a server that takes notifications, and what it took: slowly below /slow/, nothing below /no/."""
     taken = []
 

@@ -181,18 +181,20 @@ def run(settings: tuple[str, ...], name: str | None, json_: bool) -> None:
         raise WrongUse("there are no records yet: `retune ingest FILE --text COLUMN --label COLUMN` brings them in")
     from tasks.core import params
 
-    _tell_base(params.load())
-    from flows import pipeline
+    chosen = params.load()
+    _tell_base(chosen)
+    from flows import account, pipeline
     from tasks.core.tracking import registry
 
     outcome = pipeline.run()
+    account.by_hand(outcome, chosen.notify)
     scores = registry.metrics(outcome.version)
     if json_:
         decision = outcome.decision
         told = {"new": outcome.new, "promoted": decision.promote, "awaiting": decision.awaiting}
         print_json({**told, "reasons": decision.reasons, "version": _as_json(outcome.version)})
     else:
-        _tell_outcome(outcome, scores, params.load().task)
+        _tell_outcome(outcome, scores, chosen.task)
     if outcome.new and not (outcome.decision.promote or outcome.decision.awaiting):
         sys.exit(Refused.exit_code)
 

@@ -6,11 +6,15 @@ import pytest
 
 from flows import account
 from flows.account import Told
+from flows.pipeline import Outcome
 from tasks import notify
 from tasks.core import history, outcome
+from tasks.core.gate import Decision
 from tasks.core.params import Notify
+from tasks.core.tracking.registry import Version
 
 EVENTS = ["promoted", "held", "refused", "failed", "recovered", "silent", "awaiting"]
+SIXTH = Version("classifier", 6, "run-6", "now", (), {})
 GONE = {"crm": "CRM_URL is not set"}
 
 
@@ -31,6 +35,21 @@ def after(tmp_path, monkeypatch, mailbox):
         return [said["title"] for said in taken], taken
 
     return enter
+
+
+@pytest.fixture
+def ran(after, monkeypatch):
+    """Tells of a run by hand; returns what others heard."""
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "A")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "a@b")
+    _, taken = after()
+
+    def run(outcome):
+        account.by_hand(outcome, Notify(EVENTS, 20.0))
+        return taken
+
+    return run
 
 
 def told(word, failures=None, version=None):
@@ -86,3 +105,22 @@ def test_a_message_names_the_version_and_the_command_that_answers_it(after, word
 def test_the_first_champion_has_nobody_to_go_back_to(after):
     _, (said,) = after(Told("promoted", ("beats the base",), "classifier/1", inputs={"champion": None}))
     assert said["message"] == "beats the base"
+
+
+@pytest.mark.parametrize(
+    ("decision", "title", "command"),
+    [
+        (Decision(True, ("beats both",), champion="classifier/5"), "promoted", "goes back to classifier/5"),
+        (Decision(False, ("beats both",), awaiting=True), "awaiting", "retune approve classifier/6"),
+    ],
+)
+def test_of_a_run_by_hand_others_hear_who_made_another_champion_or_asks_for_one(ran, decision, title, command):
+    (said,) = ran(Outcome(SIXTH, True, decision))
+    assert said["title"] == f"classifier/6: {title}"
+    assert said["message"].startswith("classifier/6 was made with `retune run` by A <a@b>:\nbeats both\n")
+    assert command in said["message"]
+
+
+def test_others_hear_nothing_of_a_run_by_hand_that_changes_nothing_for_them(ran):
+    assert ran(Outcome(SIXTH, True, Decision(False, ("not better",)))) == []
+    assert ran(Outcome(SIXTH, False, Decision(True, ("beats both",)))) == [], "it was champion before"

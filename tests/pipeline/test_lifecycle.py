@@ -49,9 +49,11 @@ TAGS = {
 
 
 @pytest.fixture(scope="module")
-def house(new_clone, prefect_url, tmp_path_factory):
-    """A clone with a slice of the sample and one finished run."""
-    made = new_clone(tmp_path_factory.mktemp("house"), PREFECT_API_URL=prefect_url)
+def house(new_clone, prefect_url, tmp_path_factory, mailbox_of_all):
+    """A clone with a slice of the sample and one finished run, and two channels, of which one takes nothing."""
+    port, _ = mailbox_of_all
+    channels = f"json://127.0.0.1:{port}/no/ json://127.0.0.1:{port}"
+    made = new_clone(tmp_path_factory.mktemp("house"), PREFECT_API_URL=prefect_url, RETUNE_NOTIFY_URLS=channels)
     tickets = pd.read_csv(made.folder / "tests/samples/tickets.csv", dtype="str", keep_default_na=False)
     tickets = tickets[tickets["queue"].isin(QUEUES)].groupby("queue").head(65)
     tickets.to_csv(made.folder / "slice.csv", index=False)
@@ -136,6 +138,15 @@ def test_one_command_makes_a_champion(house):
     assert version.tags["decision"] == "champion"
     assert "beats the base" in version.tags["reason.1"]
     assert not (house.folder / "mlruns").exists() and not (house.folder / "mlflow.db").exists()
+
+
+def test_others_hear_of_the_champion_and_a_channel_that_is_away_breaks_no_run(house, mailbox_of_all):
+    _, taken = mailbox_of_all
+    (said,) = taken
+    assert said["title"] == "classifier/1: promoted"
+    assert said["message"].startswith("classifier/1 was made with `retune run` by ")
+    assert "beats the base" in said["message"]
+    assert "channel 1 (json) did not take the message" in house.ran.stderr
 
 
 def test_a_version_says_what_it_was_made_from(house):
