@@ -51,14 +51,15 @@ LONG = {"epochs": 20, "patience": 20}
 def desk(tmp_path, tiny_writer, make_replies):
     """A folder with all that the stage reads: `desk(name, **changes of train)`."""
 
-    def laid(name, rows=36, **changes):
+    def laid(name, rows=36, task="instruct", **changes):
         folder = tmp_path / name
         folder.mkdir()
-        knobs = yaml.safe_load((ROOT / "infra/params/instruct.yaml").read_text("utf-8"))
+        knobs = yaml.safe_load((ROOT / f"infra/params/{task}.yaml").read_text("utf-8"))
         base = {"name": f"folder:{tiny_writer}", "sha256": weights_sha256(tiny_writer)}
         for key, value in {**TINY, "base": base, **changes}.items():
-            own = knobs["train"][key]
-            knobs["train"][key] = {**own, **value} if isinstance(own, dict) else value
+            own = knobs["train"].get(key)
+            if own is not None:
+                knobs["train"][key] = {**own, **value} if isinstance(own, dict) else value
         (folder / "params.yaml").write_text(yaml.safe_dump(knobs), "utf-8")
         for side, count in (("train", rows), ("val", 12)):
             example.write(make_replies(count, seed=len(side)), folder / f"{side}.parquet")
@@ -116,6 +117,41 @@ def test_two_processes_make_the_model_that_one_makes(desk, method, two, rows):
     assert told.count("progress step=1 of=") == 1, "one of them speaks"
 
 
+PREFER = """
+import sys
+from pathlib import Path
+from tasks.core import decoder, example, model, params
+from tasks.train import parallel, prefer
+section, sides = params.load().train, [example.read(Path(f"{side}.parquet")) for side in ("train", "val")]
+for side in sides:
+    side["rejected"] = "Never call us again."
+with parallel.together(model.pick_device(section.device)):
+    work = Path(f"work-{parallel.rank()}")
+    card, tokenizer, network, *_ = prefer.fit(*sides, section, Path(sys.argv[1]), work, lambda *_, **__: None)
+    if not parallel.rank():
+        decoder.save(Path("model"), card, tokenizer, network)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "two"), [("dpo", TWO), ("kto", PARTS)], ids=["ddp", "fsdp"])
+def test_preferences_are_learned_by_two_processes_as_by_one(desk, method, two):
+    start = desk("start")
+    made(start)
+    found = []
+    for name, section in (("one", {}), ("two", two)):
+        folder = desk(name, task="prefer", method=method, parallel=section)
+        (folder / "go.py").write_text(PREFER)
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"] if section else []
+        command = [sys.executable, *launcher, "go.py", str(start / "model")]
+        done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=280)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found.append(weights(folder))
+    one, many = found
+    assert any(not torch.equal(value, weights(start)[name]) for name, value in one.items()), "it has learned"
+    assert all(torch.allclose(value, many[name], atol=2e-4, rtol=0) for name, value in one.items())
+
+
 # ---------------------------------------------------------------- what dies
 
 
@@ -146,10 +182,10 @@ def workers(stage):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("two", "which"), [(TWO, 1), (PARTS, 0)], ids=["ddp", "fsdp"])
-def test_a_process_that_is_killed_ends_the_job_and_the_next_start_goes_on_to_the_same_bits(desk, two, which):
-    whole, _, _ = made(desk("whole", parallel=two, **LONG))
-    folder = desk("killed", parallel=two, **LONG)
+@pytest.mark.parametrize(("method", "two", "which"), [("lora", TWO, 1), ("full", PARTS, 0)], ids=["ddp", "fsdp"])
+def test_a_process_that_is_killed_ends_the_job_and_the_next_start_goes_on_to_the_same_bits(desk, method, two, which):
+    whole, _, _ = made(desk("whole", method=method, parallel=two, **LONG))
+    folder = desk("killed", method=method, parallel=two, **LONG)
     with begun(folder) as (stage, until, said):
         until("progress step=1 ")
         both = sorted(workers(stage), key=lambda own: int(own.environ()["RANK"]))
@@ -172,7 +208,7 @@ def test_a_process_that_is_killed_ends_the_job_and_the_next_start_goes_on_to_the
 
 @pytest.mark.slow
 def test_a_part_that_is_damaged_takes_all_back_to_the_newest_that_everybody_has(desk):
-    folder = desk("parts", epochs=60, patience=60, parallel=PARTS)
+    folder = desk("parts", method="full", parallel=PARTS, **LONG)
     with begun(folder) as (stage, until, _):
         until("progress step=10 ")
         stage.send_signal(signal.SIGTERM)

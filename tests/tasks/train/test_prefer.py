@@ -74,7 +74,7 @@ def pairs_of(lesson_of):
     )
     more = ("warmup_share", "weight_decay", "max_grad_norm", "patience", "refit", "gradient_checkpointing", "compile")
     section = lesson_of()
-    values = {name: getattr(section, name) for name in (*shared, *more)}
+    values = {name: getattr(section, name) for name in (*shared, *more, "parallel")}
     own = replace(section.lora, learning_rate=5e-3)
     chosen = PreferTrain(method="dpo", beta=0.1, lora=own, checkpoint_seconds=0.0, **values)
     return lambda **changes: replace(chosen, **changes)
