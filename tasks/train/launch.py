@@ -11,11 +11,13 @@ on from the newest checkpoint. On several hosts, each starts its own share and s
 import logging
 import os
 import signal
+import socket
 import sys
 import uuid
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from tasks.core.errors import Broken, WrongUse
 from tasks.core.params import Parallel
@@ -54,17 +56,24 @@ def spread(section: Parallel) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.disable(logging.ERROR)  # the launcher's tables; what happened is said below
+    meeting = _meeting(section)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // section.processes)))
     config = LaunchConfig(
         min_nodes=section.hosts,
         max_nodes=section.hosts,
         nproc_per_node=section.processes,
         max_restarts=0,
-        **_meeting(section),
+        **meeting,
     )
+    logging.disable(logging.ERROR)  # the launcher's tables; what happened is said below
     try:
         elastic_launch(config, sys.executable)("-m", "tasks.train", *sys.argv[1:])
+    except dist.DistError as error:
+        where = os.environ.get(RENDEZVOUS, "localhost")
+        raise Broken(
+            f"the {section.hosts} hosts did not meet at {where}: {error}. Is the port free on the first host, and can "
+            f"the others reach it? Each waits {PATIENCE // 60} minutes"
+        ) from None
     except SignalException as asked:
         sys.exit(128 + int(asked.sigval))
     except ChildFailedError as failed:
@@ -77,6 +86,8 @@ def spread(section: Parallel) -> None:
             f"process {number + 1} of {size} was ended by {name}, and the others were ended with it; the next start "
             "goes on from the newest checkpoint"
         ) from None
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _meeting(section: Parallel) -> dict[str, Any]:
@@ -93,6 +104,11 @@ def _meeting(section: Parallel) -> dict[str, Any]:
             f"train.parallel.hosts is {section.hosts}, {RENDEZVOUS} is {where!r} and {NODE_RANK} is {node!r}: set them "
             f"to HOST:PORT of the first host and to this host's number, 0 to {section.hosts - 1}"
         )
+    try:
+        socket.getaddrinfo(where.rpartition(":")[0], None)
+    except OSError as error:
+        raise WrongUse(f"{RENDEZVOUS} is {where!r}, and nobody knows that host: {error.strerror}") from None
+    print(f"host {int(node) + 1} of {section.hosts} meets the others at {where}", flush=True)
     return {
         "run_id": "retune",
         "rdzv_backend": "static",

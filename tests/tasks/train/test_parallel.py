@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from safetensors.torch import load_file
 
 from tasks.core import example
 from tasks.core.base import weights_sha256
-from tasks.core.errors import WrongUse
+from tasks.core.errors import Broken, WrongUse
 from tasks.core.params import Parallel
 from tasks.train import launch, parallel
 
@@ -275,6 +276,24 @@ def test_a_host_that_does_not_know_where_it_is_is_told_what_to_set(monkeypatch, 
 # ---------------------------------------------------------------- several hosts
 
 
+def test_a_host_that_nobody_knows_is_named(monkeypatch):
+    monkeypatch.setenv(launch.RENDEZVOUS, "nobody.invalid:29500")
+    monkeypatch.setenv(launch.NODE_RANK, "1")
+    with pytest.raises(WrongUse, match=r"nobody\.invalid:29500', and nobody knows that host"):
+        launch.spread(Parallel(1, 2, "ddp"))
+
+
+def test_a_port_that_is_taken_is_told(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setenv(launch.RENDEZVOUS, f"127.0.0.1:{taken.getsockname()[1]}")
+        monkeypatch.setenv(launch.NODE_RANK, "0")
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which the launcher sets where nobody has
+        with pytest.raises(Broken, match=r"did not meet at 127\.0\.0\.1"):
+            launch.spread(Parallel(1, 2, "ddp"))
+
+
 @pytest.mark.slow
 def test_two_hosts_that_share_no_folder_make_the_model_that_one_makes(desk):
     """Both on this machine, as a second one is not at hand: each has a folder, and meets the other over a port."""
@@ -290,8 +309,6 @@ def test_two_hosts_that_share_no_folder_make_the_model_that_one_makes(desk):
 
 
 def free_port():
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
