@@ -51,7 +51,8 @@ def audit(knobs: params.Params, picture: Path = PICTURE) -> Audited:
     others = tokens.of_general(_examples(knobs), knobs.train, limits)
     plots.lengths(found.lengths, knobs.train.max_tokens, picture)
     findings = [*found.findings, apart, *(others.findings if others else [])]
-    learned = found.figures["trained_tokens"] + _mixed_in(found, others, knobs.train)
+    share = _learned(side, where == str(SPLITS), knobs.split)
+    learned = round(share * (found.figures["trained_tokens"] + _mixed_in(found, others, knobs.train)))
     told = others.figures if others else None
     named = {"name": knobs.train.base.name, "licence": base.licence_here(knobs.train.base.name)}
     return Audited(where, named, findings, found.figures, told, *_estimates(found, learned, knobs.train))
@@ -60,6 +61,12 @@ def audit(knobs: params.Params, picture: Path = PICTURE) -> Audited:
 def _examples(knobs: params.Instruct | params.Prefer) -> pd.DataFrame:
     """The general examples, as far along the road as they have come."""
     return example.read(GENERAL) if GENERAL.exists() else general.read(general.files_of(knobs))
+
+
+def _learned(side: pd.Series, parted: bool, split: params.SplitWriting) -> float:
+    """The share of the rows that is learned from: those on train, or those that `split` will put there."""
+    given = {"train": 1 - split.val_share, "": 1 - split.val_share - split.test_share}
+    return float(side.map({"train": 1.0} if parted else given).fillna(0.0).mean())
 
 
 def _mixed_in(found: tokens.Audit, others: tokens.Audit | None, train: Any) -> int:
@@ -72,9 +79,10 @@ def _mixed_in(found: tokens.Audit, others: tokens.Audit | None, train: Any) -> i
 
 
 def _rows(task: str) -> tuple[pd.DataFrame, pd.Series, str]:
-    """The rows, the side of each, and where they stand: as far along the road as they have come."""
+    """The rows, the side of each, and where they stand: as far along the road as the newest have come."""
     parts = {name: SPLITS / f"{name}.parquet" for name in example.SIDES}
-    if all(part.exists() for part in parts.values()):
+    curated = not lineage.read_other("curate", str(RAW))
+    if curated and not lineage.read_other("split", str(CURATED)) and all(part.exists() for part in parts.values()):
         sides = {name: example.read(part) for name, part in parts.items()}
         rows = pd.concat(list(sides.values()), ignore_index=True)
         return (
@@ -82,7 +90,7 @@ def _rows(task: str) -> tuple[pd.DataFrame, pd.Series, str]:
             pd.Series([name for name, side in sides.items() for _ in range(len(side))], dtype="str"),
             str(SPLITS),
         )
-    if CURATED.exists():
+    if curated and CURATED.exists():
         rows, where = example.read(CURATED), str(CURATED)
     elif RAW.exists():
         rows, where = example.read(RAW).drop_duplicates("id", keep="last", ignore_index=True), f"{RAW}, not curated yet"

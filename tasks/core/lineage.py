@@ -22,6 +22,16 @@ def lock(path: Path = Path("dvc.lock")) -> dict[str, Any]:
     return yaml.safe_load(path.read_text("utf-8"))["stages"] if path.exists() else {}
 
 
+def read_other(stage: str, path: str) -> bool:
+    """Whether `stage` last read other bytes under `path` than those that are there now, as DVC knows them."""
+    read = hashes_of({stage: {"deps": lock().get(stage, {}).get("deps", [])}})
+    made = hashes_of({name: {"outs": own.get("outs", [])} for name, own in lock().items()})
+    pointer = Path(f"{path}.dvc")
+    if pointer.exists():
+        made[path] = yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"]
+    return path in read and path in made and read[path] != made[path]
+
+
 def pipeline(path: Path = Path("dvc.yaml")) -> dict[str, Any]:
     """The stages of dvc.yaml, in the order of the file."""
     return yaml.safe_load(path.read_text("utf-8"))["stages"]

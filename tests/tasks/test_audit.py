@@ -45,6 +45,45 @@ def test_the_rows_are_taken_where_they_have_come_to(knobs, make_replies):
     json.dumps(told.report())
 
 
+def test_rows_that_have_come_in_since_are_audited_and_not_those_of_the_last_run(knobs, make_replies):
+    """What DVC knows of data/raw, and of what each stage last read, tells how far the newest rows have come."""
+    rows = make_replies(30)
+    example.write(rows, RAW / "00001-x.parquet")
+    example.write(rows.head(25), CURATED)
+    for name, side in zip(example.SIDES, (rows.head(10), rows[10:15], rows[15:20]), strict=True):
+        example.write(side, SPLITS / f"{name}.parquet")
+
+    def lock(raw, curated_of, curated, split_of):
+        Path("data/raw.dvc").write_text(yaml.safe_dump({"outs": [{"md5": raw, "path": "raw"}]}))
+        stages = {
+            "curate": {
+                "deps": [{"path": "data/raw", "md5": curated_of}],
+                "outs": [{"path": str(CURATED), "md5": curated}],
+            },
+            "split": {"deps": [{"path": str(CURATED), "md5": split_of}]},
+        }
+        Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+    lock("one.dir", "one.dir", "two", "two")
+    assert (audit(knobs).rows_from, audit(knobs).figures["rows"]) == (str(SPLITS), 20)
+    lock("one.dir", "one.dir", "newer", "two")
+    assert (audit(knobs).rows_from, audit(knobs).figures["rows"]) == (str(CURATED), 25)
+    lock("newer.dir", "one.dir", "two", "two")
+    assert (audit(knobs).rows_from, audit(knobs).figures["rows"]) == ("data/raw, not curated yet", 30)
+
+
+def test_the_estimate_counts_what_is_learned_from_and_no_other_side(knobs, make_replies):
+    rows = make_replies(40)
+    example.write(rows, CURATED)
+    whole = audit(knobs)
+    kept = 1 - knobs.split.val_share - knobs.split.test_share
+    assert whole.effort.tokens == pytest.approx(kept * knobs.train.epochs * whole.figures["trained_tokens"], abs=3)
+    for name, side in zip(example.SIDES, (rows.head(20), rows[20:30], rows[30:]), strict=True):
+        example.write(side, SPLITS / f"{name}.parquet")
+    parted = audit(knobs)
+    assert parted.effort.tokens == pytest.approx(knobs.train.epochs * parted.figures["trained_tokens"] / 2, abs=3)
+
+
 def test_a_prompt_that_was_split_over_two_sides_is_refused_with_its_rows(knobs, make_replies):
     rows = make_replies(30)
     sides = {"train": rows.head(20), "val": rows.iloc[20:25], "test": pd.concat([rows.iloc[25:], rows.head(1)])}
