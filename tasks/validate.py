@@ -406,7 +406,7 @@ def main(curated: Path, general: Path, curate_json: Path, accepted: Path, report
     for finding in failed:
         such = f" Rows: {', '.join(finding.examples)}." if finding.examples else ""
         print(f"{finding.name}: expected {finding.expected}; found {finding.found}.{such}")
-    names, count = ", ".join(finding.name for finding in failed), len(judged.expectations)
+    names, count = ", ".join(f"{finding.name} ({finding.found})" for finding in failed), len(judged.expectations)
     where = f"{report_json.absolute()} and {(docs / 'index.html').absolute()}"  # read elsewhere: a mail, the history
     if judged.verdict == "broken":
         raise Broken(f"the checks could not all run, so nothing is known about the data: {names}; see {where}")
