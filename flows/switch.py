@@ -42,6 +42,8 @@ def switch(task: str, reference: str | None) -> Iterator[str]:
         intake.turn(before, task)
     settings.choose(source, values)
     start.write(begins)
+    if begins:
+        yield f"taken over from {begins.name}: {', '.join(f'{name} {value}' for name, value in values.items())}"
     yield f"params.yaml is for {task} now{f', from {begins.name}' if begins else ''}; commit it to keep it"
 
 

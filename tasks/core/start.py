@@ -23,6 +23,7 @@ BASE = "base"
 MODEL, TRAIN, VAL = "models/candidate", "data/splits/train.parquet", "data/splits/val.parquet"
 MEND = f'write {{"from": "{BASE}"}} to start from the base; `git checkout -- models/start.json` brings back what was'
 WRITERS = ("full", "lora", "qlora", "dora")  # methods of a model that writes which can be gone on from
+RATE = "train.lora.learning_rate"
 FROM = {"instruct": ("instruct", "prefer"), "prefer": ("instruct",)}  # task -> tasks of a version that it goes on from
 SHAPES = {
     "name": r"[A-Za-z0-9][A-Za-z0-9_-]*/[1-9][0-9]*",
@@ -142,8 +143,9 @@ def written_as(made: dict[str, Any], task: str, method: str) -> dict[str, Any]:
 
     `method`: of its network, as its model folder has it; of a version of task prefer the record says dpo or kto.
     Its adapter is gone on with, by task instruct its whole network too. Its sides are parted anew in the same way, so
-    that a group or a prompt that it has learned from is none of the test rows. Raises Refused for a version that is no
-    start for the task.
+    that a group or a prompt that it has learned from is none of the test rows. An adapter that has learned replies goes
+    on at its own rate, and learns preferences at a tenth of that. Raises Refused for a version that is no start for the
+    task.
     """
     values = made["params"]
     before = values.get("task", "classify")
@@ -156,7 +158,9 @@ def written_as(made: dict[str, Any], task: str, method: str) -> dict[str, Any]:
     same += [f"split.{name}" for name in ("seed", "val_share", "test_share")]
     if method != "full":
         same += [f"train.lora.{name}" for name in ("rank", "alpha", "rank_stabilised")]
-    own = {"train.method": method} if task == "instruct" else {}
+    own: dict[str, Any] = {"train.method": method} if task == "instruct" else {}
+    if method != "full" and before == "instruct":
+        own[RATE] = at(values, RATE) / (10 if task == "prefer" else 1)
     return {name: at(values, name) for name in same} | own
 
 

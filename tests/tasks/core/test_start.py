@@ -107,6 +107,7 @@ def test_preferences_are_learned_with_what_their_version_was_made_with(writes):
     assert told["train.lora.rank"] == values["train"]["lora"]["rank"], "its adapter is gone on with"
     assert told["split.seed"] == 5, "so that a customer whom it learned from is not tested on"
     assert told["register.name"] == values["register"]["name"]
+    assert told["train.lora.learning_rate"] == pytest.approx(values["train"]["lora"]["learning_rate"] / 10)
     assert None not in told.values()
 
 
@@ -126,7 +127,9 @@ def test_a_version_that_is_no_start_for_preferences_is_refused(record, writes):
 
 
 def test_instructions_go_on_with_the_method_that_made_the_weights(writes):
-    assert start.written_as(writes, "instruct", "lora")["train.method"] == "lora"
+    told = start.written_as(writes, "instruct", "lora")
+    assert told["train.method"] == "lora"
+    assert told["train.lora.learning_rate"] == writes["params"]["train"]["lora"]["learning_rate"]
     shipped = yaml.safe_load((ROOT / "infra/params/prefer.yaml").read_text("utf-8"))
     writes["params"], writes["training"]["method"] = shipped, "dpo"
     told = start.written_as(writes, "instruct", "lora")
