@@ -1,10 +1,12 @@
-"""Time a candidate and the champion beside each other: milliseconds a text, both in one sitting.
+"""Time a candidate and the champion beside each other, in one sitting: milliseconds a text, or a token written.
 
     python -m tasks.measure CANDIDATE_FOLDER CHAMPION_FOLDER ROWS.parquet OUT.json
 
 No stage of DVC, and no part of `evaluate`: a time is never the same twice, and what a stage makes must be. Both models
 are loaded into one process and asked in turn, so that whatever else the machine does meets both; the ratio is that
-of a pass of one and the pass of the other right beside it.
+of a pass of one and the pass of the other right beside it. A model that writes is timed by the token: one that learned
+to give longer answers is no slower for it.
+Not covered: the prompt is read in that time too, so very short answers to long prompts look slower than they are.
 """
 
 import time
@@ -13,40 +15,44 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tasks.core import example, params, served, shell
+from tasks.core import example, gate, params, served, shell
 from tasks.core.errors import Refused
 from tasks.core.params import Measure
 
-Predict = Callable[[list[str]], Any]
+Predict = Callable[[list[str]], int | None]
+"""Asks a model; how many tokens it wrote, or None of one that writes none."""
 
 
 def measure(
     candidate: Predict, champion: Predict, texts: list[str], section: Measure, clock: Callable[[], float]
 ) -> dict[str, Any]:
-    """What the gate compares: the middle time of each, in ms a text, and the middle ratio of the pairs of passes."""
+    """What the gate compares: the middle time of each, in ms a text or token, and the middle ratio of the passes."""
     texts = texts[: section.texts]
     if not texts:
         raise Refused("there are no rows to time the models on")
 
-    def seconds(predict: Predict) -> float:
+    def milliseconds(predict: Predict) -> float:
         began = clock()
-        predict(texts)
-        return clock() - began
+        written = predict(texts)
+        return 1000 * (clock() - began) / (len(texts) if written is None else max(written, 1))
 
-    for predict in (candidate, champion):
-        predict(texts)  # the first pass fills caches and starts threads
+    # The first pass fills caches and starts threads; what is written in it is written in each.
+    tokens = {"candidate_tokens": candidate(texts), "champion_tokens": champion(texts)}
+    writes = None not in tokens.values()
     ours: list[float] = []
     theirs: list[float] = []
     for number in range(section.passes):  # who goes first takes turns too
         pair = [(candidate, ours), (champion, theirs)]
         for predict, taken in pair if number % 2 == 0 else pair[::-1]:
-            taken.append(seconds(predict))
+            taken.append(milliseconds(predict))
     return {
-        "candidate": 1000 * median(ours) / len(texts),
-        "champion": 1000 * median(theirs) / len(texts),
+        "candidate": median(ours),
+        "champion": median(theirs),
         "ratio": median(one / max(other, 1e-9) for one, other in zip(ours, theirs, strict=True)),
         "texts": len(texts),
         "passes": section.passes,
+        "per": gate.TOKEN if writes else gate.TEXT,
+        **(tokens if writes else {}),
     }
 
 
@@ -55,12 +61,17 @@ def main(candidate: Path, champion: Path, rows_path: Path, out: Path) -> None:
     ours, theirs = (_predictor(folder, section.batch_size) for folder in (candidate, champion))
     told = measure(ours, theirs, example.read(rows_path)["text"].tolist(), section, time.perf_counter)
     shell.write_json(told, out)
-    print(f"{told['candidate']:.3g} ms a text, the champion {told['champion']:.3g}", flush=True)
+    print(f"{told['candidate']:.3g} ms a {told['per']}, the champion {told['champion']:.3g}", flush=True)
 
 
 def _predictor(folder: Path, batch_size: int) -> Predict:
     asked = served.load(folder)
-    return lambda texts: asked.predict(texts, batch_size)
+
+    def predict(texts: list[str]) -> int | None:
+        written = asked.predict(texts, batch_size).tokens
+        return None if written is None else int(written.sum())
+
+    return predict
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ class Decoder:
         written = [Rendered(ask + said, len(ask)) for ask, said in zip(prompts, answers, strict=True)]
         found = self.likelihood(written, batch_size)
         said = [self.tokenizer.decode(answer, skip_special_tokens=True) for answer in answers]
-        return model.Predictions(said, np.exp(-found.nll / np.maximum(found.tokens, 1)))
+        return model.Predictions(said, np.exp(-found.nll / np.maximum(found.tokens, 1)), found.tokens)
 
     def likelihood(self, rows: Sequence[Rendered], batch_size: int = 8) -> Likelihood:
         return likelihood(self.network, rows, batch_size)

@@ -19,6 +19,7 @@ from tasks.core.params import Promote, PromoteWriting
 
 Section = Promote | PromoteWriting
 WON, NOT_BETTER, CANNOT_TELL = "won", "not better", "cannot tell"
+TEXT, TOKEN = "text", "token"  # what a time is of
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,16 @@ class Rival:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds a text, of both in one sitting (`tasks.measure`)."""
+    """Milliseconds a text, or a token written, of both in one sitting (`tasks.measure`)."""
 
     candidate: float
     champion: float
     ratio: float
     texts: int
     passes: int
+    per: str | None = None  # TEXT or TOKEN; None: a text, in records from before there was a choice
+    candidate_tokens: int | None = None  # written to all texts; of models that write
+    champion_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,13 +106,23 @@ def decide(
 def with_latency(decision: Decision, latency: Latency, section: Section) -> Decision:
     """The decision once both models were timed. Being slow is no fault of the data: it makes nobody `worse`."""
     slow = not latency.ratio <= section.latency_ratio
-    reason = (
-        f"{latency.candidate:.3g} ms a text, the champion {latency.champion:.3g}: ratio {latency.ratio:.2f}, "
-        f"{'above' if slow else 'within'} the bound of {section.latency_ratio:g} "
-        f"(median of {latency.passes} passes over {latency.texts} texts)"
-    )
+    reason = _timed(latency, section.latency_ratio, slow)
     return replace(
         decision, promote=decision.promote and not slow, reasons=(*decision.reasons, reason), latency=latency
+    )
+
+
+def _timed(latency: Latency, bound: float, slow: bool) -> str:
+    """An old record, which does not say of what the time is, gets its old words: they are compared to the letter."""
+    ours, theirs = f"{latency.candidate:.3g} ms a text", f"the champion {latency.champion:.3g}"
+    if latency.per == TOKEN:
+        lengths = [(count or 0) / latency.texts for count in (latency.candidate_tokens, latency.champion_tokens)]
+        ours = f"{latency.candidate:.3g} ms a token written ({lengths[0]:.3g} tokens a text)"
+        theirs += f" ({lengths[1]:.3g})"
+    knob = "promote.latency_ratio; " if latency.per else ""
+    return (
+        f"{ours}, {theirs}: ratio {latency.ratio:.2f}, {'above' if slow else 'within'} the bound of {bound:g} "
+        f"({knob}median of {latency.passes} passes over {latency.texts} texts)"
     )
 
 
@@ -219,9 +233,13 @@ def as_record(decision: Decision, section: Section, champion_test: str | None) -
             for rival in decision.rivals
         ],
         "bounds": [asdict(bound) for bound in decision.bounds],
-        "latency": asdict(decision.latency) if decision.latency else None,
+        "latency": _said_of(decision.latency) if decision.latency else None,
         "reasons": list(decision.reasons),
     }
+
+
+def _said_of(latency: Latency) -> dict[str, Any]:
+    return {name: value for name, value in asdict(latency).items() if value is not None}
 
 
 def as_schema_1(said: pd.DataFrame, champion: pd.DataFrame | None, section: dict[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ Tokens = list[list[int]]
 class Predictions:
     labels: list[str]
     confidence: np.ndarray  # [rows], the probability of the predicted label
+    tokens: np.ndarray | None = None  # [rows], how many were written, the end among them; None: a label was chosen
 
 
 class Encoder(nn.Module):

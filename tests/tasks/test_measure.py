@@ -16,10 +16,11 @@ class Machine:
     def __init__(self, busy=lambda asked: 1.0):
         self.now, self.asked, self.busy = 0.0, [], busy
 
-    def model(self, name, milliseconds):
+    def model(self, name, milliseconds, tokens=None):
         def predict(texts):
             self.now += milliseconds / 1000 * len(texts) * self.busy(len(self.asked))
             self.asked.append((name, len(texts)))
+            return None if tokens is None else tokens * len(texts)
 
         return predict
 
@@ -36,6 +37,7 @@ def test_both_are_timed_on_the_same_few_texts_in_turn():
         "ratio": pytest.approx(1.5),
         "texts": 4,
         "passes": 5,
+        "per": "text",
     }
     assert {count for _, count in machine.asked} == {4}
     names = [name for name, _ in machine.asked]
@@ -54,6 +56,15 @@ def test_a_first_pass_that_loads_things_does_not_count():
     machine = Machine(busy=lambda asked: 1000.0 if asked < 2 else 1.0)
     told = measure(machine.model("new", 5), machine.model("old", 5), list("abcd"), SECTION, machine.clock)
     assert told["candidate"] == pytest.approx(5)
+
+
+def test_a_model_that_writes_longer_answers_is_not_slower_for_it():
+    machine = Machine()
+    longer, shorter = machine.model("new", 477, tokens=246), machine.model("old", 141, tokens=48)
+    told = measure(longer, shorter, list("abcd"), SECTION, machine.clock)
+    assert told["per"] == "token" and (told["candidate_tokens"], told["champion_tokens"]) == (4 * 246, 4 * 48)
+    assert told["candidate"] == pytest.approx(477 / 246) and told["champion"] == pytest.approx(141 / 48)
+    assert told["ratio"] == pytest.approx(477 / 246 / (141 / 48))
 
 
 def test_few_rows_are_enough_and_none_are_refused():

@@ -202,6 +202,7 @@ def test_an_answer_is_the_most_likely_next_token_time_and_again(saved, make_repl
     assert said.labels[-1] == own.tokenizer.decode(tokens[len(prompt) :], skip_special_tokens=True)
     mean = own.likelihood([Rendered(tokens, len(prompt))]).nll[0] / (len(tokens) - len(prompt))
     assert said.confidence[-1] == pytest.approx(np.exp(-mean), abs=1e-5)
+    assert said.tokens[-1] == len(tokens) - len(prompt)
 
 
 def test_a_prompt_that_leaves_no_room_is_cut_from_the_left(saved, make_replies):

@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 
 from tasks.core import scores
 from tasks.core.errors import Refused
-from tasks.core.gate import CANNOT_TELL, NOT_BETTER, WON, Latency, as_schema_1, decide, with_latency, with_source
+from tasks.core.gate import (
+    CANNOT_TELL,
+    NOT_BETTER,
+    WON,
+    Latency,
+    as_record,
+    as_schema_1,
+    decide,
+    latency_of,
+    with_latency,
+    with_source,
+)
 from tasks.core.params import Promote
 
 SECTION = Promote(
@@ -388,7 +399,8 @@ def test_a_confidence_that_is_no_number_holds_the_candidate_and_excuses_the_cham
 
 # ---- latency
 
-LATENCY = Latency(candidate=4.0, champion=2.0, ratio=2.0, texts=32, passes=5)
+LATENCY = Latency(candidate=4.0, champion=2.0, ratio=2.0, texts=32, passes=5)  # of an old record
+OLD_KEYS = {"candidate", "champion", "ratio", "texts", "passes"}
 
 
 def test_a_slow_candidate_is_held_and_not_called_worse():
@@ -400,6 +412,22 @@ def test_a_slow_candidate_is_held_and_not_called_worse():
         "4 ms a text, the champion 2: ratio 2.00, above the bound of 1.5 (median of 5 passes over 32 texts)"
     )
     assert not with_latency(yes, replace(LATENCY, ratio=float("nan")), SECTION).promote
+
+
+def test_the_reason_names_the_knob_and_of_what_the_time_is():
+    yes = decide(said(wrong=5), said(wrong=30), SECTION)
+    text = with_latency(yes, replace(LATENCY, per="text"), SECTION)
+    assert text.reasons[-1].startswith("4 ms a text, the champion 2: ratio 2.00, above the bound of 1.5 (promote.late")
+    wrote = replace(LATENCY, ratio=0.66, per="token", candidate_tokens=32 * 246, champion_tokens=32 * 48)
+    token = with_latency(yes, wrote, SECTION)
+    assert token.promote
+    assert token.reasons[-1] == (
+        "4 ms a token written (246 tokens a text), the champion 2 (48): ratio 0.66, within the bound of 1.5 "
+        "(promote.latency_ratio; median of 5 passes over 32 texts)"
+    )
+    kept = as_record(token, SECTION, None)["latency"]
+    assert latency_of(kept) == wrote
+    assert set(as_record(with_latency(yes, LATENCY, SECTION), SECTION, None)["latency"]) == OLD_KEYS, "as it was"
 
 
 def test_a_quick_candidate_is_promoted_only_if_it_was_to_be():
