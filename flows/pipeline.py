@@ -21,7 +21,7 @@ from prefect.runtime import flow_run
 
 from flows import disk, guard, home, plan, repair, stage
 from tasks import promote, register
-from tasks.core import example, faults, general, lineage, params, record, store
+from tasks.core import choice, example, faults, general, lineage, params, record, store
 from tasks.core import gate as gates
 from tasks.core.errors import Broken, Refused, RetuneError
 from tasks.core.gate import Decision
@@ -61,6 +61,7 @@ def pipeline(command: str | None = None, because: Sequence[str] = ()) -> Outcome
     """
     chosen = params.load()
     general.check(general.files_of(chosen))  # DVC knows them by the hash in params.yaml, and would see no change
+    choice.check(chosen)
     with home.alone():
         for mended in repair.repair(chosen.register.name):
             get_run_logger().warning("repaired: %s", mended)

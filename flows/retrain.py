@@ -18,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from flows import approval, arrivals, home, pipeline, refusals, repair, workspace
 from flows.account import Told, failed, keep
 from tasks import decide, promote
-from tasks.core import descent, faults, general, history, intake, lineage, params, record, store, suppression
+from tasks.core import choice, descent, faults, general, history, intake, lineage, params, record, store, suppression
 from tasks.core import start as starts
 from tasks.core.errors import Refused, RetuneError
 from tasks.core.lock import waiting
@@ -99,6 +99,7 @@ def run_decide(chosen: params.Params, arrived: arrivals.Arrived, because: str | 
 
 def weigh(chosen: params.Params, arrived: arrivals.Arrived, because: str | None) -> decide.Verdict:
     general.check(general.files_of(chosen))  # params.yaml knows them by their hash, and would see no change
+    choice.check(chosen)
     chain = history.read(chosen.register.name)
     newest = decide.newest(chain)
     return decide.decide(

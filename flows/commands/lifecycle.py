@@ -140,10 +140,11 @@ def plan(json_: bool) -> None:
     """Say which stages would run, and why; run nothing."""
     home.enter()
     from flows.plan import plan
-    from tasks.core import general, params
+    from tasks.core import choice, general, params
 
     chosen = params.load()
     general.check(general.files_of(chosen))
+    choice.check(chosen)
     steps = plan()
     _tell_base(chosen)
     if json_:

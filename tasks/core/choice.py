@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.core import scores
+from tasks.core import params, scores
 from tasks.core.errors import Refused, WrongUse
 from tasks.core.scores import Interval, Loss
 
@@ -67,6 +67,13 @@ def read(path: Path) -> list[Question]:
     if not found:
         raise Refused(f"the multiple-choice set {path} holds no question")
     return found
+
+
+def check(chosen: params.Params) -> None:
+    """Raises as `read` does for a set that `evaluate.general` names: a person reads it before training, not after."""
+    if isinstance(chosen.evaluate, params.InstructEvaluate):
+        for each in chosen.evaluate.general:
+            read(Path(each.path))
 
 
 def _question(line: str, place: str) -> Question:

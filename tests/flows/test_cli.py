@@ -125,6 +125,33 @@ def test_a_wrong_params_file_is_named_before_anything_starts(own_clone):
     wrong(own_clone.retune("run"), 2, r"train\.epochen is no parameter")
 
 
+@pytest.mark.parametrize("words", [["plan"], ["run"], ["retrain", "--dry-run"]], ids=" ".join)
+def test_a_multiple_choice_set_that_is_torn_is_named_before_anything_starts(writes, words):
+    done = writes.retune(*words)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "torn.jsonl, line 1: gold is 7: write the number of the right choice" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (writes.folder / "data/curated/curated.parquet").exists()
+
+
+@pytest.fixture(scope="module")
+def writes(new_clone, tmp_path_factory):
+    """A clone whose model is to write, with an `evaluate.general` that holds no such choice."""
+    made = new_clone(tmp_path_factory.mktemp("writes"))
+    torn = made.folder / "torn.jsonl"
+    torn.write_text(json.dumps({"query": "Sky?", "choices": ["blue", "green"], "gold": 7}) + "\n", "utf-8")
+    text = (made.folder / "infra/params/instruct.yaml").read_text("utf-8")
+    named = f"  general: [{{name: sky, path: {torn}, by_length: false}}]"
+    text = re.sub(r"(?<=\nevaluate:\n)(.*?)\n  general: \[\][^\n]*", rf"\1\n{named}", text, count=1, flags=re.DOTALL)
+    assert named in text
+    (made.folder / "params.yaml").write_text(text, "utf-8")
+    rows = [{"prompt": f"What is {n}?", "completion": f"It is {n}."} for n in range(20)]
+    (made.folder / "own.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+    done = made.retune("ingest", "own.jsonl")
+    assert done.returncode == 0, done.stderr
+    return made
+
+
 def test_a_wrong_column_is_named_and_nothing_is_written(clone):
     (clone.folder / "wrong.csv").write_text("words,kind\nhello there,a\n", "utf-8")
     before = sorted(path.name for path in (clone.folder / "data").iterdir())

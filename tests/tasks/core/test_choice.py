@@ -3,11 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-from tasks.core import choice
+from tasks.core import choice, params
 from tasks.core.choice import Question
 from tasks.core.errors import Refused, WrongUse
 
+ROOT = Path(__file__).parents[3]
 BOOLQ = Path(__file__).parents[4] / "shared" / "data" / "boolq" / "boolq.jsonl"
 ANIMALS = [
     Question("A cat says", ("woof", "meow"), 1),
@@ -112,3 +114,21 @@ def test_boolq_is_such_a_set():
     questions = choice.read(BOOLQ)
     assert len(questions) == 3270
     assert choice.right(questions, choice.answers(questions, says({"yes": -1.0, "no": -2.0}), True)).mean() > 0.6
+
+
+def test_the_sets_of_params_are_looked_at_and_refused_in_the_same_words(tmp_path):
+    def named(path, task="instruct"):
+        section = yaml.safe_load((ROOT / f"infra/params/{task}.yaml").read_text("utf-8"))
+        section["evaluate"]["general"] = [{"name": "boolq", "path": str(path), "by_length": False}]
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(section), "utf-8")
+        return params.load(tmp_path / "params.yaml")
+
+    good = write(tmp_path / "good.jsonl", {"query": "Sky?", "choices": ["blue", "green"], "gold": 0})
+    torn = write(tmp_path / "torn.jsonl", {"query": "Sky?", "choices": ["blue", "green"], "gold": 2})
+    for task in ("instruct", "prefer"):
+        choice.check(named(good, task))
+        with pytest.raises(Refused, match=r"torn\.jsonl, line 1: gold is 2"):
+            choice.check(named(torn, task))
+        with pytest.raises(WrongUse, match=r"the multiple-choice set .*gone\.jsonl cannot be read"):
+            choice.check(named(tmp_path / "gone.jsonl", task))
+    choice.check(params.load(ROOT / "params.yaml"))
