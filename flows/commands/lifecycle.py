@@ -318,21 +318,36 @@ def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
     MODEL is NAME@ALIAS or NAME/VERSION.
     """
     home.enter()
+    wanted = [line.rstrip("\r\n") for line in sys.stdin] if texts == ("-",) else list(texts)
+    if not wanted:
+        raise Refused("there is no text to answer: standard input was empty")
+    for at, text in enumerate(wanted, start=1):
+        if not text.strip():
+            raise Refused(f"there is no text to answer: text {at} of {len(wanted)} is empty")
     from tasks.core.tracking import registry
 
-    wanted = [line.rstrip("\r\n") for line in sys.stdin] if texts == ("-",) else list(texts)
     folder = registry.model_folder(registry.resolve(model))
-    if not wanted:
-        raise Refused("there is no text to label: standard input was empty")
-    from tasks.core import served
+    from tasks.core import decoder, served
 
-    said = served.load(folder).predict(wanted)
+    asked = served.load(folder)
+    if isinstance(asked, decoder.Decoder):
+        _tell_cut(asked.cut(wanted), len(wanted))
+    said = asked.predict(wanted)
     rows = zip(wanted, said.labels, said.confidence.tolist(), strict=True)
     if json_:
         print_json([{"text": text, "label": label, "confidence": confidence} for text, label, confidence in rows])
     else:
         print_table(
             [("label", "confidence", "text"), *((label, f"{sure:.3f}", text[:80]) for text, label, sure in rows)]
+        )
+
+
+def _tell_cut(cut: list[Any], texts: int) -> None:
+    for each in cut:
+        click.echo(
+            f"text {each.row + 1} of {texts} has {each.tokens} tokens with its template, and the model reads "
+            f"{each.read}: its beginning is left out",
+            err=True,
         )
 
 

@@ -38,6 +38,15 @@ class Likelihood:
     tokens: np.ndarray  # [rows], how many those are
 
 
+@dataclass(frozen=True)
+class Cut:
+    """A prompt whose beginning is left out."""
+
+    row: int
+    tokens: int
+    read: int  # of them, the last ones
+
+
 @dataclass
 class Decoder:
     """A loaded model folder: answers prompts, and says how likely an answer is."""
@@ -69,12 +78,21 @@ class Decoder:
     def likelihood(self, rows: Sequence[Rendered], batch_size: int = 8) -> Likelihood:
         return likelihood(self.network, rows, batch_size)
 
+    def cut(self, texts: Sequence[str]) -> list[Cut]:
+        """The prompts that are longer than what is read of them."""
+        read = self._room(self.card.max_new_tokens)
+        lengths = [len(self._whole(text)) for text in texts]
+        return [Cut(row, length, read) for row, length in enumerate(lengths) if length > read]
+
+    def _room(self, new: int) -> int:
+        return max(1, self.card.max_tokens - new)
+
     def _prompt(self, text: str, new: int) -> list[int]:
+        return self._whole(text)[-self._room(new) :]  # as training cuts: from the left
+
+    def _whole(self, text: str) -> list[int]:
         said = messages.parse(text) or [{"role": "user", "content": text}]
-        asked = template.prompt_text(self.tokenizer, said)
-        return template.encode(self.tokenizer, asked)[
-            -max(1, self.card.max_tokens - new) :
-        ]  # as training cuts: from the left
+        return template.encode(self.tokenizer, template.prompt_text(self.tokenizer, said))
 
     @torch.inference_mode()
     def _answers(self, prompts: Sequence[list[int]], new: int) -> list[list[int]]:

@@ -143,7 +143,7 @@ def render(tokenizer: Any, text: str, completion: str) -> Rendered:
 def continuation(tokenizer: Any, context: str, text: str, max_tokens: int) -> Rendered:
     """`text` after `context`, both plain, with no template; of a context that is too long, the end."""
     second = encode(tokenizer, text)
-    first = tokenizer(context)["input_ids"]
+    first = tokenizer(context, verbose=False)["input_ids"]
     if first[-1:] == [tokenizer.eos_token_id]:  # some tokenizers close what they are given
         first = first[:-1]
     return Rendered(
@@ -152,8 +152,11 @@ def continuation(tokenizer: Any, context: str, text: str, max_tokens: int) -> Re
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a rendered text; the template has written every mark there is."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    """Token ids of a rendered text; the template has written every mark there is.
+
+    Of any length, and not `verbose`: whoever calls knows how much is read, the tokenizer warns by what the base says.
+    """
+    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     return ids
 
 

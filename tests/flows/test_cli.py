@@ -180,6 +180,11 @@ def test_an_unknown_model_is_exit_1(clone, reference):
     wrong(clone.retune("predict", reference, "some text"), 1, "has no (alias|version)")
 
 
+@pytest.mark.parametrize("texts", [[""], [" \n"], ["some text", ""]])
+def test_a_text_that_says_nothing_gets_no_answer(clone, texts):
+    wrong(clone.retune("predict", "classifier@champion", *texts), 1, f"text {len(texts)} of {len(texts)} is empty")
+
+
 def test_an_ingest_that_is_refused_is_exit_1(clone):
     (clone.folder / "torn.jsonl").write_text('{"text": "a", "label": "b"}\n{"text": "a", \n', "utf-8")
     wrong(clone.retune("ingest", "torn.jsonl"), 1, "torn.jsonl, line 2")

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 
 import pytest
 
@@ -175,3 +176,18 @@ def test_a_row_too_long_loses_its_beginning_or_is_left_out_and_never_loses_its_e
     assert shortened(row, 5, "drop") is None
     assert shortened(row, 3, "cut_prompt") == Rendered([4, 5, 6], prompt=1)
     assert shortened(row, 2, "cut_prompt") is None  # an answer to nothing
+
+
+def test_a_text_of_any_length_is_encoded_without_a_word(chatml):
+    chatml.model_max_length = 8  # what the base says it reads; what is read, the model's card says
+    told, listener = [], logging.Handler()
+    listener.emit = lambda record: told.append(record.getMessage())
+    logging.getLogger("transformers").addHandler(listener)
+    try:
+        assert len(template.encode(chatml, ANSWER * 20)) > 8
+        template.continuation(chatml, ANSWER * 20, ANSWER, 8)
+        assert told == []
+        chatml(ANSWER * 20)
+        assert "longer than the specified maximum" in told[0], "the listener hears"
+    finally:
+        logging.getLogger("transformers").removeHandler(listener)

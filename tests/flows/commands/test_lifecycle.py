@@ -1,0 +1,47 @@
+"""What `retune predict` tells of a model that writes: asked for real, in this process."""
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from flows import home
+from flows.commands import lifecycle
+from tasks.core import decoder, template
+from tasks.core.base import weights_sha256
+from tasks.core.card import Writes
+from tasks.core.tracking import registry
+
+READS = 64 - 12  # of the prompt: what the answer leaves of max_tokens
+
+
+@pytest.fixture(scope="module")
+def writer(make_writer, tmp_path_factory):
+    """A model folder of a Llama of two layers with random weights."""
+    texts = ["Where is my parcel? It is late, and the invoice is wrong.", "system user assistant"] * 20
+    base = make_writer(tmp_path_factory.mktemp("writer"), texts)
+    name, sha256 = f"folder:{base}", weights_sha256(base)
+    tokenizer, network = decoder.load_base(name, sha256, "fp32", torch.device("cpu"))
+    template.choose(tokenizer, "chatml")
+    folder = tmp_path_factory.mktemp("saved")
+    decoder.save(folder, Writes("instruct", "full", name, sha256, 64, 12, "chatml"), tokenizer, network)
+    return folder
+
+
+@pytest.fixture
+def predict(writer, monkeypatch):
+    """The command, for which every name is that of this model."""
+    monkeypatch.setattr(home, "enter", lambda: None)
+    monkeypatch.setattr(registry, "resolve", lambda name: name)
+    monkeypatch.setattr(registry, "model_folder", lambda version: writer)
+    return lambda *words: CliRunner().invoke(lifecycle.predict, ["writer@champion", *words])
+
+
+def test_a_prompt_that_is_cut_is_told_with_its_tokens(predict):
+    done = predict("Where is my parcel?", "invoice " * 400, "--json")
+    assert done.exit_code == 0, done.output
+    (told,) = done.stderr.splitlines()
+    assert told.startswith("text 2 of 2 has ") and int(told.split()[5]) > 400
+    assert told.endswith(f"and the model reads {READS}: its beginning is left out")
+    assert len(json.loads(done.stdout)) == 2
