@@ -268,7 +268,8 @@ def _adapted(network: nn.Module, config: Any, base_name: str) -> nn.Module:
     from peft import get_peft_model
 
     network.name_or_path = base_name  # type: ignore[assignment]  # else PEFT writes a path of this machine
-    return get_peft_model(network, config)
+    with model.quiet():
+        return get_peft_model(network, config)
 
 
 # ---------------------------------------------------------------- the one forward
@@ -414,5 +415,6 @@ def _loaded(folder: Path, device: str, precision: str = "auto", dropout: float |
         _, network = load_base(card.base_name, card.base_sha256, precision, where, card.method == "qlora")
         network.name_or_path = card.base_name  # type: ignore[assignment]  # as when the adapter was made
         train = dropout is not None
-        network = PeftModel.from_pretrained(network, folder / "adapter", is_trainable=train, config=config)
+        with model.quiet():
+            network = PeftModel.from_pretrained(network, folder / "adapter", is_trainable=train, config=config)
     return Decoder(card, tokenizer, network.train(dropout is not None))

@@ -15,7 +15,9 @@ its weights is the recorded one.
 
 import json
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -217,7 +219,8 @@ def add_adapter(network: nn.Module, rank: int, alpha: int, dropout: float, base_
         base_model_name_or_path=base_name,
     )
     network.name_or_path = base_name  # type: ignore[assignment]  # else PEFT writes a path of this machine into the adapter
-    return get_peft_model(network, config)
+    with quiet():
+        return get_peft_model(network, config)
 
 
 def save(folder: Path, card: Card, tokenizer: Any, encoder: Encoder, head: nn.Linear, probe: nn.Linear) -> None:
@@ -231,6 +234,15 @@ def save(folder: Path, card: Card, tokenizer: Any, encoder: Encoder, head: nn.Li
     save_file(_state(head), folder / "head.safetensors")
     save_file(_state(probe), folder / "probe.safetensors")
     write_card(card, folder)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """PEFT asks a network by an old name whether it keeps its activations, and transformers warns of that name."""
+    old = "`is_gradient_checkpointing` is deprecated"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", old, FutureWarning)
+        yield
 
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:
@@ -262,7 +274,8 @@ def load(folder: Path, device: str = "auto") -> Classifier:
     if card.method == "lora":
         from peft import PeftModel
 
-        network = PeftModel.from_pretrained(network, folder / "adapter").merge_and_unload()
+        with quiet():
+            network = PeftModel.from_pretrained(network, folder / "adapter").merge_and_unload()
     return _classifier(card, folder, network, "head.safetensors", pick_device(device))
 
 
@@ -278,7 +291,8 @@ def load_to_train(folder: Path, dropout: float, adapter_dropout: float) -> tuple
     network.name_or_path = card.base_name  # type: ignore[assignment]  # as when the adapter was made
     config = LoraConfig.from_pretrained(folder / "adapter")
     config.lora_dropout = adapter_dropout
-    return PeftModel.from_pretrained(network, folder / "adapter", is_trainable=True, config=config), head
+    with quiet():
+        return PeftModel.from_pretrained(network, folder / "adapter", is_trainable=True, config=config), head
 
 
 def load_probe(folder: Path, device: str = "auto") -> Classifier:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -255,3 +256,13 @@ def test_the_card_of_a_writer_is_none_of_a_classifier(saved, model_folder):
         read_card(folder)
     with pytest.raises(WrongUse, match="chooses labels"):
         decoder.load(model_folder)
+
+
+def test_an_adapter_is_put_on_and_loaded_without_a_word_of_deprecation(tiny_writer, tmp_path, recwarn):
+    warnings.simplefilter("always")
+    own = made(tiny_writer, "lora")
+    decoder.save(tmp_path, own.card, own.tokenizer, own.network)
+    decoder.load(tmp_path, "cpu")
+    assert [str(each.message) for each in recwarn if "gradient_checkpointing" in str(each.message)] == []
+    with pytest.warns(FutureWarning, match="is_gradient_checkpointing"):  # once it is gone, `model.quiet` may go
+        assert own.network.get_base_model().is_gradient_checkpointing is False
