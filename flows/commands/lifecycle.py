@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from flows import home
-from flows.commands.terminal import as_json, print_json, print_table
+from flows.commands.terminal import as_json, on_one_line, print_json, print_table
 from tasks.core.errors import Refused, WrongUse
 
 VERDICTS = {"fits": "it fits", "tight": "it may not fit", "too large": "IT DOES NOT FIT, and training would not start"}
@@ -313,7 +313,7 @@ def task(name: str, start: str | None) -> None:
 @click.argument("texts", nargs=-1, required=True, metavar="TEXT...")
 @as_json
 def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
-    """Label and confidence of each TEXT; `-` reads one text a line from standard input.
+    """Label, or answer, and confidence of each TEXT; `-` reads one text a line from standard input.
 
     MODEL is NAME@ALIAS or NAME/VERSION.
     """
@@ -337,9 +337,9 @@ def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
     if json_:
         print_json([{"text": text, "label": label, "confidence": confidence} for text, label, confidence in rows])
     else:
-        print_table(
-            [("label", "confidence", "text"), *((label, f"{sure:.3f}", text[:80]) for text, label, sure in rows)]
-        )
+        title = "label" if said.tokens is None else "answer"
+        shown = ((on_one_line(label), f"{sure:.3f}", on_one_line(text[:80])) for text, label, sure in rows)
+        print_table([(title, "confidence", "text"), *shown])
 
 
 def _tell_cut(cut: list[Any], texts: int) -> None:

@@ -1,6 +1,7 @@
 """How answers look on a terminal: a table for people, JSON for programs."""
 
 import json
+import re
 import shutil
 import textwrap
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from tasks.core.errors import WrongUse
 
 PIPED = 100  # columns where no terminal says how many
 LEAST = 80
+LINE_END = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # all that Python, or a terminal, breaks a line at
 
 
 def in_words(context: click.Context, parameter: click.Parameter, said: str | None) -> str | None:
@@ -40,6 +42,11 @@ def print_table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def on_one_line(text: str) -> str:
+    """Line ends shown as \\n, so that a row of a table stays a row."""
+    return LINE_END.sub(r"\\n", text)
 
 
 def width() -> int:

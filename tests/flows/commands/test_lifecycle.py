@@ -1,14 +1,17 @@
 """What `retune predict` tells of a model that writes: asked for real, in this process."""
 
 import json
+import re
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
 from flows import home
 from flows.commands import lifecycle
-from tasks.core import decoder, template
+from tasks.core import decoder, model, served, template
 from tasks.core.base import weights_sha256
 from tasks.core.card import Writes
 from tasks.core.tracking import registry
@@ -45,3 +48,19 @@ def test_a_prompt_that_is_cut_is_told_with_its_tokens(predict):
     assert told.startswith("text 2 of 2 has ") and int(told.split()[5]) > 400
     assert told.endswith(f"and the model reads {READS}: its beginning is left out")
     assert len(json.loads(done.stdout)) == 2
+
+
+def test_what_it_writes_is_called_an_answer_and_a_row_stays_a_row(predict, monkeypatch):
+    said = model.Predictions(["Dear customer,\n\nit is late.\r\nYours"], np.array([0.5]), np.array([9]))
+    monkeypatch.setattr(decoder.Decoder, "predict", lambda self, texts: said)
+    head, row = predict("Where is\nmy parcel?").stdout.splitlines()
+    assert head.split() == ["answer", "confidence", "text"]
+    assert re.split(" {2,}", row) == [r"Dear customer,\n\nit is late.\nYours", "0.500", r"Where is\nmy parcel?"]
+    (kept,) = json.loads(predict("Where is\nmy parcel?", "--json").stdout)
+    assert kept == {"text": "Where is\nmy parcel?", "label": said.labels[0], "confidence": 0.5}
+
+
+def test_a_class_is_called_a_label(predict, monkeypatch):
+    fixed = SimpleNamespace(predict=lambda texts: model.Predictions(["billing"], np.array([0.5])))
+    monkeypatch.setattr(served, "load", lambda folder: fixed)
+    assert predict("a bill").stdout.splitlines()[0].split() == ["label", "confidence", "text"]
