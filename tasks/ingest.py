@@ -135,7 +135,7 @@ def choose(columns: Columns, table: Table, task: str = "classify") -> Columns:
             continue
         told = f"{table.name} has no column {column!r}; it has {', '.join(table.names[:40])}"
         near = difflib.get_close_matches(column, table.names, n=1)
-        told += f"; did you mean {near[0]!r}?" if near else ""
+        told += f"; did you mean {near[0]!r}?" if near else "."
         told += f" Say which one holds the {role} with --{role} COLUMN"
         raise WrongUse(told + (f", or the side of all rows: {', '.join(SIDE_OF)}" if role == "split" else ""))
     return chosen

@@ -93,7 +93,7 @@ def _unknown(table: Table, task: str, missing: str, named: bool) -> str:
     if named:
         near = difflib.get_close_matches(missing, table.names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"{table.name} has no column {missing!r}; it has {has}{hint} Say which ones to take with {how}"
+        return f"{table.name} has no column {missing!r}; it has {has}{hint or '.'} Say which ones to take with {how}"
     known = "; ".join(f"{each.name} ({', '.join(each.needs)})" for each in FORMATS[task])
     return f"{table.name} has the columns {has}: no format of task {task}. Those are {known}. Or name yours with {how}"
 

@@ -177,7 +177,7 @@ def test_no_model_yet_is_an_empty_list_in_json(clone):
 
 @pytest.mark.parametrize("reference", ["nobody@champion", "classifier/7"])
 def test_an_unknown_model_is_exit_1(clone, reference):
-    wrong(clone.retune("predict", reference, "some text"), 1, "has no (alias|version)")
+    wrong(clone.retune("predict", reference, "some text"), 1, "no model .* is registered in .*`retune run` makes one")
 
 
 @pytest.mark.parametrize("texts", [[""], [" \n"], ["some text", ""]])

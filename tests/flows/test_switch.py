@@ -32,9 +32,9 @@ def everything(folder):
     (["translate"], 2, "'translate': write one of instruct, prefer"),
     (["prefer"], 2, "`retune task prefer --from NAME@ALIAS` names it"),
     (["instruct", "--from", "writer"], 2, "write NAME@ALIAS or NAME/VERSION"),
-    (["instruct", "--from", "writer/1"], 1, "writer has no version 1"),
+    (["instruct", "--from", "writer/1"], 1, "no model 'writer' is registered"),
     (["prefer", "--from", "writer"], 2, "write NAME@ALIAS or NAME/VERSION"),
-    (["prefer", "--from", "writer/1"], 1, "writer has no version 1"),
+    (["prefer", "--from", "writer/1"], 1, "no model 'writer' is registered"),
 ])  # fmt: skip
 def test_a_task_that_cannot_be_taken_up_is_refused_and_nothing_changes(clone, words, code, told):
     refused(clone.retune("task", *words), code, told)

@@ -181,7 +181,7 @@ def test_a_wrong_column_is_named_beside_those_there_and_the_closest():
 
 
 def test_without_a_text_or_label_column_the_user_is_told_which_option_to_pass():
-    refused(WrongUse, "body,label\na,b\n", "'text'", "body, label", "--text")
+    refused(WrongUse, "body,label\na,b\n", "'text'", "it has body, label. Say which", "--text")
     refused(WrongUse, "text,queue\na,b\n", "'label'", "text, queue", "--label")
 
 

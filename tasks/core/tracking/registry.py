@@ -202,9 +202,14 @@ def _in_words(milliseconds: int) -> str:
 
 def find(name: str, *, version: int | None = None, alias: str | None = None) -> Version:
     """The one version of that number or alias. Raises Refused if there is none."""
-    for found in versions(name):
+    of_name = versions(name)
+    for found in of_name:
         if found.version == version or alias in found.aliases:
             return found
+    if not of_name:
+        there = ", ".join(sorted({each.name for each in versions()}))
+        told = f"those there are: {there}" if there else "`retune run` makes one"
+        raise Refused(f"no model {name!r} is registered in {backend.address()}: {told}")
     what = f"version {version}" if version is not None else f"alias {alias}"
     raise Refused(f"{name} has no {what} in {backend.address()}: `retune models` lists what is there")
 

@@ -164,6 +164,8 @@ def test_columns_of_no_format_are_told_the_formats():
         conversation.read(table({"instruction": "a", "response": "b"}), "instruct")
     with pytest.raises(WrongUse, match="did you mean 'response'"):
         conversation.read(table({"instruction": "a", "response": "b"}), "instruct", "instruction", "respons")
+    with pytest.raises(WrongUse, match=r"it has instruction, response\. Say which ones to take with --text COLUMN"):
+        conversation.read(table({"instruction": "a", "response": "b"}), "instruct", "instruction", "nope")
 
 
 def test_only_messages_are_taken_for_messages():
