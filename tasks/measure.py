@@ -5,8 +5,8 @@
 No stage of DVC, and no part of `evaluate`: a time is never the same twice, and what a stage makes must be. Both models
 are loaded into one process and asked in turn, so that whatever else the machine does meets both; the ratio is that
 of a pass of one and the pass of the other right beside it. A model that writes is timed by the token: one that learned
-to give longer answers is no slower for it.
-Not covered: the prompt is read in that time too, so very short answers to long prompts look slower than they are.
+to give longer answers is no slower for it. How many each wrote is told too, since in short answers most of the time is
+that of reading the prompt: the gate (`tasks.core.gate`) asks for both ratios.
 """
 
 import time

@@ -52,6 +52,13 @@ class Latency:
     candidate_tokens: int | None = None  # written to all texts; of models that write
     champion_tokens: int | None = None
 
+    @property
+    def by_text(self) -> float:
+        """The ratio of the times for a whole text."""
+        if self.per != TOKEN:
+            return self.ratio
+        return self.ratio * (self.candidate_tokens or 1) / (self.champion_tokens or 1)
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -104,8 +111,12 @@ def decide(
 
 
 def with_latency(decision: Decision, latency: Latency, section: Section) -> Decision:
-    """The decision once both models were timed. Being slow is no fault of the data: it makes nobody `worse`."""
-    slow = not latency.ratio <= section.latency_ratio
+    """The decision once both models were timed. Being slow is no fault of the data: it makes nobody `worse`.
+
+    A model that writes is slow if it is so by the token and by the text: longer answers take longer, and of the time
+    for a short one most goes into reading the prompt.
+    """
+    slow = not min(latency.ratio, latency.by_text) <= section.latency_ratio
     reason = _timed(latency, section.latency_ratio, slow)
     return replace(
         decision, promote=decision.promote and not slow, reasons=(*decision.reasons, reason), latency=latency
@@ -120,8 +131,9 @@ def _timed(latency: Latency, bound: float, slow: bool) -> str:
         ours = f"{latency.candidate:.3g} ms a token written ({lengths[0]:.3g} tokens a text)"
         theirs += f" ({lengths[1]:.3g})"
     knob = "promote.latency_ratio; " if latency.per else ""
+    also = f" ({latency.by_text:.2f} a text)" if latency.per == TOKEN else ""
     return (
-        f"{ours}, {theirs}: ratio {latency.ratio:.2f}, {'above' if slow else 'within'} the bound of {bound:g} "
+        f"{ours}, {theirs}: ratio {latency.ratio:.2f}{also}, {'above' if slow else 'within'} the bound of {bound:g} "
         f"({knob}median of {latency.passes} passes over {latency.texts} texts)"
     )
 

@@ -422,12 +422,25 @@ def test_the_reason_names_the_knob_and_of_what_the_time_is():
     token = with_latency(yes, wrote, SECTION)
     assert token.promote
     assert token.reasons[-1] == (
-        "4 ms a token written (246 tokens a text), the champion 2 (48): ratio 0.66, within the bound of 1.5 "
-        "(promote.latency_ratio; median of 5 passes over 32 texts)"
+        "4 ms a token written (246 tokens a text), the champion 2 (48): ratio 0.66 (3.38 a text), within the bound "
+        "of 1.5 (promote.latency_ratio; median of 5 passes over 32 texts)"
     )
     kept = as_record(token, SECTION, None)["latency"]
     assert latency_of(kept) == wrote
     assert set(as_record(with_latency(yes, LATENCY, SECTION), SECTION, None)["latency"]) == OLD_KEYS, "as it was"
+
+
+def test_a_model_that_writes_is_slow_if_it_is_so_by_the_token_and_by_the_text():
+    yes = decide(said(wrong=5), said(wrong=30), SECTION)
+
+    def promoted(ratio, tokens):
+        wrote = replace(LATENCY, ratio=ratio, per="token", candidate_tokens=tokens, champion_tokens=100)
+        return with_latency(yes, wrote, SECTION).promote
+
+    assert promoted(1.0, 400), "it is no slower, only longer"
+    assert promoted(2.0, 20), "it is brief, and what it takes is to read the prompt"
+    assert not promoted(2.0, 100)
+    assert not promoted(2.0, 400)
 
 
 def test_a_quick_candidate_is_promoted_only_if_it_was_to_be():
