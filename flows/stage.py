@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 OnProgress = Callable[[int, int, dict[str, float]], None]
 
 LAST_LINES = 15  # of a failed stage, shown with the error
-PATIENCE = guard.GRACE + guard.STUCK + 1  # seconds to wait for a guard that ends its family
+PATIENCE = guard.GRACE + guard.STUCK + 6  # seconds to wait for a guard that ends its family, on a busy machine too
 # DVC's advice to people at a keyboard, after every stage.
 NOISE = re.compile(
     r"didn't change, skipping$|are up to date\.$|lock file"
