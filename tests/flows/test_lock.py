@@ -55,21 +55,23 @@ def test_what_is_installed_is_what_is_locked():
 def test_whatever_our_dependencies_need_is_locked_too():
     """Else a fresh installation would get another version one day."""
     locked, seen = pins(), set()
-    waiting = [requirement.name for requirement in direct()]
+    waiting = [(canonical(requirement.name), extra) for requirement in direct() for extra in ("", *requirement.extras)]
     while waiting:
-        name = canonical(waiting.pop())
-        if name in seen:
+        name, extra = waiting.pop()
+        if (name, extra) in seen:
             continue
-        seen.add(name)
+        seen.add((name, extra))
         try:
             needs = importlib.metadata.requires(name) or []
         except importlib.metadata.PackageNotFoundError:
             continue
         for need in map(Requirement, needs):
-            if need.marker is None or need.marker.evaluate({"extra": ""}):
-                waiting.append(need.name)
+            if need.marker is None or need.marker.evaluate({"extra": extra}):
+                waiting += [(canonical(need.name), more) for more in ("", *need.extras)]
     installed = {canonical(d.name) for d in importlib.metadata.distributions()}
-    assert sorted((seen & installed) - locked.keys() - {"setuptools"}) == []  # pyproject pins it, to build with
+    assert (
+        sorted(({name for name, _ in seen} & installed) - locked.keys() - {"setuptools"}) == []
+    )  # pyproject pins it, to build with
 
 
 FLOW = """
