@@ -12,6 +12,8 @@ the same steps (of real rows each of as many batches as the most processes have,
 
     retune      packed batches, variable-length attention, LoRA as one operation, layers compiled, fused loss
     retune-fp8  the same, the frozen base multiplied in 8 bits
+    graphs      the same as retune, all layers started as one CUDA graph, forwards and backwards
+    graphs-fp8  the same as retune-fp8, in that way
     exact       the same as retune, under `train.deterministic: true`: the same bits twice
     full        everything learns, in float32 multiplied in bf16, layers computed again on the way back; in several
                 processes each holds a part (FSDP2)
@@ -78,7 +80,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 RANK, ALPHA, RATE = 16, 32, 1e-4
 LENGTH, SEQUENCES = 4096, 32  # of full sequences, and how many of them are a step
 BUDGET, STEP_TOKENS = {True: 8192, False: 16384}, 131072  # tokens a batch, of full sequences or real rows
-WHO = ("retune", "retune-fp8", "exact", "unpacked", "trainer", "trl", "trl-best", "full")
+WHO = ("retune", "retune-fp8", "exact", "unpacked", "trainer", "trl", "trl-best", "graphs", "graphs-fp8", "full")
 OWN = ("retune", "retune-fp8", "exact", "full")
 ON_GPU = torch.cuda.is_available()
 DEVICE, KIND = (torch.device("cuda"), torch.bfloat16) if ON_GPU else (torch.device("cpu"), torch.float32)
@@ -90,7 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="8b")
     parser.add_argument("--tokens", type=Path)
-    parser.add_argument("--who", default=",".join(WHO[:-1]))
+    parser.add_argument("--who", default=",".join(WHO[:-3]))
     parser.add_argument("--processes", default="1", help="how many of Retune's, such as 1,2")
     parser.add_argument("--batches", type=int, default=1, help="a step, of real rows")
     parser.add_argument("--steps", type=int, help="timed; 3 of full sequences, 40 of real rows")
@@ -206,6 +208,8 @@ def contend(who: str, asked: argparse.Namespace) -> dict[str, Any]:
     run = {
         "retune": retune,
         "retune-fp8": retune,
+        "graphs": retune,
+        "graphs-fp8": retune,
         "exact": retune,
         "full": retune,
         "unpacked": unpacked,
@@ -272,7 +276,7 @@ def retune(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dic
     params, ready = own_steps(rows, asked)
     torch.use_deterministic_algorithms(who == "exact")
     if who != "full":
-        network = instruct.hastened(adapted(network_of(asked, attention.NAME)), who == "retune-fp8", False, True)
+        network = instruct.hastened(adapted(network_of(asked, attention.NAME)), who.endswith("fp8"), False, True)
     else:
         network = network_of(asked, attention.NAME, torch.float32)
         spread = parallel.size() > 1
@@ -281,6 +285,8 @@ def retune(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dic
             if spread
             else instruct.hastened(network, False, True, True)
         )
+    if graphs := who.startswith("graphs"):
+        as_one_graph(network)
     lesson = instruct.make_lesson(network, ready, None, epochs(rows, params, asked), params)
     steps = [step for epoch in lesson.plan for step in epoch]
 
@@ -288,7 +294,42 @@ def retune(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dic
         loss = lesson.learn(steps[at], at)["train_loss"]
         return loss, sum(len(ready[number].tokens) for batch in steps[at] for number in batch)
 
-    return timed(one, network, asked, began)
+    return timed(one, network, asked, began, kept=graphs)
+
+
+def as_one_graph(network: Any) -> None:
+    """The layers of `network`, captured at their first batch; all batches of a lesson have one shape."""
+    from transformers.modeling_outputs import BaseModelOutput
+
+    from tasks.core import decoder
+
+    body = decoder.body(network)
+    forward, made = body.forward, []
+
+    class Layers(nn.Module):
+        def __init__(self, longest: int) -> None:
+            super().__init__()
+            self.body, self.longest = body, longest  # its parameters are these
+
+        def forward(self, embedded: torch.Tensor, positions: torch.Tensor, cuts: torch.Tensor) -> torch.Tensor:
+            said = {"cu_seq_lens_q": cuts, "max_length_q": self.longest, "use_cache": False}
+            return forward(inputs_embeds=embedded, position_ids=positions, **said).last_hidden_state
+
+    def replay(
+        inputs_embeds: torch.Tensor,
+        position_ids: torch.Tensor,
+        cu_seq_lens_q: torch.Tensor,
+        max_length_q: int,
+        **_: Any,
+    ) -> Any:
+        given = inputs_embeds, position_ids, cu_seq_lens_q
+        if not made:
+            for own in network.parameters():  # a graph writes its gradients where the last ones were
+                own.grad = torch.zeros_like(own) if own.requires_grad else None
+            made.append(torch.cuda.make_graphed_callables(Layers(max_length_q), given))
+        return BaseModelOutput(last_hidden_state=made[0](*given))
+
+    body.forward = replay
 
 
 def unpacked(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dict[str, Any]:
@@ -329,8 +370,8 @@ def epochs(rows: Rows, params: Any, asked: argparse.Namespace) -> int:
     return 1 + (asked.steps + 2) * params.batch_tokens * params.accumulate // tokens
 
 
-def timed(one: Any, network: nn.Module, asked: argparse.Namespace, began: float) -> dict[str, Any]:
-    """AdamW over steps: one that compiles, one that warms up, then those that are timed."""
+def timed(one: Any, network: nn.Module, asked: argparse.Namespace, began: float, kept: bool = False) -> dict[str, Any]:
+    """AdamW over steps: one that compiles, one that warms up, then those that are timed. `kept`: gradients stay put."""
     network.train()
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=RATE, fused=True)
@@ -343,7 +384,7 @@ def timed(one: Any, network: nn.Module, asked: argparse.Namespace, began: float)
         parallel.add_up_gradients(learned)
         parallel.clip(learned, 1.0)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=not kept)
         losses.append(loss)
         tokens += count
         if at == 0:

@@ -27,9 +27,9 @@ def lora_linear(
     Returns y: [rows, out], and x down': [rows, rank], which the gradients need again.
     """
     low = x @ down.t()
-    y = _product8(x, *frozen[:2]) if len(frozen) > 1 else x @ frozen[0].t()
-    y.addmm_(low, up.t(), alpha=scale)
-    return y, low
+    if len(frozen) > 1:
+        return _product8(x, *frozen[:2]).addmm_(low, up.t(), alpha=scale), low
+    return (low @ up.t()).addmm_(x, frozen[0].t(), beta=scale), low  # the large product adds while it computes
 
 
 @torch.library.custom_op("retune::lora_linear_backward", mutates_args=())
@@ -44,8 +44,10 @@ def lora_linear_backward(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The gradients of x, down and up from that of y."""
     grad_low = (grad @ up) * scale
-    grad_x = _product8(grad, *frozen[2:]) if len(frozen) > 1 else grad @ frozen[0]
-    grad_x.addmm_(grad_low, down)
+    if len(frozen) > 1:
+        grad_x = _product8(grad, *frozen[2:]).addmm_(grad_low, down)
+    else:
+        grad_x = (grad_low @ down).addmm_(grad, frozen[0])
     return grad_x, grad_low.t() @ x, (grad.t() @ low) * scale
 
 
