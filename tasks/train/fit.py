@@ -21,7 +21,7 @@ from tasks.core.params import Train
 from tasks.train import champion, probe
 from tasks.train.champion import Champion, Choice
 from tasks.train.checkpoint import Checkpoints
-from tasks.train.loop import Curve, OnProgress, Rows, fine_tune, prepare
+from tasks.train.loop import Curve, OnProgress, Rows, fine_tune, prepare, refit
 
 USUAL_RATES = {"full": (1e-5, 1e-4), "lora": (1e-4, 2e-3)}
 
@@ -104,16 +104,10 @@ def _from_base(
     told = {"best_epoch": tuned.curve.best_epoch, **_probe_seen(tuned.probe, val)}
     rows = len(train.rows.truth)
     if params.refit:
-        print("refit on train + val, for as many epochs as were best", flush=True)
         both, chosen = _joined(train, val), tuned.curve
-        done, rows = int(chosen.points[-1]["step"]) if chosen.points else 0, len(both.rows.truth)
-
-        def later(step: int, of: int, **values: float) -> None:  # one curve shows both rounds, one after the other
-            on_progress(done + step, done + of, **values)
-
+        later, rows = refit(chosen, on_progress), len(both.rows.truth)
         tuned = _round(both, None, chosen.best_epoch, labels, params, device, work / "refit", later)
-        again = [{**point, "step": done + point["step"]} for point in tuned.curve.points]
-        tuned.curve.points = chosen.points + again
+        tuned.curve.after(chosen)
     return tuned, {"start": start.as_dict(None), "rows": rows, **told}
 
 

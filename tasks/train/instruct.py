@@ -27,7 +27,7 @@ from tasks.core.template import Rendered
 from tasks.train import causal, champion, earlier, lora, parallel, study
 from tasks.train.champion import Writer
 from tasks.train.checkpoint import Checkpoints
-from tasks.train.loop import Curve, OnProgress, prepare
+from tasks.train.loop import Curve, OnProgress, prepare, refit
 from tasks.train.study import Lesson, Step
 
 USUAL_RATES = {
@@ -96,23 +96,16 @@ def fit(
     )
 
     network = made_ready(_adapted(network, params), params, device)
-    learned, curve = train_side.rows, Curve()
+    learned = train_side.rows
     shown = learned + general.rows[: mixture.wanted(len(learned), params.general_share)]
     curve = _round(network, shown, val_side.rows, params.epochs, params, work / "choose", on_progress)
     best = curve.best_epoch
     if params.refit:
-        print("refit on train + val, for as many epochs as were best", flush=True)
-        learned, chosen = train_side.rows + val_side.rows, curve
+        learned, chosen, later = train_side.rows + val_side.rows, curve, refit(curve, on_progress)
         del network  # before the next one is loaded: there may be no room for two
         gc.collect()
         network = made_ready(_adapted(_start(params, device, start)[1], params), params, device)
-        done = int(chosen.points[-1]["step"])
-
-        def later(step: int, of: int, **values: float) -> None:  # one curve shows both rounds, one after the other
-            on_progress(done + step, done + of, **values)
-
-        curve = _round(network, learned + general.rows, None, best, params, work / "refit", later)
-        curve.points = chosen.points + [{**point, "step": done + point["step"]} for point in curve.points]
+        curve = _round(network, learned + general.rows, None, best, params, work / "refit", later).after(chosen)
 
     network = parallel.whole(network, lambda: _adapted(_start(params, device, start)[1], params))
     longest = max(supervised(row) for side in sides for row in side.rows)

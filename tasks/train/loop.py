@@ -42,6 +42,15 @@ class Curve:
     best_score: float = -1.0
     resumed_from: int = 0
 
+    @property
+    def steps(self) -> int:
+        return int(self.points[-1]["step"]) if self.points else 0
+
+    def after(self, first: "Curve") -> "Curve":
+        """The same, as what follows on an earlier round: one curve shows both."""
+        self.points = first.points + [{**point, "step": first.steps + point["step"]} for point in self.points]
+        return self
+
 
 def prepare(seed: int, device: str, deterministic: bool = True) -> torch.device:
     """Every sum in one order, from here on, unless told otherwise; returns the device to train on."""
@@ -209,6 +218,16 @@ def _validate(encoder: model.Encoder, head: nn.Linear, val: Rows, pad: int, para
 def tell(curve: Curve, on_progress: OnProgress, step: int, total: int, **values: float) -> None:
     curve.points.append({"step": step, **values})
     on_progress(step, total, **values)
+
+
+def refit(chosen: Curve, on_progress: OnProgress) -> OnProgress:
+    """How the second round, on train + val, tells its progress: as what follows on the round that chose the epoch."""
+    print("refit on train + val, for as many epochs as were best", flush=True)
+
+    def later(step: int, total: int, **values: float) -> None:
+        on_progress(chosen.steps + step, chosen.steps + total, **values)
+
+    return later
 
 
 def _out_of_patience(curve: Curve, step: int, steps_an_epoch: int, patience: int, val: Rows | None) -> bool:

@@ -29,7 +29,7 @@ from tasks.core.params import PreferTrain
 from tasks.core.template import Rendered
 from tasks.train import earlier, instruct, parallel, study
 from tasks.train.checkpoint import Checkpoints
-from tasks.train.loop import Curve, OnProgress, prepare
+from tasks.train.loop import Curve, OnProgress, prepare, refit
 from tasks.train.loss import log_likelihood
 from tasks.train.study import Lesson, Step
 
@@ -77,18 +77,11 @@ def fit(
     curve, learned = _round(network, train_side, val_side, params.epochs, params, work / "choose", on_progress), first
     best = curve.best_epoch
     if params.refit:
-        print("refit on train + val, for as many epochs as were best", flush=True)
-        chosen, learned = curve, len(everything)
+        learned, chosen, later = len(everything), curve, refit(curve, on_progress)
         del network  # before it is loaded once more: there may be no room for two
         gc.collect()
         network = instruct.made_ready(_start(start, from_card, params)[1], params, device)
-        done = int(chosen.points[-1]["step"])
-
-        def later(step: int, of: int, **values: float) -> None:  # one curve shows both rounds, one after the other
-            on_progress(done + step, done + of, **values)
-
-        curve = _round(network, everything, None, best, params, work / "refit", later)
-        curve.points = chosen.points + [{**point, "step": done + point["step"]} for point in curve.points]
+        curve = _round(network, everything, None, best, params, work / "refit", later).after(chosen)
 
     network = parallel.whole(network, lambda: _start(start, from_card, params)[1])
     report = {
