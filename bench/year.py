@@ -9,8 +9,8 @@ comes in: each champion is scored on them, as a judge who does not know the gate
 Some weeks are empty. Some are bad: rubbish instead of a table, a column renamed, a flood of one copied ticket, only
 labels that nobody knows. One is poisoned: two hundred tickets, each with another queue's label. One queue exists only
 from the middle of the year on. Once a month the process is killed at a point drawn by lot and run again. Prints what
-was decided each week; ends with 1 if a poisoned or bad week led to a promotion, or a champion got worse than the one
-before on the tickets that nobody has seen.
+was decided each week; ends with 1 if a poisoned or bad week led to a promotion, the poisoned one to anything but a no,
+or a champion got worse than the one before on the tickets that nobody has seen.
 """
 
 import argparse
@@ -223,6 +223,9 @@ def line(week: Week) -> str:
 def wrong(weeks: list[Week]) -> list[str]:
     """What should not have been."""
     found = [] if weeks[-1].champion else ["there never was a champion"]
+    for week in weeks:
+        if week.kind == "poisoned" and week.outcome not in ("held", "refused"):
+            found.append(f"week {week.number} was poisoned, and came to: {week.outcome}")
     for before, week in pairwise(weeks):
         if week.champion == before.champion:
             continue

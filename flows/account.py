@@ -51,9 +51,9 @@ def enter(
         outcome.RUN: run,
         **({outcome.FAILED_SOURCES: json.dumps(told.failures, ensure_ascii=False)} if told.failures else {}),
     }
+    inform(name, told, outcome.word(before), section)  # first: rather heard twice than never
+    faults.point("retrain:told")
     history.decide(name, (*told.why, *failed(told)), facts, anchor)
-    faults.point("retrain:kept")
-    inform(name, told, outcome.word(before), section)
 
 
 def by_hand(done: pipeline.Outcome, section: Notify) -> None:

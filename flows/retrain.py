@@ -22,9 +22,22 @@ from tasks.core import choice, descent, faults, general, history, intake, lineag
 from tasks.core import start as starts
 from tasks.core.errors import Refused, RetuneError
 from tasks.core.lock import waiting
-from tasks.core.outcome import AWAITING, FAILED, HELD, NOTHING, PROMOTED, REFUSED, TRAIN, End, failures, last
+from tasks.core.outcome import (
+    AWAITING,
+    FAILED,
+    HELD,
+    NOTHING,
+    PROMOTED,
+    REFUSED,
+    TRAIN,
+    End,
+    cut_off,
+    failures,
+    last,
+)
 from tasks.core.tracking import backend, registry
 
+LEFT = "{} was made, and its retraining was cut off before it came to its end: it goes on there first"
 SAME_WORK = 12 * 3600  # seconds to wait for another run on the very same data, code and parameters
 
 
@@ -55,16 +68,21 @@ def work(because: str | None) -> Told:
         log.warning("repaired: %s", sentence)
     if version := approval.pending():
         return resumed(chosen, approval.suspend(version))
-    arrived = None
+    arrived, left = None, cut_off(history.read(name))
     try:
+        finished = finish(chosen, left) if left else None
+        if finished and finished.outcome == AWAITING:
+            return finished
+        left = None
         arrived = run_fetch(chosen)
         verdict = run_decide(chosen, arrived, because)
-        if not verdict.train:
-            return _told(NOTHING, arrived, verdict)
-        return run_road(chosen, arrived, verdict, because)
+        if verdict.train:
+            return run_road(chosen, arrived, verdict, because)
+        told = _told(NOTHING, arrived, verdict)
+        return replace(finished, failures=told.failures) if finished else told
     except RetuneError as error:
         outcome = REFUSED if isinstance(error, Refused) else FAILED
-        keep(chosen, Told(outcome, (str(error),), failures=arrived.failures if arrived else None))
+        keep(chosen, Told(outcome, (str(error),), left, failures=arrived.failures if arrived else None))
         raise
 
 
@@ -73,6 +91,8 @@ def explain(because: str | None) -> Told:
     chosen = params.load()
     arrived = news(chosen, arrivals.bring_in(chosen.fetch, say=lambda _: None, enter=False, task=chosen.task))
     verdict = weigh(chosen, arrived, because)
+    if left := cut_off(history.read(chosen.register.name)):
+        verdict = replace(verdict, train=True, why=(LEFT.format(left), *verdict.why))
     return _told(TRAIN if verdict.train else NOTHING, arrived, verdict)
 
 
@@ -114,16 +134,32 @@ def weigh(chosen: params.Params, arrived: arrivals.Arrived, because: str | None)
     )
 
 
+def finish(chosen: params.Params, left: str) -> Told | None:
+    """The version whose retraining was cut off is brought to its end, with the rows that it was made from: promoted or
+    held, and people are told. None if code, parameters or the list of what is suppressed are no more what they were.
+    """
+    chain = history.read(chosen.register.name)
+    newest, champion = decide.newest(chain), decide.champion(chain)
+    kept = lineage.blobs(newest.commit, [intake.RAW]) if newest else {}
+    if not newest or not kept or not decide.alike(decide.here(newest.state.raw), newest.state, chosen.decide):
+        get_run_logger().warning("%s was left without a decision, and can no more be made as it was", left)
+        return None
+    get_run_logger().warning(why := LEFT.format(left))
+    verdict = decide.Verdict(True, (why,), {"newest": left, "champion": champion.name if champion else None})
+    return run_road(chosen, arrivals.Arrived(kept[intake.RAW]), verdict, None)
+
+
 def run_road(chosen: params.Params, arrived: arrivals.Arrived, verdict: decide.Verdict, because: str | None) -> Told:
     """The pipeline in a worktree of its own. Two runs on the same work follow each other: the second finds it done."""
-    before = decide.newest(history.read(chosen.register.name))
+    chain = history.read(chosen.register.name)
+    newest, before = decide.newest(chain), decide.newest(chain, but=cut_off(chain))
     work = backend.state() / "locks" / f"{decide.digest(decide.here(arrived.raw))}.lock"
     with (
         waiting(work, SAME_WORK, "retraining on the same data, code and parameters"),
         workspace.workspace(pipeline.run_name()),
     ):
         arrivals.lay({intake.RAW: arrived.pointer})
-        begin_with_the_last_lock(before)
+        begin_with_the_last_lock(newest)
         if chosen.decide.incremental:
             begin_with_the_champion(chosen)
         faults.point("retrain:in-worktree")

@@ -70,8 +70,8 @@ def decide(
     """new_rows: rows of `now.raw` that the newest version's data did not hold as they are; forgotten: rows that are
     suppressed now and that the champion learned from; because: who asked for it and why, if anybody did."""
     then = newest.state if newest else None
-    if then and section.incremental:  # where it starts follows then from who is champion, and is no reason
-        now, then = _without_start(now), _without_start(then)
+    if then:
+        now, then = _as_compared(now, section), _as_compared(then, section)
     changes = _changes(then, now) if then else []
     inputs = {
         "raw": now.raw,
@@ -124,7 +124,15 @@ def _weigh(found: dict[str, Any], differs: bool, section: Decide) -> tuple[bool,
     return False, quiet
 
 
-def _without_start(state: State) -> State:
+def alike(now: State, then: State, section: Decide) -> bool:
+    """Whether the same bits would come out."""
+    return _as_compared(now, section) == _as_compared(then, section)
+
+
+def _as_compared(state: State, section: Decide) -> State:
+    """Under `incremental`, where it starts follows from who is champion, and is no reason."""
+    if not section.incremental:
+        return state
     return replace(state, code={path: md5 for path, md5 in state.code.items() if path != START})
 
 
@@ -158,9 +166,10 @@ def _of(stages: dict[str, Any], code: dict[str, str], values: dict[str, Any]) ->
     return params.flat(read), {**code, **commands}
 
 
-def newest(chain: history.Chain) -> Made | None:
-    """The newest version, whatever became of it."""
+def newest(chain: history.Chain, but: str | None = None) -> Made | None:
+    """The newest version, whatever became of it; not the one that is named."""
     entries = [entry for entry in chain.entries if entry.event == history.REGISTERED]
+    entries = [entry for entry in entries if f"{entry.model}/{entry.version}" != but]
     return _made(entries[-1]) if entries else None
 
 

@@ -65,7 +65,7 @@ POINTS = (
     "run:decided",  # all is done, the MLflow run is still open
     "workspace:before-removal",
     "retrain:before-settle",
-    "retrain:kept",  # the decision, of which nobody was told yet
+    "retrain:told",  # people know of the outcome, the history does not yet
 )
 
 

@@ -20,6 +20,7 @@ AWAITING: Event = "awaiting"
 REFUSED: Event = "refused"
 FAILED: Event = "failed"
 
+PERSONS = (history.BY_HAND, history.ROLLBACK)
 DECISION, ABOUT, RUN, FAILED_SOURCES = "Decision", "About", "Run", "Failed-sources"  # facts of an entry
 
 
@@ -27,6 +28,22 @@ def last(chain: history.Chain, run: str | None = None) -> history.Entry | None:
     """The last entry that tells what came of a retraining, or of this Prefect run."""
     told = (entry for entry in reversed(chain.entries) if entry.facts.get(DECISION) not in (None, TRAIN))
     return next((entry for entry in told if run in (None, entry.facts.get(RUN))), None)
+
+
+def cut_off(chain: history.Chain) -> str | None:
+    """The newest version, if the retraining that made it was killed before it could tell what came of it.
+
+    Not if a person has decided since who serves.
+    """
+    places = [place for place, entry in enumerate(chain.entries) if entry.event == history.REGISTERED]
+    if not places:
+        return None
+    earlier, newest = [0, *places][-2:]
+    made, since = chain.entries[newest], chain.entries[newest:]
+    begun = (entry for entry in chain.entries[earlier:newest] if entry.facts.get(DECISION) == TRAIN)
+    name = f"{made.model}/{made.version}"
+    ended = any(entry.facts.get(ABOUT) == name or entry.facts.get(history.HOW) in PERSONS for entry in since)
+    return None if ended or all(last(chain, entry.facts[RUN]) for entry in begun) else name
 
 
 def failures(entry: history.Entry | None) -> dict[str, str]:

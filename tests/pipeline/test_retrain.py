@@ -172,7 +172,8 @@ def test_two_at_once_both_finish_and_make_one_version(desk):
 
 
 POINTS = ["retrain:fetched", "retrain:before-intake", "retrain:after-intake", "retrain:decided", "workspace:laid"]
-POINTS += ["retrain:in-worktree", "workspace:before-removal", "retrain:before-settle", "retrain:kept"]
+POINTS += ["retrain:in-worktree", "register:version", "admit:history", "admit:challenger", "run:decided"]
+POINTS += ["workspace:before-removal", "retrain:before-settle", "retrain:told"]
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -194,3 +195,30 @@ def test_killed_anywhere_the_next_run_comes_to_the_same_end(desk, point):
     mine = ids[ids.str.startswith(f"K{point}")]
     assert len(mine) in (0, 45) and not mine.duplicated().any() and (len(mine) or aside), "no row lost or doubled"
     desk.is_whole()
+    entries = desk.ask("history", "classifier")
+    made = {f"classifier/{entry['version']}" for entry in entries if entry["event"] == "registered"}
+    assert made <= {entry["facts"].get("About") for entry in entries}, "of each version it was told what came of it"
+
+
+def test_a_version_whose_retraining_was_killed_is_decided_by_the_next_and_what_came_since_waits_for_nobody(
+    new_clone, prefect_url, desk_at, tmp_path_factory
+):
+    clone = new_clone(tmp_path_factory.mktemp("killed"), PREFECT_API_URL=prefect_url)
+    desk = desk_at(clone, tmp_path_factory.mktemp("inbox"))
+    desk.deliver("start.csv", desk.rows[:400])
+    assert desk.told()["version"] == "classifier/1"
+    turned = dict(zip(QUEUES, QUEUES[1:] + QUEUES[:1], strict=True))
+    poison = desk.rows[450:700]
+    desk.deliver("poison.csv", poison.assign(queue=poison["queue"].map(turned)))
+    assert desk.retrain(RETUNE_FAIL_AT="admit:reloaded").returncode == -signal.SIGKILL
+    desk.deliver("few.csv", desk.rows[400:420])
+    why = desk.told("--dry-run")["why"]
+    assert "classifier/2 was made, and its retraining was cut off" in why[0]
+    told = desk.told(code=1)
+    assert (told["outcome"], told["version"]) == ("held", "classifier/2"), "the next run had nothing else to do"
+    (part,) = desk.ask("intake", "show")["aside"]
+    assert f"retune intake accept {part} --reason TEXT" in told["why"][-1]
+    assert len(desk.ids()) == 420, "what came since was taken in"
+    assert desk.decisions()[2:] == ["train", "held", "nothing to do"]
+    assert desk.ask("lineage", "model", "classifier@champion")["version"] == 1
+    assert desk.told()["outcome"] == "nothing to do"

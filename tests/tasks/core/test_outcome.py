@@ -64,3 +64,23 @@ def test_what_was_begun_broke_or_waits_is_none_nor_is_one_in_which_a_source_fail
     assert outcome.word(outcome.last(chain)) == "failed"
     assert outcome.failures(outcome.last(chain)) == {"crm": "CRM_URL is not set"}
     assert outcome.last(chain, "run-2034").facts[outcome.DECISION] == "refused"
+
+
+def test_a_version_of_which_its_retraining_did_not_tell_was_cut_off(decided, answered):
+    assert outcome.cut_off(history.read("classifier")) is None
+    decided(2031, "train")
+    assert outcome.cut_off(answered(2032, history.REGISTERED)) == "classifier/7"
+    assert outcome.cut_off(decided(2033, "nothing to do", about=6)) == "classifier/7"
+    assert outcome.cut_off(decided(2034, "held")) is None
+    assert outcome.cut_off(answered(2035, history.REGISTERED, version=8)) is None, "nobody but a person has made it"
+    decided(2036, "train")
+    decided(2036, "refused", about=0)
+    assert outcome.cut_off(answered(2037, history.REGISTERED, version=9)) is None, "that retraining has ended"
+
+
+def test_a_person_who_has_decided_since_who_serves_has_the_last_word(decided, answered):
+    decided(2031, "train")
+    assert outcome.cut_off(answered(2032, history.REGISTERED)) == "classifier/7"
+    facts = {"Record": "HEAD", history.HOW: history.ROLLBACK}
+    history.append("classifier", 6, history.CHAMPION, ["back"], facts, lambda entry: None)
+    assert outcome.cut_off(history.read("classifier")) is None
