@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 
@@ -266,3 +268,23 @@ def test_an_adapter_is_put_on_and_loaded_without_a_word_of_deprecation(tiny_writ
     assert [str(each.message) for each in recwarn if "gradient_checkpointing" in str(each.message)] == []
     with pytest.warns(FutureWarning, match="is_gradient_checkpointing"):  # once it is gone, `model.quiet` may go
         assert own.network.get_base_model().is_gradient_checkpointing is False
+
+
+def test_vllm_takes_the_adapter_as_it_was_saved(saved, monkeypatch):
+    """By its own loader. It is no dependency: `pip install vllm` first, else this skips."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda own: own)  # which it asks for, and a CPU refuses
+    lora_model = pytest.importorskip("vllm.lora.lora_model", exc_type=ImportError)
+    from vllm.config.lora import LoRAConfig
+    from vllm.lora.peft_helper import PEFTHelper
+
+    own, folder = saved("lora")
+    told = PEFTHelper.from_local_dir(str(folder / "adapter"), None)
+    told.validate_legal(LoRAConfig(max_lora_rank=16))
+    linear = {name.rpartition(".")[2] for name, part in own.network.named_modules() if isinstance(part, LoraLayer)}
+    loaded = lora_model.LoRAModel.from_local_checkpoint(str(folder / "adapter"), linear, told, device="cpu")
+    kept = load_file(folder / "adapter/adapter_model.safetensors")
+    assert 2 * len(loaded.loras) == len(kept) > 0
+    assert (loaded.rank, told.vllm_lora_scaling_factor) == (4, 2.0)
+    for name, layer in loaded.loras.items():
+        for half, value in (("lora_A", layer.lora_a), ("lora_B", layer.lora_b)):
+            assert torch.equal(value, kept[f"base_model.model.{name}.{half}.weight"]), name
