@@ -28,7 +28,8 @@ from tasks.core.packing import Pack, pack, supervised
 from tasks.core.template import Rendered
 
 CHUNK = 4096  # tokens whose logits are held at once
-SAME = 0.02  # of the largest logit: what two ways to the same logits may differ by in bf16
+SAME, SAME_FP32 = 0.1, 1e-4  # of the largest logit: what two ways to the same logits may differ by in bf16, in float32
+MERGED = 4.0  # times as far as rounding alone puts the logits of one network apart
 Change = Callable[[torch.Tensor, Pack], torch.Tensor]  # embeddings [1, tokens, width] of a pack -> the same, changed
 
 
@@ -215,7 +216,9 @@ def _check(network: Any, where: str) -> None:
     finally:
         network.set_attn_implementation(attention.NAME)
         network.train(was_training)
-    if not torch.allclose(ours, theirs, atol=SAME * max(1.0, float(theirs.abs().max())), rtol=0):
+    allowed = SAME_FP32 if head(network).dtype == torch.float32 else SAME
+    capped = getattr(network.config, "final_logit_softcapping", None)  # which shows on large logits only
+    if capped or not torch.allclose(ours, theirs, atol=allowed * max(1.0, float(theirs.abs().max())), rtol=0):
         raise Refused(
             f"the base in {where} makes its logits in a way that is not known here (a soft cap, a scale or a bias of "
             "its head): take a base of another family, such as Llama, Qwen or Mistral"
@@ -380,12 +383,45 @@ def load(folder: Path, device: str = "auto") -> Decoder:
     return _loaded(folder, device)
 
 
-def merged(folder: Path, device: str = "auto") -> Decoder:
-    """The same with the adapter added into the weights, as some servers want it. A learned prompt stays before them."""
-    found = _loaded(folder, device)
-    if found.card.method not in ("full", "prompt"):
-        found.network = found.network.merge_and_unload()  # type: ignore[operator]
-    return found
+@torch.inference_mode()
+def merge(own: Decoder, rows: Sequence[Rendered]) -> tuple[float, float]:
+    """Add the adapter into the weights, as some servers want it.
+
+    Returns how far the logits of `rows` moved by that, and how far two ways to the same logits are apart in this very
+    network, packed rows and each alone: both as a share of the largest logit. Nothing moves where there is no adapter
+    to add: everything learned, or a learned prompt stands before each row.
+    Raises Refused if they moved more than MERGED times as far as that, and by more than SAME_FP32.
+    """
+    if own.card.method in ("full", "prompt"):
+        return 0.0, 0.0
+    before, alone = _logits(own.network, rows), _logits_alone(own.network, rows)
+    own.network = own.network.merge_and_unload()  # type: ignore[operator]
+    largest = float(before.abs().max())
+    moved = float((before - _logits(own.network, rows)).abs().max()) / largest
+    apart = float((before - alone).abs().max()) / largest
+    if not moved <= max(MERGED * apart, SAME_FP32):
+        raise Refused(
+            f"merged into its base, the adapter gives other logits: they move by {moved:.2g} of the largest, and two "
+            f"ways to the same logits are {apart:.2g} apart. The base may be kept in too few bits for it: see "
+            "train.precision and train.method"
+        )
+    return moved, apart
+
+
+def _logits(network: nn.Module, rows: Sequence[Rendered]) -> torch.Tensor:
+    """[tokens of all rows, vocabulary], of the rows in one pack."""
+    return (hidden(network, pack(rows, _device(network))) @ head(network).t()).float()
+
+
+def _logits_alone(network: Any, rows: Sequence[Rendered]) -> torch.Tensor:
+    """The same by transformers' own forward, row by row."""
+    device = _device(network)
+    network.set_attn_implementation("sdpa")
+    try:
+        each = [network(torch.tensor([row.tokens], device=device), use_cache=False).logits[0].float() for row in rows]
+    finally:
+        network.set_attn_implementation(attention.NAME)
+    return torch.cat(each)
 
 
 def untouched(folder: Path, device: str = "auto") -> Decoder:

@@ -38,6 +38,7 @@ from tasks.core import (
 from tasks.core.errors import Refused
 from tasks.core.params import InstructEvaluate, Judge
 
+MERGED = (4, 64)  # rows and tokens of each on which an adapter and the same one merged are compared, all logits of them
 WRITTEN = ("rouge_l", "chrf", "bleu", "exact_match", "json_valid")
 
 
@@ -59,7 +60,8 @@ def report_on(model_folder: Path, rows: pd.DataFrame, section: InstructEvaluate,
         said = said.join(written(model, rows[asked], section, schema).add_prefix(prefix))
         seconds[prefix] = time.perf_counter() - began
         general[prefix] = answers(model, section)
-        card = model.card
+        if not prefix:
+            card, moved = model.card, merged(model, rows[asked])
         del model
 
     headline = summary(said, seconds[""], int(asked.sum()), section)
@@ -71,6 +73,7 @@ def report_on(model_folder: Path, rows: pd.DataFrame, section: InstructEvaluate,
         verdicts = judged(rows, said, section.judge)
         headline |= {f"judge_{name}": value for name, value in asdict(judge.summary(verdicts["said"].tolist())).items()}
         found["judge"] = {**asdict(section.judge), "verdicts": verdicts.to_dict("records")}
+    headline |= moved
     example.write(said, out / "predictions.parquet")
     _draw(said, out)
     shell.write_json(found, out / "details.json")
@@ -93,6 +96,15 @@ def likelihoods(
     ]
     found = model.likelihood(rendered, section.batch_size)
     return found.tokens, found.nll
+
+
+def merged(model: decoder.Decoder, rows: pd.DataFrame) -> dict[str, float]:
+    """How far the logits of a few rows move when the adapter is merged, which is done here: the model's last use."""
+    count, most = MERGED
+    few = rows.head(count)
+    rendered = [template.render(model.tokenizer, *row) for row in zip(few["text"], few["label"], strict=True)]
+    moved, apart = decoder.merge(model, [template.Rendered(row.tokens[:most], row.prompt) for row in rendered])
+    return {"merged_moved": moved, "merged_rounding": apart}
 
 
 # ---------------------------------------------------------------- writing

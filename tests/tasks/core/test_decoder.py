@@ -12,9 +12,15 @@ import torch
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
-from tasks.core import decoder, template
+from tasks.core import attention, decoder, template
 from tasks.core.base import weights_sha256
 from tasks.core.card import Writes, read_card
 from tasks.core.errors import Refused, WrongUse
@@ -225,9 +231,21 @@ def test_adapter_merged_and_reloaded_give_the_same_logits(saved, make_replies, m
     rows = rows_of(own, make_replies)
     before = logits(own.network, rows)
     assert torch.equal(before, logits(decoder.load(folder, "cpu").network, rows))
-    assert torch.allclose(before, logits(decoder.merged(folder, "cpu").network, rows), atol=1e-5)
+    again = decoder.load(folder, "cpu")
+    moved, apart = decoder.merge(again, rows)
+    assert torch.allclose(before, logits(again.network, rows), atol=1e-5)
+    assert (moved > 0) == (method in ("lora", "dora", "ia3")) and max(moved, apart) < 1e-5
     plain = decoder.load_base(*base_of(Path(own.card.base_name.removeprefix("folder:"))), "fp32", CPU)[1]
     assert before.shape != logits(plain, rows).shape or (before - logits(plain, rows)).abs().max() > 1e-2
+
+
+def test_an_adapter_that_is_lost_on_merging_is_refused(saved, make_replies, monkeypatch):
+    _, folder = saved("lora")
+    own = decoder.load(folder, "cpu")
+    base = own.network.get_base_model()
+    monkeypatch.setattr(own.network, "merge_and_unload", lambda: own.network.unload() and base)
+    with pytest.raises(Refused, match="gives other logits: they move by"):
+        decoder.merge(own, rows_of(own, make_replies))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -288,3 +306,26 @@ def test_vllm_takes_the_adapter_as_it_was_saved(saved, monkeypatch):
     for name, layer in loaded.loras.items():
         for half, value in (("lora_A", layer.lora_a), ("lora_B", layer.lora_b)):
             assert torch.equal(value, kept[f"base_model.model.{name}.{half}.weight"]), name
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("moved", [0.001, 0.02], ids=["little", "far"])
+def test_in_bf16_an_adapter_of_eight_billion_weights_merges_within_what_is_allowed(moved):
+    shape = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_key_value_heads": 8}
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device("cuda"):
+        config = LlamaConfig(**shape, vocab_size=128256, attn_implementation="sdpa")
+        network = decoder.add_lora(LlamaForCausalLM(config), "random", 16, 32, 0.0, False, False).eval()
+    torch.set_default_dtype(torch.float32)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "lora_B" in name:
+                parameter += moved * torch.randn_like(parameter)
+    AttentionInterface.register(attention.NAME, attention.packed)
+    AttentionMaskInterface.register(attention.NAME, attention.no_mask)
+    network.set_attn_implementation(attention.NAME)
+    own = decoder.Decoder(Writes("instruct", "lora", "random", "", 128, 12, "chatml"), None, network)
+    moved, apart = decoder.merge(own, [Rendered(list(range(5, 105)), 1), Rendered(list(range(900, 940)), 10)])
+    print(f"moved by {moved:.4f} of the largest logit, two ways {apart:.4f} apart")
+    assert 0 < moved < decoder.MERGED * apart
