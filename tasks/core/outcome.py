@@ -20,7 +20,6 @@ AWAITING: Event = "awaiting"
 REFUSED: Event = "refused"
 FAILED: Event = "failed"
 
-PERSONS = (history.BY_HAND, history.ROLLBACK)
 DECISION, ABOUT, RUN, FAILED_SOURCES = "Decision", "About", "Run", "Failed-sources"  # facts of an entry
 
 
@@ -42,8 +41,13 @@ def cut_off(chain: history.Chain) -> str | None:
     made, since = chain.entries[newest], chain.entries[newest:]
     begun = (entry for entry in chain.entries[earlier:newest] if entry.facts.get(DECISION) == TRAIN)
     name = f"{made.model}/{made.version}"
-    ended = any(entry.facts.get(ABOUT) == name or entry.facts.get(history.HOW) in PERSONS for entry in since)
+    ended = any(entry.facts.get(ABOUT) == name or _by_a_person(entry) for entry in since)
     return None if ended or all(last(chain, entry.facts[RUN]) for entry in begun) else name
+
+
+def _by_a_person(entry: history.Entry) -> bool:
+    answered = entry.event in (history.APPROVED, history.REJECTED)
+    return answered or entry.facts.get(history.HOW) in (history.BY_HAND, history.ROLLBACK)
 
 
 def failures(entry: history.Entry | None) -> dict[str, str]:

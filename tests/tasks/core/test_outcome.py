@@ -78,9 +78,13 @@ def test_a_version_of_which_its_retraining_did_not_tell_was_cut_off(decided, ans
     assert outcome.cut_off(answered(2037, history.REGISTERED, version=9)) is None, "that retraining has ended"
 
 
-def test_a_person_who_has_decided_since_who_serves_has_the_last_word(decided, answered):
+@pytest.mark.parametrize(
+    ("event", "how"),
+    [(history.CHAMPION, history.ROLLBACK), (history.CHAMPION, history.BY_HAND), (history.REJECTED, "")],
+)
+def test_a_person_who_has_decided_since_who_serves_has_the_last_word(decided, answered, event, how):
     decided(2031, "train")
     assert outcome.cut_off(answered(2032, history.REGISTERED)) == "classifier/7"
-    facts = {"Record": "HEAD", history.HOW: history.ROLLBACK}
-    history.append("classifier", 6, history.CHAMPION, ["back"], facts, lambda entry: None)
+    facts = {"Record": "HEAD", **({history.HOW: how} if how else {})}
+    history.append("classifier", 7, event, ["because"], facts, lambda entry: None)
     assert outcome.cut_off(history.read("classifier")) is None
