@@ -8,6 +8,7 @@ with which a run was refused, or made a worse model, are set aside, so that the 
 
 import json
 import shlex
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,7 +78,8 @@ def work(because: str | None) -> Told:
         arrived = run_fetch(chosen)
         verdict = run_decide(chosen, arrived, because)
         if verdict.train:
-            return run_road(chosen, arrived, verdict, because)
+            with alone_on(arrived):
+                return road(chosen, arrived, verdict, because)
         told = _told(NOTHING, arrived, verdict)
         return replace(finished, failures=told.failures) if finished else told
     except RetuneError as error:
@@ -144,20 +146,27 @@ def finish(chosen: params.Params, left: str) -> Told | None:
     if not newest or not kept or not decide.alike(decide.here(newest.state.raw), newest.state, chosen.decide):
         get_run_logger().warning("%s was left without a decision, and can no more be made as it was", left)
         return None
-    get_run_logger().warning(why := LEFT.format(left))
+    why = LEFT.format(left)
     verdict = decide.Verdict(True, (why,), {"newest": left, "champion": champion.name if champion else None})
-    return run_road(chosen, arrivals.Arrived(kept[intake.RAW]), verdict, None)
+    arrived = arrivals.Arrived(kept[intake.RAW])
+    with alone_on(arrived):
+        if cut_off(history.read(chosen.register.name)) != left:
+            return None  # it was alive, and has come to its end meanwhile
+        get_run_logger().warning(why)
+        return road(chosen, arrived, verdict, None)
 
 
-def run_road(chosen: params.Params, arrived: arrivals.Arrived, verdict: decide.Verdict, because: str | None) -> Told:
-    """The pipeline in a worktree of its own. Two runs on the same work follow each other: the second finds it done."""
+def alone_on(arrived: arrivals.Arrived) -> AbstractContextManager[None]:
+    """Two runs on the same work follow each other: the second finds it done."""
+    work = backend.state() / "locks" / f"{decide.digest(decide.here(arrived.raw))}.lock"
+    return waiting(work, SAME_WORK, "retraining on the same data, code and parameters")
+
+
+def road(chosen: params.Params, arrived: arrivals.Arrived, verdict: decide.Verdict, because: str | None) -> Told:
+    """The pipeline in a worktree of its own, and what follows from its outcome."""
     chain = history.read(chosen.register.name)
     newest, before = decide.newest(chain), decide.newest(chain, but=cut_off(chain))
-    work = backend.state() / "locks" / f"{decide.digest(decide.here(arrived.raw))}.lock"
-    with (
-        waiting(work, SAME_WORK, "retraining on the same data, code and parameters"),
-        workspace.workspace(pipeline.run_name()),
-    ):
+    with workspace.workspace(pipeline.run_name()):
         arrivals.lay({intake.RAW: arrived.pointer})
         begin_with_the_last_lock(newest)
         if chosen.decide.incremental:
