@@ -41,6 +41,9 @@ def pytest_addoption(parser):
     parser.addoption("--seed", type=int, default=None, help="of those moments; printed when it is chosen")
 
 
+TESTER = ("-c", "user.name=A. Tester", "-c", "user.email=tester@example.com")  # a fresh machine has no identity
+
+
 @dataclass
 class Clone:
     """A clone in a scratch folder, and the `retune` command of its own code in a process of its own."""
@@ -78,7 +81,7 @@ class Clone:
         return self.python("-m", "dvc", *arguments, timeout=timeout)
 
     def git(self, *arguments):
-        done = subprocess.run(["git", *arguments], cwd=self.folder, capture_output=True, text=True)
+        done = subprocess.run(["git", *TESTER, *arguments], cwd=self.folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -110,7 +113,7 @@ def clone_to(folder, **env):
 def commit(clone):
     clone.git("init", "-q", "-b", "main")
     clone.git("add", "-A")
-    clone.git("-c", "user.name=A. Tester", "-c", "user.email=tester@example.com", "commit", "-q", "-m", "start")
+    clone.git("commit", "-q", "-m", "start")
 
 
 @dataclass

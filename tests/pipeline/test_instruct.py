@@ -97,7 +97,7 @@ def test_an_unchanged_retraining_has_nothing_to_do(house):
 
 
 def commit(clone, title):
-    clone.git("-c", "user.name=A. Tester", "-c", "user.email=tester@example.com", "commit", "-qam", title)
+    clone.git("commit", "-qam", title)
 
 
 def record_of(clone, name):

@@ -60,7 +60,7 @@ def house(new_clone, prefect_url, small, keys, tmp_path_factory):
     shutil.copytree(base.find(shipped), made.folder / "base")
     (made.folder / ".git/info/exclude").write_text("/base/\n/store/\n/slice.csv\n")
     assert made.dvc("remote", "add", "-d", "store", str(made.folder / "store")).returncode == 0
-    made.git("-c", "user.name=A. Tester", "-c", "user.email=t@example.com", "commit", "-qam", "a store for the bytes")
+    made.git("commit", "-qam", "a store for the bytes")
     (made.folder / "Makefile").write_text("staged:\n")
     made.git("add", "Makefile")  # somebody is at work
     made.before = made.git("rev-parse", "HEAD"), made.git("status", "--porcelain", "Makefile")

@@ -69,7 +69,7 @@ def run(clone, chosen):
 
 
 def commit(clone, title):
-    clone.git("-c", "user.name=A. Tester", "-c", "user.email=tester@example.com", "commit", "-qam", title)
+    clone.git("commit", "-qam", title)
 
 
 def written(clone, name):
