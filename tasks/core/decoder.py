@@ -204,17 +204,14 @@ def _four_bits(device: torch.device) -> dict[str, Any]:
 def _check(network: Any, where: str) -> None:
     """Refuse a base whose logits are not what `hidden` and `head` make of it: soft caps, scales, biases, windows."""
     row = Rendered([number % network.get_input_embeddings().num_embeddings for number in range(1, 12)], 1)
-    pair = pack([row, Rendered(row.tokens[::-1], 1)], _device(network))
+    pair = [row, Rendered(row.tokens[::-1], 1)]
     was_training = network.training
     network.eval()
     try:
-        ours = (hidden(network, pair) @ head(network).t()).float()[: len(row.tokens)]
-        network.set_attn_implementation("sdpa")
-        theirs = network(input_ids=pair.ids[:, : len(row.tokens)], use_cache=False).logits[0].float()
+        ours, theirs = _logits(network, pair), _logits_alone(network, pair)
     except (AttributeError, TypeError, ValueError) as error:
         raise Refused(f"the base in {where} is no decoder that packed rows can be given to: {error}") from None
     finally:
-        network.set_attn_implementation(attention.NAME)
         network.train(was_training)
     allowed = SAME_FP32 if head(network).dtype == torch.float32 else SAME
     capped = getattr(network.config, "final_logit_softcapping", None)  # which shows on large logits only

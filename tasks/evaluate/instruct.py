@@ -38,7 +38,7 @@ from tasks.core import (
 from tasks.core.errors import Refused
 from tasks.core.params import InstructEvaluate, Judge
 
-MERGED = (4, 64)  # rows and tokens of each on which an adapter and the same one merged are compared, all logits of them
+MERGED_ON = (4, 64)  # rows, and tokens of each, on whose logits an adapter and the same one merged are compared
 WRITTEN = ("rouge_l", "chrf", "bleu", "exact_match", "json_valid")
 
 
@@ -100,7 +100,7 @@ def likelihoods(
 
 def merged(model: decoder.Decoder, rows: pd.DataFrame) -> dict[str, float]:
     """How far the logits of a few rows move when the adapter is merged, which is done here: the model's last use."""
-    count, most = MERGED
+    count, most = MERGED_ON
     few = rows.head(count)
     rendered = [template.render(model.tokenizer, *row) for row in zip(few["text"], few["label"], strict=True)]
     moved, apart = decoder.merge(model, [template.Rendered(row.tokens[:most], row.prompt) for row in rendered])
