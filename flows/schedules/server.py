@@ -3,6 +3,7 @@
 import os
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from time import sleep
 from typing import Any
 
 import httpx
@@ -12,6 +13,8 @@ from tasks.core.errors import Broken, WrongUse
 POOL = os.environ.get("RETUNE_POOL") or "retune"  # also the name of its deployments; one a project on a shared server
 RETRAIN, WATCH = "retrain", "watch"  # the flows that are deployed
 TIMEOUT = 20
+BUSY = (429, 503)  # "ask again": nothing was done. So it answers while another process writes to its SQLite
+PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before a busy server is asked once more
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 AT_WORK = ("PENDING", "RUNNING", "CANCELLING")
 WAITING = ("Scheduled", "Late", "AwaitingConcurrencySlot")  # names of the states of a run that is due and has not begun
@@ -44,18 +47,28 @@ def now() -> datetime:
 
 
 def _asked(method: str, path: str, body: Any = None) -> httpx.Response:
-    user, _, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
-    login, key = ((user, password) if user else None), os.environ.get("PREFECT_API_KEY")
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    try:
-        answer = httpx.request(method, f"{address()}{path}", json=body, auth=login, headers=headers, timeout=TIMEOUT)
-    except httpx.HTTPError as error:
-        raise Away(f"the Prefect server at {address()} is away: {type(error).__name__}: {error}") from None
+    for pause in PAUSES:
+        answer = _asked_once(method, path, body)
+        if answer.status_code not in BUSY:
+            break
+        sleep(pause)
+    else:
+        answer = _asked_once(method, path, body)
     if answer.status_code in (401, 403):
         raise Away(f"the Prefect server at {address()} lets nobody in without its password: PREFECT_API_AUTH_STRING")
     if answer.is_error and answer.status_code != 404:
         raise Away(f"the Prefect server at {address()} answers {answer.status_code} to {path}: {answer.text[:200]}")
     return answer
+
+
+def _asked_once(method: str, path: str, body: Any) -> httpx.Response:
+    user, _, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
+    login, key = ((user, password) if user else None), os.environ.get("PREFECT_API_KEY")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        return httpx.request(method, f"{address()}{path}", json=body, auth=login, headers=headers, timeout=TIMEOUT)
+    except httpx.HTTPError as error:
+        raise Away(f"the Prefect server at {address()} is away: {type(error).__name__}: {error}") from None
 
 
 # ---------------------------------------------------------------- what is there
