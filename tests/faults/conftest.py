@@ -2,7 +2,7 @@
 
 A run of the sample's slice takes half a minute. So the folder is kept as it was before each phase, and a test of a
 point in `register` begins behind the stages. Everything stands in one folder, whose absolute path the registry knows:
-a place is entered by copying it back there.
+a place is entered by copying it back there. `retune run` goes a `Road`, `retune retrain` a `Retraining`.
 """
 
 import json
@@ -47,6 +47,7 @@ def words(settings):
 RUN = words(SMALL)
 # Where a road may begin, in its order: what a command there does from then on.
 COMMANDS = {"empty": INGEST, "ingested": RUN, "split": RUN, "trained": RUN, "scored": RUN}
+RETRAIN = {"delivered": ["retrain", "--json"]}
 NOT_THE_SAME_TWICE = {  # by their nature: they hold seconds, dates or the random ids of their tool
     "models/reports/train.json",
     "models/reports/data_docs",
@@ -56,9 +57,8 @@ NOT_THE_SAME_TWICE = {  # by their nature: they hold seconds, dates or the rando
 LOOK = """
 import json, sys
 from tasks import trace
-from tasks.core import example, history
+from tasks.core import history
 from tasks.core.tracking import backend, registry
-from pathlib import Path
 versions = registry.versions("classifier")
 runs = backend.client().search_runs([backend.client().get_experiment_by_name("classifier").experiment_id])
 champion = registry.champion("classifier")
@@ -74,7 +74,7 @@ print(json.dumps({
     "broken": [f"{link.name}: {link.expected} != {link.found}" for link in links if not link.ok],
     "statuses": sorted(run.info.status for run in runs),
     "metrics": {str(version): sorted(registry.metrics(version)) for version in versions},
-    "ids": sorted(example.read(Path("data/raw"))["id"]),
+    "told": sorted({entry.facts["About"] for entry in history.read("classifier").entries if "About" in entry.facts}),
 }))
 """
 
@@ -88,11 +88,17 @@ class Road:
     seconds: dict[str, float] = field(default_factory=dict)  # of the command at a place
     bits: dict[str, str] = field(default_factory=dict)  # path -> md5 after an undisturbed road
     seen: dict = field(default_factory=dict)  # what `look` told after it
+    rows: list[str] = field(default_factory=list)  # the ids of all that came in
     commands = COMMANDS
 
     @property
     def folder(self):
         return self.clone.folder
+
+    def undisturbed(self):
+        """Remember what a road comes to that nobody has killed."""
+        self.bits, self.seen, self.rows = self.hashes(), self.look(), self.ids()
+        assert self.seen["aliases"] == {"champion": "classifier/2"} and not self.seen["broken"]
 
     def keep(self, place):
         subprocess.run(["cp", "-a", str(self.folder), str(self.kept / place)], check=True)
@@ -143,12 +149,25 @@ class Road:
 
     def hashes(self):
         """path -> md5 of what the stages made, as DVC has it, and of the rows that came in."""
-        stages = yaml.safe_load((self.folder / "dvc.lock").read_text("utf-8"))["stages"]
+        stages = yaml.safe_load(self.made("dvc.lock"))["stages"]
         made = {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
         return {path: md5 for path, md5 in made.items() if path not in NOT_THE_SAME_TWICE} | self.raw()
 
     def raw(self):
-        return {"data/raw": yaml.safe_load((self.folder / "data/raw.dvc").read_text("utf-8"))["outs"][0]["md5"]}
+        return {"data/raw": yaml.safe_load(self.made("data/raw.dvc"))["outs"][0]["md5"]}
+
+    def made(self, path):
+        """The text of a file that DVC writes, as the last command left it."""
+        return (self.folder / path).read_text("utf-8")
+
+    def ids(self):
+        """Those of all rows that came in, as often as they came."""
+        parts = (self.folder / "data/raw").glob("*.parquet")
+        return sorted(row for part in parts for row in pd.read_parquet(part, columns=["id"])["id"])
+
+    def untidy(self):
+        """What DVC finds changed where the command worked; nothing."""
+        return json.loads(self.clone.dvc("status", "--json").stdout)
 
     def torn(self):
         """Files that cannot be read to their end, and those that were left under another name."""
@@ -170,13 +189,14 @@ class Road:
         told = self.look()
         found = [f"{process} is still there" for process in self.left_alive()]
         found += [*told["broken"], *(f"torn: {path}" for path in self.torn())]
-        same = ["versions", "aliases", "history", "events", "decisions", "metrics", "ids"]
+        same = ["versions", "aliases", "history", "events", "decisions", "metrics", "told"]
         expected = {
             **{name: (told[name], self.seen[name]) for name in same},
+            "ids": (self.ids(), self.rows),
             "one version a fingerprint": (len(set(told["fingerprints"].values())), len(told["fingerprints"])),
             "open runs": ([status for status in told["statuses"] if status == "RUNNING"], []),
             "bits": (self.hashes(), self.bits),
-            "dvc status": (json.loads(self.clone.dvc("status", "--json").stdout), {}),
+            "untidy": (self.untidy(), {}),
         }
         return found + [f"{name}: {one} instead of {other}" for name, (one, other) in expected.items() if one != other]
 
@@ -185,6 +205,32 @@ class Road:
         with closing(sqlite3.connect(self.folder / ".retune/mlflow.db")) as database:
             found = database.execute("select version from registered_model_aliases where alias = 'champion'")
             return [version for (version,) in found]
+
+
+@dataclass
+class Retraining(Road):
+    """Its stages run in a folder of their own, so what they made is in what git keeps of a version; the checkout, whose
+    source lies beside it, stays as it was."""
+
+    desk: object = None
+    commands = RETRAIN
+
+    def made(self, path):
+        if path == "data/raw.dvc":
+            return self.clone.git("show", f"retune/intake:{path}")
+        made = [entry for entry in self.desk.ask("history", "classifier") if entry["event"] == "registered"]
+        return self.clone.git("show", f"{made[-1]['commit']}:{path}")
+
+    def ids(self):
+        return sorted(self.desk.ids())
+
+    def untidy(self):
+        """Files of the checkout that changed, and folders that are left once those of killed runs are swept."""
+        self.desk.ask("clean", "--days", "0")
+        found = {"checkout": self.clone.git("status", "--porcelain"), "worktrees": self.clone.git("worktree", "list")}
+        found["runs"] = [path.name for path in (self.folder / ".retune/runs").iterdir() if path.is_dir()]
+        found["worktrees"] = found["worktrees"].splitlines()[1:]
+        return {name: value for name, value in found.items() if value}
 
 
 def family(folder):
@@ -203,15 +249,20 @@ def family(folder):
     return found
 
 
+def tickets(clone, first, last):
+    """Those of the sample's tickets that come at these places in their queue, of four queues."""
+    found = pd.read_csv(clone.folder / "tests/samples/tickets.csv", dtype="str", keep_default_na=False)
+    queues = found[found["queue"].isin(QUEUES)].groupby("queue")
+    return found.loc[queues.head(last).index.difference(queues.head(first).index)]
+
+
 @pytest.fixture(scope="session")
 def road(new_clone, prefect_url, tmp_path_factory):
     base = tmp_path_factory.mktemp("road")
     clone = new_clone(base / "clone", PREFECT_API_URL=prefect_url)
     made = Road(clone, base / "kept")
     made.kept.mkdir()
-    tickets = pd.read_csv(clone.folder / "tests/samples/tickets.csv", dtype="str", keep_default_na=False)
-    tickets = tickets[tickets["queue"].isin(QUEUES)].groupby("queue").head(65)
-    tickets.to_csv(clone.folder / "slice.csv", index=False)
+    tickets(clone, 0, 65).to_csv(clone.folder / "slice.csv", index=False)
     clone.python("-m", "dvc", "remote", "add", "--default", "store", ".retune/remote")
     clone.git("commit", "-qam", "a remote")
     made.keep("empty")
@@ -221,8 +272,7 @@ def road(new_clone, prefect_url, tmp_path_factory):
     made.keep("ingested")
     done = made.go(RUN)
     assert "Registered classifier/2: champion." in done.stdout, done.stdout + done.stderr
-    made.bits, made.seen = made.hashes(), made.look()
-    assert made.seen["aliases"] == {"champion": "classifier/2"} and not made.seen["broken"]
+    made.undisturbed()
     made.begin("ingested")
     settings = [f"{key}={value}" for key, value in SMALL.items()]
     told = clone.python("-c", f"from flows import settings; settings.write({settings!r})")
@@ -231,4 +281,24 @@ def road(new_clone, prefect_url, tmp_path_factory):
         made_so_far = clone.dvc("repro", stage)
         assert made_so_far.returncode == 0, made_so_far.stdout + made_so_far.stderr
         made.keep(place)
+    return made
+
+
+@pytest.fixture(scope="session")
+def retraining(new_clone, prefect_url, desk_at, tmp_path_factory):
+    base = tmp_path_factory.mktemp("retraining")
+    clone = new_clone(base / "clone", PREFECT_API_URL=prefect_url)
+    (base / "kept").mkdir()
+    (base / "inbox").mkdir()
+    clone.python("-m", "dvc", "remote", "add", "--default", "store", ".retune/remote")
+    made = Retraining(clone, base / "kept", desk=desk_at(clone, base / "inbox", QUEUES, **FIRST))
+    made.desk.deliver("first.csv", tickets(clone, 0, 65))
+    assert made.desk.told()["outcome"] == "promoted"
+    settings = [f"{key}={value}" for key, value in SMALL.items()]
+    assert clone.python("-c", f"from flows import settings; settings.write({settings!r})").returncode == 0
+    clone.git("commit", "-qam", "a better model")
+    made.desk.deliver("then.csv", tickets(clone, 65, 80))
+    made.keep("delivered")
+    assert made.desk.told()["outcome"] == "promoted"
+    made.undisturbed()
     return made

@@ -98,7 +98,11 @@ def train(road, **env):
     return None if done.returncode else road.hashes()["models/candidate"]
 
 
-def test_kills_at_random_moments_lose_nothing(road, request):
+PLACES = ["empty", "ingested", "ingested", "split", "trained", "scored", "scored", "scored"]
+PLACES += ["delivered", "delivered", "delivered"]
+
+
+def test_kills_at_random_moments_lose_nothing(road, retraining, request):
     """Each moment is of one place, so that what comes before it is not gone again."""
     seed = request.config.getoption("--seed")
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
@@ -106,13 +110,14 @@ def test_kills_at_random_moments_lose_nothing(road, request):
     began = time.monotonic()
     moments = request.config.getoption("--moments")
     for number in range(moments):
-        place = chance.choice(["empty", "ingested", "ingested", "split", "trained", "scored", "scored", "scored"])
-        moment = chance.uniform(0, road.lasts(place))
-        road.begin(place)
-        hits += road.kill_after(road.commands[place], moment)
+        place = chance.choice(PLACES)
+        one = retraining if place in retraining.commands else road
+        moment = chance.uniform(0, one.lasts(place))
+        one.begin(place)
+        hits += one.kill_after(one.commands[place], moment)
         try:
-            assert road.left_alive() == []
-            mended += "repaired:" in again(road, place)
+            assert one.left_alive() == []
+            mended += "repaired:" in again(one, place)
         except AssertionError as error:
             failed.append(f"moment {number}, {moment:.2f} s after {place}: {error}")
             print(failed[-1], flush=True)
