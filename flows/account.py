@@ -46,7 +46,7 @@ def enter(
     facts = {
         outcome.DECISION: told.outcome,
         outcome.ABOUT: told.version or "no version",
-        "Inputs": json.dumps(told.inputs or {}, ensure_ascii=False),
+        outcome.INPUTS: json.dumps(told.inputs or {}, ensure_ascii=False),
         "Thresholds": json.dumps(told.thresholds or {}),
         outcome.RUN: run,
         **({outcome.FAILED_SOURCES: json.dumps(told.failures, ensure_ascii=False)} if told.failures else {}),

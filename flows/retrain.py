@@ -27,6 +27,7 @@ from tasks.core.outcome import (
     AWAITING,
     FAILED,
     HELD,
+    INPUTS,
     NOTHING,
     PROMOTED,
     REFUSED,
@@ -35,6 +36,7 @@ from tasks.core.outcome import (
     cut_off,
     failures,
     last,
+    unanswered,
 )
 from tasks.core.tracking import backend, registry
 
@@ -75,6 +77,7 @@ def work(because: str | None) -> Told:
         if finished and finished.outcome == AWAITING:
             return finished
         left = None
+        because = because or unanswered(history.read(name))
         arrived = run_fetch(chosen)
         verdict = run_decide(chosen, arrived, because)
         if verdict.train:
@@ -92,8 +95,9 @@ def explain(because: str | None) -> Told:
     """What a retraining would do now, and why. Looks at the sources; keeps nothing."""
     chosen = params.load()
     arrived = news(chosen, arrivals.bring_in(chosen.fetch, say=lambda _: None, enter=False, task=chosen.task))
-    verdict = weigh(chosen, arrived, because)
-    if left := cut_off(history.read(chosen.register.name)):
+    chain = history.read(chosen.register.name)
+    verdict = weigh(chosen, arrived, because or unanswered(chain))
+    if left := cut_off(chain):
         verdict = replace(verdict, train=True, why=(LEFT.format(left), *verdict.why))
     return _told(TRAIN if verdict.train else NOTHING, arrived, verdict)
 
@@ -270,7 +274,7 @@ def resumed(chosen: params.Params, version: registry.Version) -> Told:
     assert decision
     told = Told(PROMOTED if decision.promote else HELD, decision.reasons, str(version))
     if asked := last(history.read(version.name), pipeline.prefect_run()):
-        inputs, thresholds = (json.loads(asked.facts[key]) for key in ("Inputs", "Thresholds"))
+        inputs, thresholds = (json.loads(asked.facts[key]) for key in (INPUTS, "Thresholds"))
         told = replace(told, failures=failures(asked), inputs=inputs, thresholds=thresholds)
     keep(chosen, told)
     return told

@@ -20,7 +20,8 @@ AWAITING: Event = "awaiting"
 REFUSED: Event = "refused"
 FAILED: Event = "failed"
 
-DECISION, ABOUT, RUN, FAILED_SOURCES = "Decision", "About", "Run", "Failed-sources"  # facts of an entry
+# Facts of an entry.
+DECISION, ABOUT, RUN, INPUTS, FAILED_SOURCES = "Decision", "About", "Run", "Inputs", "Failed-sources"
 
 
 def last(chain: history.Chain, run: str | None = None) -> history.Entry | None:
@@ -43,6 +44,25 @@ def cut_off(chain: history.Chain) -> str | None:
     name = f"{made.model}/{made.version}"
     ended = any(entry.facts.get(ABOUT) == name or _by_a_person(entry) for entry in since)
     return None if ended or all(last(chain, entry.facts[RUN]) for entry in begun) else name
+
+
+def unanswered(chain: history.Chain) -> str | None:
+    """For what reason somebody asked for the newest retraining, if it was killed before it had made a version."""
+    since: list[history.Entry] = []
+    for entry in reversed(chain.entries):
+        if entry.event == history.REGISTERED:
+            return None
+        if entry.facts.get(DECISION) == TRAIN:
+            asked = _because(entry)
+            ended = any(each.facts[RUN] == entry.facts[RUN] or _because(each) == asked for each in since)
+            return None if ended else asked
+        if DECISION in entry.facts:
+            since.append(entry)
+    return None
+
+
+def _because(entry: history.Entry) -> str | None:
+    return json.loads(entry.facts.get(INPUTS, "{}")).get("because")
 
 
 def _by_a_person(entry: history.Entry) -> bool:

@@ -80,6 +80,18 @@ def test_enough_rows_are_trained_on_and_the_same_work_is_never_done_twice(desk):
     desk.nothing_is_left()
 
 
+def test_a_request_outlives_the_retraining_that_it_had_begun(desk):
+    desk.deliver("request.csv", desk.rows[1259:])
+    killed = desk.retrain("--because", "the desk asks", RETUNE_FAIL_AT="retrain:in-worktree")
+    assert killed.returncode == -signal.SIGKILL
+    assert desk.told("--dry-run")["why"] == ["asked for: the desk asks"]
+    done = desk.retrain()
+    assert json.loads(done.stdout)["version"] == "classifier/3", done.stderr
+    assert desk.decisions()[-3:-1] == ["train", "train"]
+    assert desk.told()["outcome"] == "nothing to do"
+    desk.clone.retune("clean", "--days", "0")
+
+
 def test_poisoned_rows_make_no_champion_and_are_set_aside(desk):
     champion = desk.ask("lineage", "model", "classifier@champion")["version"]
     turned = dict(zip(QUEUES, QUEUES[1:] + QUEUES[:1], strict=True))

@@ -17,8 +17,9 @@ def decided(tmp_path, monkeypatch):
     for words in (["init", "-q"], [*author, "commit", "-q", "--allow-empty", "-m", "start"]):
         subprocess.run(["git", *words], check=True)
 
-    def enter(year, word, about=7, **failures):
-        facts = {outcome.DECISION: word, outcome.ABOUT: f"classifier/{about}", outcome.RUN: f"run-{year}"}
+    def enter(year, word, about=7, run=None, because=None, **failures):
+        facts = {outcome.DECISION: word, outcome.ABOUT: f"classifier/{about}", outcome.RUN: f"run-{run or year}"}
+        facts[outcome.INPUTS] = json.dumps({"because": because})
         told = {outcome.FAILED_SOURCES: json.dumps(failures)} if failures else {}
         history.decide("classifier", ["why"], {**facts, **told}, lambda entry: None, datetime(year, 1, 1, tzinfo=UTC))
         return history.read("classifier")
@@ -88,3 +89,24 @@ def test_a_person_who_has_decided_since_who_serves_has_the_last_word(decided, an
     facts = {"Record": "HEAD", **({history.HOW: how} if how else {})}
     history.append("classifier", 7, event, ["because"], facts, lambda entry: None)
     assert outcome.cut_off(history.read("classifier")) is None
+
+
+def test_who_asked_for_a_retraining_that_was_killed_is_still_without_an_answer(decided, answered):
+    assert outcome.unanswered(history.read("classifier")) is None
+    assert outcome.unanswered(decided(2031, "train")) is None, "nobody had asked"
+    assert outcome.unanswered(decided(2032, "train", because="the desk")) == "the desk"
+    assert outcome.unanswered(decided(2033, "nothing to do")) == "the desk", "that of another run beside it"
+    assert outcome.unanswered(decided(2034, "train", because="the desk")) == "the desk"
+    assert outcome.unanswered(answered(2035, history.REGISTERED)) is None
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        {"word": "refused", "run": 2031},
+        {"word": "nothing to do", "because": "the desk"},  # the next one took it over
+    ],
+)
+def test_who_asked_has_an_answer_once_a_retraining_has_come_to_its_end(decided, end):
+    decided(2031, "train", because="the desk")
+    assert outcome.unanswered(decided(2032, **end)) is None
