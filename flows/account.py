@@ -12,7 +12,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows import pipeline, tell
 from tasks import notify
-from tasks.core import faults, history, lineage, outcome
+from tasks.core import faults, history, lineage, outcome, params
 from tasks.core.outcome import AWAITING, FAILED, HELD, NOTHING, PROMOTED, TRAIN, End
 from tasks.core.params import Event, Notify, Params
 from tasks.core.tracking import registry
@@ -34,9 +34,22 @@ class Told:
 
 def keep(chosen: Params, told: Told) -> None:
     """The decision as an artifact of this run and as an entry of the history; people are told what concerns them."""
-    name = chosen.register.name
+    _keep(chosen.register.name, told, chosen.notify)
+
+
+def keep_end(told: Told) -> None:
+    """The end of a retraining that broke. If params.yaml cannot be read, no model can be retrained: each is told of."""
+    section, wrong = tell.wanted()
+    names = history.names() if wrong else [params.load().register.name]
+    if not names:
+        inform("retune", told, None, section)
+    for name in names:
+        _keep(name, told, section)
+
+
+def _keep(name: str, told: Told, section: Notify) -> None:
     create_markdown_artifact(page(name, told), key=f"retune-{name.lower().replace('_', '-')}", description=told.outcome)
-    enter(name, told, pipeline.prefect_run(), chosen.notify, registry.anchor)
+    enter(name, told, pipeline.prefect_run(), section, registry.anchor)
 
 
 def enter(
@@ -106,7 +119,11 @@ def what_to_do(name: str, told: Told) -> list[str]:
         approve, reject = (f"`retune {verb} {told.version} --reason TEXT`" for verb in ("approve", "reject"))
         return [f"{approve} makes {told.version} champion, {reject} does not."]
     if told.outcome == HELD:
-        return [f"`retune promote {told.version} --reason TEXT` makes {told.version} champion all the same."]
+        forgotten = (told.inputs or {}).get("forgotten_rows")
+        tainted = (
+            [f"{before} learned from {forgotten} rows that are suppressed now, and still serves."] if forgotten else []
+        )
+        return [*tainted, f"`retune promote {told.version} --reason TEXT` makes {told.version} champion all the same."]
     if told.outcome == PROMOTED and before:
         return [f"`retune rollback {name} --reason TEXT` goes back to {before}."]
     return []

@@ -29,11 +29,16 @@ from tasks.core.tracking import backend, reading, registry, runs
 
 T = TypeVar("T")
 STAGES = ("curate", "validate", "split", "train", "evaluate")
+OF_THE_ROWS = ("curate", "validate", "split")  # what these refuse is the data; later ones, parameters or the machine
 REPORTS = Path("models/reports")
 TEST = Path("data/splits/test.parquet")
 MODEL = Path("models/candidate")
 CHAMPION_REPORT = Path(".retune/champion")
 LATENCY = CHAMPION_REPORT / "latency.json"
+
+
+class RefusedRows(Refused):
+    """A stage refused the rows: the next run would meet them again."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,8 @@ def run_stage(name: str, run_id: str) -> None:
                 log.info("%s: nothing changed, skipped", name)
         except RetuneError as error:
             keep_reasons(name, run_id, error)
+            if name in OF_THE_ROWS and isinstance(error, Refused):
+                raise RefusedRows(str(error)) from None
             raise
     faults.point(f"after:{name}")
 

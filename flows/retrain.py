@@ -9,7 +9,7 @@ with which a run was refused, or made a worse model, are set aside, so that the 
 import json
 import shlex
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from flows import approval, arrivals, home, pipeline, refusals, repair, workspace
-from flows.account import Told, failed, keep
+from flows.account import Told, failed, keep, keep_end
 from tasks import decide, promote
 from tasks.core import choice, descent, faults, general, history, intake, lineage, params, record, store, suppression
 from tasks.core import start as starts
@@ -41,6 +41,7 @@ from tasks.core.outcome import (
 from tasks.core.tracking import backend, registry
 
 LEFT = "{} was made, and its retraining was cut off before it came to its end: it goes on there first"
+LONGEST = 500  # characters of an error that is none of ours, as people are told of it
 SAME_WORK = 12 * 3600  # seconds to wait for another run on the very same data, code and parameters
 
 
@@ -64,31 +65,64 @@ def retrain(because: str | None = None, dry_run: bool = False) -> Told:
 
 
 def work(because: str | None) -> Told:
-    """All that a retraining does, whatever it comes to."""
+    """All that a retraining does. What breaks it is kept, and told to people, before it is raised."""
+    found = Found()
+    try:
+        return weighed(found, because)
+    except Exception as error:
+        told = Told(REFUSED if isinstance(error, pipeline.RefusedRows) else FAILED, (words_of(error),), found.left)
+        if found.arrived:
+            told = replace(told, failures=found.arrived.failures)
+        try:
+            keep_end(told)
+        except Exception as second:
+            get_run_logger().error("this end could not be kept: %s", words_of(second))
+        raise
+
+
+@dataclass
+class Found:
+    """How far a retraining came: what it took up again, and what its sources gave."""
+
+    left: str | None = None
+    arrived: arrivals.Arrived | None = None
+
+
+def words_of(error: Exception) -> str:
+    return str(error) if isinstance(error, RetuneError) else f"{type(error).__name__}: {error}"[:LONGEST]
+
+
+def weighed(found: Found, because: str | None) -> Told:
     chosen = params.load()
     name, log = chosen.register.name, get_run_logger()
     for sentence in [*repair.scratch(), *repair.runs(name), *promote.reconcile(name)]:
         log.warning("repaired: %s", sentence)
     if version := approval.pending():
         return resumed(chosen, approval.suspend(version))
-    arrived, left = None, cut_off(history.read(name))
-    try:
-        finished = finish(chosen, left) if left else None
-        if finished and finished.outcome == AWAITING:
-            return finished
-        left = None
-        because = because or unanswered(history.read(name))
-        arrived = run_fetch(chosen)
-        verdict = run_decide(chosen, arrived, because)
-        if verdict.train:
-            with alone_on(arrived):
-                return road(chosen, arrived, verdict, because)
-        told = _told(NOTHING, arrived, verdict)
-        return replace(finished, failures=told.failures) if finished else told
-    except RetuneError as error:
-        outcome = REFUSED if isinstance(error, Refused) else FAILED
-        keep(chosen, Told(outcome, (str(error),), left, failures=arrived.failures if arrived else None))
-        raise
+    found.left = left_over(name)
+    finished = finish(chosen, found.left) if found.left else None
+    if finished and finished.outcome == AWAITING:
+        return finished
+    found.left = None
+    because = because or unanswered(history.read(name))
+    found.arrived = arrived = run_fetch(chosen)
+    verdict = run_decide(chosen, arrived, because)
+    if verdict.train:
+        with alone_on(arrived):
+            return road(chosen, arrived, verdict, because)
+    told = _told(NOTHING, arrived, verdict)
+    return replace(finished, failures=told.failures) if finished else told
+
+
+def left_over(name: str) -> str | None:
+    """The newest version, if its retraining was cut off and nobody has deleted it since."""
+    left = cut_off(history.read(name))
+    return left if left in there(name) else None
+
+
+def there(name: str) -> set[str]:
+    """The versions that the registry still has."""
+    return {str(version) for version in registry.versions(name)}
 
 
 def explain(because: str | None) -> Told:
@@ -97,13 +131,13 @@ def explain(because: str | None) -> Told:
     arrived = news(chosen, arrivals.bring_in(chosen.fetch, say=lambda _: None, enter=False, task=chosen.task))
     chain = history.read(chosen.register.name)
     verdict = weigh(chosen, arrived, because or unanswered(chain))
-    if left := cut_off(chain):
+    if left := left_over(chosen.register.name):
         verdict = replace(verdict, train=True, why=(LEFT.format(left), *verdict.why))
     return _told(TRAIN if verdict.train else NOTHING, arrived, verdict)
 
 
 def news(chosen: params.Params, arrived: arrivals.Arrived) -> arrivals.Arrived:
-    newest = decide.newest(history.read(chosen.register.name))
+    newest = decide.newest(history.read(chosen.register.name), there(chosen.register.name))
     return arrivals.without_known(arrived, newest.state.raw) if newest else arrived
 
 
@@ -127,7 +161,7 @@ def weigh(chosen: params.Params, arrived: arrivals.Arrived, because: str | None)
     general.check(general.files_of(chosen))  # params.yaml knows them by their hash, and would see no change
     choice.check(chosen)
     chain = history.read(chosen.register.name)
-    newest = decide.newest(chain)
+    newest = decide.newest(chain, there(chosen.register.name))
     return decide.decide(
         decide.here(arrived.raw),
         newest,
@@ -145,7 +179,7 @@ def finish(chosen: params.Params, left: str) -> Told | None:
     held, and people are told. None if code, parameters or the list of what is suppressed are no more what they were.
     """
     chain = history.read(chosen.register.name)
-    newest, champion = decide.newest(chain), decide.champion(chain)
+    newest, champion = decide.newest(chain, {left}), decide.champion(chain)
     kept = lineage.blobs(newest.commit, [intake.RAW]) if newest else {}
     if not newest or not kept or not decide.alike(decide.here(newest.state.raw), newest.state, chosen.decide):
         get_run_logger().warning("%s was left without a decision, and can no more be made as it was", left)
@@ -154,7 +188,7 @@ def finish(chosen: params.Params, left: str) -> Told | None:
     verdict = decide.Verdict(True, (why,), {"newest": left, "champion": champion.name if champion else None})
     arrived = arrivals.Arrived(kept[intake.RAW])
     with alone_on(arrived):
-        if cut_off(history.read(chosen.register.name)) != left:
+        if left_over(chosen.register.name) != left:
             return None  # it was alive, and has come to its end meanwhile
         get_run_logger().warning(why)
         return road(chosen, arrived, verdict, None)
@@ -168,8 +202,8 @@ def alone_on(arrived: arrivals.Arrived) -> AbstractContextManager[None]:
 
 def road(chosen: params.Params, arrived: arrivals.Arrived, verdict: decide.Verdict, because: str | None) -> Told:
     """The pipeline in a worktree of its own, and what follows from its outcome."""
-    chain = history.read(chosen.register.name)
-    newest, before = decide.newest(chain), decide.newest(chain, but=cut_off(chain))
+    chain, among = history.read(chosen.register.name), there(chosen.register.name)
+    newest, before = decide.newest(chain, among), decide.newest(chain, among - {cut_off(chain)})
     with workspace.workspace(pipeline.run_name()):
         arrivals.lay({intake.RAW: arrived.pointer})
         begin_with_the_last_lock(newest)
@@ -179,7 +213,7 @@ def road(chosen: params.Params, arrived: arrivals.Arrived, verdict: decide.Verdi
         command = shlex.join(["retune", "retrain", *(["--because", because] if because else [])])
         try:
             outcome = pipeline.pipeline(command, verdict.why)
-        except Refused as error:
+        except pipeline.RefusedRows as error:
             raise refusal(arrived, before, error) from None
     return settle(chosen, arrived, verdict, outcome, before)
 
@@ -237,12 +271,12 @@ def settle(
     return told
 
 
-def refusal(arrived: arrivals.Arrived, before: decide.Made | None, error: Refused) -> Refused:
+def refusal(arrived: arrivals.Arrived, before: decide.Made | None, error: pipeline.RefusedRows) -> pipeline.RefusedRows:
     """Set the rows aside with which this run was refused. Its report outlives its folder if there are any."""
     kept = refusals.keep(Path.cwd().name)
     words = refusals.moved(str(error), kept)
     if aside := put_aside(arrived, before, f"the run was refused: {words}"):
-        return Refused("; ".join([words, *aside]))
+        return pipeline.RefusedRows("; ".join([words, *aside]))
     refusals.drop(kept)
     return error
 

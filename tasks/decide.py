@@ -9,7 +9,7 @@ nothing to do, however old the champion is and whoever asks. Everything is read 
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -102,8 +102,11 @@ def _weigh(found: dict[str, Any], differs: bool, section: Decide) -> tuple[bool,
     age = f"{champion} has been champion for {days} days, {allowed} allowed"
     ageless = f"{champion} became champion in days to come, so its age cannot be told: the clock was moved"
     said = [ageless] if allowed and days is None else []
+    tainted = f"{champion} learned from {found['forgotten_rows']} rows that are suppressed now"
     if not differs:
         wished = [*said, *(wish for wish in (asked, age if old else None) if wish)]
+        if found["forgotten_rows"] and champion != newest:
+            wished.append(f"{tainted}, {newest} from none of them: `retune promote {newest} --reason TEXT`")
         return False, [*wished, f"nothing differs from what {newest} was made from: the same bits would come out"]
     why = [asked] if asked else []
     if rows >= section.new_rows:
@@ -115,7 +118,7 @@ def _weigh(found: dict[str, Any], differs: bool, section: Decide) -> tuple[bool,
     if old:
         why.append(age)
     if section.on_forgotten and found["forgotten_rows"]:
-        why.append(f"{champion} learned from {found['forgotten_rows']} rows that are suppressed now")
+        why.append(tainted)
     if why:
         return True, why
     quiet = [*said, f"{rows} new or corrected rows since {newest}, {section.new_rows} asked"]
@@ -166,10 +169,10 @@ def _of(stages: dict[str, Any], code: dict[str, str], values: dict[str, Any]) ->
     return params.flat(read), {**code, **commands}
 
 
-def newest(chain: history.Chain, but: str | None = None) -> Made | None:
-    """The newest version, whatever became of it; not the one that is named."""
+def newest(chain: history.Chain, among: Collection[str]) -> Made | None:
+    """The newest of these versions, whatever became of it."""
     entries = [entry for entry in chain.entries if entry.event == history.REGISTERED]
-    entries = [entry for entry in entries if f"{entry.model}/{entry.version}" != but]
+    entries = [entry for entry in entries if f"{entry.model}/{entry.version}" in among]
     return _made(entries[-1]) if entries else None
 
 

@@ -102,6 +102,17 @@ def test_a_message_names_the_version_and_the_command_that_answers_it(after, word
     assert all(command in said["message"] for command in commands)
 
 
+def test_whoever_hears_that_a_version_was_held_hears_what_the_champion_had_to_forget(after):
+    inputs = {"champion": "classifier/5", "forgotten_rows": 2}
+    _, taken = after(Told("held", ("a tie",), "classifier/6", inputs=inputs))
+    (said,) = taken
+    assert "classifier/5 learned from 2 rows that are suppressed now, and still serves" in said["message"]
+    assert (
+        "suppressed"
+        not in after(Told("held", ("a tie",), "classifier/6", inputs={"champion": "classifier/5"}))[1][0]["message"]
+    )
+
+
 def test_the_first_champion_has_nobody_to_go_back_to(after):
     _, (said,) = after(Told("promoted", ("beats the base",), "classifier/1", inputs={"champion": None}))
     assert said["message"] == "beats the base"

@@ -15,6 +15,11 @@ import pytest
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
+DELETE = """
+import sys
+from tasks.core.tracking import backend
+backend.client().delete_model_version("classifier", sys.argv[1])
+"""
 QUEUES = ["billing", "delivery", "sign_in", "refunds"]
 
 
@@ -106,6 +111,52 @@ def test_poisoned_rows_make_no_champion_and_are_set_aside(desk):
     assert desk.told()["outcome"] == "nothing to do"
     assert desk.ask("intake", "accept", part, "--reason", "try it")["rows"] == 250
     assert desk.ask("intake", "show")["aside"] == {}
+
+
+@pytest.fixture
+def heard(desk, mailbox):
+    """Retrains, and returns how that ended with the titles of what people were told."""
+    port, taken = mailbox
+
+    def run():
+        del taken[:]
+        done = desk.retrain(RETUNE_NOTIFY_URLS=f"json://127.0.0.1:{port}")
+        return done.returncode, [said["title"] for said in taken]
+
+    return run
+
+
+def test_wrong_parameters_end_it_as_failed_which_is_told(desk, heard):
+    path = desk.clone.folder / "params.yaml"
+    right = path.read_text("utf-8")
+    path.write_text(right.replace("confidence: 0.6", "confidence: 6"), "utf-8")
+    assert heard() == (2, ["classifier: failed"])
+    entry = desk.ask("history", "classifier")[-1]
+    assert entry["facts"]["Decision"] == "failed" and "promote.confidence" in entry["why"][0]
+    path.write_text(right, "utf-8")
+    assert heard() == (0, ["classifier: recovered"])
+
+
+def test_what_nobody_thought_of_ends_it_as_failed_too(desk, heard):
+    (desk.clone.folder / ".retune/scratch").rename(desk.clone.folder / ".retune/aside")
+    (desk.clone.folder / ".retune/scratch").write_text("in the way")
+    assert heard() == (3, ["classifier: failed"])
+    assert desk.decisions()[-1] == "failed"
+    (desk.clone.folder / ".retune/scratch").unlink()
+    (desk.clone.folder / ".retune/aside").rename(desk.clone.folder / ".retune/scratch")
+
+
+def test_rows_are_not_set_aside_because_the_champion_is_damaged(desk, heard):
+    heads = list((desk.clone.folder / ".retune/artifacts").rglob("head.safetensors"))
+    for file in heads:
+        file.rename(file.with_suffix(".away"))
+    desk.deliver("good.csv", desk.rows[1150:1195])
+    assert heard() == (1, ["classifier: failed"])
+    assert desk.ask("intake", "show")["aside"] == {}
+    for file in heads:
+        file.with_suffix(".away").rename(file)
+    assert json.loads(desk.retrain().stdout)["outcome"] in ("promoted", "held")
+    desk.clone.retune("clean", "--days", "0")
 
 
 def test_refused_data_is_set_aside_too_and_said(desk):
@@ -234,3 +285,7 @@ def test_a_version_whose_retraining_was_killed_is_decided_by_the_next_and_what_c
     assert desk.decisions()[2:] == ["train", "held", "nothing to do"]
     assert desk.ask("lineage", "model", "classifier@champion")["version"] == 1
     assert desk.told()["outcome"] == "nothing to do"
+    clone.python("-c", DELETE, "2")
+    assert "20 new or corrected rows since classifier/1" in desk.told("--dry-run")["why"][-1], (
+        "what was deleted counts no more"
+    )

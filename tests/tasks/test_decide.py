@@ -37,6 +37,8 @@ def test_where_nothing_differs_nobody_trains_however_old_the_champion_and_whoeve
     assert said.why == (
         "asked for: the board wants a new one",
         "classifier/3 has been champion for 1000 days, 90 allowed",
+        "classifier/3 learned from 3 rows that are suppressed now, classifier/4 from none of them: "
+        "`retune promote classifier/4 --reason TEXT`",
         "nothing differs from what classifier/4 was made from: the same bits would come out",
     )
 
