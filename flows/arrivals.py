@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pyarrow.parquet as pq
 import yaml
@@ -76,7 +75,7 @@ def bring_in(section: Fetch, say: Say = print, enter: bool = True, task: str = "
     """
     for _ in range(ATTEMPTS):
         before = intake.read()
-        with TemporaryDirectory(prefix="fetched-", dir=_scratch()) as scratch:
+        with backend.scratch() as scratch:
             deliveries, failures = _deliveries(section, before, Path(scratch), say)
             faults.point("retrain:fetched")
             try:
@@ -84,12 +83,6 @@ def bring_in(section: Fetch, say: Say = print, enter: bool = True, task: str = "
             except intake.Moved as error:
                 say(f"{error}: looking again")
     raise Broken(f"the branch retune/intake moved {ATTEMPTS} times while rows were brought in: try again")
-
-
-def _scratch() -> Path:
-    folder = backend.state() / "scratch"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _deliveries(
