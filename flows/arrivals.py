@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pyarrow.parquet as pq
 import yaml
@@ -22,9 +21,9 @@ from tasks.core import faults, intake, sources, store
 from tasks.core.errors import Broken, Refused, WrongUse
 from tasks.core.params import Fetch
 from tasks.core.tracking import backend
-from tasks.fetch.fetch import fetch
+from tasks.fetch.fetch import Batch, fetch
 from tasks.fetch.taken import of_the_original
-from tasks.ingest import Columns, ingest
+from tasks.ingest import Columns, count_rows, ingest
 
 Say = Callable[[str], None]
 RAW, ASIDE = Path("data/raw"), Path("data/aside")
@@ -76,7 +75,7 @@ def bring_in(section: Fetch, say: Say = print, enter: bool = True, task: str = "
     """
     for _ in range(ATTEMPTS):
         before = intake.read()
-        with TemporaryDirectory(prefix="fetched-", dir=_scratch()) as scratch:
+        with backend.scratch() as scratch:
             deliveries, failures = _deliveries(section, before, Path(scratch), say)
             faults.point("retrain:fetched")
             try:
@@ -84,12 +83,6 @@ def bring_in(section: Fetch, say: Say = print, enter: bool = True, task: str = "
             except intake.Moved as error:
                 say(f"{error}: looking again")
     raise Broken(f"the branch retune/intake moved {ATTEMPTS} times while rows were brought in: try again")
-
-
-def _scratch() -> Path:
-    folder = backend.state() / "scratch"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _deliveries(
@@ -101,16 +94,48 @@ def _deliveries(
         if batch.error:
             failures[batch.source] = str(batch.error)
             continue
-        columns = Columns(**vars(batch.columns))
         if batch.refused:
             failures[batch.source] = "; ".join(batch.refused)
-        places = batch.places or (None,) * len(batch.files)
-        loads = (
-            Load(path, batch.source, columns, batch.licence, batch.collected, place)
-            for path, place in zip(batch.files, places, strict=True)
-        )
-        found.append(Delivery(batch.source, tuple(loads), batch.cursor))
+        found.append(Delivery(batch.source, _loads(batch), batch.cursor))
     return [each for each in found if each.loads or each.cursor != before.cursors.get(each.source)], failures
+
+
+def _loads(batch: Batch) -> tuple[Load, ...]:
+    columns = Columns(**vars(batch.columns))
+    places = batch.places or (None,) * len(batch.files)
+    return tuple(
+        Load(path, batch.source, columns, batch.licence, batch.collected, place)
+        for path, place in zip(batch.files, places, strict=True)
+    )
+
+
+def read_closely(batch: Batch, kept: intake.Cursor, say: Say, task: str) -> Batch:
+    """The batch, less what ingest would refuse of it: an id with two answers, say. Keeps nothing."""
+    rows, good, unfit, cursor = 0, [], [], batch.cursor
+    for load in _loads(batch):
+        try:
+            rows += count_rows(str(load.file), load.columns, load.name, task)
+            good.append(load)
+        except (Refused, WrongUse) as error:
+            if load.place is None:
+                say(f"{batch.source}: FAILED, nothing of it would be taken: {error}")
+                return replace(batch, files=(), rows=0, cursor=kept, error=error)
+            unfit.append(of_the_original(str(error), load.file, Path(load.place)))
+            cursor = _without(cursor, load.place)
+            say(f"{batch.source}: FAILED, the other files would be taken: {unfit[-1]}")
+    return replace(
+        batch,
+        files=tuple(load.file for load in good),
+        places=tuple(load.place for load in good if load.place),
+        rows=rows,
+        refused=(*batch.refused, *unfit),
+        cursor=cursor,
+    )
+
+
+def _without(cursor: intake.Cursor, place: str) -> intake.Cursor:
+    """The cursor as if that file had never been seen, so that it comes again."""
+    return {**cursor, "files": {name: of for name, of in cursor["files"].items() if name != place}}
 
 
 def _of_the_checkout(before: intake.Intake, scratch: Path) -> Iterator[Delivery]:
@@ -201,7 +226,7 @@ def _ingested_all(delivery: Delivery, task: str) -> tuple[int, intake.Cursor, li
             if load.place is None:
                 raise
             unfit.append(of_the_original(str(error), load.file, Path(load.place)))
-            cursor = {**cursor, "files": {name: of for name, of in cursor["files"].items() if name != load.place}}
+            cursor = _without(cursor, load.place)
     return rows, cursor, unfit
 
 

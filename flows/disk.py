@@ -18,6 +18,14 @@ def first_line(message: str) -> str:
     return next((line for line in lines if is_full(line)), lines[0])
 
 
+def in_short(message: str) -> str:
+    """The first line and the last: of a full disk git has one for each file that it could not write."""
+    lines = message.strip().splitlines()
+    if len(lines) < 4:
+        return message.strip()
+    return f"{lines[0]} … {len(lines) - 2} more lines … {lines[-1]}"
+
+
 def advised(message: str) -> str:
     """The message, and what to do if it tells of a full disk, or there is one: a server only says that it broke."""
     full = is_full(message) or shutil.disk_usage(".").free < LEAST

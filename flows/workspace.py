@@ -17,12 +17,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from flows import disk
 from tasks.core import faults, lineage, store
 from tasks.core.errors import Broken
 
 FOLDER = ".retune/runs"
 CARRIED = ("models/start.json", "data/suppressed.json")  # kept by git, and by the checkout before it is committed
 FAILED = "failed.json"
+BLOCK = 4096  # bytes of a disk that a file takes, or a multiple
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,10 @@ def _lock(folder: Path) -> Path:
 
 def _lay(folder: Path) -> None:
     here = Path.cwd()
-    _git("worktree", "add", "--quiet", "--force", "--detach", str(folder), "HEAD")
+    try:
+        _git("worktree", "add", "--quiet", "--force", "--detach", str(folder), "HEAD")
+    except Broken as error:
+        raise Broken(f"{error}{_no_room(folder.parent)}") from None
     for path in [*_edited(), *CARRIED]:
         if (here / path).is_file():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -94,6 +99,17 @@ def _lay(folder: Path) -> None:
     checkpoints = lineage.clone() / ".retune/checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
     (folder / ".retune/checkpoints").symlink_to(checkpoints)  # so that a run that was cut off is taken up again
+
+
+def _no_room(runs: Path) -> str:
+    """That the commit does not fit on the disk, if so. Git only says which files it could not write, and takes away
+    what it had written, so that nobody finds the disk full afterwards."""
+    entries = _git("ls-tree", "-r", "-l", "-z", "HEAD").split("\0")
+    sizes = [int(size) for size in (entry.split(maxsplit=4)[3] for entry in entries if entry) if size.isdigit()]
+    wanted, free = sum(-(-size // BLOCK) * BLOCK for size in sizes), shutil.disk_usage(runs).free
+    if free >= wanted:
+        return ""
+    return f". No space left on device: {wanted / 1e6:.1f} MB are wanted in {runs}, {free / 1e6:.1f} MB are free there"
 
 
 def _edited() -> list[str]:
@@ -150,5 +166,5 @@ def _why(folder: Path) -> str:
 def _git(*arguments: str) -> str:
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, env=os.environ)
     if done.returncode:
-        raise Broken(f"git {' '.join(arguments[:2])} failed: {done.stderr.strip()}")
+        raise Broken(f"git {' '.join(arguments[:2])} failed: {disk.in_short(done.stderr)}")
     return done.stdout

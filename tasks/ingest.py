@@ -87,10 +87,7 @@ def ingest(
     anew replaces what was stated before, what is not stated stays.
     """
     facts = sources.facts(licence, collected)
-    table = read(source)
-    chosen = choose(columns, table, task)
-    mapped = mapped_by(table, chosen, task)
-    rows = rows_of(table, chosen, name or _name(source), mapped.values)
+    table, chosen, mapped, rows = _parsed(source, columns, name, task)
     faults.point("ingest:parsed")
     with waiting(LOCK, PATIENCE, "ingest"):
         there = _there(raw, task)
@@ -111,6 +108,20 @@ def ingest(
         unused=tuple(column for column in table.names if column not in {*vars(chosen).values(), *mapped.columns}),
         format=mapped.format,
     )
+
+
+def count_rows(source: str, columns: Columns, name: str | None = None, task: str = "classify") -> int:
+    """How many rows `ingest` would read. Raises what it would raise; keeps nothing."""
+    return len(_parsed(source, columns, name, task)[-1])
+
+
+def _parsed(
+    source: str, columns: Columns, name: str | None, task: str
+) -> tuple[Table, Columns, conversation.Mapped, pd.DataFrame]:
+    table = read(source)
+    chosen = choose(columns, table, task)
+    mapped = mapped_by(table, chosen, task)
+    return table, chosen, mapped, rows_of(table, chosen, name or _name(source), mapped.values)
 
 
 # ---- thinking: from values to values

@@ -20,19 +20,24 @@ def sources(json_: bool) -> None:
     Everything new is really fetched, and thrown away. Exit code 1 if a source fails, or a file of it.
     """
     home.enter()
+    from flows import arrivals
     from tasks.core import intake, params
     from tasks.fetch.fetch import fetch
 
-    section = params.load().fetch
+    chosen = params.load()
+    section = chosen.fetch
     if not section.sources:
         raise Refused("no source is configured: infra/README.md shows what to write below fetch.sources in params.yaml")
     kept = intake.read().cursors
     with tempfile.TemporaryDirectory(prefix="retune-") as scratch:
-        found = fetch(section, kept, Path(scratch), lambda line: click.echo(line, err=True))
+        found = [
+            arrivals.read_closely(batch, kept.get(batch.source, {}), _say, chosen.task)
+            for batch in fetch(section, kept, Path(scratch), _say)
+        ]
     if json_:
         print_json(
             {
-                "ok": not any(batch.error or batch.refused for batch in found),
+                "ok": all(map(_good, found)),
                 "sources": [_told(batch, kept.get(batch.source)) for batch in found],
             }
         )
@@ -42,15 +47,23 @@ def sources(json_: bool) -> None:
             for batch in found
         ]
         print_table([("source", "kind", "state", "new or changed rows", "read up to"), *rows])
-    if any(batch.error or batch.refused for batch in found):
+    if not all(map(_good, found)):
         sys.exit(Refused.exit_code)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _good(batch: Any) -> bool:
+    return batch.error is None and not batch.refused
 
 
 def _told(batch: Any, kept: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "source": batch.source,
         "kind": batch.kind,
-        "ok": batch.error is None,
+        "ok": _good(batch),
         "error": str(batch.error) if batch.error else None,
         "rows": batch.rows,
         "files": len(batch.files),
@@ -65,7 +78,9 @@ def _state(batch: Any) -> str:
     if batch.error:
         return "FAILED"
     told = {"wait": batch.waiting, "refused": batch.refused}
-    return ", ".join(["ok", *(f"{len(files)} files {what}" for what, files in told.items() if files)])
+    return ", ".join(
+        ["ok" if _good(batch) else "FAILED", *(f"{len(files)} files {what}" for what, files in told.items() if files)]
+    )
 
 
 def _cursor(cursor: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ Not covered: ETags (what was seen before is little), and endpoints that name the
 """
 
 import json
+import logging
 import os
 import reprlib
 import time
@@ -41,7 +42,7 @@ Record = dict[str, Any]
 class Page:
     """One whole answer."""
 
-    name: str  # for people: the address without its query, which may hold a secret
+    name: str  # for people
     records: list[tuple[int, Record]]  # with the number of the line
     size: int
     next: httpx.URL | None
@@ -57,7 +58,7 @@ def take(source: EndpointSource, knobs: Fetch, kept: Cursor, into: Path, say: Ca
             refuse_too_much(size, knobs, page.name)
             names |= dict.fromkeys(name for _, record in page.records for name in record)
     if names:
-        require(source.columns, list(names), source.url, first=not kept)
+        require(source.columns, list(names), _name(httpx.URL(source.url)), first=not kept)
     return Taken(sheets.close(), sheets.rows, mark.cursor())
 
 
@@ -107,6 +108,7 @@ def _client(source: EndpointSource, knobs: Fetch, say: Callable[[str], None]) ->
         headers["Authorization"] = _secret(source.authorization_env)
         if source.url.startswith("http://"):
             say(f"what {source.authorization_env} holds is sent in clear, since the address is http://")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # below that it logs each address with its query
     return httpx.Client(headers=headers, timeout=knobs.timeout_seconds, follow_redirects=False)
 
 
@@ -146,7 +148,7 @@ def _put(number: int, record: Record, source: EndpointSource, mark: Mark, sheets
 
 def _page(client: httpx.Client, url: httpx.URL, knobs: Fetch) -> Page:
     """Ask once. Raises Passing if another attempt may help, Refused if what came is no page."""
-    name = f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}"
+    name = _name(url)
     try:
         for _ in range(HOPS):
             with client.stream("GET", url) as answer:
@@ -159,6 +161,11 @@ def _page(client: httpx.Client, url: httpx.URL, knobs: Fetch) -> Page:
     except httpx.InvalidURL as error:
         raise Refused(f"{name} points to what is no address: {error}") from None
     raise Refused(f"{name} sends from one address to the next, more than {HOPS} times")
+
+
+def _name(url: httpx.URL) -> str:
+    """The address as people are told it: without its query, which may hold a secret."""
+    return f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}"
 
 
 def _same_host(url: httpx.URL, target: httpx.URL, name: str) -> httpx.URL:

@@ -107,6 +107,8 @@ def listed(path: str, say: Callable[[str], None]) -> list[Path]:
     other = [file.name for file in files if not _readable(file) and not _unfinished(file)]
     if other:
         say(f"not read, since I read {', '.join(READERS)}: {', '.join(other[:5])}{' …' if len(other) > 5 else ''}")
+    if pattern and not files:
+        say(f"no file matches {path}: if that is no quiet week, mend `path` of the source in params.yaml")
     return [file for file in files if file.name not in other]
 
 

@@ -34,6 +34,13 @@ def test_of_a_long_message_the_line_that_matters_is_told():
     assert disk.first_line("one\ntwo") == "one" and disk.first_line("") == ""
 
 
+def test_of_a_hundred_lines_the_first_and_the_last_are_told():
+    files = [f"error: unable to write file {number}" for number in range(100)]
+    told = "\n".join([*files, "fatal: Could not reset index file"])
+    assert disk.in_short(told) == f"{files[0]} … 99 more lines … fatal: Could not reset index file"
+    assert disk.in_short(" one\ntwo\n") == "one\ntwo"
+
+
 def test_a_server_that_only_says_that_it_broke_is_seen_through(monkeypatch):
     said = "Server error '500 Internal Server Error'"
     assert disk.advised(said) == said

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flows import workspace
+from flows import disk, workspace
+from tasks.core.errors import Broken
 
 
 @pytest.fixture
@@ -98,3 +99,28 @@ def test_the_folder_of_a_killed_process_is_found(checkout):
     assert kept.why == "its process was killed"
     workspace.remove(kept.folder)
     assert len(worktrees()) == 1
+
+
+def test_a_disk_that_is_too_small_is_named_in_a_line(checkout):
+    """Git tells of each file that it could not write, and of no disk."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    for number in range(100):
+        checkout.write(f"many/{number}.bin", os.urandom(4000).hex())
+    checkout.git("add", "many")
+    checkout.git("commit", "-qm", "many files")
+    runs = checkout.folder / workspace.FOLDER
+    runs.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", runs]
+    mounted = subprocess.run(mount, capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
+    try:
+        with pytest.raises(Broken) as said, workspace.workspace("run"):
+            pass
+    finally:
+        subprocess.run(["umount", "--lazy", runs], check=True)
+    told = str(said.value)
+    assert len(told.splitlines()) == 1 and told.count("unable to write file") == 1 and "more lines" in told
+    assert f"MB are wanted in {runs}" in told and disk.is_full(told)
+    assert disk.is_full(workspace._no_room(checkout.folder)) is False

@@ -4,6 +4,7 @@ Addresses are environment: MLFLOW_TRACKING_URI if it is set, else a SQLite file 
 with the artifacts beside it. That file of our own is also read and written without MLflow, whose import takes seconds.
 """
 
+import atexit
 import logging
 import os
 import re
@@ -139,6 +140,14 @@ def scratch(root: Path | None = None) -> tempfile.TemporaryDirectory[str]:
     root = root or scratch_root()
     root.mkdir(parents=True, exist_ok=True)
     return tempfile.TemporaryDirectory(dir=root, prefix=f"{os.getpid()}-")
+
+
+@cache
+def lasting_scratch(state: Path) -> Path:
+    """One scratch folder for as long as this process lives; in the system's where `state` is only to be read."""
+    folder = scratch(state / "scratch" if os.access(state, os.W_OK) else Path(tempfile.gettempdir()))
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 def client() -> Any:

@@ -46,7 +46,8 @@ def clean_process() -> Iterator[Reader]:
             stderr=subprocess.PIPE,
             text=True,
             cwd=elsewhere,
-            env={**os.environ, **QUIET, "MLFLOW_TRACKING_URI": address()},
+            # MLflow downloads what a server keeps into the folder for temporary files, and leaves it there.
+            env={**os.environ, **QUIET, "MLFLOW_TRACKING_URI": address(), "TMPDIR": elsewhere},
         )
         try:
             yield process

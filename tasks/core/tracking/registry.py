@@ -249,7 +249,10 @@ def metrics(version: Version) -> dict[str, float]:
 
 
 def version_folder(version: Version) -> Path:
-    """A local folder with all that a version holds, as it is in the store now."""
+    """A local folder with all that a version holds, as it is in the store now.
+
+    What a server hands out stays for as long as this process lives.
+    """
     if folder := backend.read(lambda database: _folder_of(database, version), None):
         return folder
     backend.opened()
@@ -257,9 +260,18 @@ def version_folder(version: Version) -> Path:
     from mlflow.exceptions import MlflowException
 
     try:
-        return Path(download_artifacts(version.uri))
+        return Path(download_artifacts(version.uri, dst_path=str(_cleared(version))))
     except (MlflowException, OSError) as error:
         raise Broken(f"the bytes of {version} cannot be had from {backend.address()}: {error}") from None
+
+
+def _cleared(version: Version) -> Path:
+    """Where to put a version that a server hands out. The copy that was there goes: it may be out of date, and a
+    process that asks often would fill the disk."""
+    place = backend.lasting_scratch(backend.state()) / f"{version.name}-{version.version}"
+    if place.exists():
+        shutil.rmtree(place)
+    return place
 
 
 def _folder_of(database: sqlite3.Connection, version: Version) -> Path | None:

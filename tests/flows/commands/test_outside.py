@@ -45,6 +45,36 @@ def test_sources_are_checked_and_nothing_is_taken(own_clone, tmp_path):
     assert done.stdout.splitlines()[1].split() == ["drop", "files", "ok", "0", "1", "files"]
 
 
+def test_a_source_of_which_a_file_is_refused_is_not_called_ok(own_clone, tmp_path):
+    (tmp_path / "a.csv").write_text("id,body,queue\n1,a,x\n2,b,y\n")
+    (tmp_path / "b.csv").write_bytes(b"id,body,queue\n3,caf\xe9,x\n")
+    (tmp_path / "c.csv").write_text("id,body,queue\n4,these words,x\n4,other words,x\n")  # which only ingest refuses
+    columns = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None}
+    source = {"kind": "files", "name": "drop", "path": str(tmp_path / "*.csv"), "columns": columns}
+    configure(own_clone, {**source, "licence": None, "collected": None})
+    done = own_clone.retune("sources", "--json")
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    (drop,) = told["sources"]
+    assert (told["ok"], drop["ok"], drop["error"], drop["rows"], drop["files"]) == (False, False, None, 2, 1)
+    assert list(drop["cursor_after"]["files"]) == [str(tmp_path / "a.csv")]
+    assert "b.csv is not UTF-8" in drop["refused"][0]
+    assert (
+        f"{tmp_path}/c.csv: id '4' stands at lines 2 and 3" in drop["refused"][1] and drop["refused"][1] in done.stderr
+    )
+    done = own_clone.retune("sources")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[1].split()[2:6] == ["FAILED,", "2", "files", "refused"]
+
+
+def test_a_pattern_that_matches_nothing_is_said_and_is_no_failure(own_clone, tmp_path):
+    columns = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None}
+    source = {"kind": "files", "name": "drop", "path": str(tmp_path / "*.cvs"), "columns": columns}
+    configure(own_clone, {**source, "licence": None, "collected": None})
+    done = own_clone.retune("sources")
+    assert done.returncode == 0 and f"drop: no file matches {tmp_path}/*.cvs" in done.stderr
+
+
 def test_a_test_message_says_who_got_it(own_clone, mailbox):
     port, taken = mailbox
     assert "nobody would be told" in own_clone.retune("notify").stderr

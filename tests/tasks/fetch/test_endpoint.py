@@ -1,4 +1,5 @@
 import json
+import logging
 
 import pytest
 
@@ -208,6 +209,22 @@ def test_a_clock_of_the_source_that_went_back_takes_no_row_away(desk, http, work
     batch = work.one(http)
     assert "3" in ids(batch)
     assert [step["value"] for step in batch.cursor["at"]] == [day(5), day(6)]
+
+
+def test_a_secret_in_the_query_is_never_told(desk, http, work, reply, caplog):
+    """An address with a key in it has come as far as params.yaml: it should come no further."""
+    caplog.set_level(logging.INFO)
+    http["url"] = f"{desk.url}?key=s3cret"
+    elsewhere = {"Location": "http://localhost:9/x?key=s3cret", "Content-Length": "0"}
+    bad = [LINE.replace(b'"queue"', b'"Queue"'), LINE.replace(b'"1"', b"null"), b"[]", LINE + b"\n{", b""]
+    moods = [reply(200, body) for body in bad] + [reply(302, b"", elsewhere), reply(404), reply(500)]
+    for mood in moods:
+        desk.moods = [mood] * 3
+        batch = work.one(http, keep=False)
+        assert "s3cret" not in "\n".join([str(batch.error), str(batch.cursor), *work.said, caplog.text])
+        assert "key=s3cret" in desk.asked[-1][0], "else it would show nothing"
+    work.one({**http, "url": "http://127.0.0.1:9/x?key=s3cret"})
+    assert "127.0.0.1:9/x" in work.said[-1] and "s3cret" not in "\n".join(work.said)
 
 
 def test_a_service_may_leave_out_what_is_null_but_a_typing_error_is_noticed(desk, http, work, ids):

@@ -170,7 +170,20 @@ def test_all_files_that_are_bad_are_told_where_none_is_good(drop, files, work):
 def test_a_folder_that_is_not_there_is_no_quiet_week(files, work, drop):
     for path in (drop / "gone", drop / "gone" / "*.csv", drop / "gone.csv"):
         assert isinstance(work.one({**files, "path": str(path)}).error, WrongUse)
-    assert work.one({**files, "path": str(drop / "*.csv")}).error is None
+
+
+def test_a_pattern_that_matches_no_file_is_said_since_it_may_be_a_typing_error(files, work, drop):
+    typo = {**files, "path": str(drop / "*.cvs")}
+    (drop / "a.csv").write_text(HEAD + "1,a,x\n")
+    assert work.one(typo).error is None
+    (said,) = work.said
+    assert said.startswith(f"desk: no file matches {drop}/*.cvs")
+    assert work.one({**typo, "path": str(drop / "*.csv")}).rows == 1
+    assert not any("no file matches" in line for line in work.said)
+
+
+def test_a_folder_that_is_empty_is_a_quiet_week(files, work, drop):
+    assert work.one(files).error is None and work.said == []
 
 
 def test_a_file_whose_name_is_no_text_is_refused(files, work, drop):

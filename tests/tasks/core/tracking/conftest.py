@@ -1,14 +1,19 @@
 """A real registry in a SQLite file; each test has models and experiments of its own name."""
 
 import os
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
+from contextlib import suppress
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
 from tasks.core import sums
-from tasks.core.tracking import registry, runs
+from tasks.core.tracking import backend, registry, runs
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -49,8 +54,47 @@ def sealed(names, add, model_folder):
 def start():
     """Starts a program of its own in a folder."""
 
-    def start(program, folder):
+    def start(program, folder, *words):
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.Popen([sys.executable, "-c", program], cwd=folder, env=env, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-c", program, *words]
+        return subprocess.Popen(command, cwd=folder, env=env, stdin=PIPE, stdout=PIPE, text=True)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory):
+    """The address of a real MLflow server, and the folder into which it puts artifacts."""
+    folder = tmp_path_factory.mktemp("served")
+    backend._make_tables(folder / "mlflow.db")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    words = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "kept")]
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", port, *words]
+    with (folder / "log").open("w") as log, subprocess.Popen(command, cwd=folder, stdout=log, stderr=log) as server:
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/health")
+            yield f"http://127.0.0.1:{port}", folder / "kept"
+        finally:
+            server.terminate()
+
+
+def _wait_for(url, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with suppress(OSError), urllib.request.urlopen(url, timeout=5):
+            return
+        time.sleep(0.3)
+    raise AssertionError(f"{url} did not answer within {seconds} s")
+
+
+@pytest.fixture
+def served(mlflow_server, tmp_path, monkeypatch):
+    """A clone whose registry is that server, with a folder for temporary files. What the server keeps is returned."""
+    address, kept = mlflow_server
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr("tempfile.tempdir", None)  # where Python remembers it
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    return kept
