@@ -54,7 +54,7 @@ class Clone:
     env: dict[str, str] = field(default_factory=dict)
 
     def retune(self, *arguments, said=None, timeout=120, cwd=None):
-        return self.python("-m", "flows.cli", *arguments, said=said, timeout=timeout, cwd=cwd, **_by(arguments))
+        return self.python("-m", "flows.cli", *arguments, said=said, timeout=timeout, cwd=cwd, **self.by(arguments))
 
     def python(self, *arguments, said=None, timeout=300, cwd=None, **env):
         return subprocess.run(
@@ -72,7 +72,7 @@ class Clone:
         return subprocess.Popen(
             [sys.executable, "-m", "flows.cli", *map(str, arguments)],
             cwd=self.folder,
-            env={**_by(arguments), **self.environment()},
+            env={**self.by(arguments), **self.environment()},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -87,6 +87,9 @@ class Clone:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def by(self, arguments):
+        return A_PERSON if arguments and arguments[0] in OF_A_PERSON else {}
+
     def environment(self):
         inherited = {
             name: value
@@ -95,10 +98,6 @@ class Clone:
         }
         beside_python = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         return {**inherited, **QUIET, "PATH": beside_python, "PYTHONPATH": str(self.folder), **self.env}
-
-
-def _by(arguments):
-    return A_PERSON if arguments and arguments[0] in OF_A_PERSON else {}
 
 
 def clone_to(folder, **env):
