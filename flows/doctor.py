@@ -14,9 +14,10 @@ from flows import stage
 from flows.schedules import watch
 from flows.servers import services
 from flows.servers.state import State, folder, url
+from tasks import decide
 from tasks.core import base as bases
-from tasks.core import params
-from tasks.core.errors import RetuneError
+from tasks.core import history, params, suppression
+from tasks.core.errors import Refused, RetuneError
 from tasks.core.tracking import backend, registry
 
 LEAST_DISK = 5  # GB free: a full fine-tuning keeps a few copies of the weights while it runs
@@ -30,6 +31,14 @@ class Finding:
     mend: str
 
 
+class Fault(RetuneError):
+    """A finding that another remedy mends than the check's usual one."""
+
+    def __init__(self, found: str, mend: str) -> None:
+        super().__init__(found)
+        self.mend = mend
+
+
 def examine() -> list[Finding]:
     return [_look(name, check, mend) for name, check, mend in CHECKS]
 
@@ -37,6 +46,8 @@ def examine() -> list[Finding]:
 def _look(name: str, check: Callable[[], tuple[bool, str]], mend: str) -> Finding:
     try:
         ok, found = check()
+    except Fault as fault:
+        ok, found, mend = False, str(fault), fault.mend
     except RetuneError as error:
         ok, found = False, str(error)
     except Exception as error:  # whatever a broken installation throws is the finding
@@ -72,8 +83,16 @@ def _params() -> tuple[bool, str]:
     return True, "params.yaml is complete and of the right types"
 
 
+def _chosen() -> params.Params:
+    """For the checks that ask what params.yaml says: where it is wrong, that comes first."""
+    try:
+        return params.load()
+    except RetuneError:
+        raise Fault("not looked at: params.yaml is wrong", "mend params.yaml first, as params says above") from None
+
+
 def _base() -> tuple[bool, str]:
-    base = params.load().train.base
+    base = _chosen().train.base
     if base.name.startswith("hub:"):
         return True, f"{base.name}: checked when it is fetched"
     found = bases.weights_sha256(bases.find(base.name))
@@ -88,7 +107,7 @@ def _disk() -> tuple[bool, str]:
 def _device() -> tuple[bool, str]:
     import torch
 
-    wanted = params.load().train.device
+    wanted = _chosen().train.device
     if torch.cuda.is_available():
         return True, f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
     return wanted != "cuda", f"no CUDA; {torch.get_num_threads()} CPU threads"
@@ -123,11 +142,46 @@ def _schedule() -> tuple[bool, str]:
     return found.ok, f"{found.words}" + ("" if found.ok else f" ({found.kind}; {found.mend})")
 
 
-def _store() -> tuple[bool, str]:
+def _require_served() -> None:
     state = State.read()
     if not os.environ.get("MLFLOW_TRACKING_URI") and state.database == "postgres" and not state.alive("mlflow"):
-        return False, f"kept by the services of this clone, and MLflow ({url(state, 'mlflow')}) is down"
+        raise Fault(f"`retune up` serves it, and MLflow ({url(state, 'mlflow')}) is down", "`retune up` starts it")
+
+
+def _store() -> tuple[bool, str]:
+    _require_served()
     return True, f"{len(registry.versions())} versions in {backend.address()}"
+
+
+def _champion() -> tuple[bool, str]:
+    """What `retune predict` and the next rollback rely on: its files, and that it may have learned what it learned."""
+    name = _chosen().register.name
+    try:
+        _require_served()
+        champion = registry.champion(name)
+    except Exception:  # whatever a store that is away throws: `registry` says it
+        raise Fault("not looked at: the registry gives no answer", "mend the registry first, as said above") from None
+    if champion is None:
+        return True, f"{name} has none yet"
+    registry.checked_folder(champion)
+    _require_free_of_suppressed(champion)
+    return True, f"{champion}: its files are those that were registered, and no row it learned from is suppressed"
+
+
+def _require_free_of_suppressed(champion: registry.Version) -> None:
+    try:
+        count = decide.forgotten(history.read(champion.name), suppression.read())
+    except Refused as error:
+        raise Fault(
+            f"nobody can say whether {champion} learned from suppressed rows: {error}",
+            f"mend {suppression.LIST}, or `dvc pull` the rows of {champion}",
+        ) from None
+    if count:
+        rows = "1 row that is" if count == 1 else f"{count} rows that are"
+        raise Fault(
+            f"{champion} learned from {rows} suppressed now",
+            "`retune retrain`, or `retune promote NAME/VERSION --reason TEXT` of a newer one that learned from none",
+        )
 
 
 def _prefect() -> tuple[bool, str]:
@@ -148,7 +202,12 @@ CHECKS: list[tuple[str, Callable[[], tuple[bool, str]], str]] = [
     ("device", _device, "install a CUDA build of torch and a driver, or set train.device to auto"),
     ("git", _git, "Retune records the commit of every model: run it in a git clone with one commit at least"),
     ("dvc", _dvc, "read the message; `dvc doctor` tells more"),
-    ("registry", _store, "check MLFLOW_TRACKING_URI and that its server is up; unset, a SQLite file is used"),
+    (
+        "registry",
+        _store,
+        "check MLFLOW_TRACKING_URI, and that the server that it names, or the one of `retune up`, is up",
+    ),
+    ("champion", _champion, "`retune rollback --reason TEXT` makes the champion before it champion again"),
     ("prefect", _prefect, "start the server that PREFECT_API_URL names, or unset it"),
     ("services", _services, "`retune up` starts what is not up; .retune/services/*.log say why it went down"),
     ("schedule", _schedule, "infra/README.md, What to do when, has a paragraph for each"),

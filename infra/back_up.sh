@@ -9,9 +9,9 @@ if [ -d "$to" ] && [ -n "$(ls -A "$to")" ]; then
   echo "$to holds something already, perhaps a good backup: name a new or an empty folder" >&2
   exit 2
 fi
+to=$("$python" -c 'import os, sys; print(os.path.realpath(sys.argv[1]))' "$to")    # which need not be there yet
+case $to/ in "$(pwd -P)"/*) echo "$to is in the clone itself, and would be backed up with it: name a folder elsewhere" >&2; exit 2 ;; esac
 mkdir -p "$to"
-to=$(cd "$to" && pwd)
-case $to/ in "$PWD"/*) echo "$to is in the clone itself, and would be backed up with it: name a folder elsewhere" >&2; exit 2 ;; esac
 if [ -f .retune/services/pgpass ]; then
   programs=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
   export PGPASSFILE="$PWD/.retune/services/pgpass"

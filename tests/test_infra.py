@@ -91,7 +91,10 @@ def test_a_backup_that_is_there_is_not_overwritten(tmp_path):
 
 def test_a_backup_is_of_a_clone_and_stands_outside_it(own_clone, tmp_path_factory):
     assert "is no Retune clone" in script("back_up.sh", "there", cwd=tmp_path_factory.mktemp("nothing"))
-    assert "is in the clone itself" in script("back_up.sh", "there", cwd=own_clone.folder)
+    (elsewhere := tmp_path_factory.mktemp("link") / "clone").symlink_to(own_clone.folder)
+    for there in ("there", own_clone.folder / "there/deep", elsewhere / "there"):
+        assert "is in the clone itself" in script("back_up.sh", there, cwd=own_clone.folder)
+    assert not (own_clone.folder / "there").exists()
 
 
 def test_what_is_no_whole_backup_is_not_restored(tmp_path):

@@ -378,7 +378,7 @@ def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
     from tasks.core import lineage as recorded
 
     with home.alone(home.BRIEFLY):
-        done = forget.forget(ids, reason, recorded.identity(), datetime.now(UTC).isoformat(timespec="seconds"))
+        done = forget.forget(ids, reason, recorded.person(), datetime.now(UTC).isoformat(timespec="seconds"))
     twins, answers = forget.copies(ids), [trace.row(name) for name in ids]
     seen = {name: [asdict(each) for each in answer.versions] for name, answer in zip(ids, answers, strict=True)}
     learned = sorted({f"{each.name}/{each.version}" for answer in answers for each in answer.versions})

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from flows import home
-from flows.commands.terminal import as_json, in_words, print_json, print_table
+from flows.commands.terminal import as_json, in_words, print_json, print_table, say
 from tasks.core.errors import Refused
 
 PORT = click.IntRange(1, 65535)
@@ -38,9 +38,8 @@ def up(
 
     asked = {"prefect": prefect_port, "mlflow": mlflow_port, "postgres": postgres_port}
     ports = {name: port for name, port in asked.items() if port}
-    say = (lambda _: None) if json_ else click.echo
     names = ORDER[:1] if database_only else ORDER[:3] if no_worker else ORDER
-    state = services.up(services.Wanted(database, host, ports, names), say)
+    state = services.up(services.Wanted(database, host, ports, names), _silent if json_ else say)
     facts = services.facts(state)
     if json_:
         print_json({"database": state.database, "services": facts, "environment": str(folder() / "env")})
@@ -62,7 +61,7 @@ def down(json_: bool) -> None:
     home.enter(services=False)
     from flows.servers import services
 
-    stopped = services.down((lambda _: None) if json_ else click.echo)
+    stopped = services.down(_silent if json_ else say)
     if json_:
         print_json({"stopped": stopped})
     elif not stopped:
@@ -76,7 +75,7 @@ def rotate() -> None:
     from flows.servers import services
     from flows.servers.state import folder
 
-    services.rotate(click.echo)
+    services.rotate(say)
     click.echo(f"the passwords are new; programs of others read {folder() / 'env'} again")
 
 
@@ -203,6 +202,10 @@ def doctor(json_: bool) -> None:
                 click.echo(f"{'':19}{finding.mend}")
     if not all(finding.ok for finding in findings):
         sys.exit(Refused.exit_code)
+
+
+def _silent(_: str) -> None:
+    """For --json, which is all that is printed."""
 
 
 def _tell(planned: list[Any], json_: bool) -> None:

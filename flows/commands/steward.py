@@ -33,7 +33,7 @@ def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
 
     Only if its files are those that were registered, and it loads and predicts as recorded.
     """
-    home.enter()
+    _enter_as_a_person()
     from tasks.core.tracking import reading
 
     with reading.clean_process() as reader:  # it imports while others work
@@ -52,7 +52,7 @@ def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
 @as_json
 def rollback(name: str | None, to: str | None, reason: str, even_forgotten: bool, json_: bool) -> None:
     """Make an earlier champion champion again, after the same checks."""
-    home.enter()
+    _enter_as_a_person()
     from tasks.core.tracking import reading
 
     with reading.clean_process() as reader:
@@ -72,7 +72,7 @@ def rollback(name: str | None, to: str | None, reason: str, even_forgotten: bool
 @as_json
 def approve(model: str, reason: str, named: str | None, even_forgotten: bool, json_: bool) -> None:
     """Say yes to a version that waits for it: it becomes champion, and its flow run goes on."""
-    home.enter()
+    _enter_as_a_person()
     from tasks.core.tracking import reading
 
     with reading.clean_process() as reader:
@@ -91,13 +91,21 @@ def approve(model: str, reason: str, named: str | None, even_forgotten: bool, js
 @as_json
 def reject(model: str, reason: str, named: str | None, json_: bool) -> None:
     """Say no to a version that waits for an answer: it is challenger no more, and its flow run goes on."""
-    home.enter()
+    _enter_as_a_person()
     from tasks import promote
 
     evidence = promote.evidence(_found(model), named)
     _show(evidence, json_)
     entry = promote.reject(evidence, reason)
     _tell(entry, json_, _resume(evidence.version))
+
+
+def _enter_as_a_person() -> None:
+    """Refused at once, before seconds of checks, where the history could not name who decides."""
+    home.enter()
+    from tasks.core import lineage
+
+    lineage.person()
 
 
 def _found(model: str) -> Any:

@@ -5,6 +5,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -31,6 +32,12 @@ def in_words(context: click.Context, parameter: click.Parameter, said: str | Non
 
 because = click.option("--reason", required=True, metavar="TEXT", callback=in_words, help="Why; kept in the history.")
 as_json = click.option("--json", "json_", is_flag=True, help="Print JSON instead of a table.")
+
+
+def say(line: str) -> None:
+    """How far work is that goes on whoever reads of it: a reader who has gone (`| head -1`) ends nothing."""
+    with suppress(BrokenPipeError):
+        click.echo(line)
 
 
 def print_json(value: Any) -> None:

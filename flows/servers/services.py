@@ -22,6 +22,11 @@ from tasks.core.errors import Broken, RetuneError, WrongUse
 from tasks.core.tracking import backend, moving
 
 PORTS = {"postgres": 5433, "prefect": 4200, "mlflow": 5000}  # or the next free one
+STAYS = {  # where the registry is kept, for who asks for the other one
+    "postgres": "this clone keeps its registry in PostgreSQL, and nothing brings it back into SQLite: "
+    "`retune up` without --database sqlite, or take a new clone",
+    "sqlite": "this clone keeps its registry in SQLite: infra/README.md (What to do when) says how to move it",
+}
 
 
 @dataclass(frozen=True)
@@ -87,10 +92,7 @@ def _write_again(state: State, there: bool) -> None:
 def settle(wanted: Wanted, state: State, say: Say = print) -> State:
     """Choose database, host and ports, once for all, and keep them: addresses stay what they were."""
     if state.database and wanted.database not in (None, state.database):
-        raise WrongUse(
-            f"this clone keeps its registry in {state.database}: it cannot be brought up on {wanted.database} "
-            "(infra/README.md says how to move)"
-        )
+        raise WrongUse(STAYS[state.database])
     _refuse_one_port_for_two(wanted.ports, state)
     running = [name for name in PORTS if state.alive(name)]
     if running and wanted.host not in (None, state.host):

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from tasks.core.errors import Refused
+from tasks.core.errors import Refused, WrongUse
 
 MADE_BY = ("train", "evaluate")  # the stages that make a model and its scores
 
@@ -111,11 +111,9 @@ def blobs(commit: str, paths: Iterable[str]) -> dict[str, bytes]:
 
 
 def signature() -> dict[str, str]:
-    """What git must be told to sign a commit or a tag: the account here, where it does not know who the user is."""
-    own = {"NAME": _account(), "EMAIL": f"{_account()}@{socket.gethostname()}"}
-    for what in ("NAME", "EMAIL"):
-        if _git("config", f"user.{what.lower()}"):
-            del own[what]
+    """What git must be told to sign a commit or a tag: the account here, where nobody has said who the user is."""
+    account = {"NAME": _account(), "EMAIL": f"{_account()}@{socket.gethostname()}"}
+    own = {what: _author(what) or account[what] for what in account if not _configured(what)}
     names = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in own.items()}
     return {name: value for name, value in names.items() if name not in os.environ}
 
@@ -126,6 +124,31 @@ def identity() -> str:
         ["git", "var", "GIT_COMMITTER_IDENT"], capture_output=True, text=True, env={**os.environ, **signature()}
     )
     return told.stdout.strip().rpartition(">")[0] + ">" if ">" in told.stdout else _account()
+
+
+def person() -> str:
+    """Who decides here, as `identity`. Raises WrongUse where nobody has said it: an account answers for nothing."""
+    unsaid = [
+        f"user.{what.lower()}"
+        for what in ("NAME", "EMAIL")
+        if not (os.environ.get(f"GIT_COMMITTER_{what}") or _configured(what) or _author(what))
+    ]
+    if unsaid:
+        raise WrongUse(
+            f"a decision is kept with the name of a person, and git knows no {' and no '.join(unsaid)} here: "
+            'say `git config user.name "YOUR NAME"` and `git config user.email YOU@EXAMPLE.COM`, or set '
+            "GIT_AUTHOR_NAME and GIT_AUTHOR_EMAIL"
+        )
+    return identity()
+
+
+def _configured(what: str) -> str:
+    return _git("config", f"user.{what.lower()}")
+
+
+def _author(what: str) -> str:
+    """Of the environment, where a committer that is not named is the author too."""
+    return os.environ.get(f"GIT_AUTHOR_{what}", "")
 
 
 def _account() -> str:

@@ -1,6 +1,7 @@
 """The command as people call it: words, exit codes, JSON. Each in a process of its own, as exit codes are the point."""
 
 import json
+import os
 import re
 import time
 
@@ -191,6 +192,17 @@ def test_an_ingest_that_is_refused_is_exit_1(clone):
 
 
 # ---- no answer
+
+
+@pytest.mark.parametrize("words", [["promote", "classifier/1"], ["rollback"], ["approve", "classifier/1"],
+                                   ["reject", "classifier/1"], ["forget", "T-1"]], ids=" ".join)  # fmt: skip
+def test_a_decision_that_no_person_answers_for_is_refused_before_anything_is_looked_up(clone, words):
+    unsaid = dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"), "")
+    unsaid |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    nobody = type(clone)(clone.folder, {**unsaid, "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"})
+    done = nobody.python("-m", "flows.cli", *words, "--reason", "why")
+    wrong(done, 2, "git config user.name.*git config user.email.*GIT_AUTHOR_NAME and GIT_AUTHOR_EMAIL")
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.fixture

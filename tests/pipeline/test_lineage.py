@@ -98,7 +98,7 @@ def retune(house, *arguments):
     stdout, stderr, code = io.StringIO(), io.StringIO(), 0
     with chdir(house.folder), redirect_stdout(stdout), redirect_stderr(stderr), pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        for name, value in house.env.items():
+        for name, value in {**house.by(arguments), **house.env}.items():
             patch.setenv(name, value)
         patch.setattr(sys, "argv", ["retune", *map(str, arguments)])
         try:

@@ -39,6 +39,22 @@ def test_a_port_that_another_has_had_is_refused_and_may_be_chosen_anew(own_clone
     assert json.loads((services / "state.json").read_text())["ports"] == before["ports"]
 
 
+@pytest.mark.parametrize(
+    ("kept", "asked", "told"),
+    [
+        ("sqlite", "postgres", "infra/README.md (What to do when) says how to move it"),
+        ("postgres", "sqlite", "nothing brings it back into SQLite"),
+    ],
+)
+def test_another_database_than_the_one_that_is_kept_is_refused_with_what_can_be_done(own_clone, kept, asked, told):
+    services = own_clone.folder / ".retune/services"
+    services.mkdir(parents=True)
+    (services / "state.json").write_text(json.dumps({"folder": str(services), "database": kept}))
+    done = own_clone.retune("up", "--no-worker", "--database", asked)
+    assert done.returncode == 2 and told in done.stderr
+    assert "**Another database is wanted.**" in (own_clone.folder / "infra/README.md").read_text("utf-8")
+
+
 @pytest.mark.long
 def test_what_a_failed_up_has_started_is_down_and_what_it_chose_is_forgotten(own_clone, port):
     own_clone.retune("models")

@@ -1,10 +1,12 @@
 import copy
+import os
+import subprocess
 
 import pytest
 import yaml
 
 from tasks.core import lineage
-from tasks.core.errors import Refused
+from tasks.core.errors import Refused, WrongUse
 
 
 def entry(path, md5):
@@ -102,3 +104,52 @@ def test_outside_git_there_is_no_commit(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.chdir(tmp_path)
     assert lineage.commit() == ("none", False)
+
+
+# ---- who
+
+
+@pytest.fixture
+def nobody(tmp_path, monkeypatch):
+    """A clone of which nobody has told git who works there."""
+    for who in ("AUTHOR", "COMMITTER"):
+        for what in ("NAME", "EMAIL"):
+            monkeypatch.delenv(f"GIT_{who}_{what}", raising=False)
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "-q"], check=True)
+    return monkeypatch
+
+
+def configure(**values):
+    for name, value in values.items():
+        subprocess.run(["git", "config", f"user.{name}", value], check=True)
+
+
+def test_what_runs_by_itself_needs_no_person_and_a_decision_does(nobody):
+    assert "@" in lineage.identity(), "the account"
+    with pytest.raises(WrongUse, match=r"no user\.name and no user\.email here.*GIT_AUTHOR_NAME"):
+        lineage.person()
+
+
+def test_a_name_without_a_mail_is_half_a_person(nobody):
+    configure(name="A. Tester")
+    with pytest.raises(WrongUse, match=r"knows no user\.email here"):
+        lineage.person()
+
+
+@pytest.mark.parametrize("how", ["config", "AUTHOR", "COMMITTER"])
+def test_a_person_is_who_git_or_the_environment_names_and_signs_what_is_decided(nobody, how):
+    if how == "config":
+        configure(name="A. Tester", email="tester@example.com")
+    else:
+        nobody.setenv(f"GIT_{how}_NAME", "A. Tester")
+        nobody.setenv(f"GIT_{how}_EMAIL", "tester@example.com")
+    assert lineage.person() == "A. Tester <tester@example.com>"
+    env = {**os.environ, **lineage.signature()}
+    subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "start"], check=True, env=env)
+    subprocess.run(["git", "tag", "-a", "-m", "so be it", "decided"], check=True, env=env)
+    tagger = ["git", "for-each-ref", "--format=%(taggername) %(taggeremail)", "refs/tags/decided"]
+    told = subprocess.run(tagger, capture_output=True, text=True, check=True).stdout
+    assert told == "A. Tester <tester@example.com>\n"
