@@ -6,13 +6,34 @@ Like the addresses, the blocks hold secrets, which stay on the server: only thei
 """
 
 import os
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 from tasks import notify
-from tasks.core import history
+from tasks.core import history, params
+from tasks.core.errors import RetuneError
 from tasks.core.params import Event, Notify
 
 VARIABLE = "RETUNE_NOTIFY_BLOCKS"
+EVERYTHING = Notify(list(get_args(Event)), 20.0)  # told where params.yaml cannot say what to tell
+
+
+def wanted(path: Path = Path("params.yaml")) -> tuple[Notify, str]:
+    """What params.yaml wants told, and in words what is wrong with that file, if anything is.
+
+    A wrong file stops every retraining, which must be told all the same: so its section `notify` alone is enough.
+    """
+    try:
+        return params.load(path).notify, ""
+    except (RetuneError, OSError) as error:
+        return _notify_alone(path), str(error)
+
+
+def _notify_alone(path: Path) -> Notify:
+    try:
+        return params.load_notify(path)
+    except (RetuneError, OSError):
+        return EVERYTHING
 
 
 def tell(event: Event, title: str, body: str, section: Notify) -> bool:

@@ -562,8 +562,17 @@ TASKS: dict[str, type[Params]] = {"classify": Classify, "instruct": Instruct, "p
 
 def load(path: Path = Path("params.yaml")) -> Params:
     """Read and check the whole file. Raises WrongUse that names each wrong key by its dotted path."""
+    return parse(_read(path))
+
+
+def load_notify(path: Path = Path("params.yaml")) -> Notify:
+    """The section `notify` alone, whatever stands beside it. Raises WrongUse if not even that can be read."""
+    return parse_section(Notify, at(_read(path), "notify"))
+
+
+def _read(path: Path) -> Any:
     try:
-        return parse(yaml.safe_load(path.read_text("utf-8")))
+        return yaml.safe_load(path.read_text("utf-8"))
     except FileNotFoundError:
         raise WrongUse(f"there is no {path} here: run this in the folder that holds it") from None
     except (yaml.YAMLError, ValueError) as error:
@@ -571,13 +580,20 @@ def load(path: Path = Path("params.yaml")) -> Params:
 
 
 def parse(values: Any) -> Params:
-    # By way of JSON: strict mode takes a list or a number of Python only from the exact type. YAML makes dates
-    # of words like 2026-11-22; `str` makes them words again.
     try:
-        return TypeAdapter(_kind(values)).validate_json(json.dumps(values, default=str))
+        return TypeAdapter(_kind(values)).validate_json(_json(values))
     except ValidationError as error:
         told = [_explain(problem) for problem in error.errors(include_url=False)]
         raise WrongUse("params.yaml: " + "; ".join(told)) from None
+
+
+def _json(values: Any) -> str:
+    """Strict mode takes a list or a number of Python only from the exact type, but any from JSON. YAML makes dates of
+    words like 2026-11-22; `str` makes them words again, but a key must be a word already."""
+    try:
+        return json.dumps(values, default=str)
+    except TypeError as error:
+        raise WrongUse(f"params.yaml: {error}") from None
 
 
 def _kind(values: Any) -> type[Params]:
@@ -591,7 +607,7 @@ def _kind(values: Any) -> type[Params]:
 def parse_section(kind: type[T], values: Any) -> T:
     """One section as a record holds it. Raises WrongUse if it is not what this version of Retune knows."""
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(values, default=str))
+        return TypeAdapter(kind).validate_json(_json(values))
     except ValidationError as error:
         told = [_explain(problem) for problem in error.errors(include_url=False)]
         raise WrongUse("; ".join(told)) from None
