@@ -20,7 +20,7 @@ from typing import Any
 from flows import home
 from flows.schedules import server
 from flows.schedules.server import Run
-from tasks.core import history, outcome, params, process
+from tasks.core import history, outcome, process
 from tasks.core.params import Event
 
 HEARTBEAT = home.HEARTBEAT
@@ -195,10 +195,13 @@ def look(tell: Tell | None = None) -> Silence:
 
 
 def tell(event: Event, title: str, body: str) -> None:
-    """To whoever wants to know."""
+    """To whoever wants to know, also where params.yaml is wrong: retraining may be silent for that very reason."""
     from flows import tell as channels
 
-    channels.tell(event, title, body, params.load().notify)
+    section, wrong = channels.wanted()
+    if wrong:
+        body = f"{body}\nNothing can be retrained until this is mended: {wrong}"
+    channels.tell(event, title, body, section)
 
 
 # ---------------------------------------------------------------- runs that wait

@@ -3,11 +3,13 @@
 import json
 import subprocess
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from flows import doctor
 from flows.schedules import watch
+from tasks import notify
 from tasks.core import history, outcome
 
 FAR = datetime.now(UTC) + timedelta(days=30)
@@ -61,3 +63,16 @@ def test_a_retraining_by_hand_ends_a_silence_once_it_is_approved_and_none_in_whi
     facts = {"Record": asked.commit}
     history.append("classifier", 7, history.APPROVED, ["fine"], facts, lambda entry: None, FAR - timedelta(hours=9))
     assert watch.silent(FAR).ok
+
+
+def test_a_wrong_params_yaml_does_not_keep_a_silence_from_being_told_and_is_told_with_it(
+    in_clone, mailbox, monkeypatch
+):
+    port, taken = mailbox
+    monkeypatch.setenv(notify.VARIABLE, f"json://127.0.0.1:{port}")
+    shipped = (Path(__file__).parents[3] / "params.yaml").read_text("utf-8")
+    Path("params.yaml").write_text(shipped.replace("margin_over_base: ", "margin_over_base: -"))
+    assert not watch.look(watch.tell).ok
+    assert "Prefect server" in taken[0]["message"] and "promote.margin_over_base is -0" in taken[0]["message"]
+    watch.look(watch.tell)
+    assert len(taken) == 1, "a silence is told once"
