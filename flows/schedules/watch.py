@@ -41,6 +41,7 @@ class Silence:
     kind: str
     words: str
     mend: str = ""
+    succeeded: str | None = None  # when a retraining last did, as far as can be known
 
 
 # ---------------------------------------------------------------- the dead-man's switch
@@ -83,12 +84,15 @@ def _silent(now: datetime | None) -> Silence:
     periods = _periods()
     since = _due(schedule, now or server.now(), periods + 1)[-1]
     last = max(filter(None, [_last_success(found), *_last_in_history()]), default=None)
+    at = last.isoformat() if last else None
     told = f"the last success was {_told(last)}" if last else "nothing has succeeded yet"
     if (last and last >= since) or server.time(schedule["created"]) > since:
         note = "" if schedule["active"] else "; the schedule is paused"
-        return Silence(True, "ok", f"{told}; due {schedule['schedule']['cron']} ({_zone(schedule)}){note}")
+        due = f"{told}; due {schedule['schedule']['cron']} ({_zone(schedule)}){note}"
+        return Silence(True, "ok", due, succeeded=at)
     kind, words, mend = _why(found, schedule)
-    return Silence(False, kind, f"no retraining has succeeded for {periods} periods ({told}): {words}", mend)
+    said = f"no retraining has succeeded for {periods} periods ({told}): {words}"
+    return Silence(False, kind, said, mend, at)
 
 
 def _periods() -> int:
@@ -187,11 +191,29 @@ def look(tell: Tell | None = None) -> Silence:
         before = json.loads(note.read_text("utf-8")) if note.exists() else None
         if not found.ok and (not before or before["kind"] != found.kind):
             tell("silent", "Retraining has fallen silent", f"{found.words}\n{found.mend}")
-            _write(note, json.dumps(asdict(found)))  # after it was told: told twice is better than never
+            silent_now = found.kind != "server" or bool(before and before.get("silent", True))
+            when = datetime.now(UTC).isoformat()
+            # after it was told: told twice is better than never
+            _write(note, json.dumps({**asdict(found), "told": when, "silent": silent_now}))
         if found.ok and before:
-            tell("recovered", "Retraining has recovered", f"{found.words}\nIt had been silent: {before['words']}")
-            note.unlink()
+            _end_silence(found, before, note, tell)
     return found
+
+
+def _end_silence(found: Silence, before: dict[str, Any], note: Path, tell: Tell) -> None:
+    """Only a success ends the silence of the retraining: a schedule that is set anew just has not been due for long.
+
+    Then the next silence is told again, whatever its kind. A server that was away had only kept us from looking.
+    """
+    since = before.get("told")  # a note of before this was kept tells no time
+    if found.succeeded and (not since or server.time(found.succeeded) > server.time(since)):
+        tell("recovered", "Retraining has recovered", f"{found.words}\nIt had been silent: {before['words']}")
+        note.unlink()
+    elif before["kind"] == "server" and not before.get("silent", False):
+        tell("recovered", "Retraining is watched again", f"{found.words}\nIt could not be watched: {before['words']}")
+        note.unlink()
+    elif before["kind"] != found.kind:
+        _write(note, json.dumps({**before, "kind": found.kind}))
 
 
 def tell(event: Event, title: str, body: str) -> None:

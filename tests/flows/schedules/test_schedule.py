@@ -191,17 +191,6 @@ def test_a_rehearsal_is_no_success(team, retrain, until):
     assert watch._last_success(retrain) == last
 
 
-def test_silence_is_told_once_and_so_is_its_end(team, monkeypatch):
-    told = []
-    away = watch.Silence(False, "worker", "no worker is there", "retune up")
-    well = watch.Silence(True, "ok", "the last success was just now")
-    for found in (well, away, away, well, well):
-        monkeypatch.setattr(watch, "silent", lambda found=found: found)
-        watch.look(lambda event, title, body: told.append((event, body)))
-    assert [event for event, _ in told] == ["silent", "recovered"]
-    assert "no worker" in told[0][1] and "no worker" in told[1][1]
-
-
 def test_the_schedule_makes_runs_and_the_watch_makes_its_rounds(team, retrain, until):
     before = len(team.ran())
     assert team.retune("schedule", "set", "* * * * *").returncode == 0
