@@ -40,10 +40,10 @@ def work() -> None:
 
 
 def heard() -> bool:
-    """Whether Prefect has heard lately from a worker of this machine."""
+    """Whether Prefect has heard lately from a worker of this machine that lives: it waits for one that was killed."""
     from flows.schedules import server
 
-    return any(each["status"] == "ONLINE" and process.here(each["name"]) for each in server.workers())
+    return any(each["status"] == "ONLINE" and process.alive(each["name"]) for each in server.workers())
 
 
 async def _work(pool: str) -> None:
