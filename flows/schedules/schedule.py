@@ -209,6 +209,14 @@ def _state(run: server.Run) -> str:
 STATES = {"PENDING": "queued, a worker has it", "COMPLETED": "finished"}
 
 
+def paused() -> bool:
+    """Whether somebody has paused the retraining, so that it stays so until `schedule resume`."""
+    found = server.deployment(RETRAIN)
+    if not found or not found["schedules"]:
+        return False
+    return found["paused"] or not all(each["active"] for each in found["schedules"])
+
+
 def activate(active: bool) -> list[Planned]:
     """Pause or resume retraining; the watch goes on, and will say that it is paused."""
     found = server.deployment(RETRAIN)
