@@ -21,6 +21,7 @@ from flows import home
 from flows.schedules import server
 from flows.schedules.server import Run
 from tasks.core import history, outcome, process
+from tasks.core.errors import RetuneError
 from tasks.core.params import Event
 
 HEARTBEAT = home.HEARTBEAT
@@ -139,7 +140,9 @@ def _why_at_work(found: dict[str, Any]) -> tuple[str, str, str] | None:
     for run in server.of_deployment(found, **server.in_states(*server.AT_WORK, "PAUSED")):
         since = f"{run['name']} since {_told(server.time(run['state']['timestamp']))}"
         if run["state_type"] == "PAUSED":
-            return "waiting", f"{since} waits for approval", "`retune approve` or `retune reject`"
+            if waits := _why_asleep(run):
+                return "waiting", f"{since} {waits[0]}", waits[1]
+            continue
         if dead := death(run):
             return "zombie", f"{since} is {run['state_name']}, but {dead}", "a worker closes it: `retune up`"
         return (
@@ -148,6 +151,22 @@ def _why_at_work(found: dict[str, Any]) -> tuple[str, str, str] | None:
             "its log is in Prefect; cancel it there if it is stuck",
         )
     return None
+
+
+def _why_asleep(run: Run) -> tuple[str, str] | None:
+    """For whose answer a run sleeps, and how to give it; None if it was given: a worker wakes the run (`asleep.py`)."""
+    from flows import approval  # it imports Prefect
+
+    try:
+        version = approval.asked_about(run["id"])
+    except RetuneError as error:
+        return f"is suspended, and for which version cannot be read: {error}", "`retune doctor` checks"
+    if version is None:
+        return "is suspended, and no version here waits for an answer", "resume or cancel it in Prefect"
+    if not approval.waits(version):
+        return None
+    answers = " or ".join(f"`retune {verb} {version} --reason TEXT`" for verb in ("approve", "reject"))
+    return f"waits for an answer about {version}", answers
 
 
 def _why_waiting(found: dict[str, Any]) -> tuple[str, str, str] | None:
