@@ -1,7 +1,7 @@
 """Who watches the schedule: says when retraining has fallen silent and why, and tidies up after what has died.
 
     silent()   has nothing succeeded for N periods, and if so which is it: server, worker, paused, zombie, late, ...
-    tidy()     zombies are closed, late runs collapse to the newest, leaked slots are given back
+    tidy()     zombies are closed, late runs collapse to the newest, leaked slots are given back, crashes are told
 
 It is asked by `retune doctor` and `retune watch`, by the flow `watch` on its own schedule, and by each worker between
 its other work. A decision "nothing to do" is a success: the flow that decided it has completed. So is a retraining by
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import home
-from flows.schedules import server
+from flows.schedules import crashed, server
 from flows.schedules.server import Run
 from tasks.core import history, outcome, process
 from tasks.core.errors import RetuneError
@@ -344,7 +344,8 @@ def close(run: Run, dead: str) -> bool:
     for child in server.children(run):
         if child["state_type"] in server.AT_WORK:
             server.set_state(child, "CRASHED", f"the run that it belongs to has died: {dead}")
-    return server.set_state(run, "CRASHED", f"zombie: {dead}; closed, and its place given to the next run")
+    ended = "CANCELLED" if run["state_type"] == "CANCELLING" else "CRASHED"
+    return server.set_state(run, ended, f"zombie: {dead}; closed, and its place given to the next run")
 
 
 # ---------------------------------------------------------------- all of it, again and again
@@ -359,8 +360,9 @@ def _deployments() -> Iterator[dict[str, Any]]:
 class Tidier:
     """Remembers what it saw the last time: a slot that nobody holds is given back only if it is seen twice."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Tell = tell) -> None:
         self.leaked: set[str] = set()
+        self.tell = tell
 
     def tidy(self) -> list[str]:
         """Returns what was done, in words."""
@@ -376,7 +378,7 @@ class Tidier:
                     done.append(f"{found['name']}: a slot that no run holds; given back")
         self.leaked = leaked
         _forget_signatures()
-        return done
+        return [*done, *crashed.tell_of_new(self.tell)]
 
 
 def _forget_signatures() -> None:
