@@ -32,8 +32,7 @@ def work() -> None:
 
     schedule.ensure_pool()
     tidier = watch.Tidier()
-    for said in tidier.tidy():  # before the first run is taken, which a late one would be
-        print(said, flush=True)
+    _do(tidier.tidy, {})  # before the first run is taken, which a late one would be
     for left in server.workers():
         if process.here(left["name"]) and not process.alive(left["name"]):
             server.ask("DELETE", f"/work_pools/{server.POOL}/workers/{left['name']}")
