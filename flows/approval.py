@@ -10,12 +10,15 @@ it, so nothing else of the first attempt comes back. Only a run of a deployment 
 who starts it again, and just ends; `retune approve` promotes all the same.
 """
 
+from collections.abc import Iterator
+from contextlib import suppress
 from uuid import UUID, uuid4
 
 from prefect.runtime import deployment, flow_run
 
 from tasks import promote
-from tasks.core import history
+from tasks.core import history, outcome
+from tasks.core.errors import Refused
 from tasks.core.tracking import registry
 
 WAIT = 10  # seconds for a server to answer
@@ -25,6 +28,24 @@ def pending(flow_run_id: str | None = None) -> registry.Version | None:
     """The version that a flow run, this one if none is named, was suspended for."""
     mine = flow_run_id or flow_run.get_id()
     return promote.awaited_by(str(mine)) if mine else None
+
+
+def asked_about(flow_run_id: str) -> registry.Version | None:
+    """For whose answer a flow run sleeps. The version names the last run that sleeps for it, the history all."""
+    return pending(flow_run_id) or next(_told_to_wait(flow_run_id), None)
+
+
+def _told_to_wait(flow_run_id: str) -> Iterator[registry.Version]:
+    for name in history.names():
+        told = outcome.last(history.read(name), flow_run_id)
+        if told and told.facts[outcome.DECISION] == outcome.AWAITING:
+            with suppress(Refused):  # somebody has deleted it
+                yield registry.resolve(told.facts[outcome.ABOUT])
+
+
+def waits(version: registry.Version) -> bool:
+    decision = promote.decided(version)
+    return decision is not None and decision.awaiting
 
 
 def suspend(version: registry.Version) -> registry.Version:

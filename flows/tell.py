@@ -43,6 +43,11 @@ def tell(event: Event, title: str, body: str, section: Notify) -> bool:
     return notify.all_took_it(send(title, body, section.timeout_seconds, notify.LOOKS[event]))
 
 
+def anybody() -> bool:
+    """Whether there is a channel to tell through, from where this process was started."""
+    return any(os.environ.get(variable, "").split() for variable in (notify.VARIABLE, VARIABLE))
+
+
 def by_hand(entry: history.Entry, section: Notify) -> bool:
     """A person has made another champion, or refused one that waited: who, which, why."""
     event: Event = "promoted" if entry.event == history.CHAMPION else "held"

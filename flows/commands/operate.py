@@ -104,11 +104,14 @@ def schedule() -> None:
               help="Say so when nothing has succeeded in N periods.")  # fmt: skip
 @as_json
 def set_(cron: str, timezone: str, silent_after: int, json_: bool) -> None:
-    """Retrain at these times, in place of those set before."""
+    """Retrain at these times, in place of those set before; also if it was paused."""
     home.enter()
     from flows.schedules import schedule
 
+    paused = schedule.paused()
     _tell(schedule.set_(cron, timezone, silent_after), json_)
+    if paused:
+        click.echo("it was paused, and is active now: `retune schedule pause` pauses it again", err=json_)
 
 
 @schedule.command("list")

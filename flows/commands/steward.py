@@ -10,7 +10,7 @@ import click
 
 from flows import home
 from flows.commands.terminal import as_json, because, print_json, print_table
-from tasks.core.errors import Refused, RetuneError, WrongUse
+from tasks.core.errors import Refused, WrongUse
 
 even_forgotten = click.option(
     "--even-forgotten", is_flag=True, help="Even if it learned from rows that must not be learned from any more."
@@ -201,14 +201,13 @@ def _tell(entry: Any, json_: bool, resumed: bool | None = None) -> None:
 
 
 def _tell_others(entry: Any) -> None:
-    """It is done by now, so a params.yaml that cannot be read only keeps it from being told."""
+    """It is done by now, so it is told whatever params.yaml says."""
     from flows import tell
-    from tasks.core import params
 
-    try:
-        tell.by_hand(entry, params.load().notify)
-    except RetuneError as error:
-        click.echo(f"nobody was told: {error}", err=True)
+    section, wrong = tell.wanted()
+    if wrong:
+        click.echo(wrong, err=True)
+    tell.by_hand(entry, section)
 
 
 COMMANDS = (promote, rollback, approve, reject)

@@ -187,10 +187,9 @@ def newest() -> list[Ran]:
 
 
 def _ran(run: server.Run) -> Ran:
-    because = run["parameters"].get("because") or ("the schedule" if run["auto_scheduled"] else "")
     says = (run["state"].get("message") or "").strip()
     due, began, ended = (_utc(run[name]) for name in ("expected_start_time", "start_time", "end_time"))
-    return Ran(run["name"], _state(run), because, due, began, ended, says.splitlines()[0] if says else "")
+    return Ran(run["name"], _state(run), server.because(run), due, began, ended, says.splitlines()[0] if says else "")
 
 
 def _utc(told: str | None) -> str | None:
@@ -207,6 +206,14 @@ def _state(run: server.Run) -> str:
 
 
 STATES = {"PENDING": "queued, a worker has it", "COMPLETED": "finished"}
+
+
+def paused() -> bool:
+    """Whether somebody has paused the retraining, so that it stays so until `schedule resume`."""
+    found = server.deployment(RETRAIN)
+    if not found or not found["schedules"]:
+        return False
+    return found["paused"] or not all(each["active"] for each in found["schedules"])
 
 
 def activate(active: bool) -> list[Planned]:

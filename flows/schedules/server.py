@@ -90,6 +90,11 @@ def in_states(*types: str) -> dict[str, Any]:
     return {"state": {"type": {"any_": list(types)}}}
 
 
+def because(run: Run) -> str:
+    """What a retraining was started for; empty if nobody said."""
+    return run["parameters"].get("because") or ("the schedule" if run["auto_scheduled"] else "")
+
+
 def children(run: Run) -> list[Run]:
     """The flows that run inside this one."""
     return runs(parent_flow_run_id={"any_": [run["id"]]})

@@ -1,7 +1,7 @@
 """Who watches the schedule: says when retraining has fallen silent and why, and tidies up after what has died.
 
     silent()   has nothing succeeded for N periods, and if so which is it: server, worker, paused, zombie, late, ...
-    tidy()     zombies are closed, late runs collapse to the newest, leaked slots are given back
+    tidy()     zombies are closed, late runs collapse to the newest, leaked slots are given back, crashes are told
 
 It is asked by `retune doctor` and `retune watch`, by the flow `watch` on its own schedule, and by each worker between
 its other work. A decision "nothing to do" is a success: the flow that decided it has completed. So is a retraining by
@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from flows import home
-from flows.schedules import server
+from flows.schedules import crashed, server
 from flows.schedules.server import Run
-from tasks.core import history, outcome, params, process
+from tasks.core import history, outcome, process
+from tasks.core.errors import RetuneError
 from tasks.core.params import Event
 
 HEARTBEAT = home.HEARTBEAT
@@ -41,6 +42,7 @@ class Silence:
     kind: str
     words: str
     mend: str = ""
+    succeeded: str | None = None  # when a retraining last did, as far as can be known
 
 
 # ---------------------------------------------------------------- the dead-man's switch
@@ -83,12 +85,15 @@ def _silent(now: datetime | None) -> Silence:
     periods = _periods()
     since = _due(schedule, now or server.now(), periods + 1)[-1]
     last = max(filter(None, [_last_success(found), *_last_in_history()]), default=None)
+    at = last.isoformat() if last else None
     told = f"the last success was {_told(last)}" if last else "nothing has succeeded yet"
     if (last and last >= since) or server.time(schedule["created"]) > since:
         note = "" if schedule["active"] else "; the schedule is paused"
-        return Silence(True, "ok", f"{told}; due {schedule['schedule']['cron']} ({_zone(schedule)}){note}")
+        due = f"{told}; due {schedule['schedule']['cron']} ({_zone(schedule)}){note}"
+        return Silence(True, "ok", due, succeeded=at)
     kind, words, mend = _why(found, schedule)
-    return Silence(False, kind, f"no retraining has succeeded for {periods} periods ({told}): {words}", mend)
+    said = f"no retraining has succeeded for {periods} periods ({told}): {words}"
+    return Silence(False, kind, said, mend, at)
 
 
 def _periods() -> int:
@@ -135,7 +140,9 @@ def _why_at_work(found: dict[str, Any]) -> tuple[str, str, str] | None:
     for run in server.of_deployment(found, **server.in_states(*server.AT_WORK, "PAUSED")):
         since = f"{run['name']} since {_told(server.time(run['state']['timestamp']))}"
         if run["state_type"] == "PAUSED":
-            return "waiting", f"{since} waits for approval", "`retune approve` or `retune reject`"
+            if waits := _why_asleep(run):
+                return "waiting", f"{since} {waits[0]}", waits[1]
+            continue
         if dead := death(run):
             return "zombie", f"{since} is {run['state_name']}, but {dead}", "a worker closes it: `retune up`"
         return (
@@ -144,6 +151,22 @@ def _why_at_work(found: dict[str, Any]) -> tuple[str, str, str] | None:
             "its log is in Prefect; cancel it there if it is stuck",
         )
     return None
+
+
+def _why_asleep(run: Run) -> tuple[str, str] | None:
+    """For whose answer a run sleeps, and how to give it; None if it was given: a worker wakes the run (`asleep.py`)."""
+    from flows import approval  # it imports Prefect
+
+    try:
+        version = approval.asked_about(run["id"])
+    except RetuneError as error:
+        return f"is suspended, and for which version cannot be read: {error}", "`retune doctor` checks"
+    if version is None:
+        return "is suspended, and no version here waits for an answer", "resume or cancel it in Prefect"
+    if not approval.waits(version):
+        return None
+    answers = " or ".join(f"`retune {verb} {version} --reason TEXT`" for verb in ("approve", "reject"))
+    return f"waits for an answer about {version}", answers
 
 
 def _why_waiting(found: dict[str, Any]) -> tuple[str, str, str] | None:
@@ -187,18 +210,39 @@ def look(tell: Tell | None = None) -> Silence:
         before = json.loads(note.read_text("utf-8")) if note.exists() else None
         if not found.ok and (not before or before["kind"] != found.kind):
             tell("silent", "Retraining has fallen silent", f"{found.words}\n{found.mend}")
-            _write(note, json.dumps(asdict(found)))  # after it was told: told twice is better than never
+            silent_now = found.kind != "server" or bool(before and before.get("silent", True))
+            when = datetime.now(UTC).isoformat()
+            # after it was told: told twice is better than never
+            _write(note, json.dumps({**asdict(found), "told": when, "silent": silent_now}))
         if found.ok and before:
-            tell("recovered", "Retraining has recovered", f"{found.words}\nIt had been silent: {before['words']}")
-            note.unlink()
+            _end_silence(found, before, note, tell)
     return found
 
 
+def _end_silence(found: Silence, before: dict[str, Any], note: Path, tell: Tell) -> None:
+    """Only a success ends the silence of the retraining: a schedule that is set anew just has not been due for long.
+
+    Then the next silence is told again, whatever its kind. A server that was away had only kept us from looking.
+    """
+    since = before.get("told")  # a note of before this was kept tells no time
+    if found.succeeded and (not since or server.time(found.succeeded) > server.time(since)):
+        tell("recovered", "Retraining has recovered", f"{found.words}\nIt had been silent: {before['words']}")
+        note.unlink()
+    elif before["kind"] == "server" and not before.get("silent", False):
+        tell("recovered", "Retraining is watched again", f"{found.words}\nIt could not be watched: {before['words']}")
+        note.unlink()
+    elif before["kind"] != found.kind:
+        _write(note, json.dumps({**before, "kind": found.kind}))
+
+
 def tell(event: Event, title: str, body: str) -> None:
-    """To whoever wants to know."""
+    """To whoever wants to know, also where params.yaml is wrong: retraining may be silent for that very reason."""
     from flows import tell as channels
 
-    channels.tell(event, title, body, params.load().notify)
+    section, wrong = channels.wanted()
+    if wrong:
+        body = f"{body}\nNothing can be retrained until this is mended: {wrong}"
+    channels.tell(event, title, body, section)
 
 
 # ---------------------------------------------------------------- runs that wait
@@ -300,7 +344,8 @@ def close(run: Run, dead: str) -> bool:
     for child in server.children(run):
         if child["state_type"] in server.AT_WORK:
             server.set_state(child, "CRASHED", f"the run that it belongs to has died: {dead}")
-    return server.set_state(run, "CRASHED", f"zombie: {dead}; closed, and its place given to the next run")
+    ended = "CANCELLED" if run["state_type"] == "CANCELLING" else "CRASHED"
+    return server.set_state(run, ended, f"zombie: {dead}; closed, and its place given to the next run")
 
 
 # ---------------------------------------------------------------- all of it, again and again
@@ -315,8 +360,9 @@ def _deployments() -> Iterator[dict[str, Any]]:
 class Tidier:
     """Remembers what it saw the last time: a slot that nobody holds is given back only if it is seen twice."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Tell = tell) -> None:
         self.leaked: set[str] = set()
+        self.tell = tell
 
     def tidy(self) -> list[str]:
         """Returns what was done, in words."""
@@ -332,7 +378,7 @@ class Tidier:
                     done.append(f"{found['name']}: a slot that no run holds; given back")
         self.leaked = leaked
         _forget_signatures()
-        return done
+        return [*done, *crashed.tell_of_new(self.tell)]
 
 
 def _forget_signatures() -> None:

@@ -5,17 +5,19 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from flows import home
 from tasks.core import process
-from tasks.core.errors import Broken
+from tasks.core.errors import RetuneError
 
 BETWEEN = 10  # seconds between two tidyings: what leaks blocks the next run for less than a minute
 SETTINGS = {
     "PREFECT_WORKER_QUERY_SECONDS": "5",
     "PREFECT_WORKER_HEARTBEAT_SECONDS": "15",
 }
+Chore = Callable[[], list[str]]  # returns what was done, in words
 
 
 def work() -> None:
@@ -26,24 +28,23 @@ def work() -> None:
     own = {"RETUNE_CLONE": str(Path.cwd()), "RETUNE_PYTHON": sys.executable, "RETUNE_RUN_LOG": str(log)}
     os.environ |= own
     print(f"what the runs say goes to {log}", flush=True)
-    from flows.schedules import schedule, server, watch
+    from flows.schedules import asleep, schedule, server, watch
 
     schedule.ensure_pool()
     tidier = watch.Tidier()
-    for said in tidier.tidy():  # before the first run is taken, which a late one would be
-        print(said, flush=True)
+    _do(tidier.tidy, {})  # before the first run is taken, which a late one would be
     for left in server.workers():
         if process.here(left["name"]) and not process.alive(left["name"]):
             server.ask("DELETE", f"/work_pools/{server.POOL}/workers/{left['name']}")
-    threading.Thread(target=_tidy_forever, args=(tidier,), daemon=True).start()
+    threading.Thread(target=_forever, args=(tidier.tidy, asleep.Waker().wake), daemon=True).start()
     asyncio.run(_work(server.POOL))
 
 
 def heard() -> bool:
-    """Whether Prefect has heard lately from a worker of this machine."""
+    """Whether Prefect has heard lately from a worker of this machine that lives: it waits for one that was killed."""
     from flows.schedules import server
 
-    return any(each["status"] == "ONLINE" and process.here(each["name"]) for each in server.workers())
+    return any(each["status"] == "ONLINE" and process.alive(each["name"]) for each in server.workers())
 
 
 async def _work(pool: str) -> None:
@@ -58,15 +59,21 @@ async def _work(pool: str) -> None:
         print("the worker has stopped; schedules stay as they are", flush=True)
 
 
-def _tidy_forever(tidier: "watch.Tidier") -> None:  # type: ignore[name-defined]  # noqa: F821
-    told = ""
+def _forever(*chores: Chore) -> None:
+    told: dict[Chore, str] = {}
     while True:
         time.sleep(BETWEEN)
-        try:
-            for said in tidier.tidy():
-                print(said, flush=True)
-            told = ""
-        except Broken as error:
-            if str(error) != told:  # once, not every ten seconds
-                told = str(error)
-                print(told, flush=True)
+        for chore in chores:
+            _do(chore, told)
+
+
+def _do(chore: Chore, told: dict[Chore, str]) -> None:
+    """A chore that cannot be done keeps no other from it, and says so once, not every ten seconds."""
+    try:
+        for said in chore():
+            print(said, flush=True)
+        told.pop(chore, None)
+    except RetuneError as error:
+        if told.get(chore) != str(error):
+            told[chore] = str(error)
+            print(error, flush=True)

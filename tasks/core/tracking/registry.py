@@ -148,13 +148,22 @@ def versions(name: str | None = None) -> list[Version]:
     none: list[Version] = []
     found = backend.read(lambda database: _versions_of(database, name), none)
     if found is None:
-        found = [
+        found = _versions_of_server(name)
+    return sorted(found, key=lambda version: (version.created, version.version), reverse=True)
+
+
+def _versions_of_server(name: str | None) -> list[Version]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return [
             _version(entity, _aliases(model))
             for model in backend.pages(client().search_registered_models)
             if name in (None, model.name)
             for entity in backend.pages(client().search_model_versions, f"name = '{model.name}'")
         ]
-    return sorted(found, key=lambda version: (version.created, version.version), reverse=True)
+    except MlflowException as error:
+        raise Broken(f"{backend.address()} does not tell its versions: {error}") from None
 
 
 def _versions_of(database: sqlite3.Connection, name: str | None) -> list[Version]:

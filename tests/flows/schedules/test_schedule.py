@@ -10,13 +10,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flows.schedules import server, watch
+from tasks import notify
 
 pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
-def team(make_team):
-    team = make_team()
+def team(make_team, mailbox_of_all):
+    team = make_team(before=lambda clone: clone.env.update({notify.VARIABLE: f"json://127.0.0.1:{mailbox_of_all[0]}"}))
     done = team.retune("schedule", "set", "0 2 * * 1", "--timezone", "Europe/Berlin", "--silent-after", 1)
     assert done.returncode == 0, done.stderr
     return team
@@ -51,6 +52,11 @@ def in_state(retrain, reason, *states):
 
 def kill_worker(team):
     os.kill(team.pid("worker"), signal.SIGKILL)
+
+
+def of(mailbox, run):
+    """What people were told of a run."""
+    return [said for said in mailbox[1] if said["title"].endswith(run["name"])]
 
 
 def flow_process(team, run):
@@ -96,7 +102,9 @@ def test_the_second_of_two_waits_for_its_place(team, retrain, until):
     assert server.time(later["start_time"]) >= server.time(earlier["end_time"])
 
 
-def test_a_flow_that_was_killed_is_closed_and_the_next_begins_within_a_minute(team, retrain, until):
+def test_a_flow_that_was_killed_is_closed_and_the_next_begins_within_a_minute_and_people_hear_of_it(
+    team, retrain, until, mailbox_of_all
+):
     team.asked(300)
     team.retune("schedule", "request", "killed")
     run = until(lambda: in_state(retrain, "killed", "Running"), 90)
@@ -109,6 +117,8 @@ def test_a_flow_that_was_killed_is_closed_and_the_next_begins_within_a_minute(te
     assert time.monotonic() - began < 60
     assert until(lambda: in_state(retrain, "killed", "Crashed"))
     until(lambda: all(child["state_type"] == "CRASHED" for child in server.children(run)))
+    (said,) = until(lambda: of(mailbox_of_all, run))
+    assert "It was started for: killed" in said["message"]
 
 
 def test_worker_and_flow_killed_at_once_leave_a_zombie_which_the_next_worker_closes(team, retrain, until):
@@ -191,17 +201,6 @@ def test_a_rehearsal_is_no_success(team, retrain, until):
     assert watch._last_success(retrain) == last
 
 
-def test_silence_is_told_once_and_so_is_its_end(team, monkeypatch):
-    told = []
-    away = watch.Silence(False, "worker", "no worker is there", "retune up")
-    well = watch.Silence(True, "ok", "the last success was just now")
-    for found in (well, away, away, well, well):
-        monkeypatch.setattr(watch, "silent", lambda found=found: found)
-        watch.look(lambda event, title, body: told.append((event, body)))
-    assert [event for event, _ in told] == ["silent", "recovered"]
-    assert "no worker" in told[0][1] and "no worker" in told[1][1]
-
-
 def test_the_schedule_makes_runs_and_the_watch_makes_its_rounds(team, retrain, until):
     before = len(team.ran())
     assert team.retune("schedule", "set", "* * * * *").returncode == 0
@@ -229,7 +228,7 @@ def test_a_server_that_went_away_loses_no_run_that_is_at_work(team, retrain, unt
     until(lambda: in_state(retrain, "after the outage", "Completed"), 120)
 
 
-def test_down_ends_what_its_worker_ran_and_says_so(team, retrain, until):
+def test_down_ends_what_its_worker_ran_and_says_so(team, retrain, until, mailbox_of_all):
     team.asked(300)
     team.retune("schedule", "request", "at work at the end")
     run = until(lambda: in_state(retrain, "at work at the end", "Running"), 90)
@@ -238,7 +237,8 @@ def test_down_ends_what_its_worker_ran_and_says_so(team, retrain, until):
     assert not watch.process._began(victim)
     assert watch.silent().kind == "server"
     assert team.retune("up", "--no-worker", timeout=400).returncode == 0
-    assert because(retrain, "at work at the end")["state_type"] in ("CRASHED", "CANCELLED")
+    assert because(retrain, "at work at the end")["state_type"] == "CRASHED"
+    assert len(of(mailbox_of_all, run)) == 1
 
 
 def test_without_a_server_a_schedule_is_wrong_use(clone):

@@ -3,11 +3,13 @@
 import json
 import subprocess
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from flows import doctor
 from flows.schedules import watch
+from tasks import notify
 from tasks.core import history, outcome
 
 FAR = datetime.now(UTC) + timedelta(days=30)
@@ -53,7 +55,9 @@ def test_a_retraining_by_hand_ends_a_silence_once_it_is_approved_and_none_in_whi
         schedule.set_("0 2 * * *", "UTC", 2)
     assert watch.silent().ok
     assert watch.silent(FAR).kind == "worker" and "nothing has succeeded yet" in watch.silent(FAR).words
+    assert watch.silent().succeeded is None
     by_hand(20)
+    assert watch.silent(FAR).succeeded == (FAR - timedelta(days=20)).isoformat(timespec="seconds")
     by_hand(2, **{outcome.FAILED_SOURCES: '{"crm": "CRM_URL is not set"}'})
     assert not watch.silent(FAR).ok and f"{FAR - timedelta(days=20):%Y-%m-%d}" in watch.silent(FAR).words
     asked = by_hand(1, **{outcome.DECISION: "awaiting", outcome.ABOUT: "classifier/7"})
@@ -61,3 +65,59 @@ def test_a_retraining_by_hand_ends_a_silence_once_it_is_approved_and_none_in_whi
     facts = {"Record": asked.commit}
     history.append("classifier", 7, history.APPROVED, ["fine"], facts, lambda entry: None, FAR - timedelta(hours=9))
     assert watch.silent(FAR).ok
+
+
+def test_a_wrong_params_yaml_does_not_keep_a_silence_from_being_told_and_is_told_with_it(
+    in_clone, mailbox, monkeypatch
+):
+    port, taken = mailbox
+    monkeypatch.setenv(notify.VARIABLE, f"json://127.0.0.1:{port}")
+    shipped = (Path(__file__).parents[3] / "params.yaml").read_text("utf-8")
+    Path("params.yaml").write_text(shipped.replace("margin_over_base: ", "margin_over_base: -"))
+    assert not watch.look(watch.tell).ok
+    assert "Prefect server" in taken[0]["message"] and "promote.margin_over_base is -0" in taken[0]["message"]
+    watch.look(watch.tell)
+    assert len(taken) == 1, "a silence is told once"
+
+
+@pytest.fixture
+def look(in_clone, monkeypatch):
+    """Looks once, and finds what it is given; returns the titles of all that was told so far."""
+    told = []
+
+    def look(kind, success=None):
+        """`success`: how many seconds ago a retraining has succeeded."""
+        at = success is not None and (datetime.now(UTC) - timedelta(seconds=success)).isoformat()
+        found = watch.Silence(kind == "ok", kind, f"it is {kind}", "", at or None)
+        monkeypatch.setattr(watch, "silent", lambda: found)
+        watch.look(lambda event, title, body: told.append(title.removeprefix("Retraining ")))
+        return told
+
+    return look
+
+
+SILENT, RECOVERED, WATCHED = "has fallen silent", "has recovered", "is watched again"
+
+
+def test_a_silence_is_told_once_and_so_is_its_end(look):
+    for kind in ("ok", "worker", "worker", "late", "late"):
+        look(kind, 3600)
+    look("ok", 0)
+    assert look("ok", 0) == [SILENT, SILENT, RECOVERED]
+
+
+def test_only_a_success_after_a_silence_ends_it_and_no_schedule_that_is_set_anew(look):
+    look("failed", 3600)
+    look("ok", 3600)
+    assert look("ok") == [SILENT], "nothing has succeeded since"
+    assert look("failed", 3600) == [SILENT, SILENT], "it was asked anew, and is silent anew"
+    assert look("ok", 0) == [SILENT, SILENT, RECOVERED]
+
+
+def test_a_server_that_answers_again_is_no_retraining_that_has_recovered(look):
+    look("server")
+    assert look("ok", 3600) == [SILENT, WATCHED]
+    look("failed", 3600)
+    look("server")
+    assert look("ok", 3600)[2:] == [SILENT, SILENT], "what had been silent before still is"
+    assert look("ok", 0)[4:] == [RECOVERED]
