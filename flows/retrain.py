@@ -259,7 +259,7 @@ def settle(
     if decision.awaiting:
         keep(chosen, told := _of(AWAITING, outcome, arrived, verdict))
         version = approval.suspend(version)  # worker and GPU are free until a person has decided
-        return resumed(chosen, version) if not waits(version) else told
+        return resumed(chosen, version) if not approval.waits(version) else told
     if decision.promote:
         keep(chosen, told := _of(PROMOTED, outcome, arrived, verdict))
         return told
@@ -295,11 +295,6 @@ def put_aside(arrived: arrivals.Arrived, before: decide.Made | None, why: str) -
         get_run_logger().warning("set aside: %s (%s)", part, why)
         told.append(f"{part} was set aside: `retune intake accept {part} --reason TEXT` takes it back")
     return told
-
-
-def waits(version: registry.Version) -> bool:
-    decision = promote.decided(version)
-    return decision is not None and decision.awaiting
 
 
 def resumed(chosen: params.Params, version: registry.Version) -> Told:
