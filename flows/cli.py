@@ -4,7 +4,6 @@ Exit codes: 0 yes, 1 the answer is no (refused data, failed gate, nothing found)
 (something broke: a stage crashed, a store is away).
 """
 
-import os
 import re
 import signal
 import sys
@@ -14,6 +13,7 @@ import click
 
 from flows import disk, home
 from flows.commands import audit, lifecycle, operate, outside, review, steward, upkeep
+from flows.commands.terminal import reader_has_gone
 from tasks.core.errors import Broken, RetuneError, WrongUse
 
 MODULES = (lifecycle, audit, operate, outside, review, steward, upkeep)
@@ -50,8 +50,8 @@ def main() -> None:
         _fail("retune: stopped", 143)
     except UnicodeEncodeError:
         _fail("retune: a word of the command, or what it names, is no UTF-8", WrongUse.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: `| head`
+    except BrokenPipeError:  # `| head`
+        reader_has_gone()
     except OSError as error:
         _fail(f"retune: {home.in_words(error)}", Broken.exit_code)
     except Exception as error:

@@ -1,11 +1,12 @@
 """How answers look on a terminal: a table for people, JSON for programs."""
 
 import json
+import os
 import re
 import shutil
+import sys
 import textwrap
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import click
@@ -36,8 +37,15 @@ as_json = click.option("--json", "json_", is_flag=True, help="Print JSON instead
 
 def say(line: str) -> None:
     """How far work is that goes on whoever reads of it: a reader who has gone (`| head -1`) ends nothing."""
-    with suppress(BrokenPipeError):
+    try:
         click.echo(line)
+    except BrokenPipeError:
+        reader_has_gone()
+
+
+def reader_has_gone() -> None:
+    """What is printed from now on, and what waits to be, goes nowhere: Python would end with an error over it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_json(value: Any) -> None:

@@ -163,7 +163,7 @@ def _versions_of_server(name: str | None) -> list[Version]:
             for entity in backend.pages(client().search_model_versions, f"name = '{model.name}'")
         ]
     except MlflowException as error:
-        raise Broken(f"{backend.address()} does not tell its versions: {error}") from None
+        raise Broken(f"{backend.address()} does not tell its versions (`retune doctor` checks): {error}") from None
 
 
 def _versions_of(database: sqlite3.Connection, name: str | None) -> list[Version]:
