@@ -118,6 +118,11 @@ def what_to_do(name: str, told: Told) -> list[str]:
     if told.outcome == AWAITING:
         approve, reject = (f"`retune {verb} {told.version} --reason TEXT`" for verb in ("approve", "reject"))
         return [f"{approve} makes {told.version} champion, {reject} does not."]
+    if told.outcome == FAILED and told.version:
+        return [
+            f"The next retraining goes on with {told.version}, before all else; "
+            f"`retune promote {told.version} --reason TEXT`, or deleting it in MLflow, ends that."
+        ]
     if told.outcome == HELD:
         forgotten = (told.inputs or {}).get("forgotten_rows")
         tainted = (

@@ -31,19 +31,21 @@ def last(chain: history.Chain, run: str | None = None) -> history.Entry | None:
 
 
 def cut_off(chain: history.Chain) -> str | None:
-    """The newest version, if the retraining that made it was killed before it could tell what came of it.
+    """The newest version, if the retraining that made it was killed, or broke, before it could tell what came of it.
 
-    Not if a person has decided since who serves.
+    A failure is no answer: what broke is taken up again. Not if a person has decided since who serves.
     """
     places = [place for place, entry in enumerate(chain.entries) if entry.event == history.REGISTERED]
     if not places:
         return None
     earlier, newest = [0, *places][-2:]
-    made, since = chain.entries[newest], chain.entries[newest:]
-    begun = (entry for entry in chain.entries[earlier:newest] if entry.facts.get(DECISION) == TRAIN)
+    made, before, since = chain.entries[newest], chain.entries[:newest], chain.entries[newest:]
     name = f"{made.model}/{made.version}"
-    ended = any(entry.facts.get(ABOUT) == name or _by_a_person(entry) for entry in since)
-    return None if ended or all(last(chain, entry.facts[RUN]) for entry in begun) else name
+    ended = {entry.facts[RUN] for entry in before if _answer(entry) or entry.facts.get(DECISION) == FAILED}
+    ended |= {entry.facts[RUN] for entry in since if _answer(entry)}
+    begun = {entry.facts[RUN] for entry in before[earlier:] if entry.facts.get(DECISION) == TRAIN}
+    answered = any(_by_a_person(entry) or (_answer(entry) and entry.facts[ABOUT] == name) for entry in since)
+    return None if answered or begun <= ended else name
 
 
 def unanswered(chain: history.Chain) -> str | None:
@@ -63,6 +65,10 @@ def unanswered(chain: history.Chain) -> str | None:
 
 def _because(entry: history.Entry) -> str | None:
     return json.loads(entry.facts.get(INPUTS, "{}")).get("because")
+
+
+def _answer(entry: history.Entry) -> bool:
+    return entry.facts.get(DECISION) not in (None, TRAIN, FAILED)
 
 
 def _by_a_person(entry: history.Entry) -> bool:

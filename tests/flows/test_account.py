@@ -91,6 +91,7 @@ def test_while_a_source_fails_nothing_has_recovered_and_then_it_has(after):
     [
         ("awaiting", ["retune approve classifier/6 --reason TEXT", "retune reject classifier/6 --reason TEXT"]),
         ("held", ["retune promote classifier/6 --reason TEXT"]),
+        ("failed", ["next retraining goes on with classifier/6", "retune promote classifier/6 --reason TEXT"]),
         ("promoted", ["retune rollback classifier --reason TEXT` goes back to classifier/5"]),
     ],
 )

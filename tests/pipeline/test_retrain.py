@@ -277,12 +277,23 @@ def test_a_version_whose_retraining_was_killed_is_decided_by_the_next_and_what_c
     desk.deliver("few.csv", desk.rows[400:420])
     why = desk.told("--dry-run")["why"]
     assert "classifier/2 was made, and its retraining was cut off" in why[0]
+    heads = list((clone.folder / ".retune/artifacts").rglob("head.safetensors"))
+    for file in heads:
+        file.rename(file.with_suffix(".away"))
+    broken = desk.retrain()
+    assert broken.returncode == 1 and "classifier/2 is not what was registered" in broken.stderr, broken.stderr
+    assert desk.ask("history", "classifier")[-1]["facts"]["About"] == "classifier/2"
+    for file in heads:
+        file.with_suffix(".away").rename(file)
+    assert "classifier/2 was made, and its retraining was cut off" in desk.told("--dry-run")["why"][0], (
+        "what broke is gone on with"
+    )
     told = desk.told(code=1)
     assert (told["outcome"], told["version"]) == ("held", "classifier/2"), "the next run had nothing else to do"
     (part,) = desk.ask("intake", "show")["aside"]
     assert f"retune intake accept {part} --reason TEXT" in told["why"][-1]
     assert len(desk.ids()) == 420, "what came since was taken in"
-    assert desk.decisions()[2:] == ["train", "held", "nothing to do"]
+    assert desk.decisions()[2:] == ["train", "failed", "held", "nothing to do"]
     assert desk.ask("lineage", "model", "classifier@champion")["version"] == 1
     assert desk.told()["outcome"] == "nothing to do"
     clone.python("-c", DELETE, "2")

@@ -72,11 +72,23 @@ def test_a_version_of_which_its_retraining_did_not_tell_was_cut_off(decided, ans
     decided(2031, "train")
     assert outcome.cut_off(answered(2032, history.REGISTERED)) == "classifier/7"
     assert outcome.cut_off(decided(2033, "nothing to do", about=6)) == "classifier/7"
+    assert outcome.cut_off(decided(2033, "failed")) == "classifier/7", "a failure is no answer"
     assert outcome.cut_off(decided(2034, "held")) is None
     assert outcome.cut_off(answered(2035, history.REGISTERED, version=8)) is None, "nobody but a person has made it"
     decided(2036, "train")
     decided(2036, "refused", about=0)
     assert outcome.cut_off(answered(2037, history.REGISTERED, version=9)) is None, "that retraining has ended"
+    decided(2038, "train")
+    decided(2038, "failed", about=0)
+    assert outcome.cut_off(answered(2039, history.REGISTERED, version=10)) is None, "it broke before a person made one"
+
+
+def test_a_version_whose_own_retraining_broke_behind_it_is_taken_up_again(decided, answered):
+    decided(2031, "train")
+    answered(2032, history.REGISTERED)
+    assert outcome.cut_off(decided(2033, "failed", about=0, run=2031)) == "classifier/7"
+    assert outcome.cut_off(decided(2034, "failed")) == "classifier/7", "nor could the next one bring it to its end"
+    assert outcome.cut_off(decided(2035, "promoted")) is None
 
 
 @pytest.mark.parametrize(
