@@ -136,9 +136,9 @@ class Road:
         return process.wait() == -signal.SIGKILL
 
     def left_alive(self, seconds=4):
-        """The processes of this folder that are still there after so many seconds."""
+        """What is still there after so many seconds: processes of this folder, and GPU memory of dead ones."""
         until = time.monotonic() + seconds
-        while (found := family(self.folder)) and time.monotonic() < until:
+        while (found := family(self.folder) + held_by_the_dead()) and time.monotonic() < until:
             time.sleep(0.1)
         return found
 
@@ -247,6 +247,15 @@ def family(folder):
         except (psutil.Error, OSError):
             continue
     return found
+
+
+def held_by_the_dead():
+    """GPU memory that the driver still counts for a process that has ended."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    command = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [f"{line} on the GPU" for line in told.splitlines() if not psutil.pid_exists(int(line.split(",")[0]))]
 
 
 def tickets(clone, first, last):

@@ -13,9 +13,11 @@ import pytest
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 WITHIN = 10  # seconds
-# A trainer that does not listen, with a child that does not either, in the place of the real one.
+# A trainer that does not listen, with a child that does not either, in the place of the real one. Where there is a GPU,
+# it holds some of its memory.
 STUBBORN = """\
-import signal, subprocess, sys, time
+import signal, subprocess, sys, time, torch
+held = torch.ones(2**28, device="cuda") if torch.cuda.is_available() else None
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
