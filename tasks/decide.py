@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import yaml
 
-from tasks.core import history, lineage, params, store, suppression
+from tasks.core import descent, history, lineage, params, store, suppression
 from tasks.core.params import Decide
 
 CONTENT = ["id", "text", "label", "group", "given", "rejected"]  # what makes a row the same, as far as it has them
@@ -230,10 +230,7 @@ def _columns(md5: str) -> pd.DataFrame:
 def forgotten(chain: history.Chain, listed: suppression.Suppression) -> int:
     """How many rows that are suppressed now the champion learned from."""
     entry = chain.champion()
-    if entry is None or not listed.rows:
-        return 0
-    ids = pq.read_table(store.parquet(entry.facts["Train"]), columns=["id"])["id"].to_pandas()
-    return int(suppression.contains(listed, ids).sum())
+    return descent.forgotten(entry, listed) if entry else 0
 
 
 def _md5(content: bytes) -> str:

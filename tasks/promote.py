@@ -11,10 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import pandas as pd
-import pyarrow.parquet as pq
-
-from tasks.core import faults, history, lineage, record, reload, store, suppression
+from tasks.core import descent, faults, history, lineage, record, reload, store, suppression
 from tasks.core.card import file_sha256
 from tasks.core.errors import Refused, RetuneError, WrongUse
 from tasks.core.gate import Decision, Section
@@ -26,7 +23,6 @@ DECIDED = "decision"  # tag of a version: one of the next four
 CROWNED, HELD, AWAITING, REJECTED = "champion", "held", "awaiting", "rejected"
 REASON = "reason."
 FLOW_RUN = "approval.flow_run"  # tag of a version: the flow run that is suspended until somebody decides
-LEARNED_FROM = ("train", "val")
 
 Check = Callable[[registry.Version], dict[str, str]]  # facts for the history; raises Refused if it must not serve
 
@@ -197,20 +193,21 @@ def fit_to_serve(version: registry.Version, reader: reading.Reader, even_forgott
     clean process `reader` it predicts as recorded.
     """
     made = record.read(registry.checked_folder(version) / record.FILE)
-    forgotten = _forgotten(version, made, even_forgotten)
+    forgotten = _forgotten(version, even_forgotten)
     return {"Checked": reload.says_the_same(version, made, reader), **forgotten}
 
 
-def _forgotten(version: registry.Version, made: Record, even_forgotten: bool) -> dict[str, str]:
+def _forgotten(version: registry.Version, even_forgotten: bool) -> dict[str, str]:
     listed = suppression.read()
     if not listed.rows:
         return {}
     try:
-        hashes = [made["data"]["sides"][side]["md5"] for side in LEARNED_FROM]
-        ids = pd.concat([pq.read_table(store.parquet(md5), columns=["id"]).to_pandas()["id"] for md5 in hashes])
-        count = int(suppression.contains(listed, ids).sum())
+        entry = history.read(version.name).registered(version.version)
+        if entry is None:
+            raise descent.Lost(f"{version} is in no history")
+        count = descent.forgotten(entry, listed)
         told = f"{count} {'row' if count == 1 else 'rows'} it learned from must not be learned from any more"
-    except store.Gone as error:
+    except (store.Gone, descent.Lost) as error:
         count, told = None, f"nobody can say whether it learned from a row that must not be learned from: {error}"
     if count == 0:
         return {}

@@ -429,7 +429,11 @@ def register_tiny():
                     more = {"record.commit": commit, "signer": "unsigned", **data}
                     return registry.add_version(name, run_id, folder, {**tags, **more})
                 made = registry.add_version(name, run_id, folder, tags)
-        facts, future = {"Record": commit, "Evidence": evidence, "Seal": seal}, datetime(2060, 1, 1, tzinfo=UTC)
+        sides = {side.capitalize(): told["md5"] for side, told in whole["data"]["sides"].items()}
+        facts, future = (
+            {"Record": commit, "Evidence": evidence, "Seal": seal, **sides},
+            datetime(2060, 1, 1, tzinfo=UTC),
+        )
         history.append(name, made.version, history.REGISTERED, ["why"], facts, registry.anchor, future)
         registry.set_alias(made, registry.CHALLENGER)
         return registry.find(name, version=made.version)

@@ -102,6 +102,19 @@ def tainted(start: Start, listed: suppression.Suppression) -> dict[str, int]:
     return _counted((side, suppression.contains(listed, rows["id"])) for side, rows in read)
 
 
+def forgotten(entry: history.Entry, listed: suppression.Suppression) -> int:
+    """How many rows of the list that version learned from, itself or through the versions that it continued from.
+
+    Raises Lost or store.Gone where nobody can say.
+    """
+    if not listed.rows:
+        return 0
+    md5s = {each.facts[side.capitalize()] for each in (entry, *line(entry, {})) for side in LEARNED}
+    tables = [pq.read_table(store.parquet(md5), columns=["id"]).to_pandas() for md5 in sorted(md5s)]
+    ids = pd.concat(tables)["id"].drop_duplicates()
+    return int(suppression.contains(listed, ids).sum())
+
+
 def leaked(start: Start, test: pd.DataFrame) -> dict[str, int]:
     """version -> rows that it learned from and that are test rows now, by their id or by their words.
 

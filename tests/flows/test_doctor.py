@@ -123,7 +123,8 @@ def champion(tmp_path, monkeypatch, register_tiny):
     made = register_tiny("classifier")
     registry.set_alias(made, registry.CHAMPION)
     chain = history.read("classifier")
-    facts = {**chain.registered(made.version).facts, "Train": kept(pd.DataFrame({"id": ["a", "b"]}))}
+    sides = {"Train": kept(pd.DataFrame({"id": ["a", "b"]})), "Val": kept(pd.DataFrame({"id": ["v"]}))}
+    facts = {**chain.registered(made.version).facts, **sides}
     history.append("classifier", made.version, history.CHAMPION, ["better"], facts, registry.anchor)
     suppression.write(suppression.NOTHING)
     yield made
@@ -158,7 +159,7 @@ def test_a_champion_that_has_lost_a_file_is_rolled_back(champion):
     assert "retune rollback --reason TEXT" in finding.mend
 
 
-@pytest.mark.parametrize(("ids", "told"), [(["a", "z"], "1 row that is"), (["a", "b"], "2 rows that are")])
+@pytest.mark.parametrize(("ids", "told"), [(["a", "z"], "1 row that is"), (["a", "v"], "2 rows that are")])
 def test_a_champion_that_learned_from_rows_that_are_suppressed_now_is_followed_by_another(champion, ids, told):
     suppression.write(suppression.add(suppression.NOTHING, ids, "asked to", "me", "2026-01-01"))
     finding = champion_check()

@@ -92,6 +92,17 @@ def seen(answer):
 # ---------------------------------------------------------------- who learned from a row
 
 
+@pytest.mark.parametrize(
+    ("version", "row", "count"),
+    [(4, "a", 1), (4, "w", 1), (4, "c", 0), (3, "c", 1), (3, "b", 1), (3, "v", 1), (1, "t", 0)],
+)
+def test_a_suppressed_row_was_learned_from_on_either_side_and_by_what_it_continued_from(line, version, row, count):
+    entry = history.read("tickets").registered(version)
+    listed = suppression.add(suppression.NOTHING, [row], "asked to", "A", NOW.isoformat())
+    assert descent.forgotten(entry, listed) == count
+    assert descent.forgotten(entry, suppression.NOTHING) == 0
+
+
 def test_a_version_has_learned_what_the_versions_before_it_learned_and_says_from_which(line):
     told = trace.row("c")
     assert seen(told) == [
