@@ -184,10 +184,10 @@ def _take(
                 failures[each.source] = "; ".join([*filter(None, [failures.get(each.source)]), *unfit])
         if not RAW.exists():
             raise WrongUse(f"no source has brought a row yet: {'; '.join(f'{k}: {v}' for k, v in failures.items())}")
-        _track(RAW, before.raw is None or any(rows.values()))
+        _track(RAW, before.raw is None or any(rows.values()), push=enter)
         told = ", ".join(f"{count} rows from {source}" for source, count in rows.items() if count) or "no new row"
         pointer = Path(intake.RAW).read_bytes()
-        if enter and cursors != before.cursors:
+        if enter and (cursors != before.cursors or pointer != before.pointers.get(intake.RAW)):
             faults.point("retrain:before-intake")
             intake.move(before, Path.cwd(), cursors, before.aside, f"Bring in {told}")
             faults.point("retrain:after-intake")
@@ -316,11 +316,11 @@ def lay(pointers: dict[str, bytes]) -> None:
             stage.checkout(path)
 
 
-def _track(folder: Path, changed: bool = True) -> None:
+def _track(folder: Path, changed: bool = True, push: bool = True) -> None:
     if changed:
         folder.mkdir(parents=True, exist_ok=True)
         stage.track(str(folder))
-        if store.has_remote():
+        if push and store.has_remote():
             stage.push(str(folder.with_name(f"{folder.name}.dvc")))
 
 

@@ -1,19 +1,21 @@
-"""What comes in from a folder in which some files are bad: with the real ingest, DVC and git, in a clone of its own."""
+"""What comes in, and from a folder in which some files are bad: with the real ingest, DVC and git, in a clone each."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 import yaml
 
 HEAD = "id,body,queue\n"
 BRING_IN = """
-import json
+import json, sys
 from flows import home
 home.enter()
 from flows import arrivals
 from tasks.core import intake, params, store
 import pyarrow.parquet as pq
-done = arrivals.bring_in(params.load().fetch, lambda _: None)
+done = arrivals.bring_in(params.load().fetch, lambda _: None, enter=len(sys.argv) == 1)
 listed = store.listing(done.raw)
 parts = [store.open_bytes(md5) for path, md5 in sorted(listed.items()) if path.endswith(".parquet")]
 ids = sorted(name for part in parts for name in pq.read_table(part, columns=["id"])["id"].to_pylist())
@@ -21,15 +23,13 @@ print(json.dumps({"rows": done.rows, "failures": done.failures, "ids": ids, "com
 """
 
 
+COLUMNS = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None}
+
+
 @pytest.mark.slow
 def test_good_files_come_in_once_while_bad_ones_are_told_and_come_when_they_are_mended(own_clone, tmp_path_factory):
     drop = tmp_path_factory.mktemp("drop")
-    columns = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None}
-    source = {"kind": "files", "name": "desk", "path": str(drop), "columns": columns}
-    path = own_clone.folder / "params.yaml"
-    values = yaml.safe_load(path.read_text("utf-8"))
-    values["fetch"] |= {"settle_seconds": 0.0, "sources": [{**source, "licence": None, "collected": None}]}
-    path.write_text(yaml.safe_dump(values), "utf-8")
+    read_from(own_clone, {"kind": "files", "name": "desk", "path": str(drop)})
     (drop / "a.csv").write_text(HEAD + "1,the first words,x\n")
     (drop / "b.csv").write_bytes(HEAD.encode() + b"2,caf\xe9,x\n")
     (drop / "c.csv").write_text(HEAD + "3,these words,x\n3,other words,x\n")  # a table, and only ingest refuses it
@@ -48,7 +48,56 @@ def test_good_files_come_in_once_while_bad_ones_are_told_and_come_when_they_are_
     assert bring_in(own_clone)["commit"] == last["commit"]
 
 
-def bring_in(clone):
-    done = clone.python("-c", BRING_IN)
+@pytest.mark.slow
+def test_a_late_row_comes_in_once_though_its_source_has_moved_no_further(own_clone, tmp_path_factory):
+    path = tmp_path_factory.mktemp("crm") / "desk.db"
+    crm = {"kind": "sql", "name": "crm", "url_env": "CRM_URL", "cursor_type": "number", "cursor_column": "changed"}
+    query = "SELECT id, body, queue, changed FROM tickets WHERE changed >= :cursor - 10"
+    read_from(own_clone, {**crm, "query": query, "cursor_start": "0"})
+    own_clone.env["CRM_URL"] = f"sqlite:///{path}"
+    enter(
+        path,
+        "CREATE TABLE tickets (id, body, queue, changed)",
+        "INSERT INTO tickets VALUES ('0', 'an old one', 'x', 19), ('1', 'a new one', 'x', 20)",
+    )
+    first = bring_in(own_clone)
+    enter(path, "INSERT INTO tickets VALUES ('2', 'a late one', 'x', 15)")
+    looked = bring_in(own_clone, "only to look")
+    assert (looked["rows"], looked["commit"]) == ({"crm": 1}, first["commit"])
+    late = bring_in(own_clone)
+    assert (late["rows"], late["ids"]) == ({"crm": 1}, ["0", "1", "2"]) and late["commit"] != first["commit"]
+    again = bring_in(own_clone)
+    assert (again["rows"], again["ids"], again["commit"]) == ({}, ["0", "1", "2"], late["commit"])
+
+
+@pytest.mark.slow
+def test_who_only_looks_sends_nothing_to_the_remote(own_clone, tmp_path_factory):
+    drop, remote = tmp_path_factory.mktemp("drop"), tmp_path_factory.mktemp("remote")
+    own_clone.dvc("remote", "add", "--default", "store", remote)
+    read_from(own_clone, {"kind": "files", "name": "desk", "path": str(drop)})
+    (drop / "a.csv").write_text(HEAD + "1,the first words,x\n")
+    assert bring_in(own_clone, "only to look")["rows"] == {"desk": 1}
+    assert list(remote.iterdir()) == []
+    bring_in(own_clone)
+    assert list(remote.iterdir())
+
+
+def read_from(clone, source):
+    path = clone.folder / "params.yaml"
+    values = yaml.safe_load(path.read_text("utf-8"))
+    values["fetch"] |= {"settle_seconds": 0.0}
+    values["fetch"]["sources"] = [{**source, "columns": COLUMNS, "licence": None, "collected": None}]
+    path.write_text(yaml.safe_dump(values), "utf-8")
+
+
+def enter(path, *statements):
+    with closing(sqlite3.connect(path)) as database:
+        for each in statements:
+            database.execute(each)
+        database.commit()
+
+
+def bring_in(clone, *only_to_look):
+    done = clone.python("-c", BRING_IN, *only_to_look)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
