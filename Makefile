@@ -34,6 +34,7 @@ check: setup          ## style and types
 up: setup             ## the servers and a worker, on this machine; `retune down` stops them
 	$(BIN)/retune up
 
-bench: setup          ## every figure that the README claims; about an hour on two cores
+bench: setup          ## what orchestration costs, a public dataset, a simulated year: about two hours on two cores
 	$(BIN)/python bench/orchestration.py
 	$(BIN)/python bench/banking77.py
+	$(BIN)/python bench/year.py

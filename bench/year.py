@@ -10,7 +10,7 @@ Some weeks are empty. Some are bad: rubbish instead of a table, a column renamed
 labels that nobody knows. One is poisoned: two hundred tickets, each with another queue's label. One queue exists only
 from the middle of the year on. Once a month the process is killed at a point drawn by lot and run again. Prints what
 was decided each week; ends with 1 if a poisoned or bad week led to a promotion, the poisoned one to anything but a no,
-or a champion got worse than the one before on the tickets that nobody has seen.
+a champion got worse than the one before on the tickets that nobody has seen, or a kill met no work.
 """
 
 import argparse
@@ -37,6 +37,7 @@ EMPTY, POISONED, LATE_QUEUE, LATE_FROM = {5, 13, 22, 31, 40, 48}, 30, "returns",
 BAD = {8: "rubbish", 17: "renamed column", 27: "copied ticket", 36: "unknown labels"}
 CRASHES = {3, 7, 11, 15, 19, 23, 26, 30, 34, 39, 43, 50}  # a week with work to be cut short, in each month
 FIRST, POISON = 800, 200  # tickets at the start; in the poisoned week
+SKIP = 5.0  # seconds
 NOISE = 0.02  # macro-F1 on the unseen tickets by which two equally good champions may differ
 SELDOM = ("retrain:in-worktree", "retrain:before-settle")
 COLUMNS = {"text": "body", "label": "queue", "id": "ticket_id", "group": "customer_id", "split": None}
@@ -174,8 +175,8 @@ def points() -> list[str]:
     sys.path.insert(0, str(ROOT))
     from tasks.core import faults
 
-    manual = ("approve:", "reject:", "checkpoint:", "promote:", "record:pushed", "ingest:stated")  # hardly passed here
-    names = [name for name in faults.POINTS if not name.startswith(manual)]
+    manual = ("approve:", "reject:", "checkpoint:", "promote:", "record:pushed", "ingest:stated", "retrain:refused")
+    names = [name for name in faults.POINTS if not name.startswith(manual)]  # those are hardly passed here
     always = [name for name in names if name.startswith(("ingest:", "retrain:")) and name not in SELDOM]
     return [*names, *always * (len(names) // len(always))]
 
@@ -226,6 +227,8 @@ def wrong(weeks: list[Week]) -> list[str]:
     for week in weeks:
         if week.kind == "poisoned" and week.outcome not in ("held", "refused"):
             found.append(f"week {week.number} was poisoned, and came to: {week.outcome}")
+        if "not passed" in (week.killed_at or ""):
+            found.append(f"week {week.number}: no process was killed at {week.killed_at}")
     for before, week in pairwise(weeks):
         if week.champion == before.champion:
             continue
@@ -293,6 +296,7 @@ def main() -> None:
     skips = sorted(week.seconds for week in weeks if week.outcome == "nothing to do")
     if skips:
         print(f"\n{len(skips)} times nothing to do: {skips[0]} to {skips[-1]} s, median {skips[len(skips) // 2]} s")
+        print(f"{sum(seconds > SKIP for seconds in skips)} of them over {SKIP} s, the goal for an idle machine")
     print(f"folders of failed runs that stay to be looked at: {', '.join(left) or 'none'}")
     if asked.json:
         asked.json.write_text(json.dumps([asdict(week) for week in weeks], indent=2) + "\n", "utf-8")

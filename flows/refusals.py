@@ -33,17 +33,13 @@ def moved(words: str, kept: Path) -> str:
     return words.replace(str(REPORTS.absolute()), str(kept))
 
 
-def drop(kept: Path) -> None:
-    shutil.rmtree(kept)
-
-
 def sweep(aside: Iterable[intake.Aside]) -> list[Path]:
     """Remove the reports of which no part that is set aside speaks any more. Returns them."""
     told = [each.why for each in aside]
     found = sorted(_folder().iterdir()) if _folder().exists() else []
     over = [folder for folder in found if not any(f"{folder}/" in why for why in told)]
     for folder in over:
-        drop(folder)
+        shutil.rmtree(folder)
     return over
 
 

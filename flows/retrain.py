@@ -41,6 +41,7 @@ from tasks.core.outcome import (
 from tasks.core.tracking import backend, registry
 
 LEFT = "{} was made, and its retraining was cut off before it came to its end: it goes on there first"
+LOST = "{0} was left without a decision, and can no more be made as it was: `retune promote {0}` is left to a person"
 LONGEST = 500  # characters of an error that is none of ours, as people are told of it
 SAME_WORK = 12 * 3600  # seconds to wait for another run on the very same data, code and parameters
 
@@ -52,6 +53,10 @@ class Incomplete(Refused):
         about = f" {told.version}" if told.version else ""
         super().__init__(f"{told.outcome}{about}, but {'; '.join(failed(told))}")
         self.told = told
+
+
+class Answered(pipeline.RefusedRows):
+    """The rows were refused, which people have been told, and they are set aside."""
 
 
 @flow(name="retrain")
@@ -69,8 +74,10 @@ def work(because: str | None) -> Told:
     found = Found()
     try:
         return weighed(found, because)
+    except Answered:
+        raise
     except Exception as error:
-        told = Told(REFUSED if isinstance(error, pipeline.RefusedRows) else FAILED, (words_of(error),), found.left)
+        told = Told(FAILED, (words_of(error),), found.left)
         if found.arrived:
             told = replace(told, failures=found.arrived.failures)
         try:
@@ -103,10 +110,11 @@ def weighed(found: Found, because: str | None) -> Told:
     finished = finish(chosen, found.left) if found.left else None
     if finished and finished.outcome == AWAITING:
         return finished
+    lost = LOST.format(found.left) if found.left and found.left == left_over(name) else None
     found.left = None
     because = because or unanswered(history.read(name))
     found.arrived = arrived = run_fetch(chosen)
-    verdict = run_decide(chosen, arrived, because)
+    verdict = run_decide(chosen, arrived, because, lost)
     if verdict.train:
         with alone_on(arrived):
             return road(chosen, arrived, verdict, because)
@@ -150,8 +158,11 @@ def run_fetch(chosen: params.Params) -> arrivals.Arrived:
 
 
 @task(task_run_name="decide", cache_policy=NO_CACHE)
-def run_decide(chosen: params.Params, arrived: arrivals.Arrived, because: str | None) -> decide.Verdict:
+def run_decide(
+    chosen: params.Params, arrived: arrivals.Arrived, because: str | None, lost: str | None
+) -> decide.Verdict:
     verdict = weigh(chosen, arrived, because)
+    verdict = replace(verdict, why=(*filter(None, [lost]), *verdict.why))
     keep(chosen, _told(TRAIN if verdict.train else NOTHING, arrived, verdict))
     faults.point("retrain:decided")
     return verdict
@@ -182,7 +193,6 @@ def finish(chosen: params.Params, left: str) -> Told | None:
     newest, champion = decide.newest(chain, {left}), decide.champion(chain)
     kept = lineage.blobs(newest.commit, [intake.RAW]) if newest else {}
     if not newest or not kept or not decide.alike(decide.here(newest.state.raw), newest.state, chosen.decide):
-        get_run_logger().warning("%s was left without a decision, and can no more be made as it was", left)
         return None
     why = LEFT.format(left)
     verdict = decide.Verdict(True, (why,), {"newest": left, "champion": champion.name if champion else None})
@@ -214,7 +224,7 @@ def road(chosen: params.Params, arrived: arrivals.Arrived, verdict: decide.Verdi
         try:
             outcome = pipeline.pipeline(command, verdict.why)
         except pipeline.RefusedRows as error:
-            raise refusal(arrived, before, error) from None
+            raise refused(chosen, arrived, verdict, before, str(error)) from None
     return settle(chosen, arrived, verdict, outcome, before)
 
 
@@ -263,38 +273,45 @@ def settle(
     if decision.promote:
         keep(chosen, told := _of(PROMOTED, outcome, arrived, verdict))
         return told
-    aside = []
-    if decision.worse:
-        aside = put_aside(arrived, before, f"{version}, which learned from them, is worse than the champion")
     told = _of(HELD, outcome, arrived, verdict)
-    keep(chosen, told := replace(told, why=(*told.why, *aside)))
+    if decision.worse and (parts := new_parts(arrived, before)):
+        put_aside(parts, f"{version}, which learned from them, is worse than the champion")
+        told = replace(told, why=(*told.why, *taken_back(parts)))
+    keep(chosen, told)
     return told
 
 
-def refusal(arrived: arrivals.Arrived, before: decide.Made | None, error: pipeline.RefusedRows) -> pipeline.RefusedRows:
-    """Set the rows aside with which this run was refused. Its report outlives its folder if there are any."""
-    kept = refusals.keep(Path.cwd().name)
-    words = refusals.moved(str(error), kept)
-    if aside := put_aside(arrived, before, f"the run was refused: {words}"):
-        return pipeline.RefusedRows("; ".join([words, *aside]))
-    refusals.drop(kept)
-    return error
+def refused(
+    chosen: params.Params, arrived: arrivals.Arrived, verdict: decide.Verdict, before: decide.Made | None, words: str
+) -> Answered:
+    """People are told that the run was refused, then the rows are set aside: a kill in between has them refused again,
+    where the other way round it would leave nothing to refuse and nobody who knows. The report outlives its folder."""
+    parts = new_parts(arrived, before)
+    if parts:
+        words = refusals.moved(words, refusals.keep(Path.cwd().name))
+    why = "; ".join([words, *taken_back(parts)])
+    keep(chosen, replace(_told(REFUSED, arrived, verdict), why=(why,)))
+    faults.point("retrain:refused")
+    if parts:
+        put_aside(parts, f"the run was refused: {words}")
+    return Answered(why)
 
 
-def put_aside(arrived: arrivals.Arrived, before: decide.Made | None, why: str) -> list[str]:
-    """Set the parts aside that came in since the newest version was made: they, or the code, made the run go wrong.
+def new_parts(arrived: arrivals.Arrived, before: decide.Made | None) -> dict[str, str]:
+    """name -> md5 of the parts that came since the newest version, and made the run go wrong. None if that is all."""
+    parts = {path: md5 for path, md5 in store.listing(arrived.raw).items() if path.endswith(".parquet")}
+    known = set(store.listing(before.state.raw).values()) if before else set(parts.values())
+    new = {path: md5 for path, md5 in parts.items() if md5 not in known}
+    return new if len(new) < len(parts) else {}
 
-    Returns for each how it is taken back, in a sentence.
-    """
-    if before is None:
-        return []
-    known = set(store.listing(before.state.raw).values())
-    parts = {md5 for path, md5 in store.listing(arrived.raw).items() if path.endswith(".parquet")} - known
-    told = []
-    for part in arrivals.set_aside(parts, why, datetime.now(UTC).isoformat(timespec="seconds")):
+
+def put_aside(parts: dict[str, str], why: str) -> None:
+    for part in arrivals.set_aside(parts.values(), why, datetime.now(UTC).isoformat(timespec="seconds")):
         get_run_logger().warning("set aside: %s (%s)", part, why)
-        told.append(f"{part} was set aside: `retune intake accept {part} --reason TEXT` takes it back")
-    return told
+
+
+def taken_back(parts: dict[str, str]) -> list[str]:
+    return [f"{part} was set aside: `retune intake accept {part} --reason TEXT` takes it back" for part in parts]
 
 
 def resumed(chosen: params.Params, version: registry.Version) -> Told:

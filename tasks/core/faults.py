@@ -65,6 +65,7 @@ POINTS = (
     "run:decided",  # all is done, the MLflow run is still open
     "workspace:before-removal",
     "retrain:before-settle",
+    "retrain:refused",  # people know that rows were refused, which are not set aside yet
     "retrain:told",  # people know of the outcome, the history does not yet
 )
 

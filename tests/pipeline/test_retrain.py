@@ -163,6 +163,9 @@ def test_refused_data_is_set_aside_too_and_said(desk):
     junk = desk.rows[:1]
     flood = pd.concat([junk] * 900).assign(ticket_id=[f"D-{number}" for number in range(900)])
     desk.deliver("flood.csv", flood)
+    killed = desk.retrain(RETUNE_FAIL_AT="retrain:refused")
+    assert killed.returncode == -signal.SIGKILL and desk.decisions()[-1] == "refused"
+    assert not any("refused" in each["why"] for each in desk.ask("intake", "show")["aside"].values())
     done = desk.retrain()
     assert done.returncode == 1 and "validate" in done.stderr and "Traceback" not in done.stderr
     aside = desk.ask("intake", "show")["aside"]
@@ -300,3 +303,9 @@ def test_a_version_whose_retraining_was_killed_is_decided_by_the_next_and_what_c
     assert "20 new or corrected rows since classifier/1" in desk.told("--dry-run")["why"][-1], (
         "what was deleted counts no more"
     )
+    assert desk.retrain("--because", "the desk", RETUNE_FAIL_AT="admit:reloaded").returncode == -signal.SIGKILL
+    path = clone.folder / "params.yaml"
+    path.write_text(path.read_text("utf-8").replace("max_tokens: 32", "max_tokens: 31"), "utf-8")
+    assert json.loads(desk.retrain().stdout)["version"] == "classifier/4"
+    why = [entry["why"] for entry in desk.ask("history", "classifier") if entry["event"] == "decided"][-2]
+    assert why[0].startswith("classifier/3 was left without a decision, and can no more be made as it was")
