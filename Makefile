@@ -21,7 +21,7 @@ test: setup           ## minutes
 	$(BIN)/pytest
 
 test-slow: setup      ## what takes longer
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m 'slow and not long'
 
 test-long: setup      ## real servers, real kills, the whole road many times: hours; `--moments 200` asks for more
 	$(BIN)/pytest -m long

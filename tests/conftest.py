@@ -41,6 +41,14 @@ def pytest_addoption(parser):
     parser.addoption("--seed", type=int, default=None, help="of those moments; printed when it is chosen")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """What is long is slow too: `pytest -m slow` is all that `pytest` leaves out."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker("slow")
+
+
 TESTER = ("-c", "user.name=A. Tester", "-c", "user.email=tester@example.com")  # a fresh machine has no identity
 A_PERSON = {"GIT_AUTHOR_NAME": "A. Tester", "GIT_AUTHOR_EMAIL": "tester@example.com"}
 OF_A_PERSON = ("promote", "rollback", "approve", "reject", "forget")  # all else works where nobody has said who he is

@@ -1,6 +1,6 @@
 """kill -9 at every named point and at random moments of a real road; then the same command again.
 
-pytest tests/faults -m long --moments 200 --seed 7
+pytest tests/faults -m slow --moments 200 --seed 7
 """
 
 import random
