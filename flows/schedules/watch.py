@@ -31,7 +31,7 @@ LATE = timedelta(minutes=5)  # a run that begins so late gives way; else runs th
 FLOWS = ("retrain", "watch", "retune")
 UNKNOWN, UNSCHEDULED = "unknown", "unscheduled"
 UNWATCHED = (UNKNOWN, UNSCHEDULED)  # kinds that are no fault of a clone that nobody asked to retrain on schedule
-Tell = Callable[[Event, str, str], None]
+Tell = Callable[[Event, str, str], bool]  # whether anybody was told, or wants to be
 
 
 @dataclass(frozen=True)
@@ -203,13 +203,16 @@ def _told(when: datetime) -> str:
 
 
 def look(tell: Tell | None = None) -> Silence:
-    """`silent`, and whoever should know is told once: when it has fallen silent, when that changes, when it is over."""
+    """`silent`, and whoever should know is told once: when it has fallen silent, when that changes, when it is over.
+
+    What nobody could be told is told at the next look.
+    """
     found = silent()
     if tell:
         note = home.state() / "silence.json"
         before = json.loads(note.read_text("utf-8")) if note.exists() else None
-        if not found.ok and (not before or before["kind"] != found.kind):
-            tell("silent", "Retraining has fallen silent", f"{found.words}\n{found.mend}")
+        news = not found.ok and (not before or before["kind"] != found.kind)
+        if news and tell("silent", "Retraining has fallen silent", f"{found.words}\n{found.mend}"):
             silent_now = found.kind != "server" or bool(before and before.get("silent", True))
             when = datetime.now(UTC).isoformat()
             # after it was told: told twice is better than never
@@ -226,23 +229,24 @@ def _end_silence(found: Silence, before: dict[str, Any], note: Path, tell: Tell)
     """
     since = before.get("told")  # a note of before this was kept tells no time
     if found.succeeded and (not since or server.time(found.succeeded) > server.time(since)):
-        tell("recovered", "Retraining has recovered", f"{found.words}\nIt had been silent: {before['words']}")
-        note.unlink()
+        if tell("recovered", "Retraining has recovered", f"{found.words}\nIt had been silent: {before['words']}"):
+            note.unlink()
     elif before["kind"] == "server" and not before.get("silent", False):
-        tell("recovered", "Retraining is watched again", f"{found.words}\nIt could not be watched: {before['words']}")
-        note.unlink()
+        words = f"{found.words}\nIt could not be watched: {before['words']}"
+        if tell("recovered", "Retraining is watched again", words):
+            note.unlink()
     elif before["kind"] != found.kind:
         _write(note, json.dumps({**before, "kind": found.kind}))
 
 
-def tell(event: Event, title: str, body: str) -> None:
+def tell(event: Event, title: str, body: str) -> bool:
     """To whoever wants to know, also where params.yaml is wrong: retraining may be silent for that very reason."""
     from flows import tell as channels
 
     section, wrong = channels.wanted()
     if wrong:
         body = f"{body}\nNothing can be retrained until this is mended: {wrong}"
-    channels.tell(event, title, body, section)
+    return channels.tell(event, title, body, section)
 
 
 # ---------------------------------------------------------------- runs that wait
@@ -358,10 +362,14 @@ def _deployments() -> Iterator[dict[str, Any]]:
 
 
 class Tidier:
-    """Remembers what it saw the last time: a slot that nobody holds is given back only if it is seen twice."""
+    """Remembers what it saw the last time: a slot that nobody holds is given back only if it is seen twice.
+
+    And of which crashes it could tell nobody: it tries each once, and the next round, with another memory, once more.
+    """
 
     def __init__(self, tell: Tell = tell) -> None:
         self.leaked: set[str] = set()
+        self.unheard: set[str] = set()
         self.tell = tell
 
     def tidy(self) -> list[str]:
@@ -378,7 +386,7 @@ class Tidier:
                     done.append(f"{found['name']}: a slot that no run holds; given back")
         self.leaked = leaked
         _forget_signatures()
-        return [*done, *crashed.tell_of_new(self.tell)]
+        return [*done, *crashed.tell_of_new(self.tell, self.unheard)]
 
 
 def _forget_signatures() -> None:

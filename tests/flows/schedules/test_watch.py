@@ -80,17 +80,34 @@ def test_a_wrong_params_yaml_does_not_keep_a_silence_from_being_told_and_is_told
     assert len(taken) == 1, "a silence is told once"
 
 
+def test_what_no_channel_took_is_told_at_the_next_look_and_a_watch_without_a_channel_says_so(own_clone, mailbox):
+    port, taken = mailbox
+
+    def look(*addresses):
+        own_clone.env["RETUNE_NOTIFY_URLS"] = " ".join(addresses)
+        done = own_clone.retune("watch", "--tell", "--json")
+        assert (done.returncode, json.loads(done.stdout)["kind"]) == (1, "unknown")
+        return done.stderr
+
+    nobody = "nobody is told: neither RETUNE_NOTIFY_URLS nor RETUNE_NOTIFY_BLOCKS names a channel"
+    away, well = f"json://127.0.0.1:{port}/no/", f"json://127.0.0.1:{port}"
+    assert nobody in look() and nobody not in own_clone.retune("watch").stderr
+    assert "channel 1 (json) did not take the message" in look(away) and taken == []
+    assert "channel 1 (json) did not take the message" in look(away, well) and len(taken) == 1
+    assert look(away, well) == "" and len(taken) == 1, "told on one channel is told"
+
+
 @pytest.fixture
 def look(in_clone, monkeypatch):
     """Looks once, and finds what it is given; returns the titles of all that was told so far."""
     told = []
 
-    def look(kind, success=None):
-        """`success`: how many seconds ago a retraining has succeeded."""
+    def look(kind, success=None, heard=True):
+        """`success`: how many seconds ago a retraining has succeeded; `heard`: whether a channel takes the message."""
         at = success is not None and (datetime.now(UTC) - timedelta(seconds=success)).isoformat()
         found = watch.Silence(kind == "ok", kind, f"it is {kind}", "", at or None)
         monkeypatch.setattr(watch, "silent", lambda: found)
-        watch.look(lambda event, title, body: told.append(title.removeprefix("Retraining ")))
+        watch.look(lambda event, title, body: told.append(title.removeprefix("Retraining ")) or heard)
         return told
 
     return look
@@ -104,6 +121,17 @@ def test_a_silence_is_told_once_and_so_is_its_end(look):
         look(kind, 3600)
     look("ok", 0)
     assert look("ok", 0) == [SILENT, SILENT, RECOVERED]
+
+
+def test_what_nobody_heard_is_told_again(look):
+    look("worker", heard=False)
+    assert look("worker") == look("worker") == [SILENT, SILENT]
+    look("ok", 0, heard=False)
+    assert look("ok", 0) == look("ok", 0) == [SILENT, SILENT, RECOVERED, RECOVERED]
+    look("server", heard=False)
+    look("server")
+    look("ok", heard=False)
+    assert look("ok") == look("ok") == [SILENT, SILENT, RECOVERED, RECOVERED, SILENT, SILENT, WATCHED, WATCHED]
 
 
 def test_only_a_success_after_a_silence_ends_it_and_no_schedule_that_is_set_anew(look):
