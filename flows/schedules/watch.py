@@ -253,7 +253,7 @@ def tell(event: Event, title: str, body: str) -> bool:
 
 
 def waiting(found: dict[str, Any]) -> list[Run]:
-    """The runs that are due and have not begun, newest first."""
+    """The runs that are due and wait, newest first; one that goes on after an answer may wait for its place again."""
     due = server.of_deployment(
         found, state={"name": {"any_": list(server.WAITING)}}, expected_start_time={"before_": server.now().isoformat()}
     )
@@ -268,7 +268,7 @@ def collapse(found: dict[str, Any]) -> list[Run]:
     """Of the runs that wait with the same parameters only the newest is left; the others are cancelled in words."""
     newest: dict[str, Run] = {}
     gone = []
-    for run in waiting(found):
+    for run in _unbegun(found):
         first = newest.setdefault(_asks(run), run)
         if first is not run and _cancel_for(run, first):
             gone.append(run)
@@ -281,9 +281,14 @@ def gives_way(run: Run) -> Run | None:
         return None  # it goes on after an approval, or was started by hand
     if server.now() - server.time(run["expected_start_time"]) < LATE:
         return None
-    rivals = [other for other in waiting({"id": run["deployment_id"]}) if other["id"] != run["id"]]
+    rivals = [other for other in _unbegun({"id": run["deployment_id"]}) if other["id"] != run["id"]]
     newer = next((other for other in rivals if _asks(other) == _asks(run) and _order(other) > _order(run)), None)
     return newer if newer and _cancel_for(run, newer) else None
+
+
+def _unbegun(found: dict[str, Any]) -> list[Run]:
+    """One that has begun before does what no other does, whatever its parameters: it goes on with its own version."""
+    return [run for run in waiting(found) if not run["run_count"]]
 
 
 def _asks(run: Run) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows import doctor
-from flows.schedules import watch
+from flows.schedules import server, watch
 from tasks import notify
 from tasks.core import history, outcome
 
@@ -65,6 +65,51 @@ def test_a_retraining_by_hand_ends_a_silence_once_it_is_approved_and_none_in_whi
     facts = {"Record": asked.commit}
     history.append("classifier", 7, history.APPROVED, ["fine"], facts, lambda entry: None, FAR - timedelta(hours=9))
     assert watch.silent(FAR).ok
+
+
+@pytest.fixture
+def scheduled(in_clone, tmp_path, prefect_url, monkeypatch):
+    """The deployment of a schedule that no worker serves."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.schedules import schedule
+
+    monkeypatch.setenv("PREFECT_API_URL", prefect_url)
+    for module in (server, schedule):
+        monkeypatch.setattr(module, "POOL", tmp_path.name)
+    with temporary_settings({PREFECT_API_URL: prefect_url}):
+        schedule.set_("0 2 * * *", "UTC", 2)
+        yield server.deployment("retrain")
+
+
+@pytest.fixture
+def due(scheduled):
+    """Makes a run that is due at a time, and takes it through these states."""
+
+    def due(when, *states):
+        scheduled_at = {"type": "SCHEDULED", "state_details": {"scheduled_time": when.isoformat()}}
+        run = server.ask("POST", f"/deployments/{scheduled['id']}/create_flow_run", {"state": scheduled_at})
+        for kind, name in states:
+            told = {"state": {"type": kind, "name": name, "message": "on fire"}, "force": True}
+            server.ask("POST", f"/flow_runs/{run['id']}/set_state", told)
+        return server.ask("GET", f"/flow_runs/{run['id']}")
+
+    return due
+
+
+RUNNING, FAILED, AGAIN = ("RUNNING", "Running"), ("FAILED", "Failed"), ("SCHEDULED", "AwaitingConcurrencySlot")
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_after_an_answer_gives_way_to_none_and_none_gives_way_to_it(scheduled, due):
+    now = datetime.now(UTC)
+    answered = due(now - timedelta(minutes=30), RUNNING, AGAIN)
+    assert (answered["run_count"], answered["state_name"]) == (1, "AwaitingConcurrencySlot")
+    late = due(now - timedelta(minutes=40))
+    assert watch.gives_way(late) is None, "the other goes on with its version, and looks at nothing new"
+    newest = due(now - timedelta(minutes=1))
+    assert [run["id"] for run in watch.waiting(scheduled)] == [newest["id"], answered["id"], late["id"]]
+    assert [run["id"] for run in watch.collapse(scheduled)] == [late["id"]]
 
 
 def test_a_wrong_params_yaml_does_not_keep_a_silence_from_being_told_and_is_told_with_it(
