@@ -83,14 +83,15 @@ def _silent(now: datetime | None) -> Silence:
             '`retune schedule set "0 2 * * 1"`; RETUNE_POOL names another pool',
         )
     periods = _periods()
-    since = _due(schedule, now or server.now(), periods + 1)[-1]
+    due = _due(schedule, now or server.now(), periods + 1)
+    since = due[-2] if _in_vain(found, due[0]) else due[-1]  # the newest period counts once its run has failed
     last = max(filter(None, [_last_success(found), *_last_in_history()]), default=None)
     at = last.isoformat() if last else None
     told = f"the last success was {_told(last)}" if last else "nothing has succeeded yet"
     if (last and last >= since) or server.time(schedule["created"]) > since:
         note = "" if schedule["active"] else "; the schedule is paused"
-        due = f"{told}; due {schedule['schedule']['cron']} ({_zone(schedule)}){note}"
-        return Silence(True, "ok", due, succeeded=at)
+        words = f"{told}; due {schedule['schedule']['cron']} ({_zone(schedule)}){note}"
+        return Silence(True, "ok", words, succeeded=at)
     kind, words, mend = _why(found, schedule)
     said = f"no retraining has succeeded for {periods} periods ({told}): {words}"
     return Silence(False, kind, said, mend, at)
@@ -109,6 +110,12 @@ def _due(schedule: dict[str, Any], now: datetime, count: int) -> list[datetime]:
 
     last = CronSim(schedule["schedule"]["cron"], now.astimezone(ZoneInfo(_zone(schedule))), reverse=True)
     return [next(last) for _ in range(count)]
+
+
+def _in_vain(found: dict[str, Any], since: datetime) -> bool:
+    """Whether a run that was due since then has failed. One that waits, is at work or sleeps may still succeed."""
+    criteria = {**server.in_states("FAILED", "CRASHED"), "expected_start_time": {"after_": since.isoformat()}}
+    return any(not run["parameters"].get("dry_run") for run in server.of_deployment(found, **criteria))
 
 
 def _zone(schedule: dict[str, Any]) -> str:
@@ -203,20 +210,23 @@ def _told(when: datetime) -> str:
 
 
 def look(tell: Tell | None = None) -> Silence:
-    """`silent`, and whoever should know is told once: when it has fallen silent, when that changes, when it is over.
+    """`silent`, and whoever should know is told once: when it has fallen silent, each cause of it, when it is over.
 
-    What nobody could be told is told at the next look.
+    What nobody could be told is told at the next look. A cause that was told is not told again in the same silence:
+    one that lasts goes from failed to late, running and failed with each run.
     """
     found = silent()
     if tell:
         note = home.state() / "silence.json"
         before = json.loads(note.read_text("utf-8")) if note.exists() else None
-        news = not found.ok and (not before or before["kind"] != found.kind)
+        causes = before.get("causes", []) if before else []
+        news = not found.ok and found.kind not in causes
         if news and tell("silent", "Retraining has fallen silent", f"{found.words}\n{found.mend}"):
             silent_now = found.kind != "server" or bool(before and before.get("silent", True))
             when = datetime.now(UTC).isoformat()
             # after it was told: told twice is better than never
-            _write(note, json.dumps({**asdict(found), "told": when, "silent": silent_now}))
+            more = {"causes": [*causes, found.kind], "told": when, "silent": silent_now}
+            _write(note, json.dumps({**asdict(found), **more}))
         if found.ok and before:
             _end_silence(found, before, note, tell)
     return found
@@ -225,7 +235,7 @@ def look(tell: Tell | None = None) -> Silence:
 def _end_silence(found: Silence, before: dict[str, Any], note: Path, tell: Tell) -> None:
     """Only a success ends the silence of the retraining: a schedule that is set anew just has not been due for long.
 
-    Then the next silence is told again, whatever its kind. A server that was away had only kept us from looking.
+    Then the next silence is told again, whatever its cause. A server that was away had only kept us from looking.
     """
     since = before.get("told")  # a note of before this was kept tells no time
     if found.succeeded and (not since or server.time(found.succeeded) > server.time(since)):
@@ -236,7 +246,7 @@ def _end_silence(found: Silence, before: dict[str, Any], note: Path, tell: Tell)
         if tell("recovered", "Retraining is watched again", words):
             note.unlink()
     elif before["kind"] != found.kind:
-        _write(note, json.dumps({**before, "kind": found.kind}))
+        _write(note, json.dumps({**before, "kind": found.kind, "causes": []}))
 
 
 def tell(event: Event, title: str, body: str) -> bool:

@@ -112,6 +112,26 @@ def test_a_run_that_goes_on_after_an_answer_gives_way_to_none_and_none_gives_way
     assert [run["id"] for run in watch.collapse(scheduled)] == [late["id"]]
 
 
+@pytest.mark.slow
+def test_the_newest_period_counts_once_its_run_has_failed_and_until_then_it_may_succeed(scheduled, due):
+    newest, before, succeeded = watch._due(next(iter(scheduled["schedules"])), FAR, 3)
+    history.decide("classifier", ["why"], {outcome.DECISION: "nothing to do"}, lambda entry: None, succeeded)
+    due(before, RUNNING, FAILED)
+    assert watch.silent(FAR).ok, "its run has only just been due"
+    rehearsal = {"type": "SCHEDULED", "state_details": {"scheduled_time": newest.isoformat()}}
+    body = {"state": rehearsal, "parameters": {"dry_run": True}}
+    run = server.ask("POST", f"/deployments/{scheduled['id']}/create_flow_run", body)
+    server.ask("POST", f"/flow_runs/{run['id']}/set_state", {"state": {"type": "FAILED"}, "force": True})
+    due(newest, RUNNING)
+    assert watch.silent(FAR).ok, "it is at work"
+    due(newest + timedelta(minutes=1), RUNNING, FAILED)
+    found = watch.silent(FAR)
+    assert not found.ok and "for 2 periods" in found.words
+    assert watch.silent(newest).ok and not watch.silent(FAR + timedelta(days=1)).ok
+    history.decide("classifier", ["why"], {outcome.DECISION: "held"}, lambda entry: None, newest)
+    assert watch.silent(FAR).ok
+
+
 def test_a_wrong_params_yaml_does_not_keep_a_silence_from_being_told_and_is_told_with_it(
     in_clone, mailbox, monkeypatch
 ):
@@ -162,10 +182,11 @@ SILENT, RECOVERED, WATCHED = "has fallen silent", "has recovered", "is watched a
 
 
 def test_a_silence_is_told_once_and_so_is_its_end(look):
-    for kind in ("ok", "worker", "worker", "late", "late"):
+    for kind in ("ok", "failed", "failed", "late", "running", "failed", "late", "running", "failed"):
         look(kind, 3600)
-    look("ok", 0)
-    assert look("ok", 0) == [SILENT, SILENT, RECOVERED]
+    assert look("failed", 3600) == [SILENT] * 3, "each cause once"
+    assert look("ok", 0) == [SILENT] * 3 + [RECOVERED]
+    assert look("failed", 3600)[4:] == [SILENT], "another silence"
 
 
 def test_what_nobody_heard_is_told_again(look):
