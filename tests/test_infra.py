@@ -42,6 +42,35 @@ def test_no_password_is_written_down():
                 assert re.fullmatch(r"(retune:)?\$\{\w+:\?\}", str(value)), name
 
 
+def test_the_worker_alone_is_given_a_file_of_secrets_that_need_not_be_there_and_that_git_does_not_see():
+    assert [name for name, service in SERVICES.items() if "env_file" in service] == ["worker"]
+    assert SERVICES["worker"]["env_file"] == [{"path": "${RETUNE_CLONE:?}/.retune/secrets.env", "required": False}]
+    ignored = subprocess.run(["git", "check-ignore", "-q", ".retune/secrets.env"], cwd=INFRA.parent)
+    assert ignored.returncode == 0
+    assert ". .retune/secrets.env && .venv/bin/retune watch --tell" in README, "cron reads the same file"
+
+
+def test_what_the_runbook_gives_the_worker_is_not_overridden_and_a_shell_reads_it_too(tmp_path):
+    told = re.search(r"<<'END'\n(.*?)END\n", README, re.DOTALL)[1]
+    (file := tmp_path / "secrets.env").write_text(told)
+    names = re.findall(r"^(\w+)='.*'$", told, re.MULTILINE)
+    assert len(names) == len(told.splitlines()) and not set(names) & set(SERVICES["worker"]["environment"])
+    shell = subprocess.run(["sh", "-c", f"set -a && . {file} && env"], env={}, capture_output=True, text=True)
+    assert {line.partition("=")[0] for line in shell.stdout.splitlines()} >= set(names)
+
+
+def test_the_runbook_backs_up_and_restores_services_and_volumes_that_there_are():
+    blocks = [block for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "\n  dc exec" in block]
+    assert len(blocks) == 2
+    for block in blocks:
+        assert subprocess.run(["sh", "-n"], input=block, text=True).returncode == 0
+        lines = [line.split() for line in block.splitlines() if re.match(r" *dc (?!up --build)", line)]
+        asked = [next(word for word in line[2:] if not word.startswith("-")) for line in lines]
+        assert set(asked) <= set(SERVICES) and {"postgres", "mlflow"} <= set(asked)
+        assert "artifacts:/artifacts" in SERVICES["mlflow"]["volumes"] and "--directory=/artifacts" in block
+    assert set(COMPOSE["volumes"]) == {"database", "artifacts", "prefect"}, "a new one is backed up too"
+
+
 def test_each_is_restarted_and_tells_whether_it_is_well():
     for name, service in SERVICES.items():
         assert service["restart"] == "unless-stopped", name

@@ -167,9 +167,12 @@ def request(because: str) -> None:
 def watch(tell: bool, json_: bool) -> None:
     """Say whether retraining has fallen silent, and why. For cron, where the worker itself may be gone."""
     home.enter(services=False)
+    from flows import tell as channels
     from flows.schedules import watch
 
     found = watch.look(watch.tell if tell else None)
+    if tell and not channels.anybody():
+        click.echo(f"nobody is told: {channels.NOBODY}", err=True)
     if json_:
         print_json(found.__dict__)
     else:

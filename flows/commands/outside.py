@@ -103,7 +103,7 @@ def notify(text: str, json_: bool) -> None:
 
     sent = tell.send("Retune", text, params.load().notify.timeout_seconds)
     if not sent:
-        raise Refused("nobody would be told: neither RETUNE_NOTIFY_URLS nor RETUNE_NOTIFY_BLOCKS names a channel")
+        raise Refused(f"nobody would be told: {tell.NOBODY}")
     taken = sum(each.ok for each in sent)
     if json_:
         print_json({"sent": taken, "channels": [each.__dict__ for each in sent]})

@@ -15,11 +15,14 @@ from tasks.core.params import Event
 
 NEWS = timedelta(days=1)  # what crashed longer ago, perhaps before this was told at all, is told to nobody
 TOLD = "retune: crash told"
-Tell = Callable[[Event, str, str], None]
+Tell = Callable[[Event, str, str], bool]  # whether anybody was told, or wants to be
 
 
-def tell_of_new(tell: Tell) -> list[str]:
+def tell_of_new(tell: Tell, unheard: set[str]) -> list[str]:
     """Each is told once, by whoever can; returns what was done, in words.
+
+    `unheard`: the runs of which this one could tell nobody, and more come to it. They are left to others: a channel
+    that is away is not asked every ten seconds.
 
     Machines that look in the same second may both tell it: the lock is this clone's.
     """
@@ -32,7 +35,7 @@ def tell_of_new(tell: Tell) -> list[str]:
         return []  # `retune down` from a shell without channels leaves it to the worker that is started next
     try:
         with FileLock(home.state() / "crashed.lock", timeout=0):
-            return [said for run in _new(found) if (said := _tell(run, tell))]
+            return [said for run in _new(found) if run["id"] not in unheard and (said := _tell(run, tell, unheard))]
     except Timeout:
         return []  # another process is telling it
 
@@ -43,10 +46,11 @@ def _new(found: Run) -> list[Run]:
     return [run for run in ended if TOLD not in run["tags"] and not run["parameters"].get("dry_run")]
 
 
-def _tell(run: Run, tell: Tell) -> str:
+def _tell(run: Run, tell: Tell, unheard: set[str]) -> str:
     heard = _has_told(run)
-    if not heard:
-        tell("failed", f"Retraining has crashed: {run['name']}", _words(run))
+    if not heard and not tell("failed", f"Retraining has crashed: {run['name']}", _words(run)):
+        unheard.add(run["id"])
+        return f"{run['name']}: crashed; nobody could be told"
     server.ask("PATCH", f"/flow_runs/{run['id']}", {"tags": [*run["tags"], TOLD]})  # after it: rather twice than never
     return "" if heard else f"{run['name']}: crashed; told"
 

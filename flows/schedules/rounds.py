@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.states import Failed
 
+from flows import tell
 from flows.schedules import watch as watching
 
 
@@ -15,4 +16,6 @@ def watch(periods: int = 2) -> Any:
         get_run_logger().info(said)
     found = watching.look(watching.tell)
     get_run_logger().info(found.words)
+    if not found.ok and not tell.anybody():
+        get_run_logger().warning("nobody is told: %s", tell.NOBODY)
     return None if found.ok else Failed(message=found.words)

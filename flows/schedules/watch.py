@@ -31,7 +31,7 @@ LATE = timedelta(minutes=5)  # a run that begins so late gives way; else runs th
 FLOWS = ("retrain", "watch", "retune")
 UNKNOWN, UNSCHEDULED = "unknown", "unscheduled"
 UNWATCHED = (UNKNOWN, UNSCHEDULED)  # kinds that are no fault of a clone that nobody asked to retrain on schedule
-Tell = Callable[[Event, str, str], None]
+Tell = Callable[[Event, str, str], bool]  # whether anybody was told, or wants to be
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,15 @@ def _silent(now: datetime | None) -> Silence:
             '`retune schedule set "0 2 * * 1"`; RETUNE_POOL names another pool',
         )
     periods = _periods()
-    since = _due(schedule, now or server.now(), periods + 1)[-1]
+    due = _due(schedule, now or server.now(), periods + 1)
+    since = due[-2] if _in_vain(found, due[0]) else due[-1]  # the newest period counts once its run has failed
     last = max(filter(None, [_last_success(found), *_last_in_history()]), default=None)
     at = last.isoformat() if last else None
     told = f"the last success was {_told(last)}" if last else "nothing has succeeded yet"
     if (last and last >= since) or server.time(schedule["created"]) > since:
         note = "" if schedule["active"] else "; the schedule is paused"
-        due = f"{told}; due {schedule['schedule']['cron']} ({_zone(schedule)}){note}"
-        return Silence(True, "ok", due, succeeded=at)
+        words = f"{told}; due {schedule['schedule']['cron']} ({_zone(schedule)}){note}"
+        return Silence(True, "ok", words, succeeded=at)
     kind, words, mend = _why(found, schedule)
     said = f"no retraining has succeeded for {periods} periods ({told}): {words}"
     return Silence(False, kind, said, mend, at)
@@ -109,6 +110,12 @@ def _due(schedule: dict[str, Any], now: datetime, count: int) -> list[datetime]:
 
     last = CronSim(schedule["schedule"]["cron"], now.astimezone(ZoneInfo(_zone(schedule))), reverse=True)
     return [next(last) for _ in range(count)]
+
+
+def _in_vain(found: dict[str, Any], since: datetime) -> bool:
+    """Whether a run that was due since then has failed. One that waits, is at work or sleeps may still succeed."""
+    criteria = {**server.in_states("FAILED", "CRASHED"), "expected_start_time": {"after_": since.isoformat()}}
+    return any(not run["parameters"].get("dry_run") for run in server.of_deployment(found, **criteria))
 
 
 def _zone(schedule: dict[str, Any]) -> str:
@@ -203,17 +210,23 @@ def _told(when: datetime) -> str:
 
 
 def look(tell: Tell | None = None) -> Silence:
-    """`silent`, and whoever should know is told once: when it has fallen silent, when that changes, when it is over."""
+    """`silent`, and whoever should know is told once: when it has fallen silent, each cause of it, when it is over.
+
+    What nobody could be told is told at the next look. A cause that was told is not told again in the same silence:
+    one that lasts goes from failed to late, running and failed with each run.
+    """
     found = silent()
     if tell:
         note = home.state() / "silence.json"
         before = json.loads(note.read_text("utf-8")) if note.exists() else None
-        if not found.ok and (not before or before["kind"] != found.kind):
-            tell("silent", "Retraining has fallen silent", f"{found.words}\n{found.mend}")
+        causes = before.get("causes", []) if before else []
+        news = not found.ok and found.kind not in causes
+        if news and tell("silent", "Retraining has fallen silent", f"{found.words}\n{found.mend}"):
             silent_now = found.kind != "server" or bool(before and before.get("silent", True))
             when = datetime.now(UTC).isoformat()
             # after it was told: told twice is better than never
-            _write(note, json.dumps({**asdict(found), "told": when, "silent": silent_now}))
+            more = {"causes": [*causes, found.kind], "told": when, "silent": silent_now}
+            _write(note, json.dumps({**asdict(found), **more}))
         if found.ok and before:
             _end_silence(found, before, note, tell)
     return found
@@ -222,34 +235,35 @@ def look(tell: Tell | None = None) -> Silence:
 def _end_silence(found: Silence, before: dict[str, Any], note: Path, tell: Tell) -> None:
     """Only a success ends the silence of the retraining: a schedule that is set anew just has not been due for long.
 
-    Then the next silence is told again, whatever its kind. A server that was away had only kept us from looking.
+    Then the next silence is told again, whatever its cause. A server that was away had only kept us from looking.
     """
     since = before.get("told")  # a note of before this was kept tells no time
     if found.succeeded and (not since or server.time(found.succeeded) > server.time(since)):
-        tell("recovered", "Retraining has recovered", f"{found.words}\nIt had been silent: {before['words']}")
-        note.unlink()
+        if tell("recovered", "Retraining has recovered", f"{found.words}\nIt had been silent: {before['words']}"):
+            note.unlink()
     elif before["kind"] == "server" and not before.get("silent", False):
-        tell("recovered", "Retraining is watched again", f"{found.words}\nIt could not be watched: {before['words']}")
-        note.unlink()
+        words = f"{found.words}\nIt could not be watched: {before['words']}"
+        if tell("recovered", "Retraining is watched again", words):
+            note.unlink()
     elif before["kind"] != found.kind:
-        _write(note, json.dumps({**before, "kind": found.kind}))
+        _write(note, json.dumps({**before, "kind": found.kind, "causes": []}))
 
 
-def tell(event: Event, title: str, body: str) -> None:
+def tell(event: Event, title: str, body: str) -> bool:
     """To whoever wants to know, also where params.yaml is wrong: retraining may be silent for that very reason."""
     from flows import tell as channels
 
     section, wrong = channels.wanted()
     if wrong:
         body = f"{body}\nNothing can be retrained until this is mended: {wrong}"
-    channels.tell(event, title, body, section)
+    return channels.tell(event, title, body, section)
 
 
 # ---------------------------------------------------------------- runs that wait
 
 
 def waiting(found: dict[str, Any]) -> list[Run]:
-    """The runs that are due and have not begun, newest first."""
+    """The runs that are due and wait, newest first; one that goes on after an answer may wait for its place again."""
     due = server.of_deployment(
         found, state={"name": {"any_": list(server.WAITING)}}, expected_start_time={"before_": server.now().isoformat()}
     )
@@ -264,7 +278,7 @@ def collapse(found: dict[str, Any]) -> list[Run]:
     """Of the runs that wait with the same parameters only the newest is left; the others are cancelled in words."""
     newest: dict[str, Run] = {}
     gone = []
-    for run in waiting(found):
+    for run in _unbegun(found):
         first = newest.setdefault(_asks(run), run)
         if first is not run and _cancel_for(run, first):
             gone.append(run)
@@ -277,9 +291,14 @@ def gives_way(run: Run) -> Run | None:
         return None  # it goes on after an approval, or was started by hand
     if server.now() - server.time(run["expected_start_time"]) < LATE:
         return None
-    rivals = [other for other in waiting({"id": run["deployment_id"]}) if other["id"] != run["id"]]
+    rivals = [other for other in _unbegun({"id": run["deployment_id"]}) if other["id"] != run["id"]]
     newer = next((other for other in rivals if _asks(other) == _asks(run) and _order(other) > _order(run)), None)
     return newer if newer and _cancel_for(run, newer) else None
+
+
+def _unbegun(found: dict[str, Any]) -> list[Run]:
+    """One that has begun before does what no other does, whatever its parameters: it goes on with its own version."""
+    return [run for run in waiting(found) if not run["run_count"]]
 
 
 def _asks(run: Run) -> str:
@@ -358,10 +377,14 @@ def _deployments() -> Iterator[dict[str, Any]]:
 
 
 class Tidier:
-    """Remembers what it saw the last time: a slot that nobody holds is given back only if it is seen twice."""
+    """Remembers what it saw the last time: a slot that nobody holds is given back only if it is seen twice.
+
+    And of which crashes it could tell nobody: it tries each once, and the next round, with another memory, once more.
+    """
 
     def __init__(self, tell: Tell = tell) -> None:
         self.leaked: set[str] = set()
+        self.unheard: set[str] = set()
         self.tell = tell
 
     def tidy(self) -> list[str]:
@@ -378,7 +401,7 @@ class Tidier:
                     done.append(f"{found['name']}: a slot that no run holds; given back")
         self.leaked = leaked
         _forget_signatures()
-        return [*done, *crashed.tell_of_new(self.tell)]
+        return [*done, *crashed.tell_of_new(self.tell, self.unheard)]
 
 
 def _forget_signatures() -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from flows import tell
+from tasks import notify
+from tasks.core.params import Notify
 
 SHIPPED = (Path(__file__).parents[2] / "params.yaml").read_text("utf-8")
 ONLY = SHIPPED.replace("[promoted, held, refused, failed, recovered, silent, awaiting]", "[silent]")
@@ -41,3 +43,15 @@ def test_where_the_section_cannot_be_read_everything_is_told(wanted, text):
 def test_and_where_there_is_no_file(tmp_path):
     section, wrong = tell.wanted(tmp_path / "params.yaml")
     assert section == tell.EVERYTHING and "there is no" in wrong
+
+
+def test_it_is_told_once_any_channel_took_it_or_nobody_wants_it_and_not_where_there_is_none(mailbox, monkeypatch):
+    port, taken = mailbox
+    section = Notify(["failed"], 5.0)
+    monkeypatch.delenv(tell.VARIABLE, raising=False)
+    away, well = f"json://127.0.0.1:{port}/no/", f"json://127.0.0.1:{port}"
+    for addresses, heard in (("", False), (away, False), (f"{away} {well}", True), (well, True)):
+        monkeypatch.setenv(notify.VARIABLE, addresses)
+        assert tell.tell("failed", "t", addresses, section) is heard, addresses
+        assert tell.tell("held", "t", "nobody wants it", section)
+    assert [said["message"] for said in taken] == [f"{away} {well}", well]

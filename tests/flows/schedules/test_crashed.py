@@ -89,3 +89,18 @@ def test_where_nobody_can_be_told_it_is_left_to_who_can(begin, mailbox, monkeypa
     monkeypatch.setenv(notify.VARIABLE, channel)
     watch.Tidier().tidy()
     assert len(mailbox[1]) == 1
+
+
+def test_one_of_which_nobody_heard_is_tried_once_by_each_until_somebody_does(begin):
+    run, told = begin("RUNNING", "CRASHED"), []
+
+    def tidier(heard):
+        return watch.Tidier(lambda event, title, body: told.append(heard) or heard)
+
+    worker = tidier(heard=False)
+    assert f"{run['name']}: crashed; nobody could be told" in worker.tidy()
+    worker.tidy()
+    assert told == [False], "the channel is away: it is not asked every ten seconds"
+    tidier(heard=True).tidy()
+    tidier(heard=True).tidy()
+    assert told == [False, True]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows import doctor
-from flows.schedules import watch
+from flows.schedules import server, watch
 from tasks import notify
 from tasks.core import history, outcome
 
@@ -67,6 +67,71 @@ def test_a_retraining_by_hand_ends_a_silence_once_it_is_approved_and_none_in_whi
     assert watch.silent(FAR).ok
 
 
+@pytest.fixture
+def scheduled(in_clone, tmp_path, prefect_url, monkeypatch):
+    """The deployment of a schedule that no worker serves."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.schedules import schedule
+
+    monkeypatch.setenv("PREFECT_API_URL", prefect_url)
+    for module in (server, schedule):
+        monkeypatch.setattr(module, "POOL", tmp_path.name)
+    with temporary_settings({PREFECT_API_URL: prefect_url}):
+        schedule.set_("0 2 * * *", "UTC", 2)
+        yield server.deployment("retrain")
+
+
+@pytest.fixture
+def due(scheduled):
+    """Makes a run that is due at a time, and takes it through these states."""
+
+    def due(when, *states):
+        scheduled_at = {"type": "SCHEDULED", "state_details": {"scheduled_time": when.isoformat()}}
+        run = server.ask("POST", f"/deployments/{scheduled['id']}/create_flow_run", {"state": scheduled_at})
+        for kind, name in states:
+            told = {"state": {"type": kind, "name": name, "message": "on fire"}, "force": True}
+            server.ask("POST", f"/flow_runs/{run['id']}/set_state", told)
+        return server.ask("GET", f"/flow_runs/{run['id']}")
+
+    return due
+
+
+RUNNING, FAILED, AGAIN = ("RUNNING", "Running"), ("FAILED", "Failed"), ("SCHEDULED", "AwaitingConcurrencySlot")
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_after_an_answer_gives_way_to_none_and_none_gives_way_to_it(scheduled, due):
+    now = datetime.now(UTC)
+    answered = due(now - timedelta(minutes=30), RUNNING, AGAIN)
+    assert (answered["run_count"], answered["state_name"]) == (1, "AwaitingConcurrencySlot")
+    late = due(now - timedelta(minutes=40))
+    assert watch.gives_way(late) is None, "the other goes on with its version, and looks at nothing new"
+    newest = due(now - timedelta(minutes=1))
+    assert [run["id"] for run in watch.waiting(scheduled)] == [newest["id"], answered["id"], late["id"]]
+    assert [run["id"] for run in watch.collapse(scheduled)] == [late["id"]]
+
+
+@pytest.mark.slow
+def test_the_newest_period_counts_once_its_run_has_failed_and_until_then_it_may_succeed(scheduled, due):
+    newest, before, succeeded = watch._due(next(iter(scheduled["schedules"])), FAR, 3)
+    history.decide("classifier", ["why"], {outcome.DECISION: "nothing to do"}, lambda entry: None, succeeded)
+    due(before, RUNNING, FAILED)
+    assert watch.silent(FAR).ok, "its run has only just been due"
+    rehearsal = {"type": "SCHEDULED", "state_details": {"scheduled_time": newest.isoformat()}}
+    body = {"state": rehearsal, "parameters": {"dry_run": True}}
+    run = server.ask("POST", f"/deployments/{scheduled['id']}/create_flow_run", body)
+    server.ask("POST", f"/flow_runs/{run['id']}/set_state", {"state": {"type": "FAILED"}, "force": True})
+    due(newest, RUNNING)
+    assert watch.silent(FAR).ok, "it is at work"
+    due(newest + timedelta(minutes=1), RUNNING, FAILED)
+    found = watch.silent(FAR)
+    assert not found.ok and "for 2 periods" in found.words
+    assert watch.silent(newest).ok and not watch.silent(FAR + timedelta(days=1)).ok
+    history.decide("classifier", ["why"], {outcome.DECISION: "held"}, lambda entry: None, newest)
+    assert watch.silent(FAR).ok
+
+
 def test_a_wrong_params_yaml_does_not_keep_a_silence_from_being_told_and_is_told_with_it(
     in_clone, mailbox, monkeypatch
 ):
@@ -80,17 +145,34 @@ def test_a_wrong_params_yaml_does_not_keep_a_silence_from_being_told_and_is_told
     assert len(taken) == 1, "a silence is told once"
 
 
+def test_what_no_channel_took_is_told_at_the_next_look_and_a_watch_without_a_channel_says_so(own_clone, mailbox):
+    port, taken = mailbox
+
+    def look(*addresses):
+        own_clone.env["RETUNE_NOTIFY_URLS"] = " ".join(addresses)
+        done = own_clone.retune("watch", "--tell", "--json")
+        assert (done.returncode, json.loads(done.stdout)["kind"]) == (1, "unknown")
+        return done.stderr
+
+    nobody = "nobody is told: neither RETUNE_NOTIFY_URLS nor RETUNE_NOTIFY_BLOCKS names a channel"
+    away, well = f"json://127.0.0.1:{port}/no/", f"json://127.0.0.1:{port}"
+    assert nobody in look() and nobody not in own_clone.retune("watch").stderr
+    assert "channel 1 (json) did not take the message" in look(away) and taken == []
+    assert "channel 1 (json) did not take the message" in look(away, well) and len(taken) == 1
+    assert look(away, well) == "" and len(taken) == 1, "told on one channel is told"
+
+
 @pytest.fixture
 def look(in_clone, monkeypatch):
     """Looks once, and finds what it is given; returns the titles of all that was told so far."""
     told = []
 
-    def look(kind, success=None):
-        """`success`: how many seconds ago a retraining has succeeded."""
+    def look(kind, success=None, heard=True):
+        """`success`: how many seconds ago a retraining has succeeded; `heard`: whether a channel takes the message."""
         at = success is not None and (datetime.now(UTC) - timedelta(seconds=success)).isoformat()
         found = watch.Silence(kind == "ok", kind, f"it is {kind}", "", at or None)
         monkeypatch.setattr(watch, "silent", lambda: found)
-        watch.look(lambda event, title, body: told.append(title.removeprefix("Retraining ")))
+        watch.look(lambda event, title, body: told.append(title.removeprefix("Retraining ")) or heard)
         return told
 
     return look
@@ -100,10 +182,22 @@ SILENT, RECOVERED, WATCHED = "has fallen silent", "has recovered", "is watched a
 
 
 def test_a_silence_is_told_once_and_so_is_its_end(look):
-    for kind in ("ok", "worker", "worker", "late", "late"):
+    for kind in ("ok", "failed", "failed", "late", "running", "failed", "late", "running", "failed"):
         look(kind, 3600)
-    look("ok", 0)
-    assert look("ok", 0) == [SILENT, SILENT, RECOVERED]
+    assert look("failed", 3600) == [SILENT] * 3, "each cause once"
+    assert look("ok", 0) == [SILENT] * 3 + [RECOVERED]
+    assert look("failed", 3600)[4:] == [SILENT], "another silence"
+
+
+def test_what_nobody_heard_is_told_again(look):
+    look("worker", heard=False)
+    assert look("worker") == look("worker") == [SILENT, SILENT]
+    look("ok", 0, heard=False)
+    assert look("ok", 0) == look("ok", 0) == [SILENT, SILENT, RECOVERED, RECOVERED]
+    look("server", heard=False)
+    look("server")
+    look("ok", heard=False)
+    assert look("ok") == look("ok") == [SILENT, SILENT, RECOVERED, RECOVERED, SILENT, SILENT, WATCHED, WATCHED]
 
 
 def test_only_a_success_after_a_silence_ends_it_and_no_schedule_that_is_set_anew(look):
