@@ -324,31 +324,19 @@ def _reject(version: registry.Version, answer: history.Entry) -> None:
 def reconcile(name: str) -> list[str]:
     """Repair, from the history, what a crash or a stranger's hand has left of aliases and tags; in words what was done.
 
-    Nothing is repaired from a history that is not whole itself.
+    Raises Refused if the history itself has lost entries: nothing is repaired from it.
     """
     with history.writing():
-        chain = history.read(name)
-        if not chain.entries and not chain.damaged:
+        chain, done = history.read(name), []
+        if registry.anchor(chain):  # a crash came between an entry and the registry's word for it
+            assert chain.last
+            done.append(f"the registry did not know the last entry of the history yet, {chain.last.tag}: it does now")
+        if not chain.entries:
             return []
-        done = _anchor_last(chain)
-        if done is None:
-            return [f"the history of {name} is not whole, so nothing was repaired: `retune history {name} --verify`"]
         for repair in (_finish_approvals, _mend_champion, _mend_challenger, _mend_tags, _tell_unfinished):
             done += repair(chain, {version.version: version for version in registry.versions(name)})
             chain = history.read(name) if done else chain
         return done
-
-
-def _anchor_last(chain: history.Chain) -> list[str] | None:
-    """A crash may come between an entry and the registry's word for it: of one entry, no more. None if not whole."""
-    head = registry.heads().get(chain.model)
-    if all(link.ok for link in history.check(chain, head)):
-        return []
-    before = chain.entries[-2].head if len(chain.entries) > 1 else None
-    if not chain.last or head != before or not all(link.ok for link in history.check(chain, chain.last.head)):
-        return None
-    registry.anchor(chain.last)
-    return [f"the registry did not know the last entry of the history yet, {chain.last.tag}: it does now"]
 
 
 Versions = dict[int, registry.Version]

@@ -380,10 +380,65 @@ def test_an_alias_is_not_moved_to_a_damaged_version(waiting):
 
 def test_nothing_is_repaired_from_a_history_that_is_not_whole(waiting):
     first, second = waiting
-    subprocess.run(["git", "tag", "-d", history.read(first.name).entries[1].tag], check=True, capture_output=True)
+    git("tag", "-d", history.read(first.name).entries[1].tag)
     registry.set_alias(second, registry.CHAMPION)
-    assert "is not whole, so nothing was repaired" in reconcile(first.name)[0]
+    with pytest.raises(Refused, match=r"is not whole: .*Nothing was written or repaired"):
+        reconcile(first.name)
     assert registry.CHAMPION in again(second).aliases
+
+
+def git(*words):
+    return subprocess.run(["git", *words], check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def beheaded(make):
+    """The second champion, whose entry, the last one, is lost; and how to bring it back."""
+    first, second = make(), make()
+    promote(first, told(), SHIPPED)
+    promote(second, told(champion=str(first)), SHIPPED)
+    tag = f"refs/tags/{history.read(first.name).last.tag}"
+    kept = git("rev-parse", tag)
+    git("update-ref", "-d", tag)
+    return second, lambda: git("update-ref", tag, kept)
+
+
+def test_no_entry_hides_that_a_champions_was_lost_and_no_alias_moves(beheaded, make):
+    second, bring_back = beheaded
+    name, head = second.name, registry.heads()[second.name]
+    for write in (
+        lambda: history.decide(name, ["nothing to do"], {}, registry.anchor),
+        lambda: steward.by_hand(again(second), "why", check),
+        lambda: promote(again(second), told(champion=f"{name}/1"), SHIPPED),
+        lambda: reconcile(name),
+        make,
+    ):
+        with pytest.raises(
+            Refused, match=r"the registry knows entry 4 .*the last one here is .*#3\. .*git fetch --tags"
+        ):
+            write()
+    assert (registry.heads()[name], history.read(name).last.number) == (head, 3)
+    assert again(second).aliases == ("champion",)
+    bring_back()
+    history.decide(name, ["nothing to do"], {}, registry.anchor)
+    assert history.check(history.read(name), registry.heads()[name])[-1].ok
+    assert again(second).aliases == ("champion",)
+
+
+def test_who_takes_the_anchor_away_by_hand_goes_on_with_the_entries_that_are_there(beheaded):
+    second, _ = beheaded
+    backend.client().delete_registered_model_tag(second.name, registry.HEAD)
+    assert any(f"the alias champion stood on {second}" in line for line in reconcile(second.name))
+    assert agree(second.name).champion().version == 1
+    assert steward.by_hand(again(second), "it was champion", check).number == 4
+    agree(second.name)
+
+
+def test_a_history_of_which_nothing_is_left_is_not_begun_anew(beheaded):
+    second, _ = beheaded
+    git("tag", "-d", *(entry.tag for entry in history.read(second.name).entries))
+    with pytest.raises(Refused, match=r"the registry knows entry 4 .*the last one here is none"):
+        reconcile(second.name)
 
 
 def test_a_deleted_champion_is_said_and_what_stands_in_its_place_is_no_champion(waiting):
