@@ -257,11 +257,12 @@ def approve(seen: Evidence, reason: str, check: Check) -> history.Entry:
     if registered.facts.get("Evidence") != seen.sha256:
         raise Refused(f"the record of {version} is not what was registered: `retune verify {version}` says more")
     _refuse_stale(version, decision)
-    facts = {**check(version), "Flow-run": version.tags.get(FLOW_RUN, "none")}
+    facts = check(version)  # takes seconds, in which another may answer
     with history.writing():
+        version = _still_waiting(version)
         _refuse_stale(version, decision)
         faults.point("approve:before-history")
-        told = {**registered.facts, **facts, "Evidence": seen.sha256}
+        told = {**registered.facts, **facts, "Flow-run": version.tags.get(FLOW_RUN, "none"), "Evidence": seen.sha256}
         answer = history.append(version.name, version.version, history.APPROVED, [reason], told, registry.anchor)
         faults.point("approve:before-champion")
         return _crown_approved(version, answer)
@@ -277,8 +278,17 @@ def _by(answer: history.Entry) -> str:
     return f"{answer.event} by {answer.by}: {'; '.join(answer.why)}"
 
 
+def _still_waiting(version: registry.Version) -> registry.Version:
+    """The version as the registry has it now. Raises Refused if somebody has answered meanwhile."""
+    now = registry.find(version.name, version=version.version)
+    _refuse_unless_waiting(now)
+    return now
+
+
 def _refuse_unless_waiting(version: registry.Version) -> None:
-    told = version.tags.get(DECIDED)
+    told, answer = version.tags.get(DECIDED), history.read(version.name).answer(version.version)
+    if told == AWAITING and answer and answer.event == history.REJECTED:
+        told = REJECTED  # who said so was killed before the tag
     if told != AWAITING:
         raise Refused(
             f"{version} is not waiting for an answer: "
@@ -304,6 +314,7 @@ def reject(seen: Evidence, reason: str) -> history.Entry:
     registered = _registered(version)
     _refuse_unless_waiting(version)
     with history.writing():
+        version = _still_waiting(version)
         faults.point("reject:before-history")
         told = {**registered.facts, "Flow-run": version.tags.get(FLOW_RUN, "none"), "Evidence": seen.sha256}
         answer = history.append(version.name, version.version, history.REJECTED, [reason], told, registry.anchor)

@@ -347,6 +347,70 @@ def test_only_what_waits_is_approved_or_rejected_and_what_waits_is_not_promoted_
         steward.by_hand(second, "why", check)
 
 
+def events_of(version):
+    return [entry.event for entry in history.read(version.name).entries if entry.version == version.version]
+
+
+def test_who_rejects_while_another_approves_is_obeyed(waiting):
+    first, second = waiting
+
+    def meanwhile(version):
+        steward.reject(steward.evidence(again(version), None), "one queue is worse")
+        return FINE
+
+    with pytest.raises(Refused, match="is not waiting for an answer: it was rejected"):
+        steward.approve(steward.evidence(second, None), "looks right", meanwhile)
+    assert events_of(second) == ["registered", "rejected"]
+    assert (again(first).aliases, again(second).aliases) == (("champion",), ())
+    assert reconcile(first.name) == []
+    agree(first.name)
+
+
+def test_who_rejects_is_obeyed_also_if_he_was_killed_before_the_tag(waiting, monkeypatch):
+    first, second = waiting
+
+    def meanwhile(version):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(registry, "tag_version", interrupted)
+            steward.reject(steward.evidence(again(version), None), "one queue is worse")
+        return FINE
+
+    with pytest.raises(Refused, match="is not waiting for an answer: it was rejected"):
+        steward.approve(steward.evidence(second, None), "looks right", meanwhile)
+    assert events_of(second) == ["registered", "rejected"]
+    reconcile(first.name)
+    agree(first.name)
+
+
+def test_who_waits_to_reject_while_another_approves_is_told_that_it_is_champion(waiting):
+    """He has looked, the approval has the lock, and then it is his turn."""
+    first, second = waiting
+    seen = steward.evidence(second, None)
+    steward.approve(steward.evidence(second, None), "looks right", check)
+    with pytest.raises(Refused, match="is not waiting for an answer: it became champion"):
+        steward.reject(seen, "one queue is worse")
+    assert events_of(second) == ["registered", "approved", "champion"]
+    assert decided(again(second)).promote
+    assert reconcile(first.name) == []
+    agree(first.name)
+
+
+@pytest.mark.parametrize("answer", ["approve", "reject"])
+def test_of_a_second_answer_that_waits_for_the_lock_nothing_is_written(waiting, answer, tmp_path):
+    """In a process of its own, which has looked at the version before the first answer and comes after it."""
+    _, second = waiting
+    with history.writing():
+        late = begin(answer, second, LOOKED=str(tmp_path / "looked"))
+        while not (tmp_path / "looked").exists():
+            assert late.poll() is None, late.communicate()[1]
+            time.sleep(0.02)
+        steward.reject(steward.evidence(second, None), "one queue is worse")
+        before = events_of(second)
+    complaint = late.communicate()[1]
+    assert late.returncode and "is not waiting for an answer: it was rejected" in complaint
+    assert events_of(second) == before == ["registered", "rejected"]
+
+
 # ---------------------------------------------------------------- after a crash
 
 
@@ -462,16 +526,26 @@ def test_what_was_cut_off_is_said(make, tmp_path):
 
 
 ACT = """
-import sys
+import os, pathlib, sys
 from tasks import promote
-from tasks.core import params, record
+from tasks.core import history, params, record
 from tasks.core.tracking import backend, registry, runs
 act, name, number, root = sys.argv[1:]
 version = registry.find(name, version=int(number))
 made = record.read(registry.version_folder(version) / record.FILE)
 check = lambda version: {"Checked": "fine"}
+writing = history.writing
+
+
+def looked():
+    if "LOOKED" in os.environ:
+        pathlib.Path(os.environ["LOOKED"]).touch()
+    return writing()
+
+
+history.writing = looked
 {
-    "promote": lambda: promote.promote(version, made, params.load(__import__("pathlib").Path(root)).promote),
+    "promote": lambda: promote.promote(version, made, params.load(pathlib.Path(root)).promote),
     "by hand": lambda: promote.by_hand(version, "by hand", check),
     "rollback": lambda: promote.back(name, int(number), "back", check),
     "approve": lambda: promote.approve(promote.evidence(version, None), "yes", check),
