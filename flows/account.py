@@ -4,7 +4,6 @@ Whoever reads one of the three was not there: each says which version it is abou
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from prefect.artifacts import create_markdown_artifact
 from flows import pipeline, tell
 from tasks import notify
 from tasks.core import faults, history, lineage, outcome, params
+from tasks.core.errors import Broken, RetuneError
 from tasks.core.outcome import AWAITING, FAILED, HELD, NOTHING, PROMOTED, TRAIN, End
 from tasks.core.params import Event, Notify, Params
 from tasks.core.tracking import registry
@@ -43,8 +43,14 @@ def keep_end(told: Told) -> None:
     names = history.names() if wrong else [params.load().register.name]
     if not names:
         inform("retune", told, None, section)
+    refused = []
     for name in names:
-        _keep(name, told, section)
+        try:
+            _keep(name, told, section)
+        except RetuneError as error:  # the next one is told of all the same
+            refused.append(str(error))
+    if refused:
+        raise Broken("; ".join(refused))
 
 
 def _keep(name: str, told: Told, section: Notify) -> None:
@@ -52,9 +58,7 @@ def _keep(name: str, told: Told, section: Notify) -> None:
     enter(name, told, pipeline.prefect_run(), section, registry.anchor)
 
 
-def enter(
-    name: str, told: Told, run: str, section: Notify, anchor: Callable[[history.Entry], None] = registry.anchor
-) -> None:
+def enter(name: str, told: Told, run: str, section: Notify, anchor: history.Anchor = registry.anchor) -> None:
     before = outcome.last(history.read(name))
     facts = {
         outcome.DECISION: told.outcome,

@@ -254,11 +254,12 @@ def approve(seen: Evidence, reason: str, check: Check) -> history.Entry:
     if registered.facts.get("Evidence") != seen.sha256:
         raise Refused(f"the record of {version} is not what was registered: `retune verify {version}` says more")
     _refuse_stale(version, decision)
-    facts = {**check(version), "Flow-run": version.tags.get(FLOW_RUN, "none")}
+    facts = check(version)  # takes seconds, in which another may answer
     with history.writing():
+        version = _still_waiting(version)
         _refuse_stale(version, decision)
         faults.point("approve:before-history")
-        told = {**registered.facts, **facts, "Evidence": seen.sha256}
+        told = {**registered.facts, **facts, "Flow-run": version.tags.get(FLOW_RUN, "none"), "Evidence": seen.sha256}
         answer = history.append(version.name, version.version, history.APPROVED, [reason], told, registry.anchor)
         faults.point("approve:before-champion")
         return _crown_approved(version, answer)
@@ -274,8 +275,17 @@ def _by(answer: history.Entry) -> str:
     return f"{answer.event} by {answer.by}: {'; '.join(answer.why)}"
 
 
+def _still_waiting(version: registry.Version) -> registry.Version:
+    """The version as the registry has it now. Raises Refused if somebody has answered meanwhile."""
+    now = registry.find(version.name, version=version.version)
+    _refuse_unless_waiting(now)
+    return now
+
+
 def _refuse_unless_waiting(version: registry.Version) -> None:
-    told = version.tags.get(DECIDED)
+    told, answer = version.tags.get(DECIDED), history.read(version.name).answer(version.version)
+    if told == AWAITING and answer and answer.event == history.REJECTED:
+        told = REJECTED  # who said so was killed before the tag
     if told != AWAITING:
         raise Refused(
             f"{version} is not waiting for an answer: "
@@ -301,6 +311,7 @@ def reject(seen: Evidence, reason: str) -> history.Entry:
     registered = _registered(version)
     _refuse_unless_waiting(version)
     with history.writing():
+        version = _still_waiting(version)
         faults.point("reject:before-history")
         told = {**registered.facts, "Flow-run": version.tags.get(FLOW_RUN, "none"), "Evidence": seen.sha256}
         answer = history.append(version.name, version.version, history.REJECTED, [reason], told, registry.anchor)
@@ -321,31 +332,19 @@ def _reject(version: registry.Version, answer: history.Entry) -> None:
 def reconcile(name: str) -> list[str]:
     """Repair, from the history, what a crash or a stranger's hand has left of aliases and tags; in words what was done.
 
-    Nothing is repaired from a history that is not whole itself.
+    Raises Refused if the history itself has lost entries: nothing is repaired from it.
     """
     with history.writing():
-        chain = history.read(name)
-        if not chain.entries and not chain.damaged:
+        chain, done = history.read(name), []
+        if registry.anchor(chain):  # a crash came between an entry and the registry's word for it
+            assert chain.last
+            done.append(f"the registry did not know the last entry of the history yet, {chain.last.tag}: it does now")
+        if not chain.entries:
             return []
-        done = _anchor_last(chain)
-        if done is None:
-            return [f"the history of {name} is not whole, so nothing was repaired: `retune history {name} --verify`"]
         for repair in (_finish_approvals, _mend_champion, _mend_challenger, _mend_tags, _tell_unfinished):
             done += repair(chain, {version.version: version for version in registry.versions(name)})
             chain = history.read(name) if done else chain
         return done
-
-
-def _anchor_last(chain: history.Chain) -> list[str] | None:
-    """A crash may come between an entry and the registry's word for it: of one entry, no more. None if not whole."""
-    head = registry.heads().get(chain.model)
-    if all(link.ok for link in history.check(chain, head)):
-        return []
-    before = chain.entries[-2].head if len(chain.entries) > 1 else None
-    if not chain.last or head != before or not all(link.ok for link in history.check(chain, chain.last.head)):
-        return None
-    registry.anchor(chain.last)
-    return [f"the registry did not know the last entry of the history yet, {chain.last.tag}: it does now"]
 
 
 Versions = dict[int, registry.Version]

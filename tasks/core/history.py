@@ -11,7 +11,7 @@ and `git show` tell the same story without Retune, and git keeps the commit for 
 hangs on the champion's, or on the commit that is checked out while there is no champion. Each
 message says its number and the sha256 of the entry before (of what `git cat-file tag` prints), so an entry that
 was edited, removed or moved is found. The last entry has none after it: its number and hash also stand in the
-registry, and whoever reads the chain hands them in.
+registry, and whoever reads the chain hands them in. No entry is added to a chain that lacks what stands there.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.core import faults, lineage
-from tasks.core.errors import Broken
+from tasks.core.errors import Broken, Refused
 from tasks.core.link import Link
 from tasks.core.lock import waiting
 
@@ -89,6 +89,10 @@ class Chain:
     def last(self) -> Entry | None:
         return self.entries[-1] if self.entries else None
 
+    @property
+    def head(self) -> str:
+        return self.last.head if self.last else START
+
     def champion(self, at: datetime | None = None) -> Entry | None:
         """The entry that made the champion of that time; of now if no time is given."""
         crowned = [entry for entry in self.entries if entry.event == CHAMPION]
@@ -139,6 +143,9 @@ class Chain:
         answer = self.answer(version)
         rejected = answer is not None and answer.event == REJECTED
         return ["challenger"] if version == newest and not self.served(version) and not rejected else []
+
+
+Anchor = Callable[[Chain], object]  # keeps its head in the registry; raises Refused if it lacks what is kept there
 
 
 def _time(at: str) -> datetime:
@@ -256,9 +263,31 @@ def check(chain: Chain, head: str | None) -> list[Link]:
         if not on_record:
             links.append(Link(f"history {entry.tag} commit", entry.facts.get("Record", "none"), entry.commit, False))
         previous = entry.sha256
-    found = chain.last.head if chain.last else START
-    links.append(Link("history, last entry", head or START, found, (head or START) == found))
+    links.append(Link("history, last entry", head or START, chain.head, (head or START) == chain.head))
     return links
+
+
+def must_hold(chain: Chain, head: str | None) -> None:
+    """Raises Refused if the chain lacks what it had when the registry kept `head`, or an entry in its midst.
+
+    It may be ahead: a crash comes between an entry and the registry's word for it. Without a head, what is there
+    counts: so a person goes on who has lost entries for good.
+    """
+    before = [START, *(entry.sha256 for entry in chain.entries)]
+    loose = [entry.tag for entry, sha256 in zip(chain.entries, before, strict=False) if entry.previous != sha256]
+    if loose:
+        found = f"{loose[0]} does not follow on the entry before it"
+    elif head is None or head in [entry.head for entry in chain.entries]:
+        return
+    else:
+        number, _, sha256 = head.partition(" ")
+        last = chain.last.tag if chain.last else "none"
+        found = f"the registry knows entry {number} (sha256 {sha256[:12]}), the last one here is {last}"
+    raise Refused(
+        f"the history of {chain.model} is not whole: {found}. Nothing was written or repaired. Bring its tags back, by "
+        "`git fetch --tags` from where they were pushed or from a backup; if they are lost for good, infra/README.md "
+        f'says how to go on ("The history is not whole"). `retune history {chain.model} --verify` checks it'
+    )
 
 
 # ---------------------------------------------------------------- writing
@@ -285,24 +314,25 @@ def append(
     event: str,
     why: Sequence[str],
     facts: dict[str, str],
-    anchor: Callable[[Entry], None],
+    anchor: Anchor,
     at: datetime | None = None,
 ) -> Entry:
     """Add an entry, unless one says the same already; each decision and each review is one of its own.
 
-    facts["Record"] is the commit that the tag hangs on. `anchor` writes the new head to the registry; it is called
-    also if the entry was there, since a crash may have come in between.
+    facts["Record"] is the commit that the tag hangs on. `anchor` is called before as well: it refuses a chain that has
+    lost entries, which another one would hide, and mends what a crash has left in between.
     """
     with writing():
         chain = read(model)
-        same = _same(chain, version, event)
-        if not same:
-            _write(model, version, event, why, facts, chain, at)
-            chain = read(model)
-        assert chain.last
+        anchor(chain)
+        if same := _same(chain, version, event):
+            return same
+        _write(model, version, event, why, facts, chain, at)
         faults.point("history:tagged")
-        anchor(chain.last)
-        return same or chain.last
+        chain = read(model)
+        anchor(chain)
+        assert chain.last
+        return chain.last
 
 
 def _same(chain: Chain, version: int, event: str) -> Entry | None:
@@ -317,7 +347,7 @@ def decide(
     model: str,
     why: Sequence[str],
     facts: dict[str, str],
-    anchor: Callable[[Entry], None],
+    anchor: Anchor,
     at: datetime | None = None,
 ) -> Entry:
     """Write down what was decided about a retraining. facts: the inputs and thresholds, each of one capital word."""

@@ -1,18 +1,24 @@
 """What a retraining leaves behind for people: entries in a real history, and messages through a real server."""
 
+import logging
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from flows import account
+from flows import account, pipeline, repair, retrain
 from flows.account import Told
 from flows.pipeline import Outcome
 from tasks import notify
 from tasks.core import history, outcome
+from tasks.core.errors import Broken, Refused
 from tasks.core.gate import Decision
 from tasks.core.params import Notify
+from tasks.core.tracking import registry
 from tasks.core.tracking.registry import Version
 
+ROOT = Path(__file__).parents[2]
 EVENTS = ["promoted", "held", "refused", "failed", "recovered", "silent", "awaiting"]
 SIXTH = Version("classifier", 6, "run-6", "now", (), {})
 GONE = {"crm": "CRM_URL is not set"}
@@ -136,3 +142,42 @@ def test_of_a_run_by_hand_others_hear_who_made_another_champion_or_asks_for_one(
 def test_others_hear_nothing_of_a_run_by_hand_that_changes_nothing_for_them(ran):
     assert ran(Outcome(SIXTH, True, Decision(False, ("not better",)))) == []
     assert ran(Outcome(SIXTH, False, Decision(True, ("beats both",)))) == [], "it was champion before"
+
+
+# ---------------------------------------------------------------- where the history takes no entry
+
+
+@pytest.fixture
+def beheaded(after, monkeypatch):
+    """A clone whose history has lost the entry of its champion, the last one; returns what people were told."""
+    _, taken = after()
+    shutil.copy(ROOT / "params.yaml", ".")
+    monkeypatch.setattr(account, "create_markdown_artifact", lambda *_, **__: None)
+    monkeypatch.setattr(pipeline, "prefect_run", lambda: "run")
+    monkeypatch.setattr(retrain, "get_run_logger", lambda: logging.getLogger("retrain"))
+    kept = {}
+    monkeypatch.setattr(registry, "heads", lambda: kept)
+    monkeypatch.setattr(repair, "runs", lambda _: [])
+    for name in ("classifier", "writer"):
+        entry = history.decide(name, ["nothing to do"], {}, lambda _: None)
+        kept[name] = entry.head
+        subprocess.run(["git", "tag", "-d", entry.tag], check=True)
+    return taken
+
+
+def test_a_retraining_on_a_history_that_has_lost_entries_fails_and_is_told(beheaded, caplog):
+    with pytest.raises(Refused, match="the history of classifier is not whole: the registry knows entry 1"):
+        retrain.work(None)
+    (said,) = beheaded
+    assert said["title"] == "classifier: failed" and "`git fetch --tags`" in said["message"]
+    assert history.names() == []
+    assert "repaired: " not in caplog.text
+    assert "this end could not be kept" in caplog.text
+
+
+def test_of_several_models_each_is_told_of_whose_history_takes_no_entry(beheaded, monkeypatch):
+    Path("params.yaml").write_text("notify: {}")
+    monkeypatch.setattr(history, "names", lambda: ["classifier", "writer"])
+    with pytest.raises(Broken, match=r"(?s)history of classifier is not whole.*history of writer is not whole"):
+        account.keep_end(told("failed"))
+    assert [said["title"] for said in beheaded] == ["classifier: failed", "writer: failed"]

@@ -347,6 +347,70 @@ def test_only_what_waits_is_approved_or_rejected_and_what_waits_is_not_promoted_
         steward.by_hand(second, "why", check)
 
 
+def events_of(version):
+    return [entry.event for entry in history.read(version.name).entries if entry.version == version.version]
+
+
+def test_who_rejects_while_another_approves_is_obeyed(waiting):
+    first, second = waiting
+
+    def meanwhile(version):
+        steward.reject(steward.evidence(again(version), None), "one queue is worse")
+        return FINE
+
+    with pytest.raises(Refused, match="is not waiting for an answer: it was rejected"):
+        steward.approve(steward.evidence(second, None), "looks right", meanwhile)
+    assert events_of(second) == ["registered", "rejected"]
+    assert (again(first).aliases, again(second).aliases) == (("champion",), ())
+    assert reconcile(first.name) == []
+    agree(first.name)
+
+
+def test_who_rejects_is_obeyed_also_if_he_was_killed_before_the_tag(waiting, monkeypatch):
+    first, second = waiting
+
+    def meanwhile(version):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(registry, "tag_version", interrupted)
+            steward.reject(steward.evidence(again(version), None), "one queue is worse")
+        return FINE
+
+    with pytest.raises(Refused, match="is not waiting for an answer: it was rejected"):
+        steward.approve(steward.evidence(second, None), "looks right", meanwhile)
+    assert events_of(second) == ["registered", "rejected"]
+    reconcile(first.name)
+    agree(first.name)
+
+
+def test_who_waits_to_reject_while_another_approves_is_told_that_it_is_champion(waiting):
+    """He has looked, the approval has the lock, and then it is his turn."""
+    first, second = waiting
+    seen = steward.evidence(second, None)
+    steward.approve(steward.evidence(second, None), "looks right", check)
+    with pytest.raises(Refused, match="is not waiting for an answer: it became champion"):
+        steward.reject(seen, "one queue is worse")
+    assert events_of(second) == ["registered", "approved", "champion"]
+    assert decided(again(second)).promote
+    assert reconcile(first.name) == []
+    agree(first.name)
+
+
+@pytest.mark.parametrize("answer", ["approve", "reject"])
+def test_of_a_second_answer_that_waits_for_the_lock_nothing_is_written(waiting, answer, tmp_path):
+    """In a process of its own, which has looked at the version before the first answer and comes after it."""
+    _, second = waiting
+    with history.writing():
+        late = begin(answer, second, LOOKED=str(tmp_path / "looked"))
+        while not (tmp_path / "looked").exists():
+            assert late.poll() is None, late.communicate()[1]
+            time.sleep(0.02)
+        steward.reject(steward.evidence(second, None), "one queue is worse")
+        before = events_of(second)
+    complaint = late.communicate()[1]
+    assert late.returncode and "is not waiting for an answer: it was rejected" in complaint
+    assert events_of(second) == before == ["registered", "rejected"]
+
+
 # ---------------------------------------------------------------- after a crash
 
 
@@ -380,10 +444,65 @@ def test_an_alias_is_not_moved_to_a_damaged_version(waiting):
 
 def test_nothing_is_repaired_from_a_history_that_is_not_whole(waiting):
     first, second = waiting
-    subprocess.run(["git", "tag", "-d", history.read(first.name).entries[1].tag], check=True, capture_output=True)
+    git("tag", "-d", history.read(first.name).entries[1].tag)
     registry.set_alias(second, registry.CHAMPION)
-    assert "is not whole, so nothing was repaired" in reconcile(first.name)[0]
+    with pytest.raises(Refused, match=r"is not whole: .*Nothing was written or repaired"):
+        reconcile(first.name)
     assert registry.CHAMPION in again(second).aliases
+
+
+def git(*words):
+    return subprocess.run(["git", *words], check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def beheaded(make):
+    """The second champion, whose entry, the last one, is lost; and how to bring it back."""
+    first, second = make(), make()
+    promote(first, told(), SHIPPED)
+    promote(second, told(champion=str(first)), SHIPPED)
+    tag = f"refs/tags/{history.read(first.name).last.tag}"
+    kept = git("rev-parse", tag)
+    git("update-ref", "-d", tag)
+    return second, lambda: git("update-ref", tag, kept)
+
+
+def test_no_entry_hides_that_a_champions_was_lost_and_no_alias_moves(beheaded, make):
+    second, bring_back = beheaded
+    name, head = second.name, registry.heads()[second.name]
+    for write in (
+        lambda: history.decide(name, ["nothing to do"], {}, registry.anchor),
+        lambda: steward.by_hand(again(second), "why", check),
+        lambda: promote(again(second), told(champion=f"{name}/1"), SHIPPED),
+        lambda: reconcile(name),
+        make,
+    ):
+        with pytest.raises(
+            Refused, match=r"the registry knows entry 4 .*the last one here is .*#3\. .*git fetch --tags"
+        ):
+            write()
+    assert (registry.heads()[name], history.read(name).last.number) == (head, 3)
+    assert again(second).aliases == ("champion",)
+    bring_back()
+    history.decide(name, ["nothing to do"], {}, registry.anchor)
+    assert history.check(history.read(name), registry.heads()[name])[-1].ok
+    assert again(second).aliases == ("champion",)
+
+
+def test_who_takes_the_anchor_away_by_hand_goes_on_with_the_entries_that_are_there(beheaded):
+    second, _ = beheaded
+    backend.client().delete_registered_model_tag(second.name, registry.HEAD)
+    assert any(f"the alias champion stood on {second}" in line for line in reconcile(second.name))
+    assert agree(second.name).champion().version == 1
+    assert steward.by_hand(again(second), "it was champion", check).number == 4
+    agree(second.name)
+
+
+def test_a_history_of_which_nothing_is_left_is_not_begun_anew(beheaded):
+    second, _ = beheaded
+    git("tag", "-d", *(entry.tag for entry in history.read(second.name).entries))
+    with pytest.raises(Refused, match=r"the registry knows entry 4 .*the last one here is none"):
+        reconcile(second.name)
 
 
 def test_a_deleted_champion_is_said_and_what_stands_in_its_place_is_no_champion(waiting):
@@ -407,16 +526,26 @@ def test_what_was_cut_off_is_said(make, tmp_path):
 
 
 ACT = """
-import sys
+import os, pathlib, sys
 from tasks import promote
-from tasks.core import params, record
+from tasks.core import history, params, record
 from tasks.core.tracking import backend, registry, runs
 act, name, number, root = sys.argv[1:]
 version = registry.find(name, version=int(number))
 made = record.read(registry.version_folder(version) / record.FILE)
 check = lambda version: {"Checked": "fine"}
+writing = history.writing
+
+
+def looked():
+    if "LOOKED" in os.environ:
+        pathlib.Path(os.environ["LOOKED"]).touch()
+    return writing()
+
+
+history.writing = looked
 {
-    "promote": lambda: promote.promote(version, made, params.load(__import__("pathlib").Path(root)).promote),
+    "promote": lambda: promote.promote(version, made, params.load(pathlib.Path(root)).promote),
     "by hand": lambda: promote.by_hand(version, "by hand", check),
     "rollback": lambda: promote.back(name, int(number), "back", check),
     "approve": lambda: promote.approve(promote.evidence(version, None), "yes", check),

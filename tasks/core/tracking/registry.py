@@ -355,14 +355,22 @@ def drop_alias(version: Version, alias: str) -> None:
             client().delete_registered_model_alias(version.name, alias)
 
 
-def anchor(entry: history.Entry) -> None:
-    """Keep the last entry of a model's history where the history itself is not, though no version may be there yet."""
+def anchor(chain: history.Chain) -> bool:
+    """Keep the last entry of a model's history where the history itself is not, though no version may be there yet.
+
+    Returns whether it was not kept yet. Raises Refused if the history lacks what was kept before.
+    """
+    kept = heads().get(chain.model)
+    history.must_hold(chain, kept)
+    if chain.head == (kept or history.START):
+        return False
     now = int(time.time() * 1000)
     model = "insert or ignore into registered_models (name, creation_time, last_updated_time) values (?, ?, ?)"
     tag = "insert or replace into registered_model_tags (name, key, value) values (?, ?, ?)"
-    if not backend.write((model, (entry.model, now, now)), (tag, (entry.model, HEAD, entry.head))):
-        _enter(entry.model)
-        client().set_registered_model_tag(entry.model, HEAD, entry.head)
+    if not backend.write((model, (chain.model, now, now)), (tag, (chain.model, HEAD, chain.head))):
+        _enter(chain.model)
+        client().set_registered_model_tag(chain.model, HEAD, chain.head)
+    return True
 
 
 def heads() -> dict[str, str]:

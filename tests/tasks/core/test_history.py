@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core import history
-from tasks.core.errors import Broken
+from tasks.core.errors import Broken, Refused
 
 FACTS = {"Evidence": "e" * 64, "Seal": "5" * 64, "Signer": "unsigned", "Train": "a" * 32}
 
@@ -40,7 +40,19 @@ def heads():
 
 
 @pytest.fixture
-def add(repository, heads):
+def anchor(heads):
+    """As the registry does it."""
+
+    def keep(chain):
+        history.must_hold(chain, heads.get(chain.model))
+        if chain.entries:
+            heads[chain.model] = chain.head
+
+    return keep
+
+
+@pytest.fixture
+def add(repository, anchor):
     clock = iter(range(1_800_000_000, 1_900_000_000, 60))
     records = {}
 
@@ -50,9 +62,7 @@ def add(repository, heads):
             records[model, version] = git("rev-parse", "HEAD").strip()
         facts = {"Record": records[model, version], **FACTS}
         moment = datetime.fromtimestamp(next(clock), UTC) if at else None
-        return history.append(
-            model, version, event, why, facts, lambda entry: heads.update({model: entry.head}), moment
-        )
+        return history.append(model, version, event, why, facts, anchor, moment)
 
     return append
 
@@ -139,12 +149,12 @@ def test_gto_lists_versions_and_stages_also_where_persons_and_retrainings_have_d
 
 
 @pytest.fixture
-def decide(heads, add):
+def decide(anchor, add):
     clock = iter(range(1_800_000_000, 1_900_000_000, 60))
 
     def decide(why, **facts):
         at = datetime.fromtimestamp(next(clock), UTC)
-        return history.decide("classifier", [why], facts, lambda entry: heads.update({entry.model: entry.head}), at)
+        return history.decide("classifier", [why], facts, anchor, at)
 
     return decide
 
@@ -295,6 +305,71 @@ def test_writing_the_same_event_again_adds_nothing_but_mends_the_registry(add, h
     add(1)
     assert len(history.read("classifier").entries) == 2
     assert wrong(history.read("classifier"), heads["classifier"]) == []
+
+
+# ---------------------------------------------------------------- what is lost stays found
+
+
+def refused(write, heads):
+    """What it says; nothing is written, here or there."""
+    before = git("tag"), dict(heads)
+    with pytest.raises(Refused, match=r"is not whole(?s:.*)Nothing was written(?s:.*)`git fetch --tags`") as caught:
+        write()
+    assert (git("tag"), heads) == before
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("lost", [[0], [1], [2], [3], [4], [3, 4], [0, 1, 2, 3, 4]])
+def test_no_entry_hides_that_others_were_lost_and_it_is_written_once_they_are_back(three, heads, add, decide, lost):
+    tags = {three.entries[number].tag: git("rev-parse", f"refs/tags/{three.entries[number].tag}") for number in lost}
+    git("tag", "-d", *tags)
+    refused(lambda: decide("nothing to do"), heads)
+    refused(lambda: add(4), heads)
+    refused(lambda: add(1), heads)
+    for tag, name in tags.items():
+        git("update-ref", f"refs/tags/{tag}", name.strip())
+    assert decide("nothing to do").number == 6
+    assert wrong(history.read("classifier"), heads["classifier"]) == []
+
+
+def test_it_says_what_is_missing_and_what_there_is(three, heads, decide):
+    git("tag", "-d", "classifier@v3.0.0#5", "classifier#champion#4")
+    said = refused(lambda: decide("nothing to do"), heads)
+    assert f"knows entry 5 (sha256 {three.last.sha256[:12]}), the last one here is classifier@v2.0.0#3" in said
+    git("tag", "-d", "classifier@v2.0.0#3", "classifier#champion#2", "classifier@v1.0.0#1")
+    assert "the last one here is none" in refused(lambda: decide("nothing to do"), heads)
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_no_entry_hides_that_another_was_edited(three, heads, decide, number):
+    rewrite(three.entries[number].tag, lambda content: content.replace("epochs 3 → 5", "epochs 3 → 6"))
+    refused(lambda: decide("nothing to do"), heads)
+
+
+def test_entries_that_the_registry_does_not_know_yet_are_whole(three, heads, decide):
+    """A kill comes between an entry and its anchor; a backup has the registry first, and then git."""
+    for known in (three.entries[3], three.entries[1]):
+        heads["classifier"] = known.head
+        decide("nothing to do")
+        assert wrong(history.read("classifier"), heads["classifier"]) == []
+
+
+def test_a_person_who_takes_the_anchor_away_goes_on_with_what_is_there(three, heads, decide):
+    git("tag", "-d", three.entries[3].tag, three.last.tag)
+    refused(lambda: decide("nothing to do"), heads)
+    heads.clear()
+    assert decide("the tags are lost").number == 4
+    assert history.read("classifier").champion().version == 1
+    assert wrong(history.read("classifier"), heads["classifier"]) == []
+
+
+def test_a_gap_is_refused_without_an_anchor_too(three, heads, decide):
+    git("tag", "-d", three.entries[3].tag)
+    heads.clear()
+    assert f"{three.last.tag} does not follow" in refused(lambda: decide("nothing to do"), heads)
+
+
+# ---------------------------------------------------------------- more than one
 
 
 def test_a_version_may_become_champion_again(add, heads):

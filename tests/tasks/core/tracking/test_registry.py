@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -110,14 +111,21 @@ def test_the_last_entry_of_the_history_is_kept_with_the_model(names, add):
     assert name not in registry.heads()
     add(name)
     entry = history.Entry(3, "tag", "champion", name, 1, "now", "me", (), {}, "none", "5" * 64, "c" * 40)
-    registry.anchor(entry)
+    assert registry.anchor(history.Chain(name, (entry,)))
+    assert registry.heads()[name] == f"3 {'5' * 64}"
+    assert not registry.anchor(history.Chain(name, (entry,)))
+    for other in (history.Chain(name), history.Chain(name, (replace(entry, sha256="6" * 64),))):
+        with pytest.raises(Refused, match="the registry knows entry 3"):
+            registry.anchor(other)
     assert registry.heads()[name] == f"3 {'5' * 64}"
 
 
 def test_the_last_entry_is_kept_also_of_a_model_that_has_no_version_yet(names, add):
     name = next(names)
     entry = history.Entry(1, "tag", "decided", name, 0, "2026-01-01", "me", (), {}, "none", "5" * 64, "c")
-    registry.anchor(entry)
+    assert not registry.anchor(history.Chain(name))
+    assert name not in registry.heads()
+    registry.anchor(history.Chain(name, (entry,)))
     assert registry.heads()[name] == entry.head
     assert backend.client().get_registered_model(name).tags == {registry.HEAD: entry.head}
     assert registry.versions(name) == []
