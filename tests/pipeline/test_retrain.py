@@ -166,6 +166,7 @@ def test_refused_data_is_set_aside_too_and_said(desk):
     killed = desk.retrain(RETUNE_FAIL_AT="retrain:refused")
     assert killed.returncode == -signal.SIGKILL and desk.decisions()[-1] == "refused"
     assert not any("refused" in each["why"] for each in desk.ask("intake", "show")["aside"].values())
+    desk.clone.retune("clean", "--days", "0")
     done = desk.retrain()
     assert done.returncode == 1 and "validate" in done.stderr and "Traceback" not in done.stderr
     aside = desk.ask("intake", "show")["aside"]
