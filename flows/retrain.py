@@ -55,10 +55,6 @@ class Incomplete(Refused):
         self.told = told
 
 
-class Answered(pipeline.RefusedRows):
-    """The rows were refused, which people have been told, and they are set aside."""
-
-
 @flow(name="retrain")
 def retrain(because: str | None = None, dry_run: bool = False) -> Told:
     """`because`: who asks for it, and why; without it, the triggers of params.yaml decide. Raises Incomplete."""
@@ -74,7 +70,7 @@ def work(because: str | None) -> Told:
     found = Found()
     try:
         return weighed(found, because)
-    except Answered:
+    except pipeline.RefusedRows:  # of which people were told when the rows were set aside
         raise
     except Exception as error:
         told = Told(FAILED, (words_of(error),), found.left)
@@ -283,7 +279,7 @@ def settle(
 
 def refused(
     chosen: params.Params, arrived: arrivals.Arrived, verdict: decide.Verdict, before: decide.Made | None, words: str
-) -> Answered:
+) -> pipeline.RefusedRows:
     """People are told that the run was refused, then the rows are set aside: a kill in between has them refused again,
     where the other way round it would leave nothing to refuse and nobody who knows. The report outlives its folder."""
     parts = new_parts(arrived, before)
@@ -294,7 +290,7 @@ def refused(
     faults.point("retrain:refused")
     if parts:
         put_aside(parts, f"the run was refused: {words}")
-    return Answered(why)
+    return pipeline.RefusedRows(why)
 
 
 def new_parts(arrived: arrivals.Arrived, before: decide.Made | None) -> dict[str, str]:
