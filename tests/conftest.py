@@ -438,10 +438,8 @@ def register_tiny():
                     return registry.add_version(name, run_id, folder, {**tags, **more})
                 made = registry.add_version(name, run_id, folder, tags)
         sides = {side.capitalize(): told["md5"] for side, told in whole["data"]["sides"].items()}
-        facts, future = (
-            {"Record": commit, "Evidence": evidence, "Seal": seal, **sides},
-            datetime(2060, 1, 1, tzinfo=UTC),
-        )
+        facts = {"Record": commit, "Evidence": evidence, "Seal": seal, **sides}
+        future = datetime(2060, 1, 1, tzinfo=UTC)
         history.append(name, made.version, history.REGISTERED, ["why"], facts, registry.anchor, future)
         registry.set_alias(made, registry.CHALLENGER)
         return registry.find(name, version=made.version)
