@@ -187,10 +187,10 @@ def diff(one: str, other: str, json_: bool) -> None:
     from tasks import register, trace
     from tasks.core.tracking import registry
 
-    versions = [registry.resolve(reference) for reference in (one, other)]
-    found = trace.diff(*(register.record_of_version(version) for version in versions))
+    pair = [registry.resolve(reference) for reference in (one, other)]
+    found = trace.diff(*(register.record_of_version(version) for version in pair))
     if json_:
-        print_json({"from": str(versions[0]), "to": str(versions[1]), **found})
+        print_json({"from": str(pair[0]), "to": str(pair[1]), **found})
         return
     for kind, ids in found["rows"].items():
         some = ", ".join(_change(name, ids) for name in list(ids)[:5])

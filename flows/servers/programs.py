@@ -19,7 +19,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 NOT_THEIRS = ("MLFLOW_TRACKING_", "PREFECT_API_", "RETUNE_")  # variables that the servers have no business with
 
 
-def postgres(state: State) -> Service:
+def database_server(state: State) -> Service:
     found = database.installed(folder())
     if isinstance(found, str):
         raise Broken(f"this clone keeps its registry in PostgreSQL, which does not run here any more: {found}")

@@ -49,7 +49,7 @@ def up(wanted: Wanted, say: Say = print) -> State:
         state = settle(wanted, State.read(), say)
         passwords.make(state)
         if state.database == "postgres":
-            start_all([programs.postgres(state)], state, say)
+            start_all([programs.database_server(state)], state, say)
             database.make_databases(state.ports["postgres"], folder() / "pgpass")
         if "mlflow" in wanted.names:
             _bring_versions(state, say)

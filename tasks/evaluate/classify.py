@@ -96,11 +96,11 @@ def summary(candidate: Scored, base: Scored, probe: Scored, rows: int) -> dict[s
 
 def report_on(model_folder: Path, rows: pd.DataFrame, section: Evaluate, out: Path) -> None:
     """Score a model folder on `rows`, and write into `out` what the shell of evaluation promises."""
-    classifier = model.load(model_folder)
+    fine_tuned = model.load(model_folder)
     untouched = model.load_probe(model_folder)
-    labels = classifier.card.labels
+    labels = fine_tuned.card.labels
 
-    candidate = evaluate(rows, lambda texts: classifier.predict(texts, section.batch_size), section)
+    candidate = evaluate(rows, lambda texts: fine_tuned.predict(texts, section.batch_size), section)
     vectors = untouched.embed(rows["text"].tolist(), section.batch_size)  # once, for base and probe alike
     names = model.head_of_names(labels, lambda texts: untouched.embed(texts, section.batch_size))
     base = evaluate(rows, lambda _: model.decide(vectors, names, labels), section)
@@ -111,7 +111,7 @@ def report_on(model_folder: Path, rows: pd.DataFrame, section: Evaluate, out: Pa
     _write_predictions(rows, {"": candidate, "base_": base, "probe_": probe}, out / "predictions.parquet")
     _draw(rows, {"candidate": candidate, "base": base, "probe": probe}, section, out)
     shell.write_json(found, out / "details.json")
-    report.write(out / "report.html", headline, found, asdict(classifier.card), sorted((out / "plots").rglob("*.png")))
+    report.write(out / "report.html", headline, found, asdict(fine_tuned.card), sorted((out / "plots").rglob("*.png")))
     shell.write_json(headline, out / "evaluate.json")
     for name in scores.SCORES:
         told = "  ".join(f"{who or 'candidate_'}{headline[who + name]:.4f}" for who in ("", "base_", "probe_"))

@@ -54,7 +54,7 @@ def main(
         if not parallel.rank():
             shutil.rmtree(model_folder, ignore_errors=True)
         if isinstance(section, params.Train):
-            points, report = classifier(sides, section, begins, own, model_folder)
+            points, report = train_classifier(sides, section, begins, own, model_folder)
         elif isinstance(section, params.PreferTrain):
             points, report = preferrer(sides, section, begins, own, model_folder)
         else:
@@ -81,7 +81,7 @@ def tell(points: list[dict[str, float]], report: dict[str, Any], reports: Path) 
     shell.write_json(report, reports / "train.json")
 
 
-def classifier(sides: Sides, section: params.Train, begins: start.Start | None, own: Path, folder: Path) -> Told:
+def train_classifier(sides: Sides, section: params.Train, begins: start.Start | None, own: Path, folder: Path) -> Told:
     earlier = champion.fetch(begins, own / "start") if begins else None
     card, tokenizer, tuned, report = fit(*sides, section, own, shell.progress, earlier)
     model.save(folder, card, tokenizer, tuned.encoder, tuned.head, tuned.probe)

@@ -392,11 +392,11 @@ def make_lesson(
         every += [[len(ready) + row for row in batch] for batch in val_batches]
         form = packing.shape(lengths + val_lengths, every, params.batch_tokens)
 
-    def learn(step: Step, at: int) -> dict[str, torch.Tensor]:
+    def learn(batches: Step, at: int) -> dict[str, torch.Tensor]:
         network.train()
-        whole = float(sum(supervised(ready[row]) for batch in step for row in batch))
+        whole = float(sum(supervised(ready[row]) for batch in batches for row in batch))
         loss = torch.zeros((), device=device)
-        for number, batch, counts in parallel.turns(step):
+        for number, batch, counts in parallel.turns(batches):
             study.seed_batch(params, at, number)
             own = packing.pack([ready[row] for row in batch], device, form)
             loss += causal.learn(network, own, whole if counts else math.inf, params.neftune_alpha, params.precision)

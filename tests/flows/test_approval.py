@@ -112,12 +112,12 @@ def test_a_flow_run_sleeps_until_a_person_has_decided_and_then_ends_quickly(hous
 
     champion = register_tiny("m")
     promote.promote(champion, record.read(registry.version_folder(champion) / record.FILE), SHIPPED)
-    versions, runs = [], []
+    waiting, runs = [], []
     for number in (2, 3):  # the second starts while the first sleeps, though only one may run at a time
         version = register_tiny("m", champion="m/1")
         made = record.read(registry.version_folder(version) / record.FILE)
         assert promote.promote(version, made, replace(SHIPPED, approval=True)).awaiting
-        versions.append(version)
+        waiting.append(version)
         runs.append(start(version))
         until(lambda: state(runs[-1]) == "Suspended", house)
         until(lambda: not psutil.pid_exists(int(said(house)[-1][1])), house, 60)

@@ -16,51 +16,51 @@ TEXTS = ["my invoice is lost", "the box", "", "hello " * 60, "broken cable pleas
 
 
 @pytest.fixture(scope="module")
-def classifier(model_folder):
+def loaded_model(model_folder):
     return model.load(model_folder, "cpu")
 
 
-def test_a_text_means_the_same_alone_and_in_any_batch(classifier):
-    together = classifier.embed(TEXTS, batch_size=2)
-    alone = torch.cat([classifier.embed([text]) for text in TEXTS])
+def test_a_text_means_the_same_alone_and_in_any_batch(loaded_model):
+    together = loaded_model.embed(TEXTS, batch_size=2)
+    alone = torch.cat([loaded_model.embed([text]) for text in TEXTS])
     assert torch.allclose(together, alone, atol=1e-5)
     assert torch.allclose(together.norm(dim=-1), torch.ones(len(TEXTS)), atol=1e-5)
 
 
-def test_predictions_come_in_the_order_of_the_texts(classifier):
-    there, back = classifier.predict(TEXTS, 2), classifier.predict(TEXTS[::-1], 2)
+def test_predictions_come_in_the_order_of_the_texts(loaded_model):
+    there, back = loaded_model.predict(TEXTS, 2), loaded_model.predict(TEXTS[::-1], 2)
     assert there.labels == back.labels[::-1]
     assert there.confidence == pytest.approx(back.confidence[::-1], abs=1e-5)
 
 
-def test_no_text_gets_no_label(classifier):
-    said = classifier.predict([])
+def test_no_text_gets_no_label(loaded_model):
+    said = loaded_model.predict([])
     assert (said.labels, len(said.confidence)) == ([], 0)
 
 
-def test_the_confidence_is_the_probability_of_the_label(classifier):
-    said = classifier.predict(TEXTS)
+def test_the_confidence_is_the_probability_of_the_label(loaded_model):
+    said = loaded_model.predict(TEXTS)
     with torch.no_grad():
-        probability = classifier.head(classifier.embed(TEXTS)).softmax(-1).numpy()
+        probability = loaded_model.head(loaded_model.embed(TEXTS)).softmax(-1).numpy()
     assert said.confidence == pytest.approx(probability.max(-1), abs=1e-6)
-    assert [classifier.card.labels.index(label) for label in said.labels] == probability.argmax(-1).tolist()
+    assert [loaded_model.card.labels.index(label) for label in said.labels] == probability.argmax(-1).tolist()
 
 
-def test_words_beyond_max_tokens_do_not_count(classifier):
-    limit = classifier.card.max_tokens
+def test_words_beyond_max_tokens_do_not_count(loaded_model):
+    limit = loaded_model.card.max_tokens
     texts = ["hello " * (limit - 2) + rest for rest in ("invoice", "broken broken broken")]
-    one, other = classifier.embed(texts)
+    one, other = loaded_model.embed(texts)
     assert torch.equal(one, other)
 
 
-def test_the_base_without_tuning_answers_with_the_nearest_label_name(classifier):
-    head = model.head_of_names(["broken screen", "invoice_paid"], classifier.embed)
-    said = model.decide(classifier.embed(["screen broken", "paid invoice"]), head, ["broken screen", "invoice_paid"])
+def test_the_base_without_tuning_answers_with_the_nearest_label_name(loaded_model):
+    head = model.head_of_names(["broken screen", "invoice_paid"], loaded_model.embed)
+    said = model.decide(loaded_model.embed(["screen broken", "paid invoice"]), head, ["broken screen", "invoice_paid"])
     assert said.labels == ["broken screen", "invoice_paid"]
 
 
-def test_a_label_of_punctuation_alone_still_has_a_name(classifier):
-    assert model.head_of_names(["???", "ok"], classifier.embed).weight.isfinite().all()
+def test_a_label_of_punctuation_alone_still_has_a_name(loaded_model):
+    assert model.head_of_names(["???", "ok"], loaded_model.embed).weight.isfinite().all()
 
 
 # ---------------------------------------------------------------- bases and folders
@@ -103,12 +103,14 @@ def test_cuda_is_wrong_use_where_there_is_none(monkeypatch):
         model.pick_device("cuda")
 
 
-def test_an_adapter_is_written_alike_everywhere_with_no_path_of_this_machine(tmp_path, tiny_base, settings, classifier):
+def test_an_adapter_is_written_alike_everywhere_with_no_path_of_this_machine(
+    tmp_path, tiny_base, settings, loaded_model
+):
     base = settings["train"]["base"]
     tokenizer, network = model.load_base(base["name"], base["sha256"])
     network = model.add_adapter(network, 2, 4, 0.0, "package:the-base")
-    card = replace(classifier.card, method="lora")
-    model.save(tmp_path / "out", card, tokenizer, model.Encoder(network), classifier.head, classifier.head)
+    card = replace(loaded_model.card, method="lora")
+    model.save(tmp_path / "out", card, tokenizer, model.Encoder(network), loaded_model.head, loaded_model.head)
     text = (tmp_path / "out" / "adapter" / "adapter_config.json").read_text("utf-8")
     config = json.loads(text)
     assert str(tiny_base) not in text
