@@ -26,10 +26,11 @@ test-slow: setup      ## what takes longer
 test-long: setup      ## real servers, real kills, the whole road many times: hours; `--moments 200` asks for more
 	$(BIN)/pytest -m long
 
-check: setup          ## style and types
+check: setup          ## style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 up: setup             ## the servers and a worker, on this machine; `retune down` stops them
 	$(BIN)/retune up

@@ -24,11 +24,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tasks.core import base as bases
-from tasks.core import model, params, scores
-from tasks.curate import curate
+from retune.config import params
+from retune.evaluation import statistics
+from retune.models import base_model as bases
+from retune.models import classifier
+from tasks.curate.__main__ import curate
 from tasks.split import split
-from tasks.train.fit import fit
+from tasks.train.encoder.fit import fit
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -81,7 +83,7 @@ def trainer_way(
         def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             nonlocal scoring
             paused = time.monotonic()
-            accuracy = scores.accuracy(truth, trainer.predict(test_rows).predictions.argmax(-1))
+            accuracy = statistics.accuracy(truth, trainer.predict(test_rows).predictions.argmax(-1))
             seen.append({"epoch": round(state.epoch), "accuracy": accuracy, "seconds": paused - began - scoring})
             scoring += time.monotonic() - paused
             print(f"trainer, epoch {state.epoch:.0f}: {accuracy:.4f} after {seen[-1]['seconds']:.0f} s", flush=True)
@@ -120,8 +122,8 @@ def retune_way(table: pd.DataFrame, section: params.Train) -> dict[str, Any]:
         card, tokenizer, tuned, report = fit(sides["train"], sides["val"], section, Path(work), lambda *_, **__: None)
         seconds = time.monotonic() - began
     test = sides["test"]
-    vectors = model.embed(tuned.encoder, tokenizer, test["text"].tolist(), section.max_tokens, 64)
-    said = model.decide(vectors, tuned.head, card.labels)
+    vectors = classifier.embed(tuned.encoder, tokenizer, test["text"].tolist(), section.max_tokens, 64)
+    said = classifier.decide(vectors, tuned.head, card.labels)
     accuracy = float(np.mean(np.array(said.labels) == test["label"].to_numpy()))
     rows_used = report["rows"]
     name = f"{section.method}{', refit' if section.refit else ''}, seed {section.seed}"
@@ -163,7 +165,7 @@ def main() -> None:
     figures = {
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
-        "device": str(model.pick_device(asked.device)),
+        "device": str(classifier.pick_device(asked.device)),
         "retune": ours,
         "trainer": theirs,
     }

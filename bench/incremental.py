@@ -24,13 +24,15 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tasks.core import model, params, scores
-from tasks.core.card import read_card
-from tasks.core.start import Start
-from tasks.curate import curate
+from retune.config import params
+from retune.evaluation import statistics
+from retune.lineage.parent_version import Start
+from retune.models import classifier
+from retune.models.manifest import read_card
+from tasks.curate.__main__ import curate
 from tasks.split import split
-from tasks.train.champion import CONTENT, Champion
-from tasks.train.fit import fit
+from tasks.train.encoder.fit import fit
+from tasks.train.parent import CONTENT, Champion
 
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = {"ticket_id": "id", "body": "text", "queue": "label", "customer_id": "group"}
@@ -58,15 +60,15 @@ def trained(
     """
     began, worked = time.monotonic(), time.process_time()
     card, tokenizer, tuned, report = fit(train, val, section, folder / "work", quiet, earlier)
-    model.save(folder / "model", card, tokenizer, tuned.encoder, tuned.head, tuned.probe)
+    classifier.save(folder / "model", card, tokenizer, tuned.encoder, tuned.head, tuned.probe)
     return {**report, "seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - worked}
 
 
 def scored(folder: Path, rows: pd.DataFrame, label: str | None) -> dict[str, float]:
-    said = model.load(folder / "model").predict(rows["text"].tolist()).labels
+    said = classifier.load(folder / "model").predict(rows["text"].tolist()).labels
     numbers, _ = pd.factorize(pd.concat([rows["label"], pd.Series(said)]))
     truth, predicted = np.split(numbers, 2)
-    found = {"macro_f1": scores.macro_f1(truth, predicted), "accuracy": scores.accuracy(truth, predicted)}
+    found = {"macro_f1": statistics.macro_f1(truth, predicted), "accuracy": statistics.accuracy(truth, predicted)}
     if label:
         mine = (rows["label"] == label).to_numpy()
         found[f"recall of {label}"] = float(np.mean(np.array(said)[mine] == label))

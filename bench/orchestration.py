@@ -82,7 +82,11 @@ def measure(folder: Path) -> dict[str, float]:
     found = {"help": seconds([*RETUNE, "--help"], folder, plain)}
     seconds([*RETUNE, "ingest", *SAMPLE], folder, plain)
     # A run that fails to change params: written once, so that both ways read the same file.
-    seconds([sys.executable, "-c", "from flows.settings import write; write(['train.method=probe'])"], folder, plain)
+    seconds(
+        [sys.executable, "-c", "from flows.project.params_editor import write; write(['train.method=probe'])"],
+        folder,
+        plain,
+    )
     found["stages"] = stages_alone(folder, plain)
     shutil.rmtree(folder / "models/candidate")
     found["run, temporary server"] = seconds([*RETUNE, "run"], folder, plain)

@@ -32,7 +32,7 @@ from small_text import documents
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from tasks.core.base import weights_sha256
+from retune.models.base_model import weights_sha256
 
 SEED = 17
 DOCUMENTS = 30_000

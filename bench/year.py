@@ -173,10 +173,10 @@ class Judge:
 def points() -> list[str]:
     """Where to kill: as often at a point that every week with a file passes as at one that only training passes."""
     sys.path.insert(0, str(ROOT))
-    from tasks.core import faults
+    from retune.system import failpoints
 
     manual = ("approve:", "reject:", "checkpoint:", "promote:", "record:pushed", "ingest:stated", "retrain:refused")
-    names = [name for name in faults.POINTS if not name.startswith(manual)]  # those are hardly passed here
+    names = [name for name in failpoints.POINTS if not name.startswith(manual)]  # those are hardly passed here
     always = [name for name in names if name.startswith(("ingest:", "retrain:")) and name not in SELDOM]
     return [*names, *always * (len(names) // len(always))]
 

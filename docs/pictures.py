@@ -22,9 +22,9 @@ from urllib.request import urlopen
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from flows import home
-from tasks.core import params
-from tasks.core.tracking import backend, registry, runs
+from flows.project import environment
+from retune.config import params
+from retune.registry import backend, runs, versions
 
 DOCS, REPORT = Path("docs"), Path("models/reports/report.html")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -39,9 +39,9 @@ NO_ASSISTANT = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad
 
 def main() -> None:
     executable = find_browser() or sys.exit(f"no browser: none of {', '.join(BROWSERS)} is on the path, nor in CHROME")
-    home.enter()
+    environment.enter()
     name = params.load().register.name
-    found = [(registry.metrics(version).get("macro_f1", 0.0), version.run_id) for version in registry.versions(name)]
+    found = [(versions.metrics(version).get("macro_f1", 0.0), version.run_id) for version in versions.versions(name)]
     if not found:
         sys.exit(f"no version of {name} is registered: `retune run` makes one")
     run = backend.client().get_run(max(found)[1]).info

@@ -19,13 +19,19 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from flows import disk, guard, home, plan, repair, stage
-from tasks import promote, register
-from tasks.core import choice, example, faults, general, lineage, params, record, store
-from tasks.core import gate as gates
-from tasks.core.errors import Broken, Refused, RetuneError
-from tasks.core.gate import Decision
-from tasks.core.tracking import backend, reading, registry, runs
+from flows.execution import disk_errors, dvc, plan, process_guard, recovery
+from flows.project import environment
+from retune.config import params
+from retune.data import replay, row_table
+from retune.errors import Broken, Refused, RetuneError
+from retune.evaluation import multiple_choice
+from retune.lineage import record
+from retune.promotion import gate as gates
+from retune.promotion.gate import Decision
+from retune.registry import backend, clean_process, runs, versions
+from retune.system import dvc_pipeline, dvc_store, failpoints
+from tasks.promote import gate_decision
+from tasks.register import register
 
 T = TypeVar("T")
 STAGES = ("curate", "validate", "split", "train", "evaluate")
@@ -45,7 +51,7 @@ class RefusedRows(Refused):
 class Outcome:
     """What came of a run: the version, whether it is new, and what was decided about it."""
 
-    version: registry.Version
+    version: versions.Version
     new: bool
     decision: Decision
 
@@ -65,10 +71,10 @@ def pipeline(command: str | None = None, because: Sequence[str] = ()) -> Outcome
     `command`: what a person would type for this; `because`: why it was started, if not by a person. Both are recorded.
     """
     chosen = params.load()
-    general.check(general.files_of(chosen))  # DVC knows them by the hash in params.yaml, and would see no change
-    choice.check(chosen)
-    with home.alone():
-        for mended in repair.repair(chosen.register.name):
+    replay.check(replay.files_of(chosen))  # DVC knows them by the hash in params.yaml, and would see no change
+    multiple_choice.check(chosen)
+    with environment.alone():
+        for mended in recovery.repair(chosen.register.name):
             get_run_logger().warning("repaired: %s", mended)
         steps = plan.plan()
         started = Started(command or shlex.join(["retune", *sys.argv[1:]]), (*because, *reasons(steps)))
@@ -81,30 +87,30 @@ def reasons(steps: Sequence[plan.Planned]) -> list[str]:
 
 def whole_road(chosen: params.Params, started: Started) -> Outcome:
     with runs.run(chosen.register.name, run_name(), {"method": chosen.train.method}) as run_id:
-        faults.point("run:opened")
+        failpoints.point("run:opened")
         register.check_key()
         for name in STAGES[:-1]:
             run_stage(name, run_id)
-        with reading.clean_process() as reader:  # it imports while the last stage runs
+        with clean_process.clean_process() as reader:  # it imports while the last stage runs
             run_stage(STAGES[-1], run_id)
             origin = keep_record(run_id, started)
-            with registry.turn():  # from the question who is champion to its answer
-                version = registry.known(chosen.register.name, lineage.fingerprint())
+            with versions.turn():  # from the question who is champion to its answer
+                version = versions.known(chosen.register.name, dvc_pipeline.fingerprint())
                 version = version or run_register(chosen, origin, run_gate(chosen, run_id))
-                decided = promote.decided(version)
+                decided = gate_decision.decided(version)
                 made = register.record_of_version(version)
                 version = run_admit(chosen, run_id, version, made, reader)
                 decision = decided or run_promote(chosen, version, made)
-        faults.point("run:decided")
-    return Outcome(registry.find(version.name, version=version.version), decided is None, decision)
+        failpoints.point("run:decided")
+    return Outcome(versions.find(version.name, version=version.version), decided is None, decision)
 
 
 def nothing_to_do(chosen: params.Params, steps: list[plan.Planned]) -> Outcome | None:
     """The outcome that this workspace has led to already, if no stage would run and its gate was decided."""
     if any(step.run for step in steps):
         return None
-    version = registry.known(chosen.register.name, lineage.fingerprint())
-    decision = promote.decided(version) if version else None
+    version = versions.known(chosen.register.name, dvc_pipeline.fingerprint())
+    decision = gate_decision.decided(version) if version else None
     return Outcome(version, False, decision) if version and decision else None
 
 
@@ -112,7 +118,7 @@ def nothing_to_do(chosen: params.Params, steps: list[plan.Planned]) -> Outcome |
 def run_stage(name: str, run_id: str) -> None:
     """One DVC stage under its own name; its progress goes to the run's metrics as it comes."""
     log = get_run_logger()
-    faults.point(f"before:{name}")
+    failpoints.point(f"before:{name}")
     with bar(name) as draw:
 
         def on_progress(step: int, of: int, values: dict[str, float]) -> None:
@@ -122,14 +128,14 @@ def run_stage(name: str, run_id: str) -> None:
         try:
             if name == "train":
                 register.check_start()
-            if not stage.run(name, log.info, on_progress):
+            if not dvc.run(name, log.info, on_progress):
                 log.info("%s: nothing changed, skipped", name)
         except RetuneError as error:
             keep_reasons(name, run_id, error)
             if name in OF_THE_ROWS and isinstance(error, Refused):
                 raise RefusedRows(str(error)) from None
             raise
-    faults.point(f"after:{name}")
+    failpoints.point(f"after:{name}")
 
 
 def keep_reasons(name: str, run_id: str, error: RetuneError) -> None:
@@ -144,21 +150,21 @@ def run_gate(chosen: params.Params, run_id: str) -> register.Gate:
     """The champion is scored now, on the candidate's own test rows, by the same stage; who would take its place is
     timed beside it.
     """
-    champion = registry.champion(chosen.register.name)
+    champion = versions.champion(chosen.register.name)
     tested = champion.tags.get("data.test") if champion else None
-    known = store.table(tested, ["id"]) if tested else None
+    known = dvc_store.table(tested, ["id"]) if tested else None
     theirs, log = None, get_run_logger()
     if champion:
-        stage.score(registry.model_folder(champion), TEST, CHAMPION_REPORT, log.info)
-        theirs = example.read(CHAMPION_REPORT / "predictions.parquet")
-    said = gates.with_source(example.read(REPORTS / "predictions.parquet"), example.read(TEST))
+        dvc.score(versions.model_folder(champion), TEST, CHAMPION_REPORT, log.info)
+        theirs = row_table.read(CHAMPION_REPORT / "predictions.parquet")
+    said = gates.with_source(row_table.read(REPORTS / "predictions.parquet"), row_table.read(TEST))
     ids = known["id"].to_pylist() if known is not None else None
     decision = gates.decide(said, theirs, chosen.promote, str(champion) if champion else None, ids, questions(chosen))
     if champion and decision.promote:
-        stage.measure(MODEL, registry.model_folder(champion), TEST, LATENCY, log.info)
+        dvc.measure(MODEL, versions.model_folder(champion), TEST, LATENCY, log.info)
         decision = gates.with_latency(decision, gates.latency_of(json.loads(LATENCY.read_text())), chosen.promote)
     runs.log_metrics(run_id, gates.figures(decision))
-    faults.point("gate:decided")
+    failpoints.point("gate:decided")
     return register.Gate(decision, CHAMPION_REPORT if champion else None, tested if known is not None else None)
 
 
@@ -172,43 +178,43 @@ def questions(chosen: params.Params) -> pd.DataFrame | None:
 @task(task_run_name="record", cache_policy=NO_CACHE)
 def keep_record(run_id: str, started: Started) -> register.Origin:
     """The workspace as it is, dirty or not, as a DVC experiment that touches no branch; its bytes where they last."""
-    if changed := stage.status():  # an edit by hand; ingest and forget wait for the end of a run
+    if changed := dvc.status():  # an edit by hand; ingest and forget wait for the end of a run
         raise Refused(
             f"{', '.join(changed)} changed while the run was at work, so what it made is of neither state: run again"
         )
-    faults.point("record:checked")
-    name = f"run-{lineage.fingerprint()[:12]}"
-    commit = stage.save_record(name)
-    faults.point("record:saved")
-    if store.has_remote():
-        stage.push()
-    faults.point("record:pushed")
+    failpoints.point("record:checked")
+    name = f"run-{dvc_pipeline.fingerprint()[:12]}"
+    commit = dvc.save_record(name)
+    failpoints.point("record:saved")
+    if dvc_store.has_remote():
+        dvc.push()
+    failpoints.point("record:pushed")
     return register.Origin(run_id, prefect_run(), name, commit, started.command, started.why)
 
 
 @task(task_run_name="register", cache_policy=NO_CACHE)
-def run_register(chosen: params.Params, origin: register.Origin, gate: register.Gate) -> registry.Version:
+def run_register(chosen: params.Params, origin: register.Origin, gate: register.Gate) -> versions.Version:
     return register.register(chosen, origin, gate)
 
 
 @task(task_run_name="admit", cache_policy=NO_CACHE)
 def run_admit(
-    chosen: params.Params, run_id: str, version: registry.Version, made: record.Record, reader: reading.Reader
-) -> registry.Version:
+    chosen: params.Params, run_id: str, version: versions.Version, made: record.Record, reader: clean_process.Reader
+) -> versions.Version:
     for page in dict.fromkeys((run_id, *unfinished_page(version))):
         register.log_lifecycle(chosen, page, made)
-    faults.point("admit:logged")
+    failpoints.point("admit:logged")
     return register.admit(version, made, chosen.register, reader)
 
 
-def unfinished_page(version: registry.Version) -> list[str]:
+def unfinished_page(version: versions.Version) -> list[str]:
     """The run that registered the version, if that was cut off before it had told anything of it on its page."""
     return [] if register.RELOADED in version.tags else [version.run_id]
 
 
 @task(task_run_name="promote", cache_policy=NO_CACHE)
-def run_promote(chosen: params.Params, version: registry.Version, made: record.Record) -> Decision:
-    return promote.promote(version, made, chosen.promote)
+def run_promote(chosen: params.Params, version: versions.Version, made: record.Record) -> Decision:
+    return gate_decision.promote(version, made, chosen.promote)
 
 
 def prefect_run() -> str:
@@ -247,7 +253,7 @@ class PlainErrors(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         kind = record.exc_info[0] if isinstance(record.exc_info, tuple) else None
-        if kind and (issubclass(kind, RetuneError) or disk.is_full(str(record.exc_info[1]))):  # type: ignore[index]
+        if kind and (issubclass(kind, RetuneError) or disk_errors.is_full(str(record.exc_info[1]))):  # type: ignore[index]
             record.exc_info, record.exc_text = None, None
         return True
 
@@ -264,7 +270,7 @@ def plainly(call: Callable[[], T]) -> T:
     plain = PlainErrors()
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(plain)
-    guard.beside()  # Prefect's temporary server would outlive a kill -9
+    process_guard.beside()  # Prefect's temporary server would outlive a kill -9
     try:
         return call()
     except RuntimeError as error:  # Prefect has no class of its own for a server that is away

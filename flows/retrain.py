@@ -16,14 +16,18 @@ from pathlib import Path
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows import approval, arrivals, home, pipeline, refusals, repair, workspace
-from flows.account import Told, failed, keep, keep_end
-from tasks import decide, promote
-from tasks.core import choice, descent, faults, general, history, intake, lineage, params, record, store, suppression
-from tasks.core import start as starts
-from tasks.core.errors import Refused, RetuneError
-from tasks.core.lock import waiting
-from tasks.core.outcome import (
+from flows import pipeline
+from flows.execution import recovery, worktree
+from flows.project import environment
+from flows.retraining import approval, intake, refusal_reports
+from flows.retraining.outcome_report import Told, failed, keep, keep_end
+from retune.config import params
+from retune.data import intake_branch, replay, suppression
+from retune.errors import Refused, RetuneError
+from retune.evaluation import multiple_choice
+from retune.lineage import ancestry, history, record
+from retune.lineage import parent_version as starts
+from retune.lineage.retraining_log import (
     AWAITING,
     FAILED,
     HELD,
@@ -38,7 +42,11 @@ from tasks.core.outcome import (
     last,
     unanswered,
 )
-from tasks.core.tracking import backend, registry
+from retune.registry import backend, versions
+from retune.system import dvc_pipeline, dvc_store, failpoints
+from retune.system.locks import waiting
+from tasks import trigger
+from tasks.promote import gate_decision
 
 LEFT = "{} was made, and its retraining was cut off before it came to its end: it goes on there first"
 LOST = "{0} was left without a decision, and can no more be made as it was: `retune promote {0}` is left to a person"
@@ -58,7 +66,7 @@ class Incomplete(Refused):
 @flow(name="retrain")
 def retrain(because: str | None = None, dry_run: bool = False) -> Told:
     """`because`: who asks for it, and why; without it, the triggers of params.yaml decide. Raises Incomplete."""
-    home.enter()
+    environment.enter()
     told = explain(because) if dry_run else work(because)
     if told.failures:
         raise Incomplete(told)
@@ -88,7 +96,7 @@ class Found:
     """How far a retraining came: what it took up again, and what its sources gave."""
 
     left: str | None = None
-    arrived: arrivals.Arrived | None = None
+    arrived: intake.Arrived | None = None
 
 
 def words_of(error: Exception) -> str:
@@ -98,7 +106,7 @@ def words_of(error: Exception) -> str:
 def weighed(found: Found, because: str | None) -> Told:
     chosen = params.load()
     name, log = chosen.register.name, get_run_logger()
-    for sentence in [*repair.scratch(), *repair.runs(name), *promote.reconcile(name)]:
+    for sentence in [*recovery.scratch(), *recovery.runs(name), *gate_decision.reconcile(name)]:
         log.warning("repaired: %s", sentence)
     if version := approval.pending():
         return resumed(chosen, approval.suspend(version))
@@ -126,13 +134,13 @@ def left_over(name: str) -> str | None:
 
 def there(name: str) -> set[str]:
     """The versions that the registry still has."""
-    return {str(version) for version in registry.versions(name)}
+    return {str(version) for version in versions.versions(name)}
 
 
 def explain(because: str | None) -> Told:
     """What a retraining would do now, and why. Looks at the sources; keeps nothing."""
     chosen = params.load()
-    arrived = news(chosen, arrivals.bring_in(chosen.fetch, say=lambda _: None, enter=False, task=chosen.task))
+    arrived = news(chosen, intake.bring_in(chosen.fetch, say=lambda _: None, enter=False, task=chosen.task))
     chain = history.read(chosen.register.name)
     verdict = weigh(chosen, arrived, because or unanswered(chain))
     if left := left_over(chosen.register.name):
@@ -140,14 +148,14 @@ def explain(because: str | None) -> Told:
     return _told(TRAIN if verdict.train else NOTHING, arrived, verdict)
 
 
-def news(chosen: params.Params, arrived: arrivals.Arrived) -> arrivals.Arrived:
-    newest = decide.newest(history.read(chosen.register.name), there(chosen.register.name))
-    return arrivals.without_known(arrived, newest.state.raw) if newest else arrived
+def news(chosen: params.Params, arrived: intake.Arrived) -> intake.Arrived:
+    newest = trigger.newest(history.read(chosen.register.name), there(chosen.register.name))
+    return intake.without_known(arrived, newest.state.raw) if newest else arrived
 
 
 @task(task_run_name="fetch", cache_policy=NO_CACHE)
-def run_fetch(chosen: params.Params) -> arrivals.Arrived:
-    arrived = news(chosen, arrivals.bring_in(chosen.fetch, get_run_logger().info, task=chosen.task))
+def run_fetch(chosen: params.Params) -> intake.Arrived:
+    arrived = news(chosen, intake.bring_in(chosen.fetch, get_run_logger().info, task=chosen.task))
     for source, why in arrived.failures.items():
         get_run_logger().error("%s: %s", source, why)
     return arrived
@@ -155,26 +163,26 @@ def run_fetch(chosen: params.Params) -> arrivals.Arrived:
 
 @task(task_run_name="decide", cache_policy=NO_CACHE)
 def run_decide(
-    chosen: params.Params, arrived: arrivals.Arrived, because: str | None, lost: str | None
-) -> decide.Verdict:
+    chosen: params.Params, arrived: intake.Arrived, because: str | None, lost: str | None
+) -> trigger.Verdict:
     verdict = weigh(chosen, arrived, because)
     verdict = replace(verdict, why=(*filter(None, [lost]), *verdict.why))
     keep(chosen, _told(TRAIN if verdict.train else NOTHING, arrived, verdict))
-    faults.point("retrain:decided")
+    failpoints.point("retrain:decided")
     return verdict
 
 
-def weigh(chosen: params.Params, arrived: arrivals.Arrived, because: str | None) -> decide.Verdict:
-    general.check(general.files_of(chosen))  # params.yaml knows them by their hash, and would see no change
-    choice.check(chosen)
+def weigh(chosen: params.Params, arrived: intake.Arrived, because: str | None) -> trigger.Verdict:
+    replay.check(replay.files_of(chosen))  # params.yaml knows them by their hash, and would see no change
+    multiple_choice.check(chosen)
     chain = history.read(chosen.register.name)
-    newest = decide.newest(chain, there(chosen.register.name))
-    return decide.decide(
-        decide.here(arrived.raw),
+    newest = trigger.newest(chain, there(chosen.register.name))
+    return trigger.decide(
+        trigger.here(arrived.raw),
         newest,
-        decide.champion(chain),
-        decide.new_rows(arrived.raw, newest.state.raw) if newest else 0,
-        decide.forgotten(chain, suppression.read()),
+        trigger.champion(chain),
+        trigger.new_rows(arrived.raw, newest.state.raw) if newest else 0,
+        trigger.forgotten(chain, suppression.read()),
         because,
         chosen.decide,
         datetime.now(UTC),
@@ -186,13 +194,13 @@ def finish(chosen: params.Params, left: str) -> Told | None:
     held, and people are told. None if code, parameters or the list of what is suppressed are no more what they were.
     """
     chain = history.read(chosen.register.name)
-    newest, champion = decide.newest(chain, {left}), decide.champion(chain)
-    kept = lineage.blobs(newest.commit, [intake.RAW]) if newest else {}
-    if not newest or not kept or not decide.alike(decide.here(newest.state.raw), newest.state, chosen.decide):
+    newest, champion = trigger.newest(chain, {left}), trigger.champion(chain)
+    kept = dvc_pipeline.blobs(newest.commit, [intake_branch.RAW]) if newest else {}
+    if not newest or not kept or not trigger.alike(trigger.here(newest.state.raw), newest.state, chosen.decide):
         return None
     why = LEFT.format(left)
-    verdict = decide.Verdict(True, (why,), {"newest": left, "champion": champion.name if champion else None})
-    arrived = arrivals.Arrived(kept[intake.RAW])
+    verdict = trigger.Verdict(True, (why,), {"newest": left, "champion": champion.name if champion else None})
+    arrived = intake.Arrived(kept[intake_branch.RAW])
     with alone_on(arrived):
         if left_over(chosen.register.name) != left:
             return None  # it was alive, and has come to its end meanwhile
@@ -200,22 +208,22 @@ def finish(chosen: params.Params, left: str) -> Told | None:
         return road(chosen, arrived, verdict, None)
 
 
-def alone_on(arrived: arrivals.Arrived) -> AbstractContextManager[None]:
+def alone_on(arrived: intake.Arrived) -> AbstractContextManager[None]:
     """Two runs on the same work follow each other: the second finds it done."""
-    work = backend.state() / "locks" / f"{decide.digest(decide.here(arrived.raw))}.lock"
+    work = backend.state() / "locks" / f"{trigger.digest(trigger.here(arrived.raw))}.lock"
     return waiting(work, SAME_WORK, "retraining on the same data, code and parameters")
 
 
-def road(chosen: params.Params, arrived: arrivals.Arrived, verdict: decide.Verdict, because: str | None) -> Told:
+def road(chosen: params.Params, arrived: intake.Arrived, verdict: trigger.Verdict, because: str | None) -> Told:
     """The pipeline in a worktree of its own, and what follows from its outcome."""
     chain, among = history.read(chosen.register.name), there(chosen.register.name)
-    newest, before = decide.newest(chain, among), decide.newest(chain, among - {cut_off(chain)})
-    with workspace.workspace(pipeline.run_name()):
-        arrivals.lay({intake.RAW: arrived.pointer})
+    newest, before = trigger.newest(chain, among), trigger.newest(chain, among - {cut_off(chain)})
+    with worktree.workspace(pipeline.run_name()):
+        intake.lay({intake_branch.RAW: arrived.pointer})
         begin_with_the_last_lock(newest)
         if chosen.decide.incremental:
             begin_with_the_champion(chosen)
-        faults.point("retrain:in-worktree")
+        failpoints.point("retrain:in-worktree")
         command = shlex.join(["retune", "retrain", *(["--because", because] if because else [])])
         try:
             outcome = pipeline.pipeline(command, verdict.why)
@@ -224,9 +232,9 @@ def road(chosen: params.Params, arrived: arrivals.Arrived, verdict: decide.Verdi
     return settle(chosen, arrived, verdict, outcome, before)
 
 
-def begin_with_the_last_lock(newest: decide.Made | None) -> None:
+def begin_with_the_last_lock(newest: trigger.Made | None) -> None:
     """The newest version's dvc.lock, so that `why` names what has changed since, and what has not is taken over."""
-    if newest and (kept := lineage.blobs(newest.commit, ["dvc.lock"])):
+    if newest and (kept := dvc_pipeline.blobs(newest.commit, ["dvc.lock"])):
         Path("dvc.lock").write_bytes(kept["dvc.lock"])
 
 
@@ -236,17 +244,17 @@ def begin_with_the_champion(chosen: params.Params) -> None:
     if chosen.task != "classify":
         return
     starts.write(None)
-    champion = registry.champion(chosen.register.name)
+    champion = versions.champion(chosen.register.name)
     if champion is None:
         return
-    made = record.read(registry.version_folder(champion) / record.FILE)
+    made = record.read(versions.version_folder(champion) / record.FILE)
     begun = starts.start_of(str(champion), champion.tags["seal"], made)
     try:
         if wrong := starts.obstacles(starts.made_as(made), chosen.train):
-            raise descent.Unfit("; ".join(wrong))
-        if told := descent.tainted(begun, suppression.read()):
-            raise descent.Unfit(f"{', '.join(told)} learned from rows that are suppressed now")
-    except descent.Unfit as error:
+            raise ancestry.Unfit("; ".join(wrong))
+        if told := ancestry.tainted(begun, suppression.read()):
+            raise ancestry.Unfit(f"{', '.join(told)} learned from rows that are suppressed now")
+    except ancestry.Unfit as error:
         get_run_logger().warning("starting from the base, not from %s: %s", champion, error)
         return
     starts.write(begun)
@@ -254,14 +262,14 @@ def begin_with_the_champion(chosen: params.Params) -> None:
 
 def settle(
     chosen: params.Params,
-    arrived: arrivals.Arrived,
-    verdict: decide.Verdict,
+    arrived: intake.Arrived,
+    verdict: trigger.Verdict,
     outcome: pipeline.Outcome,
-    before: decide.Made | None,
+    before: trigger.Made | None,
 ) -> Told:
     """What follows from the outcome: data that made a worse model is set aside, people are told or asked."""
     version, decision = outcome.version, outcome.decision
-    faults.point("retrain:before-settle")
+    failpoints.point("retrain:before-settle")
     if decision.awaiting:
         keep(chosen, told := _of(AWAITING, outcome, arrived, verdict))
         version = approval.suspend(version)  # worker and GPU are free until a person has decided
@@ -278,31 +286,31 @@ def settle(
 
 
 def refused(
-    chosen: params.Params, arrived: arrivals.Arrived, verdict: decide.Verdict, before: decide.Made | None, words: str
+    chosen: params.Params, arrived: intake.Arrived, verdict: trigger.Verdict, before: trigger.Made | None, words: str
 ) -> pipeline.RefusedRows:
     """People are told that the run was refused, then the rows are set aside: a kill in between has them refused again,
     where the other way round it would leave nothing to refuse and nobody who knows. The report outlives its folder."""
     parts = new_parts(arrived, before)
     if parts:
-        words = refusals.moved(words, refusals.keep(Path.cwd().name))
+        words = refusal_reports.moved(words, refusal_reports.keep(Path.cwd().name))
     why = "; ".join([words, *taken_back(parts)])
     keep(chosen, replace(_told(REFUSED, arrived, verdict), why=(why,)))
-    faults.point("retrain:refused")
+    failpoints.point("retrain:refused")
     if parts:
         put_aside(parts, f"the run was refused: {words}")
     return pipeline.RefusedRows(why)
 
 
-def new_parts(arrived: arrivals.Arrived, before: decide.Made | None) -> dict[str, str]:
+def new_parts(arrived: intake.Arrived, before: trigger.Made | None) -> dict[str, str]:
     """name -> md5 of the parts that came since the newest version, and made the run go wrong. None if that is all."""
-    parts = {path: md5 for path, md5 in store.listing(arrived.raw).items() if path.endswith(".parquet")}
-    known = set(store.listing(before.state.raw).values()) if before else set(parts.values())
+    parts = {path: md5 for path, md5 in dvc_store.listing(arrived.raw).items() if path.endswith(".parquet")}
+    known = set(dvc_store.listing(before.state.raw).values()) if before else set(parts.values())
     new = {path: md5 for path, md5 in parts.items() if md5 not in known}
     return new if len(new) < len(parts) else {}
 
 
 def put_aside(parts: dict[str, str], why: str) -> None:
-    for part in arrivals.set_aside(parts.values(), why, datetime.now(UTC).isoformat(timespec="seconds")):
+    for part in intake.set_aside(parts.values(), why, datetime.now(UTC).isoformat(timespec="seconds")):
         get_run_logger().warning("set aside: %s (%s)", part, why)
 
 
@@ -310,9 +318,9 @@ def taken_back(parts: dict[str, str]) -> list[str]:
     return [f"{part} was set aside: `retune intake accept {part} --reason TEXT` takes it back" for part in parts]
 
 
-def resumed(chosen: params.Params, version: registry.Version) -> Told:
+def resumed(chosen: params.Params, version: versions.Version) -> Told:
     """Somebody has decided about the version for which this run was suspended; what it had found before stays true."""
-    decision = promote.decided(version)
+    decision = gate_decision.decided(version)
     assert decision
     told = Told(PROMOTED if decision.promote else HELD, decision.reasons, str(version))
     if asked := last(history.read(version.name), pipeline.prefect_run()):
@@ -322,12 +330,12 @@ def resumed(chosen: params.Params, version: registry.Version) -> Told:
     return told
 
 
-def _told(outcome: End, arrived: arrivals.Arrived, verdict: decide.Verdict) -> Told:
+def _told(outcome: End, arrived: intake.Arrived, verdict: trigger.Verdict) -> Told:
     told = Told(outcome, verdict.why, inputs=verdict.inputs, thresholds=verdict.thresholds)
     return replace(told, rows=arrived.rows, known=arrived.known, failures=arrived.failures)
 
 
-def _of(word: End, outcome: pipeline.Outcome, arrived: arrivals.Arrived, verdict: decide.Verdict) -> Told:
+def _of(word: End, outcome: pipeline.Outcome, arrived: intake.Arrived, verdict: trigger.Verdict) -> Told:
     told = _told(word, arrived, verdict)
     return replace(told, why=tuple(outcome.decision.reasons), version=str(outcome.version))
 

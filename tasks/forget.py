@@ -15,9 +15,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.core import example, intake, store, suppression
-from tasks.core.errors import Broken, Refused, WrongUse
-from tasks.core.lock import waiting
+from retune.data import intake_branch, row_table, suppression
+from retune.errors import Broken, Refused, WrongUse
+from retune.system import dvc_store
+from retune.system.locks import waiting
 
 RAW = Path("data/raw")
 LOCK = Path(".retune/suppressed.lock")
@@ -64,7 +65,7 @@ def copies(ids: Sequence[str], raw: Path = RAW, path: Path = suppression.LIST) -
     present one: curate takes no older. Rows that are on the list already are no copies to worry about.
     """
     rows = _rows(raw)
-    rows["key"] = example.same_text(rows["text"].map(example.clean).astype("str"))
+    rows["key"] = row_table.same_text(rows["text"].map(row_table.clean).astype("str"))
     rows["present"] = ~rows["id"].duplicated(keep="last")
     mine = rows[rows["id"].isin(set(ids)) & (rows["key"] != "")]
     others = rows[rows["present"] & rows["key"].isin(set(mine["key"]))]
@@ -79,12 +80,14 @@ def copies(ids: Sequence[str], raw: Path = RAW, path: Path = suppression.LIST) -
 
 def _rows(raw: Path) -> pd.DataFrame:
     """Id and words of all that has come in: what retrainings brought in first, then what stands in the checkout."""
-    brought = [_kept(own) for pointer in intake.read().pointers.values() for own in _parts(intake.md5(pointer))]
+    brought = [
+        _kept(own) for pointer in intake_branch.read().pointers.values() for own in _parts(intake_branch.md5(pointer))
+    ]
     pointer = raw.with_name(f"{raw.name}.dvc")
     if not brought and not raw.exists() and not pointer.exists():
         raise WrongUse("there are no records yet, so there is nothing to forget: `retune ingest` brings them in")
     try:
-        rows = example.read(raw)[["id", "text"]] if raw.exists() else pd.DataFrame(columns=["id", "text"])
+        rows = row_table.read(raw)[["id", "text"]] if raw.exists() else pd.DataFrame(columns=["id", "text"])
     except (pa.ArrowException, OSError, KeyError) as error:
         raise Broken(f"{raw} holds a file that is no part: {error}. Run `dvc checkout` to restore it") from None
     if rows.empty and pointer.exists():
@@ -93,11 +96,11 @@ def _rows(raw: Path) -> pd.DataFrame:
 
 
 def _parts(md5: str) -> list[str]:
-    return [own for path, own in sorted(store.listing(md5).items()) if path.endswith(".parquet")]
+    return [own for path, own in sorted(dvc_store.listing(md5).items()) if path.endswith(".parquet")]
 
 
 def _kept(md5: str) -> pd.DataFrame:
-    return pq.read_table(store.parquet(md5), columns=["id", "text"]).to_pandas()
+    return pq.read_table(dvc_store.parquet(md5), columns=["id", "text"]).to_pandas()
 
 
 def _refuse_nonsense(ids: Sequence[str], reason: str, by: str, at: str) -> None:

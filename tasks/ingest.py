@@ -5,7 +5,7 @@
 Nothing is dropped here and no text is changed: that is curate's work. Everything is parsed before anything is
 written, parts are only ever added, and on any error data/raw stays as it was. Ingesting a file again adds
 nothing; an id that comes back with other words is appended as a correction, and curate lets the newest win.
-Where a model is to write (task instruct or prefer), `tasks.core.conversation` reads prompts and answers out of the
+Where a model is to write (task instruct or prefer), `retune.data.chat_formats` reads prompts and answers out of the
 formats in which people keep them.
 A licence and a collection window of the source, if they are stated, go into data/raw/sources.json.
 Not covered: to take a correction back. The old words are in an earlier part, so they count as known.
@@ -28,13 +28,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tasks.core import conversation, example, faults, sources
-from tasks.core.errors import Broken, Refused, WrongUse
-from tasks.core.lock import waiting
-from tasks.core.table import SIDE_OF, NoText, Table, read, word
+from retune.data import chat_formats, row_table, source_facts
+from retune.data.readers import SIDE_OF, NoText, Table, read, word
+from retune.errors import Broken, Refused, WrongUse
+from retune.system import failpoints
+from retune.system.locks import waiting
 
 CONTENT = ["text", "label", "group", "given"]  # what makes a row the same row; its source does not
-ANSWERS = ("text", "label", example.REJECTED)
+ANSWERS = ("text", "label", row_table.REJECTED)
 LOCK = Path(".retune/ingest.lock")
 PATIENCE = 600  # seconds to wait for another ingest
 
@@ -86,12 +87,12 @@ def ingest(
     `licence` and `collected`, the window in which the rows were collected, are kept of the source; what is stated
     anew replaces what was stated before, what is not stated stays.
     """
-    facts = sources.facts(licence, collected)
+    facts = source_facts.facts(licence, collected)
     table, chosen, mapped, rows = _parsed(source, columns, name, task)
-    faults.point("ingest:parsed")
+    failpoints.point("ingest:parsed")
     with waiting(LOCK, PATIENCE, "ingest"):
         there = _there(raw, task)
-        aside = example.read(also)[list(example.columns(task))] if also and also.exists() else there[:0]
+        aside = row_table.read(also)[list(row_table.columns(task))] if also and also.exists() else there[:0]
         fates = fates_of(rows, pd.concat([there, aside], ignore_index=True))
         fresh = rows[fates.isin(["added", "corrected"])]
         with _stated(name or _name(source), facts, raw):
@@ -117,7 +118,7 @@ def count_rows(source: str, columns: Columns, name: str | None = None, task: str
 
 def _parsed(
     source: str, columns: Columns, name: str | None, task: str
-) -> tuple[Table, Columns, conversation.Mapped, pd.DataFrame]:
+) -> tuple[Table, Columns, chat_formats.Mapped, pd.DataFrame]:
     table = read(source)
     chosen = choose(columns, table, task)
     mapped = mapped_by(table, chosen, task)
@@ -152,14 +153,14 @@ def choose(columns: Columns, table: Table, task: str = "classify") -> Columns:
     return chosen
 
 
-def mapped_by(table: Table, chosen: Columns, task: str) -> conversation.Mapped:
+def mapped_by(table: Table, chosen: Columns, task: str) -> chat_formats.Mapped:
     """Text, label and, for prefer, rejected of each row."""
     if task != "classify":
-        return conversation.read(table, task, chosen.text, chosen.label, chosen.rejected)
+        return chat_formats.read(table, task, chosen.text, chosen.label, chosen.rejected)
     columns = {role: str(vars(chosen)[role]) for role in ("text", "label")}
     told = f"the columns {' and '.join(columns.values())}"
     values = {role: words(table, column) for role, column in columns.items()}
-    return conversation.Mapped(told, tuple(columns.values()), values)
+    return chat_formats.Mapped(told, tuple(columns.values()), values)
 
 
 def rows_of(table: Table, chosen: Columns, name: str, mapped: dict[str, list[str]]) -> pd.DataFrame:
@@ -173,7 +174,7 @@ def rows_of(table: Table, chosen: Columns, name: str, mapped: dict[str, list[str
     contents = zip(*(values.get(role, blank) for role in _content(mapped)), strict=True)
     values["id"] = name_rows([word.strip() for word in values.get("id", blank)], contents)
     rows = pd.DataFrame(
-        {column: values.get(column, blank) for column in _with_pairs(example.COLUMNS, mapped)},
+        {column: values.get(column, blank) for column in _with_pairs(row_table.COLUMNS, mapped)},
         index=pd.Index(table.places),
         dtype="str",
     )
@@ -186,7 +187,7 @@ def _content(columns: Iterable[str]) -> list[str]:
 
 
 def _with_pairs(names: Iterable[str], columns: Iterable[str]) -> list[str]:
-    return [*names, *({example.REJECTED} & set(columns))]
+    return [*names, *({row_table.REJECTED} & set(columns))]
 
 
 def words(table: Table, column: str) -> list[str]:
@@ -263,12 +264,12 @@ def _there(raw: Path, task: str) -> pd.DataFrame:
     if pointer.exists() and not any(raw.glob("*.parquet")):
         raise Broken(f"{pointer} says there are rows, but {raw} is empty: run `dvc checkout` or `dvc pull` first")
     if not raw.exists():
-        return pd.DataFrame(columns=example.columns(task), dtype="str")
+        return pd.DataFrame(columns=row_table.columns(task), dtype="str")
     try:
-        rows = example.read(raw)
-        if len(rows) and (example.REJECTED in rows) != (task == "prefer"):
+        rows = row_table.read(raw)
+        if len(rows) and (row_table.REJECTED in rows) != (task == "prefer"):
             raise WrongUse(f"{raw} holds the rows of another task, and task is {task}: use a clone of its own for each")
-        rows = rows[list(example.columns(task))]
+        rows = rows[list(row_table.columns(task))]
     except (pa.ArrowException, OSError, KeyError) as error:
         raise Broken(f"{raw} holds a file that is no part: {error}. Run `dvc checkout` to restore it") from None
     if rows.isna().any(axis=None):
@@ -279,16 +280,16 @@ def _there(raw: Path, task: str) -> pd.DataFrame:
 @contextmanager
 def _stated(name: str, facts: dict[str, str], raw: Path) -> Iterator[None]:
     """What is stated of the source `name` stands in `raw` from here on, unless the block ends with an error."""
-    before = sources.read(raw)
+    before = source_facts.read(raw)
     after = {**before, name: {**before.get(name, {}), **facts}} if facts else before
     if after == before:
         yield
         return
-    path = raw / sources.FILE
+    path = raw / source_facts.FILE
     was_there, kept = raw.exists(), path.read_bytes() if path.exists() else None
     try:
         _write_facts(after, raw)
-        faults.point("ingest:stated")
+        failpoints.point("ingest:stated")
         yield
     except BaseException:
         _put_back(kept, path)
@@ -298,11 +299,11 @@ def _stated(name: str, facts: dict[str, str], raw: Path) -> Iterator[None]:
         raise
 
 
-def _write_facts(stated: sources.Stated, raw: Path) -> None:
+def _write_facts(stated: source_facts.Stated, raw: Path) -> None:
     try:
-        sources.write(stated, raw)
+        source_facts.write(stated, raw)
     except OSError as error:
-        raise Broken(f"{raw / sources.FILE} could not be written: {error}. Nothing was added") from None
+        raise Broken(f"{raw / source_facts.FILE} could not be written: {error}. Nothing was added") from None
 
 
 def _put_back(kept: bytes | None, path: Path) -> None:
@@ -323,9 +324,9 @@ def _append(fresh: pd.DataFrame, raw: Path, number: int, track: Callable[[], Non
     part = raw / _part_name(fresh, number)
     try:
         _write(fresh, part)
-        faults.point("ingest:written")
+        failpoints.point("ingest:written")
         track()
-        faults.point("ingest:tracked")
+        failpoints.point("ingest:tracked")
     except BaseException:
         part.unlink(missing_ok=True)
         if not was_there:
@@ -337,7 +338,7 @@ def _append(fresh: pd.DataFrame, raw: Path, number: int, track: Callable[[], Non
 
 def _write(fresh: pd.DataFrame, part: Path) -> None:
     try:
-        example.write(fresh, part)
+        row_table.write(fresh, part)
     except OSError as error:
         raise Broken(f"{part} could not be written: {error}. Nothing was added") from None
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import unquote
 
-from tasks.core.params import Event, Notify
+from retune.config.params import Event, Notify
 
 VARIABLE = "RETUNE_NOTIFY_URLS"
 LOG = logging.getLogger("retune.notify")

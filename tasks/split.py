@@ -24,10 +24,11 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.core import example, messages, params
-from tasks.core.errors import Refused, WrongUse
-from tasks.core.example import SIDES
-from tasks.core.shell import run, write_json
+from retune.config import params
+from retune.data import messages, row_table
+from retune.data.row_table import SIDES
+from retune.errors import Refused, WrongUse
+from retune.system.stage_io import run, write_json
 
 Knobs = params.Split | params.SplitWriting
 STRICTEST = ("test", "val", "train")  # a group of several given sides goes here first, until it is refused
@@ -41,7 +42,7 @@ def split(rows: pd.DataFrame, params: Knobs, task: str = "classify") -> dict[str
     side = given.where(given.isin(["val", "test"]), "train")
     side = side.mask((given == "") & (place < params.test_share), "test")
     side = side.mask(given.isin(["", "train"]) & (place >= 1 - params.val_share), "val")
-    ordered = rows[list(example.columns(task))].sort_values("id", kind="stable")
+    ordered = rows[list(row_table.columns(task))].sort_values("id", kind="stable")
     return {name: ordered[side[ordered.index] == name].reset_index(drop=True) for name in SIDES}
 
 
@@ -50,7 +51,7 @@ def units(rows: pd.DataFrame, task: str = "classify") -> pd.Series:
     alone = "row:" + rows["id"]
     if task != "classify":
         said = rows["text"].map(lambda text: messages.words(messages.parse(text) or [])).astype("str")
-        alone = "prompt:" + example.same_text(said)
+        alone = "prompt:" + row_table.same_text(said)
     return ("group:" + rows["group"]).where(rows["group"] != "", alone)
 
 
@@ -125,14 +126,14 @@ def judge(told: dict[str, Any], params: Knobs) -> list[str]:
 
 
 def main(curated: Path, splits: Path, report_json: Path) -> None:
-    rows, knobs = example.read(curated), params.load()
+    rows, knobs = row_table.read(curated), params.load()
     sides = split(rows, knobs.split, knobs.task)
     told = report(rows, sides, knobs.task)
     write_json(told, report_json)  # before the verdict: a refusal is read from it
     for warning in judge(told, knobs.split):
         print(f"warning: {warning}")
     for name, side in sides.items():
-        example.write(side, splits / f"{name}.parquet")
+        row_table.write(side, splits / f"{name}.parquet")
     print("rows: " + ", ".join(f"{name} {count}" for name, count in told["rows"].items()))
 
 

@@ -21,6 +21,8 @@ import pandas as pd
 import pytest
 import yaml
 
+pytest_plugins = ("tests.support.small_models",)
+
 ROOT = Path(__file__).resolve().parent.parent
 MADE_HERE = ("dvc.lock", "data/", "models/")  # by a run in this very clone; a fresh one has none of it
 SHIPPED = (".gitignore", "data/suppressed.json", "models/start.json")  # below those folders, and in every clone
@@ -413,36 +415,36 @@ def register_tiny():
     def make(name, decision="champion", champion=None, fingerprint=None, enter=True):
         from datetime import UTC, datetime
 
-        from tasks.core import history, record, reload, sums
-        from tasks.core.card import file_sha256
-        from tasks.core.tracking import registry, runs
+        from retune.lineage import checksums, history, record
+        from retune.registry import reload_check, runs, versions
+        from retune.system.files import file_sha256
 
         commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        whole = json.loads((ROOT / "tests/tasks/core/record.json").read_text("utf-8"))
+        whole = json.loads((ROOT / "tests/support/record.json").read_text("utf-8"))
         gate = {**whole["gate"], "decision": decision, "champion": champion}
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             (folder / "MLmodel").write_text("{}")
             record.write({**whole, "name": name, "gate": gate}, folder / record.FILE)
-            evidence, seal = file_sha256(folder / record.FILE), sums.write(folder)
+            evidence, seal = file_sha256(folder / record.FILE), checksums.write(folder)
             tags = {
                 "fingerprint": fingerprint or folder.name,
                 "evidence": evidence,
                 "seal": seal,
-                reload.RELOADED: "yes",
+                reload_check.RELOADED: "yes",
             }
             with runs.run(name, "run", {}) as run_id:
                 if not enter:
                     data = {f"data.{part}": fingerprint for part in ("raw", "train", "val", "test")}
                     more = {"record.commit": commit, "signer": "unsigned", **data}
-                    return registry.add_version(name, run_id, folder, {**tags, **more})
-                made = registry.add_version(name, run_id, folder, tags)
+                    return versions.add_version(name, run_id, folder, {**tags, **more})
+                made = versions.add_version(name, run_id, folder, tags)
         sides = {side.capitalize(): told["md5"] for side, told in whole["data"]["sides"].items()}
         facts = {"Record": commit, "Evidence": evidence, "Seal": seal, **sides}
         future = datetime(2060, 1, 1, tzinfo=UTC)
-        history.append(name, made.version, history.REGISTERED, ["why"], facts, registry.anchor, future)
-        registry.set_alias(made, registry.CHALLENGER)
-        return registry.find(name, version=made.version)
+        history.append(name, made.version, history.REGISTERED, ["why"], facts, versions.anchor, future)
+        versions.set_alias(made, versions.CHALLENGER)
+        return versions.find(name, version=made.version)
 
     return make
 
@@ -576,10 +578,10 @@ class Told:
 @pytest.fixture
 def told():
     """A record whose data, model and base were all recomputed, and a history in which version 7 follows version 6."""
-    from tasks.core.history import Entry
-    from tasks.core.link import Link
+    from retune.lineage.check import Link
+    from retune.lineage.history import Entry
 
-    record = json.loads((ROOT / "tests/tasks/core/record.json").read_text("utf-8"))
+    record = json.loads((ROOT / "tests/support/record.json").read_text("utf-8"))
     hashes = {**record["pipeline"]["hashes"], **record["files"], **record["base"]["files"]}
     facts = {"Record": record["code"]["record_commit"], "Evidence": "e" * 64, "Seal": "5" * 64, "Signer": "9" * 64}
     steps = [

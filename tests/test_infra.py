@@ -19,7 +19,7 @@ README = (INFRA / "README.md").read_text("utf-8")
 
 
 def test_the_same_four_as_on_one_machine():
-    from flows.servers.state import ORDER
+    from flows.services.state import ORDER
 
     assert set(SERVICES) == set(ORDER)
 

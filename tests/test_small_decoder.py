@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core import base
+from retune.models import base_model
 
 ROOT = Path(__file__).parent.parent
 TWICE = """
@@ -41,16 +41,21 @@ def bases(tmp_path_factory):
 
 def test_two_runs_write_the_same_bytes_and_tell_their_hash(bases):
     (one, other), told = bases
-    assert base.hashes(one) == base.hashes(other)
-    assert set(base.hashes(one)) >= {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert base_model.hashes(one) == base_model.hashes(other)
+    assert set(base_model.hashes(one)) >= {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
     hashes = re.findall(r"^[0-9a-f]{64}$", told, re.MULTILINE)
-    assert hashes == [base.weights_sha256(one)] * 2
+    assert hashes == [base_model.weights_sha256(one)] * 2
 
 
 def test_a_params_file_can_name_it_and_its_licence_is_known(bases):
     folder = bases[0][0]
-    assert base.find(f"folder:{folder}") == folder
-    assert "apache-2.0" in base.licence(f"folder:{folder}", folder)
+    assert base_model.find(f"folder:{folder}") == folder
+    assert "apache-2.0" in base_model.licence(f"folder:{folder}", folder)
 
 
 def test_padding_is_not_the_end_and_any_text_comes_back(bases):

@@ -13,17 +13,19 @@ Any model folder, any rows: the gate scores the champion with the same command. 
 
 from pathlib import Path
 
-from tasks.core import example, params, shell
-from tasks.evaluate import classify, instruct
+from retune.config import params
+from retune.data import row_table
+from retune.system import stage_io
+from tasks.evaluate import classification, generation
 
 
 def main(model_folder: Path, rows_path: Path, out: Path) -> None:
-    chosen, rows = params.load(), example.read(rows_path)
+    chosen, rows = params.load(), row_table.read(rows_path)
     if chosen.task == "classify":
-        classify.report_on(model_folder, rows, chosen.evaluate, out)
+        classification.report_on(model_folder, rows, chosen.evaluate, out)
     else:
-        instruct.report_on(model_folder, rows, chosen.evaluate, out)
+        generation.report_on(model_folder, rows, chosen.evaluate, out)
 
 
 if __name__ == "__main__":
-    shell.run(main)
+    stage_io.run(main)

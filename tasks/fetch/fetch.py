@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.core.errors import Broken, RetuneError
-from tasks.core.intake import Cursor, Cursors
-from tasks.core.params import Columns, DatabaseSource, EndpointSource, Fetch, FileSource, NamedColumns
-from tasks.core.sources import facts
-from tasks.fetch import database, endpoint, files
-from tasks.fetch.taken import Taken
+from retune.config.params import Columns, DatabaseSource, EndpointSource, Fetch, FileSource, NamedColumns
+from retune.data.intake_branch import Cursor, Cursors
+from retune.data.source_facts import facts
+from retune.errors import Broken, RetuneError
+from tasks.fetch import files, http, sql
+from tasks.fetch.connector import Taken
 
 Say = Callable[[str], None]
 
@@ -100,8 +100,8 @@ def _take(source: Any, section: Fetch, kept: Cursor, into: Path, say: Say) -> Ta
     if isinstance(source, FileSource):
         return files.take(source, section, kept, into, say)
     if isinstance(source, EndpointSource):
-        return endpoint.take(source, section, kept, into, say)
-    return database.take(source, section, kept, into, say)
+        return http.take(source, section, kept, into, say)
+    return sql.take(source, section, kept, into, say)
 
 
 def _definition(source: FileSource | EndpointSource | DatabaseSource) -> str:

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.core.errors import Broken, Refused, RetuneError, WrongUse
-from tasks.core.intake import Cursor
-from tasks.core.params import Fetch, FileSource
-from tasks.core.table import HALF_PAIR, READERS, NoRows, read
-from tasks.fetch.taken import Taken, of_the_original, refuse_too_much, require
+from retune.config.params import Fetch, FileSource
+from retune.data.intake_branch import Cursor
+from retune.data.readers import HALF_PAIR, READERS, NoRows, read
+from retune.errors import Broken, Refused, RetuneError, WrongUse
+from tasks.fetch.connector import Taken, of_the_original, refuse_too_much, require
 
 UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".swp", "~")
 CHUNK = 1 << 20

@@ -12,26 +12,20 @@ import pandas as pd
 import torch
 from torch import nn
 
-from tasks.core import (
-    attention,
-    decoder,
-    example,
-    faults,
-    mixture,
-    model,
-    packing,
-    params,
-    plots,
-    scores,
-    shell,
-    start,
-    template,
-)
-from tasks.core.card import Writes, file_sha256
-from tasks.core.errors import Refused
-from tasks.train import champion, instruct, launch, parallel, prefer
+from retune.config import params
+from retune.data import mixture, row_table
+from retune.errors import Refused
+from retune.evaluation import plots, statistics
+from retune.lineage import parent_version
+from retune.models import attention, causal_lm, chat_template, classifier, packing
+from retune.models.manifest import Writes
+from retune.system import failpoints, stage_io
+from retune.system.files import file_sha256
+from tasks.train import parent
 from tasks.train.checkpoint import alone
-from tasks.train.fit import fit
+from tasks.train.decoder import preference, sft
+from tasks.train.distributed import collectives, launcher
+from tasks.train.encoder.fit import fit
 
 Section = params.Train | params.InstructTrain | params.PreferTrain
 Sides = tuple[pd.DataFrame, pd.DataFrame]  # train, val
@@ -41,34 +35,34 @@ Told = tuple[list[dict[str, float]], dict[str, Any]]  # the points of the learni
 def main(
     train: Path, val: Path, general: Path, start_file: Path, model_folder: Path, reports: Path, work: Path
 ) -> None:
-    section, begins = params.load().train, start.read(start_file)
-    device = model.pick_device(section.device)
+    section, begins = params.load().train, parent_version.read(start_file)
+    device = classifier.pick_device(section.device)
     if not isinstance(section, params.Train):
-        launch.check(section.parallel, section.accumulate, device)
-        if launch.wanted(section.parallel):
-            launch.spread(section.parallel)
+        launcher.check(section.parallel, section.accumulate, device)
+        if launcher.wanted(section.parallel):
+            launcher.spread(section.parallel)
             return
     read = (train, val, general, start_file)
-    with parallel.together(device), _folder(work / fingerprint(read, section)) as own:
-        sides = example.read(train), example.read(val)
-        if not parallel.rank():
+    with collectives.together(device), _folder(work / fingerprint(read, section)) as own:
+        sides = row_table.read(train), row_table.read(val)
+        if not collectives.rank():
             shutil.rmtree(model_folder, ignore_errors=True)
         if isinstance(section, params.Train):
             points, report = train_classifier(sides, section, begins, own, model_folder)
         elif isinstance(section, params.PreferTrain):
             points, report = preferrer(sides, section, begins, own, model_folder)
         else:
-            points, report = writer(sides, example.read(general), section, begins, own, model_folder)
-        faults.point("train:saved")
-        if not parallel.rank():
+            points, report = writer(sides, row_table.read(general), section, begins, own, model_folder)
+        failpoints.point("train:saved")
+        if not collectives.rank():
             tell(points, report, reports)
 
 
 @contextmanager
 def _folder(own: Path) -> Iterator[Path]:
     """Where this process keeps what it needs to go on; gone when the training is done. The first holds the lock."""
-    mine = own / f"process-{parallel.rank()}" if parallel.rank() else own
-    with nullcontext() if parallel.rank() else alone(own):
+    mine = own / f"process-{collectives.rank()}" if collectives.rank() else own
+    with nullcontext() if collectives.rank() else alone(own):
         yield mine
         shutil.rmtree(mine, ignore_errors=True)
 
@@ -78,13 +72,15 @@ def tell(points: list[dict[str, float]], report: dict[str, Any], reports: Path) 
     curve = pd.DataFrame(points or [{"step": 0}])
     curve.to_csv(reports / "learning_curve.csv", index=False)
     plots.learning_curve(curve, reports / "plots" / "learning_curve.png")
-    shell.write_json(report, reports / "train.json")
+    stage_io.write_json(report, reports / "train.json")
 
 
-def train_classifier(sides: Sides, section: params.Train, begins: start.Start | None, own: Path, folder: Path) -> Told:
-    earlier = champion.fetch(begins, own / "start") if begins else None
-    card, tokenizer, tuned, report = fit(*sides, section, own, shell.progress, earlier)
-    model.save(folder, card, tokenizer, tuned.encoder, tuned.head, tuned.probe)
+def train_classifier(
+    sides: Sides, section: params.Train, begins: parent_version.Start | None, own: Path, folder: Path
+) -> Told:
+    earlier = parent.fetch(begins, own / "start") if begins else None
+    card, tokenizer, tuned, report = fit(*sides, section, own, stage_io.progress, earlier)
+    classifier.save(folder, card, tokenizer, tuned.encoder, tuned.head, tuned.probe)
     return tuned.curve.points, report
 
 
@@ -92,47 +88,52 @@ def writer(
     sides: Sides,
     general: pd.DataFrame,
     section: params.InstructTrain,
-    begins: start.Start | None,
+    begins: parent_version.Start | None,
     own: Path,
     folder: Path,
 ) -> Told:
-    earlier = champion.fetch_writer(begins, own / "start") if begins else None
-    card, tokenizer, network, curve, report = instruct.fit(*sides, section, own, shell.progress, general, earlier)
+    earlier = parent.fetch_writer(begins, own / "start") if begins else None
+    card, tokenizer, network, curve, report = sft.fit(*sides, section, own, stage_io.progress, general, earlier)
     _save(folder, card, tokenizer, network)
     counts = {**report.get("start", {}), "new_labels": [], "gone_labels": []} if begins else {}
-    return curve.points, {**report, "start": {**start.as_dict(begins), **counts}}
+    return curve.points, {**report, "start": {**parent_version.as_dict(begins), **counts}}
 
 
-def preferrer(sides: Sides, section: params.PreferTrain, begins: start.Start | None, own: Path, folder: Path) -> Told:
+def preferrer(
+    sides: Sides, section: params.PreferTrain, begins: parent_version.Start | None, own: Path, folder: Path
+) -> Told:
     """Every pair is new to the version that is started from: it has learned from rows of another kind."""
     if begins is None:
         raise Refused(
             "models/start.json says to start from the base, and which of two answers is better is learned by a version "
             "that writes answers already: `retune task prefer --from NAME@ALIAS` names it there"
         )
-    earlier = champion.fetch_model(begins, own / "start")
-    card, tokenizer, network, curve, report = prefer.fit(*sides, section, earlier, own, shell.progress)
+    earlier = parent.fetch_model(begins, own / "start")
+    card, tokenizer, network, curve, report = preference.fit(*sides, section, earlier, own, stage_io.progress)
     _save(folder, card, tokenizer, network)
     counts = {"new_rows": report["rows"], "corrected_rows": 0, "old_rows": 0, "gone_rows": 0}
-    return curve.points, {**report, "start": {**start.as_dict(begins), **counts, "new_labels": [], "gone_labels": []}}
+    return curve.points, {
+        **report,
+        "start": {**parent_version.as_dict(begins), **counts, "new_labels": [], "gone_labels": []},
+    }
 
 
 def _save(folder: Path, card: Writes, tokenizer: Any, network: nn.Module) -> None:
-    if not parallel.rank():
-        decoder.save(folder, card, tokenizer, network)
+    if not collectives.rank():
+        causal_lm.save(folder, card, tokenizer, network)
 
 
 def fingerprint(read: tuple[Path, ...], section: Section) -> str:
     """What a checkpoint depends on: the rows, the start, the params, the code of training, torch and the device."""
     parts = [file_sha256(path) for path in (*read, *_code())]
-    parts += [json.dumps(section, default=vars), torch.__version__, str(model.pick_device(section.device))]
+    parts += [json.dumps(section, default=vars), torch.__version__, str(classifier.pick_device(section.device))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _code() -> list[Path]:
-    nouns = (attention, decoder, mixture, model, packing, scores, template)
-    return [*sorted(Path(__file__).parent.glob("*.py")), *(Path(str(noun.__file__)) for noun in nouns)]
+    nouns = (attention, causal_lm, mixture, classifier, packing, statistics, chat_template)
+    return [*sorted(Path(__file__).parent.rglob("*.py")), *(Path(str(noun.__file__)) for noun in nouns)]
 
 
 if __name__ == "__main__":
-    shell.run(main)
+    stage_io.run(main)

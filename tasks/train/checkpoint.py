@@ -19,8 +19,8 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors.torch import load, save
 
-from tasks.core import faults
-from tasks.core.errors import Broken
+from retune.errors import Broken
+from retune.system import failpoints
 
 KEPT = 2  # the newest, and one before it in case the newest is damaged
 
@@ -42,13 +42,13 @@ class Checkpoints:
         unfinished.mkdir(parents=True)
         data, text = save(tensors), json.dumps(state).encode()
         (unfinished / "tensors.safetensors").write_bytes(data)
-        faults.point("checkpoint:unfinished")
+        failpoints.point("checkpoint:unfinished")
         (unfinished / "state.json").write_bytes(text)
         (unfinished / "sha256").write_bytes(_digest(data, text))
         if target.exists():
             shutil.rmtree(target)
         unfinished.rename(target)
-        faults.point("checkpoint:whole")
+        failpoints.point("checkpoint:whole")
         for old in self._newest_first()[KEPT:]:
             shutil.rmtree(old)
 

@@ -56,13 +56,13 @@ NOT_THE_SAME_TWICE = {  # by their nature: they hold seconds, dates or the rando
 }
 LOOK = """
 import json, sys
-from tasks import trace
-from tasks.core import history
-from tasks.core.tracking import backend, registry
-versions = registry.versions("classifier")
+from tasks.trace import verify
+from retune.lineage import history
+from retune.registry import backend, versions
+versions = versions.versions("classifier")
 runs = backend.client().search_runs([backend.client().get_experiment_by_name("classifier").experiment_id])
-champion = registry.champion("classifier")
-links = [*trace.model(champion).links, *trace.chain("classifier")]
+champion = versions.champion("classifier")
+links = [*verify.model(champion).links, *verify.chain("classifier")]
 print(json.dumps({
     "versions": sorted(map(str, versions)),
     "fingerprints": {str(version): version.tags.get("fingerprint") for version in versions},
@@ -73,7 +73,7 @@ print(json.dumps({
                if entry.event in ("registered", "champion")],
     "broken": [f"{link.name}: {link.expected} != {link.found}" for link in links if not link.ok],
     "statuses": sorted(run.info.status for run in runs),
-    "metrics": {str(version): sorted(registry.metrics(version)) for version in versions},
+    "metrics": {str(version): sorted(versions.metrics(version)) for version in versions},
     "told": sorted({entry.facts["About"] for entry in history.read("classifier").entries if "About" in entry.facts}),
 }))
 """
@@ -284,7 +284,7 @@ def road(new_clone, prefect_url, tmp_path_factory):
     made.undisturbed()
     made.begin("ingested")
     settings = [f"{key}={value}" for key, value in SMALL.items()]
-    told = clone.python("-c", f"from flows import settings; settings.write({settings!r})")
+    told = clone.python("-c", f"from flows.project import params_editor; params_editor.write({settings!r})")
     assert told.returncode == 0, told.stderr
     for place, stage in (("split", "split"), ("trained", "train"), ("scored", "evaluate")):
         made_so_far = clone.dvc("repro", stage)
@@ -304,7 +304,10 @@ def retraining(new_clone, prefect_url, desk_at, tmp_path_factory):
     made.desk.deliver("first.csv", tickets(clone, 0, 65))
     assert made.desk.told()["outcome"] == "promoted"
     settings = [f"{key}={value}" for key, value in SMALL.items()]
-    assert clone.python("-c", f"from flows import settings; settings.write({settings!r})").returncode == 0
+    assert (
+        clone.python("-c", f"from flows.project import params_editor; params_editor.write({settings!r})").returncode
+        == 0
+    )
     clone.git("commit", "-qam", "a better model")
     made.desk.deliver("then.csv", tickets(clone, 65, 80))
     made.keep("delivered")

@@ -242,7 +242,7 @@ def test_a_push_that_fails_half_way_is_told_and_made_up_for(road, small_disk):
 def test_a_damaged_checkpoint_is_never_gone_on_from(road):
     road.begin("split")
     settings = ["train.method=lora", "train.lora.rank=2", "train.epochs=3"]
-    road.clone.python("-c", f"from flows import settings; settings.write({settings!r})")
+    road.clone.python("-c", f"from flows.project import params_editor; params_editor.write({settings!r})")
     repro = ("repro", "--force", "--single-item", "train")
     assert road.clone.dvc(*repro).returncode == 0
     whole = road.hashes()["models/candidate"]

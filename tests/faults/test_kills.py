@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tasks.core.faults import POINTS, VARIABLE
+from retune.system.failpoints import POINTS, VARIABLE
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(0)]
 
@@ -74,7 +74,7 @@ def test_a_killed_run_says_afterwards_what_was_mended(road):
 def test_a_kill_at_a_checkpoint_goes_on_to_the_same_bits(road, point):
     road.begin("split")
     settings = [f"{key}={value}" for key, value in CHECKPOINTS.items()]
-    road.clone.python("-c", f"from flows import settings; settings.write({settings!r})")
+    road.clone.python("-c", f"from flows.project import params_editor; params_editor.write({settings!r})")
     whole = train(road)
     for number in range(2):  # the first, and once more where there is one already
         killed = train(road, **{VARIABLE: point})

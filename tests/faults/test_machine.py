@@ -1,4 +1,6 @@
-"""The commands themselves in any order, killed anywhere: what tests/tasks/test_steward_machine.py does in one process.
+"""The commands themselves in any order, killed anywhere.
+
+tests/tasks/promote/test_promotion_machine.py does the same in one process.
 
 A step takes seconds, so few stories are told; `RETUNE_EXAMPLES=20 pytest tests/faults/test_machine.py -m long` tells
 more. Each begins with a champion, and with a run that makes a better version: that is promoted, or waits for a person,
@@ -14,7 +16,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from tasks.core.faults import POINTS, VARIABLE
+from retune.system.failpoints import POINTS, VARIABLE
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(0)]
 
@@ -25,20 +27,20 @@ VERSIONS = st.sampled_from([2, 2, 1, 3])  # what a story begins with, and what i
 BATCH = 12  # rows
 DELETE = """
 import sys
-from tasks.core.tracking import backend, registry
-if int(sys.argv[1]) in [version.version for version in registry.versions("classifier")]:
+from retune.registry import backend, versions
+if int(sys.argv[1]) in [version.version for version in versions.versions("classifier")]:
     backend.client().delete_model_version("classifier", sys.argv[1])
 """
 LOOK = """
 import json
 from pathlib import Path
-from tasks import trace
-from tasks.core import example, history
-from tasks.core.tracking import backend, registry
-versions, chain = registry.versions("classifier"), history.read("classifier")
-champion = registry.champion("classifier")
+from tasks.trace import verify
+from retune.data import row_table; from retune.lineage import history
+from retune.registry import backend, versions
+versions, chain = versions.versions("classifier"), history.read("classifier")
+champion = versions.champion("classifier")
 runs = backend.client().search_runs([backend.client().get_experiment_by_name("classifier").experiment_id])
-links = [*(trace.model(champion).links if champion else []), *trace.chain("classifier")]
+links = [*(verify.model(champion).links if champion else []), *verify.chain("classifier")]
 print(json.dumps({
     "versions": [version.version for version in versions],
     "fingerprints": [version.tags["fingerprint"] for version in versions],
@@ -48,7 +50,7 @@ print(json.dumps({
     "crowned": chain.champion() and chain.champion().version,
     "broken": [f"{link.name}: {link.expected} != {link.found}" for link in links if not link.ok],
     "open": sum(run.info.status == "RUNNING" for run in runs),
-    "ids": sorted(example.read(Path("data/raw"))["id"]),
+    "ids": sorted(row_table.read(Path("data/raw"))["id"]),
 }))
 """
 

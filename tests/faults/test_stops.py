@@ -63,7 +63,7 @@ def listen(process):
 def newest(road):
     """Status of the newest MLflow run."""
     program = (
-        "from tasks.core.tracking import backend; c = backend.client(); e = c.get_experiment_by_name('classifier')\n"
+        "from retune.registry import backend; c = backend.client(); e = c.get_experiment_by_name('classifier')\n"
         "print(c.search_runs([e.experiment_id], order_by=['start_time DESC'])[0].info.status)"
     )
     return road.clone.python("-c", program).stdout.split()[-1]
@@ -110,7 +110,7 @@ def test_a_cancel_from_prefect_ends_the_trainer_and_says_so_in_mlflow(stubborn):
     deployed = stubborn.clone.python("-c", DEPLOY, stubborn.folder)
     assert deployed.returncode == 0, deployed.stdout + deployed.stderr
     settings = [f"{word}" for word in stubborn.commands["split"][1:] if word != "-S"]
-    stubborn.clone.python("-c", f"from flows import settings; settings.write({settings!r})")
+    stubborn.clone.python("-c", f"from flows.project import params_editor; params_editor.write({settings!r})")
     worker = subprocess.Popen(
         [sys.executable, "-m", "prefect", "worker", "start", "--pool", "pool", "--type", "process"],
         cwd=stubborn.folder,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.servers import database
+from flows.services import postgres
 
 STAND_IN = '''\
 """Stands in for the retraining: says where it ran, and lasts as long as a file says."""
@@ -91,7 +91,7 @@ def make_team(new_clone, passable_folder, tmp_path_factory):
 
     def make(*words, stand_in=True, before=lambda clone: None):
         folder = passable_folder()
-        if "sqlite" not in words and isinstance(why := database.installed(folder), str):
+        if "sqlite" not in words and isinstance(why := postgres.installed(folder), str):
             pytest.skip(why)
         clone = new_clone(folder)
         if stand_in:

@@ -9,13 +9,19 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from flows import home, pipeline, stage
-from flows.plan import Planned
-from tasks import promote, register
-from tasks.core import descent, example, lineage, params, shell, start, store
-from tasks.core.errors import Broken, Refused, RetuneError, WrongUse
-from tasks.core.gate import Decision
-from tasks.core.tracking import reading, registry, runs
+from flows import pipeline
+from flows.execution import dvc
+from flows.execution.plan import Planned
+from flows.project import environment
+from retune.config import params
+from retune.data import row_table
+from retune.errors import Broken, Refused, RetuneError, WrongUse
+from retune.lineage import ancestry, parent_version
+from retune.promotion.gate import Decision
+from retune.registry import clean_process, runs, versions
+from retune.system import dvc_pipeline, dvc_store, stage_io
+from tasks.promote import gate_decision
+from tasks.register import register
 
 ROOT = Path(__file__).resolve().parents[2]
 CHOSEN = params.load(ROOT / "params.yaml")
@@ -48,11 +54,11 @@ class Recorder:
 
     def score(self, model_folder, rows, out, say):
         self.did.append(f"score {model_folder} on {rows}")
-        example.write(self.predictions[str(model_folder)], out / "predictions.parquet")
+        row_table.write(self.predictions[str(model_folder)], out / "predictions.parquet")
 
     def measure(self, candidate, champion, rows, out, say):
         self.did.append(f"measure {candidate} beside {champion} on {rows}")
-        shell.write_json({"candidate": 2.0, "champion": 2.0, "ratio": self.ratio, "texts": 32, "passes": 5}, out)
+        stage_io.write_json({"candidate": 2.0, "champion": 2.0, "ratio": self.ratio, "texts": 32, "passes": 5}, out)
 
     def plan(self):
         return [Planned(name, self.stages_changed, []) for name in pipeline.STAGES]
@@ -95,7 +101,7 @@ class Recorder:
     def add(self, fingerprint, aliases=(), **tags):
         number = len(self.versions) + 1
         self.versions.append(
-            registry.Version(
+            versions.Version(
                 "classifier", number, f"run-{number}", "now", aliases, {"fingerprint": fingerprint, **tags}
             )
         )
@@ -119,32 +125,32 @@ def recorder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".retune").mkdir()
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text("utf-8"), "utf-8")
-    start.write(None, tmp_path / start.FILE)
+    parent_version.write(None, tmp_path / parent_version.FILE)
     made = Recorder()
     said = predictions(tmp_path / pipeline.REPORTS / "predictions.parquet", ours="right", base="wrong")
-    example.write(said[["id"]].assign(source="desk"), tmp_path / pipeline.TEST)
+    row_table.write(said[["id"]].assign(source="desk"), tmp_path / pipeline.TEST)
     for name in ("run", "save_record", "score", "measure"):
-        monkeypatch.setattr(stage, name, getattr(made, name))
+        monkeypatch.setattr(dvc, name, getattr(made, name))
     monkeypatch.setattr(pipeline.plan, "plan", made.plan)
-    monkeypatch.setattr(lineage, "fingerprint", lambda: FINGERPRINT)
+    monkeypatch.setattr(dvc_pipeline, "fingerprint", lambda: FINGERPRINT)
     monkeypatch.setattr(register, "register", made.register)
     monkeypatch.setattr(register, "admit", made.admit)
     monkeypatch.setattr(register, "log_lifecycle", lambda chosen, run_id, record: made.logged.append(run_id))
     monkeypatch.setattr(register, "record_of_version", lambda version: f"record of {version}")
-    monkeypatch.setattr(promote, "promote", made.promote)
-    monkeypatch.setattr(store, "has_remote", lambda: made.remote)
-    monkeypatch.setattr(stage, "status", lambda: made.edits)
+    monkeypatch.setattr(gate_decision, "promote", made.promote)
+    monkeypatch.setattr(dvc_store, "has_remote", lambda: made.remote)
+    monkeypatch.setattr(dvc, "status", lambda: made.edits)
     monkeypatch.setattr(pipeline.repair, "repair", lambda name: [])
-    monkeypatch.setattr(stage, "push", lambda: made.did.append("push"))
+    monkeypatch.setattr(dvc, "push", lambda: made.did.append("push"))
     monkeypatch.setattr(runs, "run", made.mlflow_run)
-    monkeypatch.setattr(registry, "turn", nullcontext)
-    monkeypatch.setattr(reading, "clean_process", made.clean_process)
+    monkeypatch.setattr(versions, "turn", nullcontext)
+    monkeypatch.setattr(clean_process, "clean_process", made.clean_process)
     monkeypatch.setattr(runs, "describe", lambda run_id, markdown: made.described.append(markdown))
     monkeypatch.setattr(runs, "log_artifacts", lambda run_id, paths, folder: made.kept.extend(paths))
-    monkeypatch.setattr(registry, "find", made.find)
-    monkeypatch.setattr(registry, "known", made.known)
-    monkeypatch.setattr(registry, "champion", made.champion)
-    monkeypatch.setattr(registry, "model_folder", lambda version: Path(f"folder-{version.version}"))
+    monkeypatch.setattr(versions, "find", made.find)
+    monkeypatch.setattr(versions, "known", made.known)
+    monkeypatch.setattr(versions, "champion", made.champion)
+    monkeypatch.setattr(versions, "model_folder", lambda version: Path(f"folder-{version.version}"))
     monkeypatch.setattr(runs, "log_metrics", lambda run_id, values, step=0: made.metrics.append((run_id, step, values)))
     for name in ("run_stage", "run_gate", "keep_record", "run_register", "run_admit", "run_promote"):
         monkeypatch.setattr(pipeline, name, getattr(pipeline, name).fn)
@@ -167,7 +173,7 @@ def predictions(path, ours, base="wrong", rows=40, first=0):
         }
     )
     if path:
-        example.write(frame, path)
+        row_table.write(frame, path)
     return frame
 
 
@@ -184,7 +190,7 @@ def test_the_road_goes_through_every_stage_to_the_registry(recorder):
 
 
 def test_the_stages_of_the_flow_are_those_of_dvc_yaml_in_an_order_that_dvc_allows():
-    stages = lineage.pipeline(ROOT / "dvc.yaml")
+    stages = dvc_pipeline.pipeline(ROOT / "dvc.yaml")
     assert sorted(pipeline.STAGES) == sorted(stages)
     made = {}
     for name in pipeline.STAGES:
@@ -267,10 +273,10 @@ def test_what_ends_a_stage_ends_the_road(recorder, failing, error):
 
 def test_a_start_that_must_not_be_continued_ends_the_road_before_training_has_cost_anything(recorder, monkeypatch):
     def tainted():
-        raise descent.Unfit("cannot continue from classifier/1")
+        raise ancestry.Unfit("cannot continue from classifier/1")
 
     monkeypatch.setattr(register, "check_start", tainted)
-    with pytest.raises(descent.Unfit):
+    with pytest.raises(ancestry.Unfit):
         pipeline.pipeline.fn()
     assert recorder.did == ["curate", "validate", "split"]
     assert recorder.ended == ["FAILED"]
@@ -345,7 +351,7 @@ def test_the_rows_that_the_champion_was_tested_on_are_known_by_its_own_test_side
     recorder.add("e" * 64, ("champion",), **{"data.test": "7" * 32})
     recorder.predictions["folder-1"] = predictions(None, ours="wrong")
     sides = {"7" * 32: pa.table({"id": ["r0", "r1", "r2", "elsewhere"]})}
-    monkeypatch.setattr(store, "table", lambda md5, columns: sides.get(md5))
+    monkeypatch.setattr(dvc_store, "table", lambda md5, columns: sides.get(md5))
     decision = pipeline.pipeline.fn().decision
     assert {bound.name: bound.rows for bound in decision.bounds if bound.name in ("known", "new")} == {
         "known": 3,
@@ -392,7 +398,7 @@ HOLD = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n  print('hel
 
 def test_two_runs_in_one_folder_do_not_go_together(recorder):
     other = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(home.LOCK)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(environment.LOCK)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
         assert other.stdout.readline() == "held\n"

@@ -24,11 +24,11 @@ SETTINGS = {
     "register.probe_rows": 8,
 }
 CONTINUE = """
-from tasks import register
-from tasks.core import start
-from tasks.core.tracking import registry
-version = registry.resolve("classifier/1")
-start.write(start.start_of(str(version), version.tags["seal"], register.record_of_version(version)))
+from tasks.register import register
+from retune.lineage import parent_version
+from retune.registry import versions
+version = versions.resolve("classifier/1")
+parent_version.write(parent_version.start_of(str(version), version.tags["seal"], register.record_of_version(version)))
 """
 
 
@@ -242,7 +242,9 @@ def test_from_a_champion_of_another_method_it_starts_from_the_base_and_says_so(d
     champion = desk.ask("lineage", "model", "classifier@champion")["version"]
     made = desk.clone.python("-c", CONTINUE)
     assert made.returncode == 0, made.stderr
-    written = desk.clone.python("-c", "from flows import settings; settings.write(['train.method=probe'])")
+    written = desk.clone.python(
+        "-c", "from flows.project import params_editor; params_editor.write(['train.method=probe'])"
+    )
     assert written.returncode == 0, written.stderr
     try:
         done = desk.retrain()

@@ -124,7 +124,7 @@ def output(done):
 
 def test_the_clones_own_code_is_what_runs(house):
     told = house.python(
-        "-c", "import flows.cli, tasks.core.params; print(flows.cli.__file__, tasks.core.params.__file__)"
+        "-c", "import flows.cli, retune.config.params; print(flows.cli.__file__, retune.config.params.__file__)"
     )
     assert all(Path(path).is_relative_to(house.folder) for path in told.stdout.split())
 

@@ -26,10 +26,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from filelock import FileLock
 
-from flows import cli, home
-from tasks import trace
-from tasks.core import base, by_hand, history, record, statements, suppression
-from tasks.core.tracking import backend, registry
+from flows.cli import main
+from flows.project import environment
+from retune.data import suppression
+from retune.documents import statements, verification_commands
+from retune.lineage import history, record
+from retune.models import base_model
+from retune.registry import backend, versions
+from tasks.trace import verify
 
 QUEUES = ["billing", "delivery", "sign_in", "refunds"]
 
@@ -57,7 +61,7 @@ def house(new_clone, prefect_url, small, keys, tmp_path_factory):
     tickets = tickets[tickets["queue"].isin(QUEUES)].groupby("queue").head(65)
     tickets.to_csv(made.folder / "slice.csv", index=False)
     shipped = yaml.safe_load((made.folder / "params.yaml").read_text("utf-8"))["train"]["base"]["name"]
-    shutil.copytree(base.find(shipped), made.folder / "base")
+    shutil.copytree(base_model.find(shipped), made.folder / "base")
     (made.folder / ".git/info/exclude").write_text("/base/\n/store/\n/slice.csv\n")
     assert made.dvc("remote", "add", "-d", "store", str(made.folder / "store")).returncode == 0
     made.git("commit", "-qam", "a store for the bytes")
@@ -102,7 +106,7 @@ def retune(house, *arguments):
             patch.setenv(name, value)
         patch.setattr(sys, "argv", ["retune", *map(str, arguments)])
         try:
-            cli.main()
+            main.main()
         except SystemExit as end:
             code = end.code or 0
     for name, value in before.items():  # `mlflow.set_tracking_uri` writes into the environment
@@ -122,7 +126,7 @@ def wrong(links):
 
 
 def folder_of(version="1"):
-    return registry.version_folder(registry.resolve(f"classifier/{version}"))
+    return versions.version_folder(versions.resolve(f"classifier/{version}"))
 
 
 # ---- the record
@@ -303,9 +307,9 @@ def test_the_commands_that_the_page_gives_say_what_it_says_they_print(house):
     with chdir(house.folder):
         entries = history.read("classifier").entries
     mine = [entry for entry in entries if entry.version == 1]
-    told = by_hand.commands(made, "1", entries, mine)
+    told = verification_commands.commands(made, "1", entries, mine)
     for command in (*told["Code, params and environment"], *told["Data"]):
-        if by_hand.AGAIN in command.text:  # makes a folder beside the clone
+        if verification_commands.AGAIN in command.text:  # makes a folder beside the clone
             continue
         said = plain(command.text, house.folder)
         assert command.prints in said or command.prints.startswith("OK"), command.text
@@ -348,8 +352,8 @@ def flip_object(draw):
 
 def targets(house):
     """What may be damaged: what it is -> the file, how, and what a link that fails is called."""
-    version = registry.resolve("classifier/1")
-    folder, made = registry.version_folder(version), record.read(registry.version_folder(version) / record.FILE)
+    version = versions.resolve("classifier/1")
+    folder, made = versions.version_folder(version), record.read(versions.version_folder(version) / record.FILE)
     cache = house.folder / ".dvc/cache/files/md5"
     md5s = {side: made["data"]["sides"][side]["md5"] for side in ("train", "val", "test")}
     found = {
@@ -363,7 +367,7 @@ def targets(house):
         "signature": folder / "model.sig",
         "public key": folder / "signer.pub",
         "checksums": folder / "SHA256SUMS",
-        "served code": folder / "serving.py",
+        "served code": folder / "pyfunc.py",
     }.items():
         found[name] = (path, flip, f"model/{path.relative_to(folder)}")
     found["base"] = (house.folder / "base/model.safetensors", flip, "base weights")
@@ -377,7 +381,7 @@ def targets(house):
 def failing(version):
     """The names of all links of `retune verify` that fail; a refusal counts by its words."""
     try:
-        return wrong_links([*trace.model(version).links, *trace.chain(version.name)])
+        return wrong_links([*verify.model(version).links, *verify.chain(version.name)])
     except Exception as error:
         assert type(error).__name__ in ("Refused", "Broken", "WrongUse"), error
         return [str(error)]
@@ -388,7 +392,7 @@ def wrong_links(links):
 
 
 def flips(here, count):
-    draw, version, kinds = random.Random(count), registry.resolve("classifier/1"), targets(here)
+    draw, version, kinds = random.Random(count), versions.resolve("classifier/1"), targets(here)
     assert failing(version) == []
     for number in range(count):
         kind = list(kinds)[number % len(kinds)]
@@ -478,7 +482,7 @@ def test_bytes_come_from_the_remote_and_when_they_are_gone_that_is_said(house):
             told = ask(house, "lineage", "model", "classifier/1", code=1)
             gone = [link for link in told["links"] if not link["ok"]]
             assert {"data/raw", "data/splits/train.parquet"} <= {link["name"] for link in gone}
-            assert all(link["found"] == trace.GONE for link in gone)
+            assert all(link["found"] == verify.GONE for link in gone)
             done = retune(house, "lineage", "row", "T-00001")
             assert done.returncode == 1 and "bytes gone, hashes kept" in done.stderr
             assert "Traceback" not in done.stderr
@@ -498,13 +502,13 @@ def test_bytes_come_from_the_remote_and_when_they_are_gone_that_is_said(house):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_version_is_rebuilt_to_the_bit_after_the_branch_moved_on_and_its_outputs_were_deleted(house):
-    (house.folder / "tasks/core/card.py").write_text("raise SystemExit('the branch has moved on')\n")
+    (house.folder / "retune/models/manifest.py").write_text("raise SystemExit('the branch has moved on')\n")
     house.git("commit", "-qam", "moved on")
     outputs = [house.folder / path for path in ("models/candidate", "data/splits", "dvc.lock")]
     kept = house.folder / "base/kept"
     kept.mkdir()
     try:
-        house.git("checkout", "-q", "HEAD~1", "--", "tasks/core/card.py")  # the command itself must still run
+        house.git("checkout", "-q", "HEAD~1", "--", "retune/models/manifest.py")  # the command itself must still run
         for path in outputs:
             path.rename(kept / path.name)
         before = house.git("status", "--porcelain"), house.git("for-each-ref")
@@ -522,7 +526,7 @@ def test_a_version_is_rebuilt_to_the_bit_after_the_branch_moved_on_and_its_outpu
 
 
 def test_nothing_is_forgotten_or_brought_in_while_a_run_is_at_work(house, monkeypatch):
-    monkeypatch.setattr(home, "BRIEFLY", 0.2)
+    monkeypatch.setattr(environment, "BRIEFLY", 0.2)
     before = (house.folder / "data/suppressed.json").read_bytes()
     with FileLock(house.folder / ".retune/run.lock"):
         for words in (("forget", "T-00001", "--reason", "asked"), ("ingest", str(house.folder / "slice.csv"))):
@@ -537,7 +541,7 @@ def test_a_version_that_learned_from_a_suppressed_row_does_not_verify(here, tmp_
     listed = suppression.add(suppression.NOTHING, [train["id"][0]], "asked", "me", "2026-01-01")
     suppression.write(listed, tmp_path / "suppressed.json")
     kept = {"data/suppressed.json": (tmp_path / "suppressed.json").read_bytes()}
-    assert wrong_links(trace._sides(made, kept)) == ["suppressed rows in train"]
+    assert wrong_links(verify._sides(made, kept)) == ["suppressed rows in train"]
 
 
 def test_a_forgotten_row_is_not_in_the_next_version(house):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tasks.core import page
+from retune.documents import lineage_page
 
 ROOT = Path(__file__).parent.parent.parent
 CHECKED = "2026-11-26T09:00:00+00:00"
@@ -45,7 +45,7 @@ def file(request, told, tmp_path):
     elif request.param == "without sources":
         told.record["data"]["sources"] = {}
     path = tmp_path / "lineage.html"
-    path.write_text(page.page(*arguments), "utf-8")
+    path.write_text(lineage_page.page(*arguments), "utf-8")
     return path
 
 
@@ -83,7 +83,7 @@ def test_every_station_opens_by_click_and_by_key_and_nothing_scrolls_sideways(vi
     assert overflow(view) == 0
     assert view.locator(".verdict strong").bounding_box()["y"] < 800, "the verdict is not on the first screen"
     stations = view.locator("details[data-station]")
-    assert stations.count() == len(page.STATIONS)
+    assert stations.count() == len(lineage_page.STATIONS)
     for place in range(stations.count()):
         station, facts = stations.nth(place), stations.nth(place).locator(".facts")
         assert not facts.is_visible()
@@ -103,12 +103,12 @@ def test_every_summary_is_reached_with_the_tab_key_alone(visit):
     for _ in range(80):
         view.keyboard.press("Tab")
         reached.add(view.evaluate("document.activeElement.parentElement?.dataset.station ?? ''"))
-    assert reached >= set(page.STATIONS)
+    assert reached >= set(lineage_page.STATIONS)
 
 
 def test_a_station_of_the_picture_opens_its_facts(visit):
     view = visit(1400, "light")
-    for station in page.STATIONS:
+    for station in lineage_page.STATIONS:
         view.locator(f".map a[href='#facts-{station}']").press("Enter")
         view.locator(f"#facts-{station}").wait_for(state="visible", timeout=5000)
 

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 DELETE = """
 import sys
-from tasks.core.tracking import backend
+from retune.registry import backend
 backend.client().delete_model_version("classifier", sys.argv[1])
 """
 QUEUES = ["billing", "delivery", "sign_in", "refunds"]

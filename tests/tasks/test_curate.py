@@ -8,11 +8,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.core import example, messages, suppression
-from tasks.core.errors import Refused, WrongUse
-from tasks.core.example import COLUMNS
-from tasks.core.params import Curate, CurateWriting
-from tasks.curate import STEPS, clean, curate, curate_general, main, report
+from retune.config.params import Curate, CurateWriting
+from retune.data import messages, row_table, suppression
+from retune.data.row_table import COLUMNS
+from retune.errors import Refused, WrongUse
+from tasks.curate.__main__ import STEPS, clean, curate, curate_general, main, report
 
 LENIENT = Curate(min_chars=1, max_chars=1000, min_label_rows=1)
 BANKING77 = Path(__file__).parents[3] / "shared" / "data" / "banking77"
@@ -185,7 +185,7 @@ def test_no_row_is_lost_or_doubled(some, least):
     assert len(kept) + len(rejects) == len(table)
     assert sorted([*kept.index, *rejects.index]) == list(table.index)
     assert kept["id"].is_unique
-    assert not example.same_text(kept["text"].map(clean).astype("str"))[kept["given"] != "test"].duplicated().any()
+    assert not row_table.same_text(kept["text"].map(clean).astype("str"))[kept["given"] != "test"].duplicated().any()
     pd.testing.assert_frame_equal(rejects[list(COLUMNS)], table.loc[rejects.index])
     pd.testing.assert_frame_equal(table, before)
 
@@ -221,10 +221,10 @@ def in_folder(tmp_path, monkeypatch):
 
 
 def test_the_stage_reads_the_parts_in_order_and_writes_its_files(in_folder):
-    example.write(rows(*((str(n), f"text {n}", "a") for n in range(10))), Path("raw/000.parquet"))
-    example.write(rows(("1", "changed", "a")), Path("raw/001.parquet"))
+    row_table.write(rows(*((str(n), f"text {n}", "a") for n in range(10))), Path("raw/000.parquet"))
+    row_table.write(rows(("1", "changed", "a")), Path("raw/001.parquet"))
     main(*PATHS)
-    kept, rejects = (example.read(Path("curated") / name) for name in ("rows.parquet", "rejects.parquet"))
+    kept, rejects = (row_table.read(Path("curated") / name) for name in ("rows.parquet", "rejects.parquet"))
     assert kept.set_index("id").loc["1", "text"] == "changed"
     assert list(rejects.columns) == [*COLUMNS, "reason", "detail"]
     assert json.loads(Path("curate.json").read_text())["reasons"]["superseded"] == 1
@@ -236,17 +236,17 @@ def test_the_stage_reads_the_parts_in_order_and_writes_its_files(in_folder):
 def test_no_rows_give_empty_files(in_folder):
     Path("raw").mkdir()
     main(*PATHS)
-    assert list(example.read(Path("curated/rows.parquet")).columns) == list(COLUMNS)
-    assert list(example.read(Path("curated/rejects.parquet")).columns) == [*COLUMNS, "reason", "detail"]
+    assert list(row_table.read(Path("curated/rows.parquet")).columns) == list(COLUMNS)
+    assert list(row_table.read(Path("curated/rejects.parquet")).columns) == [*COLUMNS, "reason", "detail"]
     assert json.loads(Path("curate.json").read_text())["received"] == 0
 
 
 def test_the_stage_leaves_out_the_rows_of_the_list_and_does_nothing_without_it(in_folder):
-    example.write(rows(*((str(n), f"text {n}", "a") for n in range(12))), Path("raw/000.parquet"))
+    row_table.write(rows(*((str(n), f"text {n}", "a") for n in range(12))), Path("raw/000.parquet"))
     suppression.write(FORGOTTEN, Path("suppressed.json"))
     main(*PATHS)
-    assert "1" not in set(example.read(Path("curated/rows.parquet"))["id"])
-    assert example.read(Path("curated/rejects.parquet"))[["id", "text"]].to_numpy().tolist() == [["1", ""]]
+    assert "1" not in set(row_table.read(Path("curated/rows.parquet"))["id"])
+    assert row_table.read(Path("curated/rejects.parquet"))[["id", "text"]].to_numpy().tolist() == [["1", ""]]
     before = Path("curated/rows.parquet").read_bytes()
     Path("suppressed.json").write_text('{"salt": "', "utf-8")
     with pytest.raises(Refused, match=r"suppressed\.json is no list"):
@@ -361,7 +361,7 @@ def test_pairs_that_say_nothing_or_both_are_rejected():
 def test_the_worse_answer_is_kept_and_of_a_forgotten_row_nothing():
     table = pairs(("1", "Where?", "my secret", "my other secret"), ("2", "Why?", "so\n\nthen", "no \n"))
     kept, rejects = curate(table, WRITING, FORGOTTEN, "prefer")
-    assert tuple(kept.columns) == example.columns("prefer")
+    assert tuple(kept.columns) == row_table.columns("prefer")
     assert kept[["label", "rejected"]].to_numpy().tolist() == [["so\n\nthen", "no"]]
     assert rejects[["text", "label", "rejected"]].to_numpy().tolist() == [["", "", ""]]
 
@@ -397,12 +397,12 @@ def test_a_general_example_that_asks_what_a_record_asks_is_left_out_on_whatever_
 
 
 def test_what_had_to_be_forgotten_does_not_come_back_as_a_general_example(in_writing):
-    example.write(said(("1", "Where is my parcel?", "here"), ("2", "more words", "there")), Path("raw/000.parquet"))
+    row_table.write(said(("1", "Where is my parcel?", "here"), ("2", "more words", "there")), Path("raw/000.parquet"))
     suppression.write(FORGOTTEN, Path("suppressed.json"))
     in_writing([{"prompt": "where is my parcel", "completion": "here"}, {"prompt": "who?", "completion": "she"}])
     main(*PATHS)
-    assert "1" not in set(example.read(Path("curated/rows.parquet"))["id"])
-    assert list(example.read(Path("curated/general.parquet"))["id"]) == ["own.jsonl:2"]
+    assert "1" not in set(row_table.read(Path("curated/rows.parquet"))["id"])
+    assert list(row_table.read(Path("curated/general.parquet"))["id"]) == ["own.jsonl:2"]
 
 
 @pytest.fixture
@@ -412,7 +412,7 @@ def in_writing(in_folder):
     def name(records, **changes):
         file = in_folder / "own.jsonl"
         file.write_text("".join(f"{json.dumps(record)}\n" for record in records), "utf-8")
-        values = yaml.safe_load((Path(__file__).parents[2] / "infra/params/instruct.yaml").read_text("utf-8"))
+        values = yaml.safe_load((Path(__file__).parents[2] / "retune/config/defaults/instruct.yaml").read_text("utf-8"))
         told = {"path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()} | changes
         values["curate"]["general"] = [told]
         Path("params.yaml").write_text(yaml.safe_dump(values), "utf-8")
@@ -421,7 +421,7 @@ def in_writing(in_folder):
 
 
 def test_the_stage_keeps_general_examples_apart_and_tells_of_which_file(in_writing):
-    example.write(said(*((str(n), f"question {n}", "a") for n in range(4))), Path("raw/000.parquet"))
+    row_table.write(said(*((str(n), f"question {n}", "a") for n in range(4))), Path("raw/000.parquet"))
     in_writing([{"instruction": "Add.", "input": "2 and 2", "output": "4"}, {"instruction": "Say.", "output": ""}])
     main(*PATHS)
     told = json.loads(Path("curate.json").read_text())
@@ -432,16 +432,16 @@ def test_the_stage_keeps_general_examples_apart_and_tells_of_which_file(in_writi
     path = str(Path("own.jsonl").absolute())
     assert file == ("own.jsonl", {"path": path, "sha256": digest, "received": 2, "kept": 1})
     assert told["general"]["reasons"]["no_label"] == 1
-    (row,) = example.read(Path("curated/general.parquet")).to_dict("records")
+    (row,) = row_table.read(Path("curated/general.parquet")).to_dict("records")
     assert (row["id"], row["text"], row["label"]) == ("own.jsonl:1", asked("Add.\n\n2 and 2"), "4")
-    assert len(example.read(Path("curated/rows.parquet"))) == 4
+    assert len(row_table.read(Path("curated/rows.parquet"))) == 4
 
 
 def test_without_files_nothing_is_said_of_general_examples_and_their_file_is_empty(in_folder):
-    example.write(rows(*((str(n), f"text {n}", "a") for n in range(10))), Path("raw/000.parquet"))
+    row_table.write(rows(*((str(n), f"text {n}", "a") for n in range(10))), Path("raw/000.parquet"))
     main(*PATHS)
     assert "general" not in json.loads(Path("curate.json").read_text())
-    assert example.read(Path("curated/general.parquet")).empty
+    assert row_table.read(Path("curated/general.parquet")).empty
 
 
 @pytest.mark.parametrize(("changes", "error", "told"), [
@@ -451,7 +451,7 @@ def test_without_files_nothing_is_said_of_general_examples_and_their_file_is_emp
     ({"sha256": "short"}, WrongUse, r"curate.general.0.sha256 is 'short'"),
 ])  # fmt: skip
 def test_a_file_that_is_not_there_or_another_than_was_meant_is_refused(in_writing, changes, error, told):
-    example.write(said(("1", "one question", "a")), Path("raw/000.parquet"))
+    row_table.write(said(("1", "one question", "a")), Path("raw/000.parquet"))
     in_writing([{"prompt": "who?", "completion": "she"}], **changes)
     with pytest.raises(error, match=told):
         main(*PATHS)
@@ -464,7 +464,7 @@ def test_a_file_that_is_not_there_or_another_than_was_meant_is_refused(in_writin
     ([], "holds no rows"),
 ])  # fmt: skip
 def test_a_file_that_holds_no_examples_is_refused_with_its_place(in_writing, records, told):
-    example.write(said(("1", "one question", "a")), Path("raw/000.parquet"))
+    row_table.write(said(("1", "one question", "a")), Path("raw/000.parquet"))
     in_writing(records)
     with pytest.raises((Refused, WrongUse), match=told):
         main(*PATHS)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from retune.data import row_table, suppression
+from retune.errors import Broken, Refused, WrongUse
 from tasks import forget as forget_module
-from tasks.core import example, suppression
-from tasks.core.errors import Broken, Refused, WrongUse
 from tasks.forget import copies, forget
 
 WHO = ("asked to be forgotten", "A. Tester <tester@example.com>", "2026-11-24T10:00:00+00:00")
@@ -24,8 +24,8 @@ def here(tmp_path, monkeypatch):
 
 
 def put(*rows, part="00001"):
-    table = pd.DataFrame([(id_, text, "a", "", "desk", "") for id_, text in rows], columns=list(example.COLUMNS))
-    example.write(table.astype("str"), RAW / f"{part}.parquet")
+    table = pd.DataFrame([(id_, text, "a", "", "desk", "") for id_, text in rows], columns=list(row_table.COLUMNS))
+    row_table.write(table.astype("str"), RAW / f"{part}.parquet")
 
 
 def listed(*ids):

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retune.data import row_table
+from retune.data.readers import NoRows
+from retune.errors import Broken, Refused, RetuneError, WrongUse
 from tasks import ingest as ingest_module
-from tasks.core import example
-from tasks.core.errors import Broken, Refused, RetuneError, WrongUse
-from tasks.core.table import NoRows
 from tasks.ingest import Columns, Ingested, ingest
 
 RAW = Path("data/raw")
@@ -47,7 +47,7 @@ def take(text, columns=Columns(), name="tickets.csv", **more) -> Ingested:  # no
 
 
 def rows():
-    return example.read(RAW).to_dict("records")
+    return row_table.read(RAW).to_dict("records")
 
 
 def column(name):
@@ -76,7 +76,7 @@ def test_a_row_has_every_column_as_text_and_no_nulls():
     take("id,body,queue,who,side\n 7 ,hi,a,c1,dev\n", Columns("body", "queue", "id", "who", "side"))
     (part,) = RAW.glob("*.parquet")
     table = pq.read_table(part)
-    assert table.column_names == list(example.COLUMNS)
+    assert table.column_names == list(row_table.COLUMNS)
     assert all(pa.types.is_string(kind) or pa.types.is_large_string(kind) for kind in table.schema.types)
     assert table.to_pylist() == [
         {"id": "7", "text": "hi", "label": "a", "group": "c1", "source": "tickets", "given": "val"}
@@ -583,7 +583,7 @@ def test_however_the_rows_are_parted_every_one_arrives_once_under_the_same_id(re
                 keyed = [dict(zip(("text", "label", "side"), record, strict=True)) for record in chunk]
                 put(json.dumps(keyed), "t.json")
                 ingest("t.json", raw, Columns(split="side"))
-            return sorted(example.read(raw)[["id", "text", "label", "given"]].itertuples(index=False, name=None))
+            return sorted(row_table.read(raw)[["id", "text", "label", "given"]].itertuples(index=False, name=None))
 
     edges = sorted({0, *(cut for cut in cuts if cut < len(records)), len(records)})
     chunks = [records[start:end] for start, end in pairwise(edges)]
@@ -610,14 +610,14 @@ def test_a_prompt_is_kept_as_messages_and_an_answer_with_its_lines():
     assert (done.format, done.unused) == ("prompt and completion", ("x",))
     (row,) = rows()
     assert (row["text"], row["label"], row["group"]) == (ASKED, SAID["completion"], "c1")
-    assert list(row) == list(example.COLUMNS)
+    assert list(row) == list(row_table.COLUMNS)
 
 
 def test_a_pair_keeps_its_worse_answer():
     assert take(lines(PAIR), name="pairs.jsonl", task="prefer").format == "chosen and rejected"
     (row,) = rows()
     assert (row["text"], row["label"], row["rejected"]) == (ASKED, SAID["completion"], "No.")
-    assert tuple(row) == example.columns("prefer")
+    assert tuple(row) == row_table.columns("prefer")
 
 
 @pytest.mark.parametrize(("task", "record"), [("instruct", SAID), ("prefer", PAIR)])

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from retune.config import params
+from retune.config.params import Notify
 from tasks import notify
-from tasks.core import params
-from tasks.core.params import Notify
 
 ALL = ("promoted", "held", "refused", "failed", "recovered", "silent", "awaiting")
 SECRET = "s3cr3t-T0ken"

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.core import example, messages
-from tasks.core.errors import Refused, WrongUse
-from tasks.core.example import COLUMNS, SIDES
-from tasks.core.params import MissingLabel, Split, SplitWriting
+from retune.config.params import MissingLabel, Split, SplitWriting
+from retune.data import messages, row_table
+from retune.data.row_table import COLUMNS, SIDES
+from retune.errors import Refused, WrongUse
 from tasks.split import judge, main, report, split
 
 PARAMS = Split(seed=17, val_share=0.2, test_share=0.3, missing_label=MissingLabel("refuse", "warn", "warn"))
@@ -169,16 +169,16 @@ def in_folder(tmp_path, monkeypatch):
 
 
 def test_the_stage_writes_three_sides_and_a_report(in_folder):
-    example.write(lone(100), Path("rows.parquet"))
+    row_table.write(lone(100), Path("rows.parquet"))
     main(Path("rows.parquet"), Path("splits"), Path("split.json"))
-    sides = {name: example.read(Path(f"splits/{name}.parquet")) for name in SIDES}
+    sides = {name: row_table.read(Path(f"splits/{name}.parquet")) for name in SIDES}
     assert sorted(pd.concat(sides)["id"]) == list(lone(100)["id"])
     assert json.loads(Path("split.json").read_text())["rows"] == {name: len(side) for name, side in sides.items()}
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_refused_split_leaves_its_report_and_no_sides(in_folder, count):
-    example.write(lone(count), Path("rows.parquet"))
+    row_table.write(lone(count), Path("rows.parquet"))
     with pytest.raises(Refused):
         main(Path("rows.parquet"), Path("splits"), Path("split.json"))
     assert sum(json.loads(Path("split.json").read_text())["rows"].values()) == count
@@ -212,4 +212,4 @@ def test_where_a_model_writes_no_label_can_be_missing_and_none_is_told():
     told = report(table, sides, "prefer")
     assert (told["labels"], set(map(len, told["missing"].values()))) == ({}, {0})
     assert judge(told, WRITING) == []
-    assert all(tuple(side) == example.columns("prefer") for side in sides.values())
+    assert all(tuple(side) == row_table.columns("prefer") for side in sides.values())

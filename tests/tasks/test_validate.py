@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from tasks.core import example
-from tasks.core.errors import Broken, Refused
-from tasks.core.example import COLUMNS
-from tasks.core.params import Audit, Validate, ValidateWriting
-from tasks.validate import CHECKS, data_docs, main, suite, validate
+from retune.config.params import Audit, Validate, ValidateWriting
+from retune.data import row_table
+from retune.data.row_table import COLUMNS
+from retune.errors import Broken, Refused
+from tasks.validate.__main__ import CHECKS, data_docs, main, suite, validate
 
 PARAMS = Validate(
     min_rows=8,
@@ -184,7 +184,7 @@ def many(count=260):
 
 
 def test_acceptance_names_the_bytes_and_nothing_that_a_threshold_changes(in_folder):
-    example.write(many(), PATHS[0])
+    row_table.write(many(), PATHS[0])
     main(*ALL)
     digest = hashlib.sha256(PATHS[0].read_bytes()).hexdigest()
     assert json.loads(PATHS[2].read_text()) == {"accepted": True, "rows": 260, "sha256": digest}
@@ -195,7 +195,7 @@ def test_acceptance_names_the_bytes_and_nothing_that_a_threshold_changes(in_fold
 
 def test_a_refusal_says_what_and_which_rows_and_takes_the_acceptance_back(in_folder, capsys):
     PATHS[2].write_text("{}")
-    example.write(many().assign(label=["typo"] * 3 + ["card"] * 130 + ["cash"] * 127), PATHS[0])
+    row_table.write(many().assign(label=["typo"] * 3 + ["card"] * 130 + ["cash"] * 127), PATHS[0])
     with pytest.raises(Refused, match=r"fails 1 of 13 expectations: rows_per_label \(3 of 260 rows") as refused:
         main(*ALL)
     assert f"see {in_folder / PATHS[3]} and {in_folder / PATHS[4]}/index.html" in str(refused.value)
@@ -210,7 +210,7 @@ def test_a_refusal_says_what_and_which_rows_and_takes_the_acceptance_back(in_fol
 
 def test_a_check_that_cannot_run_is_broken_and_not_refused(in_folder):
     PATHS[2].write_text("{}")
-    example.write(many().drop(columns="text"), PATHS[0])
+    row_table.write(many().drop(columns="text"), PATHS[0])
     with pytest.raises(Broken, match="nothing is known about the data"):
         main(*ALL)
     assert not PATHS[2].exists()
@@ -225,14 +225,14 @@ def writing(in_folder, tiny_writer):
     """The stage's folder with the params of task instruct, for the tiny base; takes changes of its train section."""
 
     def change(**changes):
-        values = yaml.safe_load((Path(__file__).parents[2] / "infra/params/instruct.yaml").read_text("utf-8"))
+        values = yaml.safe_load((Path(__file__).parents[2] / "retune/config/defaults/instruct.yaml").read_text("utf-8"))
         values["train"] |= {"base": {"name": f"folder:{tiny_writer}", "sha256": "0" * 64}, "template": "chatml"}
         values["train"] |= changes
         values["validate"]["max_duplicate_share"] = 1.0
         Path("params.yaml").write_text(yaml.safe_dump(values), "utf-8")
 
     change()
-    example.write(many(0), GENERAL)
+    row_table.write(many(0), GENERAL)
     return change
 
 
@@ -244,7 +244,7 @@ def failed_stage():
 
 
 def test_rows_to_write_from_are_accepted_with_the_figures_of_their_tokens(writing, make_replies):
-    example.write(make_replies(260), PATHS[0])
+    row_table.write(make_replies(260), PATHS[0])
     main(*ALL)
     told = json.loads(PATHS[3].read_text())
     assert told["verdict"] == "accepted"
@@ -255,7 +255,7 @@ def test_rows_to_write_from_are_accepted_with_the_figures_of_their_tokens(writin
 
 def test_what_the_audit_of_the_tokens_finds_refuses_the_data(writing, make_replies):
     rows = make_replies(260)
-    example.write(rows, PATHS[0])
+    row_table.write(rows, PATHS[0])
     writing(max_tokens=20)
     assert set(failed_stage()) == {"truncated", "rows_left"}
     sha256 = json.loads(PATHS[3].read_text())["suite_sha256"]
@@ -265,11 +265,11 @@ def test_what_the_audit_of_the_tokens_finds_refuses_the_data(writing, make_repli
 
 
 def test_general_examples_are_audited_apart_and_are_no_rows(writing, make_replies):
-    example.write(make_replies(260), PATHS[0])
+    row_table.write(make_replies(260), PATHS[0])
     main(*ALL)
     without = json.loads(PATHS[3].read_text())
     assert "general" not in without["tokens"]
-    example.write(make_replies(40, seed=9), GENERAL)
+    row_table.write(make_replies(40, seed=9), GENERAL)
     main(*ALL)
     told = json.loads(PATHS[3].read_text())
     assert (told["rows"], told["tokens"]["rows"], told["tokens"]["general"]["rows"]) == (260, 260, 40)
@@ -281,17 +281,17 @@ def test_general_examples_are_audited_apart_and_are_no_rows(writing, make_replie
 
 @pytest.mark.parametrize(("label", "text", "name"), [(" ", None, "supervised"), (None, "words", "template_fits")])
 def test_one_general_example_that_teaches_nothing_refuses_the_data(writing, make_replies, label, text, name):
-    example.write(make_replies(260), PATHS[0])
+    row_table.write(make_replies(260), PATHS[0])
     examples = make_replies(40, seed=9)
     examples.loc[7, ["label", "text"]] = [label or examples["label"][7], text or examples["text"][7]]
-    example.write(examples, GENERAL)
+    row_table.write(examples, GENERAL)
     failed = failed_stage()
     assert f"general_{name}" in failed and all(each.startswith("general_") for each in failed)
     assert failed[f"general_{name}"]["examples"] == ["r9-0007"]
 
 
 def test_an_answer_stands_in_no_report_and_on_no_page(writing, make_replies):
-    example.write(make_replies(260).assign(given="dev", label="secret words"), PATHS[0])
+    row_table.write(make_replies(260).assign(given="dev", label="secret words"), PATHS[0])
     failed = failed_stage()
     assert set(failed) == {"given_sides"}
     page = (PATHS[4] / "index.html").read_text("utf-8")
@@ -315,9 +315,10 @@ def test_a_pair_needs_its_worse_answer(make_replies):
 
 
 def test_a_classifier_pays_nothing_for_the_tokens_of_others(in_folder):
-    example.write(many(), PATHS[0])
+    row_table.write(many(), PATHS[0])
     program = (
-        "import sys; from pathlib import Path; from tasks.validate import main; main(*map(Path, sys.argv[1:]));"
+        "import sys; from pathlib import Path; from tasks.validate.__main__ import main\n"
+        "main(*map(Path, sys.argv[1:]))\n"
         "print(*({'torch', 'transformers'} & set(sys.modules)), file=sys.stderr)"
     )
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

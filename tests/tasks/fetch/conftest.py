@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from tasks.core import params
+from retune.config import params
 from tasks.fetch.fetch import fetch
 
 COLUMNS = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None}

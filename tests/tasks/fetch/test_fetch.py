@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.core import example
+from retune.data import row_table
 from tasks.ingest import Columns, ingest
 
 
@@ -76,7 +76,7 @@ class Project:
             shutil.copytree(self.raw, self.committed)
 
     def contents(self):
-        return sorted((row["id"], row["text"]) for row in example.read(self.raw).to_dict("records"))
+        return sorted((row["id"], row["text"]) for row in row_table.read(self.raw).to_dict("records"))
 
 
 CRASHES = [None, "after the fetch", "before the commit", "between rows and cursor"]
@@ -129,6 +129,6 @@ def test_what_is_corrected_twice_between_two_fetches_comes_in_its_order(define, 
     for number in range(4):
         source.write("r1", f"words {number}", 1 + number, "a")
     Project(work, tmp_path).take_in(source, None)
-    assert [row["text"] for row in example.read(tmp_path / "raw").to_dict("records")] == [
+    assert [row["text"] for row in row_table.read(tmp_path / "raw").to_dict("records")] == [
         f"words {n}" for n in range(4)
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks.core.errors import Broken, Refused, WrongUse
+from retune.errors import Broken, Refused, WrongUse
 
 HEAD = "id,body,queue\n"
 

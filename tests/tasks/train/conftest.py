@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.core.base import weights_sha256
-from tasks.core.params import Base, DecoderLora, Full, InstructTrain, Parallel, PromptTuning
+from retune.config.params import Base, DecoderLora, Full, InstructTrain, Parallel, PromptTuning
+from retune.models.base_model import weights_sha256
 
 
 @pytest.fixture(scope="session")

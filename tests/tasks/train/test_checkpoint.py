@@ -3,7 +3,7 @@ import shutil
 import pytest
 import torch
 
-from tasks.core.errors import Broken
+from retune.errors import Broken
 from tasks.train.checkpoint import KEPT, Checkpoints, alone
 
 FILES = ["tensors.safetensors", "state.json", "sha256"]

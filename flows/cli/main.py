@@ -1,0 +1,82 @@
+"""The `retune` command. Heavy things are imported inside the subcommand that needs them.
+
+Exit codes: 0 yes, 1 the answer is no (refused data, failed gate, nothing found), 2 wrong use, 3 no answer
+(something broke: a stage crashed, a store is away).
+"""
+
+import re
+import signal
+import sys
+from typing import Any
+
+import click
+
+from flows.cli import lineage, promotion, retraining, review, services, sources, train
+from flows.cli.output import reader_has_gone
+from flows.execution import disk_errors
+from flows.project import environment
+from retune.errors import Broken, RetuneError, WrongUse
+
+MODULES = (train, lineage, services, sources, review, promotion, retraining)
+
+
+@click.group(
+    commands=[command for module in MODULES for command in module.COMMANDS],
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+def retune() -> None:
+    """From a business's own records to a fine-tuned, registered, explained model."""
+
+
+class Terminated(BaseException):
+    """SIGTERM: whoever is at work ends what he started, as on Ctrl-C."""
+
+
+def _terminated(*_: Any) -> None:
+    raise Terminated
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        retune(standalone_mode=False)
+    except RetuneError as error:
+        _fail(f"retune: {error}", error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(WrongUse.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("retune: stopped", 130)
+    except Terminated:
+        _fail("retune: stopped", 143)
+    except UnicodeEncodeError:
+        _fail("retune: a word of the command, or what it names, is no UTF-8", WrongUse.exit_code)
+    except BrokenPipeError:  # `| head`
+        reader_has_gone()
+    except OSError as error:
+        _fail(f"retune: {environment.in_words(error)}", Broken.exit_code)
+    except Exception as error:
+        # A store or server that is away shows itself in a hundred classes; people need one line.
+        if type(error).__module__.partition(".")[0] not in STORES:
+            raise
+        _fail(
+            f"retune: {type(error).__name__}: {disk_errors.first_line(str(error))} (`retune doctor` checks)",
+            Broken.exit_code,
+        )
+
+
+STORES = ("httpx", "mlflow", "prefect", "requests", "sqlalchemy")
+
+
+READ_ONLY = re.compile("Read-only file system|readonly database", re.IGNORECASE)
+
+
+def _fail(message: str, code: int) -> None:
+    if READ_ONLY.search(message) and environment.RIGHTS not in message:
+        message = f"{message}. {environment.RIGHTS}"  # said by git, DVC or SQLite
+    click.echo(disk_errors.advised(message), err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""How answers look on a terminal: a table for people, JSON for programs."""
+
+import json
+import os
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from retune.errors import WrongUse
+
+PIPED = 100  # columns where no terminal says how many
+LEAST = 80
+LINE_END = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # all that Python, or a terminal, breaks a line at
+
+
+def in_words(context: click.Context, parameter: click.Parameter, said: str | None) -> str | None:
+    """A callback for every option and argument that says why: on one line, and refused if it says nothing.
+
+    None is left: whether the words may be left out is for the option to say.
+    """
+    if said is None:
+        return None
+    if not said.strip():
+        name = parameter.make_metavar(context) if parameter.param_type_name == "argument" else parameter.opts[0]
+        raise WrongUse(f"{name} is empty: say why in a few words; they are kept")
+    return " ".join(said.split())
+
+
+because = click.option("--reason", required=True, metavar="TEXT", callback=in_words, help="Why; kept in the history.")
+as_json = click.option("--json", "json_", is_flag=True, help="Print JSON instead of a table.")
+
+
+def say(line: str) -> None:
+    """How far work is that goes on whoever reads of it: a reader who has gone (`| head -1`) ends nothing."""
+    try:
+        click.echo(line)
+    except BrokenPipeError:
+        reader_has_gone()
+
+
+def reader_has_gone() -> None:
+    """What is printed from now on, and what waits to be, goes nowhere: Python would end with an error over it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Columns as wide as their widest cell; nothing is cut, so that output can be read by other programs."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def on_one_line(text: str) -> str:
+    """Line ends shown as \\n, so that a row of a table stays a row."""
+    return LINE_END.sub(r"\\n", text)
+
+
+def width() -> int:
+    """Of the terminal; COLUMNS wins."""
+    return max(LEAST, shutil.get_terminal_size((PIPED, 24)).columns)
+
+
+def print_wrapped(text: str, indent: int = 0, lines: int | None = None) -> None:
+    """A text within the width of the terminal, cut at a word with … after so many lines. A path is never broken."""
+    told = textwrap.wrap(
+        text,
+        width(),
+        initial_indent=" " * indent,
+        subsequent_indent=" " * max(indent, 4),
+        max_lines=lines,
+        placeholder=" …",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    for line in told:
+        click.echo(line)
+
+
+def cut(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: room - 1]}…"

@@ -1,0 +1,219 @@
+"""The commands of whoever answers for the champion: promote, rollback, approve, reject.
+
+Each says why and by whom it was done (git's identity), and is written into the history.
+"""
+
+from contextlib import suppress
+from typing import Any
+
+import click
+
+from flows.cli.output import as_json, because, print_json, print_table
+from flows.project import environment
+from retune.errors import Refused, WrongUse
+
+even_forgotten = click.option(
+    "--even-forgotten", is_flag=True, help="Even if it learned from rows that must not be learned from any more."
+)
+seen = click.option(
+    "--evidence",
+    "named",
+    metavar="HASH",
+    help="sha256 of the lineage.json that you looked at; refused if it is another by now.",
+)
+
+
+@click.command()
+@click.argument("model", metavar="NAME/VERSION")
+@because
+@even_forgotten
+@as_json
+def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
+    """Make a version champion by hand, whatever the gate said.
+
+    Only if its files are those that were registered, and it loads and predicts as recorded.
+    """
+    _enter_as_a_person()
+    from retune.registry import clean_process
+
+    with clean_process.clean_process() as reader:  # it imports while others work
+        from tasks.promote import gate_decision
+
+        version = _found(model)
+        entry = gate_decision.by_hand(
+            version, reason, lambda each: gate_decision.fit_to_serve(each, reader, even_forgotten)
+        )
+    _tell(entry, json_)
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--to", metavar="VERSION", help="Which earlier champion; the one before the present one if not given.")
+@because
+@even_forgotten
+@as_json
+def rollback(name: str | None, to: str | None, reason: str, even_forgotten: bool, json_: bool) -> None:
+    """Make an earlier champion champion again, after the same checks."""
+    _enter_as_a_person()
+    from retune.registry import clean_process
+
+    with clean_process.clean_process() as reader:
+        from tasks.promote import gate_decision
+
+        model, number = _wanted(name, to)
+        _reconcile(model)
+        entry = gate_decision.back(
+            model, number, reason, lambda each: gate_decision.fit_to_serve(each, reader, even_forgotten)
+        )
+    _tell(entry, json_)
+
+
+@click.command()
+@click.argument("model", metavar="NAME/VERSION")
+@because
+@seen
+@even_forgotten
+@as_json
+def approve(model: str, reason: str, named: str | None, even_forgotten: bool, json_: bool) -> None:
+    """Say yes to a version that waits for it: it becomes champion, and its flow run goes on."""
+    _enter_as_a_person()
+    from retune.registry import clean_process
+
+    with clean_process.clean_process() as reader:
+        from tasks.promote import gate_decision
+
+        evidence = gate_decision.evidence(_found(model), named)
+        _show(evidence, json_)
+        entry = gate_decision.approve(
+            evidence, reason, lambda each: gate_decision.fit_to_serve(each, reader, even_forgotten)
+        )
+    _tell(entry, json_, _resume(evidence.version))
+
+
+@click.command()
+@click.argument("model", metavar="NAME/VERSION")
+@because
+@seen
+@as_json
+def reject(model: str, reason: str, named: str | None, json_: bool) -> None:
+    """Say no to a version that waits for an answer: it is challenger no more, and its flow run goes on."""
+    _enter_as_a_person()
+    from tasks.promote import gate_decision
+
+    evidence = gate_decision.evidence(_found(model), named)
+    _show(evidence, json_)
+    entry = gate_decision.reject(evidence, reason)
+    _tell(entry, json_, _resume(evidence.version))
+
+
+def _enter_as_a_person() -> None:
+    """Refused at once, before seconds of checks, where the history could not name who decides."""
+    environment.enter()
+    from retune.system import dvc_pipeline
+
+    dvc_pipeline.person()
+
+
+def _found(model: str) -> Any:
+    """The version that was named, after what a crash has left was put right."""
+    from retune.registry import versions
+
+    _reconcile(versions.resolve(model).name)
+    return versions.resolve(model)
+
+
+def _reconcile(name: str) -> None:
+    from tasks.promote import gate_decision
+
+    for line in gate_decision.reconcile(name):
+        click.echo(f"put right first: {line}", err=True)
+
+
+def _wanted(name: str | None, to: str | None) -> tuple[str, int | None]:
+    """The model and the number to go back to. NAME may be left out where there is one model, or --to says it."""
+    from retune.lineage import history
+
+    model, _, number = (to or "").rpartition("/")
+    if to is not None and not (number.isascii() and number.isdigit()):
+        raise WrongUse(f"--to is {to!r}: write a version's number, or NAME/VERSION")
+    if name and model and name != model:
+        raise WrongUse(f"--to is {to!r}, which is no version of {name}")
+    known = history.names()
+    if (wanted := name or model) and wanted not in known:
+        raise Refused(
+            f"{wanted} has no history, so there is nothing to go back from: `retune models` lists what is there"
+        )
+    if not wanted and len(known) > 1:
+        raise WrongUse(f"there are several models: say which of {', '.join(known)}")
+    if not wanted and not known:
+        raise Refused("no model has a history yet, so there is nothing to go back from: `retune run` begins one")
+    return wanted or known[0], int(number) if number else None
+
+
+def _show(evidence: Any, json_: bool) -> None:
+    """What the answer is about: scores beside each other, the gate's words, the hash."""
+    if json_:
+        return
+    from retune.registry.reload_check import RELOADED
+
+    made, version = evidence.record, evidence.version
+    models = {who: told for who, told in made["scores"].items() if isinstance(told, dict)}
+    rows: list[tuple[str, ...]] = [("model", *next(iter(models.values())))]
+    for who, told in models.items():
+        title = {"candidate": str(version), "champion": made["gate"]["champion"] or "champion"}.get(who, who)
+        rows.append(
+            (title, *(f"{each['value']:.4f} [{each['low']:.3f}, {each['high']:.3f}]" for each in told.values()))
+        )
+    print_table(rows)
+    for rival in made["gate"]["rivals"]:
+        click.echo(f"  {rival['reason']}")
+    click.echo(f"  loaded again: {version.tags.get(RELOADED, 'not yet')}")
+    click.echo(f"evidence: {evidence.sha256} (lineage.json of {version})")
+
+
+def _resume(version: Any) -> bool | None:
+    """Whether the flow run that waits for the answer goes on; None if none waits."""
+    from tasks.promote.gate_decision import FLOW_RUN
+
+    flow_run = version.tags.get(FLOW_RUN)
+    if not flow_run:
+        return None
+    from flows.retraining import approval
+
+    return approval.resume(flow_run)
+
+
+def _tell(entry: Any, json_: bool, resumed: bool | None = None) -> None:
+    what = f"{entry.model}/{entry.version}"
+    if not resumed:  # a flow run that goes on tells it with its outcome
+        _tell_others(entry)
+    if json_:
+        told = {"name": entry.model, "version": entry.version, "event": entry.event, "how": entry.facts.get("How")}
+        more = {"reasons": entry.why, "by": entry.by, "at": entry.at, "evidence": entry.facts.get("Evidence")}
+        checked = {"checked": entry.facts.get("Checked"), "forgotten": entry.facts.get("Forgotten")}
+        print_json({**told, **more, **checked, "entry": entry.tag, "resumed": resumed})
+        return
+    if entry.event == "champion":
+        click.echo(f"{what} is champion: checked, {entry.facts['Checked']}. Entry {entry.tag} says so.")
+    else:
+        click.echo(f"{what} is {entry.event}. Entry {entry.tag} says so.")
+    with suppress(KeyError):
+        click.echo(f"but {entry.facts['Forgotten']}")
+    if resumed is not None:
+        on = (
+            "goes on" if resumed else "does not wait any more, or its server does not answer; that changes nothing here"
+        )
+        click.echo(f"the flow run that asked for this {on}")
+
+
+def _tell_others(entry: Any) -> None:
+    """It is done by now, so it is told whatever params.yaml says."""
+    from flows.retraining import notifications
+
+    section, wrong = notifications.wanted()
+    if wrong:
+        click.echo(wrong, err=True)
+    notifications.by_hand(entry, section)
+
+
+COMMANDS = (promote, rollback, approve, reject)

@@ -1,0 +1,128 @@
+"""The commands of human review: a blinded sheet of two answers a row goes out, and its verdicts come back."""
+
+import hashlib
+import json
+import secrets
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flows.cli.output import as_json, print_json, print_table
+from flows.project import environment
+from retune.errors import Refused, WrongUse
+
+KEYS = "reviews"  # folder in .retune: which side is which, for no reviewer's eyes
+
+
+@click.group()
+def review() -> None:
+    """Let people compare what versions write, without knowing which is which."""
+
+
+@review.command()
+@click.argument("models", nargs=-1, required=True, metavar="NAME/VERSION [NAME/VERSION]")
+@click.option("--rows", type=click.IntRange(1), default=50, show_default=True, help="At most so many, drawn at random.")
+@click.option(
+    "--seed", type=int, help="Draws the rows and the sides. Whoever knows it knows the sides: keep it secret."
+)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("review"), show_default=True, metavar="FOLDER")
+@as_json
+def export(models: tuple[str, ...], rows: int, seed: int | None, out: Path, json_: bool) -> None:
+    """Write a sheet of a version's answers beside those of its base, or of another version.
+
+    The sheet is a CSV for a spreadsheet and a page for a browser, with the same rows; give either to the reviewers.
+    """
+    out = out.absolute()
+    environment.enter()
+    if len(models) > 2:
+        raise WrongUse(f"{len(models)} versions do not fit side by side: name one, or two")
+    from retune.evaluation import human_review
+    from retune.lineage import record
+    from retune.registry import versions
+
+    found = [versions.resolve(model) for model in models]
+    made = [record.read(versions.version_folder(version) / record.FILE) for version in found]
+    pairs = human_review.pairs(made[0], made[1] if len(made) == 2 else None)
+    theirs = str(found[1]) if len(found) == 2 else f"the base of {found[0]}"
+    sheet, key = human_review.shuffled(
+        pairs, str(found[0]), theirs, rows, secrets.randbits(32) if seed is None else seed
+    )
+    human_review.write_key(key, _keys())
+    out.mkdir(parents=True, exist_ok=True)
+    files = {"csv": out / f"review-{key.sheet}.csv", "page": out / f"review-{key.sheet}.html"}
+    files["csv"].write_bytes(human_review.as_csv(sheet, key))
+    files["page"].write_text(human_review.as_page(sheet, key), "utf-8")
+    if json_:
+        told = {kind: str(path) for kind, path in files.items()}
+        print_json({"sheet": key.sheet, "rows": len(sheet), "alike": key.alike, **told})
+        return
+    click.echo(
+        f"{len(sheet)} rows of {key.ours} and {key.theirs}, sides shuffled; {key.alike} more say the same in both"
+    )
+    for path in files.values():
+        click.echo(f"  {path}")
+    click.echo("Bring the verdicts back with: retune review import FILE...")
+
+
+@review.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0.5, 1, max_open=True),
+    default=0.95,
+    show_default=True,
+    help="Of the sign test, before a version counts as better or worse.",
+)
+@as_json
+def import_(files: tuple[Path, ...], confidence: float, json_: bool) -> None:
+    """Read the verdicts of one sheet, one file a reviewer or all in one, and write down what they are worth."""
+    files = tuple(path.absolute() for path in files)
+    environment.enter()
+    from retune.evaluation import human_review
+    from retune.registry import versions
+
+    key = human_review.read_key(human_review.sheet_of(files), _keys())
+    said = human_review.answers(files, key)
+    result = human_review.result(said, key, confidence)
+    _write_down(versions.resolve(key.ours), human_review.as_record(result, said, key), str(result))
+    if json_:
+        print_json(asdict(result))
+        return
+    click.echo(str(result))
+    if result.agreement:
+        print_table([("reviewers", "rows", "agreed", "Cohen's kappa"), *map(_in_cells, result.agreement)])
+
+
+def _keys() -> Path:
+    from retune.registry.backend import state
+
+    return state() / KEYS
+
+
+def _in_cells(found: Any) -> tuple[str, ...]:
+    kappa = "none: both said one thing" if found.kappa is None else f"{found.kappa:.2f}"
+    return " and ".join(found.reviewers), str(found.rows), f"{found.agreed:.0%}", kappa
+
+
+def _write_down(version: Any, told: dict[str, Any], in_words: str) -> None:
+    """Into the run, the history and the version's tags, in this order; the same verdicts twice are written once."""
+    from retune.lineage import history
+    from retune.registry import runs, versions
+
+    text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    chain = history.read(version.name)
+    registered = chain.registered(version.version)
+    if not registered:
+        raise Refused(f"{version} has no entry in the history: its run was cut off; run that again, it goes on there")
+    runs.log_text(version.run_id, text, f"review/{told['sheet']}.json")
+    if not any(entry.facts.get("Verdicts") == sha256 for entry in chain.entries):
+        facts = {"Record": registered.commit, "Sheet": told["sheet"], "Verdicts": sha256}
+        history.append(version.name, version.version, history.REVIEWED, [in_words], facts, versions.anchor)
+    tags = {"review": told["verdict"], "review.sheet": told["sheet"], "review.told": in_words}
+    versions.tag_version(version, tags)
+
+
+COMMANDS = (review,)

@@ -1,0 +1,236 @@
+"""The bridge: run DVC from a flow. The only place that starts it.
+
+A stage runs under a guard (`flows/execution/process_guard.py`) in a session of its own: the flow process never imports
+torch, the GPU is free as soon as the stage exits, and the trainer ends with the flow, however that ends (SIGTERM to
+`dvc repro` alone would leave it alive).
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from flows.execution import process_guard
+from retune.errors import Broken, Refused, RetuneError, WrongUse
+from retune.system import dvc_pipeline
+
+Say = Callable[[str], None]
+OnProgress = Callable[[int, int, dict[str, float]], None]
+
+LAST_LINES = 15  # of a failed stage, shown with the error
+PATIENCE = (
+    process_guard.GRACE + process_guard.STUCK + 6
+)  # seconds to wait for a guard that ends its family, on a busy machine too
+# DVC's advice to people at a keyboard, after every stage.
+NOISE = re.compile(
+    r"didn't change, skipping$|are up to date\.$|lock file"
+    r"|To track the changes|\tgit add|auto staging|\tdvc config|`dvc push`"
+)
+DVC = (sys.executable, "-m", "dvc")
+OUR_ERRORS: dict[str, type[RetuneError]] = {"refused": Refused, "wronguse": WrongUse, "broken": Broken}
+
+
+def run(name: str, say: Say = print, on_progress: OnProgress = lambda *_: None) -> bool:
+    """Run one stage by name if anything that it depends on has changed. Returns whether it ran.
+
+    `say` gets its lines as they come; `on_progress` gets its steps. Raises the stage's own error if it gave
+    one, Broken with its last lines otherwise.
+    """
+    lines = _stream(name, [*DVC, "repro", "--single-item", name], say, on_progress)
+    return any(line.startswith("Running stage") for line in lines)
+
+
+def score(model_folder: Path, rows: Path, out: Path, say: Say = print) -> None:
+    """Score any model folder on any rows with the evaluate stage's own command, outside the pipeline."""
+    command = [sys.executable, "-m", "tasks.evaluate", str(model_folder), str(rows), str(out)]
+    _stream("evaluate", command, say, lambda *_: None)
+
+
+def measure(candidate: Path, champion: Path, rows: Path, out: Path, say: Say = print) -> None:
+    """Time two model folders beside each other, in a process of their own.
+
+    On one thread: where other work shares the cores, threads wait for each other and a text takes many times as
+    long, for both models alike.
+    """
+    command = [sys.executable, "-m", "tasks.latency", *map(str, (candidate, champion, rows, out))]
+    _stream("measure", command, say, lambda *_: None, env={**environment(), "OMP_NUM_THREADS": "1"})
+
+
+def rebuild(python: Path, folder: Path, env: dict[str, str], say: Say = print) -> None:
+    """Run every stage of the pipeline in another folder by force, with an interpreter of its choice.
+
+    Nothing is fetched, and no earlier run of a stage is taken for this one.
+    """
+    dvc = [str(python), "-m", "dvc"]
+    call("reproduce", [*dvc, "checkout", "--quiet", "data/raw.dvc"], folder, env, say)
+    call("reproduce", [*dvc, "repro", "--force", "--no-run-cache"], folder, env, say)
+
+
+def call(name: str, command: list[str], folder: Path, env: dict[str, str], say: Say = print) -> list[str]:
+    """Run any command in another folder like a stage: it is ended with all its children if we are."""
+    return _stream(name, command, say, lambda *_: None, folder, env)
+
+
+def _stream(
+    name: str,
+    command: list[str],
+    say: Say,
+    on_progress: OnProgress,
+    folder: Path | None = None,
+    env: dict[str, str] | None = None,
+) -> list[str]:
+    """Run a command, hand its lines on as they come, and return them, progress left out."""
+    lines: list[str] = []
+    with _process(command, folder, env or environment()) as process:
+        assert process.stdout
+        for line in process.stdout:
+            line = line.rstrip("\n")
+            if told := parse_progress(line):
+                on_progress(*told)
+            elif line.strip() and not NOISE.search(line):
+                lines.append(line)
+                say(line)
+        code = process.wait()
+    if code:
+        raise _error(name, lines[-LAST_LINES:])
+    return lines
+
+
+def parse_progress(line: str) -> tuple[int, int, dict[str, float]] | None:
+    """What `retune.system.stage_io.progress` printed, or None for any other line."""
+    if not re.match(r"progress step=\d+ of=\d+", line):
+        return None
+    values = dict(word.split("=", 1) for word in line.split()[1:])
+    step, of = int(values.pop("step")), int(values.pop("of"))
+    return step, of, {name: float(value) for name, value in values.items()}
+
+
+def _error(name: str, lines: list[str]) -> RetuneError:
+    for number, line in enumerate(lines):
+        kind, colon, message = line.partition(": ")
+        if colon and kind in OUR_ERRORS:
+            rest = [more for more in lines[number + 1 :] if not more.startswith("ERROR: failed to reproduce")]
+            return OUR_ERRORS[kind]("\n".join([f"{name}: {message}", *rest]))
+    return Broken(f"the stage {name} failed; its last lines:\n  " + "\n  ".join(lines))
+
+
+def track(path: str) -> None:
+    """Put a file or folder under DVC, so that its bytes are kept and its hash is known."""
+    _dvc("add", path)
+
+
+def checkout(*targets: str) -> None:
+    """Put the bytes that these .dvc files name into the workspace, from the cache or else from the remote."""
+    try:
+        _dvc("checkout", "--quiet", "--force", *targets)
+    except Broken:
+        _dvc("pull", "--quiet", "--force", *targets)
+
+
+def push(*targets: str) -> None:
+    """Send the bytes that dvc.lock and data/raw.dvc name, or only those of `targets`, to the DVC remote."""
+    _dvc("push", *targets)  # quiet, it would not say why it failed
+
+
+def status() -> dict[str, Any]:
+    """What DVC says has changed, stage by stage; an unchanged stage is not named."""
+    return json.loads(_dvc("status", "--json"))
+
+
+def changes(path: Path) -> dict[str, str]:
+    """path -> added, modified or deleted, of each file in a tracked folder that is not as DVC knows it."""
+    told = json.loads(_dvc("data", "status", "--granular", "--json")).get("uncommitted", {})
+    kinds = {kind: names for kind, names in told.items() if isinstance(names, list)}
+    inside = f"{path}/"
+    return {name: kind for kind, names in kinds.items() for name in names if name.startswith(inside) and name != inside}
+
+
+def save_record(name: str) -> str:
+    """Keep the workspace, dirty or not, as an experiment commit that touches no branch. Returns its hash.
+
+    What `dvc exp list` shows, written by git alone with an index of its own. `dvc exp save` takes the user's edits out
+    of the workspace, detaches HEAD and puts both back: killed in between, it would leave neither.
+    """
+    made = [
+        out for entry in dvc_pipeline.pipeline().values() for kind in ("outs", "metrics") for out in entry.get(kind, [])
+    ]
+    paths = [next(iter(out)) for out in made if isinstance(out, dict)]  # {path: {cache: false}}: kept by git
+    paths = [path for path in [*paths, "dvc.lock", "data/raw.dvc"] if Path(path).exists()]
+    head = _git("rev-parse", "HEAD")
+    with tempfile.TemporaryDirectory() as scratch:
+        index = Path(scratch) / "index"
+        shutil.copy(_git("rev-parse", "--git-path", "index"), index)
+        own = {"GIT_INDEX_FILE": str(index)}
+        _git("add", "--update", ":/", **own)
+        _git("add", "--force", "--", *paths, **own)
+        tree = _git("write-tree", **own)
+    ref = f"refs/exps/{head[:2]}/{head[2:]}/{name}"
+    known = subprocess.run(["git", "rev-parse", "--quiet", "--verify", ref], capture_output=True, text=True)
+    if not known.returncode and _git("rev-parse", f"{ref}^{{tree}}") == tree:
+        return known.stdout.strip()
+    title = f"dvc: commit experiment {tree}"
+    commit = _git("commit-tree", tree, "-p", head, "-m", title, **dvc_pipeline.signature())
+    _git("update-ref", ref, commit)
+    return commit
+
+
+def _dvc(*arguments: str, **more: str) -> str:
+    with _process([*DVC, *arguments], None, {**environment(), **more}, subprocess.PIPE) as process:
+        said, complaint = process.communicate()
+    if process.returncode:
+        raise Broken(f"dvc {' '.join(arguments[:2])} failed: {complaint.strip() or said.strip()}")
+    return said
+
+
+def _git(*arguments: str, **more: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, env={**os.environ, **more})
+    if done.returncode:
+        raise Broken(f"git {arguments[0]} failed: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def environment(python: Path = Path(sys.executable)) -> dict[str, str]:
+    """The caller's, with this interpreter first on the path, and quiet: no telemetry, plain UTF-8 output."""
+    own = {
+        "PATH": os.pathsep.join([str(python.parent), os.environ.get("PATH", "")]),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",
+        "DVC_NO_ANALYTICS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    return {**os.environ, **own}
+
+
+@contextmanager
+def _process(
+    command: list[str], folder: Path | None, env: dict[str, str], stderr: int = subprocess.STDOUT
+) -> Iterator[subprocess.Popen[str]]:
+    """A process under a guard, ended with all its children however this block is left, or this process ends."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb"), os.fdopen(writing, "wb") as lifeline:
+        process = subprocess.Popen(
+            process_guard.command(reading, command),
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env=env,
+            start_new_session=True,
+            pass_fds=[reading],
+        )
+        with process:
+            try:
+                yield process
+            finally:
+                lifeline.close()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE)
+                process.kill()  # a guard that could not end its family in time; no one else, once it was waited for

@@ -1,0 +1,95 @@
+"""Which stages would run, and why: what changed, from what to what.
+
+DVC says what has changed; dvc.lock and the files as they are now say from what to what.
+"""
+
+import hashlib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flows.execution import dvc
+from retune.config import params
+from retune.system import dvc_pipeline
+
+
+@dataclass(frozen=True)
+class Planned:
+    name: str
+    run: bool
+    why: list[str]
+
+
+def plan() -> list[Planned]:
+    """Every stage of dvc.yaml in order. A stage after one that runs is planned too: DVC skips it if its
+    inputs come out as they were."""
+    stages, locked, changed = dvc_pipeline.pipeline(), dvc_pipeline.lock(), dvc.status()
+    current = yaml.safe_load(Path("params.yaml").read_text("utf-8"))
+    maker = {path: name for name, entry in stages.items() for path in dvc_pipeline.outputs(entry)}
+    planned: dict[str, Planned] = {}
+    for name, entry in stages.items():
+        why = ["it has not run yet"] if name not in locked else []
+        if name in locked and name in changed:
+            why = _why(locked[name], entry, changed[name], current)
+        sources = dict.fromkeys(maker[dep] for dep in entry["deps"] if dep in maker)
+        why += [f"{source} runs before it" for source in sources if planned[source].run]
+        planned[name] = Planned(name, bool(why), why)
+    return list(planned.values())
+
+
+def _why(locked: dict[str, Any], entry: dict[str, Any], changes: list[Any], current: dict[str, Any]) -> list[str]:
+    then = {item["path"]: item["md5"] for kind in ("deps", "outs") for item in locked.get(kind, [])}
+    why: list[str] = []
+    for change in changes:
+        if isinstance(change, str):  # "changed command", or "always changed"
+            why.append(f"command: {locked['cmd']} → {entry['cmd']}" if "command" in change else change)
+            continue
+        for path, what in next(iter(change.values())).items():
+            if path == "params.yaml":
+                continue
+            why.append(_file(path, what, then.get(path)))
+    return _params(locked, entry, current) + why
+
+
+def _params(locked: dict[str, Any], entry: dict[str, Any], current: dict[str, Any]) -> list[str]:
+    before = params.flat(locked.get("params", {}).get("params.yaml", {}))
+    after = params.flat({name: params.at(current, name) for name in entry.get("params", [])})
+    names = sorted(before | after)
+    return [
+        f"{name}: {before.get(name, 'not set')} → {after.get(name, 'not set')}"
+        for name in names
+        if not _same(before.get(name, "not set"), after.get(name, "not set"))
+    ]
+
+
+def _same(before: Any, after: Any) -> bool:
+    """DVC writes 2e-05 into its lock, which YAML 1.1 reads as a word."""
+    if isinstance(before, str) and isinstance(after, float):
+        with suppress(ValueError):
+            return float(before) == after
+    return bool(before == after)
+
+
+def _file(path: str, what: str, before: str | None) -> str:
+    now = _md5(Path(path))
+    if what == "deleted" or not Path(path).exists():
+        return f"{path}: {_short(before)} → not there"
+    if before is None:
+        return f"{path}: new dependency"
+    return f"{path}: {_short(before)} → {_short(now)}"
+
+
+def _short(md5: str | None) -> str:
+    return md5[:8] if md5 else "changed"
+
+
+def _md5(path: Path) -> str | None:
+    """md5 as DVC has it; a tracked folder's stands in its .dvc file."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "md5").hexdigest()
+    pointer = path.with_name(f"{path.name}.dvc")
+    return yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"] if pointer.exists() else None

@@ -1,0 +1,115 @@
+"""What a killed process left half done is finished or taken away at the start of the next, which says so.
+
+Each step says in words what it mended, or nothing. All of them may be called whenever this folder is held
+(`home.alone`): what belongs to a living process is left to it. DVC and git mend their own locks.
+"""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from flows.execution import dvc
+from retune.registry import backend
+from retune.registry.runs import close_left_open
+from tasks.promote import gate_decision
+
+HALF_WRITTEN = re.compile(r"^\.(?P<name>.+)\.(?P<process>\d+)\.tmp$")  # as the writers of retune/ name it
+MD5 = re.compile(r"^[0-9a-f]{32}(\.dir)?$")
+TOPS = (Path("data"), Path("models"))
+RAW, POINTER, LOCK = Path("data/raw"), Path("data/raw.dvc"), Path("dvc.lock")
+CHECKPOINTS = Path(".retune/checkpoints")
+KEPT_DAYS = 7  # training that was cut off goes on from its checkpoint; after that long nobody will ask for it
+DAY = 86_400
+
+
+def repair(name: str) -> list[str]:
+    """Everything, before a run of the model `name`."""
+    return [*files(), *runs(name), *gate_decision.reconcile(name)]
+
+
+def files() -> list[str]:
+    """What stands in this folder and in `.retune`."""
+    return [*half_written(), *torn_lock(), *cut_off_ingest(), *scratch(), *old_checkpoints()]
+
+
+def runs(name: str) -> list[str]:
+    """What stands in the registry."""
+    return [f"closed the MLflow run {run_id}: its process had died" for run_id in close_left_open(name)]
+
+
+def half_written() -> Iterator[str]:
+    for top in (Path(), *TOPS):
+        for path in sorted(top.rglob(".*.tmp") if top in TOPS else top.glob(".*.tmp")):
+            found = HALF_WRITTEN.match(path.name)
+            if found and not psutil.pid_exists(int(found["process"])):
+                path.unlink()
+                yield f"removed {path}: a process died while it wrote {found['name']}"
+
+
+def torn_lock() -> Iterator[str]:
+    """DVC writes dvc.lock in place. Without it, DVC finds what the stages made in its own memory of runs."""
+    if LOCK.exists() and not all(map(_complete, (_yaml(LOCK).get("stages") or {"": {}}).values())):
+        LOCK.unlink()
+        yield f"removed {LOCK}, which was torn: DVC fills it again from its cache"
+
+
+def _complete(entry: dict[str, Any]) -> bool:
+    parts = [part for kind in ("deps", "outs") for part in entry.get(kind) or [{}]]
+    return {"cmd", "params"} <= set(entry) and all("path" in part and _has_hash(part) for part in parts)
+
+
+def _has_hash(part: dict[str, Any]) -> bool:
+    return bool(MD5.match(str(part.get("md5"))))
+
+
+def cut_off_ingest() -> Iterator[str]:
+    """Parts are written whole and only ever added, so an ingest that was cut off before DVC knew is finished."""
+    if not RAW.exists() or not POINTER.exists():  # without a pointer nothing was ingested yet: ingest begins again
+        return
+    known = (_yaml(POINTER).get("outs") or [{}])[0]
+    there = [path.stat().st_size for path in RAW.rglob("*") if path.is_file()]
+    torn = not _has_hash(known) or known.get("path") != RAW.name
+    if not torn and (known.get("nfiles"), known.get("size")) == (len(there), sum(there)):
+        return
+    if torn:
+        POINTER.unlink()
+    changed = {} if torn else dvc.changes(RAW)
+    if not changed:
+        dvc.track(str(RAW))
+        yield f"wrote {POINTER} again, which was torn"
+        return
+    stated = str(RAW / "sources.json")
+    if all(kind == "added" or path == stated for path, kind in changed.items()):
+        dvc.track(str(RAW))
+        yield f"finished an ingest that was cut off: {', '.join(sorted(changed))} now tracked by DVC"
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        read = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+def scratch() -> Iterator[str]:
+    for folder in sorted(backend.scratch_root().glob("*-*")):
+        process = folder.name.partition("-")[0]
+        if process.isdigit() and int(process) != os.getpid() and not psutil.pid_exists(int(process)):
+            shutil.rmtree(folder, ignore_errors=True)
+            yield f"removed {folder}, the scratch folder of a process that died"
+
+
+def old_checkpoints() -> Iterator[str]:
+    for folder in sorted(CHECKPOINTS.glob("*")):
+        newest = max((path.stat().st_mtime for path in (folder, *folder.rglob("*"))), default=0)
+        if time.time() - newest > KEPT_DAYS * DAY:
+            shutil.rmtree(folder, ignore_errors=True)
+            yield f"removed {folder}, checkpoints that nobody went on from for {KEPT_DAYS} days"

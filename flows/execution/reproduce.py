@@ -1,0 +1,358 @@
+"""Rebuild a registered version in an empty folder, and say what that proves.
+
+    retune reproduce classifier/7 --into rebuilt
+
+From the recorded commit, the raw bytes and the base, and from nothing else: the clone has a cache of its own, every
+stage runs by force, and no earlier run of a stage is taken for this one. The user's checkout, index, refs and cache
+are only read. What comes out is compared with the record: curated rows, sides and model folder by DVC's hash, weights
+by sha256. If only the weights differ, as they may on another kind of machine, the scores are compared.
+A version that continued from another needs that one's model and sides as well: they come out of the store by their
+hashes. Whether those can be rebuilt too is the same question, asked of that version.
+
+Not covered: another Python than this one, and another build of the same torch. Both are told, neither is fetched.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flows.execution import dvc
+from retune.errors import Broken, Refused, WrongUse
+from retune.lineage import parent_version
+from retune.lineage.check import Link
+from retune.system import dvc_pipeline, dvc_store
+from retune.system.files import file_sha256
+
+Say = Callable[[str], None]
+
+RAW, MODEL, SCORES = "data/raw", "models/candidate", "models/reports/evaluate.json"
+CURATED = ("data/curated/rows.parquet", "data/curated/general.parquet")
+DATA = (RAW, *CURATED, *(f"data/splits/{side}.parquet" for side in ("train", "val", "test")))
+MISSING = "missing"
+BITS, SAME_SCORES, NOTHING = "bit-identical", "metrics within tolerance", "nothing"
+# Variables that would lead git, DVC or Python from the clone back to the user's checkout.
+ASTRAY = re.compile(
+    r"GIT_(DIR|WORK_TREE|INDEX_FILE|COMMON_DIR|PREFIX|NAMESPACE|\w*OBJECT\w*)|DVC_\w+|PYTHON(SAFE)?PATH"
+)
+LOOK_AROUND = """\
+import importlib.util, json, platform
+spec = importlib.util.find_spec("tasks")
+told = {"tasks": spec.origin if spec else None, "python": platform.python_version(), "platform": platform.platform()}
+try:
+    import torch
+except ImportError:
+    pass
+else:
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    told |= {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": name}
+print(json.dumps(told))
+"""
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    ok: bool
+    proved: str  # BITS, SAME_SCORES or NOTHING
+    environment: str  # what it was rebuilt with, and how that differs from the recorded one
+    compared: list[Link]  # what the answer rests on
+
+
+def reproduce(version: str, record: dict[str, Any], into: Path, tolerance: float, say: Say = print) -> Reproduced:
+    """Rebuild what `record` is the record of in the empty folder `into`, and compare. Called inside the checkout.
+
+    Raises WrongUse if `into` is not empty or part of the checkout, Refused if the commit or raw bytes are gone.
+    """
+    into = into.absolute()
+    commit, raw = record["code"]["record_commit"], record["pipeline"]["hashes"][RAW]
+    check_target(into)
+    check_commit(commit, version)
+    objects, begins = stored(RAW, raw), parent_version.of_record(record)
+    say(f"{version}: {commit[:12]} and {len(objects) - 1} raw files go to {into}")
+    if begins:
+        objects = list(dict.fromkeys([*objects, *start_objects(begins)]))
+        say(f"{version} continued from {begins.name}: the model and the sides of that one go there too")
+    clone(commit, into)
+    if wrong := inputs(record, into):
+        return Reproduced(False, NOTHING, "the recorded commit is not what the record says, so nothing was run", wrong)
+    copy_objects(objects, into)
+    bring_base(record, into)
+    python, note = interpreter(into, say)
+    env, notes = surroundings(python, record["environment"], into)
+    dvc.rebuild(python, into, env, say)
+    given = [f"The model and sides of {begins.name}, from which it continued, came from the store."] if begins else []
+    return judge(record, into, tolerance, " ".join([note, *notes, *given]))
+
+
+# ---------------------------------------------------------------- before anything is written
+
+
+def check_target(into: Path) -> None:
+    if into.exists() and (not into.is_dir() or any(into.iterdir())):
+        raise WrongUse(f"{into} is not empty: name a folder that is, or one that is not there yet")
+    here = Path(_git(Path(), "rev-parse", "--show-toplevel"))
+    ignored = _run_git(here, "check-ignore", "-q", str(into)).returncode == 0
+    if into.resolve().is_relative_to(here.resolve()) and not ignored:
+        raise WrongUse(f"{into} is part of your checkout, which stays as it is: name a folder outside of it")
+
+
+def check_commit(commit: str, version: str) -> None:
+    if _run_git(Path(), "cat-file", "-e", f"{commit}^{{commit}}").returncode:
+        raise Refused(
+            f"the recorded commit {commit} of {version} is not in this repository: fetch it from where the version was"
+            " registered (it hangs on a tag or below refs/exps)"
+        )
+
+
+def stored(what: str, md5: str) -> list[str]:
+    """The hashes of a file or folder and of all its files. Raises Refused if any of their bytes are gone."""
+    try:
+        found = list(dict.fromkeys(own for _, own in dvc_store.files(what, md5)))
+        for each in found:
+            dvc_store.open_bytes(each).close()
+    except dvc_store.Gone as error:
+        raise Refused(f"{what}: bytes gone, hashes kept. {error}; whoever has them can `dvc push` them") from None
+    return found
+
+
+def start_objects(begins: parent_version.Start) -> list[str]:
+    """The hashes of all that training reads of the version that it continued from."""
+    return [each for path, md5 in begins.needed().items() for each in stored(f"{path} of {begins.name}", md5)]
+
+
+# ---------------------------------------------------------------- the folder
+
+
+def clone(commit: str, into: Path) -> None:
+    """The commit checked out, with git objects and a DVC cache of its own. Its hooks are nobody's."""
+    into.mkdir(parents=True, exist_ok=True)
+    origin = Path(_git(Path(), "rev-parse", "--path-format=absolute", "--git-common-dir"))
+    _git(into, "init", "--quiet", "--template=", "--initial-branch=reproduced")
+    _git(into, "config", "core.hooksPath", os.devnull)
+    any_commit = "git -c uploadpack.allowAnySHA1InWant=true upload-pack"
+    _git(into, "fetch", "--quiet", "--no-tags", "--upload-pack", any_commit, str(origin), commit)
+    _git(into, "checkout", "--quiet", "--detach", commit)
+    own = f"[core]\n    autostage = false\n[cache]\n    dir = {_cache(into)}\n"
+    (into / ".dvc/config.local").write_text(own, "utf-8")
+
+
+def _cache(into: Path) -> Path:
+    return into / ".dvc/cache"
+
+
+def inputs(record: dict[str, Any], into: Path) -> list[Link]:
+    """Code and other files kept by git whose bytes are not those that the record names."""
+    kept = set(_git(into, "ls-files", "-z").split("\0"))
+    made = {path for entry in dvc_pipeline.pipeline(into / "dvc.yaml").values() for path in dvc_pipeline.outputs(entry)}
+    links = [
+        Link(path, md5, found := _md5(into / path), found == md5)
+        for path, md5 in sorted(record["pipeline"]["hashes"].items())
+        if path in kept - made or (path.endswith(".py") and not (into / path).exists())
+    ]
+    return [link for link in [*links, _same(RAW, record["pipeline"]["hashes"][RAW], tracked(into))] if not link.ok]
+
+
+def tracked(into: Path) -> str:
+    """The hash of the raw folder that the commit tracks."""
+    pointer = into / f"{RAW}.dvc"
+    return yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"] if pointer.exists() else MISSING
+
+
+def copy_objects(objects: list[str], into: Path) -> None:
+    """Put bytes into the clone's cache, each with the hash that it has now."""
+    for md5 in objects:
+        target = _cache(into) / "files/md5" / md5[:2] / md5[2:]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.md5(usedforsecurity=False)
+        with dvc_store.open_bytes(md5) as source, target.open("wb") as copy:
+            while chunk := source.read(dvc_store.CHUNK):
+                digest.update(chunk)
+                copy.write(chunk)
+        if digest.hexdigest() != md5.removesuffix(".dir"):
+            raise Refused(f"the bytes kept under {md5} are damaged, they are {digest.hexdigest()}")
+        target.chmod(0o444)
+
+
+def bring_base(record: dict[str, Any], into: Path) -> None:
+    """A base in a folder of the checkout that git does not keep is read from there; train checks its hash."""
+    kind, _, where = record["base"]["name"].partition(":")
+    if kind == "folder" and not Path(where).is_absolute() and not (into / where).exists() and Path(where).is_dir():
+        (into / where).parent.mkdir(parents=True, exist_ok=True)
+        (into / where).symlink_to(Path(where).resolve(), target_is_directory=True)
+
+
+# ---------------------------------------------------------------- what it runs with
+
+
+def interpreter(into: Path, say: Say) -> tuple[Path, str]:
+    """This interpreter if its packages are those of the recorded requirements.lock, else one made from that."""
+    differing = other_packages(into)
+    if not differing:
+        return Path(sys.executable), "This interpreter: its packages are those of the recorded requirements.lock."
+    name, (here, then) = next(iter(sorted(differing.items())))
+    more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+    note = f"A virtual environment made from the recorded requirements.lock: here {name} is {here}, not {then}{more}."
+    say(note)
+    python = into / ".venv/bin/python"
+    env = {**_clean(dvc.environment()), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    dvc.call("reproduce", [sys.executable, "-m", "venv", ".venv"], into, env, say)
+    install = ["-m", "pip", "install", "--quiet", "-c", "requirements.lock", "-e", "."]
+    try:
+        dvc.call("reproduce", [str(python), *install], into, env, say)
+    except Broken as error:
+        raise Broken(f"the recorded packages cannot be had here ({name}=={then}{more}): {error}") from None
+    return python, note
+
+
+def other_packages(into: Path) -> dict[str, tuple[str, str]]:
+    """name -> (installed, locked) of the packages that the clone's project needs and that are here as another version.
+
+    What only development needs may differ. A build's name after the plus is no other version.
+    """
+    project = tomllib.loads((into / "pyproject.toml").read_text("utf-8"))["project"]
+    locked = pins(into / "requirements.lock")
+    asked, seen, found = [*project.get("dependencies", [])], set(), {}
+    direct = {_canonical(need) for need in asked}
+    while asked:
+        if (name := _canonical(asked.pop())) in seen:
+            continue
+        seen.add(name)
+        try:
+            here = importlib.metadata.version(name).partition("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            here = MISSING
+        else:
+            asked += [need for need in importlib.metadata.requires(name) or [] if "extra ==" not in need]
+        # A need of a need that is not here is one of another platform.
+        if here != locked.get(name, here) and (here != MISSING or name in direct):
+            found[name] = (here, locked[name])
+    return found
+
+
+def pins(path: Path) -> dict[str, str]:
+    lines = (line.partition("==") for line in path.read_text("utf-8").splitlines() if not line.startswith("#"))
+    return {_canonical(name): version.strip() for name, equals, version in lines if equals}
+
+
+def _canonical(requirement: str) -> str:
+    name = re.match(r"\s*([\w.-]*)", requirement)
+    return re.sub(r"[-_.]+", "-", name[1] if name else "").lower()
+
+
+def surroundings(python: Path, recorded: dict[str, Any], into: Path) -> tuple[dict[str, str], list[str]]:
+    """The environment of the stages, as near to the recorded one as this machine allows, and what differs still.
+
+    Raises Broken if the stages would import other code than the clone's.
+    """
+    env = {**_clean(dvc.environment(python)), "PYTHONPATH": str(into), "DVC_NO_ANALYTICS": "1"}
+    env["DVC_SITE_CACHE_DIR"] = str(into / ".dvc/tmp/site")  # else DVC would keep its notes of the clone elsewhere
+    if recorded["device"] == "cpu":
+        env["CUDA_VISIBLE_DEVICES"] = ""
+    here = _look_around(python, env, into)
+    if here["tasks"] and not Path(here["tasks"]).resolve().is_relative_to(into.resolve()):
+        raise Broken(f"the stages would import {here['tasks']}, not the code of {into}")
+    if recorded["threads"] and here.get("threads") != recorded["threads"]:
+        # Set only if it has to be: it also tells other libraries than torch how many threads to start.
+        env |= {name: str(recorded["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        here = _look_around(python, env, into)  # no more threads than cores can be had
+    if here.get("device") == "cpu" and recorded["device"] != "cpu":
+        _train_without_gpu(into / "params.yaml")
+    return env, differences(recorded, here)
+
+
+def differences(recorded: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    names = [name for name in ("python", "platform", "torch", "device", "threads") if name in here]
+    others = [f"{name} {here[name]}, then {recorded[name]}" for name in names if here[name] != recorded[name]]
+    return [f"Different from then: {'; '.join(others)}."] if others else []
+
+
+def _clean(env: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if not ASTRAY.fullmatch(name)}
+
+
+def _look_around(python: Path, env: dict[str, str], into: Path) -> dict[str, Any]:
+    lines: list[str] = []
+    dvc.call("reproduce", [str(python), "-c", LOOK_AROUND], into, env, lines.append)
+    return json.loads(lines[-1])
+
+
+def _train_without_gpu(path: Path) -> None:
+    """A model that asked for a GPU is rebuilt on the CPU where there is none; its scores are compared."""
+    text = path.read_text("utf-8")
+    path.write_text(re.sub(r"(?m)^(  device: *)cuda\b", r"\1auto", text), "utf-8")
+
+
+# ---------------------------------------------------------------- what came out
+
+
+def judge(record: dict[str, Any], into: Path, tolerance: float, note: str) -> Reproduced:
+    """Compare what the stages made in `into` with the record."""
+    expected = record["pipeline"]["hashes"]
+    found = dvc_pipeline.hashes_of(dvc_pipeline.lock(into / "dvc.lock"))
+    data = [_same(path, expected[path], found.get(path, MISSING)) for path in DATA if path in expected]
+    model = [_same(MODEL, expected[MODEL], found.get(MODEL, MISSING)), *weights(record["files"], into / MODEL)]
+    if all(link.ok for link in [*data, *model]):
+        return Reproduced(True, BITS, note, [*data, *model])
+    scores = compare_scores(record["scores"]["candidate"], into / SCORES, tolerance)
+    if all(link.ok for link in [*data, *scores]):
+        other = ", ".join(link.name for link in model if not link.ok)
+        return Reproduced(True, SAME_SCORES, f"{note} Not bit-identical: {other}.", [*data, *scores])
+    return Reproduced(False, NOTHING, note, [*data, *model, *scores])
+
+
+def weights(files: dict[str, str], folder: Path) -> list[Link]:
+    """Every safetensors file of the model folder against the sha256 of the registered file with the same path."""
+    here = {path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(folder.rglob("*.safetensors"))}
+    then: dict[str, str] = {}
+    for name, sha256 in files.items():
+        if name.endswith(".safetensors"):  # artifacts/candidate/adapter/x.safetensors is adapter/x.safetensors here
+            ends = [path for path in here if name == path or name.endswith(f"/{path}")]
+            then[max(ends, key=len, default=name)] = sha256
+    return [
+        _same(f"{MODEL}/{name}" if name in here else name, then.get(name, MISSING), here.get(name, MISSING))
+        for name in sorted({*here, *then})
+    ]
+
+
+def compare_scores(recorded: dict[str, Any], report: Path, tolerance: float) -> list[Link]:
+    found = json.loads(report.read_text("utf-8")) if report.exists() else {}
+    links = []
+    for name in recorded:
+        then, now = recorded[name]["value"], found.get(name)
+        near = now is not None and abs(now - then) <= tolerance
+        told = MISSING if now is None else f"{now:.6g}"
+        links.append(Link(name, f"{then:.6g} give or take {tolerance:g}", told, near))
+    return links
+
+
+def _same(name: str, expected: str, found: str) -> Link:
+    return Link(name, expected, found, expected == found != MISSING)
+
+
+def _md5(path: Path) -> str:
+    if not path.is_file():
+        return MISSING
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = _run_git(folder, *arguments)
+    if done.returncode:
+        raise Broken(f"git {arguments[0]} failed: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def _run_git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = _clean(dvc.environment())
+    return subprocess.run(["git", *arguments], cwd=folder, env=env, capture_output=True, text=True)

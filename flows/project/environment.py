@@ -1,0 +1,114 @@
+"""Where Retune lives: the folder that holds dvc.yaml and params.yaml. All state is in `.retune/` of the clone.
+
+The standard variables win: MLFLOW_TRACKING_URI and PREFECT_API_URL say where a registry and a server are. Where they
+are not set and the clone has services of its own (`retune up`), its commands use those.
+"""
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from retune.errors import Broken, WrongUse
+from retune.registry.backend import state
+from retune.system import process_identity
+
+MARKS = ("dvc.yaml", "params.yaml")
+LOCK = Path(".retune/run.lock")
+HEARTBEAT = 30  # seconds between two signs of life of a run: the fewest that Prefect takes
+SERVICES, SERVICES_STATE, SERVICES_ENV = "services", "state.json", "env"  # a folder in .retune, and files there
+RIGHTS = (
+    "Mount that disk for writing, give this account the right, or work in a clone of your own"
+    " (`git clone`, `dvc pull`); what only reads works here too"
+)
+FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+BRIEFLY = 20  # seconds that an ingest or forget waits for another to end
+
+
+def enter(services: bool = True) -> Path:
+    """Go to the nearest folder upwards that is a Retune project, and point every tool at its state.
+
+    Raises Broken if the registry is kept by the clone's own services and they are down; not if they need not be up.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if all((folder / mark).is_file() for mark in MARKS):
+            os.chdir(folder)
+            _point_at(state())
+            _use_services(state() / SERVICES, services)
+            return folder
+    raise WrongUse(f"{here} is in no Retune project: no {' and '.join(MARKS)} here or above; go to your clone")
+
+
+@contextmanager
+def alone(patience: float = 0) -> Iterator[None]:
+    """One run, ingest or forget in one folder at a time: a run must read what it records. Waits `patience` seconds."""
+    from filelock import FileLock, Timeout
+
+    try:
+        LOCK.parent.mkdir(exist_ok=True)
+        with FileLock(LOCK, timeout=patience):
+            yield
+    except Timeout:
+        raise Broken(
+            f"another run is at work in {Path.cwd()}, or an ingest or forget: wait for it, or work in another clone"
+        ) from None
+
+
+def require_writable() -> None:
+    """Raises Broken, in words, before servers and stages meet a folder that they cannot write to, each in its way."""
+    for folder in (Path.cwd(), state(), Path(os.environ.get("PREFECT_HOME", state()))):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            error.filename = folder
+            raise Broken(in_words(error)) from None
+
+
+def in_words(error: OSError) -> str:
+    """What could not be written or opened, and what to do about it; else the error's own words."""
+    if error.errno not in FORBIDDEN or not error.filename:
+        return str(error)
+    cannot = "cannot be written to" if error.errno == errno.EROFS else "cannot be opened"
+    return f"{error.filename} {cannot}: {error.strerror}. {RIGHTS}"
+
+
+def _point_at(state: Path) -> None:
+    state.mkdir(exist_ok=True)
+    for name, value in {
+        "PREFECT_HOME": str(state / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # its 20 s are too few on a busy machine
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT),
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "GX_ANALYTICS_ENABLED": "false",
+        "DVC_NO_ANALYTICS": "1",
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+def _use_services(folder: Path, needed: bool) -> None:
+    """Decided here and nowhere else: the clone's own servers are used if they are up and the user named no others."""
+    if not all((folder / name).exists() for name in (SERVICES_ENV, SERVICES_STATE)):
+        return
+    told = json.loads((folder / SERVICES_STATE).read_text("utf-8"))
+    offered = dict(line.split("=", 1) for line in (folder / SERVICES_ENV).read_text("utf-8").splitlines())
+    for name, switch in {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}.items():
+        if os.environ.get(switch):
+            continue
+        if told.get("folder") == str(folder) and process_identity.alive(told["processes"].get(name, "")):
+            prefix = switch.partition("_")[0]
+            os.environ |= {each: value for each, value in offered.items() if each.startswith(prefix)}
+        elif needed and name == "mlflow" and told["database"] == "postgres":
+            raise Broken(
+                f"the registry of this clone is kept by its services, and MLflow ({offered[switch]}) is down: "
+                "`retune up` starts what is not up, or name another registry by MLFLOW_TRACKING_URI"
+            )

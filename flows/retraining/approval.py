@@ -1,0 +1,91 @@
+"""A flow run that waits for a person: it suspends, which ends its process and frees worker and GPU, and is started
+again from its top as soon as somebody has decided.
+
+    version = approval.pending()          # at the flow's top: what this flow run was suspended for, if it was
+    ...
+    version = approval.suspend(version)   # where the gate said yes and a person has to
+
+Started again, the flow finds by `pending` that its version was decided about and ends. Prefect keeps no result for
+it, so nothing else of the first attempt comes back. Only a run of a deployment can suspend: another one has nobody
+who starts it again, and just ends; `retune approve` promotes all the same.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from uuid import UUID, uuid4
+
+from prefect.runtime import deployment, flow_run
+
+from retune.errors import Refused
+from retune.lineage import history, retraining_log
+from retune.registry import versions
+from tasks.promote import gate_decision
+
+WAIT = 10  # seconds for a server to answer
+
+
+def pending(flow_run_id: str | None = None) -> versions.Version | None:
+    """The version that a flow run, this one if none is named, was suspended for."""
+    mine = flow_run_id or flow_run.get_id()
+    return gate_decision.awaited_by(str(mine)) if mine else None
+
+
+def asked_about(flow_run_id: str) -> versions.Version | None:
+    """For whose answer a flow run sleeps. The version names the last run that sleeps for it, the history all."""
+    return pending(flow_run_id) or next(_told_to_wait(flow_run_id), None)
+
+
+def _told_to_wait(flow_run_id: str) -> Iterator[versions.Version]:
+    for name in history.names():
+        told = retraining_log.last(history.read(name), flow_run_id)
+        if told and told.facts[retraining_log.DECISION] == retraining_log.AWAITING:
+            with suppress(Refused):  # somebody has deleted it
+                yield versions.resolve(told.facts[retraining_log.ABOUT])
+
+
+def waits(version: versions.Version) -> bool:
+    decision = gate_decision.decided(version)
+    return decision is not None and decision.awaiting
+
+
+def suspend(version: versions.Version) -> versions.Version:
+    """End this process until somebody has decided; return at once if somebody has, or if nobody would start it again.
+
+    Under the history's lock, so no answer can come between the question and the sleep.
+    """
+    from prefect.flow_runs import suspend_flow_run
+
+    with history.writing():
+        now = versions.find(version.name, version=version.version)
+        decision = gate_decision.decided(now)
+        if decision and decision.awaiting and can_suspend():
+            gate_decision.await_approval(now, str(flow_run.get_id()))
+            # Prefect suspends once a key, and a run that is resumed counts as the same attempt. With a new key each
+            # time, one that somebody resumed without an answer sleeps again.
+            suspend_flow_run(key=str(uuid4()))
+    return now
+
+
+def can_suspend() -> bool:
+    """Whether this is the run of a deployment, and no part of another run."""
+    return deployment.get_id() is not None and flow_run.get_parent_flow_run_id() is None
+
+
+def resume(flow_run_id: str) -> bool:
+    """Have a worker start a suspended flow run again. False if it is not suspended, is gone, or no server answers."""
+    import httpx
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.responses import SetStateStatus
+    from prefect.exceptions import ObjectNotFound
+    from prefect.settings import PREFECT_API_URL
+
+    if not PREFECT_API_URL.value():
+        return False  # Prefect would start a server of its own, which no worker asks
+    try:
+        with get_client(sync_client=True, httpx_settings={"timeout": WAIT}) as client:
+            found = client.read_flow_run(UUID(flow_run_id))
+            if not (found.state and found.state.is_paused()):
+                return False
+            return client.resume_flow_run(UUID(flow_run_id)).status == SetStateStatus.ACCEPT
+    except (ObjectNotFound, httpx.HTTPError, RuntimeError, ValueError):  # RuntimeError: Prefect's for a server away
+        return False

@@ -1,0 +1,329 @@
+"""Bring records in: from the checkout and from every source, each row once, in one step with the cursors.
+
+What a source sends is ingested in a worktree of its own, tracked by DVC, and entered on the branch `retune/intake`
+together with how far the source was read (`retune/data/intake_branch.py`). A crash before that leaves all as it was,
+and the same records come again; after it, they are there.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import yaml
+
+from flows.execution import dvc, worktree
+from retune.config.params import Fetch
+from retune.data import intake_branch, source_facts
+from retune.errors import Broken, Refused, WrongUse
+from retune.registry import backend
+from retune.system import dvc_store, failpoints
+from tasks import trigger
+from tasks.fetch.connector import of_the_original
+from tasks.fetch.fetch import Batch, fetch
+from tasks.ingest import Columns, count_rows, ingest
+
+Say = Callable[[str], None]
+RAW, ASIDE = Path("data/raw"), Path("data/aside")
+ATTEMPTS = 20  # to enter rows while others do the same
+CHECKOUT = "this checkout"  # a source that everybody has: what `retune ingest` brought into the clone
+OWN = Columns(text="text", label="label", id="id", group="group", split="given")  # a part of data/raw as a source
+
+
+@dataclass(frozen=True)
+class Load:
+    """One file to ingest."""
+
+    file: Path
+    name: str  # of the source
+    columns: Columns
+    licence: str | None = None
+    collected: str | None = None
+    place: str | None = None  # the file that it is a copy of, where the cursor remembers each file by itself
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What one source has for us, and its cursor once it is in."""
+
+    source: str
+    loads: tuple[Load, ...]
+    cursor: intake_branch.Cursor
+
+
+@dataclass(frozen=True)
+class Arrived:
+    pointer: bytes  # data/raw.dvc with all that came in
+    rows: dict[str, int] = field(default_factory=dict)  # source -> new and corrected rows, `known` ones left out
+    failures: dict[str, str] = field(default_factory=dict)  # source -> why nothing could be taken from it
+    parts: tuple[str, ...] = ()  # of the checkout's data/raw, by their md5, that the intake did not have
+    known: dict[str, int] = field(default_factory=dict)  # source -> rows that the newest version was made from
+
+    @property
+    def raw(self) -> str:
+        """The DVC hash of data/raw."""
+        return intake_branch.md5(self.pointer)
+
+
+def bring_in(section: Fetch, say: Say = print, enter: bool = True, task: str = "classify") -> Arrived:
+    """Take what is new from everywhere. Without `enter` it is only looked at, and the branch stays as it is.
+
+    A source that fails keeps its cursor and stops no other; nor does a file stop the others of its folder. Raises
+    WrongUse if there are no records at all.
+    """
+    for _ in range(ATTEMPTS):
+        before = intake_branch.read()
+        with backend.scratch() as scratch:
+            deliveries, failures = _deliveries(section, before, Path(scratch), say)
+            failpoints.point("retrain:fetched")
+            try:
+                return _take(before, deliveries, failures, enter, task)
+            except intake_branch.Moved as error:
+                say(f"{error}: looking again")
+    raise Broken(f"the branch retune/intake moved {ATTEMPTS} times while rows were brought in: try again")
+
+
+def _deliveries(
+    section: Fetch, before: intake_branch.Intake, scratch: Path, say: Say
+) -> tuple[list[Delivery], dict[str, str]]:
+    found = list(_of_the_checkout(before, scratch))
+    failures: dict[str, str] = {}
+    for batch in fetch(section, before.cursors, scratch, say):
+        if batch.error:
+            failures[batch.source] = str(batch.error)
+            continue
+        if batch.refused:
+            failures[batch.source] = "; ".join(batch.refused)
+        found.append(Delivery(batch.source, _loads(batch), batch.cursor))
+    return [each for each in found if each.loads or each.cursor != before.cursors.get(each.source)], failures
+
+
+def _loads(batch: Batch) -> tuple[Load, ...]:
+    columns = Columns(**vars(batch.columns))
+    places = batch.places or (None,) * len(batch.files)
+    return tuple(
+        Load(path, batch.source, columns, batch.licence, batch.collected, place)
+        for path, place in zip(batch.files, places, strict=True)
+    )
+
+
+def read_closely(batch: Batch, kept: intake_branch.Cursor, say: Say, task: str) -> Batch:
+    """The batch, less what ingest would refuse of it: an id with two answers, say. Keeps nothing."""
+    rows, good, unfit, cursor = 0, [], [], batch.cursor
+    for load in _loads(batch):
+        try:
+            rows += count_rows(str(load.file), load.columns, load.name, task)
+            good.append(load)
+        except (Refused, WrongUse) as error:
+            if load.place is None:
+                say(f"{batch.source}: FAILED, nothing of it would be taken: {error}")
+                return replace(batch, files=(), rows=0, cursor=kept, error=error)
+            unfit.append(of_the_original(str(error), load.file, Path(load.place)))
+            cursor = _without(cursor, load.place)
+            say(f"{batch.source}: FAILED, the other files would be taken: {unfit[-1]}")
+    return replace(
+        batch,
+        files=tuple(load.file for load in good),
+        places=tuple(load.place for load in good if load.place),
+        rows=rows,
+        refused=(*batch.refused, *unfit),
+        cursor=cursor,
+    )
+
+
+def _without(cursor: intake_branch.Cursor, place: str) -> intake_branch.Cursor:
+    """The cursor as if that file had never been seen, so that it comes again."""
+    return {**cursor, "files": {name: of for name, of in cursor["files"].items() if name != place}}
+
+
+def _of_the_checkout(before: intake_branch.Intake, scratch: Path) -> Iterator[Delivery]:
+    """The parts of the checkout's own data/raw that have not been taken yet."""
+    pointer = Path("data/raw.dvc")
+    if not pointer.exists():
+        return
+    listed = dvc_store.listing(yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"])
+    parts = {path: md5 for path, md5 in sorted(listed.items()) if path.endswith(".parquet")}
+    taken = before.cursors.get(CHECKOUT, {}).get("parts", [])
+    stated = json.loads(dvc_store.read_bytes(listed[source_facts.FILE])) if source_facts.FILE in listed else {}
+    loads = []
+    for path, md5 in parts.items():
+        if md5 in taken:
+            continue
+        copy = scratch / CHECKOUT / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with dvc_store.open_bytes(md5) as kept, copy.open("wb") as file:
+            shutil.copyfileobj(kept, file)
+        name = str(pq.read_table(copy, columns=["source"])["source"][0].as_py())
+        facts = stated.get(name, {})
+        loads.append(Load(copy, name, OWN, facts.get("licence"), facts.get("collected")))
+    if loads:
+        yield Delivery(CHECKOUT, tuple(loads), {"parts": sorted({*taken, *parts.values()})})
+
+
+def _take(
+    before: intake_branch.Intake, deliveries: list[Delivery], failures: dict[str, str], enter: bool, task: str
+) -> Arrived:
+    if not deliveries:
+        if before.raw is None:
+            told = "; ".join(f"{source}: {why}" for source, why in failures.items())
+            raise WrongUse(
+                "there are no records yet: `retune ingest FILE` brings some in, or name a source in params.yaml at"
+                f" fetch.sources{f' ({told})' if told else ''}"
+            )
+        return Arrived(before.pointers[intake_branch.RAW], {}, failures)
+    with _laid(before):
+        rows, cursors = {}, dict(before.cursors)
+        for each in deliveries:
+            try:
+                rows[each.source], cursors[each.source], unfit = _ingested_all(each, task)
+            except (Refused, WrongUse) as error:
+                unfit = [str(error)]
+            if unfit:
+                failures[each.source] = "; ".join([*filter(None, [failures.get(each.source)]), *unfit])
+        if not RAW.exists():
+            raise WrongUse(f"no source has brought a row yet: {'; '.join(f'{k}: {v}' for k, v in failures.items())}")
+        _track(RAW, before.raw is None or any(rows.values()), push=enter)
+        told = ", ".join(f"{count} rows from {source}" for source, count in rows.items() if count) or "no new row"
+        pointer = Path(intake_branch.RAW).read_bytes()
+        if enter and (cursors != before.cursors or pointer != before.pointers.get(intake_branch.RAW)):
+            failpoints.point("retrain:before-intake")
+            intake_branch.move(before, Path.cwd(), cursors, before.aside, f"Bring in {told}")
+            failpoints.point("retrain:after-intake")
+    parts = _parts(cursors) - _parts(before.cursors)
+    return Arrived(pointer, {source: count for source, count in rows.items() if count}, failures, tuple(sorted(parts)))
+
+
+def _parts(cursors: intake_branch.Cursors) -> set[str]:
+    return set(cursors.get(CHECKOUT, {}).get("parts", []))
+
+
+def without_known(arrived: Arrived, newest: str) -> Arrived:
+    """What came in, less the rows that stand in the raw data of the newest version, by its DVC hash.
+
+    They are no news: the checkout had them when that version was made by hand, and only the intake did not.
+    """
+    count = arrived.rows.get(CHECKOUT, 0)
+    known = min(count, trigger.known_rows(arrived.parts, newest)) if count else 0
+    if not known:
+        return arrived
+    rows = {**arrived.rows, CHECKOUT: count - known}
+    return replace(arrived, rows={source: new for source, new in rows.items() if new}, known={CHECKOUT: known})
+
+
+def _ingested_all(delivery: Delivery, task: str) -> tuple[int, intake_branch.Cursor, list[str]]:
+    """New and corrected rows, how far the source was read, and which of its files were refused, in words.
+
+    A file that is refused leaves the rows as they were, and no trace in the cursor: it comes again. What is no file of
+    its own is refused with all of the source: the error is the caller's.
+    """
+    rows, cursor, unfit = 0, delivery.cursor, []
+    for load in delivery.loads:
+        try:
+            rows += _ingested(load, task)
+        except (Refused, WrongUse) as error:
+            if load.place is None:
+                raise
+            unfit.append(of_the_original(str(error), load.file, Path(load.place)))
+            cursor = _without(cursor, load.place)
+    return rows, cursor, unfit
+
+
+def _ingested(load: Load, task: str) -> int:
+    done = ingest(
+        str(load.file),
+        RAW,
+        load.columns,
+        load.name,
+        licence=load.licence,
+        collected=load.collected,
+        also=ASIDE,
+        task=task,
+    )
+    return done.added + done.corrected
+
+
+# ---------------------------------------------------------------- set aside, and taken back
+
+
+def set_aside(parts: Iterable[str], why: str, at: str) -> list[str]:
+    """Keep parts of the raw data, by md5, out of what models learn from. Returns their names; none if all would go."""
+    wanted = set(parts)
+
+    def move(before: intake_branch.Intake) -> dict[str, intake_branch.Aside] | None:
+        listed = {path: md5 for path, md5 in dvc_store.listing(before.raw or "").items() if path.endswith(".parquet")}
+        going = [path for path, md5 in listed.items() if md5 in wanted]
+        if not going or len(going) == len(listed):
+            return None
+        ASIDE.mkdir(parents=True, exist_ok=True)
+        for path in going:
+            (RAW / path).rename(ASIDE / path)
+        return {**before.aside, **{path: intake_branch.Aside(why, at, _rows(ASIDE / path)) for path in going}}
+
+    before, after = _moved(move, f"Set parts aside: {why}")
+    return sorted(after.keys() - before.keys())
+
+
+def take_back(part: str, why: str) -> int:
+    """Let models learn from a part again that was set aside. Returns its rows. Raises WrongUse if there is none."""
+
+    def move(before: intake_branch.Intake) -> dict[str, intake_branch.Aside] | None:
+        if part not in before.aside:
+            raise WrongUse(f"no part {part!r} was set aside; {', '.join(before.aside) or 'none was'}")
+        (ASIDE / part).rename(RAW / part)
+        return {name: told for name, told in before.aside.items() if name != part}
+
+    before, _ = _moved(move, f"Take {part} back: {why}")
+    return before[part].rows
+
+
+Aside = dict[str, intake_branch.Aside]
+
+
+def _moved(move: Callable[[intake_branch.Intake], Aside | None], why: str) -> tuple[Aside, Aside]:
+    """What was set aside before and after. `move` moves the files; None: there is nothing to do."""
+    for _ in range(ATTEMPTS):
+        before = intake_branch.read()
+        with _laid(before):
+            after = move(before)
+            if after is None:
+                return before.aside, before.aside
+            for folder in (RAW, ASIDE):
+                _track(folder)
+            try:
+                intake_branch.move(before, Path.cwd(), before.cursors, after, why)
+            except intake_branch.Moved:
+                continue
+            return before.aside, after
+    raise Broken(f"the branch retune/intake moved {ATTEMPTS} times: try again")
+
+
+@contextmanager
+def _laid(before: intake_branch.Intake) -> Iterator[None]:
+    """In a worktree of its own, the rows of the intake as files."""
+    with worktree.workspace("intake", keep=False):
+        lay(before.pointers)
+        yield
+
+
+def lay(pointers: dict[str, bytes]) -> None:
+    """Put rows into this worktree: what the .dvc files say that DVC wrote elsewhere, and nothing else."""
+    for path in (intake_branch.RAW, intake_branch.ASIDE):
+        Path(path).unlink(missing_ok=True)
+        if path in pointers:
+            Path(path).write_bytes(pointers[path])
+            dvc.checkout(path)
+
+
+def _track(folder: Path, changed: bool = True, push: bool = True) -> None:
+    if changed:
+        folder.mkdir(parents=True, exist_ok=True)
+        dvc.track(str(folder))
+        if push and dvc_store.has_remote():
+            dvc.push(str(folder.with_name(f"{folder.name}.dvc")))
+
+
+def _rows(part: Path) -> int:
+    return int(pq.read_metadata(part).num_rows)

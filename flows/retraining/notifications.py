@@ -1,0 +1,93 @@
+"""Tell people through Apprise's addresses and Prefect's notification blocks, all at once and in bounded time.
+
+    export RETUNE_NOTIFY_BLOCKS='slack-webhook/team-channel custom-webhook/pager'    # saved on the Prefect server
+
+Like the addresses, the blocks hold secrets, which stay on the server: only their names are ever shown.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, get_args
+
+from retune.config import params
+from retune.config.params import Event, Notify
+from retune.errors import RetuneError
+from retune.lineage import history
+from tasks import notify
+
+VARIABLE = "RETUNE_NOTIFY_BLOCKS"
+NOBODY = f"neither {notify.VARIABLE} nor {VARIABLE} names a channel"
+EVERYTHING = Notify(list(get_args(Event)), 20.0)  # told where params.yaml cannot say what to tell
+
+
+def wanted(path: Path = Path("params.yaml")) -> tuple[Notify, str]:
+    """What params.yaml wants told, and in words what is wrong with that file, if anything is.
+
+    A wrong file stops every retraining, which must be told all the same: so its section `notify` alone is enough.
+    """
+    try:
+        return params.load(path).notify, ""
+    except (RetuneError, OSError) as error:
+        return _notify_alone(path), str(error)
+
+
+def _notify_alone(path: Path) -> Notify:
+    try:
+        return params.load_notify(path)
+    except (RetuneError, OSError):
+        return EVERYTHING
+
+
+def tell(event: Event, title: str, body: str, section: Notify) -> bool:
+    """Whether any channel took it, or the event is not to be told. Never raises, never hangs."""
+    if event not in section.events:
+        return True
+    sent = send(title, body, section.timeout_seconds, notify.LOOKS[event])
+    notify.all_took_it(sent)  # the log says which did not
+    return any(each.ok for each in sent)
+
+
+def anybody() -> bool:
+    """Whether there is a channel to tell through, from where this process was started."""
+    return any(os.environ.get(variable, "").split() for variable in (notify.VARIABLE, VARIABLE))
+
+
+def by_hand(entry: history.Entry, section: Notify) -> bool:
+    """A person has made another champion, or refused one that waited: who, which, why."""
+    event: Event = "promoted" if entry.event == history.CHAMPION else "held"
+    version, how = f"{entry.model}/{entry.version}", entry.facts.get(history.HOW)
+    words = {history.PROMOTED: "champion, approved by", history.ROLLBACK: "champion again, by a rollback of"}
+    now = words.get(how or "", "champion, chosen by") if event == "promoted" else "no champion, rejected by"
+    body = [f"{version} is {now} {entry.by}:", *entry.why]
+    if event == "promoted":
+        body.append(
+            f"`retune rollback {entry.model} --reason TEXT` goes back to the champion before, if there was one."
+        )
+    return tell(event, f"{version}: {event}", "\n".join(body), section)
+
+
+def send(title: str, body: str, seconds: float, look: str = "info") -> list[notify.Sent]:
+    """The addresses first, then the blocks."""
+    blocks = {f"block {name}": _sender(name, title, body) for name in os.environ.get(VARIABLE, "").split()}
+    return [*notify.send(title, body, seconds, look), *notify.at_once(blocks, seconds)]
+
+
+def _sender(name: str, title: str, body: str) -> notify.Send:
+    def act() -> str:
+        from prefect.blocks import notifications  # noqa: F401  (its blocks are known once it is imported)
+        from prefect.blocks.abstract import NotificationBlock
+        from prefect.blocks.core import Block
+
+        with notify.Ear():
+            try:
+                block: Any = Block.load(name)
+            except ValueError:
+                return f"the Prefect server has no such block: `prefect block ls` shows them; {VARIABLE} is KIND/NAME"
+            if not isinstance(block, NotificationBlock):
+                return f"a {type(block).__name__} sends no notifications"
+            with block.raise_on_failure():
+                sending: Any = block.notify
+                sending(body, title)
+        return ""
+
+    return act

@@ -1,0 +1,167 @@
+"""A retraining gives account: an artifact of the Prefect run, an entry of the history, and a word to people.
+
+Whoever reads one of the three was not there: each says which version it is about and which sources failed.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact
+
+from flows import pipeline
+from flows.retraining import notifications
+from retune.config import params
+from retune.config.params import Event, Notify, Params
+from retune.errors import Broken, RetuneError
+from retune.lineage import history, retraining_log
+from retune.lineage.retraining_log import AWAITING, FAILED, HELD, NOTHING, PROMOTED, TRAIN, End
+from retune.registry import versions
+from retune.system import dvc_pipeline, failpoints
+from tasks import notify
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came of a retraining: a word of `retune.lineage.retraining_log`, why, and the version that it is about."""
+
+    outcome: End
+    why: tuple[str, ...]
+    version: str | None = None
+    rows: dict[str, int] | None = None  # new and corrected ones by source
+    known: dict[str, int] | None = None  # by source: new to the intake, but not since the newest version
+    failures: dict[str, str] | None = None  # sources from which nothing could be taken
+    inputs: dict[str, Any] | None = None
+    thresholds: dict[str, Any] | None = None
+
+
+def keep(chosen: Params, told: Told) -> None:
+    """The decision as an artifact of this run and as an entry of the history; people are told what concerns them."""
+    _keep(chosen.register.name, told, chosen.notify)
+
+
+def keep_end(told: Told) -> None:
+    """The end of a retraining that broke. If params.yaml cannot be read, no model can be retrained: each is told of."""
+    section, wrong = notifications.wanted()
+    names = history.names() if wrong else [params.load().register.name]
+    if not names:
+        inform("retune", told, None, section)
+    refused = []
+    for name in names:
+        try:
+            _keep(name, told, section)
+        except RetuneError as error:  # the next one is told of all the same
+            refused.append(str(error))
+    if refused:
+        raise Broken("; ".join(refused))
+
+
+def _keep(name: str, told: Told, section: Notify) -> None:
+    create_markdown_artifact(page(name, told), key=f"retune-{name.lower().replace('_', '-')}", description=told.outcome)
+    enter(name, told, pipeline.prefect_run(), section, versions.anchor)
+
+
+def enter(name: str, told: Told, run: str, section: Notify, anchor: history.Anchor = versions.anchor) -> None:
+    before = retraining_log.last(history.read(name))
+    facts = {
+        retraining_log.DECISION: told.outcome,
+        retraining_log.ABOUT: told.version or "no version",
+        retraining_log.INPUTS: json.dumps(told.inputs or {}, ensure_ascii=False),
+        "Thresholds": json.dumps(told.thresholds or {}),
+        retraining_log.RUN: run,
+        **({retraining_log.FAILED_SOURCES: json.dumps(told.failures, ensure_ascii=False)} if told.failures else {}),
+    }
+    inform(name, told, retraining_log.word(before), section)  # first: rather heard twice than never
+    failpoints.point("retrain:told")
+    history.decide(name, (*told.why, *failed(told)), facts, anchor)
+
+
+def by_hand(done: pipeline.Outcome, section: Notify) -> None:
+    """Of a run by hand others hear what changes something for them: another champion, or a question to a person.
+
+    That it was held, refused or broke stands on the screen of who started it.
+    """
+    version, decision = done.version, done.decision
+    if done.new and (decision.promote or decision.awaiting):
+        word = PROMOTED if decision.promote else AWAITING
+        why = (f"{version} was made with `retune run` by {dvc_pipeline.identity()}:", *decision.reasons)
+        inform(version.name, Told(word, why, str(version), inputs={"champion": decision.champion}), None, section)
+
+
+def inform(name: str, told: Told, before: str | None, section: Notify) -> None:
+    for event, title, body in letters(name, told, before):
+        notifications.tell(event, title, body, section)
+
+
+def failed(told: Told) -> list[str]:
+    """The sources that failed, each in a sentence."""
+    return [f"the source {source} failed: {why}" for source, why in (told.failures or {}).items()]
+
+
+Letter = tuple[Event, str, str]  # what happened, title, body
+
+
+def letters(name: str, told: Told, before: str | None) -> list[Letter]:
+    """What people are told after this outcome; `before`: the word for the last one.
+
+    A source that failed is told with the decision, which each retraining makes once, whatever comes of it.
+    """
+    events = [] if told.outcome == TRAIN else notify.after(before, told.outcome)
+    found: list[Letter] = []
+    for event in events:
+        if event == "recovered" and not told.failures:
+            found.append((event, f"{name}: recovered", "\n".join(told.why)))
+        elif event != "recovered":
+            body = "\n".join([*told.why, *failed(told), *what_to_do(name, told)])
+            found.append((event, f"{told.version or name}: {event}", body))
+    if told.failures and told.outcome in (TRAIN, NOTHING):
+        found.append((FAILED, f"{name}: a source failed", "\n".join(failed(told))))
+    return found
+
+
+def what_to_do(name: str, told: Told) -> list[str]:
+    """The commands with which a person answers this outcome."""
+    before = (told.inputs or {}).get("champion")
+    if told.outcome == AWAITING:
+        approve, reject = (f"`retune {verb} {told.version} --reason TEXT`" for verb in ("approve", "reject"))
+        return [f"{approve} makes {told.version} champion, {reject} does not."]
+    if told.outcome == FAILED and told.version:
+        return [
+            f"The next retraining goes on with {told.version}, before all else; "
+            f"`retune promote {told.version} --reason TEXT`, or deleting it in MLflow, ends that."
+        ]
+    if told.outcome == HELD:
+        forgotten = (told.inputs or {}).get("forgotten_rows")
+        tainted = (
+            [f"{before} learned from {forgotten} rows that are suppressed now, and still serves."] if forgotten else []
+        )
+        return [*tainted, f"`retune promote {told.version} --reason TEXT` makes {told.version} champion all the same."]
+    if told.outcome == PROMOTED and before:
+        return [f"`retune rollback {name} --reason TEXT` goes back to {before}."]
+    return []
+
+
+def page(name: str, told: Told) -> str:
+    """The decision as Markdown."""
+    lines = [f"# {name}: {told.outcome}", "", *(f"- {reason}" for reason in told.why), ""]
+    if told.version:
+        lines += [f"Version: `{told.version}`", ""]
+    if told.failures:
+        lines += ["## Sources that failed", "", *(f"- {source}: {why}" for source, why in told.failures.items()), ""]
+    for title, values in (("Inputs", told.inputs), ("Thresholds", told.thresholds), *rows_of(told)):
+        if values:
+            lines += [f"## {title}", "", "| | |", "|---|---|"]
+            lines += [f"| {key} | {_cell(value)} |" for key, value in values.items()] + [""]
+    return "\n".join(lines)
+
+
+def rows_of(told: Told) -> list[tuple[str, dict[str, int]]]:
+    """What came in, by source, under what it is."""
+    newest = (told.inputs or {}).get("newest")
+    known = f"Rows that the intake did not have, and {newest} was made from"
+    return [("New or corrected rows", told.rows or {}), (known, told.known or {})]
+
+
+def _cell(value: Any) -> str:
+    text = "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,71 @@
+"""Retrainings that have died: told to people, since a process that was killed cannot say so itself.
+
+Prefect's worker marks what it saw die, and `watch.tidy` what nobody saw; either way the run ends as crashed, and
+whoever tidies next tells it. A tag of the run says that this was done.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from flows.project import environment
+from flows.scheduling import prefect_api
+from flows.scheduling.prefect_api import Run
+from retune.config.params import Event
+from retune.lineage import history, retraining_log
+
+NEWS = timedelta(days=1)  # what crashed longer ago, perhaps before this was told at all, is told to nobody
+TOLD = "retune: crash told"
+Tell = Callable[[Event, str, str], bool]  # whether anybody was told, or wants to be
+
+
+def tell_of_new(tell: Tell, unheard: set[str]) -> list[str]:
+    """Each is told once, by whoever can; returns what was done, in words.
+
+    `unheard`: the runs of which this one could tell nobody, and more come to it. They are left to others: a channel
+    that is away is not asked every ten seconds.
+
+    Machines that look in the same second may both tell it: the lock is this clone's.
+    """
+    from filelock import FileLock, Timeout
+
+    from flows.retraining import notifications as channels
+
+    found = prefect_api.deployment(prefect_api.RETRAIN)
+    if not found or not channels.anybody():
+        return []  # `retune down` from a shell without channels leaves it to the worker that is started next
+    try:
+        with FileLock(environment.state() / "crashed.lock", timeout=0):
+            return [said for run in _new(found) if run["id"] not in unheard and (said := _tell(run, tell, unheard))]
+    except Timeout:
+        return []  # another process is telling it
+
+
+def _new(found: Run) -> list[Run]:
+    since = (prefect_api.now() - NEWS).isoformat()
+    ended = prefect_api.of_deployment(found, **prefect_api.in_states("CRASHED"), end_time={"after_": since})
+    return [run for run in ended if TOLD not in run["tags"] and not run["parameters"].get("dry_run")]
+
+
+def _tell(run: Run, tell: Tell, unheard: set[str]) -> str:
+    heard = _has_told(run)
+    if not heard and not tell("failed", f"Retraining has crashed: {run['name']}", _words(run)):
+        unheard.add(run["id"])
+        return f"{run['name']}: crashed; nobody could be told"
+    prefect_api.ask(
+        "PATCH", f"/flow_runs/{run['id']}", {"tags": [*run["tags"], TOLD]}
+    )  # after it: rather twice than never
+    return "" if heard else f"{run['name']}: crashed; told"
+
+
+def _has_told(run: Run) -> bool:
+    """Whether it died after it had told what came of it."""
+    return any(retraining_log.last(history.read(name), run["id"]) for name in history.names())
+
+
+def _words(run: Run) -> str:
+    said = (run["state"].get("message") or "nobody knows why").strip().splitlines()[0]
+    return (
+        f"{run['name']} has died: {said}\n"
+        f"It was started for: {prefect_api.because(run) or 'no reason that was given'}\n"
+        "The next retraining goes on where it stopped; `retune schedule request TEXT` starts one now."
+    )

@@ -1,0 +1,239 @@
+"""When to retrain: two deployments on a Prefect server that stays up, and the pool that workers take them from.
+
+A deployment names no machine and no folder: whichever worker takes a run starts it in its own clone. At most one run of
+each is at work. A retraining that finds another at work waits for its place (ENQUEUE), since it may be a request that
+must not be lost; runs that wait for the same collapse to the newest (`flows/scheduling/health.py`).
+"""
+
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+from flows.scheduling import prefect_api
+from flows.scheduling.prefect_api import POOL, RETRAIN, WATCH
+from retune.errors import Broken, Refused, WrongUse
+
+RETRAIN_ENTRYPOINT = "flows/retrain.py:retrain"
+WATCH_ENTRYPOINT = "flows/watch.py:watch"
+WATCH_TIMES = "*/15 * * * *"
+REQUESTED = "retune.requested"  # an event with this name asks for a retraining; its payload may say `because`
+STARTED_BY = (
+    """sh -c 'cd "$RETUNE_CLONE" && exec "$RETUNE_PYTHON" -m flows.scheduling.run_entrypoint'"""  # by `retune worker`
+)
+GRACE = 60  # seconds that a run may hold its place before it begins: the fewest that Prefect takes
+PARAMETERS = {
+    RETRAIN: {
+        "because": {"type": "string", "title": "because", "description": "who asks, and why"},
+        "dry_run": {"type": "boolean", "title": "dry_run", "default": False},
+    },
+    WATCH: {"periods": {"type": "integer", "title": "periods", "default": 2}},
+}
+
+
+@dataclass(frozen=True)
+class Planned:
+    deployment: str
+    cron: str
+    timezone: str
+    active: bool
+    next: str
+    silent_after: int | None
+
+
+def set_(cron: str, timezone: str, silent_after: int) -> list[Planned]:
+    """Deploy both flows, with this schedule in place of any before."""
+    _check(cron, timezone)
+    ensure_pool()
+    from prefect.client.schemas.objects import ConcurrencyLimitStrategy
+
+    retrain = _deploy(RETRAIN, RETRAIN_ENTRYPOINT, cron, timezone, {}, ConcurrencyLimitStrategy.ENQUEUE)
+    _take_requests(retrain)
+    strategy = ConcurrencyLimitStrategy.CANCEL_NEW
+    _deploy(WATCH, WATCH_ENTRYPOINT, WATCH_TIMES, "UTC", {"periods": silent_after}, strategy)
+    return planned()
+
+
+def _check(cron: str, timezone: str) -> None:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    from cronsim import CronSim, CronSimError
+
+    try:
+        zone = ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise WrongUse(f"{timezone!r} is no time zone: write one like UTC or Europe/Berlin") from None
+    try:
+        if len(cron.split()) != 5:
+            raise CronSimError("it has not five fields")
+        from datetime import datetime
+
+        next(CronSim(cron, datetime.now(zone)))
+    except (CronSimError, StopIteration) as error:
+        why = str(error) or "it is never due"
+        raise WrongUse(
+            f'{cron!r} is no schedule: {why}; write "MINUTE HOUR DAY MONTH WEEKDAY", such as "0 2 * * 1"'
+        ) from None
+
+
+def ensure_pool() -> None:
+    """The pool, of type process, is there afterwards."""
+    if prefect_api.pool():
+        return
+    from prefect.workers.process import ProcessWorker
+
+    wanted = {"name": POOL, "type": "process", "description": "where Retune retrains"}
+    template = {"base_job_template": ProcessWorker.get_default_base_job_template()}
+    try:
+        prefect_api.ask("POST", "/work_pools/", {**wanted, **template})
+    except Broken:
+        if not prefect_api.pool():  # another may have made it meanwhile
+            raise
+
+
+def _deploy(flow: str, entrypoint: str, cron: str, timezone: str, parameters: dict[str, Any], on_collision: Any) -> str:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
+    from prefect.client.schemas.objects import ConcurrencyOptions
+    from prefect.client.schemas.schedules import CronSchedule
+
+    with get_client(sync_client=True) as client:
+        made = client.create_deployment(
+            flow_id=client.create_flow_from_name(flow),
+            name=POOL,
+            path=".",
+            entrypoint=entrypoint,
+            work_pool_name=POOL,
+            job_variables={"command": STARTED_BY},
+            parameters=parameters,
+            parameter_openapi_schema={"type": "object", "properties": PARAMETERS[flow]},
+            enforce_parameter_schema=False,
+            concurrency_limit=1,
+            concurrency_options=ConcurrencyOptions(collision_strategy=on_collision, grace_period_seconds=GRACE),
+            paused=False,
+            schedules=[],
+        )
+        for old in client.read_deployment_schedules(made):
+            client.delete_deployment_schedule(made, old.id)
+        schedule = CronSchedule(cron=cron, timezone=timezone)
+        client.create_deployment_schedules(made, [DeploymentScheduleCreate(schedule=schedule, active=True)])
+    return str(made)
+
+
+def _take_requests(deployment: str) -> None:
+    """An event from outside makes a run, with the reason that it gives."""
+    from uuid import UUID
+
+    from prefect.client.orchestration import get_client
+    from prefect.events import DeploymentEventTrigger
+
+    reason = "{{ event.payload.get('because') or 'an event that gave no reason' }}"
+    trigger = DeploymentEventTrigger(
+        name=f"{POOL}: retrain on request",
+        expect={REQUESTED},
+        match={"prefect.resource.id": POOL},
+        parameters={"because": {"__prefect_kind": "jinja", "template": reason}},
+    )
+    trigger.set_deployment_id(UUID(deployment))
+    with get_client(sync_client=True) as client:
+        client.delete_resource_owned_automations(f"prefect.deployment.{deployment}")
+        client.create_automation(trigger.as_automation())
+
+
+def planned() -> list[Planned]:
+    """What is scheduled; empty if nothing is."""
+    found: list[Planned] = []
+    silent_after = None
+    for flow in (WATCH, RETRAIN):
+        deployment = prefect_api.deployment(flow)
+        if flow == WATCH and deployment:
+            silent_after = deployment["parameters"].get("periods")
+        for each in (deployment or {}).get("schedules", []):
+            active = each["active"] and not (deployment or {})["paused"]
+            found.insert(0, _planned(flow, each, active, silent_after if flow == RETRAIN else None))
+    return found
+
+
+def _planned(flow: str, schedule: dict[str, Any], active: bool, silent_after: int | None) -> Planned:
+    from zoneinfo import ZoneInfo
+
+    from cronsim import CronSim
+
+    cron, timezone = schedule["schedule"]["cron"], schedule["schedule"].get("timezone") or "UTC"
+    due = next(CronSim(cron, prefect_api.now().astimezone(ZoneInfo(timezone)))).isoformat(timespec="minutes")
+    return Planned(f"{flow}/{POOL}", cron, timezone, active, due if active else "paused", silent_after)
+
+
+NEWEST = 10  # runs to show
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A run of the retraining that is due, at work, suspended or over; times in UTC, None before they have come."""
+
+    run: str
+    state: str
+    because: str
+    due: str | None
+    began: str | None
+    ended: str | None
+    says: str
+
+
+def newest() -> list[Ran]:
+    """The newest runs of the retraining, newest first: what is only planned for later is not among them."""
+    found = prefect_api.deployment(RETRAIN)
+    if not found:
+        return []
+    due = {"before_": prefect_api.now().isoformat()}
+    return [_ran(run) for run in prefect_api.of_deployment(found, expected_start_time=due, limit=NEWEST)]
+
+
+def _ran(run: prefect_api.Run) -> Ran:
+    says = (run["state"].get("message") or "").strip()
+    due, began, ended = (_utc(run[name]) for name in ("expected_start_time", "start_time", "end_time"))
+    return Ran(
+        run["name"], _state(run), prefect_api.because(run), due, began, ended, says.splitlines()[0] if says else ""
+    )
+
+
+def _utc(told: str | None) -> str | None:
+    return prefect_api.time(told).astimezone(UTC).isoformat(timespec="seconds") if told else None
+
+
+def _state(run: prefect_api.Run) -> str:
+    """In words that need no knowledge of Prefect."""
+    if run["state_type"] == "PAUSED":
+        return "suspended, waits for approval"
+    if run["state_name"] in prefect_api.WAITING:
+        return "queued, another is at work" if run["state_name"] == "AwaitingConcurrencySlot" else "queued"
+    return STATES.get(run["state_type"], run["state_name"].lower())
+
+
+STATES = {"PENDING": "queued, a worker has it", "COMPLETED": "finished"}
+
+
+def paused() -> bool:
+    """Whether somebody has paused the retraining, so that it stays so until `schedule resume`."""
+    found = prefect_api.deployment(RETRAIN)
+    if not found or not found["schedules"]:
+        return False
+    return found["paused"] or not all(each["active"] for each in found["schedules"])
+
+
+def activate(active: bool) -> list[Planned]:
+    """Pause or resume retraining; the watch goes on, and will say that it is paused."""
+    found = prefect_api.deployment(RETRAIN)
+    if not found or not found["schedules"]:
+        raise Refused('no schedule is set: `retune schedule set "0 2 * * 1"` retrains every Monday at two')
+    for each in found["schedules"]:
+        prefect_api.ask("PATCH", f"/deployments/{found['id']}/schedules/{each['id']}", {"active": active})
+    if active and found["paused"]:
+        prefect_api.ask("POST", f"/deployments/{found['id']}/resume_deployment")
+    return planned()
+
+
+def request(because: str) -> None:
+    """Ask for a retraining as a program from outside would."""
+    if not prefect_api.deployment(RETRAIN):
+        raise Refused('nothing takes requests yet: `retune schedule set "0 2 * * 1"` deploys what does')
+    prefect_api.emit(REQUESTED, {"because": because})

@@ -1,0 +1,41 @@
+"""The passwords of a clone's services: made here, and kept in files that only their owner reads."""
+
+import json
+import secrets
+
+from flows.project import environment
+from flows.services import postgres
+from flows.services.state import State, folder, keep, url
+
+USER = "retune"
+PASSWORDS = ("database", "prefect", "mlflow", "session")
+
+
+def make(state: State) -> None:
+    """Those of this clone, made the first time, and the files that tell them to whom they concern."""
+    there = kept()
+    write(state, there | {name: secrets.token_urlsafe(24) for name in PASSWORDS if name not in there})
+
+
+def kept() -> dict[str, str]:
+    path = folder() / "secrets.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+
+def write(state: State, told: dict[str, str]) -> None:
+    keep(folder() / "secrets.json", json.dumps(told, indent=2))
+    if state.database == "postgres":
+        keep(folder() / "pgpass", postgres.pgpass(state.ports["postgres"], told["database"]))
+    lines = [f"{name}={value}\n" for name, value in client_variables(state, told).items()]
+    keep(folder() / environment.SERVICES_ENV, "".join(lines))
+
+
+def client_variables(state: State, told: dict[str, str]) -> dict[str, str]:
+    """What a command, or a program of somebody else's, needs to use the servers."""
+    return {
+        "PREFECT_API_URL": f"{url(state, 'prefect')}/api",
+        "PREFECT_API_AUTH_STRING": f"{USER}:{told['prefect']}",
+        "MLFLOW_TRACKING_URI": url(state, "mlflow"),
+        "MLFLOW_TRACKING_USERNAME": USER,
+        "MLFLOW_TRACKING_PASSWORD": told["mlflow"],
+    }

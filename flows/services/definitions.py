@@ -1,0 +1,138 @@
+"""The four services: with which words and in which environment each is started, and how it is asked whether it answers.
+
+Passwords reach them by environment and by file: no command line shows one.
+"""
+
+import os
+import socket
+import sys
+from contextlib import suppress
+
+from flows.services import credentials, postgres
+from flows.services.credentials import USER
+from flows.services.state import State, folder, keep, url
+from flows.services.supervisor import Service
+from retune.errors import Broken
+from retune.registry import backend
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+NOT_THEIRS = ("MLFLOW_TRACKING_", "PREFECT_API_", "RETUNE_")  # variables that the servers have no business with
+
+
+def database_server(state: State) -> Service:
+    found = postgres.installed(folder())
+    if isinstance(found, str):
+        raise Broken(f"this clone keeps its registry in PostgreSQL, which does not run here any more: {found}")
+    data, port = folder() / "postgres", state.ports["postgres"]
+    postgres.make(found, data, credentials.kept()["database"])
+    return Service(
+        "postgres",
+        [] if state.alive("postgres") else postgres.command(found, data, port),
+        _quiet(),
+        lambda: postgres.answers(port, folder() / "pgpass"),
+        found.account,
+    )
+
+
+def prefect(state: State) -> Service:
+    login = f"{USER}:{credentials.kept()['prefect']}"
+    own = {
+        "PREFECT_HOME": str(backend.state() / "prefect"),
+        "PREFECT_SERVER_API_AUTH_STRING": login,
+        "PREFECT_API_AUTH_STRING": login,
+        # In memory, which is the default, the server's restart would lose them, and end the runs that hold them.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "10",
+    }
+    if state.database == "postgres":
+        own["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = postgres.address("+asyncpg", state.ports["postgres"], "prefect")
+    words = ["-m", "prefect", "server", "start", "--host", state.host, "--port", str(state.ports["prefect"])]
+    return Service(
+        "prefect",
+        [sys.executable, *words],
+        _quiet(state, own),
+        lambda: _answers(f"{url(state, 'prefect')}/api/health"),
+    )
+
+
+def mlflow(state: State) -> Service:
+    kept, store = credentials.kept(), f"sqlite:///{backend.state() / 'mlflow.db'}"
+    logins = f"sqlite:///{folder() / 'logins.db'}"
+    if state.database == "postgres":
+        store = logins = postgres.address("+psycopg", state.ports["postgres"], "mlflow")
+    keep(folder() / "mlflow-auth.ini", AUTH.format(logins=logins))
+    own = {
+        "MLFLOW_BACKEND_STORE_URI": store,
+        "MLFLOW_ARTIFACTS_DESTINATION": (backend.state() / "artifacts").as_uri(),
+        "MLFLOW_AUTH_CONFIG_PATH": str(folder() / "mlflow-auth.ini"),
+        "MLFLOW_AUTH_ADMIN_USERNAME": USER,
+        "MLFLOW_AUTH_ADMIN_PASSWORD": kept["mlflow"],
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": kept["session"],
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # runs jobs for language-model features: not for us
+    }
+    if state.host not in LOOPBACK:
+        names = (*LOOPBACK[:2], socket.gethostname(), *([state.host] if state.host not in ("0.0.0.0", "::") else []))
+        own["MLFLOW_SERVER_ALLOWED_HOSTS"] = ",".join(f"{name}:{state.ports['mlflow']}" for name in names)
+    words = ["-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "1"]
+    words += ["--host", state.host, "--port", str(state.ports["mlflow"])]
+    return Service(
+        "mlflow",
+        [sys.executable, *words],
+        _quiet(state, {**backend.QUIET, **own}),
+        lambda: _answers(f"{url(state, 'mlflow')}/health"),
+    )
+
+
+# One process, so that a password checked a minute ago need not be hashed again, and a changed one counts at once.
+AUTH = """\
+[mlflow]
+default_permission = NO_PERMISSIONS
+database_uri = {logins}
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = 60
+"""
+
+
+def worker(state: State) -> Service:
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in credentials.client_variables(state, credentials.kept())
+    }
+    return Service(
+        "worker",
+        [sys.executable, "-m", "flows.cli", "worker"],
+        env,
+        lambda: any(state.processes.get("worker") == name for name in workers_online(state)),
+    )
+
+
+def workers_online(state: State) -> list[str]:
+    """The names of the workers that Prefect has heard from lately: each is the name of its process."""
+    import httpx
+
+    from flows.scheduling.prefect_api import POOL
+
+    login = (USER, credentials.kept()["prefect"])
+    with suppress(httpx.HTTPError, ValueError):
+        told = httpx.post(
+            f"{url(state, 'prefect')}/api/work_pools/{POOL}/workers/filter", json={}, auth=login, timeout=5
+        )
+        return [each["name"] for each in told.json() if each["status"] == "ONLINE"] if told.is_success else []
+    return []
+
+
+def _quiet(state: State | None = None, own: dict[str, str] | None = None) -> dict[str, str]:
+    """The caller's environment without what is meant for commands, and the service's own."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(NOT_THEIRS)}
+    if state and state.database == "postgres":
+        env["PGPASSFILE"] = str(folder() / "pgpass")
+    return {**env, **(own or {})}
+
+
+def _answers(address: str) -> bool:
+    import httpx
+
+    with suppress(httpx.HTTPError):
+        return httpx.get(address, timeout=5).is_success
+    return False

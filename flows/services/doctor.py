@@ -1,0 +1,216 @@
+"""Check the installation: what is there, what should be, and how to mend the difference."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.execution import dvc
+from flows.scheduling import health
+from flows.services import up_down
+from flows.services.state import State, folder, url
+from retune.config import params
+from retune.data import suppression
+from retune.errors import Refused, RetuneError
+from retune.lineage import history
+from retune.models import base_model as bases
+from retune.registry import backend, versions
+from tasks import trigger
+
+LEAST_DISK = 5  # GB free: a full fine-tuning keeps a few copies of the weights while it runs
+
+
+@dataclass(frozen=True)
+class Finding:
+    name: str
+    ok: bool
+    found: str
+    mend: str
+
+
+class Fault(RetuneError):
+    """A finding that another remedy mends than the check's usual one."""
+
+    def __init__(self, found: str, mend: str) -> None:
+        super().__init__(found)
+        self.mend = mend
+
+
+def examine() -> list[Finding]:
+    return [_look(name, check, mend) for name, check, mend in CHECKS]
+
+
+def _look(name: str, check: Callable[[], tuple[bool, str]], mend: str) -> Finding:
+    try:
+        ok, found = check()
+    except Fault as fault:
+        ok, found, mend = False, str(fault), fault.mend
+    except RetuneError as error:
+        ok, found = False, str(error)
+    except Exception as error:  # whatever a broken installation throws is the finding
+        ok, found = False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return Finding(name, ok, found, mend)
+
+
+def _python() -> tuple[bool, str]:
+    return sys.version_info >= (3, 11), f"Python {platform.python_version()} at {sys.executable}"
+
+
+def _versions() -> tuple[bool, str]:
+    wrong = unlike_lock(Path("requirements.lock"))
+    return not wrong, "; ".join(wrong) or "every installed package has the version of requirements.lock"
+
+
+def unlike_lock(lock: Path) -> list[str]:
+    """The packages whose installed version is not the locked one. Packages that are not installed do not count."""
+    locked = dict(line.split("==") for line in lock.read_text("utf-8").split() if "==" in line)
+    wrong = []
+    for package, version in locked.items():
+        try:
+            installed = importlib.metadata.version(package).partition("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        if installed != version:
+            wrong.append(f"{package} is {installed}, locked {version}")
+    return wrong
+
+
+def _params() -> tuple[bool, str]:
+    params.load()
+    return True, "params.yaml is complete and of the right types"
+
+
+def _chosen() -> params.Params:
+    """For the checks that ask what params.yaml says: where it is wrong, that comes first."""
+    try:
+        return params.load()
+    except RetuneError:
+        raise Fault("not looked at: params.yaml is wrong", "mend params.yaml first, as params says above") from None
+
+
+def _base() -> tuple[bool, str]:
+    base = _chosen().train.base
+    if base.name.startswith("hub:"):
+        return True, f"{base.name}: checked when it is fetched"
+    found = bases.weights_sha256(bases.find(base.name))
+    return found == base.sha256, f"{base.name}, sha256 {found[:12]}…" + ("" if found == base.sha256 else " is another")
+
+
+def _disk() -> tuple[bool, str]:
+    free = shutil.disk_usage(".").free / 1e9
+    return free >= LEAST_DISK, f"{free:.1f} GB free here"
+
+
+def _device() -> tuple[bool, str]:
+    import torch
+
+    wanted = _chosen().train.device
+    if torch.cuda.is_available():
+        return True, f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+    return wanted != "cuda", f"no CUDA; {torch.get_num_threads()} CPU threads"
+
+
+def _git() -> tuple[bool, str]:
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    return done.returncode == 0, f"at commit {done.stdout.strip()}" if done.returncode == 0 else done.stderr.strip()
+
+
+def _dvc() -> tuple[bool, str]:
+    changed = dvc.status()
+    return (
+        True,
+        f"answers; {len(changed)} of its stages and files have changed" if changed else "answers; all is up to date",
+    )
+
+
+def _services() -> tuple[bool, str]:
+    """Those of the clone's own servers that should be up and are not."""
+    told = up_down.facts(State.read()) if folder().exists() else []
+    if not told:
+        return True, "none of its own here (`retune up` starts them)"
+    down = [each["name"] for each in told if not each["up"]]
+    return not down, f"down: {', '.join(down)}" if down else f"{', '.join(each['name'] for each in told)} are up"
+
+
+def _schedule() -> tuple[bool, str]:
+    found = health.silent()
+    if found.kind in health.UNWATCHED:
+        return True, f"none is watched: {found.words}"
+    return found.ok, f"{found.words}" + ("" if found.ok else f" ({found.kind}; {found.mend})")
+
+
+def _require_served() -> None:
+    state = State.read()
+    if not os.environ.get("MLFLOW_TRACKING_URI") and state.database == "postgres" and not state.alive("mlflow"):
+        raise Fault(f"`retune up` serves it, and MLflow ({url(state, 'mlflow')}) is down", "`retune up` starts it")
+
+
+def _store() -> tuple[bool, str]:
+    _require_served()
+    return True, f"{len(versions.versions())} versions in {backend.address()}"
+
+
+def _champion() -> tuple[bool, str]:
+    """What `retune predict` and the next rollback rely on: its files, and that it may have learned what it learned."""
+    name = _chosen().register.name
+    try:
+        _require_served()
+        champion = versions.champion(name)
+    except Exception:  # whatever a store that is away throws: `registry` says it
+        raise Fault("not looked at: the registry gives no answer", "mend the registry first, as said above") from None
+    if champion is None:
+        return True, f"{name} has none yet"
+    versions.checked_folder(champion)
+    _require_free_of_suppressed(champion)
+    return True, f"{champion}: its files are those that were registered, and no row it learned from is suppressed"
+
+
+def _require_free_of_suppressed(champion: versions.Version) -> None:
+    try:
+        count = trigger.forgotten(history.read(champion.name), suppression.read())
+    except Refused as error:
+        raise Fault(
+            f"nobody can say whether {champion} learned from suppressed rows: {error}",
+            f"mend {suppression.LIST}, or `dvc pull` the rows of {champion}",
+        ) from None
+    if count:
+        rows = "1 row that is" if count == 1 else f"{count} rows that are"
+        raise Fault(
+            f"{champion} learned from {rows} suppressed now",
+            "`retune retrain`, or `retune promote NAME/VERSION --reason TEXT` of a newer one that learned from none",
+        )
+
+
+def _prefect() -> tuple[bool, str]:
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        return True, "a temporary server for each run (PREFECT_API_URL is not set)"
+    import httpx
+
+    return httpx.get(f"{url}/health", timeout=5).is_success, f"server at {url}"
+
+
+CHECKS: list[tuple[str, Callable[[], tuple[bool, str]], str]] = [
+    ("python", _python, "install Python 3.11 or newer, delete .venv, and run `make setup`"),
+    ("packages", _versions, "run `make setup`: it installs with requirements.lock as constraints"),
+    ("params", _params, "mend params.yaml, or `git checkout params.yaml`"),
+    ("base", _base, "reinstall the package or restore the folder that carries the base, or mend train.base"),
+    ("disk", _disk, f"free some space: {LEAST_DISK} GB are wanted; `dvc gc --workspace` drops old data"),
+    ("device", _device, "install a CUDA build of torch and a driver, or set train.device to auto"),
+    ("git", _git, "Retune records the commit of every model: run it in a git clone with one commit at least"),
+    ("dvc", _dvc, "read the message; `dvc doctor` tells more"),
+    (
+        "registry",
+        _store,
+        "check MLFLOW_TRACKING_URI, and that the server that it names, or the one of `retune up`, is up",
+    ),
+    ("champion", _champion, "`retune rollback --reason TEXT` makes the champion before it champion again"),
+    ("prefect", _prefect, "start the server that PREFECT_API_URL names, or unset it"),
+    ("services", _services, "`retune up` starts what is not up; .retune/services/*.log say why it went down"),
+    ("schedule", _schedule, "infra/README.md, What to do when, has a paragraph for each"),
+]

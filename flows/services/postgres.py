@@ -1,0 +1,189 @@
+"""A PostgreSQL of the clone's own, where it is installed: its data in `.retune/services/postgres`, on loopback only.
+
+PostgreSQL refuses to run as root, so root hands it to another account. Passwords go by a file that libpq and asyncpg
+read (PGPASSFILE): they stand in no address and on no command line. Door to psycopg.
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retune.errors import Broken
+
+if TYPE_CHECKING:
+    import psycopg
+
+ROLE = "retune"
+DATABASES = ("prefect", "mlflow")
+ACCOUNTS = ("postgres", "nobody")  # that root hands it to, the first that there is
+PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin")
+PROGRAMS = ("initdb", "postgres")
+SAME_MOMENT = 5  # seconds between what postmaster.pid says of a start and what the system says
+
+
+@dataclass(frozen=True)
+class Installed:
+    """Where the programs are, and under which account they run here; None is our own."""
+
+    programs: Path
+    account: str | None
+
+
+def installed(folder: Path) -> Installed | str:
+    """What runs a database in `folder`, or in words why nothing does."""
+    programs = _programs()
+    if not programs:
+        return "PostgreSQL is not installed (Debian: apt-get install postgresql)"
+    if os.geteuid() != 0:
+        return Installed(programs, None)
+    account = next((name for name in ACCOUNTS if _known(name)), None)
+    if not account:
+        return f"PostgreSQL does not run as root, and there is no account {' or '.join(ACCOUNTS)} to hand it to"
+    if subprocess.run(["test", "-x", folder], user=account, group=_group(account), extra_groups=[]).returncode:
+        return (
+            f"PostgreSQL does not run as root, and the account {account} may not enter {folder}: "
+            "keep the clone where others may pass (chmod o+x on the folders above it), or run as another account"
+        )
+    return Installed(programs, account)
+
+
+def _programs() -> Path | None:
+    """The folder that holds them all: the newest installed, else what is on the path."""
+    found = [folder for place in PLACES for folder in Path("/").glob(place.lstrip("/"))]
+    found.sort(key=lambda folder: [int(part) for part in folder.parent.name.split(".") if part.isdigit()], reverse=True)
+    on_path = shutil.which("postgres")
+    folders = [*found, *([Path(on_path).resolve().parent] if on_path else [])]
+    return next((folder for folder in folders if all((folder / name).exists() for name in PROGRAMS)), None)
+
+
+def _known(account: str) -> bool:
+    with suppress(KeyError):
+        return bool(pwd.getpwnam(account))
+    return False
+
+
+def _group(account: str) -> int:
+    return pwd.getpwnam(account).pw_gid
+
+
+def as_account(account: str | None) -> dict[str, object]:
+    """What `subprocess` must be told to run under it."""
+    return {"user": account, "group": _group(account), "extra_groups": []} if account else {}
+
+
+def make(found: Installed, data: Path, password: str) -> None:
+    """Make an empty database cluster at `data`, which appears whole or not at all."""
+    if (data / "PG_VERSION").exists():
+        return
+    unfinished, secret = data.with_name(f"{data.name}.new"), data.with_name("postgres.first")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(mode=0o700)
+    secret.touch(mode=0o600)
+    secret.write_text(f"{password}\n", "ascii")
+    if found.account:
+        for path in (unfinished, secret):
+            shutil.chown(path, found.account, _group(found.account))
+    words = [f"--pgdata={unfinished}", f"--username={ROLE}", f"--pwfile={secret}"]
+    words += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
+    try:
+        done = subprocess.run(
+            [found.programs / "initdb", *words],
+            capture_output=True,
+            text=True,
+            cwd="/",
+            **as_account(found.account),  # type: ignore[call-overload]
+        )
+    finally:
+        secret.unlink()
+    if done.returncode:
+        raise Broken(f"PostgreSQL could not make {data}: {(done.stderr or done.stdout).strip()}")
+    unfinished.rename(data)
+
+
+def command(found: Installed, data: Path, port: int) -> list[str]:
+    drop_stale_lock(data)
+    options = [f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories="]
+    return [str(found.programs / "postgres"), "-D", str(data), *(word for option in options for word in ("-c", option))]
+
+
+def drop_stale_lock(data: Path) -> None:
+    """Take away the lock file of a server that died, if its number belongs to another process by now, or to its corpse.
+
+    PostgreSQL looks only whether there is such a process: after a reboot there may well be, and one that was killed
+    keeps its number until it is buried. What it had started has ended by then: `up` sees to that before.
+    """
+    import psutil
+
+    lock = data / "postmaster.pid"
+    if not lock.exists():
+        return
+    lines = lock.read_text("ascii", "replace").splitlines()
+    try:
+        holder = psutil.Process(int(lines[0]))
+        alive = holder.status() != psutil.STATUS_ZOMBIE
+        same = alive and (holder.name() in PROGRAMS or abs(holder.create_time() - int(lines[2])) < SAME_MOMENT)
+    except (psutil.NoSuchProcess, ValueError, IndexError):
+        same = False
+    if not same:
+        lock.unlink()
+
+
+def answers(port: int, passwords: Path) -> bool:
+    """Whether it lets us in. Raises Broken where it answers that the password is wrong: no waiting mends that."""
+    import psycopg
+
+    try:
+        with _connect(port, passwords):
+            return True
+    except psycopg.OperationalError as error:
+        if "password authentication failed" in str(error):
+            raise Broken(
+                f"PostgreSQL at port {port} refuses the password in {passwords}: infra/README.md, Rotate, says how to "
+                "set it again"
+            ) from None
+        return False
+
+
+def make_databases(port: int, passwords: Path) -> None:
+    with _connect(port, passwords) as connection:
+        there = {row[0] for row in connection.execute("select datname from pg_database")}
+        for name in DATABASES:
+            if name not in there:
+                connection.execute(f'create database "{name}"')
+
+
+def set_password(port: int, passwords: Path, new: str) -> None:
+    """Only its hash is sent, so that no log of the server can hold the password."""
+    from psycopg import sql
+
+    with _connect(port, passwords) as connection:
+        hashed = connection.pgconn.encrypt_password(new.encode(), ROLE.encode(), b"scram-sha-256").decode()
+        connection.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(ROLE), sql.Literal(hashed)))
+
+
+def _connect(port: int, passwords: Path) -> "psycopg.Connection":
+    import psycopg
+
+    return psycopg.connect(
+        host="127.0.0.1",
+        port=port,
+        user=ROLE,
+        dbname="postgres",
+        passfile=str(passwords),
+        connect_timeout=5,
+        autocommit=True,
+    )
+
+
+def address(driver: str, port: int, database: str) -> str:
+    """Without a password: that is in the file that PGPASSFILE names."""
+    return f"postgresql{driver}://{ROLE}@127.0.0.1:{port}/{database}"
+
+
+def pgpass(port: int, password: str) -> str:
+    return f"127.0.0.1:{port}:*:{ROLE}:{password}\n"

@@ -1,0 +1,58 @@
+"""What a clone's services have chosen once and kept: database, host and ports; and which processes are at work."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flows.project import environment
+from retune.registry import backend
+from retune.system import process_identity
+
+ORDER = ("postgres", "prefect", "mlflow", "worker")
+
+
+@dataclass
+class State:
+    """What is chosen once and kept, and which processes are at work."""
+
+    folder: str = ""  # a copy of the clone must not take the processes of the first for its own
+    database: str = ""
+    host: str = "127.0.0.1"
+    ports: dict[str, int] = field(default_factory=dict)
+    processes: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls) -> "State":
+        path = folder() / environment.SERVICES_STATE
+        told = cls(**json.loads(path.read_text("utf-8"))) if path.exists() else cls()
+        return told if told.folder == str(folder()) else cls(str(folder()), told.database)
+
+    def write(self) -> None:
+        keep(folder() / environment.SERVICES_STATE, json.dumps(self.__dict__, indent=2))
+
+    def alive(self, name: str) -> bool:
+        return process_identity.alive(self.processes.get(name, ""))
+
+
+def folder() -> Path:
+    return backend.state() / environment.SERVICES
+
+
+def url(state: State, name: str) -> str:
+    host = (
+        "127.0.0.1"
+        if state.host in ("0.0.0.0", "localhost")
+        else "[::1]"
+        if state.host in ("::", "::1")
+        else state.host
+    )
+    return f"http://{host}:{state.ports[name]}"
+
+
+def keep(path: Path, text: str) -> None:
+    """Write a file whole that only its owner reads."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    unfinished.replace(path)

@@ -1,0 +1,271 @@
+"""What a small team needs on one machine: PostgreSQL where it is installed, Prefect, MLflow and a worker.
+
+`up` starts what is not up yet and waits until it answers; `down` stops exactly that. All state is in
+`.retune/services/`.
+"""
+
+import json
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from flows.project import environment
+from flows.services import credentials, definitions, postgres
+from flows.services.credentials import USER
+from flows.services.state import ORDER, State, folder, keep, url
+from flows.services.supervisor import Say, end, log_of, start_all, wait_for
+from retune.errors import Broken, RetuneError, WrongUse
+from retune.registry import backend, sqlite_to_postgres
+from retune.system import process_identity
+
+PORTS = {"postgres": 5433, "prefect": 4200, "mlflow": 5000}  # or the next free one
+STAYS = {  # where the registry is kept, for who asks for the other one
+    "postgres": "this clone keeps its registry in PostgreSQL, and nothing brings it back into SQLite: "
+    "`retune up` without --database sqlite, or take a new clone",
+    "sqlite": "this clone keeps its registry in SQLite: infra/README.md (What to do when) says how to move it",
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asked for; None is what was chosen before, or the default."""
+
+    database: str | None = None
+    host: str | None = None
+    ports: dict[str, int] = field(default_factory=dict)
+    names: tuple[str, ...] = ORDER
+
+
+# ---------------------------------------------------------------- up
+
+
+def up(wanted: Wanted, say: Say = print) -> State:
+    """Start what is not up. Returns what is up then; raises Broken with the last lines of what does not come up."""
+    folder().mkdir(mode=0o711, parents=True, exist_ok=True)  # others may pass, as the database's account must
+    with _alone("retune up"), _as_before_if_it_fails(say):
+        state = settle(wanted, State.read(), say)
+        credentials.make(state)
+        if state.database == "postgres":
+            start_all([definitions.database_server(state)], state, say)
+            postgres.make_databases(state.ports["postgres"], folder() / "pgpass")
+        if "mlflow" in wanted.names:
+            _bring_versions(state, say)
+            start_all([definitions.prefect(state), definitions.mlflow(state)], state, say)
+        if "worker" in wanted.names:
+            start_all([definitions.worker(state)], state, say)
+        return state
+
+
+@contextmanager
+def _as_before_if_it_fails(say: Say) -> Iterator[None]:
+    """What this `up` has started goes down again, and what it has chosen is forgotten, so the next may choose anew.
+
+    Only where the registry is kept is not: versions that have been moved into PostgreSQL stay there.
+    """
+    before, there = State.read(), (folder() / environment.SERVICES_STATE).exists()
+    try:
+        yield
+    except BaseException:
+        after = State.read()
+        for name in reversed(ORDER):
+            if after.processes.get(name) != before.processes.get(name):
+                end(name, say)
+        if (backend.state() / sqlite_to_postgres.MOVED).exists():
+            before.database = after.database
+        with suppress(OSError):  # of a full disk: the first error says it
+            _write_again(before, there)
+        raise
+
+
+def _write_again(state: State, there: bool) -> None:
+    if not there and not state.database:
+        (folder() / environment.SERVICES_STATE).unlink(missing_ok=True)
+        return
+    state.write()
+    if {"prefect", "mlflow"} <= state.ports.keys() and credentials.kept():
+        credentials.write(state, credentials.kept())
+
+
+def settle(wanted: Wanted, state: State, say: Say = print) -> State:
+    """Choose database, host and ports, once for all, and keep them: addresses stay what they were."""
+    if state.database and wanted.database not in (None, state.database):
+        raise WrongUse(STAYS[state.database])
+    _refuse_one_port_for_two(wanted.ports, state)
+    running = [name for name in PORTS if state.alive(name)]
+    if running and wanted.host not in (None, state.host):
+        raise WrongUse(f"{', '.join(running)} listen on {state.host}: `retune down` first, then up with {wanted.host}")
+    state.host = wanted.host or state.host
+    state.database = state.database or _choose(wanted.database, say)
+    for name in [each for each in PORTS if each != "postgres" or state.database == "postgres"]:
+        _settle_port(name, wanted.ports.get(name), state, say)
+    state.write()
+    return state
+
+
+def _choose(asked: str | None, say: Say) -> str:
+    if asked == "sqlite":
+        return asked
+    found = postgres.installed(folder())
+    if isinstance(found, str):
+        if asked:
+            raise WrongUse(found)
+        say(f"SQLite, since {found[0].lower() if found.startswith('The') else found[0]}{found[1:]}")
+        return "sqlite"
+    return "postgres"
+
+
+def _settle_port(name: str, asked: int | None, state: State, say: Say) -> None:
+    if state.alive(name):
+        if asked not in (None, state.ports[name]):
+            raise WrongUse(f"{name} is up at port {state.ports[name]}: `retune down` first, then up with another port")
+        return
+    if end(name, say):  # what a killed one left; it lets go of its port a moment later
+        wait_for(lambda: _free(state.host, state.ports.get(name, 0)), 10)
+    state.ports[name] = _port(name, asked, state)
+
+
+def _refuse_one_port_for_two(asked: dict[str, int], state: State) -> None:
+    """Those asked for, and those that the others have had."""
+    holders: dict[int, str] = {}
+    for name, port in {**state.ports, **asked}.items():
+        if name == "postgres" and state.database == "sqlite":
+            continue
+        other = holders.setdefault(port, name)
+        if other != name:
+            raise WrongUse(
+                f"port {port} is meant for both {other} and {name}: give one of them another, --{name}-port N"
+            )
+
+
+def _port(name: str, asked: int | None, state: State) -> int:
+    """The port asked for, else the one that it had, else the first free one from its usual one on."""
+    chosen = asked or state.ports.get(name)
+    if chosen:
+        if not _free(state.host, chosen):
+            raise WrongUse(f"port {chosen}, where {name} belongs, is in use by another: `retune up --{name}-port N`")
+        return chosen
+    taken = set(state.ports.values())
+    return next(port for port in range(PORTS[name], 65536) if port not in taken and _free(state.host, port))
+
+
+def _free(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _bring_versions(state: State, say: Say) -> None:
+    """The versions of the clone's SQLite file go into PostgreSQL once, so that there is one registry."""
+    if state.database == "postgres":
+        moved = sqlite_to_postgres.move_store(
+            backend.state() / "mlflow.db",
+            postgres.address("+psycopg", state.ports["postgres"], "mlflow"),
+            folder() / "pgpass",
+        )
+        if moved:
+            say(f"{moved} rows of .retune/mlflow.db were brought into PostgreSQL; the file stays, as mlflow.db.moved")
+
+
+# ---------------------------------------------------------------- down
+
+
+def down(say: Say = print) -> list[str]:
+    """Stop what `up` started, the worker first and the database last. Returns the names of what was stopped."""
+    if not folder().exists():
+        return []
+    with _alone("retune down"):
+        state = State.read()
+        stopped = []
+        for name in reversed(ORDER):
+            if end(name, say):
+                stopped.append(name)
+                _close_runs(name, state)
+        state.processes = {}
+        if state.database:
+            state.write()
+        return stopped
+
+
+def _close_runs(ended: str, state: State) -> None:
+    """What the worker ran has ended with it: Prefect is told while it is there, so that nobody finds it running."""
+    from flows.scheduling import health
+
+    if ended == "worker" and state.alive("prefect"):
+        with suppress(RetuneError):
+            health.Tidier().tidy()
+
+
+@contextmanager
+def _alone(who: str) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(folder() / "lock", timeout=0):
+            yield
+    except Timeout:
+        raise Broken(f"another `retune up` or `retune down` is at work here: wait for it, then {who} again") from None
+
+
+# ---------------------------------------------------------------- other passwords
+
+
+def rotate(say: Say = print) -> State:
+    """New passwords for database, Prefect, MLflow, and a new session key; whatever uses them is started again."""
+    state, kept = State.read(), credentials.kept()
+    if any(not state.alive(name) for name in ("prefect", "mlflow")) or not kept:
+        raise WrongUse("passwords are rotated while the services are up: `retune up` first")
+    with _alone("retune rotate"):
+        new = {name: secrets.token_urlsafe(24) for name in kept}
+        # for who finds us dead half-way: infra/README.md
+        keep(folder() / "secrets.next.json", json.dumps(new, indent=2))
+        _set_mlflow_password(state, kept["mlflow"], new["mlflow"])
+        if state.database == "postgres":
+            postgres.set_password(state.ports["postgres"], folder() / "pgpass", new["database"])
+        credentials.write(state, new)
+        (folder() / "secrets.next.json").unlink()
+        worker = state.alive("worker")
+        for name in ("worker", "mlflow", "prefect"):
+            end(name, say)
+    return up(Wanted(names=ORDER if worker else ORDER[:3]), say)
+
+
+def _set_mlflow_password(state: State, old: str, new: str) -> None:
+    import httpx
+
+    told = httpx.patch(
+        f"{url(state, 'mlflow')}/api/2.0/mlflow/users/update-password",
+        json={"username": USER, "password": new, "current_password": old},
+        auth=(USER, old),
+        timeout=30,
+    )
+    if not told.is_success:
+        raise Broken(f"MLflow did not take the new password: {told.status_code} {told.text[:200]}")
+
+
+# ---------------------------------------------------------------- what is up
+
+
+def facts(state: State) -> list[dict[str, Any]]:
+    """What is up where, for people and programs."""
+    names = [name for name in ORDER if name != "postgres" or state.database == "postgres"]
+    return [
+        {
+            "name": name,
+            "up": state.alive(name),
+            "address": url(state, name)
+            if name in ("prefect", "mlflow")
+            else f"127.0.0.1:{state.ports[name]}"
+            if name in state.ports
+            else None,
+            "pid": process_identity.number(state.processes[name]) if state.alive(name) else None,
+            "log": str(log_of(name)),
+        }
+        for name in names
+    ]

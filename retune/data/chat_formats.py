@@ -1,0 +1,216 @@
+"""The formats in which people keep what a model is to write, each mapped to the columns of a row.
+
+Which one it is shows in the columns of the table. They are looked for in this order:
+
+    task prefer     chosen, rejected, and prompt where they don't hold it    TRL; texts or lists of messages
+    task instruct   messages                                                TRL, OpenAI
+                    conversations, of from and value                        ShareGPT
+                    prompt, completion                                      TRL; texts or lists of messages
+                    instruction, output, and input where there is one       Alpaca
+    both            text, label (and rejected), or columns that are named
+
+Of a conversation the last answer is learned, and all before it is the prompt. An empty prompt or answer passes, since
+curate rejects such a row and keeps it. A cell that is no conversation is refused with its place.
+"""
+
+import difflib
+import json
+import reprlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from retune.data.messages import ROLES, Messages, dump, parse
+from retune.data.readers import NoText, Table, word
+from retune.errors import Refused, WrongUse
+
+SPEAKERS = {"human": "user", "gpt": "assistant", **{role: role for role in ROLES}}  # of ShareGPT
+ROLES_OF_ROW = {"instruct": ("text", "label"), "prefer": ("text", "label", "rejected")}
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A table as rows of prompt and answer."""
+
+    format: str  # as people call it
+    columns: tuple[str, ...]  # of the table that were read
+    values: dict[str, list[str]]  # text, label and, for prefer, rejected
+
+
+class Misread(Exception):
+    """What in a cell is no conversation, and what to do about it; whoever knows the place tells it."""
+
+    def __init__(self, value: Any, why: str) -> None:
+        super().__init__(f"{reprlib.repr(value)} {why}")
+
+
+Read = Callable[..., tuple[Messages, tuple[str, ...]]]  # from the cells of a row to its prompt and its answers
+
+
+@dataclass(frozen=True)
+class Format:
+    name: str
+    needs: tuple[str, ...]
+    may: tuple[str, ...]  # further columns; a cell of one that isn't there is None
+    read: Read
+
+
+def read(
+    table: Table, task: str, text: str | None = None, label: str | None = None, rejected: str | None = None
+) -> Mapped:
+    """The rows of a table, in the format that its columns show, or of the columns that are named.
+
+    Raises WrongUse if its columns show none, Refused for a cell that is no conversation.
+    """
+    form = _of_columns(task, text, label, rejected)
+    if not (text or label or rejected):
+        form = next((each for each in FORMATS[task] if set(each.needs) <= set(table.names)), form)
+    if missing := [name for name in form.needs if name not in table.names]:
+        raise WrongUse(_unknown(table, task, missing[0], bool(text or label or rejected)))
+    may = [name for name in form.may if name in table.names]
+    nothing = [None] * len(table.places)
+    cells = [table.column(name) if name in table.names else nothing for name in (*form.needs, *form.may)]
+    rows = [_row(table, form, row, cell) for row, cell in enumerate(zip(*cells, strict=True))]
+    columns = {"text": [dump(prompt) for prompt, _ in rows]}
+    for place, role in enumerate(ROLES_OF_ROW[task][1:]):
+        columns[role] = [answers[place] for _, answers in rows]
+    return Mapped(form.name, (*form.needs, *may), columns)
+
+
+def _row(table: Table, form: Format, row: int, cells: Sequence[Any]) -> tuple[Messages, tuple[str, ...]]:
+    try:
+        prompt, answers = form.read(*cells)
+        if not any(message["role"] == "user" for message in prompt):
+            raise Misread(dump(prompt), "asks nothing: give it a message of the user before the answer")
+    except Misread as error:
+        raise Refused(f"{table.place(row)}: {error}") from None
+    return prompt, answers
+
+
+def _unknown(table: Table, task: str, missing: str, named: bool) -> str:
+    has = ", ".join(table.names[:40])
+    how = " ".join(f"--{role} COLUMN" for role in ROLES_OF_ROW[task])
+    if named:
+        near = difflib.get_close_matches(missing, table.names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{table.name} has no column {missing!r}; it has {has}{hint or '.'} Say which ones to take with {how}"
+    known = "; ".join(f"{each.name} ({', '.join(each.needs)})" for each in FORMATS[task])
+    return f"{table.name} has the columns {has}: no format of task {task}. Those are {known}. Or name yours with {how}"
+
+
+# ---------------------------------------------------------------- a cell
+
+
+def _text(value: Any) -> str:
+    try:
+        return word(value)
+    except NoText as error:
+        raise Misread(value, f"is no text: {error.remedy}") from None
+
+
+def _messages(value: Any, speaker: str = "role", words: str = "content") -> Messages:
+    """A list of messages, also one that a CSV file holds as JSON."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (json.JSONDecodeError, RecursionError):
+            raise Misread(value, f"is no list of messages: write [{{{speaker!r}: ..., {words!r}: ...}}, ...]") from None
+    if not isinstance(value, list) or not value:
+        raise Misread(value, f"is no list of messages: write [{{{speaker!r}: ..., {words!r}: ...}}, ...]")
+    return [_message(each, speaker, words) for each in value]
+
+
+def _message(value: Any, speaker: str, words: str) -> dict[str, str]:
+    if not isinstance(value, dict) or not {speaker, words} <= value.keys():
+        raise Misread(value, f"is no message: give it {speaker} and {words}")
+    if more := [name for name, held in value.items() if name not in (speaker, words) and held not in (None, [], "")]:
+        raise Misread(value, f"holds {more[0]!r}, which no model here learns: take it out, or leave the row out")
+    names = SPEAKERS if speaker == "from" else {role: role for role in ROLES}
+    role = names.get(value[speaker]) if isinstance(value[speaker], str) else None
+    if role is None:
+        raise Misread(value[speaker], f"is no {speaker} that I know: use {', '.join(names)}")
+    return {"role": role, "content": _text(value[words])}
+
+
+def _prompt(value: Any) -> Messages:
+    """A list of messages, or a text, which the user says."""
+    if isinstance(value, list):
+        return _messages(value)
+    text = _text(value)
+    return parse(text) or [{"role": "user", "content": text}]
+
+
+def _answer(value: Any) -> tuple[Messages, str]:
+    """The answer, and what a list of messages holds before it."""
+    if not isinstance(value, list):
+        text = _text(value)
+        held = parse(text)
+        if held is None:
+            return [], text
+        value = held
+    return _last(_messages(value))
+
+
+def _last(messages: Messages) -> tuple[Messages, str]:
+    *before, last = messages
+    if last["role"] != "assistant":
+        raise Misread(last, "comes last, and only what the assistant says is learned: end with its answer")
+    return before, last["content"]
+
+
+# ---------------------------------------------------------------- a row of each format
+
+
+def _whole(messages: Any) -> tuple[Messages, tuple[str, ...]]:
+    prompt, answer = _last(_messages(messages))
+    return prompt, (answer,)
+
+
+def _sharegpt(conversations: Any) -> tuple[Messages, tuple[str, ...]]:
+    prompt, answer = _last(_messages(conversations, "from", "value"))
+    return prompt, (answer,)
+
+
+def _pair(prompt: Any, completion: Any) -> tuple[Messages, tuple[str, ...]]:
+    before, answer = _answer(completion)
+    return [*_prompt(prompt), *before], (answer,)
+
+
+def _alpaca(instruction: Any, output: Any, more: Any) -> tuple[Messages, tuple[str, ...]]:
+    asked = "\n\n".join(filter(str.strip, (_text(instruction), _text(more))))
+    return [{"role": "user", "content": asked}], (_text(output),)
+
+
+def _preference(chosen: Any, rejected: Any, prompt: Any) -> tuple[Messages, tuple[str, ...]]:
+    (before, better), (other, worse) = _answer(chosen), _answer(rejected)
+    if before != other:
+        raise Misread(rejected, "answers something else than chosen does: both must follow the same messages")
+    if prompt is None and not before:
+        raise Misread(chosen, "answers nothing: give a prompt, or lists of messages that hold it")
+    asked = [] if prompt is None else _prompt(prompt)
+    whole = before if all(message in before for message in asked) else [*asked, *before]
+    return whole, (better, worse)
+
+
+FORMATS: dict[str, tuple[Format, ...]] = {
+    "instruct": (
+        Format("messages", ("messages",), (), _whole),
+        Format("ShareGPT", ("conversations",), (), _sharegpt),
+        Format("prompt and completion", ("prompt", "completion"), (), _pair),
+        Format("Alpaca", ("instruction", "output"), ("input",), _alpaca),
+    ),
+    "prefer": (Format("chosen and rejected", ("chosen", "rejected"), ("prompt",), _preference),),
+}
+
+
+def _of_columns(task: str, text: str | None, label: str | None, rejected: str | None) -> Format:
+    """Columns that are named, or those that a row has."""
+    needs = (text or "text", label or "label")
+    if task == "instruct":
+        return Format(f"the columns {' and '.join(needs)}", needs, (), _pair)
+    columns = (*needs, rejected or "rejected")
+    return Format(f"the columns {', '.join(columns)}", columns, (), _named_preference)
+
+
+def _named_preference(prompt: Any, chosen: Any, rejected: Any) -> tuple[Messages, tuple[str, ...]]:
+    return _preference(chosen, rejected, prompt)

@@ -1,0 +1,136 @@
+"""The list of rows that must not be learned from: `data/suppressed.json`, kept by git, obeyed by curate.
+
+    {"salt": "<32 hex>", "rows": [{"id_sha256": "...", "reason": "...", "by": "Name <mail>", "at": "<ISO 8601>"}]}
+
+An id never stands in it in clear: `id_sha256` is the sha256 of `salt:id`. Whoever has the list and a guess can test
+the guess, so this keeps ids out of sight, no more. The salt is made with the first row and stays for good: under
+another one no row of the list would be found again. A list that cannot be read is refused, never taken for empty.
+"""
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from retune.errors import Refused
+from retune.system.stage_io import write_json
+
+LIST = Path("data/suppressed.json")
+FIELDS = ("id_sha256", "reason", "by", "at")
+MEND = "`git log -p` shows how it was and `git checkout COMMIT -- FILE` brings it back; curate does nothing without it"
+
+
+@dataclass(frozen=True)
+class Row:
+    id_sha256: str
+    reason: str
+    by: str
+    at: str
+
+
+@dataclass(frozen=True)
+class Suppression:
+    salt: str = ""  # empty as long as the list is
+    rows: tuple[Row, ...] = ()
+
+
+NOTHING = Suppression()
+
+
+def read(path: Path = LIST) -> Suppression:
+    """The list. Raises Refused if it is missing, torn, or holds anything that no `retune forget` has written."""
+    try:
+        return parse(path.read_bytes(), path)
+    except FileNotFoundError:
+        raise Refused(f"{path} is not there, so nobody knows which rows must not be learned from: {MEND}") from None
+    except OSError as error:
+        raise Refused(f"{path} is no list of suppressed rows: {error}. {MEND}") from None
+
+
+def parse(content: bytes, path: Path = LIST) -> Suppression:
+    """The list in `content`, which stands or stood at `path`."""
+    try:
+        told = json.loads(content.decode("utf-8"), object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"{path} is no list of suppressed rows: {error}. {MEND}") from None
+    if wrong := _wrong(told):
+        raise Refused(f"{path} is no list of suppressed rows: {wrong}. {MEND}")
+    return Suppression(told["salt"], tuple(Row(**row) for row in told["rows"]))
+
+
+def write(listed: Suppression, path: Path = LIST) -> None:
+    write_json({"salt": listed.salt, "rows": [asdict(row) for row in listed.rows]}, path)
+
+
+def contains(listed: Suppression, ids: pd.Series) -> pd.Series:
+    """For each id whether it is on the list: a mask with the index of `ids`, a million of them in seconds."""
+    if not listed.rows:
+        return pd.Series(False, index=ids.index, dtype="bool")
+    known = {row.id_sha256 for row in listed.rows}
+    return pd.Series([name in known for name in _hashes(listed.salt, ids)], index=ids.index, dtype="bool")
+
+
+def add(listed: Suppression, ids: Iterable[str], reason: str, by: str, at: str) -> Suppression:
+    """The list with those of `ids` that are not on it yet, at its end."""
+    salt = listed.salt or secrets.token_hex(16)
+    known = {row.id_sha256 for row in listed.rows}
+    fresh = [name for name in dict.fromkeys(_hashes(salt, ids)) if name not in known]
+    return Suppression(salt, (*listed.rows, *(Row(name, reason, by, at) for name in fresh))) if fresh else listed
+
+
+def count(listed: Suppression) -> int:
+    return len(listed.rows)
+
+
+def _hashes(salt: str, ids: Iterable[str]) -> Iterable[str]:
+    begun = hashlib.sha256(f"{salt}:".encode())
+    for name in ids:
+        one = begun.copy()
+        one.update(name.encode("utf-8", "surrogatepass"))
+        yield one.hexdigest()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of two keys of one name, as a careless merge leaves them, JSON would drop the first in silence."""
+    if len(named := dict(pairs)) < len(pairs):
+        raise ValueError(f"an object names one of its keys twice: {', '.join(key for key, _ in pairs)}")
+    return named
+
+
+def _wrong(told: Any) -> str:
+    """What is wrong with the list, or nothing."""
+    if not isinstance(told, dict) or set(told) != {"salt", "rows"} or not isinstance(told["rows"], list):
+        return 'it has to be an object of "salt" and the list "rows"'
+    if (told["salt"] != "" or told["rows"]) and not _is_hex(told["salt"], 32):
+        return f"the salt is {told['salt']!r}, not 32 hexadecimal digits"
+    seen: dict[str, int] = {}
+    for number, row in enumerate(told["rows"], 1):
+        if not isinstance(row, dict) or set(row) != set(FIELDS) or {*map(type, row.values())} != {str}:
+            return f"row {number} has to be an object of the texts {', '.join(FIELDS)}"
+        if not _is_hex(row["id_sha256"], 64):
+            return f"the id_sha256 of row {number} is {row['id_sha256']!r}, not 64 hexadecimal digits"
+        if not _is_time(row["at"]):
+            return f"the time of row {number} is {row['at']!r}, not one of ISO 8601"
+        if row["id_sha256"] in seen:
+            return f"rows {seen[row['id_sha256']]} and {number} are of one id"
+        seen[row["id_sha256"]] = number
+    return ""
+
+
+def _is_hex(word: Any, digits: int) -> bool:
+    return isinstance(word, str) and re.fullmatch(rf"[0-9a-f]{{{digits}}}", word) is not None
+
+
+def _is_time(word: str) -> bool:
+    try:
+        datetime.fromisoformat(word)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,182 @@
+"""What to type to check a version without Retune: git, dvc, gto, sha256sum and md5sum, filled in with its values.
+
+Names and texts of a record are a stranger's: each is quoted as one word of bash, its hidden characters written out.
+"""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from retune.lineage.history import Entry
+
+AGAIN = "../as-it-was"
+
+
+@dataclass(frozen=True)
+class Command:
+    """Something to type, and what it must print."""
+
+    why: str
+    text: str
+    prints: str = ""
+
+
+def commands(
+    record: dict[str, Any], number: str, history: Sequence[Entry], mine: Sequence[Entry]
+) -> dict[str, list[Command]]:
+    """Heading -> what checks it with git, dvc, gto and sha256sum alone."""
+    return {
+        "The model, byte for byte": _of_model(record, number, mine),
+        "Code, params and environment": _of_code(record),
+        "Data": _of_data(record),
+        "The base": [
+            Command(
+                "In the folder that holds the base's files:",
+                _sums("sha256sum", record["base"]["files"] or {"model.safetensors": record["base"]["sha256"]}),
+                "OK for each",
+            )
+        ],
+        "History and approvals": _of_history(record, history, mine),
+    }
+
+
+def _of_model(record: dict[str, Any], number: str, mine: Sequence[Entry]) -> list[Command]:
+    facts = mine[0].facts if mine else {}
+    query = "SELECT source FROM model_versions WHERE name = '{}' AND version = {}".format(
+        record["name"].replace("'", "''"), number if number.isdigit() else "NUMBER"
+    )
+    found = [
+        Command(
+            "Where its folder lies, if the registry is the SQLite file of this repository; else ask the registry. It "
+            "prints the folder as an address:",
+            f"sqlite3 .retune/mlflow.db {quote(query)}",
+        ),
+        Command(
+            "In that folder, every file against its hash:",
+            "sha256sum --quiet -c SHA256SUMS && echo all equal",
+            "all equal",
+        ),
+        Command(
+            "The list of hashes itself. Its hash is the seal that the history holds:",
+            "sha256sum SHA256SUMS",
+            facts.get("Seal", "the seal in the history's entry of this version"),
+        ),
+        Command(
+            "The record that this page was made from:",
+            "sha256sum lineage.json",
+            facts.get("Evidence", "the evidence in the history's entry of this version"),
+        ),
+    ]
+    signer = facts.get("Signer", "")
+    if signer and signer != "unsigned":
+        found.append(Command("The public key that it was signed with:", "sha256sum signer.pub", signer))
+    return found
+
+
+def _of_code(record: dict[str, Any]) -> list[Command]:
+    code, saved = record["code"], quote(record["code"]["record_commit"])
+    found = [
+        Command("The whole workspace as it was is a commit:", f"git show --stat {saved}"),
+        Command(
+            "What DVC recorded of every stage:", f"git show {saved}:dvc.lock | md5sum", record["pipeline"]["lock_md5"]
+        ),
+        Command(
+            "The pinned packages:",
+            f"git show {saved}:requirements.lock | sha256sum",
+            record["environment"]["lock_sha256"],
+        ),
+    ]
+    if code["commit"] != "none":
+        found.append(
+            Command(
+                "What differed from the commit that was checked out:",
+                f"git diff-tree -p --binary --full-index {quote(code['commit'])} {saved} | sha256sum",
+                code["diff_sha256"],
+            )
+        )
+    if code["modules"]:
+        found += [
+            Command(
+                "The workspace again, in a folder beside this one:",
+                f"git worktree add --detach {AGAIN} {saved}",
+            ),
+            Command(
+                "Every module that ran, in it:",
+                _sums("md5sum", {f"{AGAIN}/{path}": md5 for path, md5 in code["modules"].items()}),
+                "OK for each",
+            ),
+        ]
+    return found
+
+
+def _of_data(record: dict[str, Any]) -> list[Command]:
+    data, known = record["data"], record["pipeline"]["hashes"]
+    sides = [side["md5"] for side in data["sides"].values()]
+    stored = [*(data[step]["md5"] for step in ("raw", "curated", "rejected")), *sides]
+    found = [
+        Command(
+            "DVC's cache names bytes by their md5, the first two digits being a folder; .dir is the list of a folder's "
+            "files. Raw, curated, rejected and the three sides:",
+            _sums("md5sum", {cache_path(md5): md5.removesuffix(".dir") for md5 in stored}),
+            "OK for each",
+        )
+    ]
+    if general := data.get("general"):
+        files = {file["path"]: file["sha256"] for file in general["files"].values()}
+        found.append(Command("The files of general examples:", _sums("sha256sum", files), "OK for each"))
+    example = next((path for path, md5 in known.items() if md5 in sides), None)
+    if example:
+        saved = quote(record["code"]["record_commit"])
+        found.append(
+            Command(
+                "If the cache is empty, DVC brings them from its remote:",
+                f"dvc get . {quote(example)} --rev {saved} -o again && md5sum again",
+                known[example],
+            )
+        )
+    return found
+
+
+def _of_history(record: dict[str, Any], history: Sequence[Entry], mine: Sequence[Entry]) -> list[Command]:
+    artifact = next((entry.tag.partition("@")[0].partition("#")[0] for entry in [*mine, *history]), record["name"])
+    found = [
+        Command("Who was registered and became champion, when:", f"gto history {quote(artifact)}"),
+        Command("What stands where now:", f"gto show {quote(artifact)}"),
+    ]
+    return found + [
+        Command(
+            f"Entry {entry.number}, {entry.event}: why, by whom, on which evidence; its hash stands in the next:",
+            f"git cat-file tag {quote(entry.tag)}\ngit cat-file tag {quote(entry.tag)} | sha256sum",
+            entry.sha256,
+        )
+        for entry in mine
+    ]
+
+
+def cache_path(md5: str) -> str:
+    return f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}"
+
+
+def _sums(tool: str, hashes: dict[str, str]) -> str:
+    """A check of many files at once. A name that a list of sums cannot hold plainly gets a command of its own."""
+    plain = {name: digest for name, digest in hashes.items() if (name + digest).isprintable() and "\\" not in name}
+    lines = [f"{digest}  {name}" for name, digest in plain.items()]
+    block = [f"{tool} -c <<'END'", *lines, "END"] if lines else []
+    others = [f"{tool} -- {quote(name)}  # {quote(digest)}" for name, digest in hashes.items() if name not in plain]
+    return "\n".join([*block, *others])
+
+
+def quote(text: str) -> str:
+    """One word of a command, whatever it holds: what cannot be seen is written in escapes that bash knows."""
+    if text.isprintable():
+        readable = "'" in text and not set('"$`\\!') & set(text)
+        return f'"{text}"' if readable else shlex.quote(text)
+    escaped = "".join(_escape(character) for character in text)
+    return f"$'{escaped}'"
+
+
+def _escape(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    return character if character.isprintable() else f"\\U{ord(character):08x}"

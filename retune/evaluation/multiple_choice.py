@@ -1,0 +1,150 @@
+"""Multiple choice as a measure of general ability: what a model knew before it was tuned, and whether it still does.
+
+A set is a JSONL file, one question a line:
+
+    {"query": "Passage: ... Question: is ethanol dearer?", "choices": ["no", "yes"], "gold": 0}
+
+Each choice is scored by the log-likelihood of its text after the query and one space, or what the line's `between`
+says instead ("\\nAnswer: "), in plain text and with no chat template. Two conventions, by the names that they have in
+EleutherAI's lm-evaluation-harness, which counts length in the same way:
+
+    acc        the choice with the highest log-likelihood
+    acc_norm   divided by the choice's length in characters first, so that long choices are not punished
+
+Of choices that score the same the first is taken.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retune.config import params
+from retune.errors import Refused, WrongUse
+from retune.evaluation import statistics
+from retune.evaluation.statistics import Interval, Loss
+
+Likelihood = Callable[[Sequence[tuple[str, str]]], np.ndarray]
+"""[pairs] the log-probability, in nats, of the second text of each pair after the first one: a sum over its tokens."""
+
+
+@dataclass(frozen=True)
+class Question:
+    query: str
+    choices: tuple[str, ...]
+    gold: int
+    between: str = " "  # query and choice
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """Whether the candidate lost more than is allowed of what its base could do, on one set."""
+
+    name: str
+    candidate: Interval  # share of right answers
+    base: Interval
+    loss: Loss
+    allowed: float
+    yes: bool
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: {self.candidate.value:.4f} [{self.candidate.low:.3f}, {self.candidate.high:.3f}] after "
+            f"{self.base.value:.4f} [{self.base.low:.3f}, {self.base.high:.3f}] of the base on {self.loss.rows} "
+            f"questions; a loss above {self.allowed:.3f} is {self.loss.confidence:.0%} sure"
+        )
+
+
+def read(path: Path) -> list[Question]:
+    """The questions of a set. Raises WrongUse if it cannot be read, Refused naming the line if one is no question."""
+    try:
+        lines = path.read_text("utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongUse(f"the multiple-choice set {path} cannot be read: {error}") from None
+    found = [_question(line, f"{path}, line {at}") for at, line in enumerate(lines, start=1) if line.strip()]
+    if not found:
+        raise Refused(f"the multiple-choice set {path} holds no question")
+    return found
+
+
+def check(chosen: params.Params) -> None:
+    """Raises as `read` does for a set that `evaluate.general` names: a person reads it before training, not after."""
+    if isinstance(chosen.evaluate, params.InstructEvaluate):
+        for each in chosen.evaluate.general:
+            read(Path(each.path))
+
+
+def _question(line: str, place: str) -> Question:
+    try:
+        told = json.loads(line)
+        query, choices, gold = (told[name] for name in ("query", "choices", "gold"))
+    except (ValueError, TypeError, KeyError) as error:
+        raise Refused(f"{place}: a question is an object of query, choices and gold; {error!r}") from None
+    if not isinstance(query, str) or not _texts(choices) or len(choices) < 2:
+        raise Refused(f"{place}: query must be a text, and choices a list of two texts or more, none of them empty")
+    if type(gold) is not int or not 0 <= gold < len(choices):
+        raise Refused(f"{place}: gold is {gold!r}: write the number of the right choice, 0 to {len(choices) - 1}")
+    if not isinstance(between := told.get("between", " "), str):
+        raise Refused(f"{place}: between is {between!r}: write the text that stands between query and choice")
+    return Question(query, tuple(choices), gold, between)
+
+
+def _texts(choices: Any) -> bool:
+    return isinstance(choices, list) and all(isinstance(choice, str) and choice.strip() for choice in choices)
+
+
+# ---------------------------------------------------------------- answers
+
+
+def answers(questions: Sequence[Question], likelihood: Likelihood, by_length: bool) -> np.ndarray:
+    """[questions] the number of the choice that the model finds likeliest.
+
+    likelihood: called once with all pairs of query and choice, in order.
+    """
+    pairs = [(question.query, question.between + choice) for question in questions for choice in question.choices]
+    values = iter(np.asarray(likelihood(pairs), dtype="float64"))
+    return np.array([_likeliest(question, values, by_length) for question in questions])
+
+
+def _likeliest(question: Question, values: Iterator[float], by_length: bool) -> int:
+    own = np.array([next(values) for _ in question.choices])
+    if not np.isfinite(own).all():
+        raise Refused(f"the model gives no likelihood to a choice of {question.query[:80]!r}: {own.tolist()}")
+    return int(np.argmax(own / [len(choice) for choice in question.choices] if by_length else own))
+
+
+def right(questions: Sequence[Question], said: np.ndarray) -> np.ndarray:
+    """[questions] of bool."""
+    return said == np.array([question.gold for question in questions])
+
+
+def share(ours: np.ndarray, draws: np.ndarray, confidence: float) -> Interval:
+    """The share of right answers. ours: [questions] of bool; draws: of scores.resamples."""
+    return statistics.interval(lambda rows: float(ours[rows].mean()), draws, confidence)
+
+
+def chance(questions: Sequence[Question]) -> float:
+    """The share that guessing gets right. A base near it had nothing on this set to forget."""
+    return float(np.mean([1 / len(question.choices) for question in questions]))
+
+
+def forgotten(
+    name: str, candidate: np.ndarray, base: np.ndarray, allowed: float, times: int, seed: int, confidence: float
+) -> Forgotten:
+    """candidate, base: [questions] of bool, right or not, on the same questions.
+
+    Yes only if a loss above `allowed` is as sure as `confidence`, and enough questions differ to be sure of anything.
+    """
+    draws = statistics.resamples(len(candidate), times, seed)
+    lost = statistics.loss(candidate, base, allowed, times, seed)
+    return Forgotten(
+        name=name,
+        candidate=share(candidate, draws, confidence),
+        base=share(base, draws, confidence),
+        loss=lost,
+        allowed=allowed,
+        yes=lost.confidence >= confidence and lost.differing >= statistics.fewest(confidence),
+    )

@@ -1,0 +1,180 @@
+"""What a number is worth: scores from counts, their intervals, and paired comparison. NumPy only.
+
+`retune.evaluation.label_metrics` says what each score means to `evaluate`; the arithmetic that is done thousands of
+times in a bootstrap is here. Truth and predictions are arrays of label numbers, 0 to labels - 1.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+Score = Callable[[np.ndarray, np.ndarray], float]
+
+
+@dataclass(frozen=True)
+class Interval:
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The gain of one model over another on the same rows."""
+
+    gain: float
+    low: float
+    high: float
+    confidence: float  # share of resamples in which the gain is larger than the margin
+    rows: int
+    below: float  # share of resamples in which the gain is below zero
+    error: float  # standard error of the gain, from the resamples
+    differing: int  # rows on which one of the two is better
+
+
+@dataclass(frozen=True)
+class Loss:
+    """How much smaller the share of right rows is than the rival's, on some of the rows."""
+
+    rows: int
+    value: float  # above zero: worse than the rival
+    confidence: float  # share of resamples in which the loss is larger than the limit
+    differing: int
+
+
+def accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
+    return float(np.mean(truth == predicted))
+
+
+def log_likelihood(tokens: np.ndarray, nll: np.ndarray) -> float:
+    """Mean log-probability of a token, in nats, from sums over rows; perplexity is e to the power of minus this."""
+    return float(-nll.sum() / tokens.sum())
+
+
+def mean(weights: np.ndarray, values: np.ndarray) -> float:
+    return float(np.average(values, weights=weights))
+
+
+def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """The mean F1 of the labels that occur in `truth`; a label that is never right has F1 0."""
+    size = int(max(truth.max(), predicted.max())) + 1
+    support = np.bincount(truth, minlength=size)
+    guessed = np.bincount(predicted, minlength=size)
+    right = np.bincount(truth[truth == predicted], minlength=size)
+    present = support > 0
+    return float(np.mean(2 * right[present] / (support[present] + guessed[present])))
+
+
+SCORES: dict[str, Score] = {"accuracy": accuracy, "macro_f1": macro_f1}
+
+
+def calibration_error(right: np.ndarray, confidence: np.ndarray, bins: int) -> float:
+    """Expected calibration error, equal-width bins (Guo et al. 2017, On Calibration of Modern Neural Networks, 2).
+
+    right: [rows] of bool. The mean distance of confidence and accuracy, weighted by the rows of each bin.
+    """
+    which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gap = np.bincount(which, weights=right - confidence, minlength=bins)
+    return float(np.abs(gap).sum() / len(right))
+
+
+def resamples(rows: int, times: int, seed: int) -> np.ndarray:
+    """[times, rows] row numbers drawn with replacement; one seed, one draw, whatever is scored with it."""
+    return np.random.default_rng(seed).integers(rows, size=(times, rows), dtype=np.int32)
+
+
+def interval(score: Callable[[np.ndarray], float], draws: np.ndarray, confidence: float) -> Interval:
+    """Percentile bootstrap interval (Efron & Tibshirani 1993, 13.3) of `score`, a function of row numbers."""
+    low, high = np.quantile([score(rows) for rows in draws], _tails(confidence))
+    return Interval(score(np.arange(draws.shape[1])), float(low), float(high))
+
+
+def compare(
+    score: Score,
+    truth: np.ndarray,
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    differ: np.ndarray,
+    margin: float,
+    draws: np.ndarray,
+    confidence: float,
+) -> Comparison:
+    """Paired bootstrap: both models on the same resampled rows (Koehn 2004, section 3.3).
+
+    differ: [rows] of bool, where one of the two is better than the other.
+    """
+    gains = np.array([score(truth[rows], ours[rows]) - score(truth[rows], theirs[rows]) for rows in draws])
+    low, high = np.quantile(gains, _tails(confidence))
+    return Comparison(
+        gain=score(truth, ours) - score(truth, theirs),
+        low=float(low),
+        high=float(high),
+        confidence=float(np.mean(gains > margin)),
+        rows=len(truth),
+        below=float(np.mean(gains < 0)),
+        error=float(np.std(gains)),
+        differing=int(np.sum(differ)),
+    )
+
+
+def loss(ours: np.ndarray, theirs: np.ndarray, limit: float, times: int, seed: int) -> Loss:
+    """Paired bootstrap of the loss in right rows. ours, theirs: [rows] of bool, whether each model is right.
+
+    A row is lost, won or neither, so that resampling rows is drawing three counts from a multinomial: quick enough
+    for every label of many.
+    """
+    rows, lost, won = len(ours), int(np.sum(theirs & ~ours)), int(np.sum(ours & ~theirs))
+    shares = np.array([lost, won, rows - lost - won]) / rows
+    drawn = np.random.default_rng(seed).multinomial(rows, shares, size=times)
+    losses = (drawn[:, 0] - drawn[:, 1]) / rows
+    return Loss(rows, (lost - won) / rows, float(np.mean(losses > limit + 1e-12)), lost + won)
+
+
+def fewest(confidence: float) -> int:
+    """The fewest differing rows that can be sure of anything: if n rows agree by chance, they do so in 1 of 2^n cases.
+
+    The exact sign test of McNemar (1947). A bootstrap of three rows that agree is 100% sure, and wrong to be.
+    """
+    return math.ceil(math.log2(1 / (1 - confidence)) - 1e-9)
+
+
+def rows_needed(found: Comparison, difference: float, confidence: float, power: float) -> int:
+    """Rows on which a true gain of `difference` above the margin is seen, at this confidence, in `power` of cases.
+
+    n = (z_confidence + z_power)^2 variance / difference^2 for paired differences, one-sided (Chow, Shao & Wang 2008,
+    Sample Size Calculations in Clinical Research, 3.1.2; for right and wrong answers it is Connor 1987, Biometrics 43).
+    The difference is the one asked for beforehand, not the one observed: power at the observed gain says nothing that
+    the confidence does not say already (Hoenig & Heisey 2001, The Abuse of Power).
+
+    The variance is taken one standard error larger than it was found, about 1 / sqrt(differing rows): else the number
+    would be too small every other time. And a true gain of `difference` takes at least as large a share of differing
+    rows, however alike the two were on the rows seen, and enough of those to be sure of anything.
+    """
+    reach, least = _deviations(confidence) + _deviations(power), fewest(confidence)
+    unsure = 1 + 1 / math.sqrt(max(found.differing, 1))
+    spread = max(variance(found) * unsure, difference * (1 - difference))
+    differ = max(found.differing / found.rows, difference)
+    return math.ceil(max(reach**2 * spread / difference**2, (least + _deviations(power) * math.sqrt(least)) / differ))
+
+
+def highest(found: Comparison, confidence: float) -> float:
+    """The gain that these rows still leave open, at this confidence."""
+    return found.gain + _deviations(confidence) * math.sqrt(variance(found) / found.rows)
+
+
+def variance(found: Comparison) -> float:
+    """Of the paired difference of one row. Never zero: that two models agreed on ten rows is no proof that they
+    agree everywhere, so one differing row is added to what was seen (as in Agresti & Min 2005, Statistics in Medicine).
+    """
+    return max(found.rows * found.error**2, 1 / (found.rows + 2))
+
+
+def _deviations(share: float) -> float:
+    return NormalDist().inv_cdf(share)
+
+
+def _tails(confidence: float) -> tuple[float, float]:
+    return (1 - confidence) / 2, (1 + confidence) / 2

@@ -1,0 +1,84 @@
+"""SHA256SUMS: the checksum of every file of a registered version, as `sha256sum -c` reads it.
+
+Standard library only: a version carries this module, so that it can check itself where it is served. The seal of a
+version is the sha256 of its SHA256SUMS. Folders count only by what is in them: an empty one is not noticed.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+
+from retune.errors import Broken
+from retune.lineage.check import Link
+from retune.system.files import file_sha256
+
+FILE = "SHA256SUMS"
+META = "registered_model_meta"  # MLflow writes it beside a version that it loads for the first time
+NOTHING, MISSING = "nothing", "missing"
+
+
+def write(folder: Path) -> str:
+    """Write SHA256SUMS, the last file of a version. The seal. Raises Broken for what no line could name."""
+    found = contents(folder)
+    for name, said in found.items():
+        if not re.fullmatch("[0-9a-f]{64}", said) or not name.isprintable() or "\\" in name:
+            raise Broken(
+                f"{folder} cannot be sealed: {shown(name)} is {said}; only plain files with plain names can be"
+            )
+    content = _lines(found)
+    unfinished = folder / f".{FILE}.tmp"
+    unfinished.write_bytes(content)
+    unfinished.replace(folder / FILE)
+    return hashlib.sha256(content).hexdigest()
+
+
+def check(folder: Path, seal: str | None) -> list[Link]:
+    """One link for SHA256SUMS, against the seal if it is known, and one for each file that it or the folder has."""
+    path = folder / FILE
+    if path.is_symlink() or not path.is_file():
+        return [Link(FILE, seal or "any", MISSING, ok=False)]
+    content = path.read_bytes()
+    lines = (re.fullmatch("([0-9a-f]{64})  (.+)", line) for line in content.decode("utf-8", "replace").split("\n"))
+    listed = {line[2]: line[1] for line in lines if line}
+    digest, whole = hashlib.sha256(content).hexdigest(), _lines(listed) == content
+    found = contents(folder)
+    return [
+        Link(FILE, seal or "any", digest if whole else f"{digest}, damaged", ok=whole and seal in (None, digest)),
+        *(
+            Link(shown(name), listed.get(name, NOTHING), found.get(name, MISSING), listed.get(name) == found.get(name))
+            for name in sorted(listed | found)
+        ),
+    ]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """name -> sha256 of every file but SHA256SUMS, sorted; for a link, a pipe and the like, that it is one."""
+    try:
+        return {name: _content(path) for name, path in entries(folder).items() if name != FILE}
+    except OSError as error:
+        raise Broken(f"{error.filename} cannot be read: {error.strerror}") from None
+
+
+def entries(folder: Path) -> dict[str, Path]:
+    """name -> path of whatever is no plain folder, sorted. Links are not followed, so that nothing hides behind one."""
+    found, waiting = {}, [folder]
+    while waiting:
+        for path in waiting.pop().iterdir():
+            name = path.relative_to(folder).as_posix()
+            if path.is_dir() and not path.is_symlink():
+                waiting.append(path)
+            elif name != META or path.is_symlink():
+                found[name] = path
+    return dict(sorted(found.items()))
+
+
+def shown(name: str) -> str:
+    return name if name.isprintable() else ascii(name)
+
+
+def _content(path: Path) -> str:
+    return "a link" if path.is_symlink() else file_sha256(path) if path.is_file() else "no plain file"
+
+
+def _lines(digests: dict[str, str]) -> bytes:
+    return "".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()

@@ -1,0 +1,407 @@
+"""Which version was registered, which became champion, when, why and by whom: annotated git tags in a chain.
+
+    classifier@v3.0.0#5      entry 5 of the model `classifier`: version 3 was registered
+    classifier#approved#6    entry 6: a person approved it (or rejected it: classifier#rejected#6)
+    classifier#champion#7    entry 7: it became champion
+    classifier#decided#8     entry 8: a retraining was decided on, or that there was nothing to do
+    classifier#reviewed#9    entry 9: people compared what it writes with what another writes
+
+The names follow GTO's convention and each tag hangs on the version's recorded commit, so `gto show`, `gto history`
+and `git show` tell the same story without Retune, and git keeps the commit for as long as the tag is there. A decision
+hangs on the champion's, or on the commit that is checked out while there is no champion. Each
+message says its number and the sha256 of the entry before (of what `git cat-file tag` prints), so an entry that
+was edited, removed or moved is found. The last entry has none after it: its number and hash also stand in the
+registry, and whoever reads the chain hands them in. No entry is added to a chain that lacks what stands there.
+"""
+
+import hashlib
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from retune.errors import Broken, Refused
+from retune.lineage.check import Link
+from retune.system import dvc_pipeline, failpoints
+from retune.system.locks import waiting
+
+REGISTERED, CHAMPION = "registered", "champion"
+DECIDED, APPROVED, REJECTED, REVIEWED = "decided", "approved", "rejected", "reviewed"
+HOW = "How"  # fact of a champion's entry: one of the next three
+PROMOTED, ROLLBACK, BY_HAND = "promoted", "rollback", "by hand"
+NO_VERSION = 0  # of a decision while there is no champion
+TITLES = {
+    REGISTERED: "was registered",
+    CHAMPION: "became champion",
+    APPROVED: "was approved",
+    REJECTED: "was rejected",
+    REVIEWED: "was reviewed",
+    DECIDED: "was champion when a retraining was decided on",
+}
+START = "none"  # what the first entry says of the one before
+TAG = re.compile(
+    r"^(?P<name>[\w/-]+)(@v(?P<version>\d+)\.0\.0|#(?P<event>champion|approved|rejected|decided|reviewed))#(?P<number>\d+)$"
+)
+FIELD = re.compile(r"^(?P<key>[A-Z][A-Za-z-]*): (?P<value>.*)$")
+OWN = ("Entry", "Event", "Model", "Previous")  # the fields that the chain itself needs
+PATIENCE = 60  # seconds to wait for another writer
+HELD = threading.local()  # whether this thread has the lock
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One event in the life of a model."""
+
+    number: int
+    tag: str
+    event: str  # registered | champion | decided | approved | rejected | reviewed
+    model: str
+    version: int
+    at: str  # ISO 8601
+    by: str  # Name <mail>
+    why: tuple[str, ...]
+    facts: dict[str, str]  # Record, Evidence, Seal, Signer, and the md5 of the data
+    previous: str  # sha256 of the entry before, or `none`
+    sha256: str  # of this entry
+    commit: str  # that the tag hangs on
+
+    @property
+    def head(self) -> str:
+        """What the registry keeps of the last entry."""
+        return f"{self.number} {self.sha256}"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The entries of one model in order, and the tags of its name that are no entries."""
+
+    model: str
+    entries: tuple[Entry, ...] = ()
+    damaged: dict[str, str] = field(default_factory=dict)  # tag -> what is wrong with it
+
+    @property
+    def last(self) -> Entry | None:
+        return self.entries[-1] if self.entries else None
+
+    @property
+    def head(self) -> str:
+        return self.last.head if self.last else START
+
+    def champion(self, at: datetime | None = None) -> Entry | None:
+        """The entry that made the champion of that time; of now if no time is given."""
+        crowned = [entry for entry in self.entries if entry.event == CHAMPION]
+        return next((entry for entry in reversed(crowned) if at is None or _time(entry.at) <= at), None)
+
+    def served(self, version: int) -> list[dict[str, str | None]]:
+        """When a version was champion: `from` and `to`; `to` is None while it is."""
+        crowned = [entry for entry in self.entries if entry.event == CHAMPION]
+        following = [*(entry.at for entry in crowned[1:]), None]
+        return [
+            {"from": entry.at, "to": end}
+            for entry, end in zip(crowned, following)  # noqa: B905 (of none, `following` is longer)
+            if entry.version == version
+        ]
+
+    def registered(self, version: int) -> Entry | None:
+        return next((entry for entry in self.entries if (entry.event, entry.version) == (REGISTERED, version)), None)
+
+    def answer(self, version: int) -> Entry | None:
+        """The last word of a person about a version: that it was approved or rejected."""
+        said = (entry for entry in reversed(self.entries) if entry.event in (APPROVED, REJECTED))
+        return next((entry for entry in said if entry.version == version), None)
+
+    def crowns(self) -> list[int]:
+        """The champions that a rollback goes back to, one after another, the present one last.
+
+        A rollback takes off all that came after the version that it went back to, so that the next one goes further
+        back, and never to what was rolled back from.
+        """
+        crowns: list[int] = []
+        for entry in self.entries:
+            if entry.event != CHAMPION:
+                continue
+            if entry.facts.get(HOW) == ROLLBACK and entry.version in crowns:
+                crowns = crowns[: crowns.index(entry.version)]
+            crowns = [*(version for version in crowns if version != entry.version), entry.version]
+        return crowns
+
+    def aliases(self, version: int) -> list[str]:
+        """The aliases that follow from the history.
+
+        A challenger is the newest version, if it never was champion and nobody has rejected it.
+        """
+        crowned = self.champion()
+        if crowned and crowned.version == version:
+            return [CHAMPION]
+        newest = max((entry.version for entry in self.entries if entry.event == REGISTERED), default=None)
+        answer = self.answer(version)
+        rejected = answer is not None and answer.event == REJECTED
+        return ["challenger"] if version == newest and not self.served(version) and not rejected else []
+
+
+Anchor = Callable[[Chain], object]  # keeps its head in the registry; raises Refused if it lacks what is kept there
+
+
+def _time(at: str) -> datetime:
+    return datetime.fromisoformat(at)
+
+
+# ---------------------------------------------------------------- reading
+
+
+def names() -> list[str]:
+    """The models that have a history."""
+    found = (TAG.match(tag) for tag in _git("for-each-ref", "--format=%(refname:strip=2)", "refs/tags").split("\n"))
+    return sorted({match["name"] for match in found if match})
+
+
+def read(model: str) -> Chain:
+    """The history of a model, as far as it can be read."""
+    listed = _git(
+        "for-each-ref", "--format=%(refname:strip=2) %(objectname)", f"refs/tags/{model}@*", f"refs/tags/{model}#*"
+    )
+    tags = dict(line.split(" ") for line in listed.split("\n") if line.startswith((f"{model}@", f"{model}#")))
+    entries, damaged = [], {}
+    for tag, content in _contents(tags).items():
+        try:
+            entries.append(_parse(tag, content))
+        except ValueError as error:
+            damaged[tag] = str(error)
+    return Chain(model, tuple(sorted(entries, key=lambda entry: (entry.number, entry.tag))), damaged)
+
+
+def _contents(tags: dict[str, str]) -> dict[str, bytes | None]:
+    """tag -> the bytes of its object; None where git cannot read it. One process for all, if none is damaged."""
+    done = subprocess.run(
+        ["git", "cat-file", "--batch"], input="\n".join(tags.values()).encode(), capture_output=True, cwd=None
+    )
+    if done.returncode:
+        return {tag: _content(name) for tag, name in tags.items()}
+    found: dict[str, bytes | None] = {}
+    rest = done.stdout
+    for tag in tags:
+        head, _, rest = rest.partition(b"\n")
+        words = head.split()
+        if len(words) != 3:  # `<object> missing`
+            found[tag] = None
+            continue
+        size = int(words[2])
+        found[tag] = rest[:size] if words[1] == b"tag" else b""
+        rest = rest[size + 1 :]
+    return found
+
+
+def _content(name: str) -> bytes | None:
+    done = subprocess.run(["git", "cat-file", "tag", name], capture_output=True)
+    return None if done.returncode else done.stdout
+
+
+def _parse(tag: str, content: bytes | None) -> Entry:
+    """Raises ValueError with the reason if this is no entry."""
+    if content is None:
+        raise ValueError("git cannot read it: its object is damaged or missing")
+    named = TAG.match(tag)
+    if not named or not content:
+        raise ValueError("is no entry of Retune: its name or kind is another")
+    try:
+        header, _, message = content.decode().partition("\n\n")
+    except UnicodeDecodeError:
+        raise ValueError("is no text") from None
+    of = dict(line.partition(" ")[::2] for line in header.split("\n"))
+    who = re.match(r"^(?P<by>.*<.*>) (?P<seconds>\d+) [+-]\d{4}$", of.get("tagger", ""))
+    message = message.partition("\n-----BEGIN ")[0]  # a signature of the user's key, if git makes one
+    paragraphs = message.rstrip("\n").split("\n\n")
+    fields = [FIELD.match(line) for line in paragraphs[-1].split("\n")]
+    if not who or "object" not in of or not all(fields):
+        raise ValueError("its message does not end in the fields of an entry")
+    told = {match["key"]: match["value"] for match in fields if match}
+    model, _, version = told.get("Model", "").rpartition("/")
+    event = named["event"] or REGISTERED
+    agree = {
+        "tag": of.get("tag") == tag,
+        "Model": model == named["name"] and version.isdigit() and named["version"] in (None, version),
+        "Entry": told.get("Entry") == named["number"],
+        "Event": told.get("Event") == event,
+        "Previous": "Previous" in told,
+    }
+    if wrong := [name for name, equal in agree.items() if not equal]:
+        raise ValueError(f"its name and its message disagree: {', '.join(wrong)}")
+    return Entry(
+        number=int(named["number"]),
+        tag=tag,
+        event=event,
+        model=model,
+        version=int(version),
+        at=datetime.fromtimestamp(int(who["seconds"]), UTC).isoformat(),
+        by=who["by"],
+        why=tuple(line.removeprefix("- ") for line in paragraphs[1].split("\n")) if len(paragraphs) > 2 else (),
+        facts={key: value for key, value in told.items() if key not in OWN},
+        previous=told["Previous"],
+        sha256=hashlib.sha256(content).hexdigest(),
+        commit=of["object"],
+    )
+
+
+# ---------------------------------------------------------------- checking
+
+
+def check(chain: Chain, head: str | None) -> list[Link]:
+    """Every entry against the one before and the last against `head`, as the registry keeps it."""
+    links = [Link(f"history {tag}", "an entry", why, False) for tag, why in chain.damaged.items()]
+    previous = START
+    for number, entry in enumerate(chain.entries, 1):
+        if entry.number != number:
+            links.append(Link(f"history {entry.tag}", f"entry {number}", f"entry {entry.number}", False))
+        links.append(Link(f"history {entry.tag}", entry.previous, previous, entry.previous == previous))
+        on_record = entry.facts.get("Record") == entry.commit
+        if not on_record:
+            links.append(Link(f"history {entry.tag} commit", entry.facts.get("Record", "none"), entry.commit, False))
+        previous = entry.sha256
+    links.append(Link("history, last entry", head or START, chain.head, (head or START) == chain.head))
+    return links
+
+
+def must_hold(chain: Chain, head: str | None) -> None:
+    """Raises Refused if the chain lacks what it had when the registry kept `head`, or an entry in its midst.
+
+    It may be ahead: a crash comes between an entry and the registry's word for it. Without a head, what is there
+    counts: so a person goes on who has lost entries for good.
+    """
+    before = [START, *(entry.sha256 for entry in chain.entries)]
+    loose = [entry.tag for entry, sha256 in zip(chain.entries, before, strict=False) if entry.previous != sha256]
+    if loose:
+        found = f"{loose[0]} does not follow on the entry before it"
+    elif head is None or head in [entry.head for entry in chain.entries]:
+        return
+    else:
+        number, _, sha256 = head.partition(" ")
+        last = chain.last.tag if chain.last else "none"
+        found = f"the registry knows entry {number} (sha256 {sha256[:12]}), the last one here is {last}"
+    raise Refused(
+        f"the history of {chain.model} is not whole: {found}. Nothing was written or repaired. Bring its tags back, by "
+        "`git fetch --tags` from where they were pushed or from a backup; if they are lost for good, infra/README.md "
+        f'says how to go on ("The history is not whole"). `retune history {chain.model} --verify` checks it'
+    )
+
+
+# ---------------------------------------------------------------- writing
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Hold the lock of all histories: what is read here stays true until the end. Who holds it may ask again."""
+    if getattr(HELD, "held", False):
+        yield
+        return
+    lock = Path(_git("rev-parse", "--git-common-dir")) / "retune-history.lock"  # one for all worktrees
+    with waiting(lock, PATIENCE, "writer"):
+        HELD.held = True
+        try:
+            yield
+        finally:
+            HELD.held = False
+
+
+def append(
+    model: str,
+    version: int,
+    event: str,
+    why: Sequence[str],
+    facts: dict[str, str],
+    anchor: Anchor,
+    at: datetime | None = None,
+) -> Entry:
+    """Add an entry, unless one says the same already; each decision and each review is one of its own.
+
+    facts["Record"] is the commit that the tag hangs on. `anchor` is called before as well: it refuses a chain that has
+    lost entries, which another one would hide, and mends what a crash has left in between.
+    """
+    with writing():
+        chain = read(model)
+        anchor(chain)
+        if same := _same(chain, version, event):
+            return same
+        _write(model, version, event, why, facts, chain, at)
+        failpoints.point("history:tagged")
+        chain = read(model)
+        anchor(chain)
+        assert chain.last
+        return chain.last
+
+
+def _same(chain: Chain, version: int, event: str) -> Entry | None:
+    """The entry that says already what another one would say."""
+    if event == REGISTERED:
+        return chain.registered(version)
+    last = {CHAMPION: chain.champion(), APPROVED: chain.answer(version), REJECTED: chain.answer(version)}.get(event)
+    return last if last and (last.event, last.version) == (event, version) else None
+
+
+def decide(
+    model: str,
+    why: Sequence[str],
+    facts: dict[str, str],
+    anchor: Anchor,
+    at: datetime | None = None,
+) -> Entry:
+    """Write down what was decided about a retraining. facts: the inputs and thresholds, each of one capital word."""
+    with writing():
+        crowned = read(model).champion()
+        version, commit = (crowned.version, crowned.commit) if crowned else (NO_VERSION, _git("rev-parse", "HEAD"))
+        return append(model, version, DECIDED, why, {**facts, "Record": commit}, anchor, at)
+
+
+def _write(
+    model: str, version: int, event: str, why: Sequence[str], facts: dict[str, str], chain: Chain, at: datetime | None
+) -> None:
+    if odd := [key for key in facts if key in OWN or not FIELD.match(f"{key}: ")]:
+        raise Broken(f"{', '.join(map(repr, odd))} cannot be a fact of a history entry: its name must be like Seal")
+    number = max([entry.number for entry in chain.entries] + [_number(tag) for tag in chain.damaged], default=0) + 1
+    tag = f"{model}@v{version}.0.0#{number}" if event == REGISTERED else f"{model}#{event}#{number}"
+    own = {
+        "Entry": str(number),
+        "Event": event,
+        "Model": f"{model}/{version}",
+        "Previous": chain.last.sha256 if chain.last else START,
+    }
+    title = f"{model}/{version} {TITLES[event]}" if version else f"{model} had no champion when it was decided on"
+    reasons = "\n".join(f"- {' '.join(reason.split())}" for reason in why)
+    fields = "\n".join(f"{key}: {' '.join(value.split())}" for key, value in {**own, **facts}.items())
+    message = "\n\n".join(part for part in (title, reasons, fields) if part) + "\n"
+    done = subprocess.run(
+        ["git", "tag", "--annotate", "--cleanup=verbatim", "--file=-", tag, facts["Record"]],
+        input=message,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **dvc_pipeline.signature(), "GIT_COMMITTER_DATE": f"{_moment(chain, at)} +0000"},
+    )
+    if done.returncode:
+        raise Broken(f"the history entry {tag} could not be written: {done.stderr.strip()}")
+
+
+def _number(tag: str) -> int:
+    found = TAG.match(tag)
+    return int(found["number"]) if found else 0
+
+
+def _moment(chain: Chain, at: datetime | None) -> int:
+    """Seconds since 1970, later than the last entry: tags know whole seconds, and GTO orders by them."""
+    last = int(_time(chain.last.at).timestamp()) if chain.last else 0
+    if at is not None:
+        return max(int(at.timestamp()), last + 1)
+    while 0 <= last - time.time() + 1 <= 1:
+        time.sleep(0.05)
+    return max(int(time.time()), last + 1)
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=Path.cwd())
+    if done.returncode:
+        raise Broken(f"git {arguments[0]} failed: {done.stderr.strip()}")
+    return done.stdout.rstrip("\n")

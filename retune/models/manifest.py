@@ -1,0 +1,61 @@
+"""What a model folder says of itself: model.json. Light, so that the flow can read it without torch."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from retune.errors import Refused, WrongUse
+
+
+@dataclass(frozen=True)
+class Card:
+    method: str  # probe, lora or full
+    labels: list[str]  # in the order of the head's rows
+    base_name: str
+    base_sha256: str  # of the base's weights
+    max_tokens: int  # longer texts are cut
+
+
+@dataclass(frozen=True)
+class Writes:
+    """The card of a model that writes texts. That it has a task tells it from a classifier's."""
+
+    task: str  # instruct or prefer
+    method: str  # full, lora, qlora, dora, ia3 or prompt
+    base_name: str
+    base_sha256: str  # of the base's weights
+    max_tokens: int  # of prompt and completion together
+    max_new_tokens: int  # the longest completion of its rows; general examples may be longer
+    template: str  # which one was chosen; its text is stored with the tokenizer
+
+
+def write_card(card: Card | Writes, folder: Path) -> None:
+    text = json.dumps(card.__dict__, indent=2, ensure_ascii=False)
+    (folder / "model.json").write_text(text + "\n", "utf-8")
+
+
+def read(folder: Path) -> Card | Writes:
+    """Raises WrongUse if `folder` is no model folder, Refused if its card is damaged."""
+    try:
+        values = json.loads((folder / "model.json").read_text("utf-8"))
+        return Writes(**values) if "task" in values else Card(**values)
+    except FileNotFoundError:
+        raise WrongUse(f"{folder} is no model folder: it has no model.json") from None
+    except (json.JSONDecodeError, TypeError) as error:
+        raise Refused(f"{folder / 'model.json'} is damaged: {error}") from None
+
+
+def read_card(folder: Path) -> Card:
+    """The card of a classifier."""
+    card = read(folder)
+    if not isinstance(card, Card):
+        raise WrongUse(f"the model in {folder} writes texts (task {card.task}) and knows no labels")
+    return card
+
+
+def read_writes(folder: Path) -> Writes:
+    """The card of a model that writes texts."""
+    card = read(folder)
+    if not isinstance(card, Writes):
+        raise WrongUse(f"the model in {folder} chooses labels (task classify) and writes no texts")
+    return card

@@ -1,0 +1,243 @@
+"""The tokens of a data set, looked at before any is learned from: what would teach nothing, or not where to stop.
+
+Every row is rendered by the template and tokenised by the tokenizer that training will use. No torch, no weights.
+Rows are named by their ids, never by their words.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from retune.data import messages, row_table
+from retune.errors import Refused
+from retune.models import base_model, chat_template
+from retune.models.chat_template import Rendered
+
+PERCENTILES = (5, 50, 90, 95, 99)
+Render = Callable[[Any, str, str], Rendered]
+
+
+class BaseName(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+class Training(Protocol):
+    """What of the train section decides how rows become tokens."""
+
+    @property
+    def base(self) -> BaseName: ...
+    @property
+    def template(self) -> str: ...
+    @property
+    def max_tokens(self) -> int: ...
+    @property
+    def too_long(self) -> str: ...
+
+
+class Limits(Protocol):
+    @property
+    def max_truncated_share(self) -> float: ...
+    @property
+    def examples(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Finding:
+    name: str
+    expected: str
+    found: str
+    success: bool
+    examples: list[str]  # row ids
+
+
+@dataclass(frozen=True)
+class Audit:
+    findings: list[Finding]
+    figures: dict[str, Any]
+    lengths: dict[str, np.ndarray]  # tokens of each answer with its prompt, of the prompt, of the answer
+
+
+def of_base(rows: pd.DataFrame, training: Training, limits: Limits) -> Audit:
+    """Audit curated rows with the tokenizer of the base and the template that params.yaml names."""
+    tokenizer = chat_template.load(base_model.find(training.base.name))
+    chat_template.choose(tokenizer, training.template)
+    return audit(rows, tokenizer, training, limits)
+
+
+def audit(
+    rows: pd.DataFrame, tokenizer: Any, training: Training, limits: Limits, render: Render = chat_template.render
+) -> Audit:
+    """Render and tokenise everything, and judge it. `tokenizer` has its template already."""
+    table = counted(rows, tokenizer, training, render)
+    return Audit(findings(table, tokenizer, training, limits), figures(table, training), _lengths(table))
+
+
+OF_GENERAL = ("template_fits", "supervised", "end_learned")  # one that is too long is passed over when they are drawn
+
+
+def of_general(examples: pd.DataFrame, training: Training, limits: Limits) -> Audit | None:
+    """The same of general examples, none of which is a row: findings under names of their own. None of no examples."""
+    if examples.empty:
+        return None
+    found = of_base(examples, training, limits)
+    own = [each for each in found.findings if each.name in OF_GENERAL]
+    return replace(found, findings=[replace(each, name=f"general_{each.name}") for each in own])
+
+
+# ---------------------------------------------------------------- counting
+
+
+def counted(
+    rows: pd.DataFrame, tokenizer: Any, training: Training, render: Render = chat_template.render
+) -> pd.DataFrame:
+    """One line for each answer of each row (a pair has two):
+
+    id, prompt and answer (in tokens, the end among the latter), ends (its last supervised token is the end of
+    sequence), trained (in tokens; 0: left out), misfit (why the template doesn't render it; empty: it does), marks
+    (its words hold a special token, which the tokenizer takes for a mark of its own).
+    """
+    answers = [name for name in ("label", row_table.REJECTED) if name in rows]
+    special = [mark for mark in tokenizer.all_special_tokens if mark]
+    lines = []
+    for row in rows.to_dict("records"):
+        for name in answers:
+            marks = any(mark in said for mark in special for said in (row["text"], row[name]))
+            lines.append((row["id"], *_counted(tokenizer, row["text"], row[name], training, render), marks))
+    table = pd.DataFrame(lines, columns=["id", "prompt", "answer", "ends", "trained", "misfit", "marks"])
+    table["trained"] *= table.groupby("id")["trained"].transform("min") > 0  # half a pair says nothing
+    return table
+
+
+def _counted(
+    tokenizer: Any, text: str, answer: str, training: Training, render: Render
+) -> tuple[int, int, bool, int, str]:
+    if messages.parse(text) is None:
+        return 0, 0, False, 0, "its text holds no messages, so it came in under another task: use a clone for each"
+    try:
+        row = render(tokenizer, text, answer)
+    except Refused as error:
+        return 0, 0, False, 0, str(error)
+    supervised = len(row.tokens) - row.prompt if answer.strip() else 0  # then there are marks of the template at most
+    kept = chat_template.shortened(row, training.max_tokens, training.too_long)
+    learned = kept.tokens[kept.prompt :] if kept else row.tokens[row.prompt :]
+    ends = learned[-1:] == [tokenizer.eos_token_id]
+    return row.prompt, supervised, ends, len(kept.tokens) if kept else 0, ""
+
+
+# ---------------------------------------------------------------- judging
+
+
+def findings(table: pd.DataFrame, tokenizer: Any, training: Training, limits: Limits) -> list[Finding]:
+    """Each is a reason to refuse the data unless it succeeds."""
+    fits = table["misfit"] == ""
+    size = table["prompt"] + table["answer"]
+    over = fits & (size > training.max_tokens)
+    masked = tokenizer.eos_token_id == tokenizer.pad_token_id  # then what leaves padding out of the loss leaves it out
+
+    def judged(name: str, expected: str, bad: pd.Series, why: str = "", allowed: float = 0.0) -> Finding:
+        ids, count = list(dict.fromkeys(table.loc[bad, "id"])), table["id"].nunique()
+        success = len(ids) <= allowed * count
+        examples = [] if success else ids[: limits.examples]
+        return Finding(name, expected, f"{len(ids)} of {count} rows otherwise{why}", success, examples)
+
+    first = f": {table.loc[~fits, 'misfit'].iloc[0]}" if not fits.all() else ""
+    return [
+        judged("template_fits", "the template renders every row as its prompt and then its answer", ~fits, first),
+        judged(
+            "supervised",
+            "a token to learn, besides the end of sequence, in every row",
+            fits & ((table["answer"] - table["ends"]) < 1),
+        ),
+        judged(
+            "end_learned",
+            "an end of sequence to learn in every row",
+            fits & (masked | ~table["ends"].astype(bool)),
+            f": {tokenizer.eos_token!r} ends a sequence and pads it, so it is left out of the loss" if masked else "",
+        ),
+        judged(
+            "truncated",
+            f"at most {limits.max_truncated_share:.4g} of the rows longer than {training.max_tokens} tokens",
+            over,
+            _of_long(training, table, over),
+            limits.max_truncated_share,
+        ),
+        Finding(
+            "rows_left",
+            "a row that is short enough to learn from",
+            f"{table.loc[table['trained'] > 0, 'id'].nunique()} rows",
+            bool((table["trained"] > 0).any()),
+            [],
+        ),
+    ]
+
+
+def _of_long(training: Training, table: pd.DataFrame, over: pd.Series) -> str:
+    if not over.any():
+        return ""
+    long = table[table["id"].isin(table.loc[over, "id"])]
+    out = long.loc[long["trained"] == 0, "id"].nunique()
+    return f": {out} left out, {long['id'].nunique() - out} lose the beginning of a prompt (train.too_long)"
+
+
+def leaked(rows: pd.DataFrame, side: pd.Series, limits: Limits, allowed: int = 0) -> Finding:
+    """Rows whose prompt, but for case and punctuation, also stands on another side; `side` may be empty."""
+    said = rows["text"].map(lambda text: messages.words(messages.parse(text) or [])).astype("str")
+    sides = side.where(side != "").groupby(row_table.same_text(said)).transform("nunique")
+    ids = list(rows.loc[sides > 1, "id"])
+    success = len(ids) <= allowed
+    found = f"{len(ids)} of {len(rows)} rows otherwise"
+    expected = f"at most {allowed} rows whose prompt also stands on another side"
+    return Finding("prompts_apart", expected, found, success, [] if success else ids[: limits.examples])
+
+
+# ---------------------------------------------------------------- figures
+
+
+def figures(table: pd.DataFrame, training: Training) -> dict[str, Any]:
+    """In rows, where the name doesn't say tokens."""
+    fit = table[table["misfit"] == ""]
+    size = fit["prompt"] + fit["answer"]
+    over = size > training.max_tokens
+
+    def rows_with(mask: pd.Series) -> int:
+        return int(fit.loc[mask, "id"].nunique())
+
+    return {
+        "rows": int(table["id"].nunique()),
+        "template": training.template,
+        "max_tokens": training.max_tokens,
+        "too_long": training.too_long,
+        "tokens": {name: spread(values) for name, values in _lengths(table).items()},
+        "supervised_share": spread(fit["answer"] / size.clip(lower=1), 4),
+        "longer_than_max_tokens": rows_with(over),
+        "left_out": rows_with(over & (fit["trained"] == 0)),
+        "prompt_cut": rows_with(over & (fit["trained"] > 0)),
+        "nothing_left_by_a_plain_cut": rows_with(fit["prompt"] >= training.max_tokens),
+        "end_learned": rows_with(fit["ends"].astype(bool)),
+        "template_mismatches": int(table.loc[table["misfit"] != "", "id"].nunique()),
+        "special_tokens_in_words": int(table.loc[table["marks"].astype(bool), "id"].nunique()),
+        "trained_tokens": int(fit["trained"].sum()),
+        "supervised_tokens": int(fit.loc[fit["trained"] > 0, "answer"].sum()),
+    }
+
+
+def _lengths(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    fit = table[table["misfit"] == ""]
+    prompt, answer = (fit[name].to_numpy(dtype=np.int64) for name in ("prompt", "answer"))
+    return {"whole": prompt + answer, "prompt": prompt, "answer": answer}
+
+
+def spread(values: Any, digits: int = 1) -> dict[str, float]:
+    """Least, mean, most and percentiles; empty of nothing."""
+    values = np.asarray(values, dtype=np.float64)
+    if not len(values):
+        return {}
+    told = {"min": values.min(), "mean": values.mean(), "max": values.max()}
+    told |= {
+        f"p{percent}": value for percent, value in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)
+    }
+    return {name: round(float(value), digits) for name, value in told.items()}

@@ -1,0 +1,34 @@
+"""What a registered model runs when MLflow loads it. Stored with the model as code: nothing is pickled.
+
+    mlflow.pyfunc.load_model("models:/<name>@champion").predict(pandas.DataFrame({"text": [...]}))
+
+gives a frame with the columns `label` and `confidence`. Of a model that writes, the text is a prompt, plain or as JSON
+messages, `label` what it writes, and `confidence` the mean probability of its tokens.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
+
+
+class Served(PythonModel):
+    def load_context(self, context: Any) -> None:
+        from retune.errors import Refused
+        from retune.lineage import checksums
+        from retune.models import loading
+
+        folder = Path(context.artifacts["model"])
+        wrong = [link for link in checksums.check(folder.parent.parent, None) if not link.ok]
+        if wrong:
+            raise Refused(f"{wrong[0].name} is not what was registered: {wrong[0].expected}, found {wrong[0].found}")
+        self.model = loading.load(folder)
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        said = self.model.predict([str(text) for text in model_input["text"]])
+        return pd.DataFrame({"label": said.labels, "confidence": said.confidence.astype("float64")})
+
+
+set_model(Served())

@@ -1,0 +1,393 @@
+"""Names: registered versions and their aliases, and the bytes behind them."""
+
+import os
+import shutil
+import sqlite3
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from retune.errors import Broken, Refused, WrongUse
+from retune.lineage import checksums, history, record, signing
+from retune.lineage.check import Link
+from retune.models import base_model
+from retune.registry import backend
+from retune.registry.backend import client
+from retune.system import failpoints, locks
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+HEAD = "history"  # tag of a registered model: number and hash of the last entry of its history
+TURN = 1800  # seconds to wait for another run that registers; it scores the champion before
+CARRIED = (
+    "__init__.py",
+    "data/__init__.py",
+    "data/messages.py",
+    "errors.py",
+    "lineage/__init__.py",
+    "lineage/check.py",
+    "lineage/checksums.py",
+    "models/__init__.py",
+    "models/attention.py",
+    "models/base_model.py",
+    "models/causal_lm.py",
+    "models/chat_template.py",
+    "models/classifier.py",
+    "models/loading.py",
+    "models/manifest.py",
+    "models/packing.py",
+    "system/__init__.py",
+    "system/files.py",
+)  # code that a version serves with
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version of a model."""
+
+    name: str
+    version: int
+    run_id: str
+    created: str  # ISO 8601, UTC
+    aliases: tuple[str, ...]
+    tags: dict[str, str]
+
+    @property
+    def uri(self) -> str:
+        return f"models:/{self.name}/{self.version}"
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}"
+
+
+# ---------------------------------------------------------------- a new one
+
+
+@contextmanager
+def packed(model_folder: Path, requirements: list[str]) -> Iterator[Path]:
+    """A scratch folder with the model as MLflow serves it: from code, no pickle. Whoever packs may add files to it."""
+    mlflow = backend.opened()
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    own = Path(__file__).parents[1]
+    signature = ModelSignature(
+        Schema([ColSpec("string", "text")]), Schema([ColSpec("string", "label"), ColSpec("double", "confidence")])
+    )
+    with backend.scratch() as scratch:
+        folder, code = Path(scratch) / "packed", Path(scratch) / "code"
+        for file in CARRIED:
+            (code / "retune" / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(own / file, code / "retune" / file)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # an example is missed beside the schema
+            mlflow.pyfunc.save_model(
+                folder,
+                python_model=str(Path(__file__).with_name("pyfunc.py")),
+                artifacts={"model": str(model_folder)},
+                code_paths=[str(code / "retune")],
+                pip_requirements=requirements,
+                signature=signature,
+            )
+        for parent in {file.parent for file in folder.rglob("*.py")}:
+            # Whoever loads the version imports its code, and Python would add bytecode to it, which nobody signed
+            # and everybody runs. A file of that name leaves it no place.
+            (parent / "__pycache__").touch()
+        yield folder
+
+
+def add_version(name: str, run_id: str, packed: Path, tags: dict[str, str], description: str = "") -> Version:
+    """Log a packed folder to the run and register it. All tags come with the version, or there is no version."""
+    client().log_artifacts(run_id, str(packed), "model")
+    failpoints.point("register:logged")
+    source = f"{client().get_run(run_id).info.artifact_uri}/model"
+    _enter(name)
+    failpoints.point("register:named")
+    made = client().create_model_version(name, source, run_id=run_id, tags=tags, description=description)
+    return _first_of_its_kind(find(name, version=int(made.version)))
+
+
+def _enter(name: str) -> None:
+    """A model of that name, if there is none yet."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client().create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _first_of_its_kind(made: Version) -> Version:
+    """The oldest version of a fingerprint; what this run made beside it goes.
+
+    A server that is killed between the deed and its answer is asked again, and does it again; or another machine was
+    faster.
+    """
+    twins = [each for each in versions(made.name) if each.tags.get("fingerprint", each) == made.tags.get("fingerprint")]
+    first = min(twins, key=lambda version: version.version, default=made)
+    for twin in twins:
+        if twin != first and twin.run_id == made.run_id:
+            client().delete_model_version(twin.name, str(twin.version))
+    return first
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """One run at a time asks what is registered, and registers: else two of one fingerprint make two versions.
+
+    Among all worktrees of a clone. Runs of other machines on the same server are not kept from it (`add_version`).
+    """
+    with locks.waiting(backend.state() / "register.lock", TURN, "run that registers a model"):
+        yield
+
+
+# ---------------------------------------------------------------- which there are
+
+
+def versions(name: str | None = None) -> list[Version]:
+    """Every version, newest first."""
+    none: list[Version] = []
+    found = backend.read(lambda database: _versions_of(database, name), none)
+    if found is None:
+        found = _versions_of_server(name)
+    return sorted(found, key=lambda version: (version.created, version.version), reverse=True)
+
+
+def _versions_of_server(name: str | None) -> list[Version]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return [
+            _version(entity, _aliases(model))
+            for model in backend.pages(client().search_registered_models)
+            if name in (None, model.name)
+            for entity in backend.pages(client().search_model_versions, f"name = '{model.name}'")
+        ]
+    except MlflowException as error:
+        raise Broken(f"{backend.address()} does not tell its versions (`retune doctor` checks): {error}") from None
+
+
+def _versions_of(database: sqlite3.Connection, name: str | None) -> list[Version]:
+    tags: dict[tuple[str, int], dict[str, str]] = {}
+    for model, number, key, value in database.execute("select name, version, key, value from model_version_tags"):
+        tags.setdefault((model, number), {})[key] = value
+    aliases: dict[tuple[str, int], list[str]] = {}
+    for model, number, alias in database.execute(
+        "select name, version, alias from registered_model_aliases order by alias"
+    ):
+        aliases.setdefault((model, number), []).append(alias)
+    rows = database.execute(
+        "select name, version, run_id, creation_time from model_versions where current_stage != 'Deleted_Internal' and "
+        "name not in (select name from registered_model_tags where key = 'mlflow.prompt.is_prompt')"
+    )
+    return [
+        Version(
+            model,
+            number,
+            run_id,
+            _in_words(created),
+            tuple(aliases.get((model, number), [])),
+            tags.get((model, number), {}),
+        )
+        for model, number, run_id, created in rows
+        if name in (None, model)
+    ]
+
+
+def _aliases(model: Any) -> dict[int, list[str]]:
+    by_version: dict[int, list[str]] = {}
+    for alias, version in sorted(model.aliases.items()):
+        by_version.setdefault(int(version), []).append(alias)
+    return by_version
+
+
+def _version(entity: Any, aliases: dict[int, list[str]]) -> Version:
+    number, created = int(entity.version), _in_words(entity.creation_timestamp)
+    return Version(entity.name, number, entity.run_id, created, tuple(aliases.get(number, [])), dict(entity.tags))
+
+
+def _in_words(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def find(name: str, *, version: int | None = None, alias: str | None = None) -> Version:
+    """The one version of that number or alias. Raises Refused if there is none."""
+    of_name = versions(name)
+    for found in of_name:
+        if found.version == version or alias in found.aliases:
+            return found
+    if not of_name:
+        there = ", ".join(sorted({each.name for each in versions()}))
+        told = f"those there are: {there}" if there else "`retune run` makes one"
+        raise Refused(f"no model {name!r} is registered in {backend.address()}: {told}")
+    what = f"version {version}" if version is not None else f"alias {alias}"
+    raise Refused(f"{name} has no {what} in {backend.address()}: `retune models` lists what is there")
+
+
+def known(name: str, fingerprint: str) -> Version | None:
+    """The version of a fingerprint, if there is one."""
+    return next((version for version in versions(name) if version.tags.get("fingerprint") == fingerprint), None)
+
+
+def champion(name: str) -> Version | None:
+    return next((version for version in versions(name) if CHAMPION in version.aliases), None)
+
+
+def resolve(reference: str) -> Version:
+    """NAME@ALIAS or NAME/VERSION."""
+    name, at, alias = reference.partition("@")
+    if at and name and alias:
+        return find(name, alias=alias)
+    name, slash, number = reference.rpartition("/")
+    if slash and name and number.isascii() and number.isdigit():
+        return find(name, version=int(number))
+    raise WrongUse(f"{reference!r} names no model: write NAME@ALIAS or NAME/VERSION, for example classifier@champion")
+
+
+def metrics(version: Version) -> dict[str, float]:
+    """The scores of its run, without learning curves and system metrics."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client().get_run(version.run_id).data.metrics
+        return {name: value for name, value in found.items() if "/" not in name}
+    except MlflowException:  # somebody deleted the run
+        return {}
+
+
+# ---------------------------------------------------------------- its bytes
+
+
+def version_folder(version: Version) -> Path:
+    """A local folder with all that a version holds, as it is in the store now.
+
+    What a server hands out stays for as long as this process lives.
+    """
+    if folder := backend.read(lambda database: _folder_of(database, version), None):
+        return folder
+    backend.opened()
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(download_artifacts(version.uri, dst_path=str(_cleared(version))))
+    except (MlflowException, OSError) as error:
+        raise Broken(f"the bytes of {version} cannot be had from {backend.address()}: {error}") from None
+
+
+def _cleared(version: Version) -> Path:
+    """Where to put a version that a server hands out. The copy that was there goes: it may be out of date, and a
+    process that asks often would fill the disk."""
+    place = backend.lasting_scratch(backend.state()) / f"{version.name}-{version.version}"
+    if place.exists():
+        shutil.rmtree(place)
+    return place
+
+
+def _folder_of(database: sqlite3.Connection, version: Version) -> Path | None:
+    """Where our own store has put it, if that is a folder here."""
+    source = "select coalesce(storage_location, source) from model_versions where name = ? and version = ?"
+    for (where,) in database.execute(source, (version.name, version.version)):
+        folder = Path(unquote(urlsplit(where).path))
+        if where.startswith("file:///") and folder.is_dir():
+            return folder
+    return None
+
+
+def checked_folder(version: Version) -> Path:
+    """`version_folder`, refused if a file of it was changed, added or lost, or its signature does not fit."""
+    folder = version_folder(version)
+    links = integrity(version, folder)
+    if wrong := [link for link in links if not link.ok]:
+        told = "; ".join(f"{link.name}: recorded {link.expected}, found {link.found}" for link in wrong[:5])
+        raise Refused(f"{version} is not what was registered, so it is not loaded: {told}")
+    return folder
+
+
+def integrity(version: Version, folder: Path) -> list[Link]:
+    """Every file of a version against its seal, and its signature against its signer."""
+    trusted = os.environ.get("RETUNE_PUBLIC_KEY")
+    signer = version.tags.get("signer", signing.UNSIGNED)
+    return [
+        *checksums.check(folder, version.tags.get("seal", "no seal")),
+        signing.check(folder, signer, Path(trusted) if trusted else None),
+    ]
+
+
+def model_folder(version: Version) -> Path:
+    """The model folder of a version, checked, and its base with it; downloaded if the store is away."""
+    whole = checked_folder(version)
+    (folder,) = (whole / "artifacts").iterdir()  # under the name it was added by
+    made = record.read(whole / record.FILE)
+    if made["training"]["method"] != "full":  # which carries all that it needs
+        found = base_model.hashes(base_model.find(made["base"]["name"]))
+        for name, sha256 in made["base"]["files"].items():
+            if found.get(name) != sha256:
+                raise Refused(
+                    f"{version} needs the base {made['base']['name']} as it was: {name} has sha256 "
+                    f"{found.get(name, 'none, it is missing')}, recorded is {sha256}"
+                )
+    return folder
+
+
+# ---------------------------------------------------------------- what is said of it
+
+
+def tag_version(version: Version, tags: dict[str, str]) -> None:
+    statement = "insert or replace into model_version_tags (name, version, key, value) values (?, ?, ?, ?)"
+    rows = [(statement, (version.name, version.version, key, value)) for key, value in tags.items()]
+    if not backend.write(*rows):
+        for key, value in tags.items():
+            client().set_model_version_tag(version.name, str(version.version), key, value)
+
+
+def set_alias(version: Version, alias: str) -> None:
+    find(version.name, version=version.version)  # raises Refused if somebody has deleted it
+    statement = "insert or replace into registered_model_aliases (name, alias, version) values (?, ?, ?)"
+    if not backend.write((statement, (version.name, alias, version.version))):
+        client().set_registered_model_alias(version.name, alias, str(version.version))
+
+
+def drop_alias(version: Version, alias: str) -> None:
+    """Take `alias` away if this version has it."""
+    if alias in find(version.name, version=version.version).aliases:
+        statement = "delete from registered_model_aliases where name = ? and alias = ? and version = ?"
+        if not backend.write((statement, (version.name, alias, version.version))):
+            client().delete_registered_model_alias(version.name, alias)
+
+
+def anchor(chain: history.Chain) -> bool:
+    """Keep the last entry of a model's history where the history itself is not, though no version may be there yet.
+
+    Returns whether it was not kept yet. Raises Refused if the history lacks what was kept before.
+    """
+    kept = heads().get(chain.model)
+    history.must_hold(chain, kept)
+    if chain.head == (kept or history.START):
+        return False
+    now = int(time.time() * 1000)
+    model = "insert or ignore into registered_models (name, creation_time, last_updated_time) values (?, ?, ?)"
+    tag = "insert or replace into registered_model_tags (name, key, value) values (?, ?, ?)"
+    if not backend.write((model, (chain.model, now, now)), (tag, (chain.model, HEAD, chain.head))):
+        _enter(chain.model)
+        client().set_registered_model_tag(chain.model, HEAD, chain.head)
+    return True
+
+
+def heads() -> dict[str, str]:
+    """What `anchor` kept of each model that has a history."""
+    none: dict[str, str] = {}
+    found = backend.read(_heads_of, none)
+    if found is not None:
+        return found
+    models = backend.pages(client().search_registered_models)
+    return {model.name: model.tags[HEAD] for model in models if HEAD in model.tags}
+
+
+def _heads_of(database: sqlite3.Connection) -> dict[str, str]:
+    return dict(database.execute("select name, value from registered_model_tags where key = ?", (HEAD,)))

@@ -1,0 +1,134 @@
+"""Bytes by their DVC hash: from the cache, else from the remotes. Door to DVC's Python API, read only."""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+from retune.errors import Broken, Refused
+
+CHUNK = 1 << 20
+
+
+class Gone(Refused):
+    """The bytes of a hash are neither in the cache nor in a remote."""
+
+
+@cache
+def _repository(folder: Path) -> Any:
+    from dvc.repo import Repo
+
+    return Repo(folder)
+
+
+def has_remote() -> bool:
+    """Whether a default remote is configured."""
+    return bool(_repository(Path.cwd()).config["core"].get("remote"))
+
+
+def cache_folder() -> Path:
+    """Where the bytes are kept; worktrees of one clone share it."""
+    return Path(_repository(Path.cwd()).cache.local_cache_dir).resolve()
+
+
+def share_cache(folder: Path) -> None:
+    """Let a worktree in `folder` use this one's cache and remotes, and the settings of it that git does not keep."""
+    from configobj import ConfigObj
+
+    settings = ConfigObj(".dvc/config.local", write_empty_values=True, list_values=False)
+    settings["cache"] = {**settings.get("cache", {}), "dir": str(cache_folder())}
+    for name, remote in _repository(Path.cwd()).config["remote"].items():
+        if "://" not in remote["url"]:  # a folder, which may be named relative to where the settings stand
+            key = f'remote "{name}"'
+            settings[key] = {**settings.get(key, {}), "url": str(remote["url"])}
+    settings.filename = str(folder / ".dvc/config.local")
+    settings.write()
+    (folder / ".dvc/config.local").chmod(0o600)  # it may hold the credentials of a remote
+
+
+def cached(md5: str) -> Path:
+    """Where the cache keeps the bytes of a hash, whether it has them or not."""
+    return Path(_repository(Path.cwd()).cache.local.oid_to_path(md5))
+
+
+def open_bytes(md5: str) -> IO[bytes]:
+    """The bytes that are kept under a hash. Raises Gone if nobody has them."""
+    if (path := cached(md5)).is_file():
+        return path.open("rb")
+    for name in _repository(Path.cwd()).config["remote"]:
+        try:
+            store = _repository(Path.cwd()).cloud.get_remote_odb(name)
+            if store.fs.exists(where := store.oid_to_path(md5)):
+                return store.fs.open(where, "rb")
+        except Exception as error:  # a client of any maker, or none installed; all mean: not known whether it is there
+            raise Broken(f"the DVC remote {name} cannot be asked for {md5}: {error}") from None
+    raise Gone(f"bytes gone, hash kept: {md5} is neither in the DVC cache nor in a remote")
+
+
+def read_bytes(md5: str) -> bytes:
+    with open_bytes(md5) as file:
+        return file.read()
+
+
+def parquet(md5: str) -> Path | io.BytesIO:
+    """Something that a Parquet reader takes: the cache's own file, so that no more is read than asked for."""
+    path = cached(md5)
+    return path if path.is_file() else io.BytesIO(read_bytes(md5))
+
+
+def rehash(md5: str) -> str:
+    """The hash that the bytes kept under `md5` have now: of a folder's listing with its `.dir`. Raises Gone."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with open_bytes(md5) as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest() + (".dir" if md5.endswith(".dir") else "")
+
+
+def fetch(md5: str, target: Path) -> None:
+    """Write what is kept under a hash to `target`, a folder's files below it. Raises Gone, or Refused for other bytes
+    than those of the hash."""
+    if md5.endswith(".dir"):
+        if (found := rehash(md5)) != md5:
+            raise Refused(f"the listing {md5} in the DVC store is damaged, it is {found}")
+        for name, own in listing(md5).items():
+            fetch(own, target / name)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.md5(usedforsecurity=False)
+    with open_bytes(md5) as source, target.open("wb") as copy:
+        while chunk := source.read(CHUNK):
+            digest.update(chunk)
+            copy.write(chunk)
+    if digest.hexdigest() != md5:
+        raise Refused(f"the bytes kept under {md5} in the DVC store are damaged, they are {digest.hexdigest()}")
+
+
+def listing(md5: str) -> dict[str, str]:
+    """path -> md5 of the files of a folder, whose hash ends in `.dir`. Raises Gone, or Refused if it is damaged."""
+    try:
+        return {entry["relpath"]: entry["md5"] for entry in json.loads(read_bytes(md5))}
+    except (ValueError, TypeError, KeyError):
+        raise Refused(f"the listing {md5} in the DVC store is damaged") from None
+
+
+def files(path: str, md5: str) -> Iterator[tuple[str, str]]:
+    """The path and hash of an output and, if it is a folder, of every file in it."""
+    yield path, md5
+    if md5.endswith(".dir"):
+        for name, own in listing(md5).items():
+            yield f"{path}/{name}", own
+
+
+def table(md5: str, columns: list[str] | None) -> Any:
+    """A Parquet file of the store as an Arrow table; None if its bytes are gone or damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(parquet(md5), columns=columns, use_threads=False)
+    except (Gone, pa.ArrowException, OSError):
+        return None

@@ -1,0 +1,57 @@
+"""The thin shell that every stage shares: paths in, files out, one plain message when the answer is no.
+
+    if __name__ == "__main__":
+        run(main)
+
+`main` names its paths as parameters; the command line gives them in that order.
+"""
+
+import inspect
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from retune.errors import Broken, RetuneError, WrongUse
+from retune.system import failpoints
+
+
+def run(main: Callable[..., None]) -> None:
+    """Call `main` with the paths of the command line and end the process with the right exit code."""
+    names = list(inspect.signature(main).parameters)
+    try:
+        if len(sys.argv) - 1 != len(names):
+            raise WrongUse(f"this stage takes {' '.join(names).upper()}, not {sys.argv[1:]}")
+        main(*(Path(argument) for argument in sys.argv[1:]))
+        failpoints.point("shell:made")
+    except RetuneError as error:
+        print(f"{type(error).__name__.lower()}: {error}", file=sys.stderr, flush=True)
+        sys.exit(error.exit_code)
+    except Exception:  # Python's own exit code for it is 1, which here means that the answer is no
+        traceback.print_exc()
+        sys.exit(Broken.exit_code)
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write `value` whole or not at all, keys in their order, one value a line so that git can show changes."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_text(text + "\n", "utf-8")
+        failpoints.point("json:unfinished")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def progress(step: int, of: int, **values: float) -> None:
+    """Print one line of progress: read by people in a log, and by the bridge, which feeds bars and MLflow.
+
+    `progress step=120 of=900 train_loss=0.4121 learning_rate=8.1e-05`
+    """
+    told = " ".join(f"{name}={value:.6g}" for name, value in values.items())
+    print(f"progress step={step} of={of} {told}".rstrip(), flush=True)

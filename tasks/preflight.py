@@ -1,0 +1,152 @@
+"""Look at the tokens of the rows that are here, before a GPU sees any: what `retune audit` says.
+
+The thinking is in `retune.preflight.token_audit`, which `validate` asks too: there its findings are part of
+the verdict.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from retune.config import params
+from retune.data import mixture, replay, row_table
+from retune.errors import WrongUse
+from retune.evaluation import plots
+from retune.lineage import parent_version
+from retune.models import base_model
+from retune.preflight import compute_estimate, memory_check, token_audit
+from retune.system import dvc_pipeline
+
+SPLITS, CURATED, RAW = Path("data/splits"), Path("data/curated/rows.parquet"), Path("data/raw")
+GENERAL = Path("data/curated/general.parquet")
+TRAINED = "models/reports/train.json"
+PICTURE = Path(".retune/audit/lengths.png")
+
+
+@dataclass(frozen=True)
+class Audited:
+    rows_from: str
+    base: dict[str, str]  # its name, and its licence in words
+    findings: list[token_audit.Finding]
+    figures: dict[str, Any]
+    general: dict[str, Any] | None  # figures of general examples, none of which is a row
+    effort: compute_estimate.Effort
+    memory: memory_check.Fit  # on this machine
+
+    @property
+    def ok(self) -> bool:
+        return all(finding.success for finding in self.findings)
+
+    def report(self) -> dict[str, Any]:
+        return {"ok": self.ok, **asdict(self)}
+
+
+def audit(knobs: params.Params, picture: Path = PICTURE) -> Audited:
+    """Audit the rows of this folder as params.yaml would train on them; draw their lengths.
+
+    Raises WrongUse where the task has no tokens to audit, or there are no rows.
+    """
+    if isinstance(knobs, params.Classify):
+        raise WrongUse(f"task is {knobs.task}: only what a model is to write has tokens to audit")
+    rows, side, where = _rows(knobs.task)
+    limits = knobs.validate.audit
+    found = token_audit.of_base(rows, knobs.train, limits)
+    apart = token_audit.leaked(rows, side, limits, knobs.validate.max_leaked_rows)
+    others = token_audit.of_general(_examples(knobs), knobs.train, limits)
+    plots.lengths(found.lengths, knobs.train.max_tokens, picture)
+    findings = [*found.findings, apart, *(others.findings if others else [])]
+    share = _learned(side, where == str(SPLITS), knobs.split)
+    learned = round(share * (found.figures["trained_tokens"] + _mixed_in(found, others, knobs.train)))
+    told = others.figures if others else None
+    named = {"name": knobs.train.base.name, "licence": base_model.licence_here(knobs.train.base.name)}
+    return Audited(where, named, findings, found.figures, told, *_estimates(found, learned, knobs.train))
+
+
+def _examples(knobs: params.Instruct | params.Prefer) -> pd.DataFrame:
+    """The general examples, as far along the road as they have come."""
+    return row_table.read(GENERAL) if GENERAL.exists() else replay.read(replay.files_of(knobs))
+
+
+def _learned(side: pd.Series, parted: bool, split: params.SplitWriting) -> float:
+    """The share of the rows that is learned from: those on train, or those that `split` will put there."""
+    given = {"train": 1 - split.val_share, "": 1 - split.val_share - split.test_share}
+    return float(side.map({"train": 1.0} if parted else given).fillna(0.0).mean())
+
+
+def _mixed_in(found: token_audit.Audit, others: token_audit.Audit | None, train: Any) -> int:
+    """The tokens of as many general examples as will be mixed in, each as long as they are on average."""
+    if others is None:
+        return 0
+    there = others.figures["rows"]
+    some = min(mixture.wanted(found.figures["rows"], train.general_share), there)
+    return round(some * others.figures["trained_tokens"] / there)
+
+
+def _rows(task: str) -> tuple[pd.DataFrame, pd.Series, str]:
+    """The rows, the side of each, and where they stand: as far along the road as the newest have come."""
+    parts = {name: SPLITS / f"{name}.parquet" for name in row_table.SIDES}
+    curated = not dvc_pipeline.read_other("curate", str(RAW))
+    if curated and not dvc_pipeline.read_other("split", str(CURATED)) and all(part.exists() for part in parts.values()):
+        sides = {name: row_table.read(part) for name, part in parts.items()}
+        rows = pd.concat(list(sides.values()), ignore_index=True)
+        return (
+            rows,
+            pd.Series([name for name, side in sides.items() for _ in range(len(side))], dtype="str"),
+            str(SPLITS),
+        )
+    if curated and CURATED.exists():
+        rows, where = row_table.read(CURATED), str(CURATED)
+    elif RAW.exists():
+        rows, where = (
+            row_table.read(RAW).drop_duplicates("id", keep="last", ignore_index=True),
+            f"{RAW}, not curated yet",
+        )
+    else:
+        raise WrongUse("there are no records yet: `retune ingest FILE` brings them in")
+    if missing := [name for name in row_table.columns(task) if name not in rows]:
+        raise WrongUse(f"{where} has no column {missing[0]}: it came in under another task than {task}")
+    return rows, rows["given"], where
+
+
+def _estimates(found: token_audit.Audit, learned: int, train: Any) -> tuple[compute_estimate.Effort, memory_check.Fit]:
+    import torch
+
+    cuda = train.device != "cpu" and torch.cuda.is_available()
+    bf16 = train.precision == "bf16" or (train.precision == "auto" and cuda)
+    shape = compute_estimate.shape_of(base_model.find(train.base.name))
+    mean, begun = found.figures["tokens"]["whole"].get("mean", 0.0), _start(train)
+    there = memory_check.find(cuda)  # before anything is multiplied
+    devices = train.parallel.hosts * (train.parallel.processes if cuda else 1)
+    took = compute_estimate.effort(shape, train, learned, mean, bf16, devices * _multiplies(cuda, bf16), begun)
+    return took, memory_check.judge(shape, train, bf16, there, cuda, begun)
+
+
+def _start(train: Any) -> str | None:
+    """The method of the version that preferences are learned on; None where none is named, or its record isn't here."""
+    begins = (
+        parent_version.read() if train.method in compute_estimate.PREFERENCES and parent_version.FILE.exists() else None
+    )
+    kept = dvc_pipeline.blobs(begins.record_commit, [TRAINED]) if begins else {}
+    return str(json.loads(kept[TRAINED])["method"]) if kept else None
+
+
+def _multiplies(cuda: bool, bf16: bool) -> float:
+    """Floating-point operations a second of this machine's matrix multiplication, measured in under a second."""
+    import time
+
+    import torch
+
+    size = 8192 if cuda else 1024
+    kind = torch.bfloat16 if bf16 else torch.float32
+    left = right = torch.ones(size, size, dtype=kind, device="cuda" if cuda else "cpu")
+    seconds = []
+    for _ in range(4):  # the first one warms up
+        began = time.perf_counter()
+        torch.mm(left, right)
+        if cuda:
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - began)
+    return 2 * size**3 / min(seconds[1:])

@@ -1,0 +1,240 @@
+"""Whether to train again, and why: what there is now beside what the newest version was made from.
+
+    retune retrain --dry-run
+
+Training the same bytes with the same code and parameters gives the same bits, so where nothing differs there is
+nothing to do, however old the champion is and whoever asks. Everything is read from git and the DVC store: the answer
+"nothing to do" needs no registry, no torch and no server.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import yaml
+
+from retune.config import params
+from retune.config.params import Decide
+from retune.data import suppression
+from retune.lineage import ancestry, history
+from retune.system import dvc_pipeline, dvc_store
+
+CONTENT = ["id", "text", "label", "group", "given", "rejected"]  # what makes a row the same, as far as it has them
+RAW, LIST, START = "data/raw", "data/suppressed.json", "models/start.json"
+TOLD = 8  # changes that are named
+
+
+@dataclass(frozen=True)
+class State:
+    """What a model is made from."""
+
+    raw: str  # DVC hash of data/raw
+    suppressed: str  # md5 of the list
+    params: dict[str, Any]  # dotted path -> value, of the sections that a stage reads
+    code: dict[str, str]  # what stages run and the md5 of every file that they read and git keeps
+
+
+@dataclass(frozen=True)
+class Made:
+    """A version: its name, when it was registered or became champion, and what it was made from."""
+
+    name: str
+    at: datetime
+    state: State
+    commit: str  # its record
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether to train, why or why not, and on what the answer rests."""
+
+    train: bool
+    why: tuple[str, ...]
+    inputs: dict[str, Any] = field(default_factory=dict)
+    thresholds: dict[str, Any] = field(default_factory=dict)
+
+
+def decide(
+    now: State,
+    newest: Made | None,
+    champion: Made | None,
+    new_rows: int,
+    forgotten: int,
+    because: str | None,
+    section: Decide,
+    at: datetime,
+) -> Verdict:
+    """new_rows: rows of `now.raw` that the newest version's data did not hold as they are; forgotten: rows that are
+    suppressed now and that the champion learned from; because: who asked for it and why, if anybody did."""
+    then = newest.state if newest else None
+    if then:
+        now, then = _as_compared(now, section), _as_compared(then, section)
+    changes = _changes(then, now) if then else []
+    inputs = {
+        "raw": now.raw,
+        "newest": newest.name if newest else None,
+        "champion": champion.name if champion else None,
+        "champion_age_days": _age(champion, at) if champion else 0,
+        "new_rows": new_rows,
+        "forgotten_rows": forgotten,
+        "changes": changes,
+        "because": because,
+    }
+    told = (True, ["there is no version yet"]) if newest is None else _weigh(inputs, now != then, section)
+    return Verdict(told[0], tuple(told[1]), inputs, asdict(section))
+
+
+def _age(champion: Made, at: datetime) -> int | None:
+    """In days; None if it became champion in days to come. For the sake of order, an entry may be seconds ahead."""
+    if champion.at - at >= timedelta(days=1):
+        return None
+    return max((at - champion.at).days, 0)
+
+
+def _weigh(found: dict[str, Any], differs: bool, section: Decide) -> tuple[bool, list[str]]:
+    newest, champion, rows = found["newest"], found["champion"], found["new_rows"]
+    asked = f"asked for: {found['because']}" if found["because"] else None
+    days, allowed = found["champion_age_days"], section.max_age_days
+    old = allowed and champion and days is not None and days >= allowed
+    age = f"{champion} has been champion for {days} days, {allowed} allowed"
+    ageless = f"{champion} became champion in days to come, so its age cannot be told: the clock was moved"
+    said = [ageless] if allowed and days is None else []
+    tainted = f"{champion} learned from {found['forgotten_rows']} rows that are suppressed now"
+    if not differs:
+        wished = [*said, *(wish for wish in (asked, age if old else None) if wish)]
+        if found["forgotten_rows"] and champion != newest:
+            wished.append(f"{tainted}, {newest} from none of them: `retune promote {newest} --reason TEXT`")
+        return False, [*wished, f"nothing differs from what {newest} was made from: the same bits would come out"]
+    why = [asked] if asked else []
+    if rows >= section.new_rows:
+        why.append(f"{rows} new or corrected rows since {newest}, {section.new_rows} asked")
+    if section.on_change:
+        why += found["changes"][:TOLD] + (
+            [f"{more} more changes"] if (more := len(found["changes"]) - TOLD) > 0 else []
+        )
+    if old:
+        why.append(age)
+    if section.on_forgotten and found["forgotten_rows"]:
+        why.append(tainted)
+    if why:
+        return True, why
+    quiet = [*said, f"{rows} new or corrected rows since {newest}, {section.new_rows} asked"]
+    if found["changes"]:
+        quiet.append(f"{len(found['changes'])} changes of parameters or code do not count: decide.on_change is false")
+    return False, quiet
+
+
+def alike(now: State, then: State, section: Decide) -> bool:
+    """Whether the same bits would come out."""
+    return _as_compared(now, section) == _as_compared(then, section)
+
+
+def _as_compared(state: State, section: Decide) -> State:
+    """Under `incremental`, where it starts follows from who is champion, and is no reason."""
+    if not section.incremental:
+        return state
+    return replace(state, code={path: md5 for path, md5 in state.code.items() if path != START})
+
+
+def _changes(before: State, now: State) -> list[str]:
+    keys = sorted(key for key in before.params | now.params if before.params.get(key) != now.params.get(key))
+    told = [f"{key}: {before.params.get(key, 'not set')} → {now.params.get(key, 'not set')}" for key in keys]
+    files = sorted(path for path in before.code | now.code if before.code.get(path) != now.code.get(path))
+    return told + [f"{path} changed" for path in files]
+
+
+# ---------------------------------------------------------------- what there is
+
+
+def here(raw: str) -> State:
+    """The state of the code and parameters of this folder, with the rows of `raw`."""
+    stages, values = dvc_pipeline.pipeline(), yaml.safe_load(Path("params.yaml").read_text("utf-8"))
+    made = {path for entry in stages.values() for path in dvc_pipeline.outputs(entry)}
+    kept = {dep for entry in stages.values() for dep in entry["deps"]} - made - {RAW, LIST}
+    code = {path: _md5(Path(path).read_bytes()) for path in kept if Path(path).is_file()}
+    return State(raw, _md5(Path(LIST).read_bytes()), *_of(stages, code, values))
+
+
+def digest(state: State) -> str:
+    """One name for everything that a model is made from."""
+    return hashlib.sha256(json.dumps(asdict(state), sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _of(stages: dict[str, Any], code: dict[str, str], values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    read = {name: params.at(values, name) for entry in stages.values() for name in entry.get("params", [])}
+    commands = {f"command of {name}": " ".join(entry["cmd"].split()) for name, entry in stages.items()}
+    return params.flat(read), {**code, **commands}
+
+
+def newest(chain: history.Chain, among: Collection[str]) -> Made | None:
+    """The newest of these versions, whatever became of it."""
+    entries = [entry for entry in chain.entries if entry.event == history.REGISTERED]
+    entries = [entry for entry in entries if f"{entry.model}/{entry.version}" in among]
+    return _made(entries[-1]) if entries else None
+
+
+def champion(chain: history.Chain) -> Made | None:
+    entry = chain.champion()
+    return _made(entry) if entry else None
+
+
+def _made(entry: history.Entry) -> Made | None:
+    """None if git no longer has the commit: then there is nothing to compare with, so training is due."""
+    kept = dvc_pipeline.blobs(entry.commit, ["dvc.lock", "params.yaml"])
+    if len(kept) < 2:
+        return None
+    stages, values = yaml.safe_load(kept["dvc.lock"])["stages"], yaml.safe_load(kept["params.yaml"])
+    stages = {
+        name: {**told, "params": list(told.get("params", {}).get("params.yaml", {}))} for name, told in stages.items()
+    }
+    made = {out["path"] for told in stages.values() for out in told.get("outs", [])}
+    deps = {dep["path"]: dep["md5"] for told in stages.values() for dep in told["deps"] if dep["path"] not in made}
+    raw, listed = deps.pop(RAW), deps.pop(LIST)
+    state = State(raw, listed, *_of(stages, deps, values))
+    return Made(f"{entry.model}/{entry.version}", datetime.fromisoformat(entry.at), state, entry.commit)
+
+
+def new_rows(now: str, then: str) -> int:
+    """How many rows of one raw folder are not in another as they are: new and corrected ones. DVC hashes."""
+    if now == then:
+        return 0
+    rows, known = _rows(now), _rows(then)
+    return int((~rows.isin(known)).sum())
+
+
+def known_rows(parts: Iterable[str], then: str) -> int:
+    """How many rows of these parts a raw folder holds as they are. DVC hashes."""
+    return int(_rows_of(parts).isin(_rows(then)).sum())
+
+
+def _rows(md5: str) -> pd.Series:
+    """A hash of each distinct row of a raw folder."""
+    return _rows_of(own for path, own in sorted(dvc_store.listing(md5).items()) if path.endswith(".parquet"))
+
+
+def _rows_of(parts: Iterable[str]) -> pd.Series:
+    frames = [_columns(own) for own in parts]
+    if not frames:
+        return pd.Series([], dtype="uint64")
+    return pd.util.hash_pandas_object(pd.concat(frames, ignore_index=True), index=False).drop_duplicates()
+
+
+def _columns(md5: str) -> pd.DataFrame:
+    with pq.ParquetFile(dvc_store.parquet(md5)) as file:  # asks for those columns that there are
+        return file.read(columns=CONTENT).to_pandas()
+
+
+def forgotten(chain: history.Chain, listed: suppression.Suppression) -> int:
+    """How many rows that are suppressed now the champion learned from."""
+    entry = chain.champion()
+    return ancestry.forgotten(entry, listed) if entry else 0
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -1,0 +1,66 @@
+"""What `retune predict` tells of a model that writes: asked for real, in this process."""
+
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from flows.cli import train
+from flows.project import environment
+from retune.models import causal_lm, chat_template, classifier, loading
+from retune.models.base_model import weights_sha256
+from retune.models.manifest import Writes
+from retune.registry import versions
+
+READS = 64 - 12  # of the prompt: what the answer leaves of max_tokens
+
+
+@pytest.fixture(scope="module")
+def writer(make_writer, tmp_path_factory):
+    """A model folder of a Llama of two layers with random weights."""
+    texts = ["Where is my parcel? It is late, and the invoice is wrong.", "system user assistant"] * 20
+    base = make_writer(tmp_path_factory.mktemp("writer"), texts)
+    name, sha256 = f"folder:{base}", weights_sha256(base)
+    tokenizer, network = causal_lm.load_base(name, sha256, "fp32", torch.device("cpu"))
+    chat_template.choose(tokenizer, "chatml")
+    folder = tmp_path_factory.mktemp("saved")
+    causal_lm.save(folder, Writes("instruct", "full", name, sha256, 64, 12, "chatml"), tokenizer, network)
+    return folder
+
+
+@pytest.fixture
+def predict(writer, monkeypatch):
+    """The command, for which every name is that of this model."""
+    monkeypatch.setattr(environment, "enter", lambda: None)
+    monkeypatch.setattr(versions, "resolve", lambda name: name)
+    monkeypatch.setattr(versions, "model_folder", lambda version: writer)
+    return lambda *words: CliRunner().invoke(train.predict, ["writer@champion", *words])
+
+
+def test_a_prompt_that_is_cut_is_told_with_its_tokens(predict):
+    done = predict("Where is my parcel?", "invoice " * 400, "--json")
+    assert done.exit_code == 0, done.output
+    (told,) = done.stderr.splitlines()
+    assert told.startswith("text 2 of 2 has ") and int(told.split()[5]) > 400
+    assert told.endswith(f"and the model reads {READS}: its beginning is left out")
+    assert len(json.loads(done.stdout)) == 2
+
+
+def test_what_it_writes_is_called_an_answer_and_a_row_stays_a_row(predict, monkeypatch):
+    said = classifier.Predictions(["Dear customer,\n\nit is late.\r\nYours"], np.array([0.5]), np.array([9]))
+    monkeypatch.setattr(causal_lm.Decoder, "predict", lambda self, texts: said)
+    head, row = predict("Where is\nmy parcel?").stdout.splitlines()
+    assert head.split() == ["answer", "confidence", "text"]
+    assert re.split(" {2,}", row) == [r"Dear customer,\n\nit is late.\nYours", "0.500", r"Where is\nmy parcel?"]
+    (kept,) = json.loads(predict("Where is\nmy parcel?", "--json").stdout)
+    assert kept == {"text": "Where is\nmy parcel?", "label": said.labels[0], "confidence": 0.5}
+
+
+def test_a_class_is_called_a_label(predict, monkeypatch):
+    fixed = SimpleNamespace(predict=lambda texts: classifier.Predictions(["billing"], np.array([0.5])))
+    monkeypatch.setattr(loading, "load", lambda folder: fixed)
+    assert predict("a bill").stdout.splitlines()[0].split() == ["label", "confidence", "text"]

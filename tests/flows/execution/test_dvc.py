@@ -1,0 +1,278 @@
+import getpass
+import json
+import os
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.execution import dvc
+from retune.errors import Broken, Refused, WrongUse
+
+
+def fails_with(tiny, code, *lines):
+    """Let the stage `cook` print `lines` and end with `code`."""
+    told = "".join(f"print({line!r}, file=sys.stderr)\n" for line in lines)
+    tiny.write("cook.py", f"import sys\n{told}sys.exit({code})\n")
+
+
+# ---- run
+
+
+def test_the_lines_of_a_stage_are_handed_on_as_they_come(tiny):
+    tiny.write(
+        "cook.py", "import time\nprint('peeled')\ntime.sleep(2)\nprint('cooked')\nopen('models/meal.txt', 'w')\n"
+    )
+    heard = {}
+    dvc.run("cook", lambda line: heard.setdefault(line, time.monotonic()))
+    assert heard["cooked"] - heard["peeled"] > 1
+
+
+def test_a_stage_tells_its_lines_and_not_dvcs_advice(tiny):
+    tiny.write("data/raw/two.txt", "leek\n")
+    heard = []
+    assert dvc.run("cook", heard.append) is True
+    assert heard == ["Running stage 'cook':", "> python cook.py data/raw models/meal.txt", "peeled", "cooked"]
+
+
+def test_progress_goes_to_whoever_draws_it_and_not_to_the_log(tiny):
+    tiny.write("data/raw/two.txt", "leek\n")
+    heard, drawn = [], []
+    dvc.run("cook", heard.append, lambda *told: drawn.append(told))
+    assert drawn == [(1, 2, {"heat": 0.5}), (2, 2, {"heat": 0.25, "salt": 1e-5})]
+    assert not [line for line in heard if line.startswith("progress")]
+
+
+def test_a_stage_that_depends_on_nothing_new_does_not_run(tiny):
+    heard = []
+    assert dvc.run("cook", heard.append) is False
+    assert heard == []
+
+
+def test_only_the_named_stage_runs(tiny):
+    tiny.write("data/raw/two.txt", "leek\n")
+    before = Path("models/reports/serve.json").read_text("utf-8")
+    dvc.run("cook", lambda line: None)
+    assert Path("models/reports/serve.json").read_text("utf-8") == before
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "error"), [(1, "refused", Refused), (2, "wronguse", WrongUse), (3, "broken", Broken)]
+)
+def test_a_stages_own_error_comes_out_as_that_error(tiny, code, kind, error):
+    fails_with(tiny, code, "two rows are wrong", f"{kind}: the data fails", "  see the report")
+    with pytest.raises(error) as raised:
+        dvc.run("cook", lambda line: None)
+    assert type(raised.value) is error
+    assert str(raised.value) == "cook: the data fails\n  see the report"
+
+
+def test_a_crash_is_broken_and_shows_the_last_lines(tiny):
+    tiny.write("cook.py", "for n in range(100): print('line', n, flush=True)\nraise ValueError('no such pan')\n")
+    with pytest.raises(Broken) as raised:
+        dvc.run("cook", lambda line: None)
+    told = str(raised.value)
+    assert "cook failed" in told
+    assert "ValueError: no such pan" in told
+    assert "line 99" in told
+    assert "line 50" not in told
+
+
+def test_a_killed_stage_is_broken(tiny):
+    tiny.write("cook.py", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    with pytest.raises(Broken, match="cook failed"):
+        dvc.run("cook", lambda line: None)
+
+
+def test_an_unknown_stage_is_broken_and_named(tiny):
+    with pytest.raises(Broken, match="dessert"):
+        dvc.run("dessert", lambda line: None)
+
+
+# ---- nothing stays behind
+
+
+FAMILY = """\
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+deaf = "import time, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", deaf])
+print("pids", os.getpid(), child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupt_ends_the_stage_and_all_its_children(tiny, stop):
+    tiny.write("cook.py", FAMILY)
+    pids = []
+
+    def say(line):
+        if line.startswith("pids"):
+            pids.extend(map(int, line.split()[1:]))
+            raise stop
+
+    try:
+        with pytest.raises(stop):
+            dvc.run("cook", say)
+        assert len(pids) == 2
+        assert [pid for pid in pids if alive(pid)] == []
+    finally:
+        for pid in filter(alive, pids):
+            psutil.Process(pid).kill()
+
+
+def alive(pid):
+    """Whether a process still works: what was killed and not yet buried does not."""
+    for _ in range(20):
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return False
+        except psutil.NoSuchProcess:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@pytest.mark.timeout(60)
+def test_a_stage_never_waits_for_the_keyboard(tiny):
+    tiny.write("cook.py", "print(repr(input()))\n")
+    with pytest.raises(Broken, match="EOFError"):
+        dvc.run("cook", lambda line: None)
+
+
+# ---- progress
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("progress step=3 of=10", (3, 10, {})),
+        (
+            "progress step=3 of=10 train_loss=0.41 learning_rate=8.1e-05",
+            (3, 10, {"train_loss": 0.41, "learning_rate": 8.1e-5}),
+        ),
+        ("progress is good", None),
+        ("in progress step=3 of=10", None),
+        ("", None),
+    ],
+)
+def test_a_line_of_progress_is_told_from_other_lines(line, told):
+    assert dvc.parse_progress(line) == told
+
+
+def test_the_bridge_reads_what_the_stages_print(capsys):
+    from retune.system import stage_io
+
+    stage_io.progress(120, 900, train_loss=0.4121, learning_rate=8.1e-05)
+    assert dvc.parse_progress(capsys.readouterr().out.strip()) == (
+        120,
+        900,
+        {"train_loss": 0.4121, "learning_rate": 8.1e-05},
+    )
+
+
+# ---- score
+
+
+def test_any_model_is_scored_by_the_evaluate_stages_own_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks/evaluate.py").write_text("import sys\nprint('scored', *sys.argv[1:])\n", "utf-8")
+    (tmp_path / "tasks/__init__.py").touch()
+    heard = []
+    dvc.score(Path("old"), Path("rows.parquet"), Path("out"), heard.append)
+    assert heard == ["scored old rows.parquet out"]
+
+
+# ---- track, status, record
+
+
+def test_a_tracked_folder_has_a_pointer_with_its_hash(tiny):
+    tiny.write("data/other/one.txt", "rice\n")
+    dvc.track("data/other")
+    assert "md5: " in Path("data/other.dvc").read_text("utf-8")
+
+
+def test_a_folder_that_is_not_there_cannot_be_tracked(tiny):
+    with pytest.raises(Broken, match="nowhere"):
+        dvc.track("data/nowhere")
+
+
+def test_status_names_what_has_changed_and_nothing_else(tiny):
+    assert dvc.status() == {}
+    tiny.write("serve.py", "print('cold')\n")
+    assert list(dvc.status()) == ["serve"]
+
+
+def test_a_record_holds_everything_that_made_the_model(tiny):
+    tiny.write("params.yaml", Path("params.yaml").read_text("utf-8").replace("blue", "green"))
+    tiny.dvc("repro", "-q")
+    commit = dvc.save_record("run-1")
+    for name in ("dvc.lock", "data/raw.dvc", "params.yaml", "models/reports/serve.json", "cook.py"):
+        assert tiny.git("show", f"{commit}:{name}") == Path(name).read_text("utf-8"), name
+    assert commit in tiny.git("for-each-ref", "--format=%(objectname)", "refs/exps")
+
+
+def test_a_record_leaves_branch_index_and_files_as_they_were(tiny):
+    tiny.write("params.yaml", Path("params.yaml").read_text("utf-8").replace("blue", "green"))
+    tiny.dvc("repro", "-q")
+    tiny.write("notes.txt", "mine, not in git")
+    tiny.write("cook.py", Path("cook.py").read_text("utf-8") + "# staged\n")
+    tiny.write("menu.txt", "staged, and new to git")
+    tiny.git("add", "cook.py", "menu.txt")
+    tiny.write("menu.txt", "staged, and edited since")
+    tiny.dvc("commit", "-q", "-f")
+    before = picture(tiny)
+    dvc.save_record("run-1")
+    assert picture(tiny) == before
+
+
+def picture(tiny):
+    asked = (
+        ("rev-parse", "HEAD"),
+        ("symbolic-ref", "HEAD"),
+        ("branch", "--list"),
+        ("stash", "list"),
+        ("status", "--porcelain"),
+        ("diff", "--cached"),
+    )
+    return [tiny.git(*words) for words in asked], tiny.everything()
+
+
+def test_a_record_needs_no_user_that_git_knows(tiny, tmp_path, monkeypatch):
+    tiny.git("config", "--unset", "user.name")
+    tiny.git("config", "--unset", "user.email")
+    (tmp_path / "nobody").mkdir()
+    for name in ("HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "nobody"))
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, os.devnull)
+    assert tiny.git("show", "-s", "--format=%an", dvc.save_record("run-1")) == f"{getpass.getuser()}\n"
+
+
+def test_a_record_is_signed_by_the_user_that_git_knows(tiny):
+    assert tiny.git("show", "-s", "--format=%an <%ae>", dvc.save_record("run-1")) == "A. Tester <tester@example.com>\n"
+
+
+def test_the_same_record_may_be_saved_twice(tiny):
+    dvc.save_record("run-1")
+    assert dvc.save_record("run-1")
+
+
+# ---- environment
+
+
+def test_stages_run_with_this_interpreter_and_without_telemetry(monkeypatch):
+    monkeypatch.setenv("SOMETHING_OF_THE_CALLER", "kept")
+    env = dvc.environment()
+    first = Path(env["PATH"].split(os.pathsep)[0])
+    assert (first / "python").exists() and first == Path(dvc.DVC[0]).parent
+    assert env["DVC_NO_ANALYTICS"] == "1"
+    assert env["SOMETHING_OF_THE_CALLER"] == "kept"
+
+
+def test_status_is_json_for_other_programs(tiny):
+    tiny.write("data/raw/two.txt", "leek\n")
+    json.dumps(dvc.status())

@@ -1,0 +1,94 @@
+"""What a killed process left half done, made by hand, and what `repair` makes of it and says."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.execution import dvc, recovery
+from retune.registry import backend
+
+
+@pytest.fixture
+def dead():
+    """The number of a process that has died."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", "pass"])
+    process.wait()
+    return process.pid
+
+
+@pytest.fixture(autouse=True)
+def registry_here(tmp_path, monkeypatch):
+    monkeypatch.setattr(backend, "state", lambda: tmp_path / ".retune")
+
+
+def test_a_half_written_file_goes_if_its_writer_died(tmp_path, monkeypatch, dead):
+    monkeypatch.chdir(tmp_path)
+    for path in (f"data/raw/.rows.parquet.{dead}.tmp", f".params.yaml.{dead}.tmp", f"data/.mine.{os.getpid()}.tmp"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+    said = list(recovery.half_written())
+    assert len(said) == 2 and "rows.parquet" in said[1]
+    assert [path.name for path in tmp_path.rglob("*.tmp")] == [f".mine.{os.getpid()}.tmp"]
+
+
+def test_scratch_folders_of_the_dead_are_swept(tmp_path, dead):
+    for process in (dead, os.getpid()):
+        (tmp_path / ".retune/scratch" / f"{process}-abc/packed").mkdir(parents=True)
+    (said,) = recovery.scratch()
+    assert f"{dead}-abc" in said
+    assert [path.name for path in (tmp_path / ".retune/scratch").iterdir()] == [f"{os.getpid()}-abc"]
+
+
+def test_checkpoints_that_nobody_went_on_from_are_swept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, days in (("old", 8), ("new", 1)):
+        folder = Path(".retune/checkpoints") / name / "choose/step-00000001"
+        folder.mkdir(parents=True)
+        for path in (folder, *folder.parents[:2]):
+            os.utime(path, (time.time() - days * recovery.DAY,) * 2)
+    assert len(list(recovery.old_checkpoints())) == 1
+    assert [path.name for path in Path(".retune/checkpoints").iterdir()] == ["new"]
+
+
+def test_nothing_is_mended_where_nothing_is_broken(tiny):
+    assert recovery.files() == []
+
+
+def test_an_ingest_that_was_cut_off_before_dvc_knew_is_finished(tiny):
+    tiny.write("data/raw/two.txt", "leek\n")
+    (said,) = recovery.files()
+    assert "finished an ingest" in said and "data/raw/two.txt" in said
+    assert "data/raw.dvc" not in dvc.status()
+    assert recovery.files() == []
+
+
+def test_an_edit_by_hand_is_no_ingest(tiny):
+    tiny.write("data/raw/one.txt", "turnip, which is longer\n")
+    before = Path("data/raw.dvc").read_bytes()
+    assert recovery.files() == []
+    assert Path("data/raw.dvc").read_bytes() == before
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.95])
+def test_a_torn_pointer_is_written_again(tiny, share):
+    whole = Path("data/raw.dvc").read_bytes()
+    Path("data/raw.dvc").write_bytes(whole[: int(len(whole) * share)])
+    (said,) = recovery.files()
+    assert "torn" in said
+    assert Path("data/raw.dvc").read_bytes() == whole
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.9])
+def test_a_torn_lock_is_filled_again_from_the_cache(tiny, share):
+    whole = Path("dvc.lock").read_bytes()
+    Path("dvc.lock").write_bytes(whole[: int(len(whole) * share)])
+    assert all("torn" in said for said in recovery.files())  # cut between two stages, it says nothing wrong
+    heard = []
+    for name in ("cook", "serve"):
+        dvc.run(name, heard.append)
+    assert Path("dvc.lock").read_bytes() == whole
+    assert not [line for line in heard if line.startswith("Running stage")]

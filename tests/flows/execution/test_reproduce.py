@@ -1,0 +1,470 @@
+"""A version is rebuilt from its commit and its raw bytes: with a pipeline of seconds, and once with the real one."""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import yaml
+
+from flows.execution import dvc
+from flows.execution import reproduce as reproducing
+from flows.execution.reproduce import MISSING, other_packages, reproduce, weights
+from retune.errors import Broken, Refused, WrongUse
+from retune.lineage.check import Link
+from retune.system import dvc_store
+
+STAGES = """\
+stages:
+  curate:
+    cmd: python -m tasks.step curate
+    deps: [data/raw, tasks/step.py]
+    params: [train]
+    outs: [data/curated/rows.parquet]
+  split:
+    cmd: python -m tasks.step split
+    deps: [data/curated/rows.parquet, tasks/step.py]
+    outs: [data/splits/train.parquet, data/splits/val.parquet, data/splits/test.parquet]
+  train:
+    cmd: python -m tasks.step train
+    deps: [data/splits/train.parquet, tasks/step.py]
+    params: [train]
+    outs: [models/candidate]
+  evaluate:
+    cmd: python -m tasks.step evaluate
+    deps: [models/candidate, tasks/step.py]
+    plots: [models/reports/plot.csv]
+    metrics:
+      - models/reports/evaluate.json: {cache: false}
+"""
+STEP = """\
+import json, os, pathlib, sys
+def put(name, text):
+    path = pathlib.Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+def get(name): return pathlib.Path(name).read_text()
+name = sys.argv[1]
+print(name, "with", pathlib.Path(__file__).resolve(), "threads", os.environ.get("OMP_NUM_THREADS"), flush=True)
+if name == "curate":
+    put("data/curated/rows.parquet", "".join(get(path) for path in sorted(pathlib.Path("data/raw").iterdir())))
+if name == "split":
+    for side in ("train", "val", "test"):
+        put(f"data/splits/{side}.parquet", side + get("data/curated/rows.parquet"))
+if name == "train":
+    luck = os.urandom(8).hex() if "luck: true" in get("params.yaml") else ""
+    put("models/candidate/head.safetensors", get("data/splits/train.parquet") + luck)
+    put("models/candidate/adapter/weights.safetensors", get("params.yaml"))
+    put("models/candidate/model.json", "{}")
+if name == "evaluate":
+    put("models/reports/plot.csv", "x\\n1\\n")
+    put("models/reports/evaluate.json", json.dumps({"accuracy": 0.9, "macro_f1": 0.8}))
+"""
+
+
+@pytest.fixture(scope="module")
+def made_once(ran_once, tmp_path_factory):
+    """A checkout with a finished run that was recorded."""
+    shop = type(ran_once)(tmp_path_factory.mktemp("shop"))
+    for name, text in {
+        "dvc.yaml": STAGES,
+        "params.yaml": "train:\n  device: auto\n  luck: false\n",
+        "tasks/__init__.py": "",
+        "tasks/step.py": STEP,
+        "pyproject.toml": '[project]\nname = "tiny"\nversion = "1"\ndependencies = ["click>=1"]\n',
+        "requirements.lock": "# none\n",
+        "data/raw/one.txt": "potato\n",
+        "data/raw/two.txt": "leek\n",
+        "models/reports/.gitignore": "/plot.csv\n",
+        ".gitignore": "__pycache__\n/.retune\n/data/*\n!/data/*.dvc\n/models/candidate\nrecord.json\n",
+    }.items():
+        shop.write(name, text)
+    shop.git("init", "-q", "-b", "main")
+    shop.git("config", "user.name", "A. Tester")
+    shop.git("config", "user.email", "tester@example.com")
+    shop.dvc("init", "-q")
+    shop.git("add", "-A")
+    shop.git("commit", "-q", "-m", "start")
+    shop.dvc("add", "-q", "data/raw")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(shop.folder)
+        (shop.folder / "record.json").write_text(json.dumps(run(shop)), "utf-8")
+    return shop
+
+
+@pytest.fixture
+def shop(made_once, tmp_path, monkeypatch):
+    folder = tmp_path / "shop"
+    shutil.copytree(made_once.folder, folder, symlinks=True)
+    monkeypatch.chdir(folder)
+    dvc_store._repository.cache_clear()
+    return replace(made_once, folder=folder)
+
+
+@pytest.fixture
+def record(shop):
+    return json.loads(Path("record.json").read_text("utf-8"))
+
+
+@pytest.fixture
+def into(tmp_path):
+    return tmp_path / "rebuilt"
+
+
+def run(shop, **params):
+    """Run the pipeline, from a dirty workspace if there are `params`, and return the record of it."""
+    text = Path("params.yaml").read_text("utf-8")
+    for name, value in params.items():
+        text = text.replace(f"{name}: false", f"{name}: {value}")
+    shop.write("params.yaml", text)
+    shop.dvc("repro", "-q")
+    return record_of(dvc.save_record("run-1"), Path("models/candidate"))
+
+
+def record_of(commit, model, threads=0):
+    stages = yaml.safe_load(Path("dvc.lock").read_text("utf-8"))["stages"].values()
+    entries = [entry for each in stages for kind in ("deps", "outs") for entry in each.get(kind, [])]
+    files = {
+        f"artifacts/candidate/{path.relative_to(model)}": hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in model.rglob("*")
+        if path.is_file()
+    }
+    scores = json.loads(Path("models/reports/evaluate.json").read_text("utf-8"))
+    return {
+        "code": {"record_commit": commit},
+        "pipeline": {"hashes": {entry["path"]: entry["md5"] for entry in entries}},
+        "base": {"name": "package:nothing"},
+        "environment": {"python": "3", "platform": "p", "torch": "t", "device": "cpu", "threads": threads},
+        "scores": {"candidate": {name: {"value": scores[name]} for name in ("accuracy", "macro_f1")}},
+        "files": {**files, "MLmodel": "0" * 64},
+    }
+
+
+def picture(shop):
+    """Everything that has to stay as it was."""
+    cache = {
+        str(path): (path.stat().st_mode, path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in (shop.folder / ".dvc/cache").rglob("*")
+    }
+    git = [shop.git(*words) for words in (("for-each-ref",), ("status", "--porcelain"), ("stash", "list"))]
+    kept = ((shop.folder / ".git" / name).read_bytes() for name in ("HEAD", "config", "index"))
+    return cache, git, *kept, shop.everything()
+
+
+def lines_of(heard, word):
+    return [line for line in heard if word in line]
+
+
+def test_a_version_from_a_dirty_workspace_is_rebuilt_to_the_bit_after_all_of_it_was_deleted(shop, into, monkeypatch):
+    record = run(shop, luck="no")
+    shop.git("checkout", "-q", "params.yaml")
+    shop.write("tasks/step.py", "raise SystemExit('the branch has moved on')\n")
+    shop.git("add", "tasks/step.py")
+    shop.git("commit", "-q", "-m", "move on")
+    for name in ("data/splits", "data/curated", "models/candidate", "dvc.lock"):
+        path = shop.folder / name
+        path.unlink() if path.is_file() else shutil.rmtree(path)
+    monkeypatch.setenv("PYTHONPATH", str(shop.folder))
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    monkeypatch.setenv("GIT_DIR", str(shop.folder / ".git"))
+    before, heard = picture(shop), []
+    record["environment"]["threads"] = 1
+    done = reproduce("classifier/1", record, into, 0.0, heard.append)
+    assert (done.ok, done.proved) == (True, "bit-identical")
+    names = [link.name for link in done.compared]
+    assert names[:2] == ["data/raw", "data/curated/rows.parquet"] and "data/splits/test.parquet" in names
+    assert names[-3:] == [
+        "models/candidate",
+        "models/candidate/adapter/weights.safetensors",
+        "models/candidate/head.safetensors",
+    ]
+    assert all(link.expected == link.found != "missing" for link in done.compared)
+    assert len(lines_of(heard, "Running stage")) == 4
+    assert len(lines_of(heard, f"with {into}/tasks/step.py threads 1")) == 4
+    assert "luck: no" in (into / "params.yaml").read_text("utf-8")
+    assert picture(shop) == before
+
+
+def test_the_clone_reuses_raw_bytes_only(shop, record, into):
+    reproduce("classifier/1", record, into, 0.0, lambda line: None)
+    assert (into / ".dvc/config.local").read_text("utf-8").count(str(into)) == 1
+    assert not (into / ".git/objects/info/alternates").exists()
+    own = {path.stat().st_ino for path in (into / ".dvc/cache").rglob("*") if path.is_file()}
+    theirs = {path.stat().st_ino for path in (shop.folder / ".dvc/cache").rglob("*") if path.is_file()}
+    assert own & theirs == set()
+    assert dvc._git("-C", str(into), "remote") == ""
+
+
+def test_other_weights_with_the_same_scores_are_told_from_the_same_bits(shop, into, tmp_path):
+    record = run(shop, luck="true")
+    done = reproduce("classifier/1", record, into, 0.01, lambda line: None)
+    assert (done.ok, done.proved) == (True, "metrics within tolerance")
+    assert Link("accuracy", "0.9 give or take 0.01", "0.9", True) in done.compared
+    assert all(link.ok for link in done.compared)
+    assert "Not bit-identical: models/candidate, models/candidate/head.safetensors." in done.environment
+    assert "python" in done.environment and "then 3" in done.environment
+    record["scores"]["candidate"]["macro_f1"]["value"] = 0.82
+    again = reproducing.judge(record, into, 0.01, "")
+    assert (again.ok, again.proved) == (False, "nothing")
+    assert [link.name for link in again.compared if not link.ok] == [
+        "models/candidate", "models/candidate/head.safetensors", "macro_f1",
+    ]  # fmt: skip
+
+
+def test_other_sides_prove_nothing_whatever_the_scores_say(shop, record, into):
+    record["pipeline"]["hashes"]["data/splits/test.parquet"] = "0" * 32
+    done = reproduce("classifier/1", record, into, 1.0, lambda line: None)
+    assert (done.ok, done.proved) == (False, "nothing")
+    assert [link.name for link in done.compared if not link.ok] == ["data/splits/test.parquet"]
+
+
+def test_a_commit_that_is_not_what_the_record_says_is_not_run(shop, record, into):
+    record["pipeline"]["hashes"]["tasks/step.py"] = "0" * 32
+    heard = []
+    done = reproduce("classifier/1", record, into, 1.0, heard.append)
+    assert (done.ok, done.proved, [link.name for link in done.compared]) == (False, "nothing", ["tasks/step.py"])
+    assert lines_of(heard, "Running stage") == []
+
+
+# ---- what is gone, damaged or in the way
+
+
+def test_bytes_that_are_gone_are_said_to_be_gone_and_nothing_is_written(shop, record, into):
+    md5 = hashlib.md5(b"leek\n").hexdigest()
+    (shop.folder / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}").unlink()
+    with pytest.raises(Refused, match=f"bytes gone, hashes kept.*{md5}"):
+        reproduce("classifier/1", record, into, 0.0, lambda line: None)
+    shutil.rmtree(shop.folder / ".dvc/cache")
+    with pytest.raises(Refused, match="bytes gone, hashes kept.*" + record["pipeline"]["hashes"]["data/raw"]):
+        reproduce("classifier/1", record, into, 0.0, lambda line: None)
+    assert not into.exists()
+
+
+def test_bytes_that_only_a_remote_has_come_from_there(shop, record, into):
+    shop.dvc("remote", "add", "-q", "-d", "store", "../store")
+    shop.dvc("push", "-q", "data/raw.dvc")
+    shutil.rmtree(shop.folder / ".dvc/cache")
+    dvc_store._repository.cache_clear()
+    before = picture(shop)
+    assert reproduce("classifier/1", record, into, 0.0, lambda line: None).proved == "bit-identical"
+    assert picture(shop) == before
+
+
+def test_damaged_bytes_are_refused_and_named(shop, record, into):
+    md5 = hashlib.md5(b"leek\n").hexdigest()
+    path = shop.folder / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}"
+    path.chmod(0o644)
+    path.write_bytes(b"leak\n")
+    with pytest.raises(Refused, match=f"{md5} are damaged"):
+        reproduce("classifier/1", record, into, 0.0, lambda line: None)
+    assert path.read_bytes() == b"leak\n"
+
+
+def test_a_commit_that_is_gone_is_refused(shop, record, into):
+    record["code"]["record_commit"] = "0" * 40
+    with pytest.raises(Refused, match="0000 of classifier/1 is not in this repository"):
+        reproduce("classifier/1", record, into, 0.0, lambda line: None)
+
+
+def test_a_commit_that_no_ref_holds_is_found_as_long_as_it_is_there(shop, record, into):
+    for ref in shop.git("for-each-ref", "--format=%(refname)", "refs/exps").split():
+        shop.git("update-ref", "-d", ref)
+    reproducing.clone(record["code"]["record_commit"], into)
+    assert (into / "dvc.lock").exists()
+
+
+def test_a_folder_that_is_not_empty_or_part_of_the_checkout_is_wrong_use(shop, record, into):
+    into.mkdir()
+    (into / "mine.txt").touch()
+    for folder, said in ((into, "is not empty"), (into / "mine.txt", "is not empty"), (Path("deep/in"), "outside")):
+        with pytest.raises(WrongUse, match=said):
+            reproduce("classifier/1", record, folder, 0.0, lambda line: None)
+    assert list(into.iterdir()) == [into / "mine.txt"] and not Path("deep").exists()
+    reproducing.check_target(Path(".retune/rebuilt").absolute())
+
+
+def test_a_stage_that_refuses_is_told_in_its_own_words(shop, record, into):
+    shop.write("tasks/step.py", "import sys\nprint('refused: no such rows', file=sys.stderr)\nsys.exit(1)\n")
+    md5 = hashlib.md5(Path("tasks/step.py").read_bytes()).hexdigest()
+    shop.git("commit", "-qam", "refuse")
+    shop.git("add", "data/raw.dvc")
+    shop.git("commit", "-qm", "data")
+    record["code"]["record_commit"] = shop.git("rev-parse", "HEAD").strip()
+    record["pipeline"]["hashes"]["tasks/step.py"] = md5
+    with pytest.raises(Refused, match="no such rows"):
+        reproduce("classifier/1", record, into, 0.0, lambda line: None)
+
+
+def test_an_interrupt_ends_the_stages_and_leaves_the_checkout_alone(shop, record, into):
+    shop.write(
+        "tasks/step.py", "import os, time\nprint('pids', os.getpid(), os.getppid(), flush=True)\ntime.sleep(600)\n"
+    )
+    shop.git("add", "data/raw.dvc", "tasks/step.py")
+    shop.git("commit", "-qm", "sleep")
+    record["code"]["record_commit"] = shop.git("rev-parse", "HEAD").strip()
+    record["pipeline"]["hashes"]["tasks/step.py"] = hashlib.md5(Path("tasks/step.py").read_bytes()).hexdigest()
+    before, pids = picture(shop), []
+
+    def say(line):
+        if line.startswith("pids"):
+            pids.extend(map(int, line.split()[1:]))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reproduce("classifier/1", record, into, 0.0, say)
+    assert len(pids) == 2 and [pid for pid in pids if alive(pid)] == []
+    assert picture(shop) == before
+
+
+SLEEPY = "import os, time\nprint('pids', os.getpid(), os.getppid(), flush=True)\ntime.sleep(600)\n"
+
+
+def alive(pid):
+    """Whether a process still works: what was killed and not yet buried does not."""
+    for _ in range(20):
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return False
+        except psutil.NoSuchProcess:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+# ---- packages, threads, devices
+
+
+def project(folder, *dependencies, lock=""):
+    told = ", ".join(f'"{name}"' for name in dependencies)
+    (folder / "pyproject.toml").write_text(f"[project]\nname = 't'\ndependencies = [{told}]\n", "utf-8")
+    (folder / "requirements.lock").write_text(f"# pins\n{lock}", "utf-8")
+    return other_packages(folder)
+
+
+def test_packages_are_compared_as_far_as_the_project_needs_them(tmp_path):
+    from importlib.metadata import version
+
+    click, pandas, numpy = version("click"), version("pandas"), version("numpy")
+    lock = f"click=={click}\npandas=={pandas}\nnumpy=={numpy}\nruff==0.0.1\nno-such-thing==1\n"
+    assert project(tmp_path, "click>=8", "Pandas[all]>=2", lock=lock) == {}
+    assert project(tmp_path, "pandas", lock=lock.replace(numpy, "0.1")) == {"numpy": (numpy, "0.1")}
+    assert project(tmp_path, "no_such.thing", lock=lock) == {"no-such-thing": (MISSING, "1")}
+
+
+def test_the_build_of_a_package_is_no_other_version(tmp_path):
+    from importlib.metadata import version
+
+    assert project(tmp_path, "torch", lock=f"torch=={version('torch').partition('+')[0]}\n") == {}
+
+
+def test_other_packages_are_installed_for_it_or_the_answer_is_that_they_cannot_be_had(shop, into, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    into.mkdir()
+    assert project(into, "click", lock="click==0.0.1\n")
+    heard = []
+    with pytest.raises(Broken, match=r"recorded packages cannot be had here \(click==0\.0\.1\)"):
+        reproducing.interpreter(into, heard.append)
+    assert (into / ".venv/bin/python").exists()
+    assert "click is" in heard[0] and "not 0.0.1" in heard[0]
+
+
+def recorded(**changes):
+    return {"python": "3", "platform": "p", "torch": "t", "device": "cpu", "threads": 0, **changes}
+
+
+def test_threads_are_set_only_where_this_machine_would_choose_others(tmp_path, monkeypatch):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks/__init__.py").touch()
+    python = Path(sys.executable)
+    usual = reproducing._look_around(python, dict(os.environ), tmp_path)["threads"]
+    env, _ = reproducing.surroundings(python, recorded(threads=usual), tmp_path)
+    assert "OMP_NUM_THREADS" not in env
+    if usual == 1:
+        pytest.skip("this machine has one core, so nothing can be recorded that it would not choose")
+    env, notes = reproducing.surroundings(python, recorded(threads=1), tmp_path)
+    assert env["OMP_NUM_THREADS"] == env["MKL_NUM_THREADS"] == "1" and env["CUDA_VISIBLE_DEVICES"] == ""
+    assert reproducing._look_around(python, env, tmp_path)["threads"] == 1
+    assert "threads" not in notes[0]
+
+
+def test_a_model_that_asked_for_a_gpu_is_rebuilt_without_one(tmp_path):
+    (tmp_path / "params.yaml").write_text("train:\n  device: cuda   # which\n  method: full\n", "utf-8")
+    reproducing._train_without_gpu(tmp_path / "params.yaml")
+    assert (tmp_path / "params.yaml").read_text("utf-8") == "train:\n  device: auto   # which\n  method: full\n"
+
+
+def test_stages_that_would_import_other_code_are_not_run(tmp_path):
+    """This project is installed by its path, so that code is what Python finds where a folder has none of its own."""
+    with pytest.raises(Broken, match=r"would import .*tasks/__init__"):
+        reproducing.surroundings(Path(sys.executable), recorded(), tmp_path)
+
+
+def test_weights_are_matched_by_the_longest_path_that_they_share(tmp_path):
+    for name in ("head.safetensors", "adapter/head.safetensors"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    sums = {
+        name: hashlib.sha256(name.encode()).hexdigest() for name in ("head.safetensors", "adapter/head.safetensors")
+    }
+    files = {f"artifacts/candidate/{name}": sha256 for name, sha256 in sums.items()}
+    assert [link.ok for link in weights(files, tmp_path)] == [True, True]
+    less = weights({"artifacts/candidate/head.safetensors": sums["head.safetensors"]}, tmp_path)
+    assert [(link.name, link.expected) for link in less if not link.ok] == [
+        ("models/candidate/adapter/head.safetensors", MISSING)
+    ]
+    more = weights({**files, "artifacts/candidate/probe.safetensors": "0" * 64}, tmp_path)
+    assert [link for link in more if not link.ok] == [
+        Link("artifacts/candidate/probe.safetensors", "0" * 64, MISSING, False)
+    ]
+
+
+# ---- the real thing
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora"])
+def test_the_sample_is_rebuilt_to_the_bit(new_clone, tmp_path, monkeypatch, method):
+    house = new_clone(tmp_path / "house")
+    tickets = pd.read_csv(house.folder / "tests/samples/tickets.csv", dtype="str", keep_default_na=False)
+    few = tickets[tickets["queue"].isin(["billing", "delivery", "refunds"])].groupby("queue").head(50)
+    few.to_csv(house.folder / "slice.csv", index=False)
+    told = house.retune(
+        "ingest", "slice.csv", "--text", "body", "--label", "queue", "--id", "ticket_id", "--licence", "Apache-2.0"
+    )
+    assert told.returncode == 0, told.stderr
+    knobs = [
+        f"train.method={method}",
+        "train.max_tokens=32",
+        "train.epochs=1",
+        "train.refit=false",
+        "evaluate.bootstrap=100",
+    ]
+    wrote = house.python("-c", f"from flows.project.params_editor import write; write({knobs!r})")
+    assert wrote.returncode == 0, wrote.stderr
+    ran = house.dvc("repro", timeout=500)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    monkeypatch.chdir(house.folder)
+    monkeypatch.setenv("PYTHONPATH", str(house.folder))
+    dvc_store._repository.cache_clear()
+    training = json.loads(Path("models/reports/train.json").read_text("utf-8"))
+    record = record_of(dvc.save_record("run-1"), Path("models/candidate"), training["threads"])
+    record["environment"] |= {name: training[name] for name in ("torch", "device") if name in training}
+    house.git("checkout", "-q", "params.yaml")
+    for name in ("data/splits", "data/curated", "models/candidate"):
+        shutil.rmtree(name)
+    heard = []
+    done = reproduce("classifier/1", record, tmp_path / "rebuilt", 0.0, heard.append)
+    assert (done.ok, done.proved) == (True, "bit-identical"), done
+    assert len(lines_of(heard, "Running stage")) == 5
+    assert {"models/candidate/head.safetensors", "models/candidate/probe.safetensors"} <= {
+        link.name for link in done.compared
+    }

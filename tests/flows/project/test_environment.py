@@ -1,0 +1,133 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from flows.project import environment
+from retune.errors import Broken, WrongUse
+from retune.system import process_identity
+
+
+@pytest.fixture(autouse=True)
+def environment_comes_back():
+    before, here = dict(os.environ), Path.cwd()
+    yield
+    os.chdir(here)
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def project(tmp_path):
+    for mark in environment.MARKS:
+        (tmp_path / mark).touch()
+    (tmp_path / "some/where/deep").mkdir(parents=True)
+    return tmp_path.resolve()
+
+
+def test_a_command_works_anywhere_in_a_project(project):
+    os.chdir(project / "some/where/deep")
+    assert environment.enter() == project
+    assert Path.cwd() == project
+
+
+def test_the_nearest_project_is_taken(project):
+    inner = project / "some/where"
+    for mark in environment.MARKS:
+        (inner / mark).touch()
+    os.chdir(inner / "deep")
+    assert environment.enter() == inner
+
+
+@pytest.mark.parametrize("missing", environment.MARKS)
+def test_outside_a_project_it_says_what_is_missing_and_makes_nothing(project, missing):
+    (project / missing).unlink()
+    os.chdir(project)
+    with pytest.raises(WrongUse, match=r"dvc\.yaml and params\.yaml"):
+        environment.enter()
+    assert not (project / ".retune").exists()
+
+
+def test_state_stays_below_the_project(project, monkeypatch):
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
+    os.chdir(project)
+    environment.enter()
+    assert (project / ".retune").is_dir()
+    assert os.environ["PREFECT_HOME"] == str(project / ".retune/prefect")
+
+
+def test_every_tool_is_told_to_keep_quiet(project, monkeypatch):
+    quiet = {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "GX_ANALYTICS_ENABLED": "false",
+        "DVC_NO_ANALYTICS": "1",
+    }
+    for name in quiet:
+        monkeypatch.delenv(name, raising=False)
+    os.chdir(project)
+    environment.enter()
+    assert {name: os.environ.get(name) for name in quiet} == quiet
+
+
+def test_what_the_user_has_set_wins(project, monkeypatch):
+    monkeypatch.setenv("PREFECT_HOME", "/srv/prefect")
+    os.chdir(project)
+    environment.enter()
+    assert os.environ["PREFECT_HOME"] == "/srv/prefect"
+
+
+@pytest.fixture
+def served(project, monkeypatch):
+    """A project whose services are up, as far as files tell; `served(...)` writes which processes they are."""
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    folder = project / ".retune/services"
+    folder.mkdir(parents=True)
+    lines = ["PREFECT_API_URL=http://p/api", "MLFLOW_TRACKING_URI=http://m", "MLFLOW_TRACKING_PASSWORD=a=b"]
+    (folder / "env").write_text("\n".join(lines) + "\n", "utf-8")
+    os.chdir(project)
+
+    def write(database="postgres", where=folder, **processes):
+        told = {"folder": str(where), "database": database, "processes": processes}
+        (folder / "state.json").write_text(json.dumps(told), "utf-8")
+
+    return write
+
+
+def test_services_that_are_up_are_used(served):
+    served(prefect=process_identity.name(), mlflow=process_identity.name())
+    environment.enter()
+    assert os.environ["PREFECT_API_URL"] == "http://p/api" and os.environ["MLFLOW_TRACKING_URI"] == "http://m"
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "a=b"
+
+
+def test_a_server_that_the_user_names_wins_over_one_that_is_up(served, monkeypatch):
+    served(prefect=process_identity.name(), mlflow=process_identity.name())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://other")
+    environment.enter()
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://other" and "MLFLOW_TRACKING_PASSWORD" not in os.environ
+    assert os.environ["PREFECT_API_URL"] == "http://p/api"
+
+
+def test_a_registry_that_is_down_is_not_replaced_by_a_file(served):
+    served(prefect=process_identity.name())
+    with pytest.raises(Broken, match="retune up"):
+        environment.enter()
+    environment.enter(services=False)
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+
+
+def test_a_registry_in_a_file_is_the_same_without_its_server(served):
+    served(database="sqlite")
+    environment.enter()
+    assert "MLFLOW_TRACKING_URI" not in os.environ and "PREFECT_API_URL" not in os.environ
+
+
+def test_a_copy_of_a_clone_does_not_use_the_services_of_the_first(served, tmp_path):
+    served("sqlite", tmp_path / "elsewhere", prefect=process_identity.name(), mlflow=process_identity.name())
+    environment.enter()
+    assert "MLFLOW_TRACKING_URI" not in os.environ

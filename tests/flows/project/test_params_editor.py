@@ -1,0 +1,152 @@
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.project import params_editor
+from retune.errors import WrongUse
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def path(tmp_path):
+    made = tmp_path / "params.yaml"
+    text = (ROOT / "params.yaml").read_text("utf-8")
+    made.write_text(re.sub(r"( refit:) \w+", r"\1 false", text), "utf-8")  # so that `true` is a change
+    return made
+
+
+def value(path, name):
+    found = yaml.safe_load(path.read_text("utf-8"))
+    for key in name.split("."):
+        found = found[key]
+    return found
+
+
+def line_of(text, name):
+    """The number of the line that holds `section.key`, found without a YAML reader that could err alike."""
+    lines, start = text.splitlines(), 0
+    for depth, key in enumerate(name.split(".")):
+        mark = "  " * depth + key + ":"
+        start = next(number for number in range(start, len(lines)) if lines[number].startswith(mark))
+    return start
+
+
+@pytest.mark.parametrize(
+    ("setting", "name", "wanted"),
+    [
+        ("train.epochs=50", "train.epochs", 50),
+        ("train.full.learning_rate=2e-5", "train.full.learning_rate", 2e-5),
+        ("train.full.learning_rate=3.5E-05", "train.full.learning_rate", 3.5e-5),
+        ("train.lora.learning_rate=0.00025", "train.lora.learning_rate", 0.00025),
+        ("train.probe.c=1e3", "train.probe.c", 1000.0),
+        ("train.refit=true", "train.refit", True),
+        ("train.method=lora", "train.method", "lora"),
+        ("train.base.name=folder:/srv/a base/x:y", "train.base.name", "folder:/srv/a base/x:y"),
+        ("validate.labels=[yes please, 'no: thanks', \"ünï\"]", "validate.labels", ["yes please", "no: thanks", "ünï"]),
+        ("split.missing_label.train=warn", "split.missing_label.train", "warn"),
+        ("register.name=queue-2024-v1", "register.name", "queue-2024-v1"),
+        ('register.name="2024"', "register.name", "2024"),
+        (" train.seed = 23", "train.seed", 23),
+    ],
+)
+def test_a_value_is_written_and_only_its_line_changes(path, setting, name, wanted):
+    before = path.read_text("utf-8")
+    params_editor.write([setting], path)
+    after = path.read_text("utf-8")
+    found = value(path, name)
+    assert (found, type(found)) == (wanted, type(wanted))
+    number = line_of(before, name)
+    changed = [
+        n for n, (old, new) in enumerate(zip(before.splitlines(), after.splitlines(), strict=True)) if old != new
+    ]
+    assert changed == [number]
+    assert after.endswith("\n") and len(after.splitlines()) == len(before.splitlines())
+
+
+def test_the_comment_on_the_line_stays(path):
+    assert "# usual: 1.0e-5 to 1.0e-4" in path.read_text("utf-8")
+    params_editor.write(["train.full.learning_rate=2e-5", "validate.labels=[a, b]"], path)
+    text = path.read_text("utf-8")
+    assert "  # usual: 1.0e-5 to 1.0e-4\n" in text
+    assert "# the only labels allowed; empty: whatever the data holds\n" in text
+
+
+def test_the_value_that_stands_there_already_changes_no_byte(path):
+    before = path.read_bytes()
+    params_editor.write([f"train.epochs={value(path, 'train.epochs')}"], path)
+    assert path.read_bytes() == before
+
+
+def test_no_setting_writes_nothing(path):
+    before = path.read_bytes()
+    params_editor.write([], path)
+    assert path.read_bytes() == before
+
+
+def test_the_last_of_two_settings_wins(path):
+    params_editor.write(["train.epochs=7", "train.epochs=9"], path)
+    assert value(path, "train.epochs") == 9
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("train.epohs=5", "did you mean train.epochs"),
+        ("trian.epochs=5", "did you mean train.epochs"),
+        ("train.lora.rnak=8", "did you mean train.lora.rank"),
+        ("zork=5", "params.yaml has no value zork"),
+        ("train=5", "params.yaml has no value train"),
+        ("train.lora=5", "params.yaml has no value train.lora"),
+        ("train.epochs.more=5", "params.yaml has no value train.epochs.more"),
+        ("train.epochs", "section.key=value"),
+        ("=5", "params.yaml has no value"),
+        ("train.epochs=[", "not a value of YAML"),
+        ("train.epochs=five", "train.epochs is 'five'"),
+        ("train.epochs=5.5", "train.epochs is 5.5"),
+        ("train.epochs=0", "train.epochs is 0"),
+        ("train.epochs=", "train.epochs is None"),
+        ("train.epochs=true", "train.epochs is True"),
+        ("train.method=magic", "train.method is 'magic'"),
+        ("train.dropout=high", "train.dropout is 'high'"),
+        ("train.refit=1", "train.refit is 1"),
+        ("validate.labels=a", "validate.labels is 'a'"),
+        ("validate.labels=[1]", "validate.labels.0 is 1"),
+        ("register.name=12", "register.name is 12"),
+        ("register.name=a b", "register.name is 'a b'"),
+        ("train.probe.c=.inf", "no finite number"),
+        ("train.probe.c=.nan", "no finite number"),
+        ("train.probe.c=1e999", "no finite number"),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_words_and_the_file_is_untouched(path, setting, told):
+    before = path.read_bytes()
+    with pytest.raises(WrongUse) as raised:
+        params_editor.write(["train.seed=99", setting], path)
+    assert told in str(raised.value)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["params.yaml"]
+
+
+def test_a_file_that_is_wrong_already_is_refused_without_a_setting(path):
+    path.write_text(path.read_text("utf-8").replace("epochs: ", "epochen: "), "utf-8")
+    with pytest.raises(WrongUse, match=r"train\.epochen is no parameter"):
+        params_editor.write([], path)
+
+
+def test_a_missing_key_can_not_be_set_but_is_named(path):
+    kept = [line for line in path.read_text("utf-8").splitlines() if not line.strip().startswith("epochs:")]
+    path.write_text("\n".join(kept) + "\n", "utf-8")
+    with pytest.raises(WrongUse, match=r"train\.epochs"):
+        params_editor.write(["train.epochs=3"], path)
+
+
+@pytest.mark.parametrize("text", ["", "just words\n", "a: [\n", "- 1\n"])
+def test_a_file_that_is_no_params_file_is_refused_in_words(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(WrongUse):
+        params_editor.write(["train.epochs=3"], path)
+    assert path.read_text("utf-8") == text

@@ -1,0 +1,154 @@
+"""A flow run that suspends until a person has decided, on a real Prefect server with a real work pool and worker."""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import psutil
+import pytest
+
+from retune.config import params
+from retune.lineage import record
+from retune.registry import versions
+from tasks.promote import gate_decision
+
+ROOT = Path(__file__).parents[3]
+SHIPPED = params.load(ROOT / "params.yaml").promote
+FLOW = """
+import os
+from pathlib import Path
+from prefect import flow
+from flows.retraining import approval
+from tasks.promote import gate_decision
+from retune.registry import versions, runs
+
+@flow
+def waits(name: str, number: int) -> None:
+    with Path("told").open("a") as told:
+        found = approval.pending()
+        print("began", os.getpid(), found, file=told, flush=True)
+        version = approval.suspend(found or versions.find(name, version=number))
+        print("ended", "promoted" if gate_decision.decided(version).promote else "held", file=told, flush=True)
+"""
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch, prefect_url):
+    """A repository and registry of its own, and a worker whose pool runs one flow at a time."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PREFECT_API_URL", prefect_url)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    (tmp_path / "waits.py").write_text(FLOW)
+    for words in (["init", "-q"], ["config", "user.name", "A. Tester"], ["config", "user.email", "t@example.com"]):
+        subprocess.run(["git", *words], check=True)
+    subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "start"], check=True)
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path / "home")}
+    with (tmp_path / "worker.log").open("w") as log:
+        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", tmp_path.name, "--type", "process"]
+        worker = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+        try:
+            yield tmp_path
+        finally:
+            worker.terminate()
+            worker.wait(30)
+
+
+@pytest.fixture
+def start(house):
+    """Begins a run of the flow above by its deployment, which allows one at a time; returns its id."""
+    from prefect import flow
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig
+    from prefect.deployments import run_deployment
+
+    until(lambda: "started" in (house / "worker.log").read_text(), house)
+    flow.from_source(str(house), entrypoint="waits.py:waits").deploy(
+        house.name,
+        house.name,
+        concurrency_limit=ConcurrencyLimitConfig(limit=1),
+        print_next_steps=False,
+        ignore_warnings=True,
+    )
+
+    def start(version):
+        words = {"name": version.name, "number": version.version}
+        return str(run_deployment(f"waits/{house.name}", parameters=words, timeout=0).id)
+
+    return start
+
+
+def until(holds, house, seconds=240):
+    limit = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < limit, (house / "worker.log").read_text()[-3000:]
+        time.sleep(0.5)
+
+
+def state(flow_run_id):
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(UUID(flow_run_id)).state.name
+
+
+def said(house):
+    return [line.split() for line in (house / "told").read_text().splitlines()] if (house / "told").exists() else []
+
+
+def yes(version):
+    gate_decision.approve(gate_decision.evidence(version, None), "fine", lambda _: {"Checked": "fine"})
+
+
+def no(version):
+    gate_decision.reject(gate_decision.evidence(version, None), "worse")
+
+
+@pytest.mark.long
+def test_a_flow_run_sleeps_until_a_person_has_decided_and_then_ends_quickly(house, start, register_tiny):
+    from flows.retraining import approval
+
+    champion = register_tiny("m")
+    gate_decision.promote(champion, record.read(versions.version_folder(champion) / record.FILE), SHIPPED)
+    waiting, runs = [], []
+    for number in (2, 3):  # the second starts while the first sleeps, though only one may run at a time
+        version = register_tiny("m", champion="m/1")
+        made = record.read(versions.version_folder(version) / record.FILE)
+        assert gate_decision.promote(version, made, replace(SHIPPED, approval=True)).awaiting
+        waiting.append(version)
+        runs.append(start(version))
+        until(lambda: state(runs[-1]) == "Suspended", house)
+        until(lambda: not psutil.pid_exists(int(said(house)[-1][1])), house, 60)
+        assert said(house)[-1][::2] == ["began", "None"]
+        assert gate_decision.awaited_by(runs[-1]).version == number
+
+    assert approval.resume(runs[1])  # by hand, without an answer: it sleeps again
+    until(lambda: len(said(house)) == 3 and state(runs[1]) == "Suspended", house)
+    assert said(house)[-1][2] == "m/3"
+
+    yes(versions.find("m", version=2))
+    assert approval.resume(runs[0])
+    until(lambda: state(runs[0]) == "Completed", house)
+    assert said(house)[-1] == ["ended", "promoted"]
+    assert versions.champion("m").version == 2
+    no(versions.find("m", version=3))
+    assert approval.resume(runs[1])
+    until(lambda: state(runs[1]) == "Completed", house)
+    assert said(house)[-1] == ["ended", "held"]
+
+    assert not approval.resume(runs[0]), "it does not sleep any more"
+    assert not approval.resume("00000000-0000-0000-0000-000000000000")
+    assert not approval.resume("nonsense")
+
+
+def test_without_a_server_nothing_is_resumed(monkeypatch):
+    from flows.retraining import approval
+
+    run = "00000000-0000-0000-0000-000000000000"
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    assert not approval.resume(run)
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    assert not approval.resume(run)

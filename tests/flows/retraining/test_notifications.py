@@ -1,0 +1,57 @@
+"""What is to be told, also where params.yaml is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.retraining import notifications
+from retune.config.params import Notify
+from tasks import notify
+
+SHIPPED = (Path(__file__).parents[3] / "params.yaml").read_text("utf-8")
+ONLY = SHIPPED.replace("[promoted, held, refused, failed, recovered, silent, awaiting]", "[silent]")
+
+
+@pytest.fixture
+def wanted(tmp_path):
+    def wanted(text):
+        (tmp_path / "params.yaml").write_text(text, "utf-8")
+        return notifications.wanted(tmp_path / "params.yaml")
+
+    return wanted
+
+
+def test_what_params_yaml_wants_is_told(wanted):
+    section, wrong = wanted(ONLY)
+    assert (section.events, wrong) == (["silent"], "")
+
+
+def test_a_fault_beside_the_section_changes_nothing_of_what_is_told_and_is_said(wanted):
+    assert "margin_over_base: 0" in ONLY
+    section, wrong = wanted(ONLY.replace("margin_over_base: ", "margin_over_base: -"))
+    assert section.events == ["silent"] and "promote.margin_over_base is -0" in wrong
+
+
+@pytest.mark.parametrize(
+    "text", ["", "notify: {}", "notify: {2026-11-22: x}", "task: [", ONLY.replace("[silent]", "[tea]")]
+)
+def test_where_the_section_cannot_be_read_everything_is_told(wanted, text):
+    section, wrong = wanted(text)
+    assert section == notifications.EVERYTHING and "silent" in section.events and "params.yaml" in wrong
+
+
+def test_and_where_there_is_no_file(tmp_path):
+    section, wrong = notifications.wanted(tmp_path / "params.yaml")
+    assert section == notifications.EVERYTHING and "there is no" in wrong
+
+
+def test_it_is_told_once_any_channel_took_it_or_nobody_wants_it_and_not_where_there_is_none(mailbox, monkeypatch):
+    port, taken = mailbox
+    section = Notify(["failed"], 5.0)
+    monkeypatch.delenv(notifications.VARIABLE, raising=False)
+    away, well = f"json://127.0.0.1:{port}/no/", f"json://127.0.0.1:{port}"
+    for addresses, heard in (("", False), (away, False), (f"{away} {well}", True), (well, True)):
+        monkeypatch.setenv(notify.VARIABLE, addresses)
+        assert notifications.tell("failed", "t", addresses, section) is heard, addresses
+        assert notifications.tell("held", "t", "nobody wants it", section)
+    assert [said["message"] for said in taken] == [f"{away} {well}", well]

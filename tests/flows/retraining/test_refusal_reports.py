@@ -1,0 +1,41 @@
+"""The report of a refusal outlives the folder of its run, for as long as rows are set aside because of it."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from flows.retraining import refusal_reports
+from retune.data.intake_branch import Aside
+
+
+@pytest.fixture
+def in_a_run(tmp_path, monkeypatch):
+    """The worktree of a run that was refused, and the words of the refusal."""
+    clone, run = tmp_path / "clone", tmp_path / "clone/.retune/runs/brave-newt"
+    author = ["-c", "user.name=A", "-c", "user.email=a@b"]
+    subprocess.run(["git", "init", "-q", str(clone)], check=True)
+    for words in ([*author, "commit", "-q", "--allow-empty", "-m", "start"], ["worktree", "add", "-q", str(run)]):
+        subprocess.run(["git", *words], cwd=clone, check=True)
+    (run / "models/reports/data_docs").mkdir(parents=True)
+    (run / "models/reports/validate.json").write_text("{}")
+    (run / "models/reports/data_docs/index.html").write_text("<html>")
+    monkeypatch.chdir(run)
+    reports = run / "models/reports"
+    return f"the data fails; see {reports}/validate.json and {reports}/data_docs/index.html"
+
+
+def test_the_words_name_files_that_are_there_when_the_folder_of_the_run_is_gone(in_a_run):
+    kept = refusal_reports.keep("brave-newt")
+    words = refusal_reports.moved(in_a_run, kept)
+    assert kept == Path.cwd().parents[1] / "refusals/brave-newt"
+    assert words == f"the data fails; see {kept}/validate.json and {kept}/data_docs/index.html"
+    assert (kept / "validate.json").exists() and (kept / "data_docs/index.html").exists()
+
+
+def test_it_is_swept_when_no_row_is_set_aside_because_of_it_any_more(in_a_run):
+    kept = refusal_reports.keep("brave-newt")
+    aside = Aside(f"the run was refused: {refusal_reports.moved(in_a_run, kept)}", "2026-11-25", 3)
+    assert refusal_reports.sweep([aside]) == [] and kept.exists()
+    assert refusal_reports.sweep([]) == [kept] and not kept.exists()
+    assert refusal_reports.sweep([]) == []

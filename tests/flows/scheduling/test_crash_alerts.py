@@ -1,0 +1,107 @@
+"""Retrainings that were killed, on a real Prefect server that no worker asks; people hear of it through a real one."""
+
+import os
+import subprocess
+
+import pytest
+
+from flows.scheduling import health, prefect_api
+from retune.lineage import history, retraining_log
+from retune.system import process_identity
+from tasks import notify
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def deployed(tmp_path, monkeypatch, prefect_url, mailbox):
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.scheduling import deployments
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PREFECT_API_URL", prefect_url)
+    monkeypatch.setenv(notify.VARIABLE, f"json://127.0.0.1:{mailbox[0]}")
+    for module in (prefect_api, deployments):
+        monkeypatch.setattr(module, "POOL", tmp_path.name)
+    author = ["-c", "user.name=A", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], [*author, "commit", "-q", "--allow-empty", "-m", "start"]):
+        subprocess.run(["git", *words], check=True)
+    with temporary_settings({PREFECT_API_URL: prefect_url}):
+        deployments.set_("0 2 * * *", "UTC", 2)
+        yield prefect_api.deployment("retrain")
+
+
+@pytest.fixture
+def begin(deployed):
+    """Begins a retraining and takes it through these states; its process was killed."""
+    gone = subprocess.Popen(["sleep", "60"])
+    whose = process_identity.name(gone.pid)
+    gone.kill()
+    gone.wait(30)
+
+    def begin(*states, **parameters):
+        wanted = {"state": {"type": "SCHEDULED"}, "parameters": parameters}
+        run = prefect_api.ask("POST", f"/deployments/{deployed['id']}/create_flow_run", wanted)
+        health._write(health._signatures() / run["id"], whose)
+        for kind in states:
+            told = {"type": kind, "name": kind.capitalize(), "message": "exited with non-zero status code -9"}
+            prefect_api.ask("POST", f"/flow_runs/{run['id']}/set_state", {"state": told, "force": True})
+        return run
+
+    return begin
+
+
+def state(run):
+    return prefect_api.ask("GET", f"/flow_runs/{run['id']}")["state_type"]
+
+
+def test_a_retraining_that_was_killed_is_told_once_and_what_to_do(begin, mailbox):
+    run = begin("RUNNING", because="labels of March")
+    assert any("closed" in said for said in health.Tidier().tidy()) and state(run) == "CRASHED"
+    health.Tidier().tidy()
+    (said,) = mailbox[1]
+    assert said["title"] == f"Retraining has crashed: {run['name']}" and said["type"] == "failure"
+    for words in ("has died: zombie: its process", "labels of March", "where it stopped", "`retune schedule request"):
+        assert words in said["message"]
+
+
+def test_one_that_the_worker_has_seen_die_is_told_too(begin, mailbox):
+    begin("RUNNING", "CRASHED")
+    assert any("crashed; told" in said for said in health.Tidier().tidy())
+    (said,) = mailbox[1]
+    assert "status code -9" in said["message"] and "no reason that was given" in said["message"]
+
+
+def test_nobody_hears_of_one_that_was_cancelled_or_only_looked_or_had_told_it_itself(begin, mailbox):
+    cancelled, ended = begin("RUNNING", "CANCELLING"), begin("RUNNING", "CANCELLED")
+    begin("RUNNING", "CRASHED", dry_run=True)
+    told = begin("RUNNING", "CRASHED")
+    facts = {retraining_log.DECISION: "failed", retraining_log.RUN: told["id"]}
+    history.decide("classifier", ["the desk is on fire"], facts, lambda entry: None)
+    health.Tidier().tidy()
+    assert mailbox[1] == [] and (state(cancelled), state(ended)) == ("CANCELLED", "CANCELLED")
+
+
+def test_where_nobody_can_be_told_it_is_left_to_who_can(begin, mailbox, monkeypatch):
+    begin("RUNNING", "CRASHED")
+    channel = os.environ.pop(notify.VARIABLE)
+    health.Tidier().tidy()
+    monkeypatch.setenv(notify.VARIABLE, channel)
+    health.Tidier().tidy()
+    assert len(mailbox[1]) == 1
+
+
+def test_one_of_which_nobody_heard_is_tried_once_by_each_until_somebody_does(begin):
+    run, told = begin("RUNNING", "CRASHED"), []
+
+    def tidier(heard):
+        return health.Tidier(lambda event, title, body: told.append(heard) or heard)
+
+    worker = tidier(heard=False)
+    assert f"{run['name']}: crashed; nobody could be told" in worker.tidy()
+    worker.tidy()
+    assert told == [False], "the channel is away: it is not asked every ten seconds"
+    tidier(heard=True).tidy()
+    tidier(heard=True).tidy()
+    assert told == [False, True]

@@ -1,0 +1,165 @@
+import csv
+import io
+import json
+import re
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+from sklearn.metrics import cohen_kappa_score
+
+from retune.errors import Refused, WrongUse
+from retune.evaluation import human_review, verdict
+from retune.evaluation.human_review import ALIKE, OURS, THEIRS, Answer
+
+PAIRS = pd.DataFrame(
+    {
+        "id": [f"Q-{number}" for number in range(40)],
+        "prompt": [f"Where is order {number}?" for number in range(40)],
+        "ours": [f"Order {number} is on its way." for number in range(40)],
+        "theirs": [f"no idea about {number}" for number in range(38)] + ["Order 38 is on its way.", "=HYPERLINK(1)"],
+    }
+)
+
+
+@pytest.fixture
+def exported():
+    return human_review.shuffled(PAIRS, "writer/2", "writer/1", rows=100, seed=17)
+
+
+def filled(path, sheet, key, verdict, reviewer=""):
+    """The sheet as a spreadsheet saves it, with the verdict that `verdict(id, which side is ours)` gives."""
+    lines = list(csv.DictReader(io.StringIO(human_review.as_csv(sheet, key).decode("utf-8-sig"))))
+    for line in lines:
+        line |= {"verdict": verdict(line["id"], key.ours_is[line["id"]]), "reviewer": reviewer}
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, human_review.COLUMNS)
+        writer.writeheader()
+        writer.writerows(lines)
+    return path
+
+
+def test_sides_are_shuffled_and_only_the_key_knows_them(exported):
+    sheet, key = exported
+    assert list(sheet.columns) == ["id", "prompt", "A", "B"]
+    assert 10 < sum(side == "A" for side in key.ours_is.values()) < 29
+    for row in sheet.to_dict("records"):
+        number = row["id"].removeprefix("Q-")
+        assert row[key.ours_is[row["id"]]] == f"Order {number} is on its way."
+    both = human_review.as_csv(sheet, key).decode() + human_review.as_page(sheet, key)
+    assert not re.search(r"writer/|ours|theirs", both)
+
+
+def test_rows_with_two_equal_answers_are_left_out_and_counted(exported):
+    sheet, key = exported
+    assert len(sheet) == 39 and key.alike == 1 and "Q-38" not in set(sheet["id"])
+    with pytest.raises(Refused, match="nothing to review"):
+        human_review.shuffled(PAIRS.assign(theirs=PAIRS["ours"]), "a/1", "a/2", 10, 1)
+
+
+def test_one_seed_one_sheet_another_seed_another():
+    first, again, other = (human_review.shuffled(PAIRS, "a/1", "a/2", 20, seed) for seed in (1, 1, 2))
+    assert first[1] == again[1] and first[0].equals(again[0])
+    assert other[1].sheet != first[1].sheet
+
+
+def test_no_cell_of_the_sheet_is_a_formula(exported):
+    told = human_review.as_csv(*exported).decode("utf-8-sig")
+    assert "'=HYPERLINK(1)" in told
+    assert not [cell for row in csv.reader(io.StringIO(told)) for cell in row if cell.startswith("=")]
+
+
+def test_the_page_holds_whatever_was_written_as_text_alone():
+    wild = PAIRS.assign(theirs="<script>alert(1)</script>", prompt='" onload="alert(1)')
+    page = human_review.as_page(*human_review.shuffled(wild, "a/1", "a/2", 3, 1))
+    assert page.count("<script>") == 1 and "&lt;script&gt;alert" in page
+    assert not re.search(r"(src|href)=|https?:", page)
+
+
+def test_the_key_comes_back_from_its_folder(exported, tmp_path):
+    _, key = exported
+    human_review.write_key(key, tmp_path)
+    assert human_review.read_key(key.sheet, tmp_path) == key
+    with pytest.raises(WrongUse, match="no key"):
+        human_review.read_key("0" * 12, tmp_path)
+
+
+def test_verdicts_come_back_without_their_sides(exported, tmp_path):
+    sheet, key = exported
+    first = filled(tmp_path / "ada.csv", sheet, key, lambda row, ours: ours.lower())
+    second = filled(tmp_path / "b.csv", sheet, key, lambda row, ours: "tie" if row == "Q-1" else ours, "Bob")
+    said = human_review.answers([first, second], key)
+    assert {answer.reviewer for answer in said} == {"ada", "Bob"}
+    found = human_review.result(said, key, 0.95)
+    assert (found.wins, found.losses, found.ties, found.answered) == (38, 0, 1, 39)
+    assert found.verdict == "better" and found.p < 1e-9
+    assert "writer/2 is better than writer/1: 38 won" in str(found)
+    assert found.agreement[0].reviewers == ("Bob", "ada") and found.agreement[0].agreed == pytest.approx(38 / 39)
+    assert human_review.sheet_of([first, second]) == key.sheet
+    kept = json.dumps(human_review.as_record(found, said, key))
+    assert "Order" not in kept and "no idea" not in kept
+
+
+def test_a_spreadsheet_that_saves_semicolons_is_read_too(exported, tmp_path):
+    _, key = exported
+    path = tmp_path / "carla.csv"
+    path.write_text(f"\ufeffsheet;id;verdict\r\n{key.sheet};Q-3;A\r\n{key.sheet};Q-4;\r\n", "utf-8")
+    assert [answer.id for answer in human_review.answers([path], key)] == ["Q-3"]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [("Q-3,C,ada", "line 2.*'C'"), ("Q-99,A,ada", "no row 'Q-99'"), ("Q-3,A,ada\n{sheet},Q-3,B,ada", "two things")],
+)
+def test_a_line_that_cannot_be_is_named(exported, tmp_path, line, told):
+    _, key = exported
+    path = tmp_path / "sheet.csv"
+    path.write_text(f"sheet,id,verdict,reviewer\n{key.sheet},{line.format(sheet=key.sheet)}\n", "utf-8")
+    with pytest.raises(Refused, match=told):
+        human_review.answers([path], key)
+
+
+def test_files_that_are_no_sheet_or_of_two_are_refused(tmp_path):
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n", "utf-8")
+    with pytest.raises(WrongUse, match="lacks the column"):
+        human_review.sheet_of([tmp_path / "other.csv"])
+    for name in "ab":
+        (tmp_path / f"{name}.csv").write_text(f"sheet,id,verdict\n{name},1,A\n", "utf-8")
+    with pytest.raises(WrongUse, match="of one sheet"):
+        human_review.sheet_of([tmp_path / "a.csv", tmp_path / "b.csv"])
+
+
+def test_most_reviewers_decide_a_row_and_as_many_on_either_side_tie(exported):
+    _, key = exported
+    said = [Answer("Q-1", "a", OURS), Answer("Q-1", "b", OURS), Answer("Q-1", "c", THEIRS)]
+    said += [Answer("Q-2", "a", OURS), Answer("Q-2", "b", THEIRS), Answer("Q-3", "a", THEIRS)]
+    found = human_review.result(said, key, 0.95)
+    assert (found.wins, found.losses, found.ties, found.rows, found.answered) == (1, 1, 1, 39, 3)
+    assert found.verdict == "undecided" and found.p == 1
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_the_sign_test_is_the_exact_binomial_one(wins, losses):
+    expected = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+    assert verdict.sign_test(wins, losses) == pytest.approx(expected)
+
+
+SAID = st.sampled_from([OURS, THEIRS, ALIKE])
+
+
+@given(st.lists(st.tuples(SAID, SAID), min_size=2, max_size=30))
+def test_kappa_is_cohens(pairs):
+    ours, theirs = zip(*pairs, strict=True)
+    if len({*ours, *theirs}) == 1:
+        assert human_review.kappa(ours, theirs) is None
+    else:
+        assert human_review.kappa(ours, theirs) == pytest.approx(cohen_kappa_score(ours, theirs))
+
+
+def test_a_prompt_of_messages_is_read_as_a_talk():
+    told = json.dumps([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi\nthere"}])
+    assert human_review.in_words(told) == "system: Be kind.\n\nuser: Hi\nthere"
+    assert human_review.in_words("Where is it?") == "Where is it?"
+    assert human_review.in_words("3") == "3"

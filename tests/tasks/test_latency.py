@@ -1,0 +1,91 @@
+from itertools import pairwise
+
+import pytest
+
+from retune.config.params import Measure
+from retune.errors import Refused
+from tasks import latency as verb
+from tasks.latency import measure
+
+SECTION = Measure(texts=4, batch_size=1, passes=5)
+
+
+class Machine:
+    """A clock that the models move: each takes its own time a text, times what the machine is busy with."""
+
+    def __init__(self, busy=lambda asked: 1.0):
+        self.now, self.asked, self.busy = 0.0, [], busy
+
+    def model(self, name, milliseconds, tokens=None):
+        def predict(texts):
+            self.now += milliseconds / 1000 * len(texts) * self.busy(len(self.asked))
+            self.asked.append((name, len(texts)))
+            return None if tokens is None else tokens * len(texts)
+
+        return predict
+
+    def clock(self):
+        return self.now
+
+
+def test_both_are_timed_on_the_same_few_texts_in_turn():
+    machine = Machine()
+    told = measure(machine.model("new", 6), machine.model("old", 4), list("abcdefgh"), SECTION, machine.clock)
+    assert told == {
+        "candidate": pytest.approx(6),
+        "champion": pytest.approx(4),
+        "ratio": pytest.approx(1.5),
+        "texts": 4,
+        "passes": 5,
+        "per": "text",
+    }
+    assert {count for _, count in machine.asked} == {4}
+    names = [name for name, _ in machine.asked]
+    assert names.count("new") == names.count("old") == 1 + SECTION.passes  # the first of each is no measurement
+    assert {tuple(sorted(names[at : at + 2])) for at in range(2, 12, 2)} == {("new", "old")}
+    assert any(one == other for one, other in pairwise(names[2:])), "who goes first takes turns"
+
+
+def test_a_machine_that_slows_down_in_the_middle_slows_both():
+    machine = Machine(busy=lambda asked: 10.0 if asked >= 6 else 1.0)
+    told = measure(machine.model("new", 5), machine.model("old", 5), list("abcd"), SECTION, machine.clock)
+    assert told["ratio"] == pytest.approx(1.0)
+
+
+def test_a_first_pass_that_loads_things_does_not_count():
+    machine = Machine(busy=lambda asked: 1000.0 if asked < 2 else 1.0)
+    told = measure(machine.model("new", 5), machine.model("old", 5), list("abcd"), SECTION, machine.clock)
+    assert told["candidate"] == pytest.approx(5)
+
+
+def test_a_model_that_writes_longer_answers_is_not_slower_for_it():
+    machine = Machine()
+    longer, shorter = machine.model("new", 477, tokens=246), machine.model("old", 141, tokens=48)
+    told = measure(longer, shorter, list("abcd"), SECTION, machine.clock)
+    assert told["per"] == "token" and (told["candidate_tokens"], told["champion_tokens"]) == (4 * 246, 4 * 48)
+    assert told["candidate"] == pytest.approx(477 / 246) and told["champion"] == pytest.approx(141 / 48)
+    assert told["ratio"] == pytest.approx(477 / 246 / (141 / 48))
+
+
+def test_few_rows_are_enough_and_none_are_refused():
+    machine = Machine()
+    assert measure(machine.model("new", 5), machine.model("old", 5), ["a"], SECTION, machine.clock)["texts"] == 1
+    with pytest.raises(Refused, match="no rows"):
+        measure(machine.model("new", 5), machine.model("old", 5), [], SECTION, machine.clock)
+
+
+def test_two_folders_are_timed_for_real(model_folder, make_tickets, settings, tmp_path, monkeypatch):
+    import json
+
+    import yaml
+
+    from retune.data import row_table
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings), "utf-8")
+    row_table.write(make_tickets(10), tmp_path / "rows.parquet")
+    verb.main(model_folder, model_folder, tmp_path / "rows.parquet", tmp_path / "out/latency.json")
+    told = json.loads((tmp_path / "out/latency.json").read_text("utf-8"))
+    assert told["texts"] == 10
+    assert 0.1 < told["ratio"] < 10
+    assert told["candidate"] > 0 and told["champion"] > 0

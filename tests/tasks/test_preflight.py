@@ -1,0 +1,181 @@
+"""The audit of the rows that are here, wherever on the road they are."""
+
+import hashlib
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from retune.config import params
+from retune.data import row_table
+from retune.errors import WrongUse
+from retune.lineage import parent_version
+from retune.models.base_model import weights_sha256
+from retune.preflight import compute_estimate, memory_check
+from tasks.preflight import CURATED, GENERAL, PICTURE, RAW, SPLITS, audit
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def knobs(tiny_writer, tmp_path, monkeypatch):
+    """The shipped params of task instruct, for the tiny base."""
+    monkeypatch.chdir(tmp_path)
+    values = yaml.safe_load((ROOT / "retune/config/defaults/instruct.yaml").read_text("utf-8"))
+    values["train"] |= {
+        "base": {"name": f"folder:{tiny_writer}", "sha256": weights_sha256(tiny_writer)},
+        "device": "cpu",
+        "template": "chatml",
+        "max_tokens": 200,
+    }
+    return params.parse(values)
+
+
+def test_the_rows_are_taken_where_they_have_come_to(knobs, make_replies):
+    with pytest.raises(WrongUse, match="no records yet"):
+        audit(knobs)
+    rows = make_replies(30)
+    row_table.write(pd.concat([rows, rows.head(3)]), RAW / "00001-x.parquet")
+    told = audit(knobs)
+    assert (told.ok, told.rows_from, told.figures["rows"]) == (True, "data/raw, not curated yet", 30)
+    assert PICTURE.read_bytes().startswith(b"\x89PNG")
+    row_table.write(rows.head(20), CURATED)
+    assert (audit(knobs).rows_from, audit(knobs).figures["rows"]) == (str(CURATED), 20)
+    json.dumps(told.report())
+
+
+def test_rows_that_have_come_in_since_are_audited_and_not_those_of_the_last_run(knobs, make_replies):
+    """What DVC knows of data/raw, and of what each stage last read, tells how far the newest rows have come."""
+    rows = make_replies(30)
+    row_table.write(rows, RAW / "00001-x.parquet")
+    row_table.write(rows.head(25), CURATED)
+    for name, side in zip(row_table.SIDES, (rows.head(10), rows[10:15], rows[15:20]), strict=True):
+        row_table.write(side, SPLITS / f"{name}.parquet")
+
+    def lock(raw, curated_of, curated, split_of):
+        Path("data/raw.dvc").write_text(yaml.safe_dump({"outs": [{"md5": raw, "path": "raw"}]}))
+        stages = {
+            "curate": {
+                "deps": [{"path": "data/raw", "md5": curated_of}],
+                "outs": [{"path": str(CURATED), "md5": curated}],
+            },
+            "split": {"deps": [{"path": str(CURATED), "md5": split_of}]},
+        }
+        Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+    lock("one.dir", "one.dir", "two", "two")
+    assert (audit(knobs).rows_from, audit(knobs).figures["rows"]) == (str(SPLITS), 20)
+    lock("one.dir", "one.dir", "newer", "two")
+    assert (audit(knobs).rows_from, audit(knobs).figures["rows"]) == (str(CURATED), 25)
+    lock("newer.dir", "one.dir", "two", "two")
+    assert (audit(knobs).rows_from, audit(knobs).figures["rows"]) == ("data/raw, not curated yet", 30)
+
+
+def test_the_estimate_counts_what_is_learned_from_and_no_other_side(knobs, make_replies):
+    rows = make_replies(40)
+    row_table.write(rows, CURATED)
+    whole = audit(knobs)
+    kept = 1 - knobs.split.val_share - knobs.split.test_share
+    assert whole.effort.tokens == pytest.approx(kept * knobs.train.epochs * whole.figures["trained_tokens"], abs=3)
+    for name, side in zip(row_table.SIDES, (rows.head(20), rows[20:30], rows[30:]), strict=True):
+        row_table.write(side, SPLITS / f"{name}.parquet")
+    parted = audit(knobs)
+    assert parted.effort.tokens == pytest.approx(knobs.train.epochs * parted.figures["trained_tokens"] / 2, abs=3)
+
+
+def test_a_prompt_that_was_split_over_two_sides_is_refused_with_its_rows(knobs, make_replies):
+    rows = make_replies(30)
+    sides = {"train": rows.head(20), "val": rows.iloc[20:25], "test": pd.concat([rows.iloc[25:], rows.head(1)])}
+    for name, side in sides.items():
+        row_table.write(side, SPLITS / f"{name}.parquet")
+    told = audit(knobs)
+    (failed,) = [finding for finding in told.findings if not finding.success]
+    assert (told.ok, failed.name, set(failed.examples)) == (False, "prompts_apart", {rows["id"].iloc[0]})
+
+
+def test_an_estimate_says_steps_time_and_memory(knobs, make_replies):
+    row_table.write(make_replies(30), CURATED)
+    found = audit(knobs).effort
+    assert found.steps >= knobs.train.epochs
+    assert found.seconds > 0
+    assert 0 < found.certain_bytes < found.bytes < 2**30
+
+
+def test_the_audit_says_whether_the_training_fits_into_this_machine(knobs, make_replies, monkeypatch):
+    row_table.write(make_replies(30), CURATED)
+    assert audit(knobs).memory.verdict == "fits"
+    monkeypatch.setattr(memory_check, "find", lambda cuda: memory_check.Room(2**19, "in a thimble"))
+    told = audit(knobs)
+    assert told.memory.verdict == "too large"
+    assert "are free in a thimble" in told.memory.told
+    assert told.ok, "the rows are as good as before"
+    json.dumps(told.report())
+
+
+def test_what_preferences_take_hangs_on_the_version_that_they_are_learned_on(knobs, make_replies):
+    """A whole network stays in float32 under them; which it was says the record of that version, in git."""
+    values = yaml.safe_load((ROOT / "retune/config/defaults/prefer.yaml").read_text("utf-8"))
+    same = {name: getattr(knobs.train.base, name) for name in ("name", "sha256")}
+    values["train"] |= {"base": same, "device": "cpu", "precision": "bf16", "template": "chatml", "max_tokens": 200}
+    pairs = make_replies(30)
+    row_table.write(pairs.assign(rejected=[f"No. {label}" for label in pairs["label"]]), CURATED)
+    unknown = audit(params.parse(values)).effort.certain_bytes
+    record = Path("models/reports/train.json")
+    record.parent.mkdir(parents=True)
+    record.write_text('{"method": "full"}')
+    parent_version.write(
+        parent_version.Start("writer/1", "0" * 64, committed(), "0" * 64, f"{'0' * 32}.dir", "0" * 32, "0" * 32, False)
+    )
+    told = audit(params.parse(values)).effort
+    weights = compute_estimate.shape_of(Path(same["name"].removeprefix("folder:"))).parameters
+    assert told.certain_bytes - unknown == 2 * weights
+
+
+def committed():
+    """All of this folder in a new repository; returns the commit."""
+    own = ["git", "-c", "user.name=A", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "made"]):
+        subprocess.run([*own, *words], check=True)
+    return subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_audit_says_the_licence_of_the_base_or_that_none_is_stated(knobs, make_replies):
+    row_table.write(make_replies(30), CURATED)
+    assert audit(knobs).base["name"] == knobs.train.base.name
+    assert audit(knobs).base["licence"].startswith("not stated")
+
+
+def test_there_is_nothing_to_audit_for_a_classifier(knobs, make_replies):
+    with pytest.raises(WrongUse, match="task is classify"):
+        audit(params.load(ROOT / "params.yaml"))
+    row_table.write(make_replies(3).drop(columns="label"), CURATED)
+    with pytest.raises(WrongUse, match="has no column label"):
+        audit(knobs)
+
+
+def test_general_examples_are_looked_at_apart_and_add_to_the_effort(knobs, make_replies, tmp_path):
+    row_table.write(make_replies(30), CURATED)
+    before = audit(knobs)
+    assert before.general is None
+    row_table.write(make_replies(20, seed=9), GENERAL)
+    knobs = replace(knobs, train=replace(knobs.train, general_share=0.25))
+    told = audit(knobs)
+    assert (told.ok, told.figures, told.general["rows"]) == (True, before.figures, 20)
+    assert 1.2 < told.effort.tokens / before.effort.tokens < 1.5
+    row_table.write(make_replies(20, seed=9).assign(label=" "), GENERAL)
+    told = audit(knobs)
+    assert not told.ok
+    assert {each.name for each in told.findings if not each.success} == {"general_supervised"}
+
+
+def test_before_anything_is_curated_they_are_read_from_their_files(knobs, make_replies, tmp_path):
+    row_table.write(make_replies(30), RAW / "00001-x.parquet")
+    file = tmp_path / "own.csv"
+    file.write_text("prompt,completion\nwho?,she\n", "utf-8")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    named = replace(knobs.curate, general=[params.GeneralFile(str(file), digest)])
+    assert audit(replace(knobs, curate=named)).general["rows"] == 1

@@ -1,0 +1,172 @@
+"""The gate's decision, decided again from the bytes in a real DVC store."""
+
+import copy
+import hashlib
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from retune.config import params
+from retune.data import row_table
+from retune.lineage import record
+from retune.promotion import gate
+from retune.promotion.gate import Latency
+from retune.system import dvc_store
+from tasks.trace import verify
+
+ROWS = 120
+
+
+def predictions(wrong):
+    """What a model says of rows of two labels, wrong where told."""
+    label = np.array(["bills", "parcels"] * (ROWS // 2))
+    other = np.where(label == "bills", "parcels", "bills")
+    said = {"predicted": np.where(wrong, other, label), "base_predicted": other, "confidence": 0.9}
+    return pd.DataFrame({"id": [f"r{n}" for n in range(ROWS)], "label": label, **said})
+
+
+SAID, CHAMPION = predictions(np.arange(ROWS) < 5), predictions(np.arange(ROWS) >= 90)
+TEST = SAID[["id"]].assign(source=["desk", "shop"] * (ROWS // 2))
+LATENCY = Latency(candidate=4.0, champion=2.0, ratio=1.2, texts=32, passes=5)
+
+
+@pytest.fixture(scope="module")
+def emptied(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dvc")
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc/config").write_text("[core]\n    no_scm = True\n", "utf-8")
+    return folder
+
+
+@pytest.fixture
+def keep(emptied, monkeypatch, tmp_path):
+    """Puts a frame in the DVC store and says under which hash; the store is empty again after the test."""
+    monkeypatch.chdir(emptied)
+
+    def one(frame):
+        row_table.write(frame, tmp_path / "kept.parquet")
+        md5 = hashlib.md5((tmp_path / "kept.parquet").read_bytes()).hexdigest()
+        dvc_store.cached(md5).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tmp_path / "kept.parquet", dvc_store.cached(md5))
+        return md5
+
+    yield one
+    shutil.rmtree(emptied / ".dvc/cache", ignore_errors=True)
+
+
+@pytest.fixture
+def made(keep, settings, tmp_path):
+    """As much of a record as the gate needs, and the model's folder with the champion's predictions in it."""
+    chosen = params.parse(settings).promote
+    known = TEST.head(100)
+    decision = gate.decide(gate.with_source(SAID, TEST), CHAMPION, chosen, "m/1", set(known["id"]))
+    decision = gate.with_latency(decision, LATENCY, chosen)
+    assert decision.promote
+    row_table.write(CHAMPION, tmp_path / record.CHAMPION_SAID)
+    return {
+        "schema_version": 2,
+        "gate": gate.as_record(decision, chosen, keep(known)),
+        "params": {"promote": settings["promote"]},  # an old record has no section that came later
+        "data": {"sides": {"test": {"md5": keep(TEST)}}},
+        "pipeline": {"hashes": {"models/reports/predictions.parquet": keep(SAID)}},
+    }
+
+
+def wrong(made, folder):
+    return [link.name for link in verify._gate(made, folder) if not link.ok]
+
+
+def test_every_part_of_the_decision_follows_again_from_the_kept_bytes(made, tmp_path):
+    links = list(verify._gate(made, tmp_path))
+    assert [link.name for link in links] == ["gate", "gate reasons", "gate bounds", "gate worse"]
+    assert wrong(made, tmp_path) == []
+    names = {bound["name"] for bound in made["gate"]["bounds"]}
+    assert {"bills", "parcels", "source desk", "source shop", "known", "new", "error"} == names
+
+
+def change(made, *path, value):
+    changed = copy.deepcopy(made)
+    *parents, last = path
+    place = changed
+    for name in parents:
+        place = place[name]
+    place[last] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "names"),
+    [
+        (("gate", "decision"), "held", ["gate"]),
+        (("gate", "worse"), True, ["gate worse"]),
+        (("gate", "bounds", 0, "loss"), -0.5, ["gate bounds"]),
+        (("gate", "bounds", 5, "rows"), 1, ["gate bounds"]),
+        (("gate", "reasons", 0), "macro_f1 beats the base, believe me", ["gate reasons"]),
+        (("gate", "latency", "ratio"), 9.0, ["gate", "gate reasons"]),
+        (("gate", "champion_test"), None, ["gate reasons", "gate bounds"]),
+        (("params", "promote", "margin_over_champion"), 0.9, ["gate", "gate reasons"]),
+        (("params", "promote", "worst_label_loss"), 0.5, ["gate bounds"]),
+        (("params", "promote"), {"metric": "macro_f1"}, ["gate"]),
+    ],
+)
+def test_whatever_was_changed_in_the_record_is_named(made, tmp_path, path, value, names):
+    assert wrong(change(made, *path, value=value), tmp_path) == names
+
+
+@pytest.mark.parametrize("what", ["champion_test", "test", "predictions"])
+def test_bytes_that_are_gone_are_said_to_be_gone(made, tmp_path, what):
+    md5 = {
+        "champion_test": made["gate"]["champion_test"],
+        "test": made["data"]["sides"]["test"]["md5"],
+        "predictions": made["pipeline"]["hashes"]["models/reports/predictions.parquet"],
+    }[what]
+    dvc_store.cached(md5).unlink()
+    (link,) = verify._gate(made, tmp_path)
+    assert (link.name, link.found, link.ok) == ("gate", verify.GONE, False)
+
+
+def test_other_predictions_of_the_champion_are_found(made, tmp_path):
+    row_table.write(SAID, tmp_path / record.CHAMPION_SAID)
+    assert "gate" in wrong(made, tmp_path)
+    (tmp_path / record.CHAMPION_SAID).unlink()
+    (link,) = verify._gate(made, tmp_path)
+    assert "cannot be decided again" in link.found
+
+
+def test_a_record_of_schema_1_is_decided_by_the_rule_of_its_time(made, tmp_path):
+    old = {"metric": "macro_f1", "margin_over_base": 0.01, "margin_over_champion": 0.0, "confidence": 0.95}
+    old |= {"bootstrap": 200, "seed": 17}
+    told = gate.as_schema_1(SAID, CHAMPION, old)
+    rivals = [{"name": name, **rival} for name, rival in zip(("base", "champion"), told["rivals"], strict=True)]
+    made |= {"schema_version": 1, "params": {"promote": old}}
+    made["gate"] = {"decision": told["decision"], "champion": "m/1", "rivals": rivals}
+    assert [link.name for link in verify._gate(made, tmp_path)] == ["gate", "gate reasons"]
+    assert wrong(made, tmp_path) == []
+    assert wrong(change(made, "gate", "decision", value="held"), tmp_path) == ["gate"]
+    assert yaml.safe_load(yaml.safe_dump(made))  # plain values all the way
+
+
+def test_general_examples_are_looked_at_again_their_file_and_what_was_kept(keep, tmp_path):
+    file = tmp_path / "sums.csv"
+    file.write_text("prompt,completion\nwhat is two and two,four\n", "utf-8")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    kept = keep(pd.DataFrame({"id": ["sums.csv:2"], "text": ["what is two and two"]}))
+
+    def links(test, rows=1):
+        general = {"md5": kept, "rows": rows, "files": {"sums.csv": {"path": str(file), "sha256": digest}}}
+        made = {"data": {"general": general, "sides": {"test": {"md5": keep(pd.DataFrame({"text": [test]}))}}}}
+        return [link.name for link in verify._general(made) if not link.ok]
+
+    assert links("where is my parcel") == []
+    assert links("What is two and TWO?") == ["test rows among the general examples"]
+    assert links("where is my parcel", rows=2) == ["general examples"]
+    file.write_text("prompt,completion\nwhat is two and two,five\n", "utf-8")
+    assert links("where is my parcel") == ["general/sums.csv"]
+    file.unlink()
+    assert links("where is my parcel") == ["general/sums.csv"]
+    dvc_store.cached(kept).unlink()
+    assert links("where is my parcel") == ["general/sums.csv", "general examples"]
+    assert list(verify._general({"data": {}})) == []

@@ -1,0 +1,330 @@
+"""One training over two processes of this machine: the same model, whatever dies goes on. On GPUs if there are two."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from retune.config.params import Parallel
+from retune.data import row_table
+from retune.errors import Broken, WrongUse
+from retune.models.base_model import weights_sha256
+from tasks.train.distributed import collectives, launcher
+
+ROOT = Path(__file__).resolve().parents[4]
+PATHS = ["train.parquet", "val.parquet", "general.parquet", "start.json", "model", "reports", "work"]
+STAGE = [sys.executable, "-m", "tasks.train", *PATHS]
+CPU = torch.device("cpu")
+TINY = {
+    "method": "lora",
+    "device": "auto" if torch.cuda.device_count() > 1 else "cpu",
+    "precision": "fp32",
+    "template": "chatml",
+    "max_tokens": 128,
+    "epochs": 2,
+    "batch_tokens": 256,
+    "accumulate": 2,
+    "warmup_share": 0.1,
+    "checkpoint_seconds": 0.0,
+    "compile": False,
+    "lora": {"learning_rate": 1e-2, "rank": 8, "alpha": 16},
+    "full": {"learning_rate": 3e-3},
+}
+TWO = {"processes": 2, "hosts": 1, "strategy": "ddp"}
+PARTS = {**TWO, "strategy": "fsdp"}
+LONG = {"epochs": 20, "patience": 20}
+
+
+@pytest.fixture
+def desk(tmp_path, tiny_writer, make_replies):
+    """A folder with all that the stage reads: `desk(name, **changes of train)`."""
+
+    def laid(name, rows=36, task="instruct", **changes):
+        folder = tmp_path / name
+        folder.mkdir()
+        knobs = yaml.safe_load((ROOT / f"retune/config/defaults/{task}.yaml").read_text("utf-8"))
+        base = {"name": f"folder:{tiny_writer}", "sha256": weights_sha256(tiny_writer)}
+        for key, value in {**TINY, "base": base, **changes}.items():
+            own = knobs["train"].get(key)
+            if own is not None:
+                knobs["train"][key] = {**own, **value} if isinstance(own, dict) else value
+        (folder / "params.yaml").write_text(yaml.safe_dump(knobs), "utf-8")
+        for side, count in (("train", rows), ("val", 12)):
+            row_table.write(make_replies(count, seed=len(side)), folder / f"{side}.parquet")
+        row_table.write(make_replies(12)[:0], folder / "general.parquet")
+        shutil.copy(ROOT / "models/start.json", folder)
+        return folder
+
+    return laid
+
+
+def environment(**more):
+    own = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": own, "OMP_NUM_THREADS": "1", **more}
+
+
+def go(folder, **more):
+    done = subprocess.run(STAGE, cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=280)
+    return done.returncode, done.stdout + done.stderr
+
+
+def made(folder):
+    code, told = go(folder)
+    assert code == 0, told
+    return weights(folder), json.loads((folder / "reports/train.json").read_text()), told
+
+
+def weights(folder):
+    (file,) = [*folder.glob("model/adapter/*.safetensors"), *folder.glob("model/decoder/*.safetensors")]
+    return load_file(file)
+
+
+def losses(folder):
+    return [line.split(",") for line in (folder / "reports/learning_curve.csv").read_text().splitlines()]
+
+
+# ---------------------------------------------------------------- the same model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "two", "rows"),
+    [("lora", TWO, 36), ("full", PARTS, 36), ("lora", PARTS, 35)],
+    ids=["ddp", "fsdp-full", "fsdp-lora"],
+)
+def test_two_processes_make_the_model_that_one_makes(desk, method, two, rows):
+    """Also where the last step of an epoch leaves one of them without a batch."""
+    one, report, _ = made(desk("one", rows, method=method))
+    many, other, told = made(desk("two", rows, method=method, parallel=two))
+    assert (report["processes"], other["processes"]) == (1, 2)
+    assert one.keys() == many.keys()
+    for name, value in one.items():
+        assert torch.allclose(value, many[name], atol=2e-4, rtol=0), name
+    assert (report["rows"], report["best_epoch"]) == (other["rows"], other["best_epoch"])
+    assert (report["parameters"], report["trained_parameters"]) == (other["parameters"], other["trained_parameters"])
+    assert told.count("progress step=1 of=") == 1, "one of them speaks"
+
+
+PREFER = """
+import sys
+from pathlib import Path
+from retune.models import causal_lm, classifier; from retune.data import row_table; from retune.config import load
+from tasks.train.distributed import collectives; from tasks.train.decoder import preference
+section, sides = load.load().train, [row_table.read(Path(f"{side}.parquet")) for side in ("train", "val")]
+for side in sides:
+    side["rejected"] = "Never call us again."
+with collectives.together(classifier.pick_device(section.device)):
+    work = Path(f"work-{collectives.rank()}")
+    card, tokenizer, network, *_ = preference.fit(*sides, section, Path(sys.argv[1]), work, lambda *_, **__: None)
+    if not collectives.rank():
+        causal_lm.save(Path("model"), card, tokenizer, network)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "two"), [("dpo", TWO), ("kto", PARTS)], ids=["ddp", "fsdp"])
+def test_preferences_are_learned_by_two_processes_as_by_one(desk, method, two):
+    start = desk("start")
+    made(start)
+    found = []
+    for name, section in (("one", {}), ("two", two)):
+        folder = desk(name, task="prefer", method=method, parallel=section)
+        (folder / "go.py").write_text(PREFER)
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"] if section else []
+        command = [sys.executable, *launcher, "go.py", str(start / "model")]
+        done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=280)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found.append(weights(folder))
+    one, many = found
+    assert any(not torch.equal(value, weights(start)[name]) for name, value in one.items()), "it has learned"
+    assert all(torch.allclose(value, many[name], atol=2e-4, rtol=0) for name, value in one.items())
+
+
+# ---------------------------------------------------------------- what dies
+
+
+@contextmanager
+def begun(folder, **more):
+    """The stage, and a function that waits until it has said something."""
+    stage = subprocess.Popen(
+        STAGE, cwd=folder, env=environment(**more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    said = []
+
+    def until(what):
+        for line in stage.stdout:
+            said.append(line)
+            if what in line:
+                return
+        raise AssertionError("".join(said))
+
+    with stage:
+        try:
+            yield stage, until, said
+        finally:
+            stage.kill()
+
+
+def workers(stage):
+    return [child for child in psutil.Process(stage.pid).children(recursive=True) if "tasks.train" in child.cmdline()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "two", "which"), [("lora", TWO, 1), ("full", PARTS, 0)], ids=["ddp", "fsdp"])
+def test_a_process_that_is_killed_ends_the_job_and_the_next_start_goes_on_to_the_same_bits(desk, method, two, which):
+    whole, _, _ = made(desk("whole", method=method, parallel=two, **LONG))
+    folder = desk("killed", method=method, parallel=two, **LONG)
+    with begun(folder) as (stage, until, said):
+        until("progress step=1 ")
+        both = sorted(workers(stage), key=lambda own: int(own.environ()["RANK"]))
+        assert len(both) == 2
+        until("progress step=10 ")
+        began = time.monotonic()
+        both[which].kill()
+        said += stage.stdout.readlines()
+        assert stage.wait(30) == 3
+    took = time.monotonic() - began
+    assert took < 30
+    assert not any(own.is_running() and own.status() != psutil.STATUS_ZOMBIE for own in both)
+    assert f"broken: process {which + 1} of 2 was ended by SIGKILL" in "".join(said)
+    assert "Traceback" not in "".join(said)
+    again, report, told = made(folder)
+    assert int(re.search(r"going on from the checkpoint of step (\d+)", told)[1]) >= 9
+    assert report["resumed_from_step"] >= 9
+    assert all(torch.equal(value, again[name]) for name, value in whole.items())
+
+
+@pytest.mark.slow
+def test_a_part_that_is_damaged_takes_all_back_to_the_newest_that_everybody_has(desk):
+    folder = desk("parts", method="full", parallel=PARTS, **LONG)
+    with begun(folder) as (stage, until, _):
+        until("progress step=10 ")
+        stage.send_signal(signal.SIGTERM)
+        stage.wait(30)
+    (newest,) = sorted(folder.glob("work/*/process-1/choose/step-*"))[-1:]
+    (newest / "tensors.safetensors").write_bytes(b"torn")
+    before = int(newest.name.removeprefix("step-")) - 1
+    _, _, told = made(folder)
+    assert f"going on from the checkpoint of step {before} of" in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_nothing_outlives_the_stage(desk, how):
+    with begun(desk("ended", epochs=500, patience=500, parallel=TWO)) as (stage, until, _):
+        until("progress step=1 ")
+        both = workers(stage)
+        stage.send_signal(how)
+        stage.wait(10)
+    _, alive = psutil.wait_procs(both, timeout=10)
+    assert not alive
+
+
+# ---------------------------------------------------------------- what all complain of, one says
+
+
+@pytest.mark.slow
+def test_a_refusal_is_said_once(desk):
+    code, told = go(desk("refused", max_tokens=8, batch_tokens=16, parallel=TWO))
+    assert code == 1
+    assert told.count("refused: ") == 1
+    assert "Traceback" not in told
+
+
+@pytest.mark.slow
+def test_a_second_trainer_of_the_same_model_is_refused(desk):
+    folder = desk("busy", epochs=500, patience=500, parallel=TWO)
+    with begun(folder) as (_, until, _):
+        until("progress step=1 ")
+        code, told = go(folder)
+    assert (code, told.count("another trainer is at work")) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("section", "accumulate", "said"),
+    [
+        (Parallel(2, 1, "ddp"), 3, "train.accumulate is 3 batches a step, and there are 2 processes"),
+        (Parallel(1, 1, "fsdp"), 2, "train.parallel.strategy is fsdp, with one process"),
+    ],
+)
+def test_what_cannot_be_spread_is_refused_before_anything_starts(section, accumulate, said):
+    with pytest.raises(WrongUse, match=said):
+        launcher.check(section, accumulate, CPU)
+
+
+@pytest.mark.parametrize(("where", "node"), [("", ""), ("first", "0"), ("first:29500", "2"), ("first:29500", "x")])
+def test_a_host_that_does_not_know_where_it_is_is_told_what_to_set(monkeypatch, where, node):
+    monkeypatch.setenv(launcher.RENDEZVOUS, where)
+    monkeypatch.setenv(launcher.NODE_RANK, node)
+    with pytest.raises(WrongUse, match="RETUNE_RENDEZVOUS"):
+        launcher.spread(Parallel(1, 2, "ddp"))
+
+
+# ---------------------------------------------------------------- several hosts
+
+
+def test_a_host_that_nobody_knows_is_named(monkeypatch):
+    monkeypatch.setenv(launcher.RENDEZVOUS, "nobody.invalid:29500")
+    monkeypatch.setenv(launcher.NODE_RANK, "1")
+    with pytest.raises(WrongUse, match=r"nobody\.invalid:29500', and nobody knows that host"):
+        launcher.spread(Parallel(1, 2, "ddp"))
+
+
+def test_a_port_that_is_taken_is_told(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setenv(launcher.RENDEZVOUS, f"127.0.0.1:{taken.getsockname()[1]}")
+        monkeypatch.setenv(launcher.NODE_RANK, "0")
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which the launcher sets where nobody has
+        with pytest.raises(Broken, match=r"did not meet at 127\.0\.0\.1"):
+            launcher.spread(Parallel(1, 2, "ddp"))
+
+
+@pytest.mark.slow
+def test_two_hosts_that_share_no_folder_make_the_model_that_one_makes(desk):
+    """Both on this machine, as a second one is not at hand: each has a folder, and meets the other over a port."""
+    one, _, _ = made(desk("one"))
+    hosts = {"processes": 1, "hosts": 2}
+    first, second = desk("first", parallel=hosts), desk("second", parallel=hosts)
+    meet = {launcher.RENDEZVOUS: f"127.0.0.1:{free_port()}"}
+    other = subprocess.Popen(STAGE, cwd=second, env=environment(**meet, **{launcher.NODE_RANK: "1"}))
+    code, told = go(first, **meet, **{launcher.NODE_RANK: "0"})
+    assert (code, other.wait(60)) == (0, 0), told
+    assert all(torch.allclose(value, weights(first)[name], atol=2e-4, rtol=0) for name, value in one.items())
+    assert not (second / "model").exists(), "the first one writes"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+# ---------------------------------------------------------------- the turns
+
+
+@pytest.mark.parametrize("count", [1, 4, 5])
+def test_every_batch_counts_once_and_all_take_equally_many_turns(monkeypatch, count):
+    monkeypatch.setattr(collectives, "size", lambda: 2)
+    taken = []
+    for own in (0, 1):
+        monkeypatch.setattr(collectives, "rank", lambda own=own: own)
+        taken.append(list(collectives.turns([f"batch {number}" for number in range(count)])))
+    assert len(taken[0]) == len(taken[1])
+    counted = sorted(number for turns in taken for number, batch, counts in turns if counts)
+    assert counted == list(range(count))
+    assert all(batch == f"batch {number}" for turns in taken for number, batch, _ in turns)

@@ -1,0 +1,310 @@
+"""Whole trainings of a tiny base: the same bits again, also after being killed; models that survive reloading."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from retune.data import row_table
+from retune.errors import Broken, Refused
+from retune.lineage import parent_version
+from retune.models import classifier
+from retune.system import stage_io
+from tasks.train.__main__ import fingerprint, main
+from tasks.train.encoder import fit as story
+from tasks.train.encoder.fit import fit, unusual_rate
+from tasks.train.encoder.loop import Curve
+
+ROOT = Path(__file__).parents[4]
+QUIET = lambda *_, **__: None  # noqa: E731
+SAFE = {".json", ".safetensors", ".txt"}
+
+
+def files(folder):
+    """name -> sha256 of every file below a folder."""
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def trained(folder, train, val, params):
+    """Fit and save; returns the model folder, the report and what the model said before it was saved."""
+    card, tokenizer, tuned, report = fit(train, val, params, folder / "work", QUIET)
+    before = classifier.Classifier(card, tokenizer, tuned.encoder, tuned.head).predict(val["text"].tolist(), 16)
+    classifier.save(folder / "model", card, tokenizer, tuned.encoder, tuned.head, tuned.probe)
+    return folder / "model", report, before
+
+
+@pytest.fixture(scope="module")
+def sides(make_tickets):
+    return make_tickets(48), make_tickets(24, seed=2)
+
+
+# ---------------------------------------------------------------- the three methods
+
+
+@pytest.mark.parametrize("method", ["probe", "lora", "full"])
+def test_each_method_makes_the_same_bits_twice_and_says_the_same_once_reloaded(tmp_path, sides, knobs, method):
+    folders = []
+    for attempt in ("one", "two"):
+        folder, report, before = trained(tmp_path / attempt, *sides, knobs(method=method))
+        folders.append(files(folder))
+    assert folders[0] == folders[1]
+    assert {Path(name).suffix for name in folders[0]} <= SAFE
+
+    after = classifier.load(folder, "cpu").predict(sides[1]["text"].tolist(), 16)
+    assert after.labels == before.labels
+    assert np.abs(after.confidence - before.confidence).max() < 1e-5
+    assert np.mean(np.array(after.labels) == sides[1]["label"]) > 0.6, "it learned something"
+    learned, whole = report["trained_parameters"], report["parameters"]
+    assert {"probe": learned == 99, "lora": 99 < learned < whole, "full": learned == whole}[method]
+
+
+def test_fine_tuning_moves_the_encoder_and_leaves_the_probe_in_the_folder(tmp_path, sides, knobs):
+    folder, _, _ = trained(tmp_path, *sides, knobs(method="full"))
+    texts = sides[1]["text"].tolist()
+    assert not torch.equal(
+        classifier.load(folder, "cpu").embed(texts), classifier.load_probe(folder, "cpu").embed(texts)
+    )
+    probe_only, _, _ = trained(tmp_path / "probe", *sides, knobs(method="probe"))
+    assert files(folder)["probe.safetensors"] == files(probe_only)["head.safetensors"]
+
+
+def test_the_tokenizer_of_a_folder_cuts_nothing_by_itself(tmp_path, sides, knobs):
+    """Else the length of whichever call came last would be saved with it."""
+    folder, _, _ = trained(tmp_path, *sides, knobs(method="probe", max_tokens=8))
+    assert json.loads((folder / "tokenizer" / "tokenizer.json").read_text("utf-8"))["truncation"] is None
+
+
+def test_dropout_reaches_the_encoder(tmp_path, sides, knobs):
+    folders = [trained(tmp_path / str(share), *sides, knobs(dropout=share))[0] for share in (0.0, 0.3)]
+    assert files(folders[0])["head.safetensors"] != files(folders[1])["head.safetensors"]
+
+
+@pytest.mark.parametrize("method", ["probe", "full"])
+def test_two_labels_are_enough(tmp_path, make_tickets, knobs, method):
+    labels = ("bills", "parcels")
+    folder, _, before = trained(
+        tmp_path, make_tickets(40, labels=labels), make_tickets(20, 2, labels), knobs(method=method)
+    )
+    said = classifier.load(folder, "cpu").predict(make_tickets(20, 2, labels)["text"].tolist())
+    assert said.labels == before.labels
+    assert set(said.labels) == set(labels)
+    assert said.confidence.min() >= 0.5
+
+
+def test_a_label_that_only_validation_knows_is_carried_and_never_guessed_by_the_probe(tmp_path, make_tickets, knobs):
+    train = make_tickets(40, labels=("bills", "parcels"))
+    folder, _, before = trained(tmp_path, train, make_tickets(24, seed=2), knobs(method="probe"))
+    assert classifier.read_card(folder).labels == ["bills", "parcels", "repairs"]
+    assert "repairs" not in before.labels
+
+
+# ---------------------------------------------------------------- the params
+
+
+def test_refit_learns_from_train_and_val(tmp_path, sides, knobs):
+    train, val = sides
+    folder, report, _ = trained(tmp_path / "refit", train, val, knobs(refit=True))
+    assert report["rows"] == len(train) + len(val)
+    both = pd.concat([train, val], ignore_index=True)
+    by_hand, _, _ = trained(tmp_path / "by hand", both, val, knobs(method="probe"))
+    plain, report, _ = trained(tmp_path / "plain", train, val, knobs())
+    assert report["rows"] == len(train)
+    vectors = classifier.load_probe(folder, "cpu").embed(val["text"].tolist())
+    refit, same, other = (classifier.load_probe(each, "cpu").head(vectors) for each in (folder, by_hand, plain))
+    assert torch.allclose(refit, same, atol=1e-2)  # vectors of other batches differ in the last bits
+    assert not torch.allclose(refit, other, atol=1e-1)
+
+
+@pytest.mark.parametrize("best", [1, 3])
+def test_refit_takes_as_many_epochs_as_were_best(tmp_path, sides, knobs, monkeypatch, best):
+    rounds = []
+
+    def recorded(encoder, head, train, val, pad, weights, epochs, *_):
+        rounds.append((len(train.truth), epochs))
+        return Curve(best_epoch=best)
+
+    monkeypatch.setattr(story, "fine_tune", recorded)
+    train, val = sides
+    fit(train, val, knobs(refit=True, epochs=7), tmp_path, QUIET)
+    assert rounds == [(len(train), 7), (len(train) + len(val), best)]
+
+
+def test_one_curve_shows_choosing_and_refit_one_after_the_other(tmp_path, sides, knobs):
+    told = []
+    train, val = sides
+    _, _, tuned, _ = fit(train, val, knobs(refit=True, epochs=2), tmp_path, lambda step, of, **_: told.append(step))
+    steps = [point["step"] for point in tuned.curve.points]
+    assert steps == told == sorted(steps)
+    assert sum("val_macro_f1" in point for point in tuned.curve.points) == 2
+    assert "train_loss" in tuned.curve.points[-1]
+
+
+def test_balanced_weights_make_every_label_weigh_the_same(tmp_path, make_tickets, knobs):
+    rows = make_tickets(60)
+    rare = rows[(rows["label"] != "repairs") | (rows.index % 12 == 2)]
+    val = make_tickets(60, seed=2)
+    recall = {}
+    for kind in ("none", "balanced"):
+        _, _, said = trained(tmp_path / kind, rare, val, knobs(method="probe", class_weights=kind))
+        recall[kind] = np.mean(np.array(said.labels)[val["label"] == "repairs"] == "repairs")
+    assert recall["balanced"] > recall["none"]
+
+
+def test_balanced_weights_by_hand():
+    weights = story._class_weights([0, 0, 0, 1], 3, "balanced")
+    assert weights.tolist() == pytest.approx([4 / 6, 2.0, 0.0])
+    assert story._class_weights([0, 0, 0, 1], 3, "none") is None
+
+
+def test_a_learning_rate_far_from_the_usual_is_warned_of_and_reported(tmp_path, sides, knobs, capsys):
+    lora = knobs().lora
+    assert unusual_rate(knobs(method="lora", lora=replace(lora, learning_rate=1e-3))) == []
+    assert unusual_rate(knobs(method="probe")) == []
+    (warning,) = unusual_rate(knobs(method="lora", lora=replace(lora, learning_rate=2e-5)))
+    assert "train.lora.learning_rate is 2e-05" in warning
+    _, report, _ = trained(tmp_path, *sides, knobs(epochs=1))  # 1e-3 is much for method full
+    assert report["warnings"] == unusual_rate(knobs())
+    assert f"warning: {report['warnings'][0]}" in capsys.readouterr().out
+
+
+def test_the_inputs_of_fit_are_left_as_they_were(tmp_path, sides, knobs):
+    before = [side.copy(deep=True) for side in sides]
+    fit(*sides, knobs(method="probe"), tmp_path, QUIET)
+    assert all(side.equals(copy) for side, copy in zip(sides, before, strict=True))
+
+
+def test_a_base_with_other_weights_is_refused_by_name_and_hash(tmp_path, sides, knobs):
+    base = knobs().base
+    with pytest.raises(Refused, match=f"{base.sha256}, not {'0' * 64}"):
+        fit(*sides, knobs(base=replace(base, sha256="0" * 64)), tmp_path, QUIET)
+
+
+# ---------------------------------------------------------------- the stage
+
+
+class Desk:
+    """A folder with two sides and a params.yaml for a few hundred steps, and the stage at work in it."""
+
+    def __init__(self, folder, make_tickets, settings):
+        self.folder, self.settings = folder, settings
+        row_table.write(make_tickets(64), folder / "train.parquet")
+        row_table.write(make_tickets(24, seed=2), folder / "val.parquet")
+        row_table.write(make_tickets(0), folder / "general.parquet")
+        parent_version.write(None, folder / "start.json")
+        self.write(batch_size=4, epochs=10, patience=99, checkpoint_seconds=0.05, refit=True)
+
+    def write(self, **changes):
+        values = {**self.settings, "train": {**self.settings["train"], **changes}}
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(values), "utf-8")
+
+    def paths(self, out):
+        read = ["train.parquet", "val.parquet", "general.parquet", "start.json"]
+        return [*read, f"{out}/model", f"{out}/reports", f"{out}/work"]
+
+    def train(self, out):
+        """The stage, here and now."""
+        main(*map(Path, self.paths(out)))
+
+    def checkpoints(self, out):
+        return sorted((self.folder / out / "work").glob("*/choose/step-*"))
+
+    @contextmanager
+    def stopped_in_the_middle(self, out):
+        """The stage in a process of its own: held still behind its second checkpoint, then killed."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tasks.train", *self.paths(out)],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())},
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            until = time.monotonic() + 120
+            while len(self.checkpoints(out)) < 2:
+                assert process.poll() is None, "the trainer ended early"
+                assert time.monotonic() < until
+                time.sleep(0.005)
+            process.send_signal(signal.SIGSTOP)
+            yield
+        finally:
+            process.kill()
+            process.wait()
+        assert process.returncode == -signal.SIGKILL
+
+
+@pytest.fixture
+def desk(tmp_path, make_tickets, settings, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return Desk(tmp_path, make_tickets, settings)
+
+
+def test_a_killed_run_goes_on_to_the_same_bits_even_from_the_checkpoint_before_a_damaged_one(desk, capsys):
+    desk.train("undisturbed")
+    assert list((desk.folder / "undisturbed" / "work").rglob("step-*")) == []
+
+    with desk.stopped_in_the_middle("killed"), pytest.raises(Broken, match="another trainer is at work"):
+        desk.train("killed")
+    assert not (desk.folder / "killed" / "model").exists()
+
+    before, newest = desk.checkpoints("killed")[-2:]
+    torn = newest / "tensors.safetensors"
+    torn.write_bytes(torn.read_bytes()[:1000])
+    capsys.readouterr()
+    desk.train("killed")
+    said = capsys.readouterr().out
+    assert f"{newest.name} is damaged and is left out" in said
+    assert f"going on from the checkpoint of step {int(before.name[-8:])} of 160" in said
+    undisturbed, killed = desk.folder / "undisturbed", desk.folder / "killed"
+    assert files(killed / "model") == files(undisturbed / "model")
+    name = "reports/learning_curve.csv"
+    assert (killed / name).read_bytes() == (undisturbed / name).read_bytes()
+
+
+def test_a_damaged_base_ends_the_stage_with_1_and_names_the_hash(desk, tiny_base, monkeypatch, capsys):
+    spoiled = shutil.copytree(tiny_base, desk.folder / "spoiled")
+    weights = bytearray((spoiled / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (spoiled / "model.safetensors").write_bytes(weights)
+    good = desk.settings["train"]["base"]["sha256"]
+    desk.write(base={"name": f"folder:{spoiled}", "sha256": good})
+    monkeypatch.setattr(sys, "argv", ["train", *desk.paths("out")])
+    with pytest.raises(SystemExit) as ended:
+        stage_io.run(main)
+    errors = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert good in errors
+    assert hashlib.sha256(weights).hexdigest() in errors
+    assert not (desk.folder / "out" / "model").exists()
+
+
+def test_what_a_run_depends_on_names_its_checkpoints(desk, knobs):
+    train, val, base, other = (desk.folder / name for name in ("train.parquet", "val.parquet", "start.json", "other"))
+    parent_version.write(
+        parent_version.Start("tickets/1", "0" * 64, "0" * 40, "0" * 64, "0" * 32 + ".dir", "0" * 32, "0" * 32, True),
+        other,
+    )
+    seen = {
+        fingerprint((train, val, base), knobs()),
+        fingerprint((val, train, base), knobs()),
+        fingerprint((train, val, other), knobs()),
+        fingerprint((train, val, base), knobs(seed=18)),
+        fingerprint((train, val, base), knobs(base=replace(knobs().base, sha256="0" * 64))),
+    }
+    assert len(seen) == 5
+    assert fingerprint((train, val, base), knobs()) in seen

@@ -1,0 +1,470 @@
+"""The laws of the house, kept by reading the code: nothing heavy is imported here."""
+
+import ast
+import csv
+import re
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
+CODE = sorted(file for top in ("retune", "tasks", "flows") for file in (ROOT / top).rglob("*.py"))
+WITHOUT_SECTION = {
+    "ingest",  # its words come from the command line: they say where a file's columns are
+    "forget",  # so do its: which rows, and why
+    "preflight",  # its limits stand in validate.audit: there its findings decide
+    "trace",  # and its: which version or row; it changes nothing
+}
+
+NO_RESULT = {
+    "retune/config/params.py",  # holds no value, so no stage depends on it: its docstring says why
+    "retune/system/failpoints.py",  # so does this one's: it ends the process or does nothing
+    "retune/preflight/compute_estimate.py",  # an estimate, after which training starts or not
+    "retune/preflight/memory_check.py",  # the same
+}
+
+PATHS = [str(file.relative_to(ROOT)) for file in CODE]
+OF_FLOWS = {path for path in PATHS if path.startswith("flows/")}
+OF_REGISTRY = {path for path in PATHS if path.startswith("retune/registry/")}
+DOORS = {
+    "prefect": OF_FLOWS,
+    "mlflow": OF_REGISTRY,  # the folder is the door
+    "transformers": {"retune/models/classifier.py", "retune/models/chat_template.py", "retune/models/causal_lm.py"},
+    "peft": {
+        "retune/models/classifier.py",
+        "retune/models/causal_lm.py",
+        "tasks/train/decoder/lora_fusion.py",
+    },  # lora: its layers, made quick
+    "huggingface_hub": {"retune/models/base_model.py"},
+    "evaluate": {"retune/evaluation/label_metrics.py"},
+    "datasets": {"retune/evaluation/label_metrics.py", "retune/data/readers.py"},  # ingest: `hf:` sources
+    "sklearn": {"retune/evaluation/label_metrics.py", "tasks/train/encoder/probe.py"},
+    "sklearn.metrics": {"retune/evaluation/label_metrics.py"},
+    "sklearn.linear_model": {"tasks/train/encoder/probe.py"},
+    "great_expectations": {"tasks/validate/__main__.py"},
+    "matplotlib": {"retune/evaluation/plots.py"},
+    "model_signing": {"retune/lineage/signing.py"},
+    "cryptography": {"retune/lineage/signing.py"},
+    "cyclonedx": {"retune/documents/statements.py"},
+    "dvc": {"retune/system/dvc_store.py"},  # to read; what writes is a command line that flows/execution/dvc.py runs
+    "jsonschema": {
+        "retune/lineage/record.py",  # our own schema
+        "retune/evaluation/text_metrics.py",  # the user's, of what a model writes
+    },
+    "rouge_score": {"retune/evaluation/text_metrics.py"},
+    "sacrebleu": {"retune/evaluation/text_metrics.py"},
+    "httpx": {
+        "tasks/fetch/http.py",
+        "retune/evaluation/llm_judge.py",
+        *OF_FLOWS,
+    },  # flows: Prefect's server and its errors
+    "sqlalchemy": {
+        "tasks/fetch/sql.py",
+        "retune/registry/backend.py",
+        "retune/registry/sqlite_to_postgres.py",
+    },  # MLflow's tables
+    "apprise": {"tasks/notify.py"},
+}
+
+HEAVY = {
+    "apprise",
+    "cryptography",
+    "cyclonedx",
+    "datasets",
+    "dvc",
+    "evaluate",
+    "great_expectations",
+    "httpx",
+    "matplotlib",
+    "mlflow",
+    "model_signing",
+    "numpy",
+    "pandas",
+    "peft",
+    "prefect",
+    "pyarrow",
+    "pydantic",
+    "rouge_score",
+    "sacrebleu",
+    "sklearn",
+    "sqlalchemy",
+    "torch",
+    "transformers",
+}
+
+
+# ---------------------------------------------------------------- reading code
+
+
+def name_of(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
+@cache
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text("utf-8"))
+
+
+@cache
+def imported(file: Path) -> frozenset[str]:
+    """Every dotted name that a file imports anywhere in it; `from a import b` counts as a and a.b."""
+    found = set()
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(file)}:{node.lineno} imports by a relative name"
+            assert node.module
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(found)
+
+
+def own_modules(file: Path) -> set[Path]:
+    """The modules of this repository that a file imports, leaving out `__init__.py`, which hold no code."""
+    files = {ROOT / f"{name.replace('.', '/')}.py" for name in imported(file)}
+    return {file for file in files if file.is_file()}
+
+
+def reached(file: Path) -> set[Path]:
+    """A module, and all that it imports, transitively."""
+    found: set[Path] = set()
+    left = {file}
+    while left:
+        found |= left
+        left = {other for known in left for other in own_modules(known)} - found
+    return found
+
+
+def entry(stage: str) -> Path:
+    module = re.search(r"python -m ([\w.]+)", STAGES[stage]["cmd"])
+    assert module, f"{stage} is not run as `python -m tasks.{stage}`"
+    assert module[1] == f"tasks.{stage}"
+    path = ROOT / module[1].replace(".", "/")
+    return path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def verb_of(file: Path) -> str:
+    """tasks/train/encoder/loop.py and tasks/split.py belong to the verbs train and split."""
+    return file.relative_to(ROOT / "tasks").with_suffix("").parts[0]
+
+
+def verb_files() -> list[Path]:
+    return [file for file in CODE if name_of(file).startswith("tasks/") and verb_of(file) != "__init__"]
+
+
+def is_or_below(name: str, tool: str) -> bool:
+    return name == tool or name.startswith(f"{tool}.")
+
+
+# ---------------------------------------------------------------- what makes what
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_declares_exactly_the_modules_that_it_imports(stage):
+    used = {name_of(file) for file in reached(entry(stage))} - NO_RESULT
+    declared = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")}
+    assert declared == used
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_its_own_section_of_the_params(stage):
+    further = {"validate": ["train.base", "train.max_tokens"]}  # what its audit of the tokens asks for
+    assert [name for name in STAGES[stage]["params"] if name != "task"] == [stage, *further.get(stage, [])]
+
+
+def test_no_init_file_holds_code_so_none_needs_declaring():
+    for file in CODE:
+        if file.name == "__init__.py":
+            assert all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in tree(file).body)
+
+
+def test_the_order_of_the_flow_is_an_order_of_the_graph():
+    order = constant(ROOT / "flows/pipeline.py", "STAGES")
+    assert sorted(order) == sorted(STAGES)
+    made_by = {path: name for name, stage in STAGES.items() for path in made(stage)}
+    for name in order:
+        needed = {made_by[dep] for dep in STAGES[name]["deps"] if dep in made_by}
+        assert needed <= set(order[: order.index(name)]), f"{name} comes before what it needs"
+
+
+def test_every_file_that_a_stage_reads_is_raw_code_or_made_by_another_stage():
+    known = {path for stage in STAGES.values() for path in made(stage)} | {"data/raw"}
+    for name, stage in STAGES.items():
+        for dep in stage["deps"]:
+            assert dep in known or (ROOT / dep).is_file(), f"{name} depends on {dep}, which nothing makes"
+
+
+def made(stage: dict) -> list[str]:
+    entries = [*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])]
+    return [next(iter(out)) if isinstance(out, dict) else out for out in entries]
+
+
+def constant(file: Path, name: str) -> list[str]:
+    """The value of a module's constant, read without importing the module."""
+    for node in tree(file).body:
+        if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == name for to in node.targets):
+            return list(ast.literal_eval(node.value))
+    raise AssertionError(f"{name_of(file)} has no constant {name}")
+
+
+# ---------------------------------------------------------------- who may import whom
+
+
+def test_a_task_imports_the_library_and_no_other_task():
+    for file in verb_files():
+        for other in own_modules(file):
+            inside = name_of(other).startswith("retune/") or verb_of(other) == verb_of(file)
+            assert inside, f"{name_of(file)} imports {name_of(other)}"
+
+
+@pytest.mark.parametrize("tool", DOORS)
+def test_a_tool_is_imported_only_behind_its_door(tool):
+    users = {name_of(file) for file in CODE if any(is_or_below(name, tool) for name in imported(file))}
+    assert users <= DOORS[tool]
+
+
+def test_nothing_is_imported_by_a_computed_name():
+    for file in CODE:
+        for call in calls(file):
+            assert ast.unparse(call.func) not in ("__import__", "importlib.import_module"), name_of(file)
+
+
+def test_the_code_that_a_version_carries_is_all_that_serving_imports():
+    carried = {f"retune/{name}" for name in constant(ROOT / "retune/registry/versions.py", "CARRIED")}
+    serving = ROOT / "retune/registry/pyfunc.py"
+    used = {name_of(file) for file in reached(serving) - {serving}}
+    packages = {str(Path(name).parent / "__init__.py") for name in used}
+    assert carried == used | packages
+
+
+# ---------------------------------------------------------------- params
+
+
+def test_every_verb_has_a_section_of_its_name_and_every_section_a_verb():
+    verbs = {verb_of(file) for file in verb_files()}
+    sections = {{"trigger": "decide", "latency": "measure"}.get(verb, verb) for verb in verbs - WITHOUT_SECTION}
+    assert set(PARAMS) - {"task"} == sections
+    assert set(STAGES) <= set(PARAMS)
+
+
+def test_every_section_has_a_type_and_no_field_a_default():
+    classes = [node for node in tree(ROOT / "retune/config/params.py").body if isinstance(node, ast.ClassDef)]
+    fields = {each.name: [line for line in each.body if isinstance(line, ast.AnnAssign)] for each in classes}
+    for task in ("Classify", "Instruct", "Prefer"):
+        sections = {field.target.id for field in fields[task] if isinstance(field.target, ast.Name)}
+        assert sections == set(PARAMS), task
+    for each in classes:
+        assert [ast.unparse(mark) for mark in each.decorator_list] == ["section"], f"{each.name} is not strict"
+        assert len(fields[each.name]) == len(each.body), f"{each.name} holds more than annotated fields"
+        for field in fields[each.name]:
+            assert field.value is None, f"{each.name}.{ast.unparse(field.target)} has a default"
+
+
+def test_no_type_of_a_parameter_carries_a_default():
+    for call in calls(ROOT / "retune/config/params.py"):
+        if ast.unparse(call.func) == "Field":
+            assert not call.args
+            limits = {"ge", "gt", "le", "lt", "pattern", "max_length", "allow_inf_nan"}
+            assert {word.arg for word in call.keywords} <= limits
+
+
+def test_params_know_nothing_of_the_sample():
+    with (ROOT / "tests/samples/tickets.csv").open(encoding="utf-8", newline="") as file:
+        count = Counter(row["queue"] for row in csv.DictReader(file))
+    queues = [queue for queue, rows in count.items() if rows >= 10]
+    assert len(queues) == 12
+    text = (ROOT / "params.yaml").read_text("utf-8")
+    assert not [queue for queue in queues if re.search(rf"\b{re.escape(queue)}\b", text, re.IGNORECASE)]
+
+
+# ---------------------------------------------------------------- safety
+
+
+def calls(file: Path) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(tree(file)) if isinstance(node, ast.Call))
+
+
+def test_nothing_is_pickled_and_no_code_of_strangers_is_run():
+    unsafe = ("pickle", "cloudpickle", "joblib", "dill", "shelve", "marshal")
+    words = {("trust_remote_code", True), ("weights_only", False), ("allow_pickle", True)}
+    for file in CODE:
+        assert not [name for name in imported(file) for tool in unsafe if is_or_below(name, tool)], name_of(file)
+        for call in calls(file):
+            where = f"{name_of(file)}:{call.lineno}"
+            assert ast.unparse(call.func) not in ("torch.load", "torch.save", "pd.read_pickle", "eval", "exec"), where
+            given = {(word.arg, word.value.value) for word in call.keywords if isinstance(word.value, ast.Constant)}
+            assert not given & words, where
+
+
+def test_importing_a_module_does_nothing():
+    allowed = {
+        "retune/evaluation/label_metrics.py": {"os.environ.setdefault"},  # huggingface_hub reads it when imported
+        "retune/registry/pyfunc.py": {"set_model"},  # what MLflow asks of a model from code
+        "tasks/train/decoder/lora_kernel.py": {
+            "lora_linear.register_autograd"
+        },  # the second half of what a decorator began
+    }
+    for file in CODE:
+        for node in tree(file).body:
+            where = f"{name_of(file)}:{node.lineno}"
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+                assert ast.unparse(node.value.func) in allowed.get(name_of(file), set()), where
+            elif isinstance(node, ast.If):
+                assert ast.unparse(node.test) in ("__name__ == '__main__'", "TYPE_CHECKING"), where
+            else:
+                assert not isinstance(node, ast.For | ast.While | ast.With), where
+
+
+def test_the_command_line_shows_its_help_without_importing_anything_heavy(tmp_path):
+    program = (
+        "import sys; from flows.cli import main\n"
+        "try: main.retune(['--help'])\n"
+        "except SystemExit: print('MODULES', *sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    help_text, _, modules = told.partition("MODULES")
+    assert "Usage:" in help_text
+    assert set(modules.split()) & HEAVY == set()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_folder_of_tests_is_a_package_that_could_shadow_the_real_one():
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
+
+
+def test_a_file_that_stands_beside_the_code_is_installed_with_it():
+    packed = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]
+    installed = {path for top, globs in packed.items() for glob in globs for path in (ROOT / top).glob(glob)}
+    beside = {
+        path
+        for top in ("retune", "tasks", "flows")
+        for path in (ROOT / top).rglob("*.*")
+        if "__pycache__" not in path.parts
+    }
+    assert {name_of(path) for path in beside - set(CODE)} == {name_of(path) for path in installed}
+
+
+# ---------------------------------------------------------------- fail points
+
+
+def passed(file: Path) -> Iterator[str]:
+    """The names of the fail points that a file passes; `before:{name}` stands for one of each stage."""
+    for call in calls(file):
+        if ast.unparse(call.func) == "failpoints.point":
+            name = ast.literal_eval(ast.unparse(call.args[0]).removeprefix("f"))
+            yield from [name.format(name=stage) for stage in STAGES] if "{name}" in name else [name]
+
+
+def test_every_fail_point_has_a_name_of_its_own_and_is_passed_at_one_place():
+    names = [name for file in CODE for name in passed(file)]
+    assert sorted(names) == sorted(constant(ROOT / "retune/system/failpoints.py", "POINTS"))
+    assert len(set(names)) == len(names)
+
+
+# ---------------------------------------------------------------- what the README says
+
+MADE_BY_A_RUN = ("data/", "models/", ".retune", ".venv", "dvc.lock")
+PLACEHOLDERS = {"own.csv", "tickets.csv", "file.csv", "org/name", "retune/intake"}  # the last is a branch
+LOOKS_LIKE_A_FILE = (".py", ".yaml", ".yml", ".md", ".lock", ".toml", ".csv", "/")
+TREE_FILE = r"[\w./-]+\.(?:py|yaml|yml|md|toml)\b"
+OWN_FOLDERS = ("flows", "retune", "tasks", "tests", "bench", "docs", "infra")
+
+
+def gone(readme: str) -> list[str]:
+    """Whatever a README names that is not there: paths, `retune` subcommands, `make` targets, modules, links."""
+    fenced = "\n".join(re.findall(r"^```.*?^```", readme, re.DOTALL | re.MULTILINE))
+    prose = re.sub(r"^```.*?^```", "", readme, flags=re.DOTALL | re.MULTILINE)
+    spans = re.findall(r"`([^`\n]+)`", prose)
+    code = "\n".join([*spans, fenced])  # a command stands at the start of a line, after a prompt or after &&
+    words = re.findall(r"(?:^|&&|[$;]) *(retune|make) ([a-z][\w-]*)", code, re.MULTILINE)
+    known = {"retune": commands(), "make": targets()}
+    missing = [f"`{span}`" for span in spans if is_path(span) and not exists(span)]
+    missing += [f"`{tool} {word}`" for tool, word in words if word not in known[tool]]
+    missing += [f"{name} in a tree" for name in re.findall(TREE_FILE, fenced) if not exists(name)]
+    missing += [f"python {path}" for path in re.findall(r"\bpython3? ([\w./-]+\.py)", code) if not exists(path)]
+    modules = re.findall(r"\bpython3? -m ((?:tasks|flows|retune)[\w.]*)", code)
+    missing += [f"python -m {name}" for name in modules if not is_module(ROOT / name.replace(".", "/"))]
+    links = re.findall(r"\]\(([^)#\s]+)", prose) + re.findall(r"(?:src|srcset|href)=\"([^\"#]+)\"", prose)
+    missing += [f"link to {link}" for link in links if "://" not in link and not (ROOT / link).exists()]
+    return missing
+
+
+def is_module(path: Path) -> bool:
+    return path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
+
+
+def is_path(span: str) -> bool:
+    if not re.fullmatch(r"[\w.*/-]+", span) or span in PLACEHOLDERS or span.startswith(MADE_BY_A_RUN):
+        return False
+    return span.endswith(LOOKS_LIKE_A_FILE) or (span.partition("/")[0] in OWN_FOLDERS and "/" in span)
+
+
+def exists(path: str) -> bool:
+    """A path from the root, or the bare name of a file somewhere in the folders of the repository."""
+    if any(ROOT.glob(path.rstrip("/"))):
+        return True
+    return "/" not in path and any(hit for top in OWN_FOLDERS for hit in (ROOT / top).rglob(path))
+
+
+@cache
+def commands() -> set[str]:
+    """The subcommands of `retune`, read from the decorators in flows/."""
+    found = set()
+    for node in (node for file in (ROOT / "flows").rglob("*.py") for node in ast.walk(tree(file))):
+        if isinstance(node, ast.FunctionDef):
+            for mark in node.decorator_list:
+                if isinstance(mark, ast.Call) and ast.unparse(mark.func) in (
+                    "retune.command",
+                    "click.command",
+                    "click.group",
+                ):
+                    given = [word.value for word in mark.args if isinstance(word, ast.Constant)]
+                    found.add(str(given[0]) if given else node.name.strip("_").replace("_", "-"))
+    return found
+
+
+@cache
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text("utf-8"), re.M))
+
+
+@pytest.mark.parametrize("page", ["README.md", "tests/samples/README.md"])
+def test_whatever_the_readme_names_exists(page):
+    assert gone((ROOT / page).read_text("utf-8")) == []
+
+
+def test_a_readme_that_names_something_gone_is_noticed():
+    good = (
+        "`flows/cli/main.py` `params.yaml` `main.py` `tasks/train/*.py` `org/name` `retune run` [log](DECISIONS.md)\n"
+    )
+    good += "```\nmake setup\nretune ingest own.csv --text body\npython -m tasks.split a b c\nmake it so\n```\n"
+    assert gone(good.replace("make it so\n", "")) == []
+    for bad in (
+        "`flows/nothing.py`",
+        "`gone.yaml`",
+        "`retune/gone`",
+        "`retune fly`",
+        "`make nothing`",
+        "`python -m tasks.gone`",
+        "`python bench/gone.py`",
+        "[map](docs/gone.png)",
+        "```\nretune fly\n```",
+        "```\nflows/\n  gone.py   what it was\n```",
+    ):
+        assert len(gone(bad)) >= 1, bad
