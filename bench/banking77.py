@@ -123,7 +123,7 @@ def retune_way(table: pd.DataFrame, section: params.Train) -> dict[str, Any]:
         seconds = time.monotonic() - began
     test = sides["test"]
     vectors = classifier.embed(tuned.encoder, tokenizer, test["text"].tolist(), section.max_tokens, 64)
-    said = classifier.decide(vectors, tuned.head, card.labels)
+    said = classifier.predict_labels(vectors, tuned.head, card.labels)
     accuracy = float(np.mean(np.array(said.labels) == test["label"].to_numpy()))
     rows_used = report["rows"]
     name = f"{section.method}{', refit' if section.refit else ''}, seed {section.seed}"

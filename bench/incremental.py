@@ -26,17 +26,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from retune.config import params
 from retune.evaluation import statistics
-from retune.lineage.parent_version import Start
+from retune.lineage.parent_version import ParentVersion
 from retune.models import classifier
-from retune.models.manifest import read_card
+from retune.models.manifest import read_classifier
 from tasks.curate.__main__ import curate
 from tasks.split import split
 from tasks.train.encoder.fit import fit
-from tasks.train.parent import CONTENT, Champion
+from tasks.train.parent import CONTENT, ParentClassifier
 
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = {"ticket_id": "id", "body": "text", "queue": "label", "customer_id": "group"}
-NOBODY = Start("bench/1", "0" * 64, "0" * 40, "0" * 64, "0" * 32 + ".dir", "0" * 32, "0" * 32, True)
+NOBODY = ParentVersion("bench/1", "0" * 64, "0" * 40, "0" * 64, "0" * 32 + ".dir", "0" * 32, "0" * 32, True)
 
 
 def sides(chosen: params.Params) -> dict[str, pd.DataFrame]:
@@ -52,7 +52,7 @@ def quiet(*_: Any, **__: Any) -> None:
 
 
 def trained(
-    train: pd.DataFrame, val: pd.DataFrame, section: params.Train, folder: Path, earlier: Champion | None = None
+    train: pd.DataFrame, val: pd.DataFrame, section: params.Train, folder: Path, earlier: ParentClassifier | None = None
 ) -> dict[str, Any]:
     """Fit and save below `folder`. Returns the report, with the seconds of it all, by the clock and of the processor.
 
@@ -97,7 +97,7 @@ def compare(whole: dict[str, pd.DataFrame], section: params.Train, asked: argpar
         told("from the base, on all", folder / "2", trained(whole["train"], whole["val"], section, folder / "2"))
         known = pd.concat([first["train"], first["val"]] if section.refit else [first["train"]])[CONTENT]
         start = dataclasses.replace(NOBODY, refit=section.refit)
-        champion = Champion(start, folder / "1/model", read_card(folder / "1/model"), known)
+        champion = ParentClassifier(start, folder / "1/model", read_classifier(folder / "1/model"), known)
         tries = [
             (share, epochs, factor) for share in asked.old_shares for epochs in asked.epochs for factor in asked.factors
         ]

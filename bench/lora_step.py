@@ -108,7 +108,7 @@ def main() -> None:
     if asked.write_tokens:
         write_tokens(asked)
     elif asked.only:
-        with collectives.together(DEVICE):
+        with collectives.process_group(DEVICE):
             print(json.dumps(contend(asked.only, asked)), flush=True)
     else:
         everyone(asked)
@@ -257,12 +257,12 @@ def adapted(network: nn.Module) -> nn.Module:
 
 def own_steps(rows: Rows, asked: argparse.Namespace) -> tuple[Any, list[Any]]:
     """The params that the product's lesson asks for, and its rows."""
-    from retune.models.chat_template import Rendered
+    from retune.models.chat_template import TokenizedExample
 
     budget = BUDGET[asked.tokens is None] if ON_GPU else 1024
     accumulate = asked.batches if asked.tokens else STEP_TOKENS // budget
     params = SimpleNamespace(seed=17, batch_tokens=budget, accumulate=accumulate, neftune_alpha=0.0, precision="auto")
-    return params, [Rendered(own, prompt) for own, prompt in rows]
+    return params, [TokenizedExample(own, prompt) for own, prompt in rows]
 
 
 def retune(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dict[str, Any]:
@@ -276,12 +276,14 @@ def retune(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dic
     params, ready = own_steps(rows, asked)
     torch.use_deterministic_algorithms(who == "exact")
     if who != "full":
-        network = sft.hastened(adapted(network_of(asked, attention.NAME)), who.endswith("fp8"), False, True)
+        network = sft.apply_speedups(adapted(network_of(asked, attention.NAME)), who.endswith("fp8"), False, True)
     else:
         network = network_of(asked, attention.NAME, torch.float32)
         spread = collectives.size() > 1
         network = (
-            sft.in_parts(network, True, True, KIND, DEVICE) if spread else sft.hastened(network, False, True, True)
+            sft.shard_network(network, True, True, KIND, DEVICE)
+            if spread
+            else sft.apply_speedups(network, False, True, True)
         )
     if graphs := who.startswith("graphs"):
         as_one_graph(network)
@@ -379,7 +381,7 @@ def timed(one: Any, network: nn.Module, asked: argparse.Namespace, began: float,
             settle()
             tokens, begun = 0, time.perf_counter()
         loss, count = one(at)
-        collectives.add_up_gradients(learned)
+        collectives.all_reduce_gradients(learned)
         collectives.clip(learned, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=not kept)

@@ -39,7 +39,7 @@ NO_ASSISTANT = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad
 
 def main() -> None:
     executable = find_browser() or sys.exit(f"no browser: none of {', '.join(BROWSERS)} is on the path, nor in CHROME")
-    environment.enter()
+    environment.activate_project()
     name = params.load().register.name
     found = [(versions.metrics(version).get("macro_f1", 0.0), version.run_id) for version in versions.versions(name)]
     if not found:

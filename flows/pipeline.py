@@ -17,9 +17,8 @@ from typing import Any, TypeVar
 import pandas as pd
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.runtime import flow_run
 
-from flows.execution import disk_errors, dvc, plan, process_guard, recovery
+from flows.execution import disk_errors, dvc, plan, process_guard, recovery, run_context
 from flows.project import environment
 from retune.config import params
 from retune.data import replay, row_table
@@ -48,16 +47,7 @@ class RefusedRows(Refused):
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a run: the version, whether it is new, and what was decided about it."""
-
-    version: versions.Version
-    new: bool
-    decision: Decision
-
-
-@dataclass(frozen=True)
-class Started:
+class Trigger:
     """By which command a run was started, and why."""
 
     command: str
@@ -65,7 +55,7 @@ class Started:
 
 
 @flow(name="retune")
-def pipeline(command: str | None = None, because: Sequence[str] = ()) -> Outcome:
+def pipeline(command: str | None = None, because: Sequence[str] = ()) -> run_context.Outcome:
     """A held candidate is an outcome; bad data and broken stages are raised.
 
     `command`: what a person would type for this; `because`: why it was started, if not by a person. Both are recorded.
@@ -73,27 +63,27 @@ def pipeline(command: str | None = None, because: Sequence[str] = ()) -> Outcome
     chosen = params.load()
     replay.check(replay.files_of(chosen))  # DVC knows them by the hash in params.yaml, and would see no change
     multiple_choice.check(chosen)
-    with environment.alone():
+    with environment.project_lock():
         for mended in recovery.repair(chosen.register.name):
             get_run_logger().warning("repaired: %s", mended)
         steps = plan.plan()
-        started = Started(command or shlex.join(["retune", *sys.argv[1:]]), (*because, *reasons(steps)))
-        return nothing_to_do(chosen, steps) or whole_road(chosen, started)
+        started = Trigger(command or shlex.join(["retune", *sys.argv[1:]]), (*because, *reasons(steps)))
+        return nothing_to_do(chosen, steps) or run_lifecycle(chosen, started)
 
 
 def reasons(steps: Sequence[plan.Planned]) -> list[str]:
     return [f"{step.name}: {reason}" for step in steps for reason in step.why]
 
 
-def whole_road(chosen: params.Params, started: Started) -> Outcome:
-    with runs.run(chosen.register.name, run_name(), {"method": chosen.train.method}) as run_id:
+def run_lifecycle(chosen: params.Params, started: Trigger) -> run_context.Outcome:
+    with runs.run(chosen.register.name, run_context.run_name(), {"method": chosen.train.method}) as run_id:
         failpoints.point("run:opened")
         register.check_key()
         for name in STAGES[:-1]:
             run_stage(name, run_id)
         with clean_process.clean_process() as reader:  # it imports while the last stage runs
             run_stage(STAGES[-1], run_id)
-            origin = keep_record(run_id, started)
+            origin = snapshot_workspace(run_id, started)
             with versions.turn():  # from the question who is champion to its answer
                 version = versions.known(chosen.register.name, dvc_pipeline.fingerprint())
                 version = version or run_register(chosen, origin, run_gate(chosen, run_id))
@@ -102,16 +92,16 @@ def whole_road(chosen: params.Params, started: Started) -> Outcome:
                 version = run_admit(chosen, run_id, version, made, reader)
                 decision = decided or run_promote(chosen, version, made)
         failpoints.point("run:decided")
-    return Outcome(versions.find(version.name, version=version.version), decided is None, decision)
+    return run_context.Outcome(versions.find(version.name, version=version.version), decided is None, decision)
 
 
-def nothing_to_do(chosen: params.Params, steps: list[plan.Planned]) -> Outcome | None:
+def nothing_to_do(chosen: params.Params, steps: list[plan.Planned]) -> run_context.Outcome | None:
     """The outcome that this workspace has led to already, if no stage would run and its gate was decided."""
     if any(step.run for step in steps):
         return None
     version = versions.known(chosen.register.name, dvc_pipeline.fingerprint())
     decision = gate_decision.decided(version) if version else None
-    return Outcome(version, False, decision) if version and decision else None
+    return run_context.Outcome(version, False, decision) if version and decision else None
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE)
@@ -119,7 +109,7 @@ def run_stage(name: str, run_id: str) -> None:
     """One DVC stage under its own name; its progress goes to the run's metrics as it comes."""
     log = get_run_logger()
     failpoints.point(f"before:{name}")
-    with bar(name) as draw:
+    with progress_bar(name) as draw:
 
         def on_progress(step: int, of: int, values: dict[str, float]) -> None:
             runs.log_progress(run_id, step, values)
@@ -159,7 +149,9 @@ def run_gate(chosen: params.Params, run_id: str) -> register.Gate:
         theirs = row_table.read(CHAMPION_REPORT / "predictions.parquet")
     said = gates.with_source(row_table.read(REPORTS / "predictions.parquet"), row_table.read(TEST))
     ids = known["id"].to_pylist() if known is not None else None
-    decision = gates.decide(said, theirs, chosen.promote, str(champion) if champion else None, ids, questions(chosen))
+    decision = gates.evaluate_gate(
+        said, theirs, chosen.promote, str(champion) if champion else None, ids, retention_answers(chosen)
+    )
     if champion and decision.promote:
         dvc.measure(MODEL, versions.model_folder(champion), TEST, LATENCY, log.info)
         decision = gates.with_latency(decision, gates.latency_of(json.loads(LATENCY.read_text())), chosen.promote)
@@ -168,7 +160,7 @@ def run_gate(chosen: params.Params, run_id: str) -> register.Gate:
     return register.Gate(decision, CHAMPION_REPORT if champion else None, tested if known is not None else None)
 
 
-def questions(chosen: params.Params) -> pd.DataFrame | None:
+def retention_answers(chosen: params.Params) -> pd.DataFrame | None:
     """What a model that writes and its base answered to questions of no concern to the training."""
     if chosen.task == "classify":
         return None
@@ -176,7 +168,7 @@ def questions(chosen: params.Params) -> pd.DataFrame | None:
 
 
 @task(task_run_name="record", cache_policy=NO_CACHE)
-def keep_record(run_id: str, started: Started) -> register.Origin:
+def snapshot_workspace(run_id: str, started: Trigger) -> register.Origin:
     """The workspace as it is, dirty or not, as a DVC experiment that touches no branch; its bytes where they last."""
     if changed := dvc.status():  # an edit by hand; ingest and forget wait for the end of a run
         raise Refused(
@@ -189,7 +181,7 @@ def keep_record(run_id: str, started: Started) -> register.Origin:
     if dvc_store.has_remote():
         dvc.push()
     failpoints.point("record:pushed")
-    return register.Origin(run_id, prefect_run(), name, commit, started.command, started.why)
+    return register.Origin(run_id, run_context.prefect_run(), name, commit, started.command, started.why)
 
 
 @task(task_run_name="register", cache_policy=NO_CACHE)
@@ -217,16 +209,8 @@ def run_promote(chosen: params.Params, version: versions.Version, made: record.R
     return gate_decision.promote(version, made, chosen.promote)
 
 
-def prefect_run() -> str:
-    return str(flow_run.get_id() or "none")
-
-
-def run_name() -> str:
-    return str(flow_run.get_name() or "run")
-
-
 @contextmanager
-def bar(name: str) -> Iterator[Any]:
+def progress_bar(name: str) -> Iterator[Any]:
     """A progress bar where somebody watches, a line in the log now and then where nobody does."""
     if not sys.stderr.isatty():
         log = get_run_logger()
@@ -258,19 +242,19 @@ class PlainErrors(logging.Filter):
         return True
 
 
-def run() -> Outcome:
+def run() -> run_context.Outcome:
     """Run the flow with plain errors."""
     backend.open_early()  # while Prefect's server starts
-    return plainly(pipeline)
+    return run_with_plain_errors(pipeline)
 
 
-def plainly(call: Callable[[], T]) -> T:
+def run_with_plain_errors(call: Callable[[], T]) -> T:
     """Run a flow; what goes wrong in it is told in words, once, by whoever called."""
     backend.must_answer()
     plain = PlainErrors()
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(plain)
-    process_guard.beside()  # Prefect's temporary server would outlive a kill -9
+    process_guard.reap_on_exit()  # Prefect's temporary server would outlive a kill -9
     try:
         return call()
     except RuntimeError as error:  # Prefect has no class of its own for a server that is away

@@ -17,10 +17,10 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from flows import pipeline
-from flows.execution import recovery, worktree
+from flows.execution import recovery, run_context, worktree
 from flows.project import environment
 from flows.retraining import approval, intake, refusal_reports
-from flows.retraining.outcome_report import Told, failed, keep, keep_end
+from flows.retraining.outcome_report import RetrainingOutcome, failed, keep_end, record_outcome
 from retune.config import params
 from retune.data import intake_branch, replay, suppression
 from retune.errors import Refused, RetuneError
@@ -37,13 +37,13 @@ from retune.lineage.retraining_log import (
     REFUSED,
     TRAIN,
     End,
-    cut_off,
     failures,
+    interrupted_version,
     last,
-    unanswered,
+    unanswered_request,
 )
 from retune.registry import backend, versions
-from retune.system import dvc_pipeline, dvc_store, failpoints
+from retune.system import dvc_store, failpoints, git
 from retune.system.locks import waiting
 from tasks import trigger
 from tasks.promote import gate_decision
@@ -57,53 +57,53 @@ SAME_WORK = 12 * 3600  # seconds to wait for another run on the very same data, 
 class Incomplete(Refused):
     """It did what it could, and a source failed: the Prefect run fails with it, so that it ends no silence."""
 
-    def __init__(self, told: Told) -> None:
+    def __init__(self, told: RetrainingOutcome) -> None:
         about = f" {told.version}" if told.version else ""
         super().__init__(f"{told.outcome}{about}, but {'; '.join(failed(told))}")
         self.told = told
 
 
 @flow(name="retrain")
-def retrain(because: str | None = None, dry_run: bool = False) -> Told:
+def retrain(because: str | None = None, dry_run: bool = False) -> RetrainingOutcome:
     """`because`: who asks for it, and why; without it, the triggers of params.yaml decide. Raises Incomplete."""
-    environment.enter()
-    told = explain(because) if dry_run else work(because)
+    environment.activate_project()
+    told = explain(because) if dry_run else retrain_and_report(because)
     if told.failures:
         raise Incomplete(told)
     return told
 
 
-def work(because: str | None) -> Told:
+def retrain_and_report(because: str | None) -> RetrainingOutcome:
     """All that a retraining does. What breaks it is kept, and told to people, before it is raised."""
-    found = Found()
+    found = Progress()
     try:
-        return weighed(found, because)
+        return run_steps(found, because)
     except pipeline.RefusedRows:  # of which people were told when the rows were set aside
         raise
     except Exception as error:
-        told = Told(FAILED, (words_of(error),), found.left)
+        told = RetrainingOutcome(FAILED, (describe_error(error),), found.left)
         if found.arrived:
             told = replace(told, failures=found.arrived.failures)
         try:
             keep_end(told)
         except Exception as second:
-            get_run_logger().error("this end could not be kept: %s", words_of(second))
+            get_run_logger().error("this end could not be kept: %s", describe_error(second))
         raise
 
 
 @dataclass
-class Found:
+class Progress:
     """How far a retraining came: what it took up again, and what its sources gave."""
 
     left: str | None = None
-    arrived: intake.Arrived | None = None
+    arrived: intake.IntakeResult | None = None
 
 
-def words_of(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     return str(error) if isinstance(error, RetuneError) else f"{type(error).__name__}: {error}"[:LONGEST]
 
 
-def weighed(found: Found, because: str | None) -> Told:
+def run_steps(found: Progress, because: str | None) -> RetrainingOutcome:
     chosen = params.load()
     name, log = chosen.register.name, get_run_logger()
     for sentence in [*recovery.scratch(), *recovery.runs(name), *gate_decision.reconcile(name)]:
@@ -116,19 +116,19 @@ def weighed(found: Found, because: str | None) -> Told:
         return finished
     lost = LOST.format(found.left) if found.left and found.left == left_over(name) else None
     found.left = None
-    because = because or unanswered(history.read(name))
+    because = because or unanswered_request(history.read(name))
     found.arrived = arrived = run_fetch(chosen)
     verdict = run_decide(chosen, arrived, because, lost)
     if verdict.train:
-        with alone_on(arrived):
-            return road(chosen, arrived, verdict, because)
+        with exclusive(arrived):
+            return run_in_worktree(chosen, arrived, verdict, because)
     told = _told(NOTHING, arrived, verdict)
     return replace(finished, failures=told.failures) if finished else told
 
 
 def left_over(name: str) -> str | None:
     """The newest version, if its retraining was cut off and nobody has deleted it since."""
-    left = cut_off(history.read(name))
+    left = interrupted_version(history.read(name))
     return left if left in there(name) else None
 
 
@@ -137,25 +137,25 @@ def there(name: str) -> set[str]:
     return {str(version) for version in versions.versions(name)}
 
 
-def explain(because: str | None) -> Told:
+def explain(because: str | None) -> RetrainingOutcome:
     """What a retraining would do now, and why. Looks at the sources; keeps nothing."""
     chosen = params.load()
-    arrived = news(chosen, intake.bring_in(chosen.fetch, say=lambda _: None, enter=False, task=chosen.task))
+    arrived = news(chosen, intake.fetch_sources(chosen.fetch, say=lambda _: None, enter=False, task=chosen.task))
     chain = history.read(chosen.register.name)
-    verdict = weigh(chosen, arrived, because or unanswered(chain))
+    verdict = check_triggers(chosen, arrived, because or unanswered_request(chain))
     if left := left_over(chosen.register.name):
         verdict = replace(verdict, train=True, why=(LEFT.format(left), *verdict.why))
     return _told(TRAIN if verdict.train else NOTHING, arrived, verdict)
 
 
-def news(chosen: params.Params, arrived: intake.Arrived) -> intake.Arrived:
+def news(chosen: params.Params, arrived: intake.IntakeResult) -> intake.IntakeResult:
     newest = trigger.newest(history.read(chosen.register.name), there(chosen.register.name))
     return intake.without_known(arrived, newest.state.raw) if newest else arrived
 
 
 @task(task_run_name="fetch", cache_policy=NO_CACHE)
-def run_fetch(chosen: params.Params) -> intake.Arrived:
-    arrived = news(chosen, intake.bring_in(chosen.fetch, get_run_logger().info, task=chosen.task))
+def run_fetch(chosen: params.Params) -> intake.IntakeResult:
+    arrived = news(chosen, intake.fetch_sources(chosen.fetch, get_run_logger().info, task=chosen.task))
     for source, why in arrived.failures.items():
         get_run_logger().error("%s: %s", source, why)
     return arrived
@@ -163,63 +163,69 @@ def run_fetch(chosen: params.Params) -> intake.Arrived:
 
 @task(task_run_name="decide", cache_policy=NO_CACHE)
 def run_decide(
-    chosen: params.Params, arrived: intake.Arrived, because: str | None, lost: str | None
-) -> trigger.Verdict:
-    verdict = weigh(chosen, arrived, because)
+    chosen: params.Params, arrived: intake.IntakeResult, because: str | None, lost: str | None
+) -> trigger.RetrainDecision:
+    verdict = check_triggers(chosen, arrived, because)
     verdict = replace(verdict, why=(*filter(None, [lost]), *verdict.why))
-    keep(chosen, _told(TRAIN if verdict.train else NOTHING, arrived, verdict))
+    record_outcome(chosen, _told(TRAIN if verdict.train else NOTHING, arrived, verdict))
     failpoints.point("retrain:decided")
     return verdict
 
 
-def weigh(chosen: params.Params, arrived: intake.Arrived, because: str | None) -> trigger.Verdict:
+def check_triggers(chosen: params.Params, arrived: intake.IntakeResult, because: str | None) -> trigger.RetrainDecision:
     replay.check(replay.files_of(chosen))  # params.yaml knows them by their hash, and would see no change
     multiple_choice.check(chosen)
     chain = history.read(chosen.register.name)
     newest = trigger.newest(chain, there(chosen.register.name))
-    return trigger.decide(
-        trigger.here(arrived.raw),
+    return trigger.should_retrain(
+        trigger.current_inputs(arrived.raw),
         newest,
         trigger.champion(chain),
         trigger.new_rows(arrived.raw, newest.state.raw) if newest else 0,
-        trigger.forgotten(chain, suppression.read()),
+        trigger.suppressed_rows(chain, suppression.read()),
         because,
         chosen.decide,
         datetime.now(UTC),
     )
 
 
-def finish(chosen: params.Params, left: str) -> Told | None:
+def finish(chosen: params.Params, left: str) -> RetrainingOutcome | None:
     """The version whose retraining was cut off is brought to its end, with the rows that it was made from: promoted or
     held, and people are told. None if code, parameters or the list of what is suppressed are no more what they were.
     """
     chain = history.read(chosen.register.name)
     newest, champion = trigger.newest(chain, {left}), trigger.champion(chain)
-    kept = dvc_pipeline.blobs(newest.commit, [intake_branch.RAW]) if newest else {}
-    if not newest or not kept or not trigger.alike(trigger.here(newest.state.raw), newest.state, chosen.decide):
+    kept = git.blobs(newest.commit, [intake_branch.RAW]) if newest else {}
+    if (
+        not newest
+        or not kept
+        or not trigger.same_inputs(trigger.current_inputs(newest.state.raw), newest.state, chosen.decide)
+    ):
         return None
     why = LEFT.format(left)
-    verdict = trigger.Verdict(True, (why,), {"newest": left, "champion": champion.name if champion else None})
-    arrived = intake.Arrived(kept[intake_branch.RAW])
-    with alone_on(arrived):
+    verdict = trigger.RetrainDecision(True, (why,), {"newest": left, "champion": champion.name if champion else None})
+    arrived = intake.IntakeResult(kept[intake_branch.RAW])
+    with exclusive(arrived):
         if left_over(chosen.register.name) != left:
             return None  # it was alive, and has come to its end meanwhile
         get_run_logger().warning(why)
-        return road(chosen, arrived, verdict, None)
+        return run_in_worktree(chosen, arrived, verdict, None)
 
 
-def alone_on(arrived: intake.Arrived) -> AbstractContextManager[None]:
+def exclusive(arrived: intake.IntakeResult) -> AbstractContextManager[None]:
     """Two runs on the same work follow each other: the second finds it done."""
-    work = backend.state() / "locks" / f"{trigger.digest(trigger.here(arrived.raw))}.lock"
+    work = backend.state() / "locks" / f"{trigger.digest(trigger.current_inputs(arrived.raw))}.lock"
     return waiting(work, SAME_WORK, "retraining on the same data, code and parameters")
 
 
-def road(chosen: params.Params, arrived: intake.Arrived, verdict: trigger.Verdict, because: str | None) -> Told:
+def run_in_worktree(
+    chosen: params.Params, arrived: intake.IntakeResult, verdict: trigger.RetrainDecision, because: str | None
+) -> RetrainingOutcome:
     """The pipeline in a worktree of its own, and what follows from its outcome."""
     chain, among = history.read(chosen.register.name), there(chosen.register.name)
-    newest, before = trigger.newest(chain, among), trigger.newest(chain, among - {cut_off(chain)})
-    with worktree.workspace(pipeline.run_name()):
-        intake.lay({intake_branch.RAW: arrived.pointer})
+    newest, before = trigger.newest(chain, among), trigger.newest(chain, among - {interrupted_version(chain)})
+    with worktree.workspace(run_context.run_name()):
+        intake.checkout_intake({intake_branch.RAW: arrived.pointer})
         begin_with_the_last_lock(newest)
         if chosen.decide.incremental:
             begin_with_the_champion(chosen)
@@ -229,12 +235,12 @@ def road(chosen: params.Params, arrived: intake.Arrived, verdict: trigger.Verdic
             outcome = pipeline.pipeline(command, verdict.why)
         except pipeline.RefusedRows as error:
             raise refused(chosen, arrived, verdict, before, str(error)) from None
-    return settle(chosen, arrived, verdict, outcome, before)
+    return apply_outcome(chosen, arrived, verdict, outcome, before)
 
 
-def begin_with_the_last_lock(newest: trigger.Made | None) -> None:
+def begin_with_the_last_lock(newest: trigger.VersionInputs | None) -> None:
     """The newest version's dvc.lock, so that `why` names what has changed since, and what has not is taken over."""
-    if newest and (kept := dvc_pipeline.blobs(newest.commit, ["dvc.lock"])):
+    if newest and (kept := git.blobs(newest.commit, ["dvc.lock"])):
         Path("dvc.lock").write_bytes(kept["dvc.lock"])
 
 
@@ -250,43 +256,47 @@ def begin_with_the_champion(chosen: params.Params) -> None:
     made = record.read(versions.version_folder(champion) / record.FILE)
     begun = starts.start_of(str(champion), champion.tags["seal"], made)
     try:
-        if wrong := starts.obstacles(starts.made_as(made), chosen.train):
-            raise ancestry.Unfit("; ".join(wrong))
-        if told := ancestry.tainted(begun, suppression.read()):
-            raise ancestry.Unfit(f"{', '.join(told)} learned from rows that are suppressed now")
-    except ancestry.Unfit as error:
+        if wrong := starts.incompatibilities(starts.made_as(made), chosen.train):
+            raise ancestry.Incompatible("; ".join(wrong))
+        if told := ancestry.suppressed_rows_learned(begun, suppression.read()):
+            raise ancestry.Incompatible(f"{', '.join(told)} learned from rows that are suppressed now")
+    except ancestry.Incompatible as error:
         get_run_logger().warning("starting from the base, not from %s: %s", champion, error)
         return
     starts.write(begun)
 
 
-def settle(
+def apply_outcome(
     chosen: params.Params,
-    arrived: intake.Arrived,
-    verdict: trigger.Verdict,
-    outcome: pipeline.Outcome,
-    before: trigger.Made | None,
-) -> Told:
+    arrived: intake.IntakeResult,
+    verdict: trigger.RetrainDecision,
+    outcome: run_context.Outcome,
+    before: trigger.VersionInputs | None,
+) -> RetrainingOutcome:
     """What follows from the outcome: data that made a worse model is set aside, people are told or asked."""
     version, decision = outcome.version, outcome.decision
     failpoints.point("retrain:before-settle")
     if decision.awaiting:
-        keep(chosen, told := _of(AWAITING, outcome, arrived, verdict))
+        record_outcome(chosen, told := _of(AWAITING, outcome, arrived, verdict))
         version = approval.suspend(version)  # worker and GPU are free until a person has decided
         return resumed(chosen, version) if not approval.waits(version) else told
     if decision.promote:
-        keep(chosen, told := _of(PROMOTED, outcome, arrived, verdict))
+        record_outcome(chosen, told := _of(PROMOTED, outcome, arrived, verdict))
         return told
     told = _of(HELD, outcome, arrived, verdict)
     if decision.worse and (parts := new_parts(arrived, before)):
-        put_aside(parts, f"{version}, which learned from them, is worse than the champion")
+        quarantine_parts(parts, f"{version}, which learned from them, is worse than the champion")
         told = replace(told, why=(*told.why, *taken_back(parts)))
-    keep(chosen, told)
+    record_outcome(chosen, told)
     return told
 
 
 def refused(
-    chosen: params.Params, arrived: intake.Arrived, verdict: trigger.Verdict, before: trigger.Made | None, words: str
+    chosen: params.Params,
+    arrived: intake.IntakeResult,
+    verdict: trigger.RetrainDecision,
+    before: trigger.VersionInputs | None,
+    words: str,
 ) -> pipeline.RefusedRows:
     """People are told that the run was refused, then the rows are set aside: a kill in between has them refused again,
     where the other way round it would leave nothing to refuse and nobody who knows. The report outlives its folder."""
@@ -294,14 +304,14 @@ def refused(
     if parts:
         words = refusal_reports.moved(words, refusal_reports.keep(Path.cwd().name))
     why = "; ".join([words, *taken_back(parts)])
-    keep(chosen, replace(_told(REFUSED, arrived, verdict), why=(why,)))
+    record_outcome(chosen, replace(_told(REFUSED, arrived, verdict), why=(why,)))
     failpoints.point("retrain:refused")
     if parts:
-        put_aside(parts, f"the run was refused: {words}")
+        quarantine_parts(parts, f"the run was refused: {words}")
     return pipeline.RefusedRows(why)
 
 
-def new_parts(arrived: intake.Arrived, before: trigger.Made | None) -> dict[str, str]:
+def new_parts(arrived: intake.IntakeResult, before: trigger.VersionInputs | None) -> dict[str, str]:
     """name -> md5 of the parts that came since the newest version, and made the run go wrong. None if that is all."""
     parts = {path: md5 for path, md5 in dvc_store.listing(arrived.raw).items() if path.endswith(".parquet")}
     known = set(dvc_store.listing(before.state.raw).values()) if before else set(parts.values())
@@ -309,8 +319,8 @@ def new_parts(arrived: intake.Arrived, before: trigger.Made | None) -> dict[str,
     return new if len(new) < len(parts) else {}
 
 
-def put_aside(parts: dict[str, str], why: str) -> None:
-    for part in intake.set_aside(parts.values(), why, datetime.now(UTC).isoformat(timespec="seconds")):
+def quarantine_parts(parts: dict[str, str], why: str) -> None:
+    for part in intake.quarantine(parts.values(), why, datetime.now(UTC).isoformat(timespec="seconds")):
         get_run_logger().warning("set aside: %s (%s)", part, why)
 
 
@@ -318,31 +328,33 @@ def taken_back(parts: dict[str, str]) -> list[str]:
     return [f"{part} was set aside: `retune intake accept {part} --reason TEXT` takes it back" for part in parts]
 
 
-def resumed(chosen: params.Params, version: versions.Version) -> Told:
+def resumed(chosen: params.Params, version: versions.Version) -> RetrainingOutcome:
     """Somebody has decided about the version for which this run was suspended; what it had found before stays true."""
     decision = gate_decision.decided(version)
     assert decision
-    told = Told(PROMOTED if decision.promote else HELD, decision.reasons, str(version))
-    if asked := last(history.read(version.name), pipeline.prefect_run()):
+    told = RetrainingOutcome(PROMOTED if decision.promote else HELD, decision.reasons, str(version))
+    if asked := last(history.read(version.name), run_context.prefect_run()):
         inputs, thresholds = (json.loads(asked.facts[key]) for key in (INPUTS, "Thresholds"))
         told = replace(told, failures=failures(asked), inputs=inputs, thresholds=thresholds)
-    keep(chosen, told)
+    record_outcome(chosen, told)
     return told
 
 
-def _told(outcome: End, arrived: intake.Arrived, verdict: trigger.Verdict) -> Told:
-    told = Told(outcome, verdict.why, inputs=verdict.inputs, thresholds=verdict.thresholds)
+def _told(outcome: End, arrived: intake.IntakeResult, verdict: trigger.RetrainDecision) -> RetrainingOutcome:
+    told = RetrainingOutcome(outcome, verdict.why, inputs=verdict.inputs, thresholds=verdict.thresholds)
     return replace(told, rows=arrived.rows, known=arrived.known, failures=arrived.failures)
 
 
-def _of(word: End, outcome: pipeline.Outcome, arrived: intake.Arrived, verdict: trigger.Verdict) -> Told:
+def _of(
+    word: End, outcome: run_context.Outcome, arrived: intake.IntakeResult, verdict: trigger.RetrainDecision
+) -> RetrainingOutcome:
     told = _told(word, arrived, verdict)
     return replace(told, why=tuple(outcome.decision.reasons), version=str(outcome.version))
 
 
-def run(because: str | None) -> Told:
+def run(because: str | None) -> RetrainingOutcome:
     """Run the flow with plain errors; that a source failed is part of what is told."""
     try:
-        return pipeline.plainly(lambda: retrain(because))
+        return pipeline.run_with_plain_errors(lambda: retrain(because))
     except Incomplete as error:
         return error.told

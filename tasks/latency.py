@@ -27,7 +27,7 @@ Predict = Callable[[list[str]], int | None]
 """Asks a model; how many tokens it wrote, or None of one that writes none."""
 
 
-def measure(
+def measure_latency(
     candidate: Predict, champion: Predict, texts: list[str], section: Measure, clock: Callable[[], float]
 ) -> dict[str, Any]:
     """What the gate compares: the middle time of each, in ms a text or token, and the middle ratio of the passes."""
@@ -63,7 +63,7 @@ def measure(
 def main(candidate: Path, champion: Path, rows_path: Path, out: Path) -> None:
     section = params.load().measure
     ours, theirs = (_predictor(folder, section.batch_size) for folder in (candidate, champion))
-    told = measure(ours, theirs, row_table.read(rows_path)["text"].tolist(), section, time.perf_counter)
+    told = measure_latency(ours, theirs, row_table.read(rows_path)["text"].tolist(), section, time.perf_counter)
     stage_io.write_json(told, out)
     print(f"{told['candidate']:.3g} ms a {told['per']}, the champion {told['champion']:.3g}", flush=True)
 

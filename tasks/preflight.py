@@ -12,13 +12,13 @@ from typing import Any
 import pandas as pd
 
 from retune.config import params
-from retune.data import mixture, replay, row_table
+from retune.data import replay, replay_sampling, row_table
 from retune.errors import WrongUse
 from retune.evaluation import plots
 from retune.lineage import parent_version
 from retune.models import base_model
 from retune.preflight import compute_estimate, memory_check, token_audit
-from retune.system import dvc_pipeline
+from retune.system import dvc_pipeline, git
 
 SPLITS, CURATED, RAW = Path("data/splits"), Path("data/curated/rows.parquet"), Path("data/raw")
 GENERAL = Path("data/curated/general.parquet")
@@ -33,8 +33,8 @@ class Audited:
     findings: list[token_audit.Finding]
     figures: dict[str, Any]
     general: dict[str, Any] | None  # figures of general examples, none of which is a row
-    effort: compute_estimate.Effort
-    memory: memory_check.Fit  # on this machine
+    effort: compute_estimate.ComputeEstimate
+    memory: memory_check.MemoryVerdict  # on this machine
 
     @property
     def ok(self) -> bool:
@@ -44,7 +44,7 @@ class Audited:
         return {"ok": self.ok, **asdict(self)}
 
 
-def audit(knobs: params.Params, picture: Path = PICTURE) -> Audited:
+def run_preflight(knobs: params.Params, picture: Path = PICTURE) -> Audited:
     """Audit the rows of this folder as params.yaml would train on them; draw their lengths.
 
     Raises WrongUse where the task has no tokens to audit, or there are no rows.
@@ -81,13 +81,13 @@ def _mixed_in(found: token_audit.Audit, others: token_audit.Audit | None, train:
     if others is None:
         return 0
     there = others.figures["rows"]
-    some = min(mixture.wanted(found.figures["rows"], train.general_share), there)
+    some = min(replay_sampling.required_count(found.figures["rows"], train.general_share), there)
     return round(some * others.figures["trained_tokens"] / there)
 
 
 def _rows(task: str) -> tuple[pd.DataFrame, pd.Series, str]:
     """The rows, the side of each, and where they stand: as far along the road as the newest have come."""
-    parts = {name: SPLITS / f"{name}.parquet" for name in row_table.SIDES}
+    parts = {name: SPLITS / f"{name}.parquet" for name in row_table.SPLITS}
     curated = not dvc_pipeline.read_other("curate", str(RAW))
     if curated and not dvc_pipeline.read_other("split", str(CURATED)) and all(part.exists() for part in parts.values()):
         sides = {name: row_table.read(part) for name, part in parts.items()}
@@ -111,7 +111,9 @@ def _rows(task: str) -> tuple[pd.DataFrame, pd.Series, str]:
     return rows, rows["given"], where
 
 
-def _estimates(found: token_audit.Audit, learned: int, train: Any) -> tuple[compute_estimate.Effort, memory_check.Fit]:
+def _estimates(
+    found: token_audit.Audit, learned: int, train: Any
+) -> tuple[compute_estimate.ComputeEstimate, memory_check.MemoryVerdict]:
     import torch
 
     cuda = train.device != "cpu" and torch.cuda.is_available()
@@ -120,8 +122,8 @@ def _estimates(found: token_audit.Audit, learned: int, train: Any) -> tuple[comp
     mean, begun = found.figures["tokens"]["whole"].get("mean", 0.0), _start(train)
     there = memory_check.find(cuda)  # before anything is multiplied
     devices = train.parallel.hosts * (train.parallel.processes if cuda else 1)
-    took = compute_estimate.effort(shape, train, learned, mean, bf16, devices * _multiplies(cuda, bf16), begun)
-    return took, memory_check.judge(shape, train, bf16, there, cuda, begun)
+    took = compute_estimate.estimate(shape, train, learned, mean, bf16, devices * _multiplies(cuda, bf16), begun)
+    return took, memory_check.check_memory(shape, train, bf16, there, cuda, begun)
 
 
 def _start(train: Any) -> str | None:
@@ -129,7 +131,7 @@ def _start(train: Any) -> str | None:
     begins = (
         parent_version.read() if train.method in compute_estimate.PREFERENCES and parent_version.FILE.exists() else None
     )
-    kept = dvc_pipeline.blobs(begins.record_commit, [TRAINED]) if begins else {}
+    kept = git.blobs(begins.record_commit, [TRAINED]) if begins else {}
     return str(json.loads(kept[TRAINED])["method"]) if kept else None
 
 

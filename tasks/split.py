@@ -26,7 +26,7 @@ import pandas as pd
 
 from retune.config import params
 from retune.data import messages, row_table
-from retune.data.row_table import SIDES
+from retune.data.row_table import SPLITS
 from retune.errors import Refused, WrongUse
 from retune.system.stage_io import run, write_json
 
@@ -43,7 +43,7 @@ def split(rows: pd.DataFrame, params: Knobs, task: str = "classify") -> dict[str
     side = side.mask((given == "") & (place < params.test_share), "test")
     side = side.mask(given.isin(["", "train"]) & (place >= 1 - params.val_share), "val")
     ordered = rows[list(row_table.columns(task))].sort_values("id", kind="stable")
-    return {name: ordered[side[ordered.index] == name].reset_index(drop=True) for name in SIDES}
+    return {name: ordered[side[ordered.index] == name].reset_index(drop=True) for name in SPLITS}
 
 
 def units(rows: pd.DataFrame, task: str = "classify") -> pd.Series:
@@ -62,9 +62,9 @@ def _place(unit: str, seed: int) -> float:
 
 def _given(unit: pd.Series, given: pd.Series) -> pd.Series:
     """For each row, the side that any row of its unit is given."""
-    unknown = sorted(set(given) - {*SIDES, ""})
+    unknown = sorted(set(given) - {*SPLITS, ""})
     if unknown:
-        raise WrongUse(f"given is {unknown[0]!r} in a row; it may be {', '.join(SIDES)} or empty")
+        raise WrongUse(f"given is {unknown[0]!r} in a row; it may be {', '.join(SPLITS)} or empty")
     sides = {name: side for side in reversed(STRICTEST) for name in unit[given == side].unique()}
     return pd.Series([sides.get(name, "") for name in unit], index=unit.index, dtype="str")
 
@@ -92,7 +92,7 @@ def report(rows: pd.DataFrame, sides: dict[str, pd.DataFrame], task: str = "clas
     }
 
 
-def judge(told: dict[str, Any], params: Knobs) -> list[str]:
+def check_splits(told: dict[str, Any], params: Knobs) -> list[str]:
     """The warnings of a report; raises Refused when nobody should train or measure on these sides."""
     if told["parted_groups"]:
         some = [
@@ -130,7 +130,7 @@ def main(curated: Path, splits: Path, report_json: Path) -> None:
     sides = split(rows, knobs.split, knobs.task)
     told = report(rows, sides, knobs.task)
     write_json(told, report_json)  # before the verdict: a refusal is read from it
-    for warning in judge(told, knobs.split):
+    for warning in check_splits(told, knobs.split):
         print(f"warning: {warning}")
     for name, side in sides.items():
         row_table.write(side, splits / f"{name}.parquet")

@@ -23,7 +23,7 @@ from retune.config import params
 from retune.config.params import Decide
 from retune.data import suppression
 from retune.lineage import ancestry, history
-from retune.system import dvc_pipeline, dvc_store
+from retune.system import dvc_pipeline, dvc_store, git
 
 CONTENT = ["id", "text", "label", "group", "given", "rejected"]  # what makes a row the same, as far as it has them
 RAW, LIST, START = "data/raw", "data/suppressed.json", "models/start.json"
@@ -31,7 +31,7 @@ TOLD = 8  # changes that are named
 
 
 @dataclass(frozen=True)
-class State:
+class TrainingInputs:
     """What a model is made from."""
 
     raw: str  # DVC hash of data/raw
@@ -41,17 +41,17 @@ class State:
 
 
 @dataclass(frozen=True)
-class Made:
+class VersionInputs:
     """A version: its name, when it was registered or became champion, and what it was made from."""
 
     name: str
     at: datetime
-    state: State
+    state: TrainingInputs
     commit: str  # its record
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RetrainDecision:
     """Whether to train, why or why not, and on what the answer rests."""
 
     train: bool
@@ -60,16 +60,16 @@ class Verdict:
     thresholds: dict[str, Any] = field(default_factory=dict)
 
 
-def decide(
-    now: State,
-    newest: Made | None,
-    champion: Made | None,
+def should_retrain(
+    now: TrainingInputs,
+    newest: VersionInputs | None,
+    champion: VersionInputs | None,
     new_rows: int,
     forgotten: int,
     because: str | None,
     section: Decide,
     at: datetime,
-) -> Verdict:
+) -> RetrainDecision:
     """new_rows: rows of `now.raw` that the newest version's data did not hold as they are; forgotten: rows that are
     suppressed now and that the champion learned from; because: who asked for it and why, if anybody did."""
     then = newest.state if newest else None
@@ -86,18 +86,18 @@ def decide(
         "changes": changes,
         "because": because,
     }
-    told = (True, ["there is no version yet"]) if newest is None else _weigh(inputs, now != then, section)
-    return Verdict(told[0], tuple(told[1]), inputs, asdict(section))
+    told = (True, ["there is no version yet"]) if newest is None else _reasons(inputs, now != then, section)
+    return RetrainDecision(told[0], tuple(told[1]), inputs, asdict(section))
 
 
-def _age(champion: Made, at: datetime) -> int | None:
+def _age(champion: VersionInputs, at: datetime) -> int | None:
     """In days; None if it became champion in days to come. For the sake of order, an entry may be seconds ahead."""
     if champion.at - at >= timedelta(days=1):
         return None
     return max((at - champion.at).days, 0)
 
 
-def _weigh(found: dict[str, Any], differs: bool, section: Decide) -> tuple[bool, list[str]]:
+def _reasons(found: dict[str, Any], differs: bool, section: Decide) -> tuple[bool, list[str]]:
     newest, champion, rows = found["newest"], found["champion"], found["new_rows"]
     asked = f"asked for: {found['because']}" if found["because"] else None
     days, allowed = found["champion_age_days"], section.max_age_days
@@ -130,19 +130,19 @@ def _weigh(found: dict[str, Any], differs: bool, section: Decide) -> tuple[bool,
     return False, quiet
 
 
-def alike(now: State, then: State, section: Decide) -> bool:
+def same_inputs(now: TrainingInputs, then: TrainingInputs, section: Decide) -> bool:
     """Whether the same bits would come out."""
     return _as_compared(now, section) == _as_compared(then, section)
 
 
-def _as_compared(state: State, section: Decide) -> State:
+def _as_compared(state: TrainingInputs, section: Decide) -> TrainingInputs:
     """Under `incremental`, where it starts follows from who is champion, and is no reason."""
     if not section.incremental:
         return state
     return replace(state, code={path: md5 for path, md5 in state.code.items() if path != START})
 
 
-def _changes(before: State, now: State) -> list[str]:
+def _changes(before: TrainingInputs, now: TrainingInputs) -> list[str]:
     keys = sorted(key for key in before.params | now.params if before.params.get(key) != now.params.get(key))
     told = [f"{key}: {before.params.get(key, 'not set')} → {now.params.get(key, 'not set')}" for key in keys]
     files = sorted(path for path in before.code | now.code if before.code.get(path) != now.code.get(path))
@@ -152,16 +152,16 @@ def _changes(before: State, now: State) -> list[str]:
 # ---------------------------------------------------------------- what there is
 
 
-def here(raw: str) -> State:
+def current_inputs(raw: str) -> TrainingInputs:
     """The state of the code and parameters of this folder, with the rows of `raw`."""
     stages, values = dvc_pipeline.pipeline(), yaml.safe_load(Path("params.yaml").read_text("utf-8"))
     made = {path for entry in stages.values() for path in dvc_pipeline.outputs(entry)}
     kept = {dep for entry in stages.values() for dep in entry["deps"]} - made - {RAW, LIST}
     code = {path: _md5(Path(path).read_bytes()) for path in kept if Path(path).is_file()}
-    return State(raw, _md5(Path(LIST).read_bytes()), *_of(stages, code, values))
+    return TrainingInputs(raw, _md5(Path(LIST).read_bytes()), *_of(stages, code, values))
 
 
-def digest(state: State) -> str:
+def digest(state: TrainingInputs) -> str:
     """One name for everything that a model is made from."""
     return hashlib.sha256(json.dumps(asdict(state), sort_keys=True, default=str).encode()).hexdigest()
 
@@ -172,21 +172,21 @@ def _of(stages: dict[str, Any], code: dict[str, str], values: dict[str, Any]) ->
     return params.flat(read), {**code, **commands}
 
 
-def newest(chain: history.Chain, among: Collection[str]) -> Made | None:
+def newest(chain: history.Chain, among: Collection[str]) -> VersionInputs | None:
     """The newest of these versions, whatever became of it."""
     entries = [entry for entry in chain.entries if entry.event == history.REGISTERED]
     entries = [entry for entry in entries if f"{entry.model}/{entry.version}" in among]
     return _made(entries[-1]) if entries else None
 
 
-def champion(chain: history.Chain) -> Made | None:
+def champion(chain: history.Chain) -> VersionInputs | None:
     entry = chain.champion()
     return _made(entry) if entry else None
 
 
-def _made(entry: history.Entry) -> Made | None:
+def _made(entry: history.Entry) -> VersionInputs | None:
     """None if git no longer has the commit: then there is nothing to compare with, so training is due."""
-    kept = dvc_pipeline.blobs(entry.commit, ["dvc.lock", "params.yaml"])
+    kept = git.blobs(entry.commit, ["dvc.lock", "params.yaml"])
     if len(kept) < 2:
         return None
     stages, values = yaml.safe_load(kept["dvc.lock"])["stages"], yaml.safe_load(kept["params.yaml"])
@@ -196,8 +196,8 @@ def _made(entry: history.Entry) -> Made | None:
     made = {out["path"] for told in stages.values() for out in told.get("outs", [])}
     deps = {dep["path"]: dep["md5"] for told in stages.values() for dep in told["deps"] if dep["path"] not in made}
     raw, listed = deps.pop(RAW), deps.pop(LIST)
-    state = State(raw, listed, *_of(stages, deps, values))
-    return Made(f"{entry.model}/{entry.version}", datetime.fromisoformat(entry.at), state, entry.commit)
+    state = TrainingInputs(raw, listed, *_of(stages, deps, values))
+    return VersionInputs(f"{entry.model}/{entry.version}", datetime.fromisoformat(entry.at), state, entry.commit)
 
 
 def new_rows(now: str, then: str) -> int:
@@ -230,7 +230,7 @@ def _columns(md5: str) -> pd.DataFrame:
         return file.read(columns=CONTENT).to_pandas()
 
 
-def forgotten(chain: history.Chain, listed: suppression.Suppression) -> int:
+def suppressed_rows(chain: history.Chain, listed: suppression.Suppression) -> int:
     """How many rows that are suppressed now the champion learned from."""
     entry = chain.champion()
     return ancestry.forgotten(entry, listed) if entry else 0

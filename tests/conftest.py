@@ -578,7 +578,7 @@ class Told:
 @pytest.fixture
 def told():
     """A record whose data, model and base were all recomputed, and a history in which version 7 follows version 6."""
-    from retune.lineage.check import Link
+    from retune.lineage.check import Check
     from retune.lineage.history import Entry
 
     record = json.loads((ROOT / "tests/support/record.json").read_text("utf-8"))
@@ -598,7 +598,7 @@ def told():
         )
         for before, (number, tag, event, version, at, why) in zip(chain, steps, strict=True)
     ]  # fmt: skip
-    return Told(record, [Link(name, digest, digest, True) for name, digest in hashes.items()], entries)
+    return Told(record, [Check(name, digest, digest, True) for name, digest in hashes.items()], entries)
 
 
 EVIL = (

@@ -13,6 +13,7 @@ import click
 from flows.cli.output import as_json, because, cut, print_json, print_table, print_wrapped, width
 from flows.project import environment
 from retune.errors import Refused, WrongUse
+from retune.system import git
 
 
 @click.group()
@@ -27,7 +28,7 @@ def lineage() -> None:
 def model(model: str, html: Path | None, json_: bool) -> None:
     """The whole way back from a version, each link computed again now. Exit code 1 if one fails."""
     html = html.absolute() if html else None
-    environment.enter()
+    environment.activate_project()
     from retune.lineage import history
     from retune.registry import versions
     from tasks.trace import verify
@@ -73,9 +74,9 @@ def _tell_record(record: dict[str, Any], name: str) -> None:
     )
     sides = ", ".join(f"{side} {told['rows']}" for side, told in data["sides"].items())
     reasons = ", ".join(f"{reason} {count}" for reason, count in data["rejected"]["reasons"].items()) or "none"
-    task = task_metrics.of(record["params"])
-    title = task_metrics.SCORES[task][task_metrics.MAIN[task]]
-    score = record["scores"]["candidate"][task_metrics.MAIN[task]]
+    task = task_metrics.task_of(record["params"])
+    title = task_metrics.METRIC_TITLES[task][task_metrics.PRIMARY_METRIC[task]]
+    score = record["scores"]["candidate"][task_metrics.PRIMARY_METRIC[task]]
     print_table(
         [
             (name, f"{training['method']} on {record['base']['name']}, {record['created']}"),
@@ -120,7 +121,7 @@ def _short(found: str) -> str:
 @as_json
 def data(target: str, json_: bool) -> None:
     """Every version that was made from these bytes, on which side, and when it was champion."""
-    environment.enter()
+    environment.activate_project()
     from tasks.trace import verify
 
     found = verify.data(target)
@@ -144,7 +145,7 @@ def data(target: str, json_: bool) -> None:
 @as_json
 def row(name: str, json_: bool) -> None:
     """Every version that saw this row, on which side, when each served, and the row as it was."""
-    environment.enter()
+    environment.activate_project()
     from tasks.trace import verify
 
     found = verify.row(name)
@@ -183,7 +184,7 @@ def _tell_seen(versions: Sequence[Any]) -> None:
 @as_json
 def diff(one: str, other: str, json_: bool) -> None:
     """What differs between two versions: rows, params, code, base, metrics."""
-    environment.enter()
+    environment.activate_project()
     from retune.registry import versions
     from tasks.register import register
     from tasks.trace import verify
@@ -214,7 +215,7 @@ def _change(name: str, ids: Any) -> str:
 @as_json
 def history(name: str | None, at: str | None, verify_: bool, json_: bool) -> None:
     """Who became champion when, why, by whom, on which evidence, and what retrainings decided."""
-    environment.enter()
+    environment.activate_project()
     from retune.lineage import history as chains
     from retune.registry import versions
     from tasks.trace import verify
@@ -317,7 +318,7 @@ def _answer(links: Sequence[Any], json_: bool) -> None:
 @as_json
 def verify(model: str, json_: bool) -> None:
     """Yes or no: every link of the version and the whole history of its model hold."""
-    environment.enter()
+    environment.activate_project()
     from retune.registry import versions
     from tasks.trace import verify
 
@@ -347,7 +348,7 @@ def reproduce(model: str, into: Path | None, tolerance: float, json_: bool) -> N
     into = into.absolute() if into else None
     if math.isnan(tolerance):
         raise WrongUse("--tolerance is not a number: write one from 0 to 1")
-    environment.enter()
+    environment.activate_project()
     from flows.execution.reproduce import reproduce as rebuild
     from retune.registry import versions
     from tasks.register import register
@@ -374,13 +375,12 @@ def reproduce(model: str, into: Path | None, tolerance: float, json_: bool) -> N
 @as_json
 def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
     """No model learns from these rows from the next run on. Says which have, and which of them serves."""
-    environment.enter()
-    from retune.system import dvc_pipeline as recorded
+    environment.activate_project()
     from tasks import forget
     from tasks.trace import verify
 
-    with environment.alone(environment.BRIEFLY):
-        done = forget.forget(ids, reason, recorded.person(), datetime.now(UTC).isoformat(timespec="seconds"))
+    with environment.project_lock(environment.BRIEFLY):
+        done = forget.forget(ids, reason, git.require_person(), datetime.now(UTC).isoformat(timespec="seconds"))
     twins, answers = forget.copies(ids), [verify.row(name) for name in ids]
     seen = {name: [asdict(each) for each in answer.versions] for name, answer in zip(ids, answers, strict=True)}
     learned = sorted({f"{each.name}/{each.version}" for answer in answers for each in answer.versions})

@@ -54,7 +54,7 @@ def main() -> None:
     except BrokenPipeError:  # `| head`
         reader_has_gone()
     except OSError as error:
-        _fail(f"retune: {environment.in_words(error)}", Broken.exit_code)
+        _fail(f"retune: {environment.explain_os_error(error)}", Broken.exit_code)
     except Exception as error:
         # A store or server that is away shows itself in a hundred classes; people need one line.
         if type(error).__module__.partition(".")[0] not in STORES:

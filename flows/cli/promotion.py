@@ -11,6 +11,7 @@ import click
 from flows.cli.output import as_json, because, print_json, print_table
 from flows.project import environment
 from retune.errors import Refused, WrongUse
+from retune.system import git
 
 even_forgotten = click.option(
     "--even-forgotten", is_flag=True, help="Even if it learned from rows that must not be learned from any more."
@@ -40,7 +41,7 @@ def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
         from tasks.promote import gate_decision
 
         version = _found(model)
-        entry = gate_decision.by_hand(
+        entry = gate_decision.promote_manually(
             version, reason, lambda each: gate_decision.fit_to_serve(each, reader, even_forgotten)
         )
     _tell(entry, json_)
@@ -62,7 +63,7 @@ def rollback(name: str | None, to: str | None, reason: str, even_forgotten: bool
 
         model, number = _wanted(name, to)
         _reconcile(model)
-        entry = gate_decision.back(
+        entry = gate_decision.roll_back(
             model, number, reason, lambda each: gate_decision.fit_to_serve(each, reader, even_forgotten)
         )
     _tell(entry, json_)
@@ -108,10 +109,9 @@ def reject(model: str, reason: str, named: str | None, json_: bool) -> None:
 
 def _enter_as_a_person() -> None:
     """Refused at once, before seconds of checks, where the history could not name who decides."""
-    environment.enter()
-    from retune.system import dvc_pipeline
+    environment.activate_project()
 
-    dvc_pipeline.person()
+    git.require_person()
 
 
 def _found(model: str) -> Any:
@@ -213,7 +213,7 @@ def _tell_others(entry: Any) -> None:
     section, wrong = notifications.wanted()
     if wrong:
         click.echo(wrong, err=True)
-    notifications.by_hand(entry, section)
+    notifications.notify_manual_promotion(entry, section)
 
 
 COMMANDS = (promote, rollback, approve, reject)

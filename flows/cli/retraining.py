@@ -24,7 +24,7 @@ def retrain(dry_run: bool, because: str | None, json_: bool) -> None:
 
     Exit code 1 if it was held or waits for approval, and if a source failed, whatever the others led to.
     """
-    environment.enter()
+    environment.activate_project()
     environment.require_writable()  # before Prefect is imported, whose server needs a minute to find that out
     from flows import retrain as flow
 
@@ -62,7 +62,7 @@ def intake() -> None:
 @as_json
 def show(json_: bool) -> None:
     """Rows that models learn from, parts that were set aside and why, and how far each source was read."""
-    environment.enter()
+    environment.activate_project()
     from retune.data import intake_branch as branch
     from retune.system import dvc_store
 
@@ -88,10 +88,10 @@ def show(json_: bool) -> None:
 @as_json
 def accept(part: str, reason: str, json_: bool) -> None:
     """Let models learn from PART again, which was set aside."""
-    environment.enter()
+    environment.activate_project()
     from flows.retraining import intake
 
-    rows = intake.take_back(part, reason)
+    rows = intake.release(part, reason)
     if json_:
         print_json({"part": part, "rows": rows})
     else:
@@ -103,7 +103,7 @@ def accept(part: str, reason: str, json_: bool) -> None:
 @as_json
 def clean(days: float | None, json_: bool) -> None:
     """Remove the folders that failed runs have left behind, and reports because of which no row is set aside now."""
-    environment.enter()
+    environment.activate_project()
     from flows.execution import worktree
     from flows.retraining import refusal_reports
     from retune.config import params

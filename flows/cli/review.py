@@ -35,7 +35,7 @@ def export(models: tuple[str, ...], rows: int, seed: int | None, out: Path, json
     The sheet is a CSV for a spreadsheet and a page for a browser, with the same rows; give either to the reviewers.
     """
     out = out.absolute()
-    environment.enter()
+    environment.activate_project()
     if len(models) > 2:
         raise WrongUse(f"{len(models)} versions do not fit side by side: name one, or two")
     from retune.evaluation import human_review
@@ -79,7 +79,7 @@ def export(models: tuple[str, ...], rows: int, seed: int | None, out: Path, json
 def import_(files: tuple[Path, ...], confidence: float, json_: bool) -> None:
     """Read the verdicts of one sheet, one file a reviewer or all in one, and write down what they are worth."""
     files = tuple(path.absolute() for path in files)
-    environment.enter()
+    environment.activate_project()
     from retune.evaluation import human_review
     from retune.registry import versions
 

@@ -32,7 +32,7 @@ def up(
     json_: bool,
 ) -> None:
     """Start database, Prefect, MLflow and a worker on this machine, and wait until they answer."""
-    environment.enter(services=False)
+    environment.activate_project(services=False)
     from flows.services import up_down
     from flows.services.state import ORDER, folder, url
 
@@ -58,7 +58,7 @@ def up(
 @as_json
 def down(json_: bool) -> None:
     """Stop what `retune up` started, and nothing else."""
-    environment.enter(services=False)
+    environment.activate_project(services=False)
     from flows.services import up_down
 
     stopped = up_down.down(_silent if json_ else say)
@@ -71,11 +71,11 @@ def down(json_: bool) -> None:
 @click.command()
 def rotate() -> None:
     """New passwords for the database, Prefect and MLflow; what uses them is started again."""
-    environment.enter(services=False)
+    environment.activate_project(services=False)
     from flows.services import up_down
     from flows.services.state import folder
 
-    up_down.rotate(say)
+    up_down.rotate_passwords(say)
     click.echo(f"the passwords are new; programs of others read {folder() / 'env'} again")
 
 
@@ -83,7 +83,7 @@ def rotate() -> None:
 @click.option("--check", is_flag=True, help="Only say whether a worker of this machine is heard from.")
 def worker(check: bool) -> None:
     """Take runs from the schedule and run them here, until Ctrl-C."""
-    environment.enter()
+    environment.activate_project()
     from flows.scheduling import worker
 
     if not check:
@@ -105,7 +105,7 @@ def schedule() -> None:
 @as_json
 def set_(cron: str, timezone: str, silent_after: int, json_: bool) -> None:
     """Retrain at these times, in place of those set before; also if it was paused."""
-    environment.enter()
+    environment.activate_project()
     from flows.scheduling import deployments
 
     paused = deployments.paused()
@@ -118,7 +118,7 @@ def set_(cron: str, timezone: str, silent_after: int, json_: bool) -> None:
 @as_json
 def list_(json_: bool) -> None:
     """The schedule, whether it is active, when it is due next, and the newest runs: asked for, and on schedule."""
-    environment.enter()
+    environment.activate_project()
     from flows.scheduling import deployments
 
     planned, runs = deployments.planned(), deployments.newest()
@@ -134,7 +134,7 @@ def list_(json_: bool) -> None:
 @as_json
 def pause(json_: bool) -> None:
     """Retrain at no time until `resume`; requests are still taken."""
-    environment.enter()
+    environment.activate_project()
     from flows.scheduling import deployments
 
     _tell(deployments.activate(False), json_)
@@ -144,7 +144,7 @@ def pause(json_: bool) -> None:
 @as_json
 def resume(json_: bool) -> None:
     """Retrain again at the times that are set; what was missed is not made up for."""
-    environment.enter()
+    environment.activate_project()
     from flows.scheduling import deployments
 
     _tell(deployments.activate(True), json_)
@@ -154,7 +154,7 @@ def resume(json_: bool) -> None:
 @click.argument("because", metavar="TEXT", callback=in_words)
 def request(because: str) -> None:
     """Ask for a retraining now, and say why; as any program may by the event `retune.requested`."""
-    environment.enter()
+    environment.activate_project()
     from flows.scheduling import deployments
 
     deployments.request(because)
@@ -166,11 +166,11 @@ def request(because: str) -> None:
 @as_json
 def watch(tell: bool, json_: bool) -> None:
     """Say whether retraining has fallen silent, and why. For cron, where the worker itself may be gone."""
-    environment.enter(services=False)
+    environment.activate_project(services=False)
     from flows.retraining import notifications as channels
-    from flows.scheduling import health
+    from flows.scheduling import crash_alerts, health
 
-    found = health.look(health.tell if tell else None)
+    found = health.check_and_notify(crash_alerts.tell if tell else None)
     if tell and not channels.anybody():
         click.echo(f"nobody is told: {channels.NOBODY}", err=True)
     if json_:
@@ -185,7 +185,7 @@ def watch(tell: bool, json_: bool) -> None:
 @click.option("--port", type=PORT, default=5000, show_default=True, help="Port on this machine.")
 def ui(port: int) -> None:
     """Start the MLflow UI on the right store and say where it is."""
-    environment.enter()
+    environment.activate_project()
     from flows.services import mlflow_ui
 
     mlflow_ui.serve(port)
@@ -195,7 +195,7 @@ def ui(port: int) -> None:
 @as_json
 def doctor(json_: bool) -> None:
     """Check the installation and name what is wrong and how to mend it."""
-    environment.enter(services=False)
+    environment.activate_project(services=False)
     from flows.services.doctor import examine
 
     findings = examine()

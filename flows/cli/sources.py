@@ -19,7 +19,7 @@ def sources(json_: bool) -> None:
 
     Everything new is really fetched, and thrown away. Exit code 1 if a source fails, or a file of it.
     """
-    environment.enter()
+    environment.activate_project()
     from flows.retraining import intake
     from retune.config import params
     from retune.data import intake_branch
@@ -98,7 +98,7 @@ def notify(text: str, json_: bool) -> None:
 
     Channels come from RETUNE_NOTIFY_URLS (addresses of Apprise) and RETUNE_NOTIFY_BLOCKS (blocks of Prefect).
     """
-    environment.enter()
+    environment.activate_project()
     from flows.retraining import notifications
     from retune.config import params
 

@@ -47,13 +47,13 @@ def ingest(
     """
     if not source.startswith("hf:"):
         source = str(Path(source).absolute())
-    environment.enter()
+    environment.activate_project()
     from flows.execution import dvc, recovery
     from retune.config import params
     from tasks.ingest import Columns, ingest
 
     columns, task = Columns(text, label, id_, group, split, rejected), params.load().task
-    with environment.alone(environment.BRIEFLY):
+    with environment.project_lock(environment.BRIEFLY):
         for mended in recovery.files():
             click.echo(f"repaired: {mended}", err=True)
         done = ingest(
@@ -79,11 +79,11 @@ def audit(json_: bool) -> None:
 
     Exit code 1 if a row would teach nothing, or not where to stop. Changes nothing.
     """
-    environment.enter()
+    environment.activate_project()
     from retune.config import params
-    from tasks.preflight import PICTURE, audit
+    from tasks.preflight import PICTURE, run_preflight
 
-    told = audit(params.load())
+    told = run_preflight(params.load())
     if json_:
         print_json({**told.report(), "picture": str(PICTURE)})
     else:
@@ -138,7 +138,7 @@ def _time(seconds: float) -> str:
 @as_json
 def plan(json_: bool) -> None:
     """Say which stages would run, and why; run nothing."""
-    environment.enter()
+    environment.activate_project()
     from flows.execution.plan import plan
     from retune.config import params
     from retune.data import replay
@@ -175,10 +175,10 @@ def _tell_base(chosen: Any) -> None:
 @as_json
 def run(settings: tuple[str, ...], name: str | None, json_: bool) -> None:
     """Run the lifecycle: curate, validate, split, train, evaluate, register, promote."""
-    environment.enter()
+    environment.activate_project()
     from flows.project import params_editor as knobs
 
-    with environment.alone():  # a run that is at work reads params.yaml until its end
+    with environment.project_lock():  # a run that is at work reads params.yaml until its end
         knobs.write([*settings, *([f"register.name={json.dumps(name)}"] if name is not None else [])])
     if not Path("data/raw.dvc").exists():
         raise WrongUse("there are no records yet: `retune ingest FILE --text COLUMN --label COLUMN` brings them in")
@@ -191,7 +191,7 @@ def run(settings: tuple[str, ...], name: str | None, json_: bool) -> None:
     from retune.registry import versions
 
     outcome = pipeline.run()
-    outcome_report.by_hand(outcome, chosen.notify)
+    outcome_report.notify_manual_run(outcome, chosen.notify)
     scores = versions.metrics(outcome.version)
     if json_:
         decision = outcome.decision
@@ -214,7 +214,7 @@ def _tell_outcome(outcome: Any, scores: dict[str, float], task: str) -> None:
         click.echo(f"Registered {version}: {'champion' if decision.promote else held}.")
     if decision.awaiting:
         click.echo(f"It waits for `retune approve {version} --reason TEXT`, or reject.")
-    titles = {name: title for name, title in task_metrics.SCORES[task].items() if name in scores}
+    titles = {name: title for name, title in task_metrics.METRIC_TITLES[task].items() if name in scores}
     rows: list[tuple[str, ...]] = [("model", *titles.values())]
     for title, prefix in ((str(version), ""), ("probe", "probe_"), ("base, untouched", "base_")):
         if any(f"{prefix}{name}" in scores for name in titles):
@@ -242,7 +242,7 @@ def _score(scores: dict[str, float], name: str) -> str:
 @as_json
 def models(name: str | None, json_: bool) -> None:
     """List the registered versions, newest first."""
-    environment.enter()
+    environment.activate_project()
     from retune.evaluation import task_metrics
     from retune.registry import backend, versions
 
@@ -303,10 +303,10 @@ def task(name: str, start: str | None) -> None:
     What it held is kept by git, so an edit that git does not have is refused. Records of one task are none of another:
     if git has data/raw.dvc as it is, they leave the workspace, and git and the DVC store keep them.
     """
-    environment.enter()
+    environment.activate_project()
     from flows.project import switch_task
 
-    with environment.alone():
+    with environment.project_lock():
         for told in switch_task.switch(name, start):
             click.echo(told)
 
@@ -320,7 +320,7 @@ def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
 
     MODEL is NAME@ALIAS or NAME/VERSION.
     """
-    environment.enter()
+    environment.activate_project()
     wanted = [line.rstrip("\r\n") for line in sys.stdin] if texts == ("-",) else list(texts)
     if not wanted:
         raise Refused("there is no text to answer: standard input was empty")
@@ -333,7 +333,7 @@ def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
     from retune.models import causal_lm, loading
 
     asked = loading.load(folder)
-    if isinstance(asked, causal_lm.Decoder):
+    if isinstance(asked, causal_lm.CausalLM):
         _tell_cut(asked.cut(wanted), len(wanted))
     said = asked.predict(wanted)
     rows = zip(wanted, said.labels, said.confidence.tolist(), strict=True)

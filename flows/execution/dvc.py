@@ -19,7 +19,7 @@ from typing import Any
 
 from flows.execution import process_guard
 from retune.errors import Broken, Refused, RetuneError, WrongUse
-from retune.system import dvc_pipeline
+from retune.system import dvc_pipeline, git
 
 Say = Callable[[str], None]
 OnProgress = Callable[[int, int, dict[str, float]], None]
@@ -176,7 +176,7 @@ def save_record(name: str) -> str:
     if not known.returncode and _git("rev-parse", f"{ref}^{{tree}}") == tree:
         return known.stdout.strip()
     title = f"dvc: commit experiment {tree}"
-    commit = _git("commit-tree", tree, "-p", head, "-m", title, **dvc_pipeline.signature())
+    commit = _git("commit-tree", tree, "-p", head, "-m", title, **git.author_variables())
     _git("update-ref", ref, commit)
     return commit
 

@@ -30,7 +30,7 @@ MARK = "RETUNE_FLOW"  # in the environment of all that a flow starts
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER in linux/prctl.h
 
-Family = Callable[[], set[int]]
+Descendants = Callable[[], set[int]]
 
 
 def command(lifeline: int, words: list[str]) -> list[str]:
@@ -38,7 +38,7 @@ def command(lifeline: int, words: list[str]) -> list[str]:
     return [sys.executable, "-I", "-S", os.path.abspath(__file__), "run", str(lifeline), *words]  # noqa: PTH100
 
 
-def beside() -> None:
+def reap_on_exit() -> None:
     """End all that this process has started when it has gone; what is started from here on carries its mark."""
     import subprocess
     import uuid
@@ -61,9 +61,9 @@ def run(lifeline: int, words: list[str]) -> int:
     leader = _start(words)
     ended: dict[int, int] = {}
     while leader not in ended and not _must_end(lifeline, wake):
-        ended |= _bury()
+        ended |= _reap_children()
     grace = LEFT_BEHIND if leader in ended else GRACE
-    ended |= _end(lambda: _family(leader), grace)
+    ended |= _end(lambda: _descendants(leader), grace)
     return ended.get(leader, signal.SIGKILL)
 
 
@@ -116,7 +116,7 @@ def _start(words: list[str]) -> int:
         os._exit(127)
 
 
-def _bury() -> dict[int, int]:
+def _reap_children() -> dict[int, int]:
     """pid -> status of the children that have ended."""
     ended = {}
     try:
@@ -127,13 +127,13 @@ def _bury() -> dict[int, int]:
     return ended
 
 
-def _end(family: Family, grace: float) -> dict[int, int]:
+def _end(family: Descendants, grace: float) -> dict[int, int]:
     """SIGTERM to everybody once, SIGKILL to who is still there after `grace` seconds. Returns whom it buried."""
     ended: dict[int, int] = {}
     asked: set[int] = set()
     began = time.monotonic()
     while True:
-        ended |= _bury()
+        ended |= _reap_children()
         alive, waited = family(), time.monotonic() - began
         if not alive or waited > grace + STUCK:
             return ended
@@ -153,7 +153,7 @@ def _send(processes: set[int], number: int) -> None:
             continue
 
 
-def _family(leader: int) -> set[int]:
+def _descendants(leader: int) -> set[int]:
     """Every living descendant of this process; where there is no /proc, the leader's group as a negative number."""
     parents = _parents()
     if parents is None:

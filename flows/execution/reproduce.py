@@ -30,7 +30,7 @@ import yaml
 from flows.execution import dvc
 from retune.errors import Broken, Refused, WrongUse
 from retune.lineage import parent_version
-from retune.lineage.check import Link
+from retune.lineage.check import Check
 from retune.system import dvc_pipeline, dvc_store
 from retune.system.files import file_sha256
 
@@ -65,7 +65,7 @@ class Reproduced:
     ok: bool
     proved: str  # BITS, SAME_SCORES or NOTHING
     environment: str  # what it was rebuilt with, and how that differs from the recorded one
-    compared: list[Link]  # what the answer rests on
+    compared: list[Check]  # what the answer rests on
 
 
 def reproduce(version: str, record: dict[str, Any], into: Path, tolerance: float, say: Say = print) -> Reproduced:
@@ -91,7 +91,7 @@ def reproduce(version: str, record: dict[str, Any], into: Path, tolerance: float
     env, notes = surroundings(python, record["environment"], into)
     dvc.rebuild(python, into, env, say)
     given = [f"The model and sides of {begins.name}, from which it continued, came from the store."] if begins else []
-    return judge(record, into, tolerance, " ".join([note, *notes, *given]))
+    return compare_with_record(record, into, tolerance, " ".join([note, *notes, *given]))
 
 
 # ---------------------------------------------------------------- before anything is written
@@ -120,12 +120,12 @@ def stored(what: str, md5: str) -> list[str]:
         found = list(dict.fromkeys(own for _, own in dvc_store.files(what, md5)))
         for each in found:
             dvc_store.open_bytes(each).close()
-    except dvc_store.Gone as error:
+    except dvc_store.MissingBytes as error:
         raise Refused(f"{what}: bytes gone, hashes kept. {error}; whoever has them can `dvc push` them") from None
     return found
 
 
-def start_objects(begins: parent_version.Start) -> list[str]:
+def start_objects(begins: parent_version.ParentVersion) -> list[str]:
     """The hashes of all that training reads of the version that it continued from."""
     return [each for path, md5 in begins.needed().items() for each in stored(f"{path} of {begins.name}", md5)]
 
@@ -150,12 +150,12 @@ def _cache(into: Path) -> Path:
     return into / ".dvc/cache"
 
 
-def inputs(record: dict[str, Any], into: Path) -> list[Link]:
+def inputs(record: dict[str, Any], into: Path) -> list[Check]:
     """Code and other files kept by git whose bytes are not those that the record names."""
     kept = set(_git(into, "ls-files", "-z").split("\0"))
     made = {path for entry in dvc_pipeline.pipeline(into / "dvc.yaml").values() for path in dvc_pipeline.outputs(entry)}
     links = [
-        Link(path, md5, found := _md5(into / path), found == md5)
+        Check(path, md5, found := _md5(into / path), found == md5)
         for path, md5 in sorted(record["pipeline"]["hashes"].items())
         if path in kept - made or (path.endswith(".py") and not (into / path).exists())
     ]
@@ -295,7 +295,7 @@ def _train_without_gpu(path: Path) -> None:
 # ---------------------------------------------------------------- what came out
 
 
-def judge(record: dict[str, Any], into: Path, tolerance: float, note: str) -> Reproduced:
+def compare_with_record(record: dict[str, Any], into: Path, tolerance: float, note: str) -> Reproduced:
     """Compare what the stages made in `into` with the record."""
     expected = record["pipeline"]["hashes"]
     found = dvc_pipeline.hashes_of(dvc_pipeline.lock(into / "dvc.lock"))
@@ -310,7 +310,7 @@ def judge(record: dict[str, Any], into: Path, tolerance: float, note: str) -> Re
     return Reproduced(False, NOTHING, note, [*data, *model, *scores])
 
 
-def weights(files: dict[str, str], folder: Path) -> list[Link]:
+def weights(files: dict[str, str], folder: Path) -> list[Check]:
     """Every safetensors file of the model folder against the sha256 of the registered file with the same path."""
     here = {path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(folder.rglob("*.safetensors"))}
     then: dict[str, str] = {}
@@ -324,19 +324,19 @@ def weights(files: dict[str, str], folder: Path) -> list[Link]:
     ]
 
 
-def compare_scores(recorded: dict[str, Any], report: Path, tolerance: float) -> list[Link]:
+def compare_scores(recorded: dict[str, Any], report: Path, tolerance: float) -> list[Check]:
     found = json.loads(report.read_text("utf-8")) if report.exists() else {}
     links = []
     for name in recorded:
         then, now = recorded[name]["value"], found.get(name)
         near = now is not None and abs(now - then) <= tolerance
         told = MISSING if now is None else f"{now:.6g}"
-        links.append(Link(name, f"{then:.6g} give or take {tolerance:g}", told, near))
+        links.append(Check(name, f"{then:.6g} give or take {tolerance:g}", told, near))
     return links
 
 
-def _same(name: str, expected: str, found: str) -> Link:
-    return Link(name, expected, found, expected == found != MISSING)
+def _same(name: str, expected: str, found: str) -> Check:
+    return Check(name, expected, found, expected == found != MISSING)
 
 
 def _md5(path: Path) -> str:

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from flows.execution import disk_errors
 from retune.errors import Broken
-from retune.system import dvc_pipeline, dvc_store, failpoints
+from retune.system import dvc_store, failpoints, git
 
 FOLDER = ".retune/runs"
 CARRIED = ("models/start.json", "data/suppressed.json")  # kept by git, and by the checkout before it is committed
@@ -42,7 +42,7 @@ def workspace(name: str, keep: bool = True) -> Iterator[Path]:
 
     Without `keep` it goes in any case.
     """
-    runs = dvc_pipeline.clone() / FOLDER
+    runs = git.main_checkout() / FOLDER
     runs.mkdir(parents=True, exist_ok=True)
     folder = _free(runs, name)
     with FileLock(_lock(folder), timeout=10):
@@ -96,7 +96,7 @@ def _lay(folder: Path) -> None:
             (folder / path).unlink(missing_ok=True)
     dvc_store.share_cache(folder)
     (folder / ".retune").mkdir(exist_ok=True)
-    checkpoints = dvc_pipeline.clone() / ".retune/checkpoints"
+    checkpoints = git.main_checkout() / ".retune/checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
     (folder / ".retune/checkpoints").symlink_to(checkpoints)  # so that a run that was cut off is taken up again
 
@@ -127,7 +127,7 @@ def remove(folder: Path) -> None:
 
 def left() -> list[Left]:
     """The folders of runs that are over: they failed, or their process was killed."""
-    runs = dvc_pipeline.clone() / FOLDER
+    runs = git.main_checkout() / FOLDER
     found = []
     for folder in sorted(runs.iterdir()) if runs.exists() else []:
         if folder.is_dir() and not _at_work(folder):

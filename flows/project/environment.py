@@ -28,7 +28,7 @@ FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 BRIEFLY = 20  # seconds that an ingest or forget waits for another to end
 
 
-def enter(services: bool = True) -> Path:
+def activate_project(services: bool = True) -> Path:
     """Go to the nearest folder upwards that is a Retune project, and point every tool at its state.
 
     Raises Broken if the registry is kept by the clone's own services and they are down; not if they need not be up.
@@ -37,14 +37,14 @@ def enter(services: bool = True) -> Path:
     for folder in (here, *here.parents):
         if all((folder / mark).is_file() for mark in MARKS):
             os.chdir(folder)
-            _point_at(state())
+            _set_tool_defaults(state())
             _use_services(state() / SERVICES, services)
             return folder
     raise WrongUse(f"{here} is in no Retune project: no {' and '.join(MARKS)} here or above; go to your clone")
 
 
 @contextmanager
-def alone(patience: float = 0) -> Iterator[None]:
+def project_lock(patience: float = 0) -> Iterator[None]:
     """One run, ingest or forget in one folder at a time: a run must read what it records. Waits `patience` seconds."""
     from filelock import FileLock, Timeout
 
@@ -67,10 +67,10 @@ def require_writable() -> None:
                 pass
         except OSError as error:
             error.filename = folder
-            raise Broken(in_words(error)) from None
+            raise Broken(explain_os_error(error)) from None
 
 
-def in_words(error: OSError) -> str:
+def explain_os_error(error: OSError) -> str:
     """What could not be written or opened, and what to do about it; else the error's own words."""
     if error.errno not in FORBIDDEN or not error.filename:
         return str(error)
@@ -78,7 +78,7 @@ def in_words(error: OSError) -> str:
     return f"{error.filename} {cannot}: {error.strerror}. {RIGHTS}"
 
 
-def _point_at(state: Path) -> None:
+def _set_tool_defaults(state: Path) -> None:
     state.mkdir(exist_ok=True)
     for name, value in {
         "PREFECT_HOME": str(state / "prefect"),

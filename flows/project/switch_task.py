@@ -20,10 +20,10 @@ from retune.config import params
 from retune.data import intake_branch
 from retune.errors import Refused, WrongUse
 from retune.lineage import parent_version
-from retune.lineage.parent_version import Start
+from retune.lineage.parent_version import ParentVersion
 from retune.models import manifest
 from retune.registry import versions
-from retune.system import dvc_pipeline, dvc_store
+from retune.system import dvc_pipeline, dvc_store, git
 from tasks.register import register
 
 RAW, POINTER = Path("data/raw"), Path("data/raw.dvc")
@@ -34,7 +34,7 @@ def switch(task: str, reference: str | None) -> Iterator[str]:
     """Write what `task` needs; says what was done, a line each. Whatever is in the way is refused before that."""
     params_editor.shipped(task)
     for path in ("params.yaml", str(parent_version.FILE)):
-        if dvc_pipeline.edited(path):
+        if git.is_edited(path):
             raise WrongUse(f"{path} has edits that git does not hold: commit them, or `git checkout {path}`")
     before = task_so_far()
     if before != task:
@@ -52,7 +52,7 @@ def switch(task: str, reference: str | None) -> Iterator[str]:
     yield f"params.yaml is for {task} now{f', from {begins.name}' if begins else ''}; commit it to keep it"
 
 
-def begin(task: str, reference: str | None, source: Path) -> tuple[Start | None, dict[str, Any]]:
+def begin(task: str, reference: str | None, source: Path) -> tuple[ParentVersion | None, dict[str, Any]]:
     """Where training starts, and what params.yaml has to say of it; `source`: the file that the rest is taken from."""
     if reference is None:
         if task == "prefer":
@@ -63,7 +63,7 @@ def begin(task: str, reference: str | None, source: Path) -> tuple[Start | None,
         return None, {}
     version = versions.resolve(reference)
     made = register.record_of_version(version)
-    values = parent_version.written_as(made, task, manifest.read(versions.model_folder(version)).method)
+    values = parent_version.params_from_parent(made, task, manifest.read(versions.model_folder(version)).method)
     room = params.load(source).train
     assert not isinstance(room, params.Train)
     least = values["train.max_tokens"] * (2 if task == "prefer" else 1)  # one row has to fit, or one pair
@@ -89,7 +89,7 @@ def check_records() -> None:
         if RAW.exists():
             raise WrongUse(f"{RAW} holds records that DVC does not know: `retune ingest` them, or take them away")
         return
-    if dvc_pipeline.edited(str(POINTER)):
+    if git.is_edited(str(POINTER)):
         raise WrongUse(
             f"{RAW} holds records of the task so far, and git does not hold {POINTER} as it is, so nobody would find "
             f"them again: `git add {POINTER} && git commit`"
@@ -101,7 +101,7 @@ def check_records() -> None:
     try:
         for _, md5 in dvc_store.files(str(RAW), tracked(Path())):
             dvc_store.open_bytes(md5).close()
-    except dvc_store.Gone as error:
+    except dvc_store.MissingBytes as error:
         raise Refused(
             f"the DVC store does not keep all records of {RAW}: {error}. `dvc add {RAW}` keeps them"
         ) from None
@@ -110,7 +110,7 @@ def check_records() -> None:
 def take_out() -> Iterator[str]:
     """The records, and what was made of them, go from the workspace; the pointer last, so that a kill in between leaves
     what `dvc checkout` mends."""
-    md5, commit = tracked(Path()), dvc_pipeline.commit()[0]
+    md5, commit = tracked(Path()), git.commit()[0]
     stages = dvc_pipeline.pipeline()
     for path in (
         Path(path) for name in OF_ROWS for path in dvc_pipeline.outputs(stages[name]) if path.endswith(".parquet")

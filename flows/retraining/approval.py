@@ -40,7 +40,7 @@ def _told_to_wait(flow_run_id: str) -> Iterator[versions.Version]:
         told = retraining_log.last(history.read(name), flow_run_id)
         if told and told.facts[retraining_log.DECISION] == retraining_log.AWAITING:
             with suppress(Refused):  # somebody has deleted it
-                yield versions.resolve(told.facts[retraining_log.ABOUT])
+                yield versions.resolve(told.facts[retraining_log.VERSION_FACT])
 
 
 def waits(version: versions.Version) -> bool:

@@ -34,7 +34,7 @@ OWN = Columns(text="text", label="label", id="id", group="group", split="given")
 
 
 @dataclass(frozen=True)
-class Load:
+class IngestJob:
     """One file to ingest."""
 
     file: Path
@@ -50,12 +50,12 @@ class Delivery:
     """What one source has for us, and its cursor once it is in."""
 
     source: str
-    loads: tuple[Load, ...]
+    loads: tuple[IngestJob, ...]
     cursor: intake_branch.Cursor
 
 
 @dataclass(frozen=True)
-class Arrived:
+class IntakeResult:
     pointer: bytes  # data/raw.dvc with all that came in
     rows: dict[str, int] = field(default_factory=dict)  # source -> new and corrected rows, `known` ones left out
     failures: dict[str, str] = field(default_factory=dict)  # source -> why nothing could be taken from it
@@ -68,7 +68,7 @@ class Arrived:
         return intake_branch.md5(self.pointer)
 
 
-def bring_in(section: Fetch, say: Say = print, enter: bool = True, task: str = "classify") -> Arrived:
+def fetch_sources(section: Fetch, say: Say = print, enter: bool = True, task: str = "classify") -> IntakeResult:
     """Take what is new from everywhere. Without `enter` it is only looked at, and the branch stays as it is.
 
     A source that fails keeps its cursor and stops no other; nor does a file stop the others of its folder. Raises
@@ -101,11 +101,11 @@ def _deliveries(
     return [each for each in found if each.loads or each.cursor != before.cursors.get(each.source)], failures
 
 
-def _loads(batch: Batch) -> tuple[Load, ...]:
+def _loads(batch: Batch) -> tuple[IngestJob, ...]:
     columns = Columns(**vars(batch.columns))
     places = batch.places or (None,) * len(batch.files)
     return tuple(
-        Load(path, batch.source, columns, batch.licence, batch.collected, place)
+        IngestJob(path, batch.source, columns, batch.licence, batch.collected, place)
         for path, place in zip(batch.files, places, strict=True)
     )
 
@@ -158,14 +158,14 @@ def _of_the_checkout(before: intake_branch.Intake, scratch: Path) -> Iterator[De
             shutil.copyfileobj(kept, file)
         name = str(pq.read_table(copy, columns=["source"])["source"][0].as_py())
         facts = stated.get(name, {})
-        loads.append(Load(copy, name, OWN, facts.get("licence"), facts.get("collected")))
+        loads.append(IngestJob(copy, name, OWN, facts.get("licence"), facts.get("collected")))
     if loads:
         yield Delivery(CHECKOUT, tuple(loads), {"parts": sorted({*taken, *parts.values()})})
 
 
 def _take(
     before: intake_branch.Intake, deliveries: list[Delivery], failures: dict[str, str], enter: bool, task: str
-) -> Arrived:
+) -> IntakeResult:
     if not deliveries:
         if before.raw is None:
             told = "; ".join(f"{source}: {why}" for source, why in failures.items())
@@ -173,7 +173,7 @@ def _take(
                 "there are no records yet: `retune ingest FILE` brings some in, or name a source in params.yaml at"
                 f" fetch.sources{f' ({told})' if told else ''}"
             )
-        return Arrived(before.pointers[intake_branch.RAW], {}, failures)
+        return IntakeResult(before.pointers[intake_branch.RAW], {}, failures)
     with _laid(before):
         rows, cursors = {}, dict(before.cursors)
         for each in deliveries:
@@ -193,14 +193,16 @@ def _take(
             intake_branch.move(before, Path.cwd(), cursors, before.aside, f"Bring in {told}")
             failpoints.point("retrain:after-intake")
     parts = _parts(cursors) - _parts(before.cursors)
-    return Arrived(pointer, {source: count for source, count in rows.items() if count}, failures, tuple(sorted(parts)))
+    return IntakeResult(
+        pointer, {source: count for source, count in rows.items() if count}, failures, tuple(sorted(parts))
+    )
 
 
 def _parts(cursors: intake_branch.Cursors) -> set[str]:
     return set(cursors.get(CHECKOUT, {}).get("parts", []))
 
 
-def without_known(arrived: Arrived, newest: str) -> Arrived:
+def without_known(arrived: IntakeResult, newest: str) -> IntakeResult:
     """What came in, less the rows that stand in the raw data of the newest version, by its DVC hash.
 
     They are no news: the checkout had them when that version was made by hand, and only the intake did not.
@@ -231,7 +233,7 @@ def _ingested_all(delivery: Delivery, task: str) -> tuple[int, intake_branch.Cur
     return rows, cursor, unfit
 
 
-def _ingested(load: Load, task: str) -> int:
+def _ingested(load: IngestJob, task: str) -> int:
     done = ingest(
         str(load.file),
         RAW,
@@ -248,7 +250,7 @@ def _ingested(load: Load, task: str) -> int:
 # ---------------------------------------------------------------- set aside, and taken back
 
 
-def set_aside(parts: Iterable[str], why: str, at: str) -> list[str]:
+def quarantine(parts: Iterable[str], why: str, at: str) -> list[str]:
     """Keep parts of the raw data, by md5, out of what models learn from. Returns their names; none if all would go."""
     wanted = set(parts)
 
@@ -266,7 +268,7 @@ def set_aside(parts: Iterable[str], why: str, at: str) -> list[str]:
     return sorted(after.keys() - before.keys())
 
 
-def take_back(part: str, why: str) -> int:
+def release(part: str, why: str) -> int:
     """Let models learn from a part again that was set aside. Returns its rows. Raises WrongUse if there is none."""
 
     def move(before: intake_branch.Intake) -> dict[str, intake_branch.Aside] | None:
@@ -279,10 +281,12 @@ def take_back(part: str, why: str) -> int:
     return before[part].rows
 
 
-Aside = dict[str, intake_branch.Aside]
+QuarantinedParts = dict[str, intake_branch.Aside]
 
 
-def _moved(move: Callable[[intake_branch.Intake], Aside | None], why: str) -> tuple[Aside, Aside]:
+def _moved(
+    move: Callable[[intake_branch.Intake], QuarantinedParts | None], why: str
+) -> tuple[QuarantinedParts, QuarantinedParts]:
     """What was set aside before and after. `move` moves the files; None: there is nothing to do."""
     for _ in range(ATTEMPTS):
         before = intake_branch.read()
@@ -304,11 +308,11 @@ def _moved(move: Callable[[intake_branch.Intake], Aside | None], why: str) -> tu
 def _laid(before: intake_branch.Intake) -> Iterator[None]:
     """In a worktree of its own, the rows of the intake as files."""
     with worktree.workspace("intake", keep=False):
-        lay(before.pointers)
+        checkout_intake(before.pointers)
         yield
 
 
-def lay(pointers: dict[str, bytes]) -> None:
+def checkout_intake(pointers: dict[str, bytes]) -> None:
     """Put rows into this worktree: what the .dvc files say that DVC wrote elsewhere, and nothing else."""
     for path in (intake_branch.RAW, intake_branch.ASIDE):
         Path(path).unlink(missing_ok=True)

@@ -38,7 +38,7 @@ def _notify_alone(path: Path) -> Notify:
         return EVERYTHING
 
 
-def tell(event: Event, title: str, body: str, section: Notify) -> bool:
+def notify_people(event: Event, title: str, body: str, section: Notify) -> bool:
     """Whether any channel took it, or the event is not to be told. Never raises, never hangs."""
     if event not in section.events:
         return True
@@ -52,7 +52,7 @@ def anybody() -> bool:
     return any(os.environ.get(variable, "").split() for variable in (notify.VARIABLE, VARIABLE))
 
 
-def by_hand(entry: history.Entry, section: Notify) -> bool:
+def notify_manual_promotion(entry: history.Entry, section: Notify) -> bool:
     """A person has made another champion, or refused one that waited: who, which, why."""
     event: Event = "promoted" if entry.event == history.CHAMPION else "held"
     version, how = f"{entry.model}/{entry.version}", entry.facts.get(history.HOW)
@@ -63,7 +63,7 @@ def by_hand(entry: history.Entry, section: Notify) -> bool:
         body.append(
             f"`retune rollback {entry.model} --reason TEXT` goes back to the champion before, if there was one."
         )
-    return tell(event, f"{version}: {event}", "\n".join(body), section)
+    return notify_people(event, f"{version}: {event}", "\n".join(body), section)
 
 
 def send(title: str, body: str, seconds: float, look: str = "info") -> list[notify.Sent]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
 
-from flows import pipeline
+from flows.execution import run_context
 from flows.retraining import notifications
 from retune.config import params
 from retune.config.params import Event, Notify, Params
@@ -17,12 +17,12 @@ from retune.errors import Broken, RetuneError
 from retune.lineage import history, retraining_log
 from retune.lineage.retraining_log import AWAITING, FAILED, HELD, NOTHING, PROMOTED, TRAIN, End
 from retune.registry import versions
-from retune.system import dvc_pipeline, failpoints
+from retune.system import failpoints, git
 from tasks import notify
 
 
 @dataclass(frozen=True)
-class Told:
+class RetrainingOutcome:
     """What came of a retraining: a word of `retune.lineage.retraining_log`, why, and the version that it is about."""
 
     outcome: End
@@ -35,17 +35,17 @@ class Told:
     thresholds: dict[str, Any] | None = None
 
 
-def keep(chosen: Params, told: Told) -> None:
+def record_outcome(chosen: Params, told: RetrainingOutcome) -> None:
     """The decision as an artifact of this run and as an entry of the history; people are told what concerns them."""
     _keep(chosen.register.name, told, chosen.notify)
 
 
-def keep_end(told: Told) -> None:
+def keep_end(told: RetrainingOutcome) -> None:
     """The end of a retraining that broke. If params.yaml cannot be read, no model can be retrained: each is told of."""
     section, wrong = notifications.wanted()
     names = history.names() if wrong else [params.load().register.name]
     if not names:
-        inform("retune", told, None, section)
+        notify_outcome("retune", told, None, section)
     refused = []
     for name in names:
         try:
@@ -56,27 +56,31 @@ def keep_end(told: Told) -> None:
         raise Broken("; ".join(refused))
 
 
-def _keep(name: str, told: Told, section: Notify) -> None:
+def _keep(name: str, told: RetrainingOutcome, section: Notify) -> None:
     create_markdown_artifact(page(name, told), key=f"retune-{name.lower().replace('_', '-')}", description=told.outcome)
-    enter(name, told, pipeline.prefect_run(), section, versions.anchor)
+    append_to_history(name, told, run_context.prefect_run(), section, versions.anchor)
 
 
-def enter(name: str, told: Told, run: str, section: Notify, anchor: history.Anchor = versions.anchor) -> None:
+def append_to_history(
+    name: str, told: RetrainingOutcome, run: str, section: Notify, anchor: history.Anchor = versions.anchor
+) -> None:
     before = retraining_log.last(history.read(name))
     facts = {
         retraining_log.DECISION: told.outcome,
-        retraining_log.ABOUT: told.version or "no version",
+        retraining_log.VERSION_FACT: told.version or "no version",
         retraining_log.INPUTS: json.dumps(told.inputs or {}, ensure_ascii=False),
         "Thresholds": json.dumps(told.thresholds or {}),
         retraining_log.RUN: run,
         **({retraining_log.FAILED_SOURCES: json.dumps(told.failures, ensure_ascii=False)} if told.failures else {}),
     }
-    inform(name, told, retraining_log.word(before), section)  # first: rather heard twice than never
+    notify_outcome(
+        name, told, retraining_log.effective_outcome(before), section
+    )  # first: rather heard twice than never
     failpoints.point("retrain:told")
-    history.decide(name, (*told.why, *failed(told)), facts, anchor)
+    history.append_decision(name, (*told.why, *failed(told)), facts, anchor)
 
 
-def by_hand(done: pipeline.Outcome, section: Notify) -> None:
+def notify_manual_run(done: run_context.Outcome, section: Notify) -> None:
     """Of a run by hand others hear what changes something for them: another champion, or a question to a person.
 
     That it was held, refused or broke stands on the screen of who started it.
@@ -84,30 +88,35 @@ def by_hand(done: pipeline.Outcome, section: Notify) -> None:
     version, decision = done.version, done.decision
     if done.new and (decision.promote or decision.awaiting):
         word = PROMOTED if decision.promote else AWAITING
-        why = (f"{version} was made with `retune run` by {dvc_pipeline.identity()}:", *decision.reasons)
-        inform(version.name, Told(word, why, str(version), inputs={"champion": decision.champion}), None, section)
+        why = (f"{version} was made with `retune run` by {git.identity()}:", *decision.reasons)
+        notify_outcome(
+            version.name,
+            RetrainingOutcome(word, why, str(version), inputs={"champion": decision.champion}),
+            None,
+            section,
+        )
 
 
-def inform(name: str, told: Told, before: str | None, section: Notify) -> None:
-    for event, title, body in letters(name, told, before):
-        notifications.tell(event, title, body, section)
+def notify_outcome(name: str, told: RetrainingOutcome, before: str | None, section: Notify) -> None:
+    for event, title, body in notifications_for(name, told, before):
+        notifications.notify_people(event, title, body, section)
 
 
-def failed(told: Told) -> list[str]:
+def failed(told: RetrainingOutcome) -> list[str]:
     """The sources that failed, each in a sentence."""
     return [f"the source {source} failed: {why}" for source, why in (told.failures or {}).items()]
 
 
-Letter = tuple[Event, str, str]  # what happened, title, body
+Notification = tuple[Event, str, str]  # what happened, title, body
 
 
-def letters(name: str, told: Told, before: str | None) -> list[Letter]:
+def notifications_for(name: str, told: RetrainingOutcome, before: str | None) -> list[Notification]:
     """What people are told after this outcome; `before`: the word for the last one.
 
     A source that failed is told with the decision, which each retraining makes once, whatever comes of it.
     """
     events = [] if told.outcome == TRAIN else notify.after(before, told.outcome)
-    found: list[Letter] = []
+    found: list[Notification] = []
     for event in events:
         if event == "recovered" and not told.failures:
             found.append((event, f"{name}: recovered", "\n".join(told.why)))
@@ -119,7 +128,7 @@ def letters(name: str, told: Told, before: str | None) -> list[Letter]:
     return found
 
 
-def what_to_do(name: str, told: Told) -> list[str]:
+def what_to_do(name: str, told: RetrainingOutcome) -> list[str]:
     """The commands with which a person answers this outcome."""
     before = (told.inputs or {}).get("champion")
     if told.outcome == AWAITING:
@@ -141,7 +150,7 @@ def what_to_do(name: str, told: Told) -> list[str]:
     return []
 
 
-def page(name: str, told: Told) -> str:
+def page(name: str, told: RetrainingOutcome) -> str:
     """The decision as Markdown."""
     lines = [f"# {name}: {told.outcome}", "", *(f"- {reason}" for reason in told.why), ""]
     if told.version:
@@ -155,7 +164,7 @@ def page(name: str, told: Told) -> str:
     return "\n".join(lines)
 
 
-def rows_of(told: Told) -> list[tuple[str, dict[str, int]]]:
+def rows_of(told: RetrainingOutcome) -> list[tuple[str, dict[str, int]]]:
     """What came in, by source, under what it is."""
     newest = (told.inputs or {}).get("newest")
     known = f"Rows that the intake did not have, and {newest} was made from"

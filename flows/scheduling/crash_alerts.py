@@ -28,10 +28,10 @@ def tell_of_new(tell: Tell, unheard: set[str]) -> list[str]:
     """
     from filelock import FileLock, Timeout
 
-    from flows.retraining import notifications as channels
+    from flows.retraining import notifications
 
     found = prefect_api.deployment(prefect_api.RETRAIN)
-    if not found or not channels.anybody():
+    if not found or not notifications.anybody():
         return []  # `retune down` from a shell without channels leaves it to the worker that is started next
     try:
         with FileLock(environment.state() / "crashed.lock", timeout=0):
@@ -66,6 +66,16 @@ def _words(run: Run) -> str:
     said = (run["state"].get("message") or "nobody knows why").strip().splitlines()[0]
     return (
         f"{run['name']} has died: {said}\n"
-        f"It was started for: {prefect_api.because(run) or 'no reason that was given'}\n"
+        f"It was started for: {prefect_api.reason_of(run) or 'no reason that was given'}\n"
         "The next retraining goes on where it stopped; `retune schedule request TEXT` starts one now."
     )
+
+
+def tell(event: Event, title: str, body: str) -> bool:
+    """To whoever wants to know, also where params.yaml is wrong: retraining may be silent for that very reason."""
+    from flows.retraining import notifications
+
+    section, wrong = notifications.wanted()
+    if wrong:
+        body = f"{body}\nNothing can be retrained until this is mended: {wrong}"
+    return notifications.notify_people(event, title, body, section)

@@ -192,7 +192,7 @@ def _ran(run: prefect_api.Run) -> Ran:
     says = (run["state"].get("message") or "").strip()
     due, began, ended = (_utc(run[name]) for name in ("expected_start_time", "start_time", "end_time"))
     return Ran(
-        run["name"], _state(run), prefect_api.because(run), due, began, ended, says.splitlines()[0] if says else ""
+        run["name"], _state(run), prefect_api.reason_of(run), due, began, ended, says.splitlines()[0] if says else ""
     )
 
 

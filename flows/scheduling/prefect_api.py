@@ -1,7 +1,7 @@
 """Prefect's server, asked over HTTP: importing Prefect takes two seconds, and these questions are asked often."""
 
 import os
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from time import sleep
 from typing import Any
@@ -90,7 +90,7 @@ def in_states(*types: str) -> dict[str, Any]:
     return {"state": {"type": {"any_": list(types)}}}
 
 
-def because(run: Run) -> str:
+def reason_of(run: Run) -> str:
     """What a retraining was started for; empty if nobody said."""
     return run["parameters"].get("because") or ("the schedule" if run["auto_scheduled"] else "")
 
@@ -150,3 +150,7 @@ def emit(event: str, payload: dict[str, Any]) -> None:
         "payload": payload,
     }
     ask("POST", "/events", [told])
+
+
+def in_local_time(when: datetime) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

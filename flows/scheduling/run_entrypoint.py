@@ -9,20 +9,21 @@ import sys
 from pathlib import Path
 
 from flows.project import environment
+from flows.scheduling import run_hygiene
 from retune.registry import backend
 
 
 def main() -> None:
-    environment.enter()
+    environment.activate_project()
     backend.wait_patiently()
-    from flows.scheduling import health, prefect_api
+    from flows.scheduling import prefect_api
 
     run_id = os.environ["PREFECT__FLOW_RUN_ID"]
     _log_to(Path(os.environ["RETUNE_RUN_LOG"]))
-    health.sign(run_id)
+    run_hygiene.write_pid(run_id)
     try:
         run = prefect_api.ask("GET", f"/flow_runs/{run_id}")
-        newer = run and health.gives_way(run)
+        newer = run and run_hygiene.supersede(run)
     except prefect_api.Away:  # the engine asks again, more patiently
         newer = None
     if newer:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flows.project import environment
+from flows.scheduling import run_hygiene
 from retune.errors import RetuneError
 from retune.system import process_identity
 
@@ -28,10 +29,10 @@ def work() -> None:
     own = {"RETUNE_CLONE": str(Path.cwd()), "RETUNE_PYTHON": sys.executable, "RETUNE_RUN_LOG": str(log)}
     os.environ |= own
     print(f"what the runs say goes to {log}", flush=True)
-    from flows.scheduling import deployments, health, prefect_api, resume_approved
+    from flows.scheduling import deployments, prefect_api, resume_approved
 
     deployments.ensure_pool()
-    tidier = health.Tidier()
+    tidier = run_hygiene.Reconciler()
     _do(tidier.tidy, {})  # before the first run is taken, which a late one would be
     for left in prefect_api.workers():
         if process_identity.here(left["name"]) and not process_identity.alive(left["name"]):

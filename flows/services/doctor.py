@@ -138,7 +138,7 @@ def _services() -> tuple[bool, str]:
 
 
 def _schedule() -> tuple[bool, str]:
-    found = health.silent()
+    found = health.check_health()
     if found.kind in health.UNWATCHED:
         return True, f"none is watched: {found.words}"
     return found.ok, f"{found.words}" + ("" if found.ok else f" ({found.kind}; {found.mend})")
@@ -172,7 +172,7 @@ def _champion() -> tuple[bool, str]:
 
 def _require_free_of_suppressed(champion: versions.Version) -> None:
     try:
-        count = trigger.forgotten(history.read(champion.name), suppression.read())
+        count = trigger.suppressed_rows(history.read(champion.name), suppression.read())
     except Refused as error:
         raise Fault(
             f"nobody can say whether {champion} learned from suppressed rows: {error}",

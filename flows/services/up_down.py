@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.project import environment
+from flows.scheduling import run_hygiene
 from flows.services import credentials, definitions, postgres
 from flows.services.credentials import USER
 from flows.services.state import ORDER, State, folder, keep, url
@@ -195,11 +196,10 @@ def down(say: Say = print) -> list[str]:
 
 def _close_runs(ended: str, state: State) -> None:
     """What the worker ran has ended with it: Prefect is told while it is there, so that nobody finds it running."""
-    from flows.scheduling import health
 
     if ended == "worker" and state.alive("prefect"):
         with suppress(RetuneError):
-            health.Tidier().tidy()
+            run_hygiene.Reconciler().tidy()
 
 
 @contextmanager
@@ -216,7 +216,7 @@ def _alone(who: str) -> Iterator[None]:
 # ---------------------------------------------------------------- other passwords
 
 
-def rotate(say: Say = print) -> State:
+def rotate_passwords(say: Say = print) -> State:
     """New passwords for database, Prefect, MLflow, and a new session key; whatever uses them is started again."""
     state, kept = State.read(), credentials.kept()
     if any(not state.alive(name) for name in ("prefect", "mlflow")) or not kept:

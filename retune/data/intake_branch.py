@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 
 from retune.errors import Broken
-from retune.system import dvc_pipeline
+from retune.system import git
 
 REF = "refs/heads/retune/intake"
 RAW, ASIDE, WHY, CURSORS = "data/raw.dvc", "data/aside.dvc", "data/aside.json", "data/cursors.json"
@@ -69,7 +69,7 @@ def read() -> Intake:
     commit = _commit(REF)
     if not commit:
         return Intake()
-    kept = dvc_pipeline.blobs(commit, [RAW, ASIDE, WHY, CURSORS])
+    kept = git.blobs(commit, [RAW, ASIDE, WHY, CURSORS])
     try:
         why = json.loads(kept.get(WHY, b"{}"))
         aside = {part: Aside(**told) for part, told in why.items()}
@@ -87,7 +87,7 @@ def move(before: Intake, folder: Path, cursors: Cursors, aside: dict[str, Aside]
     for path, value in ((WHY, told), (CURSORS, cursors)):
         files[path] = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
     parent = [] if before.commit == NONE else ["-p", before.commit]
-    commit = _git("commit-tree", _tree(files), *parent, "-m", why, env=dvc_pipeline.signature())
+    commit = _git("commit-tree", _tree(files), *parent, "-m", why, env=git.author_variables())
     done = subprocess.run(["git", "update-ref", "-m", why, REF, commit, before.commit], capture_output=True, text=True)
     if done.returncode:
         raise Moved(f"the branch retune/intake has moved while rows were brought in: {done.stderr.strip()}")

@@ -25,7 +25,7 @@ class File(Protocol):
     def sha256(self) -> str: ...
 
 
-def name(file: File) -> str:
+def file_name(file: File) -> str:
     return Path(file.path).name
 
 
@@ -64,6 +64,13 @@ def _none() -> pd.DataFrame:
 def _rows(file: File) -> pd.DataFrame:
     found = readers.read(file.path)
     said = chat_formats.read(found, "instruct").values
-    ids = [f"{name(file)}:{place}" for place in found.places]
-    rows = {"id": ids, "text": said["text"], "label": said["label"], "group": "", "source": name(file), "given": ""}
+    ids = [f"{file_name(file)}:{place}" for place in found.places]
+    rows = {
+        "id": ids,
+        "text": said["text"],
+        "label": said["label"],
+        "group": "",
+        "source": file_name(file),
+        "given": "",
+    }
     return pd.DataFrame(rows, columns=[*row_table.COLUMNS]).astype("str")

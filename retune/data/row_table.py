@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from retune.system import failpoints
 
 COLUMNS = ("id", "text", "label", "group", "source", "given")
-SIDES = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 REJECTED = "rejected"
 JOINERS = "\u200c\u200d"  # hold emoji, Persian and Hindi words together; the only format characters kept
 LOOSE_JOINER = re.compile(f"(?<!\\S)[{JOINERS}]+|[{JOINERS}]+(?!\\S)")

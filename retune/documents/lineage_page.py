@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from retune.documents import sankey, verification_commands
-from retune.lineage.check import Link
+from retune.lineage.check import Check
 from retune.lineage.history import BY_HAND, CHAMPION, DECIDED, HOW, REGISTERED, REJECTED, REVIEWED, ROLLBACK, Entry
 from retune.lineage.record import reasons_of
 
@@ -34,7 +34,7 @@ SIDES = (
     ("val", "Validation: what the best epoch was chosen on"),
     ("test", "Test: kept away until the end, to score on"),
 )
-STATIONS = {  # of the road, in its order
+STAGES = {  # of the road, in its order
     "sources": "Sources",
     "raw": "Raw",
     "curated": "Curated",
@@ -83,7 +83,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Term:
+class Tenure:
     """A time in a role."""
 
     role: str
@@ -94,7 +94,7 @@ class Term:
 
 
 def page(
-    record: dict[str, Any], version: str, links: Sequence[Link], entries: Sequence[Entry], checked: str | None = None
+    record: dict[str, Any], version: str, links: Sequence[Check], entries: Sequence[Entry], checked: str | None = None
 ) -> str:
     """The page of NAME/VERSION, or of a version that has no number yet if `version` is empty.
 
@@ -130,13 +130,13 @@ def page(
         failed=[link for link in links if not link.ok],
         checked=checked,
         seen=by_hash(links),
-        marks=marks(record, links),
+        marks=check_marks(record, links),
         entries=history,
         decisions=len(entries) - len(history),
         happened=happened,
         mine=mine,
         facts=dict.fromkeys(("Seal", "Signer", "Evidence"), "") | (mine[0].facts if mine else {}),
-        terms=terms(history, mine, checked),
+        terms=tenures(history, mine, checked),
         champion=any(entry.event == CHAMPION for entry in mine),
         rejected=[entry.event for entry in mine if entry.event != REVIEWED][-1:] == [REJECTED],
         charts=charts(record["scores"]),
@@ -146,7 +146,7 @@ def page(
         commands=verification_commands.commands(record, number, history, mine),
         picture=sankey.picture(record["data"]),
         road=sankey,
-        stations=STATIONS,
+        stations=STAGES,
         sides=SIDES,
         cache=verification_commands.cache_path,
     )
@@ -193,7 +193,7 @@ def as_text(value: Any) -> str:
 # ---------------------------------------------------------------- what was recomputed
 
 
-def by_hash(links: Iterable[Link]) -> dict[str, bool]:
+def by_hash(links: Iterable[Check]) -> dict[str, bool]:
     """Expected value -> whether everything found of it was equal."""
     seen: dict[str, bool] = {}
     for link in links:
@@ -201,7 +201,7 @@ def by_hash(links: Iterable[Link]) -> dict[str, bool]:
     return seen
 
 
-def marks(record: dict[str, Any], links: Iterable[Link]) -> dict[str, bool | None]:
+def check_marks(record: dict[str, Any], links: Iterable[Check]) -> dict[str, bool | None]:
     """Station -> whether its recomputed hashes were equal; None where none was recomputed."""
     seen = by_hash(links)
     found = {station: [seen[each] for each in hashes if each in seen] for station, hashes in _hashes(record).items()}
@@ -303,7 +303,7 @@ def happened(entry: Entry) -> str:
     return f"became champion{how.get(entry.facts.get(HOW, ''), '')}"
 
 
-def terms(entries: Sequence[Entry], mine: Sequence[Entry], checked: str | None) -> list[Term]:
+def tenures(entries: Sequence[Entry], mine: Sequence[Entry], checked: str | None) -> list[Tenure]:
     """The roles of the version whose entries are `mine`, each up to the entry that ended it. All in their order."""
     found = []
     for entry in (entry for entry in mine if entry.event in (REGISTERED, CHAMPION)):
@@ -317,7 +317,7 @@ def terms(entries: Sequence[Entry], mine: Sequence[Entry], checked: str | None) 
             ended = next(own, None)
             told = f"until it {happened(ended)}" if ended else "no entry ends it"
         end = ended.at if ended else ""
-        found.append(Term(entry.event, entry.at, end, lasted(entry.at, end or checked or ""), told))
+        found.append(Tenure(entry.event, entry.at, end, lasted(entry.at, end or checked or ""), told))
     return found
 
 

@@ -38,7 +38,7 @@ class Ribbon:
 
 
 @dataclass(frozen=True)
-class Mark:
+class Label:
     """A word in the picture."""
 
     x: float
@@ -51,10 +51,10 @@ class Mark:
 @dataclass(frozen=True)
 class Picture:
     ribbons: tuple[Ribbon, ...]
-    sources: tuple[Mark, ...]
-    sides: tuple[Mark, ...]
-    rejected: Mark
-    base: Mark
+    sources: tuple[Label, ...]
+    sides: tuple[Label, ...]
+    rejected: Label
+    base: Label
 
 
 def picture(data: dict[str, Any]) -> Picture:
@@ -80,8 +80,8 @@ def picture(data: dict[str, Any]) -> Picture:
         ),
         sources=marks,
         sides=sides,
-        rejected=Mark(X["curated"], end, "Rejected", f"{data['rejected']['rows']:,} rows"),
-        base=Mark(X["training"], 88, "Base", "", "middle"),
+        rejected=Label(X["curated"], end, "Rejected", f"{data['rejected']['rows']:,} rows"),
+        base=Label(X["training"], 88, "Base", "", "middle"),
     )
 
 
@@ -89,7 +89,7 @@ def thickness(rows: int, of: int) -> float:
     return max(THIN, min(THICK, THICK * rows / max(of, 1))) if rows else 0.0
 
 
-def _sources(sources: dict[str, Any], raw: int, whole: int) -> tuple[list[Ribbon], tuple[Mark, ...]]:
+def _sources(sources: dict[str, Any], raw: int, whole: int) -> tuple[list[Ribbon], tuple[Label, ...]]:
     """The largest sources one by one, the rest as one. Several thin ones are given air, so that their names fit."""
     ranked = sorted(
         ((found["received"], name) for name, found in sources.items()), key=lambda pair: (-pair[0], pair[1])
@@ -98,7 +98,7 @@ def _sources(sources: dict[str, Any], raw: int, whole: int) -> tuple[list[Ribbon
     rest = ranked[len(shown) :]
     rows = [*shown, *([(sum(count for count, _ in rest), f"{len(rest)} more sources")] if rest else [])]
     if not rows:
-        return [], (Mark(X["sources"], MIDDLE, "No source named", ""),)
+        return [], (Label(X["sources"], MIDDLE, "No source named", ""),)
     total = sum(count for count, _ in rows)
     thick = thickness(raw, whole)
     room, ribbons, marks = 200.0 / len(rows), [], []
@@ -109,12 +109,12 @@ def _sources(sources: dict[str, Any], raw: int, whole: int) -> tuple[list[Ribbon
         if here:
             start = max(here, THIN)
             ribbons.append(Ribbon("source", _ribbon(X["sources"], middle - start / 2, X["raw"], into, start, here)))
-        marks.append(Mark(X["sources"] + 6, middle, _cut(name), f"{count:,}"))
+        marks.append(Label(X["sources"] + 6, middle, _cut(name), f"{count:,}"))
         into += here
     return ribbons, tuple(marks)
 
 
-def _sides(rows: dict[str, int], whole: int) -> tuple[list[Ribbon], tuple[Mark, ...]]:
+def _sides(rows: dict[str, int], whole: int) -> tuple[list[Ribbon], tuple[Label, ...]]:
     """Train and val end in training; test goes around it and ends in evaluation."""
     thick = {side: thickness(count, whole) for side, count in rows.items()}
     leaves, learned = MIDDLE - sum(thick.values()) / 2, thick["train"] + thick["val"]
@@ -128,8 +128,8 @@ def _sides(rows: dict[str, int], whole: int) -> tuple[list[Ribbon], tuple[Mark, 
     if thick["test"]:
         ribbons.append(Ribbon("test", _around(x, leaves + thick["test"] / 2, X["evaluation"], MIDDLE, thick["test"])))
     below = _low(thick["test"])
-    marks.append(Mark(x + 66, MIDDLE, "train, val", f"{rows['train'] + rows['val']:,}", "middle"))
-    marks.append(Mark(X["training"], below + thick["test"] / 2 + 16, "test", f"{rows['test']:,}", "middle"))
+    marks.append(Label(x + 66, MIDDLE, "train, val", f"{rows['train'] + rows['val']:,}", "middle"))
+    marks.append(Label(X["training"], below + thick["test"] / 2 + 16, "test", f"{rows['test']:,}", "middle"))
     return ribbons, tuple(marks)
 
 

@@ -88,14 +88,14 @@ PURPOSE_OF_WRITING = {
 
 
 def _purpose(record: Record) -> Purpose:
-    return PURPOSES[task_metrics.of(record["params"])]
+    return PURPOSES[task_metrics.task_of(record["params"])]
 
 
 def _titles(record: Record) -> dict[str, str]:
     """Who was scored, in the order in which a person reads."""
     beside = {
         prefix.removesuffix("_"): title
-        for prefix, title in task_metrics.BESIDE[task_metrics.of(record["params"])].items()
+        for prefix, title in task_metrics.BASELINES[task_metrics.task_of(record["params"])].items()
     }
     return {"candidate": "this model", "champion": "the champion of that time", **beside}
 
@@ -109,7 +109,7 @@ def _labels(record: Record) -> list[str]:
 
 def _use(record: Record) -> str:
     if not task_metrics.has_labels(record["params"]):
-        return PURPOSE_OF_WRITING[task_metrics.of(record["params"])]
+        return PURPOSE_OF_WRITING[task_metrics.task_of(record["params"])]
     labels = _labels(record)
     return f"Puts one text into one of {len(labels)} labels: {', '.join(labels)}."
 
@@ -580,7 +580,7 @@ def _started(record: Record) -> str:
     """Where training started, in a line or two of Markdown."""
     if not (start := _start(record)):
         return "Training started from the base."
-    if task_metrics.of(record["params"]) == "prefer":
+    if task_metrics.task_of(record["params"]) == "prefer":
         return (
             f"Training went on from {_text(start['from'])} (DVC hash of its model `{start['model_md5']}`, seal\n"
             f"  `{start['seal']}`), on {start['new_rows']} pairs of answers, measured by it.\n"
@@ -614,7 +614,9 @@ def _scores_table(record: Record) -> str:
     """Model, champion, probe and base side by side."""
     there = record["scores"]["candidate"]
     names = {
-        name: title for name, title in task_metrics.SCORES[task_metrics.of(record["params"])].items() if name in there
+        name: title
+        for name, title in task_metrics.METRIC_TITLES[task_metrics.task_of(record["params"])].items()
+        if name in there
     }
     rows = [
         f"| {_titles(record)[who]} | "

@@ -25,9 +25,10 @@ import pandas as pd
 import pyarrow as pa
 
 from retune.errors import Refused, WrongUse
-from retune.evaluation.verdict import ALIKE, OURS, THEIRS, sign_test
+from retune.evaluation.statistics import ALIKE, OURS, THEIRS, sign_test
 from retune.lineage.record import Record
 from retune.registry import reload_check
+from retune.system import dvc_store
 from retune.system.stage_io import write_json
 
 TEMPLATE = Path(__file__).with_name("human_review.html")
@@ -100,7 +101,9 @@ def pairs(made: Record, other: Record | None) -> pd.DataFrame:
     ours = _said_by(made, "predicted")
     theirs = _said_by(other, "predicted") if other else _said_by(made, "base_predicted")
     texts = (
-        reload_check.whole(made["data"]["sides"]["test"]["md5"], ["id", "text"]).set_index("id")["text"].map(in_words)
+        dvc_store.read_verified(made["data"]["sides"]["test"]["md5"], ["id", "text"])
+        .set_index("id")["text"]
+        .map(in_words)
     )
     common = [row for row in ours.index if row in theirs.index and row in texts.index]
     if not common:
@@ -112,7 +115,7 @@ def pairs(made: Record, other: Record | None) -> pd.DataFrame:
 def _said_by(made: Record, column: str) -> pd.Series:
     """By id of the row; rows for which nothing was written are left out."""
     try:
-        table = reload_check.whole(made["pipeline"]["hashes"][reload_check.PREDICTIONS], ["id", column])
+        table = dvc_store.read_verified(made["pipeline"]["hashes"][reload_check.PREDICTIONS], ["id", column])
     except (KeyError, pa.ArrowException) as error:
         raise Refused(f"{made['name']} has no record of what it said ({column}): {error}") from None
     return table.set_index("id")[column].dropna().astype("str")

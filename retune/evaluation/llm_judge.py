@@ -26,7 +26,7 @@ import httpx
 import pandas as pd
 
 from retune.errors import Broken, Refused, WrongUse
-from retune.evaluation.verdict import ALIKE, OURS, THEIRS, sign_test
+from retune.evaluation.statistics import ALIKE, OURS, THEIRS, sign_test
 
 INCONSISTENT, UNCLEAR = "inconsistent", "unclear"
 BUSY = (408, 409, 425, 429)
@@ -77,7 +77,7 @@ class Judged:
     p: float  # exact two-sided sign test of wins and losses
 
 
-def judge(pairs: pd.DataFrame, ask: Ask, criterion: str) -> pd.DataFrame:
+def judge_pairs(pairs: pd.DataFrame, ask: Ask, criterion: str) -> pd.DataFrame:
     """id, first, second, said: the verdict with ours as A, with ours as B, and what counts.
 
     pairs: id, prompt, ours, theirs. `said` is ours, theirs, alike, inconsistent or unclear.

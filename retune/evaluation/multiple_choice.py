@@ -146,5 +146,5 @@ def forgotten(
         base=share(base, draws, confidence),
         loss=lost,
         allowed=allowed,
-        yes=lost.confidence >= confidence and lost.differing >= statistics.fewest(confidence),
+        yes=lost.confidence >= confidence and lost.differing >= statistics.min_discordant_rows(confidence),
     )

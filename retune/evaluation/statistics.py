@@ -133,7 +133,7 @@ def loss(ours: np.ndarray, theirs: np.ndarray, limit: float, times: int, seed: i
     return Loss(rows, (lost - won) / rows, float(np.mean(losses > limit + 1e-12)), lost + won)
 
 
-def fewest(confidence: float) -> int:
+def min_discordant_rows(confidence: float) -> int:
     """The fewest differing rows that can be sure of anything: if n rows agree by chance, they do so in 1 of 2^n cases.
 
     The exact sign test of McNemar (1947). A bootstrap of three rows that agree is 100% sure, and wrong to be.
@@ -141,7 +141,7 @@ def fewest(confidence: float) -> int:
     return math.ceil(math.log2(1 / (1 - confidence)) - 1e-9)
 
 
-def rows_needed(found: Comparison, difference: float, confidence: float, power: float) -> int:
+def required_sample_size(found: Comparison, difference: float, confidence: float, power: float) -> int:
     """Rows on which a true gain of `difference` above the margin is seen, at this confidence, in `power` of cases.
 
     n = (z_confidence + z_power)^2 variance / difference^2 for paired differences, one-sided (Chow, Shao & Wang 2008,
@@ -153,14 +153,14 @@ def rows_needed(found: Comparison, difference: float, confidence: float, power: 
     would be too small every other time. And a true gain of `difference` takes at least as large a share of differing
     rows, however alike the two were on the rows seen, and enough of those to be sure of anything.
     """
-    reach, least = _deviations(confidence) + _deviations(power), fewest(confidence)
+    reach, least = _deviations(confidence) + _deviations(power), min_discordant_rows(confidence)
     unsure = 1 + 1 / math.sqrt(max(found.differing, 1))
     spread = max(variance(found) * unsure, difference * (1 - difference))
     differ = max(found.differing / found.rows, difference)
     return math.ceil(max(reach**2 * spread / difference**2, (least + _deviations(power) * math.sqrt(least)) / differ))
 
 
-def highest(found: Comparison, confidence: float) -> float:
+def upper_gain(found: Comparison, confidence: float) -> float:
     """The gain that these rows still leave open, at this confidence."""
     return found.gain + _deviations(confidence) * math.sqrt(variance(found) / found.rows)
 
@@ -178,3 +178,12 @@ def _deviations(share: float) -> float:
 
 def _tails(confidence: float) -> tuple[float, float]:
     return (1 - confidence) / 2, (1 + confidence) / 2
+
+
+OURS, THEIRS, ALIKE = "ours", "theirs", "alike"  # what somebody says of two answers
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """The chance of a lead as large as this or larger, for either side, if each row is the toss of a coin."""
+    rows, fewer = wins + losses, min(wins, losses)
+    return min(1.0, sum(math.comb(rows, k) for k in range(fewer + 1)) / 2 ** (rows - 1)) if rows else 1.0

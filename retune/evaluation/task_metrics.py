@@ -24,17 +24,17 @@ ANSWERS = {
     "bleu": "BLEU",
     "exact_match": "exact",
 }
-SCORES = {  # of evaluate.json, in the order in which a person reads them
+METRIC_TITLES = {  # of evaluate.json, in the order in which a person reads them
     "classify": {"accuracy": "accuracy", "macro_f1": "macro-F1", "calibration_error": "calibration error"},
     "prefer": {"preferred": "preferred", **ANSWERS},  # before instruct, whose first score it has too (`headline`)
     "instruct": ANSWERS,
 }
-BESIDE = {  # who is scored beside the model, by the prefix of its columns
+BASELINES = {  # who is scored beside the model, by the prefix of its columns
     "classify": {"probe_": "probe: logistic regression on the frozen base", "base_": "base: nearest label name"},
     "instruct": {"base_": "base, untouched, with the same template"},
     "prefer": {"base_": "base, untouched, with the same template"},
 }
-MAIN = {"classify": "macro_f1", "instruct": "perplexity", "prefer": "preferred"}  # if only one can be shown
+PRIMARY_METRIC = {"classify": "macro_f1", "instruct": "perplexity", "prefer": "preferred"}  # if only one can be shown
 SCALES = {"bleu": 100.0, "chrf": 100.0}  # what counts as 1 for the gate
 UNITS = {"perplexity": " nats a token"}  # of a gain, where it is no share
 
@@ -50,7 +50,7 @@ class Pair:
     differ: np.ndarray  # rows on which one of the two is better
 
 
-def view(said: pd.DataFrame, prefix: str) -> pd.DataFrame:
+def predictions_of(said: pd.DataFrame, prefix: str) -> pd.DataFrame:
     """The table as if the model under `prefix` stood in it alone."""
     own = {name: name.removeprefix(prefix) for name in said.columns if name.startswith(prefix)}
     shared = [name for name in ("id", "label", "tokens", "rejected_tokens", "source") if name in said]
@@ -65,7 +65,7 @@ def preferred(said: pd.DataFrame) -> pd.Series:
     return (said["nll"] / said["tokens"] < said["rejected_nll"] / said["rejected_tokens"]).astype("float64")
 
 
-def pair(metric: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> Pair:
+def paired_scores(metric: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> Pair:
     if metric in statistics.SCORES:
         return _of_labels(metric, ours, theirs)
     if metric == "perplexity":
@@ -91,7 +91,7 @@ def _of_numbers(score: statistics.Score, truth: np.ndarray, ours: pd.Series, the
 
 def headline(found: dict[str, float]) -> dict[str, float]:
     """Of the metrics of a version, those that its task is judged by, under their titles."""
-    names = next((names for names in SCORES.values() if next(iter(names)) in found), {})
+    names = next((names for names in METRIC_TITLES.values() if next(iter(names)) in found), {})
     return {title: found[name] for name, title in names.items() if name in found}
 
 
@@ -103,7 +103,7 @@ def without_texts(task: str, said: pd.DataFrame) -> pd.DataFrame:
     return said.drop(columns=texts)
 
 
-def recounted(task: str, said: pd.DataFrame, bins: int) -> dict[str, float]:
+def recompute_scores(task: str, said: pd.DataFrame, bins: int) -> dict[str, float]:
     """The headline scores once more, from the rows alone; only those for which the table has what it takes.
 
     bins: of the calibration error.
@@ -122,15 +122,15 @@ def recounted(task: str, said: pd.DataFrame, bins: int) -> dict[str, float]:
     }
     if "rejected_nll" in said:
         told["preferred"] = float(preferred(said).mean())
-    written = [name for name in SCORES[task] if name in said and name not in told]
+    written = [name for name in METRIC_TITLES[task] if name in said and name not in told]
     return told | {name: float(said[name].dropna().mean()) for name in written}
 
 
 def has_labels(params: dict[str, Any]) -> bool:
     """Whether a row's label is one of few, so that rows are counted by it."""
-    return of(params) == "classify"
+    return task_of(params) == "classify"
 
 
-def of(params: dict[str, Any]) -> str:
+def task_of(params: dict[str, Any]) -> str:
     """The task of a record, by its params; records from before there was a choice are of classifiers."""
     return str(params.get("task", "classify"))

@@ -17,7 +17,7 @@ from retune.data import row_table, suppression
 from retune.data.row_table import REJECTED
 from retune.errors import Refused
 from retune.lineage import history
-from retune.lineage.parent_version import BASE, Start
+from retune.lineage.parent_version import BASE, ParentVersion
 from retune.system import dvc_store
 
 START = "Start"  # the fact of the history: NAME/VERSION, or base; entries from before there was a choice have none
@@ -27,11 +27,11 @@ LEARNED = ("train", "val")  # val chose the epoch, and a refit learned from it: 
 Chains = dict[str, history.Chain]
 
 
-class Unfit(Refused):
+class Incompatible(Refused):
     """Training cannot go on from that version; it can start from the base."""
 
 
-class Lost(Refused):
+class UnknownAncestor(Refused):
     """A version that was continued from is in no history, so nobody can say what it learned."""
 
 
@@ -42,7 +42,7 @@ class Side:
     md5: str
 
 
-def line(entry: history.Entry, chains: Chains) -> list[history.Entry]:
+def ancestors(entry: history.Entry, chains: Chains) -> list[history.Entry]:
     """The versions that this one continued from, the nearest first. `chains` are those that have been read already.
 
     Raises Lost if the history of one of them is not there.
@@ -52,7 +52,9 @@ def line(entry: history.Entry, chains: Chains) -> list[history.Entry]:
     while name != BASE:
         earlier = _registered(name, chains)
         if earlier is None or earlier in (entry, *found):
-            raise Lost(f"{entry.model}/{entry.version} continued from {name}, which the history does not know")
+            raise UnknownAncestor(
+                f"{entry.model}/{entry.version} continued from {name}, which the history does not know"
+            )
         found.append(earlier)
         name = earlier.facts.get(START, BASE)
     return found
@@ -65,7 +67,7 @@ def _registered(name: str, chains: Chains) -> history.Entry | None:
     return chains[model].registered(int(version)) if version.isdigit() else None
 
 
-def sides(start: Start) -> list[Side]:
+def sides(start: ParentVersion) -> list[Side]:
     """Every side that a version which goes on from `start` inherits, the nearest version's first.
 
     Raises Unfit if the history says anything else of that version than `start` does.
@@ -82,18 +84,18 @@ def sides(start: Start) -> list[Side]:
     facts = entry.facts if entry else {}
     if wrong := [fact for fact, value in said.items() if facts.get(fact) != value]:
         other = f"has another {', '.join(wrong)} of it than models/start.json" if entry else "does not know it"
-        raise Unfit(
+        raise Incompatible(
             f"cannot continue from {start.name}: the history {other}; start from the base, or from another version"
         )
     assert entry
     return [
         Side(f"{each.model}/{each.version}", side, each.facts[side.capitalize()])
-        for each in (entry, *line(entry, chains))
+        for each in (entry, *ancestors(entry, chains))
         for side in (*LEARNED, *([GENERAL.lower()] if GENERAL in each.facts else []))
     ]
 
 
-def tainted(start: Start, listed: suppression.Suppression) -> dict[str, int]:
+def suppressed_rows_learned(start: ParentVersion, listed: suppression.Suppression) -> dict[str, int]:
     """version -> rows of the list that it learned from, for `start` and what it continued from; empty: free of all.
 
     Raises Unfit where nobody can say.
@@ -111,13 +113,13 @@ def forgotten(entry: history.Entry, listed: suppression.Suppression) -> int:
     """
     if not listed.rows:
         return 0
-    md5s = {each.facts[side.capitalize()] for each in (entry, *line(entry, {})) for side in LEARNED}
+    md5s = {each.facts[side.capitalize()] for each in (entry, *ancestors(entry, {})) for side in LEARNED}
     tables = [pq.read_table(dvc_store.parquet(md5), columns=["id"]).to_pandas() for md5 in sorted(md5s)]
     ids = pd.concat(tables)["id"].drop_duplicates()
     return int(suppression.contains(listed, ids).sum())
 
 
-def leaked(start: Start, test: pd.DataFrame) -> dict[str, int]:
+def test_rows_learned(start: ParentVersion, test: pd.DataFrame) -> dict[str, int]:
     """version -> rows that it learned from and that are test rows now, by their id or by their words.
 
     A row keeps its side for good, unless its group, the params of split or the side that the data itself gives it
@@ -136,22 +138,22 @@ def leaked(start: Start, test: pd.DataFrame) -> dict[str, int]:
     return _counted((side, known(side, rows)) for side, rows in _read(start, ["id", "text", REJECTED]))
 
 
-def check(start: Start, listed: suppression.Suppression, test: pd.DataFrame) -> None:
+def check(start: ParentVersion, listed: suppression.Suppression, test: pd.DataFrame) -> None:
     """Raises Unfit, with the reason, if nothing may be continued from `start` and then scored on `test`."""
     instead = "start from another version" if REJECTED in test else "start from the base"
-    if found := tainted(start, listed):
-        raise Unfit(
+    if found := suppressed_rows_learned(start, listed):
+        raise Incompatible(
             f"cannot continue from {start.name}: {told(found)} learned from rows that must not be learned from; "
             f"{instead}"
         )
-    if found := leaked(start, test):
-        raise Unfit(
+    if found := test_rows_learned(start, test):
+        raise Incompatible(
             f"cannot continue from {start.name}: {told(found)} learned from rows that are test rows now, so a score "
             f"on them would be none; {instead}"
         )
 
 
-def _read(start: Start, columns: list[str]) -> Iterator[tuple[Side, pd.DataFrame]]:
+def _read(start: ParentVersion, columns: list[str]) -> Iterator[tuple[Side, pd.DataFrame]]:
     done: set[str] = set()
     try:
         for side in sides(start):
@@ -159,8 +161,8 @@ def _read(start: Start, columns: list[str]) -> Iterator[tuple[Side, pd.DataFrame
                 done.add(side.md5)
                 with pq.ParquetFile(dvc_store.parquet(side.md5)) as file:  # asks for those columns that there are
                     yield side, file.read(columns=columns).to_pandas()
-    except (dvc_store.Gone, Lost, pa.ArrowException, OSError) as error:
-        raise Unfit(f"cannot continue from {start.name}: nobody can say what it learned from. {error}") from None
+    except (dvc_store.MissingBytes, UnknownAncestor, pa.ArrowException, OSError) as error:
+        raise Incompatible(f"cannot continue from {start.name}: nobody can say what it learned from. {error}") from None
 
 
 def _counted(masks: Iterator[tuple[Side, pd.Series]]) -> dict[str, int]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Link:
+class Check:
     name: str
     expected: str  # as recorded
     found: str  # as computed now; `missing` where there is nothing

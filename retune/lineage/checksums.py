@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from retune.errors import Broken
-from retune.lineage.check import Link
+from retune.lineage.check import Check
 from retune.system.files import file_sha256
 
 FILE = "SHA256SUMS"
@@ -32,20 +32,20 @@ def write(folder: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def check(folder: Path, seal: str | None) -> list[Link]:
+def check(folder: Path, seal: str | None) -> list[Check]:
     """One link for SHA256SUMS, against the seal if it is known, and one for each file that it or the folder has."""
     path = folder / FILE
     if path.is_symlink() or not path.is_file():
-        return [Link(FILE, seal or "any", MISSING, ok=False)]
+        return [Check(FILE, seal or "any", MISSING, ok=False)]
     content = path.read_bytes()
     lines = (re.fullmatch("([0-9a-f]{64})  (.+)", line) for line in content.decode("utf-8", "replace").split("\n"))
     listed = {line[2]: line[1] for line in lines if line}
     digest, whole = hashlib.sha256(content).hexdigest(), _lines(listed) == content
     found = contents(folder)
     return [
-        Link(FILE, seal or "any", digest if whole else f"{digest}, damaged", ok=whole and seal in (None, digest)),
+        Check(FILE, seal or "any", digest if whole else f"{digest}, damaged", ok=whole and seal in (None, digest)),
         *(
-            Link(shown(name), listed.get(name, NOTHING), found.get(name, MISSING), listed.get(name) == found.get(name))
+            Check(shown(name), listed.get(name, NOTHING), found.get(name, MISSING), listed.get(name) == found.get(name))
             for name in sorted(listed | found)
         ),
     ]

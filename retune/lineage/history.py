@@ -27,8 +27,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from retune.errors import Broken, Refused
-from retune.lineage.check import Link
-from retune.system import dvc_pipeline, failpoints
+from retune.lineage.check import Check
+from retune.system import failpoints, git
 from retune.system.locks import waiting
 
 REGISTERED, CHAMPION = "registered", "champion"
@@ -251,19 +251,19 @@ def _parse(tag: str, content: bytes | None) -> Entry:
 # ---------------------------------------------------------------- checking
 
 
-def check(chain: Chain, head: str | None) -> list[Link]:
+def check(chain: Chain, head: str | None) -> list[Check]:
     """Every entry against the one before and the last against `head`, as the registry keeps it."""
-    links = [Link(f"history {tag}", "an entry", why, False) for tag, why in chain.damaged.items()]
+    links = [Check(f"history {tag}", "an entry", why, False) for tag, why in chain.damaged.items()]
     previous = START
     for number, entry in enumerate(chain.entries, 1):
         if entry.number != number:
-            links.append(Link(f"history {entry.tag}", f"entry {number}", f"entry {entry.number}", False))
-        links.append(Link(f"history {entry.tag}", entry.previous, previous, entry.previous == previous))
+            links.append(Check(f"history {entry.tag}", f"entry {number}", f"entry {entry.number}", False))
+        links.append(Check(f"history {entry.tag}", entry.previous, previous, entry.previous == previous))
         on_record = entry.facts.get("Record") == entry.commit
         if not on_record:
-            links.append(Link(f"history {entry.tag} commit", entry.facts.get("Record", "none"), entry.commit, False))
+            links.append(Check(f"history {entry.tag} commit", entry.facts.get("Record", "none"), entry.commit, False))
         previous = entry.sha256
-    links.append(Link("history, last entry", head or START, chain.head, (head or START) == chain.head))
+    links.append(Check("history, last entry", head or START, chain.head, (head or START) == chain.head))
     return links
 
 
@@ -343,7 +343,7 @@ def _same(chain: Chain, version: int, event: str) -> Entry | None:
     return last if last and (last.event, last.version) == (event, version) else None
 
 
-def decide(
+def append_decision(
     model: str,
     why: Sequence[str],
     facts: dict[str, str],
@@ -379,7 +379,7 @@ def _write(
         input=message,
         capture_output=True,
         text=True,
-        env={**os.environ, **dvc_pipeline.signature(), "GIT_COMMITTER_DATE": f"{_moment(chain, at)} +0000"},
+        env={**os.environ, **git.author_variables(), "GIT_COMMITTER_DATE": f"{_moment(chain, at)} +0000"},
     )
     if done.returncode:
         raise Broken(f"the history entry {tag} could not be written: {done.stderr.strip()}")

@@ -37,7 +37,7 @@ SHAPES = {
 
 
 @dataclass(frozen=True)
-class Start:
+class ParentVersion:
     """The version that training continues from, by all of its hashes."""
 
     name: str  # NAME/VERSION; `from` in the file
@@ -55,7 +55,7 @@ class Start:
         return {**learned, VAL: self.val_md5} if self.refit else learned
 
 
-def read(path: Path = FILE) -> Start | None:
+def read(path: Path = FILE) -> ParentVersion | None:
     """The start; None is the base. Raises Refused for a file that is missing or that no Retune has written."""
     try:
         return parse(path.read_bytes(), path)
@@ -63,7 +63,7 @@ def read(path: Path = FILE) -> Start | None:
         raise Refused(f"{path} cannot be read, so nobody knows where to start: {error.strerror}. {MEND}") from None
 
 
-def parse(content: bytes, path: Path = FILE) -> Start | None:
+def parse(content: bytes, path: Path = FILE) -> ParentVersion | None:
     """The start in `content`, which stands or stood at `path`."""
     try:
         told = json.loads(content.decode("utf-8"))
@@ -73,14 +73,14 @@ def parse(content: bytes, path: Path = FILE) -> Start | None:
         return None
     if wrong := _wrong(told):
         raise Refused(f"{path} says no start: {wrong}. {MEND}")
-    return Start(name=told.pop("from"), **told)
+    return ParentVersion(name=told.pop("from"), **told)
 
 
-def write(start: Start | None, path: Path = FILE) -> None:
+def write(start: ParentVersion | None, path: Path = FILE) -> None:
     write_json(as_dict(start), path)
 
 
-def as_dict(start: Start | None) -> dict[str, Any]:
+def as_dict(start: ParentVersion | None) -> dict[str, Any]:
     """The start as the file has it."""
     if start is None:
         return {"from": BASE}
@@ -88,10 +88,10 @@ def as_dict(start: Start | None) -> dict[str, Any]:
     return {"from": told.pop("name"), **told}
 
 
-def start_of(name: str, seal: str, made: dict[str, Any]) -> Start:
+def start_of(name: str, seal: str, made: dict[str, Any]) -> ParentVersion:
     """To go on from the version `name` (NAME/VERSION) with that seal, whose record is `made`."""
     hashes = made["pipeline"]["hashes"]
-    return Start(
+    return ParentVersion(
         name,
         seal,
         made["code"]["record_commit"],
@@ -103,12 +103,12 @@ def start_of(name: str, seal: str, made: dict[str, Any]) -> Start:
     )
 
 
-def of_record(made: dict[str, Any]) -> Start | None:
+def of_record(made: dict[str, Any]) -> ParentVersion | None:
     """Where the version of a record started. Records from before there was a choice say nothing: from the base."""
     told = made.get("training", {}).get("start", {"from": BASE})
     if told["from"] == BASE:
         return None
-    return Start(name=told["from"], **{each.name: told[each.name] for each in fields(Start)[1:]})
+    return ParentVersion(name=told["from"], **{each.name: told[each.name] for each in fields(ParentVersion)[1:]})
 
 
 def made_as(made: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def made_as(made: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def obstacles(there: dict[str, Any], section: Train) -> list[str]:
+def incompatibilities(there: dict[str, Any], section: Train) -> list[str]:
     """Why weights that were made as `there` says cannot be continued under these params; empty if they can."""
     if there["method"] == section.method == "probe":
         return ["method probe is fitted anew in seconds and never continued"]
@@ -138,7 +138,7 @@ def obstacles(there: dict[str, Any], section: Train) -> list[str]:
     return [f"train.{key} is {here[key]!r}, its own was {there[key]!r}" for key in differing]
 
 
-def written_as(made: dict[str, Any], task: str, method: str) -> dict[str, Any]:
+def params_from_parent(made: dict[str, Any], task: str, method: str) -> dict[str, Any]:
     """What params.yaml says of a version that `task` goes on from, as its record has it: dotted path -> value.
 
     `method`: of its network, as its model folder has it; of a version of task prefer the record says dpo or kto.
@@ -166,7 +166,7 @@ def written_as(made: dict[str, Any], task: str, method: str) -> dict[str, Any]:
 
 def _wrong(told: Any) -> str:
     """What is wrong with a start that is not the base, or nothing."""
-    keys = {"from", *(each.name for each in fields(Start)[1:])}
+    keys = {"from", *(each.name for each in fields(ParentVersion)[1:])}
     if not isinstance(told, dict) or set(told) != keys:
         given = f"it has {', '.join(sorted(map(str, told)))}" if isinstance(told, dict) else f"it is {told!r:.100}"
         return f'it has to be {{"from": "{BASE}"}} or an object of {", ".join(sorted(keys))}, and {given}'

@@ -21,7 +21,7 @@ REFUSED: Event = "refused"
 FAILED: Event = "failed"
 
 # Facts of an entry.
-DECISION, ABOUT, RUN, INPUTS, FAILED_SOURCES = "Decision", "About", "Run", "Inputs", "Failed-sources"
+DECISION, VERSION_FACT, RUN, INPUTS, FAILED_SOURCES = "Decision", "About", "Run", "Inputs", "Failed-sources"
 
 
 def last(chain: history.Chain, run: str | None = None) -> history.Entry | None:
@@ -30,7 +30,7 @@ def last(chain: history.Chain, run: str | None = None) -> history.Entry | None:
     return next((entry for entry in told if run in (None, entry.facts.get(RUN))), None)
 
 
-def cut_off(chain: history.Chain) -> str | None:
+def interrupted_version(chain: history.Chain) -> str | None:
     """The newest version, if the retraining that made it was killed, or broke, before it could tell what came of it.
 
     A failure is no answer: what broke is taken up again. Not if a person has decided since who serves.
@@ -44,11 +44,11 @@ def cut_off(chain: history.Chain) -> str | None:
     ended = {entry.facts[RUN] for entry in before if _answer(entry) or entry.facts.get(DECISION) == FAILED}
     ended |= {entry.facts[RUN] for entry in since if _answer(entry)}
     begun = {entry.facts[RUN] for entry in before[earlier:] if entry.facts.get(DECISION) == TRAIN}
-    answered = any(_by_a_person(entry) or (_answer(entry) and entry.facts[ABOUT] == name) for entry in since)
+    answered = any(_by_a_person(entry) or (_answer(entry) and entry.facts[VERSION_FACT] == name) for entry in since)
     return None if answered or begun <= ended else name
 
 
-def unanswered(chain: history.Chain) -> str | None:
+def unanswered_request(chain: history.Chain) -> str | None:
     """For what reason somebody asked for the newest retraining, if it was killed before it had made a version."""
     since: list[history.Entry] = []
     for entry in reversed(chain.entries):
@@ -81,7 +81,7 @@ def failures(entry: history.Entry | None) -> dict[str, str]:
     return json.loads(entry.facts.get(FAILED_SOURCES, "{}")) if entry else {}
 
 
-def word(entry: history.Entry | None) -> str | None:
+def effective_outcome(entry: history.Entry | None) -> str | None:
     """The outcome as it counts for what follows: with a source that failed it is `failed`."""
     if entry is None:
         return None
@@ -100,7 +100,7 @@ def _end(entry: history.Entry, chain: history.Chain) -> history.Entry | None:
     A candidate that waits for a person comes to its end with the answer, be it yes or no: no flow run of a retraining
     by hand goes on then and says so in an entry of its own.
     """
-    if word(entry) == AWAITING:
+    if effective_outcome(entry) == AWAITING:
         answers = (each for each in chain.entries if each.event in (history.APPROVED, history.REJECTED))
-        return next((each for each in answers if f"{each.model}/{each.version}" == entry.facts.get(ABOUT)), None)
-    return entry if word(entry) in (PROMOTED, HELD, NOTHING) else None
+        return next((each for each in answers if f"{each.model}/{each.version}" == entry.facts.get(VERSION_FACT)), None)
+    return entry if effective_outcome(entry) in (PROMOTED, HELD, NOTHING) else None

@@ -20,7 +20,7 @@ from typing import Any
 
 from retune.errors import Broken, WrongUse
 from retune.lineage import checksums
-from retune.lineage.check import Link
+from retune.lineage.check import Check
 
 SIGNATURE, PUBLIC_KEY = "model.sig", "signer.pub"
 UNSIGNED = "unsigned"
@@ -51,7 +51,7 @@ def sign(folder: Path, key: Path, password: str | None = None) -> str:
     return file_signer(folder / PUBLIC_KEY)
 
 
-def check(folder: Path, signer: str, trusted: Path | None = None) -> Link:
+def check(folder: Path, signer: str, trusted: Path | None = None) -> Check:
     """Whether the version is signed as `signer` says, which is `unsigned` or the sha256 of signer.pub.
 
     `trusted` is the public key that must have signed: with it, an unsigned version does not pass.
@@ -60,7 +60,7 @@ def check(folder: Path, signer: str, trusted: Path | None = None) -> Link:
     found = _found(folder, signer)
     if found == signer != expected:
         found = f"signed by {signer}, not by {trusted}" if signer != UNSIGNED else UNSIGNED
-    return Link(NAME, expected, found, ok=found == expected)
+    return Check(NAME, expected, found, ok=found == expected)
 
 
 def file_signer(public_key: Path) -> str:

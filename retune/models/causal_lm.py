@@ -24,14 +24,16 @@ from torch import nn
 from retune.data import messages
 from retune.errors import Refused
 from retune.models import attention, chat_template, classifier
-from retune.models.chat_template import Rendered
-from retune.models.manifest import Writes, read_writes, write_card
-from retune.models.packing import Pack, pack, supervised
+from retune.models.chat_template import TokenizedExample
+from retune.models.manifest import CausalLMManifest, read_causal_lm, write
+from retune.models.packing import PackedBatch, pack, supervised
 
 CHUNK = 4096  # tokens whose logits are held at once
 SAME, SAME_FP32 = 0.1, 1e-4  # of the largest logit: what two ways to the same logits may differ by in bf16, in float32
 MERGED = 4.0  # times as far as rounding alone puts the logits of one network apart
-Change = Callable[[torch.Tensor, Pack], torch.Tensor]  # embeddings [1, tokens, width] of a pack -> the same, changed
+Change = Callable[
+    [torch.Tensor, PackedBatch], torch.Tensor
+]  # embeddings [1, tokens, width] of a pack -> the same, changed
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Likelihood:
 
 
 @dataclass(frozen=True)
-class Cut:
+class TruncatedPrompt:
     """A prompt whose beginning is left out."""
 
     row: int
@@ -50,10 +52,10 @@ class Cut:
 
 
 @dataclass
-class Decoder:
+class CausalLM:
     """A loaded model folder: answers prompts, and says how likely an answer is."""
 
-    card: Writes
+    card: CausalLMManifest
     tokenizer: Any
     network: nn.Module
 
@@ -72,19 +74,19 @@ class Decoder:
             rows = order[start : start + batch_size]
             for row, answer in zip(rows, self._answers([prompts[row] for row in rows], new), strict=True):
                 answers[row] = answer
-        written = [Rendered(ask + said, len(ask)) for ask, said in zip(prompts, answers, strict=True)]
+        written = [TokenizedExample(ask + said, len(ask)) for ask, said in zip(prompts, answers, strict=True)]
         found = self.likelihood(written, batch_size)
         said = [self.tokenizer.decode(answer, skip_special_tokens=True) for answer in answers]
         return classifier.Predictions(said, np.exp(-found.nll / np.maximum(found.tokens, 1)), found.tokens)
 
-    def likelihood(self, rows: Sequence[Rendered], batch_size: int = 8) -> Likelihood:
+    def likelihood(self, rows: Sequence[TokenizedExample], batch_size: int = 8) -> Likelihood:
         return likelihood(self.network, rows, batch_size)
 
-    def cut(self, texts: Sequence[str]) -> list[Cut]:
+    def cut(self, texts: Sequence[str]) -> list[TruncatedPrompt]:
         """The prompts that are longer than what is read of them."""
         read = self._room(self.card.max_new_tokens)
         lengths = [len(self._whole(text)) for text in texts]
-        return [Cut(row, length, read) for row, length in enumerate(lengths) if length > read]
+        return [TruncatedPrompt(row, length, read) for row, length in enumerate(lengths) if length > read]
 
     def _room(self, new: int) -> int:
         return max(1, self.card.max_tokens - new)
@@ -146,10 +148,10 @@ def load_base(
 ) -> tuple[Any, nn.Module]:
     """The tokenizer and the network of a base. Raises Refused if its weights are not those of `sha256`."""
     folder = classifier.checked_base(name, sha256)
-    return classifier.load_tokenizer(folder), _network(folder, kind(precision, device), device, four_bits)
+    return classifier.load_tokenizer(folder), _network(folder, weight_dtype(precision, device), device, four_bits)
 
 
-def kind(precision: str, device: torch.device) -> torch.dtype:
+def weight_dtype(precision: str, device: torch.device) -> torch.dtype:
     """What weights are loaded as: bf16 on CUDA unless told otherwise, float32 elsewhere."""
     bf16 = precision == "bf16" or (precision == "auto" and device.type == "cuda")
     return torch.bfloat16 if bf16 else torch.float32
@@ -204,8 +206,8 @@ def _four_bits(device: torch.device) -> dict[str, Any]:
 @torch.inference_mode()
 def _check(network: Any, where: str) -> None:
     """Refuse a base whose logits are not what `hidden` and `head` make of it: soft caps, scales, biases, windows."""
-    row = Rendered([number % network.get_input_embeddings().num_embeddings for number in range(1, 12)], 1)
-    pair = [row, Rendered(row.tokens[::-1], 1)]
+    row = TokenizedExample([number % network.get_input_embeddings().num_embeddings for number in range(1, 12)], 1)
+    pair = [row, TokenizedExample(row.tokens[::-1], 1)]
     was_training = network.training
     network.eval()
     try:
@@ -276,7 +278,7 @@ def _adapted(network: nn.Module, config: Any, base_name: str) -> nn.Module:
 # ---------------------------------------------------------------- the one forward
 
 
-def hidden(network: nn.Module, rows: Pack, change: Change | None = None) -> torch.Tensor:
+def hidden_states(network: nn.Module, rows: PackedBatch, change: Change | None = None) -> torch.Tensor:
     """[tokens, width], after the last norm: what the head makes logits of. `change` is applied to the embeddings."""
     whole = _below_adapter(network)
     embedded = whole.get_input_embeddings()(rows.ids)
@@ -296,18 +298,18 @@ def hidden(network: nn.Module, rows: Pack, change: Change | None = None) -> torc
     return out.last_hidden_state[0]
 
 
-def arithmetic(network: nn.Module, precision: str) -> torch.autocast:
+def autocast(network: nn.Module, precision: str) -> torch.autocast:
     """Weights that learn in float32 (method full) are multiplied in bf16 where `precision` says so."""
     weight = head(network)
-    wanted = weight.dtype == torch.float32 and kind(precision, weight.device) == torch.bfloat16
+    wanted = weight.dtype == torch.float32 and weight_dtype(precision, weight.device) == torch.bfloat16
     return torch.autocast(weight.device.type, dtype=torch.bfloat16, enabled=wanted)
 
 
-def led(rows: Sequence[Rendered], network: nn.Module) -> Sequence[Rendered]:
+def with_virtual_tokens(rows: Sequence[TokenizedExample], network: nn.Module) -> Sequence[TokenizedExample]:
     """The rows as `hidden` wants them: under prompt tuning with room for the virtual tokens before each."""
     virtual = _virtual(network)
     count = 0 if virtual is None else len(virtual)
-    return [Rendered([0] * count + row.tokens, count + row.prompt) for row in rows] if count else rows
+    return [TokenizedExample([0] * count + row.tokens, count + row.prompt) for row in rows] if count else rows
 
 
 def body(network: nn.Module) -> Any:
@@ -336,18 +338,20 @@ def _device(network: Any) -> torch.device:
 
 
 @torch.inference_mode()
-def likelihood(network: nn.Module, rows: Sequence[Rendered], batch_size: int, precision: str = "auto") -> Likelihood:
+def likelihood(
+    network: nn.Module, rows: Sequence[TokenizedExample], batch_size: int, precision: str = "auto"
+) -> Likelihood:
     """How likely the network holds the supervised tokens of each row. Rows of like length share a batch."""
     was_training = network.training
     network.eval()
-    ready, device = led(rows, network), head(network).device
+    ready, device = with_virtual_tokens(rows, network), head(network).device
     nll, tokens = np.zeros(len(rows)), np.array([supervised(row) for row in rows], dtype=np.int64)
     order = sorted(range(len(rows)), key=lambda row: (len(rows[row].tokens), row))
     for start in range(0, len(order), batch_size):
         own = order[start : start + batch_size]
         batch = pack([ready[row] for row in own], device)
-        with arithmetic(network, precision):
-            losses = _token_losses(hidden(network, batch)[batch.where], head(network), batch.targets)
+        with autocast(network, precision):
+            losses = _token_losses(hidden_states(network, batch)[batch.where], head(network), batch.targets)
         owner = np.repeat(np.arange(len(own)), tokens[own])
         nll[own] = np.bincount(owner, weights=losses, minlength=len(own))
     network.train(was_training)
@@ -365,7 +369,7 @@ def _token_losses(vectors: torch.Tensor, head: torch.Tensor, targets: torch.Tens
 # ---------------------------------------------------------------- folders
 
 
-def save(folder: Path, card: Writes, tokenizer: Any, network: Any) -> None:
+def save(folder: Path, card: CausalLMManifest, tokenizer: Any, network: Any) -> None:
     """Write a model folder; the same weights always give the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     classifier.save_tokenizer(tokenizer, folder / "tokenizer")
@@ -373,16 +377,16 @@ def save(folder: Path, card: Writes, tokenizer: Any, network: Any) -> None:
         network.save_pretrained(folder / "decoder")
     else:
         classifier.save_adapter(network, folder / "adapter")
-    write_card(card, folder)
+    write(card, folder)
 
 
-def load(folder: Path, device: str = "auto") -> Decoder:
+def load(folder: Path, device: str = "auto") -> CausalLM:
     """The decoder of a model folder, ready to answer."""
     return _loaded(folder, device)
 
 
 @torch.inference_mode()
-def merge(own: Decoder, rows: Sequence[Rendered]) -> tuple[float, float]:
+def merge(own: CausalLM, rows: Sequence[TokenizedExample]) -> tuple[float, float]:
     """Add the adapter into the weights, as some servers want it.
 
     Returns how far the logits of `rows` moved by that, and how far two ways to the same logits are apart in this very
@@ -406,12 +410,12 @@ def merge(own: Decoder, rows: Sequence[Rendered]) -> tuple[float, float]:
     return moved, apart
 
 
-def _logits(network: nn.Module, rows: Sequence[Rendered]) -> torch.Tensor:
+def _logits(network: nn.Module, rows: Sequence[TokenizedExample]) -> torch.Tensor:
     """[tokens of all rows, vocabulary], of the rows in one pack."""
-    return (hidden(network, pack(rows, _device(network))) @ head(network).t()).float()
+    return (hidden_states(network, pack(rows, _device(network))) @ head(network).t()).float()
 
 
-def _logits_alone(network: Any, rows: Sequence[Rendered]) -> torch.Tensor:
+def _logits_alone(network: Any, rows: Sequence[TokenizedExample]) -> torch.Tensor:
     """The same by transformers' own forward, row by row."""
     device = _device(network)
     network.set_attn_implementation("sdpa")
@@ -422,24 +426,24 @@ def _logits_alone(network: Any, rows: Sequence[Rendered]) -> torch.Tensor:
     return torch.cat(each)
 
 
-def untouched(folder: Path, device: str = "auto") -> Decoder:
+def load_base_model(folder: Path, device: str = "auto") -> CausalLM:
     """The base of a model folder under the same template, as if nothing had been learned."""
-    card, where = read_writes(folder), classifier.pick_device(device)
+    card, where = read_causal_lm(folder), classifier.pick_device(device)
     _, network = load_base(card.base_name, card.base_sha256, "auto", where)
-    return Decoder(card, classifier.load_tokenizer(folder / "tokenizer"), network.eval())
+    return CausalLM(card, classifier.load_tokenizer(folder / "tokenizer"), network.eval())
 
 
-def load_to_train(folder: Path, device: str, precision: str, dropout: float) -> Decoder:
+def load_to_train(folder: Path, device: str, precision: str, dropout: float) -> CausalLM:
     """The same, its LoRA adapter to be trained on with this dropout."""
     return _loaded(folder, device, precision, dropout)
 
 
-def _loaded(folder: Path, device: str, precision: str = "auto", dropout: float | None = None) -> Decoder:
+def _loaded(folder: Path, device: str, precision: str = "auto", dropout: float | None = None) -> CausalLM:
     """`dropout`: of the adapter, to train on; None: only to be asked."""
-    card, where = read_writes(folder), classifier.pick_device(device)
+    card, where = read_causal_lm(folder), classifier.pick_device(device)
     tokenizer = classifier.load_tokenizer(folder / "tokenizer")
     if card.method == "full":
-        network = _network(folder / "decoder", kind(precision, where), where)
+        network = _network(folder / "decoder", weight_dtype(precision, where), where)
     else:
         from peft import PeftConfig, PeftModel
 
@@ -451,4 +455,4 @@ def _loaded(folder: Path, device: str, precision: str = "auto", dropout: float |
         train = dropout is not None
         with classifier.quiet():
             network = PeftModel.from_pretrained(network, folder / "adapter", is_trainable=train, config=config)
-    return Decoder(card, tokenizer, network.train(dropout is not None))
+    return CausalLM(card, tokenizer, network.train(dropout is not None))

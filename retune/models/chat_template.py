@@ -51,7 +51,7 @@ UNUSED = ("<|pad|>", "<pad>", "[PAD]", "<|padding|>", "<|finetune_right_pad_id|>
 
 
 @dataclass(frozen=True)
-class Rendered:
+class TokenizedExample:
     """The tokens of one row."""
 
     tokens: list[int]
@@ -117,7 +117,7 @@ def prompt_text(tokenizer: Any, messages: Messages) -> str:
     return _applied(tokenizer, messages, add_generation_prompt=True)
 
 
-def render(tokenizer: Any, text: str, completion: str) -> Rendered:
+def render(tokenizer: Any, text: str, completion: str) -> TokenizedExample:
     """The tokens of a row. `text` is its prompt, messages in JSON. Raises Refused if the template doesn't fit it."""
     messages = json.loads(text)
     prompt = prompt_text(tokenizer, messages)
@@ -137,16 +137,16 @@ def render(tokenizer: Any, text: str, completion: str) -> Rendered:
     if answer.rstrip().endswith(end):
         answer = answer.rstrip().removesuffix(end)  # what a template writes after the end is never generated
     first, second = encode(tokenizer, prompt), encode(tokenizer, answer)
-    return Rendered([*first, *second, tokenizer.eos_token_id], len(first))
+    return TokenizedExample([*first, *second, tokenizer.eos_token_id], len(first))
 
 
-def continuation(tokenizer: Any, context: str, text: str, max_tokens: int) -> Rendered:
+def continuation(tokenizer: Any, context: str, text: str, max_tokens: int) -> TokenizedExample:
     """`text` after `context`, both plain, with no template; of a context that is too long, the end."""
     second = encode(tokenizer, text)
     first = tokenizer(context, verbose=False)["input_ids"]
     if first[-1:] == [tokenizer.eos_token_id]:  # some tokenizers close what they are given
         first = first[:-1]
-    return Rendered(
+    return TokenizedExample(
         first[-max(1, max_tokens - len(second)) :] + second, min(len(first), max(1, max_tokens - len(second)))
     )
 
@@ -168,7 +168,7 @@ def _applied(tokenizer: Any, messages: Messages, add_generation_prompt: bool) ->
     return text
 
 
-def shortened(row: Rendered, max_tokens: int, too_long: str) -> Rendered | None:
+def shortened(row: TokenizedExample, max_tokens: int, too_long: str) -> TokenizedExample | None:
     """The row as it is trained on; None: it is left out. `too_long`: drop, or cut_prompt from its beginning.
 
     Neither the completion nor its end is ever cut: half an answer teaches to stop short, or never.
@@ -178,4 +178,4 @@ def shortened(row: Rendered, max_tokens: int, too_long: str) -> Rendered | None:
         return row
     if too_long == "drop" or over >= row.prompt:
         return None
-    return Rendered(row.tokens[over:], row.prompt - over)
+    return TokenizedExample(row.tokens[over:], row.prompt - over)

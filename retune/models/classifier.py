@@ -29,7 +29,7 @@ from torch import nn
 
 from retune.errors import Refused, WrongUse
 from retune.models import base_model
-from retune.models.manifest import Card, read_card, write_card
+from retune.models.manifest import ClassifierManifest, read_classifier, write
 
 Tokens = list[list[int]]
 
@@ -60,19 +60,19 @@ class Encoder(nn.Module):
 class Classifier:
     """A loaded model folder: predicts labels for texts."""
 
-    card: Card
+    card: ClassifierManifest
     tokenizer: Any
     encoder: Encoder
     head: nn.Linear
 
     def predict(self, texts: Sequence[str], batch_size: int = 64) -> Predictions:
-        return decide(self.embed(texts, batch_size), self.head, self.card.labels)
+        return predict_labels(self.embed(texts, batch_size), self.head, self.card.labels)
 
     def embed(self, texts: Sequence[str], batch_size: int = 64) -> torch.Tensor:
         return embed(self.encoder, self.tokenizer, texts, self.card.max_tokens, batch_size)
 
 
-def decide(vectors: torch.Tensor, head: nn.Linear, labels: Sequence[str]) -> Predictions:
+def predict_labels(vectors: torch.Tensor, head: nn.Linear, labels: Sequence[str]) -> Predictions:
     """The most probable label of each vector [rows, width], and its probability."""
     with torch.no_grad():
         probability = head(vectors.to(head.weight.device)).float().softmax(-1).cpu().numpy()
@@ -223,7 +223,9 @@ def add_adapter(network: nn.Module, rank: int, alpha: int, dropout: float, base_
         return get_peft_model(network, config)
 
 
-def save(folder: Path, card: Card, tokenizer: Any, encoder: Encoder, head: nn.Linear, probe: nn.Linear) -> None:
+def save(
+    folder: Path, card: ClassifierManifest, tokenizer: Any, encoder: Encoder, head: nn.Linear, probe: nn.Linear
+) -> None:
     """Write a model folder; the same weights always give the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     save_tokenizer(tokenizer, folder / "tokenizer")
@@ -233,7 +235,7 @@ def save(folder: Path, card: Card, tokenizer: Any, encoder: Encoder, head: nn.Li
         save_adapter(encoder.network, folder / "adapter")
     save_file(_state(head), folder / "head.safetensors")
     save_file(_state(probe), folder / "probe.safetensors")
-    write_card(card, folder)
+    write(card, folder)
 
 
 @contextmanager
@@ -266,7 +268,7 @@ def _state(module: nn.Module) -> dict[str, torch.Tensor]:
 
 def load(folder: Path, device: str = "auto") -> Classifier:
     """The classifier of a model folder, ready to predict."""
-    card = read_card(folder)
+    card = read_classifier(folder)
     if card.method == "full":
         network = _network(folder / "encoder")
     else:
@@ -281,7 +283,7 @@ def load(folder: Path, device: str = "auto") -> Classifier:
 
 def load_to_train(folder: Path, dropout: float, adapter_dropout: float) -> tuple[nn.Module, nn.Linear]:
     """The network and head of a folder of method full or lora, to go on training: an adapter is not merged."""
-    card, values = read_card(folder), load_file(folder / "head.safetensors")
+    card, values = read_classifier(folder), load_file(folder / "head.safetensors")
     head = linear(values["weight"], values["bias"])
     if card.method == "full":
         return _network(folder / "encoder", dropout), head
@@ -297,12 +299,14 @@ def load_to_train(folder: Path, dropout: float, adapter_dropout: float) -> tuple
 
 def load_probe(folder: Path, device: str = "auto") -> Classifier:
     """The probe inside a model folder: the untouched base under its logistic regression."""
-    card = read_card(folder)
+    card = read_classifier(folder)
     _, network = load_base(card.base_name, card.base_sha256)
     return _classifier(card, folder, network, "probe.safetensors", pick_device(device))
 
 
-def _classifier(card: Card, folder: Path, network: nn.Module, head: str, device: torch.device) -> Classifier:
+def _classifier(
+    card: ClassifierManifest, folder: Path, network: nn.Module, head: str, device: torch.device
+) -> Classifier:
     encoder = Encoder(network).eval().to(device)
     values = load_file(folder / head)
     return Classifier(

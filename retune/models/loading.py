@@ -15,6 +15,6 @@ def load(folder: Path, device: str = "auto") -> Served:
     """Raises WrongUse if `folder` is no model folder."""
     return (
         causal_lm.load(folder, device)
-        if isinstance(manifest.read(folder), manifest.Writes)
+        if isinstance(manifest.read(folder), manifest.CausalLMManifest)
         else classifier.load(folder, device)
     )

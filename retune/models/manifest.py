@@ -8,7 +8,7 @@ from retune.errors import Refused, WrongUse
 
 
 @dataclass(frozen=True)
-class Card:
+class ClassifierManifest:
     method: str  # probe, lora or full
     labels: list[str]  # in the order of the head's rows
     base_name: str
@@ -17,7 +17,7 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Writes:
+class CausalLMManifest:
     """The card of a model that writes texts. That it has a task tells it from a classifier's."""
 
     task: str  # instruct or prefer
@@ -29,33 +29,33 @@ class Writes:
     template: str  # which one was chosen; its text is stored with the tokenizer
 
 
-def write_card(card: Card | Writes, folder: Path) -> None:
+def write(card: ClassifierManifest | CausalLMManifest, folder: Path) -> None:
     text = json.dumps(card.__dict__, indent=2, ensure_ascii=False)
     (folder / "model.json").write_text(text + "\n", "utf-8")
 
 
-def read(folder: Path) -> Card | Writes:
+def read(folder: Path) -> ClassifierManifest | CausalLMManifest:
     """Raises WrongUse if `folder` is no model folder, Refused if its card is damaged."""
     try:
         values = json.loads((folder / "model.json").read_text("utf-8"))
-        return Writes(**values) if "task" in values else Card(**values)
+        return CausalLMManifest(**values) if "task" in values else ClassifierManifest(**values)
     except FileNotFoundError:
         raise WrongUse(f"{folder} is no model folder: it has no model.json") from None
     except (json.JSONDecodeError, TypeError) as error:
         raise Refused(f"{folder / 'model.json'} is damaged: {error}") from None
 
 
-def read_card(folder: Path) -> Card:
+def read_classifier(folder: Path) -> ClassifierManifest:
     """The card of a classifier."""
     card = read(folder)
-    if not isinstance(card, Card):
+    if not isinstance(card, ClassifierManifest):
         raise WrongUse(f"the model in {folder} writes texts (task {card.task}) and knows no labels")
     return card
 
 
-def read_writes(folder: Path) -> Writes:
+def read_causal_lm(folder: Path) -> CausalLMManifest:
     """The card of a model that writes texts."""
     card = read(folder)
-    if not isinstance(card, Writes):
+    if not isinstance(card, CausalLMManifest):
         raise WrongUse(f"the model in {folder} chooses labels (task classify) and writes no texts")
     return card

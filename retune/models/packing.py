@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import torch
 
-from retune.models.chat_template import Rendered
+from retune.models.chat_template import TokenizedExample
 
 OPEN = 8  # batches that are being filled at once
 FILLER = 0  # a token that is in every vocabulary; nothing is learned from it and nothing sees it
 
 
 @dataclass(frozen=True)
-class Pack:
+class PackedBatch:
     """One batch on a device."""
 
     ids: torch.Tensor  # [1, tokens]
@@ -27,7 +27,7 @@ class Pack:
 
 
 @dataclass(frozen=True)
-class Shape:
+class BatchShape:
     """What all batches of a run have in common."""
 
     budget: int  # tokens
@@ -35,7 +35,7 @@ class Shape:
     longest: int
 
 
-def fill(lengths: Sequence[int], budget: int, order: Sequence[int]) -> list[list[int]]:
+def pack_first_fit(lengths: Sequence[int], budget: int, order: Sequence[int]) -> list[list[int]]:
     """Cut `order`, row numbers, into batches of at most `budget` tokens: first fit, so that hardly a token is wasted.
 
     Open batches are few: past that the fullest is closed, so that a batch stays a random draw.
@@ -58,15 +58,15 @@ def fill(lengths: Sequence[int], budget: int, order: Sequence[int]) -> list[list
     return made + [rows for _, rows in open_batches]
 
 
-def shape(lengths: Sequence[int], batches: Sequence[Sequence[int]], budget: int) -> Shape:
+def shape(lengths: Sequence[int], batches: Sequence[Sequence[int]], budget: int) -> BatchShape:
     """The one shape of all these batches, so that what is compiled for the first serves the last."""
     longest = max(lengths[row] for batch in batches for row in batch)
     taken = [sum(lengths[row] for row in batch) for batch in batches]
     rows = max(len(batch) + -(-(budget - used) // longest) for batch, used in zip(batches, taken, strict=True))
-    return Shape(budget, rows, longest)
+    return BatchShape(budget, rows, longest)
 
 
-def pack(rows: Sequence[Rendered], device: torch.device, shape: Shape | None = None) -> Pack:
+def pack(rows: Sequence[TokenizedExample], device: torch.device, shape: BatchShape | None = None) -> PackedBatch:
     """`rows` in one batch. What is left of the budget of `shape` is filled with rows that nothing is learned from."""
     ids: list[int] = []
     positions: list[int] = []
@@ -89,7 +89,7 @@ def pack(rows: Sequence[Rendered], device: torch.device, shape: Shape | None = N
             positions += range(step)
             cuts.append(len(ids))
         cuts += [shape.budget] * (shape.rows + 1 - len(cuts))
-    return Pack(
+    return PackedBatch(
         _on(device, [ids], torch.long),
         _on(device, [positions], torch.long),
         _on(device, cuts, torch.int32),
@@ -99,7 +99,7 @@ def pack(rows: Sequence[Rendered], device: torch.device, shape: Shape | None = N
     )
 
 
-def supervised(row: Rendered) -> int:
+def supervised(row: TokenizedExample) -> int:
     """How many tokens of a row are learned from."""
     return max(0, len(row.tokens) - max(row.prompt, 1))
 

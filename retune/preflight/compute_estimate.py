@@ -23,7 +23,7 @@ PREFERENCES = ("dpo", "kto")
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """A decoder, from its config.json and the headers of its weights."""
 
     parameters: int
@@ -42,7 +42,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Effort:
+class ComputeEstimate:
     trained_parameters: int
     steps: int  # of all epochs
     tokens: int  # of all epochs
@@ -52,7 +52,7 @@ class Effort:
     seconds: float | None  # None: nobody said how fast the machine multiplies
 
 
-def shape_of(folder: Path) -> Shape:
+def shape_of(folder: Path) -> ModelShape:
     """The shape of the base in `folder`."""
     from safetensors import safe_open
 
@@ -69,18 +69,18 @@ def shape_of(folder: Path) -> Shape:
     except KeyError as error:
         raise Refused(f"{folder / 'config.json'} has no {error}: this base is no decoder that I can measure") from None
     linear = tuple((shape[0], shape[1]) for shape in shapes if len(shape) == 2 and vocabulary not in shape)
-    return Shape(sum(map(math.prod, shapes)), layers, width, vocabulary, linear)
+    return ModelShape(sum(map(math.prod, shapes)), layers, width, vocabulary, linear)
 
 
-def effort(
-    shape: Shape,
+def estimate(
+    shape: ModelShape,
     training: Any,
     tokens: int,
     mean_length: float,
     bf16: bool,
     flops_per_second: float | None = None,
     start: str | None = None,
-) -> Effort:
+) -> ComputeEstimate:
     """`tokens`: of one epoch, as trained on; `mean_length`: of a row, in tokens; `start`: as in `memory`.
 
     Arithmetic of a token (Kaplan et al. 2020, section 2.1): 2 operations a parameter forward and 2 for the gradient of
@@ -95,7 +95,7 @@ def effort(
     attention = 3 * shape.layers * shape.width * mean_length
     flops = training.epochs * tokens * (passes * inside + attention)
     held = memory(shape, training, bf16, start)
-    return Effort(
+    return ComputeEstimate(
         learned,
         training.epochs * math.ceil(batches / training.accumulate),
         training.epochs * tokens,
@@ -106,7 +106,7 @@ def effort(
     )
 
 
-def trained(shape: Shape, training: Any) -> int:
+def trained(shape: ModelShape, training: Any) -> int:
     """How many parameters the method trains."""
     if training.method == "full":
         return shape.parameters
@@ -118,7 +118,7 @@ def trained(shape: Shape, training: Any) -> int:
     return lora + sum(rows for rows, _ in shape.linear) * (training.method == "dora")
 
 
-def memory(shape: Shape, training: Any, bf16: bool, start: str | None = None) -> Memory:
+def memory(shape: ModelShape, training: Any, bf16: bool, start: str | None = None) -> Memory:
     """`start`: the method of the version that preferences are learned on, if that is known.
 
     Adam with a trained parameter takes 16 bytes (Rajbhandari et al. 2020, section 3.1); under bf16 a whole network is
@@ -145,7 +145,7 @@ def _parts(training: Any) -> int:
     return int(spread.processes * spread.hosts) if spread.strategy == "fsdp" else 1
 
 
-def _frozen(shape: Shape, training: Any, bf16: bool, start: str | None) -> float:
+def _frozen(shape: ModelShape, training: Any, bf16: bool, start: str | None) -> float:
     """Bytes of the weights that nothing is learned in."""
     inside = sum(rows * columns for rows, columns in shape.linear)
     if training.method == "full":

@@ -12,20 +12,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from retune.preflight.compute_estimate import PREFERENCES, Shape, memory
+from retune.preflight.compute_estimate import PREFERENCES, ModelShape, memory
 
 ROOT = Path("/")
 
 
 @dataclass(frozen=True)
-class Room:
+class AvailableMemory:
     free: int  # bytes
     where: str
     gpus: int = 0
 
 
 @dataclass(frozen=True)
-class Fit:
+class MemoryVerdict:
     verdict: Literal["fits", "tight", "too large"]
     told: str
     would_fit: list[str]  # changes, each enough by itself; none where it fits
@@ -34,22 +34,22 @@ class Fit:
 # ---------------------------------------------------------------- what there is
 
 
-def find(cuda: bool) -> Room:
+def find(cuda: bool) -> AvailableMemory:
     """Free memory of the GPU, or what this process may still take of the machine's."""
     if cuda:
         import torch
 
         free, _ = torch.cuda.mem_get_info()
-        return Room(free, f"on the {torch.cuda.get_device_name()}", torch.cuda.device_count())
+        return AvailableMemory(free, f"on the {torch.cuda.get_device_name()}", torch.cuda.device_count())
     return of_machine()
 
 
-def of_machine(root: Path = ROOT) -> Room:
+def of_machine(root: Path = ROOT) -> AvailableMemory:
     """Of what is available and what the control groups of this process leave, the least. Swap counts for nothing."""
     return min(_available(root), *_of_groups(root), key=lambda room: room.free)
 
 
-def _available(root: Path) -> Room:
+def _available(root: Path) -> AvailableMemory:
     if (told := root / "proc/meminfo").exists():
         lines = dict(line.split(":") for line in told.read_text("ascii").splitlines())
         free = int(lines["MemAvailable"].split()[0]) * 1024
@@ -57,10 +57,10 @@ def _available(root: Path) -> Room:
         import psutil
 
         free = int(psutil.virtual_memory().available)
-    return Room(free, "in the memory of this machine")
+    return AvailableMemory(free, "in the memory of this machine")
 
 
-def _of_groups(root: Path) -> Iterator[Room]:
+def _of_groups(root: Path) -> Iterator[AvailableMemory]:
     """Every group above this process may limit it, in version 1 of control groups and in 2.
 
     A container sees its own group as the root of the tree, whatever the name that it is told.
@@ -77,7 +77,7 @@ def _of_groups(root: Path) -> Iterator[Room]:
                 yield from _left(group, "max current" if not controllers else "limit_in_bytes usage_in_bytes")
 
 
-def _left(group: Path, names: str) -> Iterator[Room]:
+def _left(group: Path, names: str) -> Iterator[AvailableMemory]:
     """Files that were read and could be read again count as used, and are given up for the asking."""
     try:
         limit, used = ((group / f"memory.{name}").read_text("ascii").strip() for name in names.split())
@@ -87,26 +87,28 @@ def _left(group: Path, names: str) -> Iterator[Room]:
         return
     if limit != "max":
         files = cached.get("inactive_file", 0) + cached.get("active_file", 0)
-        yield Room(int(limit) - int(used) + files, f"under the limit of the control group {group}")
+        yield AvailableMemory(int(limit) - int(used) + files, f"under the limit of the control group {group}")
 
 
 # ---------------------------------------------------------------- whether it fits
 
 
-def judge(shape: Shape, training: Any, bf16: bool, room: Room, cuda: bool, start: str | None = None) -> Fit:
+def check_memory(
+    shape: ModelShape, training: Any, bf16: bool, room: AvailableMemory, cuda: bool, start: str | None = None
+) -> MemoryVerdict:
     """`training`: the section; `start`: the method of the version that preferences are learned on, if that is known."""
     need, free = memory(shape, training, bf16, start), f"{_gib(room.free)} are free {room.where}"
     if not cuda and training.parallel.processes > 1:  # they share the memory that GPUs have each of their own
         room = replace(room, free=room.free // training.parallel.processes)
         free += f", {_gib(room.free)} for each of {training.parallel.processes} processes"
     if need.peak <= room.free:
-        return Fit("fits", f"training takes about {_gib(need.peak)}, and {free}", [])
-    would = would_fit(shape, Plan(training, bf16, start), room, cuda)
+        return MemoryVerdict("fits", f"training takes about {_gib(need.peak)}, and {free}", [])
+    would = suggest_changes(shape, Plan(training, bf16, start), room, cuda)
     if need.certain > room.free:
         told = f"training takes {_gib(need.certain)} for weights, gradients and Adam's moments alone, and {free}"
-        return Fit("too large", f"{told}. {_advice(would)}", would)
+        return MemoryVerdict("too large", f"{told}. {_advice(would)}", would)
     told = f"training may take about {_gib(need.peak)}, {_gib(need.certain)} of them for certain, and {free}"
-    return Fit("tight", f"{told}. {_advice(would)}", would)
+    return MemoryVerdict("tight", f"{told}. {_advice(would)}", would)
 
 
 def _gib(count: int) -> str:
@@ -133,7 +135,7 @@ class Plan:
         return Plan(own, self.bf16 if bf16 is None else bf16, start or self.start, (*self.changes, told))
 
 
-def would_fit(shape: Shape, asked: Plan, room: Room, cuda: bool) -> list[str]:
+def suggest_changes(shape: ModelShape, asked: Plan, room: AvailableMemory, cuda: bool) -> list[str]:
     """Changes of which each is enough, the least far-reaching first."""
 
     def first(plans: list[Plan]) -> list[str]:

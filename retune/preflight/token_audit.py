@@ -14,10 +14,10 @@ import pandas as pd
 from retune.data import messages, row_table
 from retune.errors import Refused
 from retune.models import base_model, chat_template
-from retune.models.chat_template import Rendered
+from retune.models.chat_template import TokenizedExample
 
 PERCENTILES = (5, 50, 90, 95, 99)
-Render = Callable[[Any, str, str], Rendered]
+Render = Callable[[Any, str, str], TokenizedExample]
 
 
 class BaseName(Protocol):

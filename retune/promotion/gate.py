@@ -16,7 +16,7 @@ from retune.config.params import Promote, PromoteWriting
 from retune.errors import Refused
 from retune.evaluation import statistics, task_metrics
 from retune.promotion import guardrails
-from retune.promotion.guardrails import Bound
+from retune.promotion.guardrails import Guardrail
 
 Section = Promote | PromoteWriting
 WON, NOT_BETTER, CANNOT_TELL = "won", "not better", "cannot tell"
@@ -24,7 +24,7 @@ TEXT, TOKEN = "text", "token"  # what a time is of
 
 
 @dataclass(frozen=True)
-class Rival:
+class RivalResult:
     """One comparison of the candidate, and what came of it."""
 
     name: str  # base or champion
@@ -65,15 +65,15 @@ class Latency:
 class Decision:
     promote: bool
     reasons: tuple[str, ...]
-    rivals: tuple[Rival, ...] = ()
+    rivals: tuple[RivalResult, ...] = ()
     champion: str | None = None  # NAME/VERSION of the champion that it was compared with
     awaiting: bool = False  # the gate said yes, and a person has to say so too
-    bounds: tuple[Bound, ...] = ()
+    bounds: tuple[Guardrail, ...] = ()
     latency: Latency | None = None  # None: not measured, since there is no champion or it is held anyway
     worse: bool = False  # surely worse than the champion: below it, or over a bound of what it says (not of its time)
 
 
-def decide(
+def evaluate_gate(
     said: pd.DataFrame,
     champion: pd.DataFrame | None,
     section: Section,
@@ -89,7 +89,7 @@ def decide(
     """
     if said.empty:
         raise Refused("there are no test rows: the candidate cannot be compared")
-    base = against("base", said, task_metrics.view(said, "base_"), section.margin_over_base, section)
+    base = compare_with("base", said, task_metrics.predictions_of(said, "base_"), section.margin_over_base, section)
     kept, forgot = guardrails.check_general(general, section)
     if champion is None:
         unbroken = not any(bound.broken for bound in kept)
@@ -97,7 +97,7 @@ def decide(
     same = [name for name in ("id", "label") if name in said and name in champion]
     if said[same].to_numpy().tolist() != champion[same].to_numpy().tolist():
         raise Refused("candidate and champion were scored on different rows: they cannot be compared")
-    best = against("champion", said, champion, section.margin_over_champion, section)
+    best = compare_with("champion", said, champion, section.margin_over_champion, section)
     found, told = guardrails.check(said, champion, section, known)
     found, told = (*found, *kept), (*told, *forgot)
     broken = any(bound.broken for bound in found)
@@ -142,19 +142,19 @@ def _timed(latency: Latency, bound: float, slow: bool) -> str:
 # ---------------------------------------------------------------- against a rival
 
 
-def against(name: str, said: pd.DataFrame, theirs: pd.DataFrame, margin: float, section: Section) -> Rival:
+def compare_with(name: str, said: pd.DataFrame, theirs: pd.DataFrame, margin: float, section: Section) -> RivalResult:
     found = _compare(said, theirs, section.metric, margin, section.confidence, section.bootstrap, section.seed)
-    needed = statistics.rows_needed(found, section.difference, section.confidence, section.power)
+    needed = statistics.required_sample_size(found, section.difference, section.confidence, section.power)
     worse = found.below >= section.confidence and _enough_differ(found, section)
     outcome = NOT_BETTER if worse else _outcome(found, margin, needed, section)
-    made = Rival(name, outcome, worse, margin, needed, found, reason="")
+    made = RivalResult(name, outcome, worse, margin, needed, found, reason="")
     return replace(made, reason=_reason(made, section))
 
 
 def _compare(
     said: pd.DataFrame, theirs: pd.DataFrame, metric: str, margin: float, confidence: float, times: int, seed: int
 ) -> statistics.Comparison:
-    pair = task_metrics.pair(metric, said, theirs)
+    pair = task_metrics.paired_scores(metric, said, theirs)
     draws = statistics.resamples(len(pair.ours), times, seed)
     return statistics.compare(pair.score, pair.truth, pair.ours, pair.theirs, pair.differ, margin, draws, confidence)
 
@@ -163,15 +163,15 @@ def _outcome(found: statistics.Comparison, margin: float, needed: int, section: 
     """Too few rows excuse nobody whose gain, at its best, is below the difference asked."""
     if found.gain > margin and found.confidence >= section.confidence and _enough_differ(found, section):
         return WON
-    open_yet = statistics.highest(found, section.confidence) >= margin + section.difference
+    open_yet = statistics.upper_gain(found, section.confidence) >= margin + section.difference
     return CANNOT_TELL if found.rows < needed and open_yet else NOT_BETTER
 
 
 def _enough_differ(found: statistics.Comparison, section: Section) -> bool:
-    return found.differing >= statistics.fewest(section.confidence)
+    return found.differing >= statistics.min_discordant_rows(section.confidence)
 
 
-def _reason(rival: Rival, section: Section) -> str:
+def _reason(rival: RivalResult, section: Section) -> str:
     name, margin, found = rival.name, rival.margin, rival.found
     unit = task_metrics.UNITS.get(section.metric, "")
     gain = f"gain {found.gain:+.4f} [{found.low:+.4f}, {found.high:+.4f}]{unit}"
@@ -185,7 +185,7 @@ def _reason(rival: Rival, section: Section) -> str:
             f"{rival.needed} needed to show a gain of {section.difference:g} above the margin of {margin:g} in "
             f"{section.power:.0%} of cases; {gain}"
         )
-    fewest = statistics.fewest(section.confidence)
+    fewest = statistics.min_discordant_rows(section.confidence)
     few = "" if _enough_differ(found, section) else f"; {found.differing} rows tell the two apart, it takes {fewest}"
     return (
         f"{section.metric} {'beats' if rival.won else 'does not beat'} the {name}: {gain} on {found.rows} rows; "
@@ -257,7 +257,7 @@ def _said_of(latency: Latency) -> dict[str, Any]:
 
 def as_schema_1(said: pd.DataFrame, champion: pd.DataFrame | None, section: dict[str, Any]) -> dict[str, Any]:
     """What the gate decided in records of schema 1: no bounds, and two outcomes. For those who check old versions."""
-    others = {"base": task_metrics.view(said, "base_")} | ({} if champion is None else {"champion": champion})
+    others = {"base": task_metrics.predictions_of(said, "base_")} | ({} if champion is None else {"champion": champion})
     metric, asked, told, all_won = section["metric"], section["confidence"], [], True
     for name, theirs in others.items():
         margin = section[f"margin_over_{name}"]

@@ -33,7 +33,7 @@ TOLD = 3  # broken labels and slices that are named in the reasons; the record h
 
 
 @dataclass(frozen=True)
-class Bound:
+class Guardrail:
     kind: str  # label, slice, calibration or general
     name: str
     rows: int
@@ -48,7 +48,7 @@ class Bound:
 
 def check(
     said: pd.DataFrame, champion: pd.DataFrame, section: Section, known: Collection[str] | None
-) -> tuple[tuple[Bound, ...], tuple[str, ...]]:
+) -> tuple[tuple[Guardrail, ...], tuple[str, ...]]:
     """Every bound against the champion, and in a few lines what came of them.
 
     said, champion: predictions of the same rows, `said` with their `source`; known: the ids of the champion's own
@@ -63,7 +63,7 @@ def check(
     return (*parts, *sure), told
 
 
-def check_general(said: pd.DataFrame | None, section: Section) -> tuple[tuple[Bound, ...], tuple[str, ...]]:
+def check_general(said: pd.DataFrame | None, section: Section) -> tuple[tuple[Guardrail, ...], tuple[str, ...]]:
     """Whether training has cost what the base knew. said: a row for each question: set, right, base_right."""
     if said is None or not isinstance(section, PromoteWriting):
         return (), ()
@@ -80,7 +80,7 @@ def _right(said: pd.DataFrame) -> np.ndarray:
 
 def _parts(
     said: pd.DataFrame, champion: pd.DataFrame, section: Promote, known: Collection[str] | None
-) -> Iterator[Bound]:
+) -> Iterator[Guardrail]:
     ours, theirs = _right(said), _right(champion)
     limits = {"label": section.worst_label_loss, "slice": section.worst_slice_loss}
     for kind, name, rows in _subsets(said, section, known):
@@ -91,9 +91,9 @@ def _parts(
 
 def _written_parts(
     said: pd.DataFrame, champion: pd.DataFrame, section: PromoteWriting, known: Collection[str] | None
-) -> Iterator[Bound]:
+) -> Iterator[Guardrail]:
     for kind, name, rows in _slices(said, section, known):
-        pair = task_metrics.pair(section.metric, said[rows], champion[rows])
+        pair = task_metrics.paired_scores(section.metric, said[rows], champion[rows])
         if not len(pair.ours):  # nothing was written for any of these rows
             continue
         draws, limit = statistics.resamples(len(pair.ours), section.bootstrap, section.seed), section.worst_slice_loss
@@ -101,25 +101,25 @@ def _written_parts(
             pair.score, pair.truth, pair.ours, pair.theirs, pair.differ, -limit, draws, section.confidence
         )
         beyond = 1 - found.confidence
-        sure = beyond >= section.confidence and found.differing >= statistics.fewest(section.confidence)
-        yield Bound(kind, name, found.rows, -found.gain, limit, beyond, -found.gain > limit and sure)
+        sure = beyond >= section.confidence and found.differing >= statistics.min_discordant_rows(section.confidence)
+        yield Guardrail(kind, name, found.rows, -found.gain, limit, beyond, -found.gain > limit and sure)
 
 
-def _general(said: pd.DataFrame, section: PromoteWriting) -> Iterator[Bound]:
+def _general(said: pd.DataFrame, section: PromoteWriting) -> Iterator[Guardrail]:
     for name, rows in _groups(said["set"]):
         ours, theirs = (said.loc[rows, column].to_numpy(dtype=bool) for column in ("right", "base_right"))
         found = statistics.loss(ours, theirs, section.general_loss, section.bootstrap, section.seed)
         yield _judged("general", name, found, section.general_loss, section.confidence)
 
 
-def _tell_general(bound: Bound, section: PromoteWriting) -> str:
+def _tell_general(bound: Guardrail, section: PromoteWriting) -> str:
     fate = "forgot what its base knew" if bound.broken else "has not surely forgotten what its base knew"
     return f"{fate}: {bound.name} {-bound.loss:+.4f} on {bound.rows} questions, the bound is {-section.general_loss:g}"
 
 
-def _judged(kind: str, name: str, found: statistics.Loss, limit: float, confidence: float) -> Bound:
-    sure = found.confidence >= confidence and found.differing >= statistics.fewest(confidence)
-    return Bound(kind, name, found.rows, found.value, limit, found.confidence, found.value > limit and sure)
+def _judged(kind: str, name: str, found: statistics.Loss, limit: float, confidence: float) -> Guardrail:
+    sure = found.confidence >= confidence and found.differing >= statistics.min_discordant_rows(confidence)
+    return Guardrail(kind, name, found.rows, found.value, limit, found.confidence, found.value > limit and sure)
 
 
 def _subsets(
@@ -158,7 +158,7 @@ def _tell_known(said: pd.DataFrame, section: Section, known: Collection[str] | N
         yield "the champion was tested on none of these rows: all are new"
 
 
-def _tell_parts(parts: tuple[Bound, ...], section: Section) -> Iterator[str]:
+def _tell_parts(parts: tuple[Guardrail, ...], section: Section) -> Iterator[str]:
     worst = sorted(parts, key=lambda bound: -bound.loss)
     broken = [bound for bound in worst if bound.broken]
     for bound in broken[:TOLD]:
@@ -179,12 +179,12 @@ def _tell_parts(parts: tuple[Bound, ...], section: Section) -> Iterator[str]:
 # ---------------------------------------------------------------- calibration
 
 
-def _calibration(said: pd.DataFrame, champion: pd.DataFrame, section: Promote) -> Iterator[Bound]:
+def _calibration(said: pd.DataFrame, champion: pd.DataFrame, section: Promote) -> Iterator[Guardrail]:
     """One bound, or none if the champion's confidence is no number. A candidate's that is none breaks it."""
     sides = [(_right(each), each["confidence"].to_numpy()) for each in (said, champion)]
     limit, rows, bins = section.calibration_error_rise, len(said), section.calibration_bins
     if _no_shares(said):
-        yield Bound("calibration", "error", rows, 1.0, limit, 1.0, True)
+        yield Guardrail("calibration", "error", rows, 1.0, limit, 1.0, True)
     if _no_shares(said) or _no_shares(champion):
         return
 
@@ -195,11 +195,15 @@ def _calibration(said: pd.DataFrame, champion: pd.DataFrame, section: Promote) -
     found = rise(np.arange(rows))
     rises = np.array([rise(at) for at in statistics.resamples(rows, section.bootstrap, section.seed)])
     confidence = float(np.mean(rises > limit))
-    broken = found > limit and confidence >= section.confidence and rows >= statistics.fewest(section.confidence)
-    yield Bound("calibration", "error", rows, found, limit, confidence, broken)
+    broken = (
+        found > limit
+        and confidence >= section.confidence
+        and rows >= statistics.min_discordant_rows(section.confidence)
+    )
+    yield Guardrail("calibration", "error", rows, found, limit, confidence, broken)
 
 
-def _tell_calibration(said: pd.DataFrame, champion: pd.DataFrame, found: tuple[Bound, ...]) -> Iterator[str]:
+def _tell_calibration(said: pd.DataFrame, champion: pd.DataFrame, found: tuple[Guardrail, ...]) -> Iterator[str]:
     wrong = {"candidate": _no_shares(said), "champion": _no_shares(champion)}
     for who, rows in wrong.items():
         if rows:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from retune.errors import Broken
-from retune.system import dvc_pipeline
+from retune.system import git
 
 STATE = ".retune"
 OPENING = threading.Lock()  # two threads that find no store make one
@@ -50,7 +50,7 @@ def state() -> Path:
 
 @cache
 def _state(here: Path) -> Path:
-    return dvc_pipeline.clone() / STATE
+    return git.main_checkout() / STATE
 
 
 def _own_store() -> Path:

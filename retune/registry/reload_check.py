@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from retune.errors import Refused
 from retune.lineage.record import Record
@@ -20,21 +19,16 @@ def recorded(made: Record) -> pd.DataFrame:
     A version does not carry the texts: they are people's own. Raises Refused if the store has lost or changed them.
     """
     said, test = made["pipeline"]["hashes"][PREDICTIONS], made["data"]["sides"]["test"]["md5"]
-    rows = answered(whole(said, ["id", "predicted", "confidence"])).head(made["params"]["register"]["probe_rows"])
-    texts = whole(test, ["id", "text"]).set_index("id")["text"]
+    rows = answered(dvc_store.read_verified(said, ["id", "predicted", "confidence"])).head(
+        made["params"]["register"]["probe_rows"]
+    )
+    texts = dvc_store.read_verified(test, ["id", "text"]).set_index("id")["text"]
     return rows.assign(text=texts.loc[rows["id"]].tolist())
 
 
 def answered(said: pd.DataFrame) -> pd.DataFrame:
     """The rows for which the model has said something: one that writes does so for some of them."""
     return said[said["predicted"].notna()]
-
-
-def whole(md5: str, columns: list[str]) -> pd.DataFrame:
-    """The table kept under a hash, if its bytes still have it."""
-    if (found := dvc_store.rehash(md5)) != md5:
-        raise Refused(f"the DVC store keeps other bytes under {md5}: they have md5 {found}")
-    return pq.read_table(dvc_store.parquet(md5), columns=columns).to_pandas()
 
 
 def says_the_same(version: versions.Version, made: Record, reader: clean_process.Reader) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from retune.errors import Broken, Refused, WrongUse
 from retune.lineage import checksums, history, record, signing
-from retune.lineage.check import Link
+from retune.lineage.check import Check
 from retune.models import base_model
 from retune.registry import backend
 from retune.registry.backend import client
@@ -309,7 +309,7 @@ def checked_folder(version: Version) -> Path:
     return folder
 
 
-def integrity(version: Version, folder: Path) -> list[Link]:
+def integrity(version: Version, folder: Path) -> list[Check]:
     """Every file of a version against its seal, and its signature against its signer."""
     trusted = os.environ.get("RETUNE_PUBLIC_KEY")
     signer = version.tags.get("signer", signing.UNSIGNED)

@@ -13,7 +13,7 @@ from retune.errors import Broken, Refused
 CHUNK = 1 << 20
 
 
-class Gone(Refused):
+class MissingBytes(Refused):
     """The bytes of a hash are neither in the cache nor in a remote."""
 
 
@@ -65,7 +65,7 @@ def open_bytes(md5: str) -> IO[bytes]:
                 return store.fs.open(where, "rb")
         except Exception as error:  # a client of any maker, or none installed; all mean: not known whether it is there
             raise Broken(f"the DVC remote {name} cannot be asked for {md5}: {error}") from None
-    raise Gone(f"bytes gone, hash kept: {md5} is neither in the DVC cache nor in a remote")
+    raise MissingBytes(f"bytes gone, hash kept: {md5} is neither in the DVC cache nor in a remote")
 
 
 def read_bytes(md5: str) -> bytes:
@@ -130,5 +130,14 @@ def table(md5: str, columns: list[str] | None) -> Any:
 
     try:
         return pq.read_table(parquet(md5), columns=columns, use_threads=False)
-    except (Gone, pa.ArrowException, OSError):
+    except (MissingBytes, pa.ArrowException, OSError):
         return None
+
+
+def read_verified(md5: str, columns: list[str]) -> Any:
+    """The table kept under a hash, if its bytes still have it."""
+    if (found := rehash(md5)) != md5:
+        raise Refused(f"the DVC store keeps other bytes under {md5}: they have md5 {found}")
+    import pyarrow.parquet as pq
+
+    return pq.read_table(parquet(md5), columns=columns).to_pandas()

@@ -23,7 +23,7 @@ import pandas as pd
 
 from retune.config import params
 from retune.data import messages, replay, row_table, suppression
-from retune.data.row_table import SIDES, clean, clean_lines
+from retune.data.row_table import SPLITS, clean, clean_lines
 from retune.errors import WrongUse
 from retune.system.stage_io import run, write_json
 
@@ -284,7 +284,7 @@ def report(rows: pd.DataFrame, kept: pd.DataFrame, rejects: pd.DataFrame, task: 
         "sources": {
             source: {"received": int(came[source]), "kept": int(stayed.get(source, 0))} for source in sorted(came.index)
         },
-        "given": {side or "none": int(given.get(side, 0)) for side in (*SIDES, "")},
+        "given": {side or "none": int(given.get(side, 0)) for side in (*SPLITS, "")},
     }
 
 
@@ -295,11 +295,11 @@ def report_general(
     came, stayed = (table["source"].value_counts() for table in (examples, kept))
     return {
         "files": {
-            replay.name(file): {
+            replay.file_name(file): {
                 "path": file.path,
                 "sha256": file.sha256,
-                "received": int(came[replay.name(file)]),
-                "kept": int(stayed.get(replay.name(file), 0)),
+                "received": int(came[replay.file_name(file)]),
+                "kept": int(stayed.get(replay.file_name(file), 0)),
             }
             for file in files
         },

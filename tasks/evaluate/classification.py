@@ -106,8 +106,8 @@ def report_on(model_folder: Path, rows: pd.DataFrame, section: Evaluate, out: Pa
     candidate = evaluate(rows, lambda texts: fine_tuned.predict(texts, section.batch_size), section)
     vectors = untouched.embed(rows["text"].tolist(), section.batch_size)  # once, for base and probe alike
     names = classifier.head_of_names(labels, lambda texts: untouched.embed(texts, section.batch_size))
-    base = evaluate(rows, lambda _: classifier.decide(vectors, names, labels), section)
-    probe = evaluate(rows, lambda _: classifier.decide(vectors, untouched.head, labels), section)
+    base = evaluate(rows, lambda _: classifier.predict_labels(vectors, names, labels), section)
+    probe = evaluate(rows, lambda _: classifier.predict_labels(vectors, untouched.head, labels), section)
 
     headline = summary(candidate, base, probe, len(rows))
     found = details(rows, candidate, section.examples)

@@ -40,12 +40,15 @@ def report_on(model_folder: Path, rows: pd.DataFrame, section: InstructEvaluate,
     said = rows[["id", "label"]].copy()
     general: dict[str, np.ndarray] = {}
     seconds: dict[str, float] = {}
-    for prefix, load in (("", causal_lm.load), ("base_", causal_lm.untouched)):  # one after the other: memory holds one
+    for prefix, load in (
+        ("", causal_lm.load),
+        ("base_", causal_lm.load_base_model),
+    ):  # one after the other: memory holds one
         model = load(model_folder)
         said["tokens"], said[f"{prefix}nll"] = likelihoods(model, rows, "label", section)
         if row_table.REJECTED in rows:
             said["rejected_tokens"], said[f"{prefix}rejected_nll"] = likelihoods(model, rows, "rejected", section)
-            said[f"{prefix}preferred"] = task_metrics.preferred(task_metrics.view(said, prefix))
+            said[f"{prefix}preferred"] = task_metrics.preferred(task_metrics.predictions_of(said, prefix))
         began = time.perf_counter()
         said = said.join(written(model, rows[asked], section, schema).add_prefix(prefix))
         seconds[prefix] = time.perf_counter() - began
@@ -71,7 +74,7 @@ def report_on(model_folder: Path, rows: pd.DataFrame, section: InstructEvaluate,
     stage_io.write_json(found, out / "details.json")
     report.write_answers(out / "report.html", headline, found, asdict(card), sorted((out / "plots").rglob("*.png")))
     stage_io.write_json(headline, out / "evaluate.json")
-    for name, title in task_metrics.SCORES["prefer"].items():
+    for name, title in task_metrics.METRIC_TITLES["prefer"].items():
         if name in headline:
             print(f"{title}: {headline[name]:.4f}  base {headline[f'base_{name}']:.4f}", flush=True)
 
@@ -80,7 +83,7 @@ def report_on(model_folder: Path, rows: pd.DataFrame, section: InstructEvaluate,
 
 
 def likelihoods(
-    model: causal_lm.Decoder, rows: pd.DataFrame, answer: str, section: InstructEvaluate
+    model: causal_lm.CausalLM, rows: pd.DataFrame, answer: str, section: InstructEvaluate
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of each answer in that column: its tokens, and the negative log-likelihood of all of them, in nats."""
     rendered = [
@@ -90,12 +93,14 @@ def likelihoods(
     return found.tokens, found.nll
 
 
-def merged(model: causal_lm.Decoder, rows: pd.DataFrame) -> dict[str, float]:
+def merged(model: causal_lm.CausalLM, rows: pd.DataFrame) -> dict[str, float]:
     """How far the logits of a few rows move when the adapter is merged, which is done here: the model's last use."""
     count, most = MERGED_ON
     few = rows.head(count)
     rendered = [chat_template.render(model.tokenizer, *row) for row in zip(few["text"], few["label"], strict=True)]
-    moved, apart = causal_lm.merge(model, [chat_template.Rendered(row.tokens[:most], row.prompt) for row in rendered])
+    moved, apart = causal_lm.merge(
+        model, [chat_template.TokenizedExample(row.tokens[:most], row.prompt) for row in rendered]
+    )
     return {"merged_moved": moved, "merged_rounding": apart}
 
 
@@ -109,7 +114,7 @@ def drawn(ids: pd.Series, section: InstructEvaluate) -> pd.Series:
 
 
 def written(
-    model: causal_lm.Decoder, rows: pd.DataFrame, section: InstructEvaluate, schema: dict[str, Any] | None
+    model: causal_lm.CausalLM, rows: pd.DataFrame, section: InstructEvaluate, schema: dict[str, Any] | None
 ) -> pd.DataFrame:
     """What the model answers to `rows`, how sure it was, and how near that comes to the reference; by their index."""
     said = model.predict(rows["text"].tolist(), section.batch_size)
@@ -126,13 +131,13 @@ def judged(rows: pd.DataFrame, said: pd.DataFrame, section: Judge) -> pd.DataFra
     asked = {"id": there["id"], "prompt": prompts[there["id"]].to_numpy()}
     pairs = pd.DataFrame({**asked, "ours": there["predicted"], "theirs": there["base_predicted"]})
     with llm_judge.endpoint(section, lambda told: print(told, flush=True)) as ask:
-        return llm_judge.judge(pairs, ask, section.criterion)
+        return llm_judge.judge_pairs(pairs, ask, section.criterion)
 
 
 # ---------------------------------------------------------------- what the base knew
 
 
-def answers(model: causal_lm.Decoder, section: InstructEvaluate) -> np.ndarray:
+def answers(model: causal_lm.CausalLM, section: InstructEvaluate) -> np.ndarray:
     """[questions] of all sets, whether the likeliest choice was the right one."""
     told = [np.zeros(0, dtype=bool)]
     for each in section.general:
@@ -145,7 +150,7 @@ def answers(model: causal_lm.Decoder, section: InstructEvaluate) -> np.ndarray:
     return np.concatenate(told)
 
 
-def _of_text(model: causal_lm.Decoder, section: InstructEvaluate) -> Callable[[Sequence[tuple[str, str]]], np.ndarray]:
+def _of_text(model: causal_lm.CausalLM, section: InstructEvaluate) -> Callable[[Sequence[tuple[str, str]]], np.ndarray]:
     """Log-likelihood of a continuation after a context, as plain text, with no template."""
 
     def likelihood(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
@@ -176,7 +181,7 @@ def summary(said: pd.DataFrame, seconds: float, wrote: int, section: InstructEva
     """The headline: flat names, so that DVC and MLflow show a column each."""
     told: dict[str, Any] = {"rows": len(said), "rows_written": wrote}
     for prefix in ("", "base_"):
-        for name, spread in intervals(task_metrics.view(said, prefix), section).items():
+        for name, spread in intervals(task_metrics.predictions_of(said, prefix), section).items():
             told |= {
                 f"{prefix}{name}": spread.value,
                 f"{prefix}{name}_low": spread.low,

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Taken:
+class FetchResult:
     files: tuple[Path, ...]
     rows: int
     cursor: Cursor
@@ -25,22 +25,22 @@ class Taken:
     places: tuple[str, ...] = ()  # of each file, where it comes from, as the cursor names it
 
 
-class Passing(Exception):
+class TransientError(Exception):
     """A failure that may pass by itself: no connection, a time-out, a cut answer, a server in trouble."""
 
 
-def patiently(act: Callable[[], T], knobs: Fetch, say: Callable[[str], None]) -> T:
+def retry(act: Callable[[], T], knobs: Fetch, say: Callable[[str], None]) -> T:
     """`act`, again after a pause as long as what it meets may pass. Raises Broken after the last attempt."""
     for attempt in range(1, knobs.attempts):
         try:
             return act()
-        except Passing as problem:
+        except TransientError as problem:
             pause = knobs.pause_seconds * 2 ** (attempt - 1)
             say(f"{problem}; attempt {attempt} of {knobs.attempts}, again in {pause:g} s")
             time.sleep(pause)
     try:
         return act()
-    except Passing as problem:
+    except TransientError as problem:
         raise Broken(f"{problem}, in {knobs.attempts} attempts: is it up, and reachable from here?") from None
 
 
@@ -67,7 +67,7 @@ def require(columns: Columns | NamedColumns, names: Sequence[str], where: str, f
         )
 
 
-def picked(record: Mapping[str, Any], columns: Columns | NamedColumns) -> dict[str, Any]:
+def select_columns(record: Mapping[str, Any], columns: Columns | NamedColumns) -> dict[str, Any]:
     """The columns that params name, and no others: what nobody asked for is not kept."""
     wanted = dict.fromkeys(column for column in vars(columns).values() if column)
     return {column: record.get(column) for column in wanted if column in record or column not in SIDE_OF}

@@ -23,7 +23,7 @@ from retune.data.intake_branch import Cursor, Cursors
 from retune.data.source_facts import facts
 from retune.errors import Broken, RetuneError
 from tasks.fetch import files, http, sql
-from tasks.fetch.connector import Taken
+from tasks.fetch.connector import FetchResult
 
 Say = Callable[[str], None]
 
@@ -65,7 +65,7 @@ def _batch(
     if kept and kept.get("definition") != definition:
         told("it is defined in another way than when it was fetched last: reading it from its start")
     begin = kept if kept.get("definition") == definition else {}
-    taken, error = Taken((), 0, kept), None
+    taken, error = FetchResult((), 0, kept), None
     try:
         facts(source.licence, source.collected)  # ingest would refuse these only after everything was fetched
         _make_anew(into)
@@ -96,7 +96,7 @@ def _batch(
     )
 
 
-def _take(source: Any, section: Fetch, kept: Cursor, into: Path, say: Say) -> Taken:
+def _take(source: Any, section: Fetch, kept: Cursor, into: Path, say: Say) -> FetchResult:
     if isinstance(source, FileSource):
         return files.take(source, section, kept, into, say)
     if isinstance(source, EndpointSource):

@@ -19,7 +19,7 @@ from retune.config.params import Fetch, FileSource
 from retune.data.intake_branch import Cursor
 from retune.data.readers import HALF_PAIR, READERS, NoRows, read
 from retune.errors import Broken, Refused, RetuneError, WrongUse
-from tasks.fetch.connector import Taken, of_the_original, refuse_too_much, require
+from tasks.fetch.connector import FetchResult, of_the_original, refuse_too_much, require
 
 UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".swp", "~")
 CHUNK = 1 << 20
@@ -35,7 +35,7 @@ class State:
     changed: int  # nanoseconds, by the clock of whoever wrote
 
 
-def take(source: FileSource, knobs: Fetch, kept: Cursor, into: Path, say: Callable[[str], None]) -> Taken:
+def take(source: FileSource, knobs: Fetch, kept: Cursor, into: Path, say: Callable[[str], None]) -> FetchResult:
     try:
         found = listed(source.path, say)
     except OSError as error:
@@ -70,7 +70,7 @@ def take(source: FileSource, knobs: Fetch, kept: Cursor, into: Path, say: Callab
         say(f"{path} is still being written: it waits for the next time")
     cursor = {"files": dict(sorted(known.items()))}
     told, places = tuple(map(str, refused)), tuple(map(str, copies.values()))
-    return Taken(tuple(copies), rows, cursor, tuple(map(str, waiting)), told, places)
+    return FetchResult(tuple(copies), rows, cursor, tuple(map(str, waiting)), told, places)
 
 
 class Unfit(Exception):

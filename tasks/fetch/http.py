@@ -28,8 +28,8 @@ import httpx
 from retune.config.params import EndpointSource, Fetch
 from retune.data.intake_branch import Cursor
 from retune.errors import Refused, WrongUse
-from tasks.fetch.connector import Passing, Taken, patiently, picked, refuse_too_much, require
-from tasks.fetch.watermark import Mark, Sheets, marked, order_of
+from tasks.fetch.connector import FetchResult, TransientError, refuse_too_much, require, retry, select_columns
+from tasks.fetch.watermark import JsonlWriter, Watermark, order_of, watermarked
 
 HOPS = 5  # redirects on the same host
 SLOW = 10  # times the time-out that a whole page may take
@@ -48,8 +48,8 @@ class Page:
     next: httpx.URL | None
 
 
-def take(source: EndpointSource, knobs: Fetch, kept: Cursor, into: Path, say: Callable[[str], None]) -> Taken:
-    mark, sheets = marked(kept, order_of), Sheets(into)
+def take(source: EndpointSource, knobs: Fetch, kept: Cursor, into: Path, say: Callable[[str], None]) -> FetchResult:
+    mark, sheets = watermarked(kept, order_of), JsonlWriter(into)
     names: dict[str, None] = {}
     size = 0
     with _client(source, knobs, say) as client:
@@ -59,11 +59,16 @@ def take(source: EndpointSource, knobs: Fetch, kept: Cursor, into: Path, say: Ca
             names |= dict.fromkeys(name for _, record in page.records for name in record)
     if names:
         require(source.columns, list(names), _name(httpx.URL(source.url)), first=not kept)
-    return Taken(sheets.close(), sheets.rows, mark.cursor())
+    return FetchResult(sheets.close(), sheets.rows, mark.cursor())
 
 
 def _pages(
-    client: httpx.Client, source: EndpointSource, knobs: Fetch, mark: Mark, sheets: Sheets, say: Callable[[str], None]
+    client: httpx.Client,
+    source: EndpointSource,
+    knobs: Fetch,
+    mark: Watermark,
+    sheets: JsonlWriter,
+    say: Callable[[str], None],
 ) -> Iterator[Page]:
     """Every page, what is new of it written. Where the endpoint names no next page, it is asked until it says nothing
     new: from the lower of the two highest values, then from the highest, since a page may be full of what was seen.
@@ -71,7 +76,7 @@ def _pages(
     url, linked = _from(source, mark.lower), set[httpx.URL]()
     idle: dict[httpx.URL, Page] = {}  # questions that would bring nothing new, and their answers
     while True:
-        page = patiently(partial(_page, client, url, knobs), knobs, say)
+        page = retry(partial(_page, client, url, knobs), knobs, say)
         fresh = [_put(number, record, source, mark, sheets, page.name) for number, record in page.records]
         yield page
         if page.next and page.records:
@@ -89,7 +94,7 @@ def _pages(
         url = last if lower in idle else lower
 
 
-def _refuse_full_page(lower: Page, last: Page, mark: Mark, source: EndpointSource) -> None:
+def _refuse_full_page(lower: Page, last: Page, mark: Watermark, source: EndpointSource) -> None:
     """Raises Refused if the last answer was a page full of one value, behind which there may be more.
 
     Whoever asks from the lower value gets its records, too, and so more records, unless a page holds no more.
@@ -131,7 +136,7 @@ def _from(source: EndpointSource, value: Any | None) -> httpx.URL:
     return url if since is None else url.copy_merge_params({source.cursor.param: str(since)})
 
 
-def _put(number: int, record: Record, source: EndpointSource, mark: Mark, sheets: Sheets, page: str) -> bool:
+def _put(number: int, record: Record, source: EndpointSource, mark: Watermark, sheets: JsonlWriter, page: str) -> bool:
     """Whether the record is new; then it is written."""
     where = f"{page}, line {number}"
     for column in (source.columns.id, source.cursor.field):
@@ -139,7 +144,7 @@ def _put(number: int, record: Record, source: EndpointSource, mark: Mark, sheets
             raise Refused(
                 f"{where} has no {column!r}; it has {', '.join(list(record)[:40])}. Mend the source in params"
             )
-    told = json.dumps(picked(record, source.columns))
+    told = json.dumps(select_columns(record, source.columns))
     if not mark.passes(record[source.cursor.field], told, f"{where}: {source.cursor.field}"):
         return False
     sheets.add(record[source.columns.id], told, f"{where}: {source.columns.id}")
@@ -157,7 +162,7 @@ def _page(client: httpx.Client, url: httpx.URL, knobs: Fetch) -> Page:
                     return Page(name, _records(body, name), len(body), _link(answer, url, name))
                 url = _same_host(url, url.join(answer.headers["location"]), name)
     except (httpx.TransportError, httpx.DecodingError) as error:
-        raise Passing(f"{name}: {str(error) or type(error).__name__}") from None
+        raise TransientError(f"{name}: {str(error) or type(error).__name__}") from None
     except httpx.InvalidURL as error:
         raise Refused(f"{name} points to what is no address: {error}") from None
     raise Refused(f"{name} sends from one address to the next, more than {HOPS} times")
@@ -186,7 +191,7 @@ def _link(answer: httpx.Response, url: httpx.URL, name: str) -> httpx.URL | None
 
 def _body(answer: httpx.Response, name: str, knobs: Fetch) -> bytes:
     if answer.status_code in BUSY or answer.status_code >= 500:
-        raise Passing(f"{name} answers {answer.status_code} {answer.reason_phrase}")
+        raise TransientError(f"{name} answers {answer.status_code} {answer.reason_phrase}")
     if answer.status_code == 204:
         return b""
     if answer.status_code != 200:
@@ -199,7 +204,7 @@ def _body(answer: httpx.Response, name: str, knobs: Fetch) -> bytes:
         body += chunk
         refuse_too_much(len(body), knobs, name)
         if time.monotonic() > until:
-            raise Passing(f"{name} sends its answer slower than {SLOW} times fetch.timeout_seconds")
+            raise TransientError(f"{name} sends its answer slower than {SLOW} times fetch.timeout_seconds")
     return bytes(body)
 
 
@@ -221,11 +226,11 @@ def _record(line: bytes, is_last: bool, where: str) -> Record:
         record = json.loads(line.decode("utf-8"), parse_int=str, parse_float=str, parse_constant=lambda _: None)
     except UnicodeDecodeError as error:
         if is_last:
-            raise Passing(f"{where} is cut") from None
+            raise TransientError(f"{where} is cut") from None
         raise Refused(f"{where} is not UTF-8: byte {error.start} is 0x{line[error.start]:02x}") from None
     except ValueError:
         if is_last:
-            raise Passing(f"{where} is cut: {reprlib.repr(line[-40:].decode('utf-8', 'replace'))}") from None
+            raise TransientError(f"{where} is cut: {reprlib.repr(line[-40:].decode('utf-8', 'replace'))}") from None
         raise Refused(
             f"{where} is no JSON: {reprlib.repr(line.decode('utf-8'))}. One object a line is wanted"
         ) from None

@@ -26,8 +26,8 @@ from sqlalchemy.pool import NullPool
 from retune.config.params import DatabaseSource, Fetch
 from retune.data.intake_branch import Cursor
 from retune.errors import Refused, WrongUse
-from tasks.fetch.connector import Passing, Taken, patiently, picked, refuse_too_much, require
-from tasks.fetch.watermark import Key, Sheets, marked, order_of
+from tasks.fetch.connector import FetchResult, TransientError, refuse_too_much, require, retry, select_columns
+from tasks.fetch.watermark import JsonlWriter, Key, order_of, watermarked
 
 CHUNK = 1000  # rows
 PSYCOPG = "postgresql+psycopg"  # the driver that Retune brings
@@ -35,10 +35,10 @@ NAMES_NO_DRIVER = ("postgresql", "postgres")  # addresses that SQLAlchemy would 
 PASSES_IN_SQLITE = ("locked", "busy", "unable to open", "disk I/O")  # whatever is wrong it calls operational
 
 
-def take(source: DatabaseSource, knobs: Fetch, kept: Cursor, into: Path, say: Callable[[str], None]) -> Taken:
+def take(source: DatabaseSource, knobs: Fetch, kept: Cursor, into: Path, say: Callable[[str], None]) -> FetchResult:
     engine = _engine(source)
     try:
-        return patiently(lambda: _read(engine, source, knobs, kept, into), knobs, say)
+        return retry(lambda: _read(engine, source, knobs, kept, into), knobs, say)
     finally:
         engine.dispose()
 
@@ -69,11 +69,11 @@ def _with_driver(url: sqlalchemy.URL) -> sqlalchemy.URL:
     return url.set(drivername=PSYCOPG) if url.drivername in NAMES_NO_DRIVER else url
 
 
-def _read(engine: Engine, source: DatabaseSource, knobs: Fetch, kept: Cursor, into: Path) -> Taken:
+def _read(engine: Engine, source: DatabaseSource, knobs: Fetch, kept: Cursor, into: Path) -> FetchResult:
     """Everything from the mark on, in one transaction that changes nothing. Raises Passing if trying again may help."""
     for torn in into.iterdir():  # of the attempt before
         torn.unlink()
-    mark, sheets = marked(kept, ORDERS[source.cursor_type]), Sheets(into)
+    mark, sheets = watermarked(kept, ORDERS[source.cursor_type]), JsonlWriter(into)
     since = _bound(source.cursor_start if mark.lower is None else mark.lower, source)
     names: list[str] = []
     size = 0
@@ -83,7 +83,7 @@ def _read(engine: Engine, source: DatabaseSource, knobs: Fetch, kept: Cursor, in
             names = list(found.keys())
             _refuse_other_columns(names, source)
             for number, row in enumerate(found.mappings().yield_per(CHUNK), 1):
-                value, told = _value(row[source.cursor_column], source), _line(picked(row, source.columns))
+                value, told = _value(row[source.cursor_column], source), _line(select_columns(row, source.columns))
                 where = f"row {number} of the query"
                 if mark.passes(value, told, f"{where}: {source.cursor_column}"):
                     sheets.add(row[source.columns.id], told, f"{where}: {source.columns.id}")
@@ -91,7 +91,7 @@ def _read(engine: Engine, source: DatabaseSource, knobs: Fetch, kept: Cursor, in
                     refuse_too_much(size, knobs, "the query")
     except (exc.SQLAlchemyError, OSError) as error:
         raise _named(error, source, engine.dialect.name) from None
-    return Taken(sheets.close(), sheets.rows, mark.cursor())
+    return FetchResult(sheets.close(), sheets.rows, mark.cursor())
 
 
 def _asked(connection: Connection, source: DatabaseSource, since: Any, knobs: Fetch) -> Any:
@@ -124,7 +124,7 @@ def _named(error: Exception, source: DatabaseSource, backend: str) -> Exception:
     told = f"the database of {source.url_env} says: {words[0]}"
     away = isinstance(error, exc.OperationalError | exc.InterfaceError | OSError)
     if away and (backend != "sqlite" or any(sign in words[0] for sign in PASSES_IN_SQLITE)):
-        return Passing(told)
+        return TransientError(told)
     return Refused(f"{told}. Mend the query, cursor_type or cursor_start of the source")
 
 

@@ -31,7 +31,7 @@ Key = tuple[str, Any]  # a kind of value, and what it is ordered by
 
 
 @dataclass
-class Mark:
+class Watermark:
     order: Callable[[Any], Key]
     values: dict[Key, Any] = field(default_factory=dict)  # the two highest, as the source wrote them
     seen: dict[str, Key] = field(default_factory=dict)  # digest of a record -> where it stands
@@ -91,9 +91,9 @@ class Mark:
         return {"at": at}
 
 
-def marked(kept: Cursor, order: Callable[[Any], Key]) -> Mark:
+def watermarked(kept: Cursor, order: Callable[[Any], Key]) -> Watermark:
     """The mark that `kept` speaks of. Raises Broken if it speaks of none."""
-    mark = Mark(order)
+    mark = Watermark(order)
     try:
         for step in kept.get("at", []):
             key = order(step["value"])
@@ -129,7 +129,7 @@ def digest_of(words: str) -> str:
 
 
 @dataclass
-class Sheets:
+class JsonlWriter:
     """JSONL files in which no id stands twice with other content, for ingest refuses that as two answers.
 
     A stream tells of a record each time that it changes; the first words go into the first file, the next into the

@@ -17,7 +17,7 @@ from retune.lineage import ancestry, history, record
 from retune.lineage.record import Record, reasons_of
 from retune.promotion.gate import Decision, Section
 from retune.registry import backend, clean_process, reload_check, versions
-from retune.system import dvc_pipeline, dvc_store, failpoints
+from retune.system import dvc_store, failpoints, git
 from retune.system.files import file_sha256
 
 WORSE = "worse"  # tag of a version that the gate found surely worse than the champion
@@ -56,7 +56,7 @@ def promote(version: versions.Version, made: Record, section: Section) -> Decisi
         if decision.promote and section.approval and not (answer or chain.served(version.version)):
             decision = replace(decision, promote=False, awaiting=True)
         if decision.promote:
-            _crown(version, history.PROMOTED, decision.reasons, decision.reasons)
+            _set_champion(version, history.PROMOTED, decision.reasons, decision.reasons)
         else:
             _tell(version, decision.reasons, AWAITING if decision.awaiting else HELD, decision.worse)
     return decision
@@ -103,7 +103,7 @@ def _reasons(version: versions.Version) -> tuple[str, ...]:
     return tuple(version.tags[f"{REASON}{number}"] for number in numbers)
 
 
-def _crown(
+def _set_champion(
     version: versions.Version, how: str, why: Sequence[str], reasons: Sequence[str], facts: dict[str, str] | None = None
 ) -> history.Entry:
     """The history is written first, then the alias moves, then the version says so: a crash in between repeats it,
@@ -136,7 +136,7 @@ def _registered(version: versions.Version) -> history.Entry:
 # ---------------------------------------------------------------- by hand, and back
 
 
-def by_hand(version: versions.Version, reason: str, check: Check) -> history.Entry:
+def promote_manually(version: versions.Version, reason: str, check: Check) -> history.Entry:
     """Make a version champion because a person says so, whatever the gate said."""
     before = _champion(version.name, history.read(version.name))
     if before == str(version):
@@ -146,7 +146,7 @@ def by_hand(version: versions.Version, reason: str, check: Check) -> history.Ent
     return _serve(version, history.BY_HAND, reason, before, check)
 
 
-def back(name: str, number: int | None, reason: str, check: Check) -> history.Entry:
+def roll_back(name: str, number: int | None, reason: str, check: Check) -> history.Entry:
     """Make an earlier champion champion again: the one before the present one, or version `number`."""
     chain = history.read(name)
     before = _champion(name, chain)
@@ -178,8 +178,8 @@ def _serve(version: versions.Version, how: str, reason: str, before: str | None,
     facts = check(version)  # takes seconds, so others may write meanwhile
     with history.writing():
         _refuse_if_moved(version, before)
-        by = f"{how}, {dvc_pipeline.identity()}: {reason}"
-        return _crown(version, how, [reason], [*_reasons(version), by], facts)
+        by = f"{how}, {git.identity()}: {reason}"
+        return _set_champion(version, how, [reason], [*_reasons(version), by], facts)
 
 
 def _refuse_if_moved(version: versions.Version, before: str | None) -> None:
@@ -206,10 +206,10 @@ def _forgotten(version: versions.Version, even_forgotten: bool) -> dict[str, str
     try:
         entry = history.read(version.name).registered(version.version)
         if entry is None:
-            raise ancestry.Lost(f"{version} is in no history")
+            raise ancestry.UnknownAncestor(f"{version} is in no history")
         count = ancestry.forgotten(entry, listed)
         told = f"{count} {'row' if count == 1 else 'rows'} it learned from must not be learned from any more"
-    except (dvc_store.Gone, ancestry.Lost) as error:
+    except (dvc_store.MissingBytes, ancestry.UnknownAncestor) as error:
         count, told = None, f"nobody can say whether it learned from a row that must not be learned from: {error}"
     if count == 0:
         return {}
@@ -264,13 +264,13 @@ def approve(seen: Evidence, reason: str, check: Check) -> history.Entry:
         told = {**registered.facts, **facts, "Flow-run": version.tags.get(FLOW_RUN, "none"), "Evidence": seen.sha256}
         answer = history.append(version.name, version.version, history.APPROVED, [reason], told, versions.anchor)
         failpoints.point("approve:before-champion")
-        return _crown_approved(version, answer)
+        return _set_approved_champion(version, answer)
 
 
-def _crown_approved(version: versions.Version, answer: history.Entry) -> history.Entry:
+def _set_approved_champion(version: versions.Version, answer: history.Entry) -> history.Entry:
     reasons = [*_reasons(version), _by(answer)]
     facts = {key: told for key, told in answer.facts.items() if key in ("Checked", "Forgotten")}
-    return _crown(version, history.PROMOTED, reasons, reasons, facts)
+    return _set_champion(version, history.PROMOTED, reasons, reasons, facts)
 
 
 def _by(answer: history.Entry) -> str:
@@ -363,7 +363,7 @@ def _finish_approvals(chain: history.Chain, there: Versions) -> Iterator[str]:
             except RetuneError as error:
                 yield f"{version} was approved, but cannot serve: {error}"
                 continue
-            _crown_approved(version, answer)
+            _set_approved_champion(version, answer)
             yield f"{version} was approved and not made champion yet: it is now"
 
 

@@ -28,11 +28,11 @@ from retune.lineage import ancestry, checksums, history, parent_version, record,
 from retune.lineage.record import Record
 from retune.models import base_model
 from retune.models import manifest as cards
-from retune.models.manifest import Card, Writes
+from retune.models.manifest import CausalLMManifest, ClassifierManifest
 from retune.promotion.gate import Decision, as_record
 from retune.registry import clean_process, reload_check, runs, versions
 from retune.registry.reload_check import REFUSED, RELOADED
-from retune.system import dvc_pipeline, failpoints
+from retune.system import dvc_pipeline, failpoints, git
 from retune.system.files import file_sha256
 
 MODEL, REPORTS, TEST = Path("models/candidate"), Path("models/reports"), Path("data/splits/test.parquet")
@@ -135,14 +135,19 @@ def record_of_version(version: versions.Version) -> Record:
 
 
 def record_of(
-    params: Params, origin: Origin, gate: Gate, fingerprint: str, card: Card | Writes, files: dict[str, str]
+    params: Params,
+    origin: Origin,
+    gate: Gate,
+    fingerprint: str,
+    card: ClassifierManifest | CausalLMManifest,
+    files: dict[str, str],
 ) -> Record:
     """All that is known of how the model was made, in the shape of record.schema.json."""
     curated, validated, split = (_report(name) for name in ("curate", "validate", "split"))
     training, scored, hashes = _report("train"), _report("evaluate"), dvc_pipeline.hashes()
-    names = tuple(task_metrics.SCORES[params.task])
+    names = tuple(task_metrics.METRIC_TITLES[params.task])
     champion = json.loads((gate.champion_report / "evaluate.json").read_text()) if gate.champion_report else None
-    commit, dirty = dvc_pipeline.commit()
+    commit, dirty = git.commit()
     where = base_model.find(card.base_name)
     stated = source_facts.sources(RAW)
     return {
@@ -151,7 +156,7 @@ def record_of(
         "fingerprint": fingerprint,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "started": {
-            "by": dvc_pipeline.identity(),
+            "by": git.identity(),
             "command": origin.command,
             "why": list(origin.why),
             "prefect_run": origin.prefect_run_id,
@@ -179,7 +184,7 @@ def record_of(
                     "rows": split["rows"][side],
                     "labels": {label: count[side] for label, count in split["labels"].items() if count[side]},
                 }
-                for side in row_table.SIDES
+                for side in row_table.SPLITS
             },
             **general_of(curated, training, hashes),
         },
@@ -193,7 +198,7 @@ def record_of(
         "code": {
             "commit": commit,
             "dirty": dirty,
-            "diff_sha256": dvc_pipeline.diff_sha256(commit, origin.record_commit),
+            "diff_sha256": git.diff_sha256(commit, origin.record_commit),
             "record_name": origin.record_name,
             "record_commit": origin.record_commit,
             "modules": {path: md5 for path, md5 in hashes.items() if path.endswith(".py")},
@@ -286,7 +291,7 @@ def version_tags(made: Record, marks: dict[str, str]) -> dict[str, str]:
         "record.name": code["record_name"],
         "record.commit": code["record_commit"],
         "data.raw": data["raw"]["md5"],
-        **{f"data.{side}": data["sides"][side]["md5"] for side in row_table.SIDES},
+        **{f"data.{side}": data["sides"][side]["md5"] for side in row_table.SPLITS},
         **({"data.general": data["general"]["md5"]} if data.get("general", {}).get("learned") else {}),
         "base.name": made["base"]["name"],
         "base.revision": made["base"]["revision"],
@@ -310,7 +315,7 @@ def facts(version: versions.Version) -> dict[str, str]:
         "Seal": tags["seal"],
         "Signer": tags["signer"],
         ancestry.START: tags.get("start", parent_version.BASE),
-        **{name.capitalize(): tags[f"data.{name}"] for name in ("raw", *row_table.SIDES)},
+        **{name.capitalize(): tags[f"data.{name}"] for name in ("raw", *row_table.SPLITS)},
         **({ancestry.GENERAL: tags["data.general"]} if "data.general" in tags else {}),
     }
 
@@ -348,7 +353,7 @@ def _report(stage: str) -> dict[str, Any]:
     return json.loads((REPORTS / f"{stage}.json").read_text("utf-8"))
 
 
-def requirements(card: Card | Writes) -> list[str]:
+def requirements(card: ClassifierManifest | CausalLMManifest) -> list[str]:
     """What a server must install to serve the model."""
     kind, _, package = card.base_name.partition(":")
     names = [*SERVING, *([package] if kind == "package" else [])]
@@ -370,21 +375,21 @@ def check_reload(version: versions.Version, section: Register, reader: clean_pro
 def summary(task: str) -> str:
     """The model in one line, of which MLflow's list of versions shows the first thirty characters."""
     scores, card = _report("evaluate"), cards.read(MODEL)
-    titles, main = task_metrics.SCORES[task], task_metrics.MAIN[task]
+    titles, main = task_metrics.METRIC_TITLES[task], task_metrics.PRIMARY_METRIC[task]
     told = ", ".join(f"{title} {scores[name]:.3f}" for name, title in titles.items() if name in scores and name != main)
     gain = f"{scores['gain_over_base']:+.3f}{task_metrics.UNITS.get(main, '')}"
     first = f"{titles[main]} {scores[main]:.3f}, {gain} over the base"
     return f"{first}; {told}; {about(card)}, {scores['rows']} test rows"
 
 
-def about(card: Card | Writes) -> str:
-    labels = f", {len(card.labels)} labels" if isinstance(card, Card) else ""
+def about(card: ClassifierManifest | CausalLMManifest) -> str:
+    labels = f", {len(card.labels)} labels" if isinstance(card, ClassifierManifest) else ""
     return f"method {card.method}{labels}"
 
 
 def scores_table(scores: dict[str, float], task: str) -> str:
     """Model, probe and base side by side, in Markdown."""
-    titles = {name: title for name, title in task_metrics.SCORES[task].items() if name in scores}
+    titles = {name: title for name, title in task_metrics.METRIC_TITLES[task].items() if name in scores}
 
     def line(title: str, prefix: str) -> str:
         cells = [
@@ -393,6 +398,6 @@ def scores_table(scores: dict[str, float], task: str) -> str:
         ]
         return f"| {title} | {' | '.join(cells)} |"
 
-    others = [line(title, prefix) for prefix, title in task_metrics.BESIDE[task].items()]
+    others = [line(title, prefix) for prefix, title in task_metrics.BASELINES[task].items()]
     head = [f"| model | {' | '.join(titles.values())} |", f"|---{'|---' * len(titles)}|"]
     return "\n".join([*head, line("this model", ""), *others])

@@ -26,12 +26,12 @@ from retune.data import row_table, suppression
 from retune.errors import Refused, RetuneError, WrongUse
 from retune.evaluation import task_metrics
 from retune.lineage import ancestry, checksums, history, parent_version, record
-from retune.lineage.check import Link
+from retune.lineage.check import Check
 from retune.lineage.record import Record
 from retune.models import base_model
 from retune.promotion import gate
 from retune.registry import versions
-from retune.system import dvc_pipeline, dvc_store
+from retune.system import dvc_pipeline, dvc_store, git
 from retune.system.files import file_sha256
 
 GONE, MISSING = "bytes gone, hash kept", "missing"
@@ -54,7 +54,7 @@ class Trace:
 
     name: str
     version: int
-    links: list[Link]
+    links: list[Check]
     record: Record
 
     @property
@@ -92,7 +92,7 @@ def model(version: versions.Version) -> Trace:
     """Every link from a version back to its raw data. Raises Refused if it has no record that can be read."""
     folder = versions.version_folder(version)
     made = record.read(folder / record.FILE)
-    kept = dvc_pipeline.blobs(made["code"]["record_commit"], [*IN_GIT, *made["pipeline"]["hashes"]])
+    kept = git.blobs(made["code"]["record_commit"], [*IN_GIT, *made["pipeline"]["hashes"]])
     links = [
         _equal("record", version.tags.get("evidence", MISSING), file_sha256(folder / record.FILE)),
         *(replace(link, name=f"model/{link.name}") for link in versions.integrity(version, folder)),
@@ -111,15 +111,15 @@ def model(version: versions.Version) -> Trace:
     return Trace(version.name, version.version, links, made)
 
 
-def _equal(name: str, expected: Any, found: Any) -> Link:
-    return Link(name, str(expected), str(found), expected == found)
+def _equal(name: str, expected: Any, found: Any) -> Check:
+    return Check(name, str(expected), str(found), expected == found)
 
 
-def _files_of_record(made: Record, folder: Path) -> Iterator[Link]:
+def _files_of_record(made: Record, folder: Path) -> Iterator[Check]:
     """The record's own list of the model's files, beside the checksums that the seal covers."""
     found = checksums.contents(folder)
     wrong = {name: found.get(name, MISSING) for name, said in made["files"].items() if found.get(name) != said}
-    yield Link(
+    yield Check(
         "files in the record",
         f"{len(made['files'])} equal",
         ", ".join(f"{name} {said}" for name, said in wrong.items()) or f"{len(made['files'])} equal",
@@ -127,7 +127,7 @@ def _files_of_record(made: Record, folder: Path) -> Iterator[Link]:
     )
 
 
-def _registry(version: versions.Version, made: Record) -> Iterator[Link]:
+def _registry(version: versions.Version, made: Record) -> Iterator[Check]:
     """The tags of the version and its entry in the history, beside the record."""
     chain = history.read(version.name)
     entry = chain.registered(version.version)
@@ -152,15 +152,15 @@ def _registry(version: versions.Version, made: Record) -> Iterator[Link]:
     live = version.aliases
     told = chain.aliases(version.version)
     if history.CHAMPION in live or history.CHAMPION in told:
-        yield Link("alias champion", str(history.CHAMPION in told), str(history.CHAMPION in live), told == list(live))
+        yield Check("alias champion", str(history.CHAMPION in told), str(history.CHAMPION in live), told == list(live))
 
 
-def _base(made: Record) -> Iterator[Link]:
+def _base(made: Record) -> Iterator[Check]:
     name = made["base"]["name"]
     try:
         folder = base_model.find(name)
     except RetuneError as error:
-        yield Link(f"base {name}", made["base"]["sha256"], f"{MISSING}: {error}", False)
+        yield Check(f"base {name}", made["base"]["sha256"], f"{MISSING}: {error}", False)
         return
     found = base_model.hashes(folder)
     for file in sorted(made["base"]["files"] | found):
@@ -168,7 +168,7 @@ def _base(made: Record) -> Iterator[Link]:
     yield _equal("base weights", made["base"]["sha256"], base_model.weights_sha256(folder))
 
 
-def _start(made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
+def _start(made: Record, kept: dict[str, bytes]) -> Iterator[Check]:
     """Where training started: the file that said so and, of a version, its record, its bytes and what it learned."""
     begins = parent_version.of_record(made)
     if "start" in made["training"] or str(parent_version.FILE) in kept:
@@ -188,15 +188,17 @@ def _start(made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
             try:
                 yield from (_stored(f"start/{name}", own) for name, own in dvc_store.files(path, md5))
             except Refused as error:  # a folder whose listing is gone or damaged
-                yield Link(f"start/{path}", md5, GONE if isinstance(error, dvc_store.Gone) else str(error), False)
+                yield Check(
+                    f"start/{path}", md5, GONE if isinstance(error, dvc_store.MissingBytes) else str(error), False
+                )
         yield from _inherited_rows(begins, made, kept)
 
 
-def _name(begins: parent_version.Start | None) -> str:
+def _name(begins: parent_version.ParentVersion | None) -> str:
     return begins.name if begins else parent_version.BASE
 
 
-def _record_of_start(begins: parent_version.Start) -> Iterator[Link]:
+def _record_of_start(begins: parent_version.ParentVersion) -> Iterator[Check]:
     """The record of the version that was continued from, which the history vouches for, names the same hashes."""
     try:
         version = versions.resolve(begins.name)
@@ -206,20 +208,20 @@ def _record_of_start(begins: parent_version.Start) -> Iterator[Link]:
         theirs = parent_version.start_of(begins.name, facts.get("Seal", MISSING), record.read(path))
         yield _same(f"start from {begins.name}", parent_version.as_dict(begins), parent_version.as_dict(theirs))
     except (RetuneError, OSError) as error:
-        yield Link(f"start from {begins.name}", begins.seal, f"{MISSING}: {error}", False)
+        yield Check(f"start from {begins.name}", begins.seal, f"{MISSING}: {error}", False)
 
 
-def _inherited_rows(begins: parent_version.Start, made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
+def _inherited_rows(begins: parent_version.ParentVersion, made: Record, kept: dict[str, bytes]) -> Iterator[Check]:
     """Nothing that must not be learned from, and no test row, came with the weights."""
-    pair = [row_table.REJECTED] if task_metrics.of(made["params"]) == "prefer" else []
+    pair = [row_table.REJECTED] if task_metrics.task_of(made["params"]) == "prefer" else []
     test = dvc_store.table(made["data"]["sides"]["test"]["md5"], ["id", "text", *pair])
     names = f"suppressed rows learned by {begins.name}", f"test rows learned by {begins.name}"
     try:
-        yield _equal(names[0], "none", ancestry.told(ancestry.tainted(begins, _suppressed(kept))))
-        leaked = GONE if test is None else ancestry.told(ancestry.leaked(begins, test.to_pandas()))
+        yield _equal(names[0], "none", ancestry.told(ancestry.suppressed_rows_learned(begins, _suppressed(kept))))
+        leaked = GONE if test is None else ancestry.told(ancestry.test_rows_learned(begins, test.to_pandas()))
         yield _equal(names[1], "none", leaked)
     except Refused as error:
-        yield Link(names[0], "none", str(error), False)
+        yield Check(names[0], "none", str(error), False)
 
 
 def _suppressed(kept: dict[str, bytes]) -> suppression.Suppression:
@@ -228,11 +230,11 @@ def _suppressed(kept: dict[str, bytes]) -> suppression.Suppression:
     return suppression.parse(listed) if listed is not None else suppression.NOTHING
 
 
-def _commit(made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
+def _commit(made: Record, kept: dict[str, bytes]) -> Iterator[Check]:
     """What git keeps: the lock, the parameters, the list of packages, the code, the reports, what was not committed."""
     code, commit = made["code"], made["code"]["record_commit"]
     if "dvc.lock" not in kept:
-        yield Link("git record", commit, f"{MISSING}: git does not have that commit", False)
+        yield Check("git record", commit, f"{MISSING}: git does not have that commit", False)
         return
     yield _equal("dvc.lock", made["pipeline"]["lock_md5"], _md5(kept["dvc.lock"]))
     stages = yaml.safe_load(kept["dvc.lock"])["stages"]
@@ -240,13 +242,13 @@ def _commit(made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
     yield _same("params.yaml", made["params"], yaml.safe_load(kept.get("params.yaml", b"{}")))
     packages = hashlib.sha256(kept.get("requirements.lock", b"")).hexdigest()
     yield _equal("requirements.lock", made["environment"]["lock_sha256"], packages)
-    yield _equal("uncommitted changes", code["diff_sha256"], dvc_pipeline.diff_sha256(code["commit"], commit))
+    yield _equal("uncommitted changes", code["diff_sha256"], git.diff_sha256(code["commit"], commit))
     for path, md5 in made["pipeline"]["hashes"].items():
         if path in kept:
             yield _equal(path, md5, _md5(kept[path]))
 
 
-def _bytes(made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
+def _bytes(made: Record, kept: dict[str, bytes]) -> Iterator[Check]:
     """What the DVC store keeps and git does not: data, splits, model and reports, each file of a folder by itself."""
     for path, md5 in made["pipeline"]["hashes"].items():
         if path in kept:
@@ -255,17 +257,17 @@ def _bytes(made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
             for name, own in dvc_store.files(path, md5):
                 yield _stored(name, own)
         except Refused as error:  # a folder whose listing is gone or damaged
-            yield Link(path, md5, GONE if isinstance(error, dvc_store.Gone) else str(error), False)
+            yield Check(path, md5, GONE if isinstance(error, dvc_store.MissingBytes) else str(error), False)
 
 
-def _stored(path: str, md5: str) -> Link:
+def _stored(path: str, md5: str) -> Check:
     try:
         return _equal(path, md5, dvc_store.rehash(md5))
-    except dvc_store.Gone:
-        return Link(path, md5, GONE, False)
+    except dvc_store.MissingBytes:
+        return Check(path, md5, GONE, False)
 
 
-def _raw(made: Record) -> Iterator[Link]:
+def _raw(made: Record) -> Iterator[Check]:
     """The received rows, counted again."""
     expected = made["data"]["raw"]
     try:
@@ -276,13 +278,13 @@ def _raw(made: Record) -> Iterator[Link]:
     yield _equal("rows of raw", str(expected["rows"]), found)
 
 
-def _sides(made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
+def _sides(made: Record, kept: dict[str, bytes]) -> Iterator[Check]:
     """Rows and labels of each side, counted again, and none of them on the list of what must not be learned from."""
     listed = _suppressed(kept)
     for side, told in made["data"]["sides"].items():
         table = dvc_store.table(told["md5"], ["id", "label"])
         if table is None:
-            yield Link(f"rows of {side}", str(told["rows"]), GONE, False)
+            yield Check(f"rows of {side}", str(told["rows"]), GONE, False)
             continue
         yield _equal(f"rows of {side}", told["rows"], table.num_rows)
         if task_metrics.has_labels(made["params"]):
@@ -291,7 +293,7 @@ def _sides(made: Record, kept: dict[str, bytes]) -> Iterator[Link]:
         yield _equal(f"suppressed rows in {side}", 0, int(suppression.contains(listed, table["id"].to_pandas()).sum()))
 
 
-def _general(made: Record) -> Iterator[Link]:
+def _general(made: Record) -> Iterator[Check]:
     """The general examples: the files as they are now, those that were kept, and none of them a test row."""
     if not (told := made["data"].get("general")):
         return
@@ -299,46 +301,46 @@ def _general(made: Record) -> Iterator[Link]:
         try:
             yield _equal(f"general/{name}", file["sha256"], file_sha256(Path(file["path"])))
         except OSError as error:
-            yield Link(f"general/{name}", file["sha256"], f"{MISSING}: {file['path']}: {error.strerror}", False)
+            yield Check(f"general/{name}", file["sha256"], f"{MISSING}: {file['path']}: {error.strerror}", False)
     kept, test = (dvc_store.table(md5, ["text"]) for md5 in (told["md5"], made["data"]["sides"]["test"]["md5"]))
     if kept is None or test is None:
-        yield Link("general examples", str(told["rows"]), GONE, False)
+        yield Check("general examples", str(told["rows"]), GONE, False)
         return
     yield _equal("general examples", told["rows"], kept.num_rows)
     texts = [row_table.same_text(table["text"].to_pandas()) for table in (kept, test)]
     yield _equal("test rows among the general examples", 0, int(texts[0].isin(set(texts[1])).sum()))
 
 
-def _scores(made: Record) -> Iterator[Link]:
+def _scores(made: Record) -> Iterator[Check]:
     """The scores once more, from what each model said of each test row."""
     said = _predictions(made)
-    task, bins = task_metrics.of(made["params"]), made["params"]["evaluate"].get("bins", 1)
+    task, bins = task_metrics.task_of(made["params"]), made["params"]["evaluate"].get("bins", 1)
     for who, prefix in (("candidate", ""), ("base", "base_"), ("probe", "probe_")):
         if not made["scores"][who]:
             continue
         if said is None:
-            yield Link(f"scores of {who}", "recorded", GONE, False)
+            yield Check(f"scores of {who}", "recorded", GONE, False)
             continue
-        found = task_metrics.recounted(task, task_metrics.view(said, prefix), bins)
+        found = task_metrics.recompute_scores(task, task_metrics.predictions_of(said, prefix), bins)
         for name, value in found.items():
             expected = made["scores"][who][name]["value"]
-            yield Link(
+            yield Check(
                 f"{name} of {who}", f"{expected:.6f}", f"{value:.6f}", math.isclose(expected, value, abs_tol=1e-9)
             )
 
 
-def _gate(made: Record, folder: Path) -> Iterator[Link]:
+def _gate(made: Record, folder: Path) -> Iterator[Check]:
     """The gate's decision once more, with the thresholds as they stood. A time is a measurement: it is taken as
     recorded, and what follows from it is decided again.
     """
     told = made["gate"]
     try:
         found = _decided_again(made, folder)
-    except dvc_store.Gone:
-        yield Link("gate", told["decision"], GONE, False)
+    except dvc_store.MissingBytes:
+        yield Check("gate", told["decision"], GONE, False)
         return
     except (RetuneError, OSError, pa.ArrowException) as error:
-        yield Link("gate", told["decision"], f"cannot be decided again: {error}", False)
+        yield Check("gate", told["decision"], f"cannot be decided again: {error}", False)
         return
     yield _equal("gate", told["decision"], found["decision"])
     yield _same("gate reasons", record.reasons_of(made), record.reasons_of({"gate": found}))
@@ -351,16 +353,16 @@ def _decided_again(made: Record, folder: Path) -> dict[str, Any]:
     """The gate's part of the record as it follows from the kept bytes. Raises Gone if they are not kept."""
     told, said = made["gate"], _predictions(made)
     if said is None:
-        raise dvc_store.Gone(GONE)
+        raise dvc_store.MissingBytes(GONE)
     champion = row_table.read(folder / record.CHAMPION_SAID) if told["champion"] else None
     if made["schema_version"] == 1:
         return gate.as_schema_1(said, champion, made["params"]["promote"])
-    task, hashes = task_metrics.of(made["params"]), made["pipeline"]["hashes"]
+    task, hashes = task_metrics.task_of(made["params"]), made["pipeline"]["hashes"]
     section = params.parse_section(params.sections(task)["promote"], made["params"]["promote"])
     general = None if task == "classify" else gate.general_of(json.loads(dvc_store.read_bytes(hashes[DETAILS])))
     rows = _kept(made["data"]["sides"]["test"]["md5"], ["id", "source"])
     known = _kept(told["champion_test"], ["id"])["id"].tolist() if told["champion_test"] else None
-    decision = gate.decide(gate.with_source(said, rows), champion, section, told["champion"], known, general)
+    decision = gate.evaluate_gate(gate.with_source(said, rows), champion, section, told["champion"], known, general)
     if told["latency"]:
         decision = gate.with_latency(decision, gate.latency_of(told["latency"]), section)
     return gate.as_record(decision, section, told["champion_test"])
@@ -369,7 +371,7 @@ def _decided_again(made: Record, folder: Path) -> dict[str, Any]:
 def _kept(md5: str, columns: list[str]) -> pd.DataFrame:
     table = dvc_store.table(md5, columns)
     if table is None:
-        raise dvc_store.Gone(GONE)
+        raise dvc_store.MissingBytes(GONE)
     return table.to_pandas()
 
 
@@ -378,10 +380,10 @@ def _predictions(made: Record) -> pd.DataFrame | None:
     return None if table is None else table.to_pandas()
 
 
-def _same(name: str, expected: Any, found: Any) -> Link:
+def _same(name: str, expected: Any, found: Any) -> Check:
     """Two values that are too long to show: what differs is shown."""
     if expected == found:
-        return Link(name, "equal", "equal", True)
+        return Check(name, "equal", "equal", True)
     if isinstance(expected, dict) and isinstance(found, dict):
         before, after = params.flat(expected), params.flat(found)
         keys = sorted(key for key in before | after if before.get(key) != after.get(key))[:5]
@@ -389,8 +391,8 @@ def _same(name: str, expected: Any, found: Any) -> Link:
             [f"{key}={before.get(key, MISSING)}" for key in keys],
             [f"{key}={after.get(key, MISSING)}" for key in keys],
         )
-        return Link(name, ", ".join(told[0]), ", ".join(told[1]), False)
-    return Link(name, str(expected), str(found), False)
+        return Check(name, ", ".join(told[0]), ", ".join(told[1]), False)
+    return Check(name, str(expected), str(found), False)
 
 
 def _md5(content: bytes) -> str:
@@ -400,7 +402,7 @@ def _md5(content: bytes) -> str:
 # ---------------------------------------------------------------- the history beside the registry
 
 
-def chain(name: str) -> list[Link]:
+def chain(name: str) -> list[Check]:
     """The history of a model: its chain, its versions and its champion beside those of the registry."""
     told = history.read(name)
     live = {version.version: version for version in versions.versions(name)}
@@ -469,8 +471,8 @@ def data(target: str) -> Answer:
 def _before(entry: history.Entry, chains: ancestry.Chains) -> tuple[list[history.Entry], bool]:
     """The versions that one continued from, and whether some of them are lost."""
     try:
-        return ancestry.line(entry, chains), False
-    except ancestry.Lost:
+        return ancestry.ancestors(entry, chains), False
+    except ancestry.UnknownAncestor:
         return [], True
 
 
@@ -519,7 +521,7 @@ def row(name: str) -> Answer:
     """
     registered = list(_registered())
     chains = {told.model: told for told, _ in registered}
-    wanted = {entry.facts.get(role.capitalize(), "") for _, entry in registered for role in row_table.SIDES}
+    wanted = {entry.facts.get(role.capitalize(), "") for _, entry in registered for role in row_table.SPLITS}
     with ThreadPoolExecutor(READERS) as readers:
         found = dict(zip(sorted(wanted), readers.map(lambda md5: _find(md5, name), sorted(wanted)), strict=True))
     seen, free, gone = [], [], []
@@ -545,7 +547,7 @@ def _where(
     on: list[tuple[str, dict[str, str], str | None]] = []
     learned, unknown = set(), False
     for each in (entry, *before):
-        for side in row_table.SIDES if each is entry else ancestry.LEARNED:
+        for side in row_table.SPLITS if each is entry else ancestry.LEARNED:
             content = found.get(each.facts.get(side.capitalize(), ""))
             unknown |= content is None
             taught = (content["text"], content["label"]) if content else None

@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from retune.config import params
-from retune.data import mixture, row_table
+from retune.data import replay_sampling, row_table
 from retune.errors import Refused
 from retune.evaluation import plots, statistics
 from retune.lineage import parent_version
 from retune.models import attention, causal_lm, chat_template, classifier, packing
-from retune.models.manifest import Writes
+from retune.models.manifest import CausalLMManifest
 from retune.system import failpoints, stage_io
 from retune.system.files import file_sha256
 from tasks.train import parent
@@ -43,7 +43,7 @@ def main(
             launcher.spread(section.parallel)
             return
     read = (train, val, general, start_file)
-    with collectives.together(device), _folder(work / fingerprint(read, section)) as own:
+    with collectives.process_group(device), _folder(work / fingerprint(read, section)) as own:
         sides = row_table.read(train), row_table.read(val)
         if not collectives.rank():
             shutil.rmtree(model_folder, ignore_errors=True)
@@ -76,7 +76,7 @@ def tell(points: list[dict[str, float]], report: dict[str, Any], reports: Path) 
 
 
 def train_classifier(
-    sides: Sides, section: params.Train, begins: parent_version.Start | None, own: Path, folder: Path
+    sides: Sides, section: params.Train, begins: parent_version.ParentVersion | None, own: Path, folder: Path
 ) -> Told:
     earlier = parent.fetch(begins, own / "start") if begins else None
     card, tokenizer, tuned, report = fit(*sides, section, own, stage_io.progress, earlier)
@@ -88,7 +88,7 @@ def writer(
     sides: Sides,
     general: pd.DataFrame,
     section: params.InstructTrain,
-    begins: parent_version.Start | None,
+    begins: parent_version.ParentVersion | None,
     own: Path,
     folder: Path,
 ) -> Told:
@@ -100,7 +100,7 @@ def writer(
 
 
 def preferrer(
-    sides: Sides, section: params.PreferTrain, begins: parent_version.Start | None, own: Path, folder: Path
+    sides: Sides, section: params.PreferTrain, begins: parent_version.ParentVersion | None, own: Path, folder: Path
 ) -> Told:
     """Every pair is new to the version that is started from: it has learned from rows of another kind."""
     if begins is None:
@@ -118,7 +118,7 @@ def preferrer(
     }
 
 
-def _save(folder: Path, card: Writes, tokenizer: Any, network: nn.Module) -> None:
+def _save(folder: Path, card: CausalLMManifest, tokenizer: Any, network: nn.Module) -> None:
     if not collectives.rank():
         causal_lm.save(folder, card, tokenizer, network)
 
@@ -131,7 +131,7 @@ def fingerprint(read: tuple[Path, ...], section: Section) -> str:
 
 
 def _code() -> list[Path]:
-    nouns = (attention, causal_lm, mixture, classifier, packing, statistics, chat_template)
+    nouns = (attention, causal_lm, replay_sampling, classifier, packing, statistics, chat_template)
     return [*sorted(Path(__file__).parent.rglob("*.py")), *(Path(str(noun.__file__)) for noun in nouns)]
 
 

@@ -20,9 +20,9 @@ from torch import nn
 from retune.config.params import Train
 from retune.data import row_table
 from retune.errors import Refused
-from retune.lineage.parent_version import MODEL, Start, obstacles
+from retune.lineage.parent_version import MODEL, ParentVersion, incompatibilities
 from retune.models import classifier
-from retune.models.manifest import Card, Writes, read_card, read_writes
+from retune.models.manifest import CausalLMManifest, ClassifierManifest, read_causal_lm, read_classifier
 from retune.system import dvc_store
 
 CONTENT = ["id", "text", "label"]  # what a row teaches; the other columns never reach the network
@@ -30,20 +30,20 @@ BASE_INSTEAD = 'write {"from": "base"} into models/start.json to start from the 
 
 
 @dataclass(frozen=True)
-class Champion:
-    start: Start
+class ParentClassifier:
+    start: ParentVersion
     folder: Path  # of the model
-    card: Card
+    card: ClassifierManifest
     known: pd.DataFrame  # the rows that it learned from, with the columns of CONTENT
 
 
 @dataclass(frozen=True)
-class Writer:
+class ParentCausalLM:
     """The same of a model that writes."""
 
-    start: Start
+    start: ParentVersion
     folder: Path
-    card: Writes
+    card: CausalLMManifest
     known: pd.DataFrame  # none if it learned from pairs, which are rows of another kind
 
 
@@ -58,52 +58,52 @@ class Choice:
     gone: int  # rows that the champion learned from and that are no longer there; nothing unlearns them
 
 
-def fetch(start: Start, folder: Path) -> Champion:
+def fetch(start: ParentVersion, folder: Path) -> ParentClassifier:
     """Put the champion's bytes below `folder`. Raises Refused if anybody has lost or damaged them."""
     _bring(start, start.needed(), folder, BASE_INSTEAD)
-    return Champion(start, folder / MODEL, read_card(folder / MODEL), _learned(start, folder)[CONTENT])
+    return ParentClassifier(start, folder / MODEL, read_classifier(folder / MODEL), _learned(start, folder)[CONTENT])
 
 
-def fetch_writer(start: Start, folder: Path) -> Writer:
+def fetch_writer(start: ParentVersion, folder: Path) -> ParentCausalLM:
     _bring(start, start.needed(), folder, BASE_INSTEAD)
     learned = _learned(start, folder)
     known = learned.head(0) if row_table.REJECTED in learned else learned
-    return Writer(start, folder / MODEL, read_writes(folder / MODEL), known[CONTENT])
+    return ParentCausalLM(start, folder / MODEL, read_causal_lm(folder / MODEL), known[CONTENT])
 
 
-def _learned(start: Start, folder: Path) -> pd.DataFrame:
+def _learned(start: ParentVersion, folder: Path) -> pd.DataFrame:
     return pd.concat([row_table.read(folder / path) for path in start.needed() if path != MODEL], ignore_index=True)
 
 
-def fetch_model(start: Start, folder: Path) -> Path:
+def fetch_model(start: ParentVersion, folder: Path) -> Path:
     """The same of its model folder alone, for a training to which its rows are of another task."""
     _bring(start, {MODEL: start.model_md5}, folder, "start from another version")
     return folder / MODEL
 
 
-def _bring(start: Start, hashes: dict[str, str], folder: Path, instead: str) -> None:
+def _bring(start: ParentVersion, hashes: dict[str, str], folder: Path, instead: str) -> None:
     try:
         for path, md5 in hashes.items():
             dvc_store.fetch(md5, folder / path)
-    except dvc_store.Gone as error:
+    except dvc_store.MissingBytes as error:
         raise Refused(
             f"cannot continue from {start.name}: bytes gone, hashes kept. {error}; `dvc pull` may bring them back, or"
             f" {instead}"
         ) from None
 
 
-def check(champion: Champion, params: Train) -> None:
+def check(champion: ParentClassifier, params: Train) -> None:
     """Raises Refused where the champion's weights are not such as these params would have made."""
     card = champion.card
     there: dict[str, Any] = {"method": card.method, "base.name": card.base_name, "base.sha256": card.base_sha256}
     if card.method == "lora":
         adapter = json.loads((champion.folder / "adapter/adapter_config.json").read_text("utf-8"))
         there |= {"lora.rank": adapter["r"], "lora.alpha": adapter["lora_alpha"]}
-    if wrong := obstacles(there, params):
+    if wrong := incompatibilities(there, params):
         raise Refused(f"cannot continue from {champion.start.name}: {'; '.join(wrong)}: {BASE_INSTEAD}")
 
 
-def choose(rows: pd.DataFrame, there: set[str], champion: Champion, share: float, seed: int) -> Choice:
+def choose(rows: pd.DataFrame, there: set[str], champion: ParentClassifier, share: float, seed: int) -> Choice:
     """Every row that the champion did not learn from as it is now, and of each label `share` of those that it did.
 
     Which of the old ones: those with the smallest hash of seed, champion and id. The champion is in it so that a

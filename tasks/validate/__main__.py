@@ -25,7 +25,7 @@ import pandas as pd
 
 from retune.config import params
 from retune.data import messages, row_table
-from retune.data.row_table import SIDES
+from retune.data.row_table import SPLITS
 from retune.errors import Broken, Refused
 from retune.system.stage_io import run, write_json
 
@@ -199,8 +199,8 @@ def _of_rows(params: Knobs, task: str) -> list[Check]:
         Check("id_unique", "no id twice", gxe.ExpectColumnValuesToBeUnique(column="id")),
         Check(
             "given_sides",
-            f"given is {', '.join(SIDES)} or empty",
-            gxe.ExpectColumnValuesToBeInSet(column="given", value_set=[*SIDES, ""]),
+            f"given is {', '.join(SPLITS)} or empty",
+            gxe.ExpectColumnValuesToBeInSet(column="given", value_set=[*SPLITS, ""]),
         ),
         Check(
             "text_length",

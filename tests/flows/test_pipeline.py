@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from flows import pipeline
-from flows.execution import dvc
+from flows.execution import dvc, run_context
 from flows.execution.plan import Planned
 from flows.project import environment
 from retune.config import params
@@ -273,10 +273,10 @@ def test_what_ends_a_stage_ends_the_road(recorder, failing, error):
 
 def test_a_start_that_must_not_be_continued_ends_the_road_before_training_has_cost_anything(recorder, monkeypatch):
     def tainted():
-        raise ancestry.Unfit("cannot continue from classifier/1")
+        raise ancestry.Incompatible("cannot continue from classifier/1")
 
     monkeypatch.setattr(register, "check_start", tainted)
-    with pytest.raises(ancestry.Unfit):
+    with pytest.raises(ancestry.Incompatible):
         pipeline.pipeline.fn()
     assert recorder.did == ["curate", "validate", "split"]
     assert recorder.ended == ["FAILED"]
@@ -305,7 +305,7 @@ def test_nothing_changed_and_decided_before_is_told_and_nothing_happens(recorder
     recorder.stages_changed = False
     known = recorder.add(FINGERPRINT, ("champion",), decision="champion", **{"reason.1": "it beats the base"})
     outcome = pipeline.pipeline.fn()
-    assert outcome == pipeline.Outcome(known, False, Decision(True, ("it beats the base",)))
+    assert outcome == run_context.Outcome(known, False, Decision(True, ("it beats the base",)))
     assert recorder.did == [] and recorder.ended == []
 
 
@@ -429,6 +429,6 @@ def test_a_bar_where_nobody_watches_is_lines_in_the_log(monkeypatch, caplog):
     monkeypatch.setattr(
         sys, "stderr", SimpleNamespace(isatty=lambda: False, write=lambda text: None, flush=lambda: None)
     )
-    with caplog.at_level(logging.INFO), pipeline.bar("train") as draw:
+    with caplog.at_level(logging.INFO), pipeline.progress_bar("train") as draw:
         draw(3, 10, {"train_loss": 0.123456})
     assert caplog.messages == ["train 3/10 train_loss=0.1235"]

@@ -83,7 +83,7 @@ def test_every_station_opens_by_click_and_by_key_and_nothing_scrolls_sideways(vi
     assert overflow(view) == 0
     assert view.locator(".verdict strong").bounding_box()["y"] < 800, "the verdict is not on the first screen"
     stations = view.locator("details[data-station]")
-    assert stations.count() == len(lineage_page.STATIONS)
+    assert stations.count() == len(lineage_page.STAGES)
     for place in range(stations.count()):
         station, facts = stations.nth(place), stations.nth(place).locator(".facts")
         assert not facts.is_visible()
@@ -103,12 +103,12 @@ def test_every_summary_is_reached_with_the_tab_key_alone(visit):
     for _ in range(80):
         view.keyboard.press("Tab")
         reached.add(view.evaluate("document.activeElement.parentElement?.dataset.station ?? ''"))
-    assert reached >= set(lineage_page.STATIONS)
+    assert reached >= set(lineage_page.STAGES)
 
 
 def test_a_station_of_the_picture_opens_its_facts(visit):
     view = visit(1400, "light")
-    for station in lineage_page.STATIONS:
+    for station in lineage_page.STAGES:
         view.locator(f".map a[href='#facts-{station}']").press("Enter")
         view.locator(f"#facts-{station}").wait_for(state="visible", timeout=5000)
 

@@ -5,7 +5,7 @@ import pytest
 from retune.config.params import Measure
 from retune.errors import Refused
 from tasks import latency as verb
-from tasks.latency import measure
+from tasks.latency import measure_latency
 
 SECTION = Measure(texts=4, batch_size=1, passes=5)
 
@@ -30,7 +30,7 @@ class Machine:
 
 def test_both_are_timed_on_the_same_few_texts_in_turn():
     machine = Machine()
-    told = measure(machine.model("new", 6), machine.model("old", 4), list("abcdefgh"), SECTION, machine.clock)
+    told = measure_latency(machine.model("new", 6), machine.model("old", 4), list("abcdefgh"), SECTION, machine.clock)
     assert told == {
         "candidate": pytest.approx(6),
         "champion": pytest.approx(4),
@@ -48,20 +48,20 @@ def test_both_are_timed_on_the_same_few_texts_in_turn():
 
 def test_a_machine_that_slows_down_in_the_middle_slows_both():
     machine = Machine(busy=lambda asked: 10.0 if asked >= 6 else 1.0)
-    told = measure(machine.model("new", 5), machine.model("old", 5), list("abcd"), SECTION, machine.clock)
+    told = measure_latency(machine.model("new", 5), machine.model("old", 5), list("abcd"), SECTION, machine.clock)
     assert told["ratio"] == pytest.approx(1.0)
 
 
 def test_a_first_pass_that_loads_things_does_not_count():
     machine = Machine(busy=lambda asked: 1000.0 if asked < 2 else 1.0)
-    told = measure(machine.model("new", 5), machine.model("old", 5), list("abcd"), SECTION, machine.clock)
+    told = measure_latency(machine.model("new", 5), machine.model("old", 5), list("abcd"), SECTION, machine.clock)
     assert told["candidate"] == pytest.approx(5)
 
 
 def test_a_model_that_writes_longer_answers_is_not_slower_for_it():
     machine = Machine()
     longer, shorter = machine.model("new", 477, tokens=246), machine.model("old", 141, tokens=48)
-    told = measure(longer, shorter, list("abcd"), SECTION, machine.clock)
+    told = measure_latency(longer, shorter, list("abcd"), SECTION, machine.clock)
     assert told["per"] == "token" and (told["candidate_tokens"], told["champion_tokens"]) == (4 * 246, 4 * 48)
     assert told["candidate"] == pytest.approx(477 / 246) and told["champion"] == pytest.approx(141 / 48)
     assert told["ratio"] == pytest.approx(477 / 246 / (141 / 48))
@@ -69,9 +69,11 @@ def test_a_model_that_writes_longer_answers_is_not_slower_for_it():
 
 def test_few_rows_are_enough_and_none_are_refused():
     machine = Machine()
-    assert measure(machine.model("new", 5), machine.model("old", 5), ["a"], SECTION, machine.clock)["texts"] == 1
+    assert (
+        measure_latency(machine.model("new", 5), machine.model("old", 5), ["a"], SECTION, machine.clock)["texts"] == 1
+    )
     with pytest.raises(Refused, match="no rows"):
-        measure(machine.model("new", 5), machine.model("old", 5), [], SECTION, machine.clock)
+        measure_latency(machine.model("new", 5), machine.model("old", 5), [], SECTION, machine.clock)
 
 
 def test_two_folders_are_timed_for_real(model_folder, make_tickets, settings, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from retune.errors import WrongUse
 from retune.lineage import parent_version
 from retune.models.base_model import weights_sha256
 from retune.preflight import compute_estimate, memory_check
-from tasks.preflight import CURATED, GENERAL, PICTURE, RAW, SPLITS, audit
+from tasks.preflight import CURATED, GENERAL, PICTURE, RAW, SPLITS, run_preflight
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,14 +37,14 @@ def knobs(tiny_writer, tmp_path, monkeypatch):
 
 def test_the_rows_are_taken_where_they_have_come_to(knobs, make_replies):
     with pytest.raises(WrongUse, match="no records yet"):
-        audit(knobs)
+        run_preflight(knobs)
     rows = make_replies(30)
     row_table.write(pd.concat([rows, rows.head(3)]), RAW / "00001-x.parquet")
-    told = audit(knobs)
+    told = run_preflight(knobs)
     assert (told.ok, told.rows_from, told.figures["rows"]) == (True, "data/raw, not curated yet", 30)
     assert PICTURE.read_bytes().startswith(b"\x89PNG")
     row_table.write(rows.head(20), CURATED)
-    assert (audit(knobs).rows_from, audit(knobs).figures["rows"]) == (str(CURATED), 20)
+    assert (run_preflight(knobs).rows_from, run_preflight(knobs).figures["rows"]) == (str(CURATED), 20)
     json.dumps(told.report())
 
 
@@ -53,7 +53,7 @@ def test_rows_that_have_come_in_since_are_audited_and_not_those_of_the_last_run(
     rows = make_replies(30)
     row_table.write(rows, RAW / "00001-x.parquet")
     row_table.write(rows.head(25), CURATED)
-    for name, side in zip(row_table.SIDES, (rows.head(10), rows[10:15], rows[15:20]), strict=True):
+    for name, side in zip(row_table.SPLITS, (rows.head(10), rows[10:15], rows[15:20]), strict=True):
         row_table.write(side, SPLITS / f"{name}.parquet")
 
     def lock(raw, curated_of, curated, split_of):
@@ -68,22 +68,22 @@ def test_rows_that_have_come_in_since_are_audited_and_not_those_of_the_last_run(
         Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
 
     lock("one.dir", "one.dir", "two", "two")
-    assert (audit(knobs).rows_from, audit(knobs).figures["rows"]) == (str(SPLITS), 20)
+    assert (run_preflight(knobs).rows_from, run_preflight(knobs).figures["rows"]) == (str(SPLITS), 20)
     lock("one.dir", "one.dir", "newer", "two")
-    assert (audit(knobs).rows_from, audit(knobs).figures["rows"]) == (str(CURATED), 25)
+    assert (run_preflight(knobs).rows_from, run_preflight(knobs).figures["rows"]) == (str(CURATED), 25)
     lock("newer.dir", "one.dir", "two", "two")
-    assert (audit(knobs).rows_from, audit(knobs).figures["rows"]) == ("data/raw, not curated yet", 30)
+    assert (run_preflight(knobs).rows_from, run_preflight(knobs).figures["rows"]) == ("data/raw, not curated yet", 30)
 
 
 def test_the_estimate_counts_what_is_learned_from_and_no_other_side(knobs, make_replies):
     rows = make_replies(40)
     row_table.write(rows, CURATED)
-    whole = audit(knobs)
+    whole = run_preflight(knobs)
     kept = 1 - knobs.split.val_share - knobs.split.test_share
     assert whole.effort.tokens == pytest.approx(kept * knobs.train.epochs * whole.figures["trained_tokens"], abs=3)
-    for name, side in zip(row_table.SIDES, (rows.head(20), rows[20:30], rows[30:]), strict=True):
+    for name, side in zip(row_table.SPLITS, (rows.head(20), rows[20:30], rows[30:]), strict=True):
         row_table.write(side, SPLITS / f"{name}.parquet")
-    parted = audit(knobs)
+    parted = run_preflight(knobs)
     assert parted.effort.tokens == pytest.approx(knobs.train.epochs * parted.figures["trained_tokens"] / 2, abs=3)
 
 
@@ -92,14 +92,14 @@ def test_a_prompt_that_was_split_over_two_sides_is_refused_with_its_rows(knobs, 
     sides = {"train": rows.head(20), "val": rows.iloc[20:25], "test": pd.concat([rows.iloc[25:], rows.head(1)])}
     for name, side in sides.items():
         row_table.write(side, SPLITS / f"{name}.parquet")
-    told = audit(knobs)
+    told = run_preflight(knobs)
     (failed,) = [finding for finding in told.findings if not finding.success]
     assert (told.ok, failed.name, set(failed.examples)) == (False, "prompts_apart", {rows["id"].iloc[0]})
 
 
 def test_an_estimate_says_steps_time_and_memory(knobs, make_replies):
     row_table.write(make_replies(30), CURATED)
-    found = audit(knobs).effort
+    found = run_preflight(knobs).effort
     assert found.steps >= knobs.train.epochs
     assert found.seconds > 0
     assert 0 < found.certain_bytes < found.bytes < 2**30
@@ -107,9 +107,9 @@ def test_an_estimate_says_steps_time_and_memory(knobs, make_replies):
 
 def test_the_audit_says_whether_the_training_fits_into_this_machine(knobs, make_replies, monkeypatch):
     row_table.write(make_replies(30), CURATED)
-    assert audit(knobs).memory.verdict == "fits"
-    monkeypatch.setattr(memory_check, "find", lambda cuda: memory_check.Room(2**19, "in a thimble"))
-    told = audit(knobs)
+    assert run_preflight(knobs).memory.verdict == "fits"
+    monkeypatch.setattr(memory_check, "find", lambda cuda: memory_check.AvailableMemory(2**19, "in a thimble"))
+    told = run_preflight(knobs)
     assert told.memory.verdict == "too large"
     assert "are free in a thimble" in told.memory.told
     assert told.ok, "the rows are as good as before"
@@ -123,14 +123,16 @@ def test_what_preferences_take_hangs_on_the_version_that_they_are_learned_on(kno
     values["train"] |= {"base": same, "device": "cpu", "precision": "bf16", "template": "chatml", "max_tokens": 200}
     pairs = make_replies(30)
     row_table.write(pairs.assign(rejected=[f"No. {label}" for label in pairs["label"]]), CURATED)
-    unknown = audit(params.parse(values)).effort.certain_bytes
+    unknown = run_preflight(params.parse(values)).effort.certain_bytes
     record = Path("models/reports/train.json")
     record.parent.mkdir(parents=True)
     record.write_text('{"method": "full"}')
     parent_version.write(
-        parent_version.Start("writer/1", "0" * 64, committed(), "0" * 64, f"{'0' * 32}.dir", "0" * 32, "0" * 32, False)
+        parent_version.ParentVersion(
+            "writer/1", "0" * 64, committed(), "0" * 64, f"{'0' * 32}.dir", "0" * 32, "0" * 32, False
+        )
     )
-    told = audit(params.parse(values)).effort
+    told = run_preflight(params.parse(values)).effort
     weights = compute_estimate.shape_of(Path(same["name"].removeprefix("folder:"))).parameters
     assert told.certain_bytes - unknown == 2 * weights
 
@@ -145,29 +147,29 @@ def committed():
 
 def test_the_audit_says_the_licence_of_the_base_or_that_none_is_stated(knobs, make_replies):
     row_table.write(make_replies(30), CURATED)
-    assert audit(knobs).base["name"] == knobs.train.base.name
-    assert audit(knobs).base["licence"].startswith("not stated")
+    assert run_preflight(knobs).base["name"] == knobs.train.base.name
+    assert run_preflight(knobs).base["licence"].startswith("not stated")
 
 
 def test_there_is_nothing_to_audit_for_a_classifier(knobs, make_replies):
     with pytest.raises(WrongUse, match="task is classify"):
-        audit(params.load(ROOT / "params.yaml"))
+        run_preflight(params.load(ROOT / "params.yaml"))
     row_table.write(make_replies(3).drop(columns="label"), CURATED)
     with pytest.raises(WrongUse, match="has no column label"):
-        audit(knobs)
+        run_preflight(knobs)
 
 
 def test_general_examples_are_looked_at_apart_and_add_to_the_effort(knobs, make_replies, tmp_path):
     row_table.write(make_replies(30), CURATED)
-    before = audit(knobs)
+    before = run_preflight(knobs)
     assert before.general is None
     row_table.write(make_replies(20, seed=9), GENERAL)
     knobs = replace(knobs, train=replace(knobs.train, general_share=0.25))
-    told = audit(knobs)
+    told = run_preflight(knobs)
     assert (told.ok, told.figures, told.general["rows"]) == (True, before.figures, 20)
     assert 1.2 < told.effort.tokens / before.effort.tokens < 1.5
     row_table.write(make_replies(20, seed=9).assign(label=" "), GENERAL)
-    told = audit(knobs)
+    told = run_preflight(knobs)
     assert not told.ok
     assert {each.name for each in told.findings if not each.success} == {"general_supervised"}
 
@@ -178,4 +180,4 @@ def test_before_anything_is_curated_they_are_read_from_their_files(knobs, make_r
     file.write_text("prompt,completion\nwho?,she\n", "utf-8")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     named = replace(knobs.curate, general=[params.GeneralFile(str(file), digest)])
-    assert audit(replace(knobs, curate=named)).general["rows"] == 1
+    assert run_preflight(replace(knobs, curate=named)).general["rows"] == 1

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from retune.config.params import MissingLabel, Split, SplitWriting
 from retune.data import messages, row_table
-from retune.data.row_table import COLUMNS, SIDES
+from retune.data.row_table import COLUMNS, SPLITS
 from retune.errors import Refused, WrongUse
-from tasks.split import judge, main, report, split
+from tasks.split import check_splits, main, report, split
 
 PARAMS = Split(seed=17, val_share=0.2, test_share=0.3, missing_label=MissingLabel("refuse", "warn", "warn"))
 
@@ -118,7 +118,7 @@ def test_a_group_on_two_given_sides_is_refused_by_name():
     assert told["parted_groups"] == {"acme": {"train": "1", "test": "2"}}
     assert told["rows"]["test"] >= 2  # counted on the strictest side, so nothing of it can be learned
     with pytest.raises(Refused, match=r"acme \(test: row 2, train: row 1\)"):
-        judge(told, PARAMS)
+        check_splits(told, PARAMS)
 
 
 def test_an_unknown_given_side_is_a_wrong_use():
@@ -129,17 +129,17 @@ def test_an_unknown_given_side_is_a_wrong_use():
 def test_a_side_without_rows_is_refused_with_advice():
     table = lone(5, "train")
     with pytest.raises(Refused, match=r"no row falls on .*test of 5 rows: bring more rows"):
-        judge(report(table, split(table, PARAMS)), PARAMS)
+        check_splits(report(table, split(table, PARAMS)), PARAMS)
 
 
 def test_a_label_missing_from_val_is_a_warning_where_params_say_so():
     told = told_without("b", "val")
-    assert judge(told, PARAMS) == ["no row on val for 1 labels: b"]
+    assert check_splits(told, PARAMS) == ["no row on val for 1 labels: b"]
 
 
 def test_a_label_missing_from_train_is_refused_where_params_say_so():
     with pytest.raises(Refused, match=r"no row on train for 1 labels: b\. Bring more rows"):
-        judge(told_without("b", "train"), PARAMS)
+        check_splits(told_without("b", "train"), PARAMS)
 
 
 def told_without(label, side):
@@ -171,7 +171,7 @@ def in_folder(tmp_path, monkeypatch):
 def test_the_stage_writes_three_sides_and_a_report(in_folder):
     row_table.write(lone(100), Path("rows.parquet"))
     main(Path("rows.parquet"), Path("splits"), Path("split.json"))
-    sides = {name: row_table.read(Path(f"splits/{name}.parquet")) for name in SIDES}
+    sides = {name: row_table.read(Path(f"splits/{name}.parquet")) for name in SPLITS}
     assert sorted(pd.concat(sides)["id"]) == list(lone(100)["id"])
     assert json.loads(Path("split.json").read_text())["rows"] == {name: len(side) for name, side in sides.items()}
 
@@ -202,7 +202,7 @@ def answers(prompts, each):
 def test_the_answers_to_one_prompt_are_not_parted():
     table = answers(40, 3)
     where = pd.Series({row: name for name, side in split(table, WRITING, "instruct").items() for row in side["id"]})
-    assert set(where) == set(SIDES)
+    assert set(where) == set(SPLITS)
     assert (where.sort_index().groupby([n // 3 for n in range(len(where))]).nunique() == 1).all()
 
 
@@ -211,5 +211,5 @@ def test_where_a_model_writes_no_label_can_be_missing_and_none_is_told():
     sides = split(table, WRITING, "prefer")
     told = report(table, sides, "prefer")
     assert (told["labels"], set(map(len, told["missing"].values()))) == ({}, {0})
-    assert judge(told, WRITING) == []
+    assert check_splits(told, WRITING) == []
     assert all(tuple(side) == row_table.columns("prefer") for side in sides.values())

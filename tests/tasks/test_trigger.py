@@ -10,19 +10,23 @@ from hypothesis import strategies as st
 
 from retune.config import params
 from tasks import trigger
-from tasks.trigger import Made, State, Verdict
+from tasks.trigger import RetrainDecision, TrainingInputs, VersionInputs
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 SECTION = params.Decide(
     new_rows=200, on_change=True, max_age_days=90, on_forgotten=True, incremental=False, keep_failed_days=14.0
 )
-THEN = State("aa.dir", "bb", {"train.epochs": 3, "train.seed": 17}, {"tasks/split.py": "cc", "command of split": "x"})
-NEWEST = Made("classifier/4", NOW - timedelta(days=7), THEN, "d" * 40)
-CHAMPION = Made("classifier/3", NOW - timedelta(days=30), THEN, "e" * 40)
+THEN = TrainingInputs(
+    "aa.dir", "bb", {"train.epochs": 3, "train.seed": 17}, {"tasks/split.py": "cc", "command of split": "x"}
+)
+NEWEST = VersionInputs("classifier/4", NOW - timedelta(days=7), THEN, "d" * 40)
+CHAMPION = VersionInputs("classifier/3", NOW - timedelta(days=30), THEN, "e" * 40)
 
 
-def verdict(now=THEN, newest=NEWEST, champion=CHAMPION, rows=0, forgotten=0, because=None, section=SECTION) -> Verdict:
-    return trigger.decide(now, newest, champion, rows, forgotten, because, section, NOW)
+def verdict(
+    now=THEN, newest=NEWEST, champion=CHAMPION, rows=0, forgotten=0, because=None, section=SECTION
+) -> RetrainDecision:
+    return trigger.should_retrain(now, newest, champion, rows, forgotten, because, section, NOW)
 
 
 def test_without_a_version_there_is_always_reason_to_train():
@@ -129,6 +133,6 @@ def test_two_states_have_one_digest_only_if_they_are_equal():
 def test_the_state_of_this_repository_names_every_file_that_a_stage_reads(monkeypatch):
     root = Path(__file__).resolve().parents[2]
     monkeypatch.chdir(root)
-    found = trigger.here("aa.dir")
+    found = trigger.current_inputs("aa.dir")
     assert {"tasks/curate/__main__.py", "retune/errors.py", "command of train"} <= set(found.code)
     assert found.params["train.epochs"] and not [key for key in found.params if key.startswith(("decide.", "promote."))]

@@ -14,15 +14,24 @@ from typing import Literal, Protocol
 import torch
 from torch import nn
 
-from retune.models.packing import fill
+from retune.models.packing import pack_first_fit
 from tasks.train.checkpoint import Checkpoints, Tensors
 from tasks.train.distributed import collectives
-from tasks.train.encoder.loop import TOLD_EVERY, Curve, OnProgress, put, rate_factor, restore_state, save_state, tell
+from tasks.train.encoder.loop import (
+    TOLD_EVERY,
+    OnProgress,
+    TrainingHistory,
+    load_parameters,
+    log_step,
+    rate_factor,
+    restore_state,
+    save_state,
+)
 
 Step = list[list[int]]  # the batches of one step: the numbers of their rows
 
 
-class Pace(Protocol):
+class LoopConfig(Protocol):
     """What this needs of a params section."""
 
     @property
@@ -44,7 +53,7 @@ class Pace(Protocol):
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Objective:
     """What is learned, and how that is done and seen."""
 
     plan: list[list[Step]]  # the steps of each epoch
@@ -53,32 +62,32 @@ class Lesson:
     validate: Callable[[], dict[str, float]] | None  # tells val_loss
 
 
-def plan(lengths: Sequence[int], epochs: int, pace: Pace) -> list[list[Step]]:
+def plan(lengths: Sequence[int], epochs: int, pace: LoopConfig) -> list[list[Step]]:
     """Every row once an epoch, in batches of `batch_tokens` at most. The seed alone decides the order."""
     made = []
     for epoch in range(epochs):
         generator = torch.Generator().manual_seed(pace.seed + epoch)
-        batches = fill(lengths, pace.batch_tokens, torch.randperm(len(lengths), generator=generator).tolist())
+        batches = pack_first_fit(lengths, pace.batch_tokens, torch.randperm(len(lengths), generator=generator).tolist())
         order = torch.randperm(len(batches), generator=generator).tolist()  # else the least filled would come last
         shuffled = [batches[number] for number in order]
         made.append([shuffled[at : at + pace.accumulate] for at in range(0, len(shuffled), pace.accumulate)])
     return made
 
 
-def seed_batch(pace: Pace, step: int, number: int) -> None:
+def seed_batch(pace: LoopConfig, step: int, number: int) -> None:
     """Dropout and noise of a batch, wherever and after whatever it is computed."""
     torch.manual_seed(pace.seed * 1_000_003 + step * pace.accumulate + number)
 
 
-def study(
+def train_loop(
     parameters: dict[str, nn.Parameter],
     learning_rate: float,
     weight_decay: float,
-    lesson: Lesson,
-    pace: Pace,
+    lesson: Objective,
+    pace: LoopConfig,
     checkpoints: Checkpoints,
     on_progress: OnProgress,
-) -> Curve:
+) -> TrainingHistory:
     """Train `parameters` in place. Where there is something to validate on, the epoch of the lowest loss is kept, and
     training stops after `pace.patience` epochs without a lower one; otherwise the last is kept.
     """
@@ -86,9 +95,9 @@ def study(
     steps = [step for epoch in lesson.plan for step in epoch]
     ends = {step: number for number, step in enumerate(accumulate(map(len, lesson.plan)), 1)}
     total, at = len(steps), 0
-    curve, best = Curve(best_score=-math.inf), Tensors()
+    curve, best = TrainingHistory(best_score=-math.inf), Tensors()
 
-    in_parts = collectives.in_parts(parameters.values())
+    in_parts = collectives.is_sharded(parameters.values())
     device = next(iter(parameters.values())).device
     found = collectives.newest(checkpoints, in_parts, device)
     if found:
@@ -101,7 +110,7 @@ def study(
         for group in optimizer.param_groups:
             group["lr"] = rate
         seen = lesson.learn(steps[at], at)
-        collectives.add_up_gradients(parameters.values())
+        collectives.all_reduce_gradients(parameters.values())
         collectives.clip(parameters.values(), pace.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -109,21 +118,21 @@ def study(
         epoch = ends.get(at)
         if at % TOLD_EVERY == 0 or at in (1, total):
             told = {name: float(value) for name, value in seen.items()}
-            tell(curve, on_progress, at, total, epoch=_passed(at, lesson.plan), learning_rate=rate, **told)
+            log_step(curve, on_progress, at, total, epoch=_passed(at, lesson.plan), learning_rate=rate, **told)
         if epoch and lesson.validate:
             scores = lesson.validate()
-            tell(curve, on_progress, at, total, epoch=float(epoch), **scores)
+            log_step(curve, on_progress, at, total, epoch=float(epoch), **scores)
             if -scores["val_loss"] > curve.best_score:
                 curve.best_score, curve.best_epoch = -scores["val_loss"], epoch
                 best = {name: collectives.local(value).detach().cpu().clone() for name, value in parameters.items()}
         due = time.monotonic() - saved >= pace.checkpoint_seconds
-        if epoch or (collectives.agreed(due, device) if in_parts else due):
+        if epoch or (collectives.broadcast_flag(due, device) if in_parts else due):
             if in_parts or not collectives.rank():
                 save_state(checkpoints, at, parameters, optimizer, best, curve)
             saved = time.monotonic()
 
     if best:
-        put(parameters, best)
+        load_parameters(parameters, best)
     return curve
 
 

@@ -13,7 +13,7 @@ from retune.config.params import Base, DecoderLora, Parallel
 from retune.errors import Refused, WrongUse
 from retune.lineage.parent_version import WRITERS
 from retune.models import causal_lm, classifier
-from retune.models.manifest import Writes
+from retune.models.manifest import CausalLMManifest
 from tasks.train.decoder import lora_fusion
 from tasks.train.distributed import collectives
 
@@ -35,7 +35,7 @@ class Asked(Protocol):
     def parallel(self) -> Parallel: ...
 
 
-def check(start: Writes, params: Asked, **more: str) -> None:
+def check(start: CausalLMManifest, params: Asked, **more: str) -> None:
     """Raises Refused for a version that cannot be gone on from, WrongUse for params that say other things of it.
 
     `more`: further values of the train section that have to be as the version's card has them.
@@ -52,12 +52,12 @@ def check(start: Writes, params: Asked, **more: str) -> None:
         raise WrongUse(f"what params.yaml says of the start is untrue: {'; '.join(wrong)}: write what it is")
 
 
-def load(folder: Path, card: Writes, params: Asked) -> tuple[Any, nn.Module]:
+def load(folder: Path, card: CausalLMManifest, params: Asked) -> tuple[Any, nn.Module]:
     """Its tokenizer, with the template in it, and its network. Raises WrongUse if params name another adapter."""
     whole, device = card.method == "full", classifier.pick_device(params.device)
     precision = "fp32" if whole else params.precision  # what was learned would be rounded away in bf16
     if params.lora.frozen == "fp8":
-        lora_fusion.check_eight_bits(device, causal_lm.kind(precision, device))
+        lora_fusion.check_eight_bits(device, causal_lm.weight_dtype(precision, device))
     kept, place = collectives.loaded_as(params.parallel, precision, device)
     loaded = causal_lm.load_to_train(folder, place.type, kept, params.lora.dropout)
     if not whole:

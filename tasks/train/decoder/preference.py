@@ -24,16 +24,16 @@ from torch import nn
 from retune.config.params import PreferTrain
 from retune.errors import Refused, WrongUse
 from retune.models import causal_lm, chat_template, classifier, packing
-from retune.models.chat_template import Rendered
-from retune.models.manifest import Writes, read_writes
-from retune.models.packing import Shape, supervised
+from retune.models.chat_template import TokenizedExample
+from retune.models.manifest import CausalLMManifest, read_causal_lm
+from retune.models.packing import BatchShape, supervised
 from retune.preflight import memory_check
 from tasks.train.checkpoint import Checkpoints
 from tasks.train.decoder import loop, parent_network, sft
-from tasks.train.decoder.loop import Lesson, Step
+from tasks.train.decoder.loop import Objective, Step
 from tasks.train.decoder.losses import log_likelihood
 from tasks.train.distributed import collectives
-from tasks.train.encoder.loop import Curve, OnProgress, prepare, refit
+from tasks.train.encoder.loop import OnProgress, TrainingHistory, prepare, refit
 
 USUAL_RATES = (1e-6, 2e-4)
 
@@ -42,8 +42,8 @@ USUAL_RATES = (1e-6, 2e-4)
 class Pairs:
     """Rows of one or both sides, and how likely the reference holds them."""
 
-    rows: list[Rendered]  # chosen, rejected, chosen, rejected ...
-    others: list[Rendered]  # KTO: each prompt under the answer to another one; else none
+    rows: list[TokenizedExample]  # chosen, rejected, chosen, rejected ...
+    others: list[TokenizedExample]  # KTO: each prompt under the answer to another one; else none
     reference: torch.Tensor  # [rows], log-probability
     of_others: torch.Tensor  # [others]
 
@@ -53,13 +53,13 @@ class Pairs:
 
 def fit(
     train: pd.DataFrame, val: pd.DataFrame, params: PreferTrain, start: Path, work: Path, on_progress: OnProgress
-) -> tuple[Writes, Any, nn.Module, Curve, dict[str, Any]]:
+) -> tuple[CausalLMManifest, Any, nn.Module, TrainingHistory, dict[str, Any]]:
     """Train on the pairs of `train` from the model in the folder `start`, choose the epoch on those of `val`.
 
     Writes only below `work`. Returns what model.json will say, the tokenizer, the network, the curve, and a report.
     """
     began = time.monotonic()
-    from_card = read_writes(start)
+    from_card = read_causal_lm(start)
     check(params, from_card)
     warnings = unusual_rate(params)
     for warning in warnings:
@@ -67,7 +67,7 @@ def fit(
     device = prepare(params.seed, params.device, params.deterministic)
     sft.check_room(params, device, memory_check.find(device.type == "cuda"), from_card.method)
     tokenizer, network = _start(start, from_card, params)
-    network = sft.made_ready(network, params, device)
+    network = sft.prepare_network(network, params, device)
     sides = [render(frame, tokenizer, params) for frame in (train, val)]
     counts = [len(frame) for frame in (train, val)]
     left_out = sum(counts) - sum(len(side) // 2 for side in sides)
@@ -76,16 +76,19 @@ def fit(
 
     first = len(sides[0]) // 2
     train_side, val_side = _taken(everything, 0, first), _taken(everything, first, len(everything))
-    curve, learned = _round(network, train_side, val_side, params.epochs, params, work / "choose", on_progress), first
+    curve, learned = (
+        _train_once(network, train_side, val_side, params.epochs, params, work / "choose", on_progress),
+        first,
+    )
     best = curve.best_epoch
     if params.refit:
         learned, chosen, later = len(everything), curve, refit(curve, on_progress)
         del network  # before it is loaded once more: there may be no room for two
         gc.collect()
-        network = sft.made_ready(_start(start, from_card, params)[1], params, device)
-        curve = _round(network, everything, None, best, params, work / "refit", later).after(chosen)
+        network = sft.prepare_network(_start(start, from_card, params)[1], params, device)
+        curve = _train_once(network, everything, None, best, params, work / "refit", later).after(chosen)
 
-    network = collectives.whole(network, lambda: _start(start, from_card, params)[1])
+    network = collectives.gather_weights(network, lambda: _start(start, from_card, params)[1])
     report = {
         "method": params.method,
         "refit": params.refit,
@@ -101,14 +104,14 @@ def fit(
     }
     longest = max(supervised(row) for row in everything.rows)
     base = (from_card.base_name, from_card.base_sha256)
-    card = Writes("prefer", from_card.method, *base, params.max_tokens, longest, from_card.template)
+    card = CausalLMManifest("prefer", from_card.method, *base, params.max_tokens, longest, from_card.template)
     return card, tokenizer, _finished(network, from_card), curve, report
 
 
 # ---------------------------------------------------------------- what is asked, before it costs time
 
 
-def check(params: PreferTrain, start: Writes) -> None:
+def check(params: PreferTrain, start: CausalLMManifest) -> None:
     """Raises WrongUse for params that cannot go together, Refused for a start that cannot be gone on from."""
     if params.batch_tokens < 2 * params.max_tokens:
         raise WrongUse(
@@ -134,9 +137,9 @@ def unusual_rate(params: PreferTrain) -> list[str]:
 # ---------------------------------------------------------------- rows
 
 
-def render(frame: pd.DataFrame, tokenizer: Any, params: PreferTrain) -> list[Rendered]:
+def render(frame: pd.DataFrame, tokenizer: Any, params: PreferTrain) -> list[TokenizedExample]:
     """Chosen, rejected, chosen, rejected ...: the pairs of which both answers fit."""
-    rows: list[Rendered] = []
+    rows: list[TokenizedExample] = []
     for text, chosen, rejected in zip(frame["text"], frame["label"], frame["rejected"], strict=True):
         pair = [chat_template.render(tokenizer, text, answer) for answer in (chosen, rejected)]
         if pair[0] == pair[1]:
@@ -145,7 +148,7 @@ def render(frame: pd.DataFrame, tokenizer: Any, params: PreferTrain) -> list[Ren
         if over <= 0:
             rows += pair
         elif params.too_long == "cut_prompt" and over < pair[0].prompt:
-            rows += [Rendered(row.tokens[over:], row.prompt - over) for row in pair]
+            rows += [TokenizedExample(row.tokens[over:], row.prompt - over) for row in pair]
     if not rows:
         raise Refused(
             f"all {len(frame)} pairs of a side are longer than train.max_tokens, {params.max_tokens}: raise it, or "
@@ -154,7 +157,7 @@ def render(frame: pd.DataFrame, tokenizer: Any, params: PreferTrain) -> list[Ren
     return rows
 
 
-def mismatched(rows: Sequence[Rendered], max_tokens: int, seed: int) -> list[Rendered]:
+def mismatched(rows: Sequence[TokenizedExample], max_tokens: int, seed: int) -> list[TokenizedExample]:
     """Each pair's prompt under the chosen answer of another pair: along one circle through all, drawn by the seed."""
     chosen = rows[::2]
     circle = list(range(len(chosen)))
@@ -165,7 +168,7 @@ def mismatched(rows: Sequence[Rendered], max_tokens: int, seed: int) -> list[Ren
         other = chosen[after[number]]
         answer = other.tokens[other.prompt :]
         prompt = row.tokens[: row.prompt][-(max_tokens - len(answer)) :]
-        made.append(Rendered(prompt + answer, len(prompt)))
+        made.append(TokenizedExample(prompt + answer, len(prompt)))
     return made
 
 
@@ -177,7 +180,7 @@ def _taken(pairs: Pairs, first: int, last: int) -> Pairs:
 # ---------------------------------------------------------------- the network
 
 
-def _start(folder: Path, card: Writes, params: PreferTrain) -> tuple[Any, nn.Module]:
+def _start(folder: Path, card: CausalLMManifest, params: PreferTrain) -> tuple[Any, nn.Module]:
     """The version that is started from, ready to learn, and its tokenizer with the template in it."""
     own = params.lora
     tokenizer, network = parent_network.load(folder, card, params)
@@ -189,57 +192,65 @@ def _start(folder: Path, card: Writes, params: PreferTrain) -> tuple[Any, nn.Mod
     return tokenizer, network
 
 
-def _finished(network: Any, card: Writes) -> nn.Module:
+def _finished(network: Any, card: CausalLMManifest) -> nn.Module:
     return (network.merge_and_unload() if card.method == "full" else network).eval()
 
 
-def _measured(network: nn.Module, rows: list[Rendered], params: PreferTrain) -> Pairs:
+def _measured(network: nn.Module, rows: list[TokenizedExample], params: PreferTrain) -> Pairs:
     """The pairs, and how likely the start holds them: asked through the very forward that is trained."""
     others = mismatched(rows, params.max_tokens, params.seed) if params.method == "kto" else []
     found = [_asked(network, part, params) for part in (rows, others)]
     return Pairs(rows, others, *found)
 
 
-def _asked(network: nn.Module, rows: list[Rendered], params: PreferTrain) -> torch.Tensor:
+def _asked(network: nn.Module, rows: list[TokenizedExample], params: PreferTrain) -> torch.Tensor:
     if not rows:
         return torch.zeros(0)
     lengths = [len(row.tokens) for row in rows]
-    batches = packing.fill(lengths, params.batch_tokens, range(len(rows)))
+    batches = packing.pack_first_fit(lengths, params.batch_tokens, range(len(rows)))
     form = _form(network, lengths, batches, params)
     return _without_learning(network, rows, batches, form, params)
 
 
-def _form(network: nn.Module, lengths: list[int], batches: list[list[int]], params: PreferTrain) -> Shape | None:
+def _form(network: nn.Module, lengths: list[int], batches: list[list[int]], params: PreferTrain) -> BatchShape | None:
     """One shape for all on CUDA, else compiled layers would be compiled time and again."""
     return packing.shape(lengths, batches, params.batch_tokens) if causal_lm.head(network).is_cuda else None
 
 
 @torch.no_grad()
 def _without_learning(
-    network: nn.Module, rows: Sequence[Rendered], batches: list[list[int]], form: Shape | None, params: PreferTrain
+    network: nn.Module,
+    rows: Sequence[TokenizedExample],
+    batches: list[list[int]],
+    form: BatchShape | None,
+    params: PreferTrain,
 ) -> torch.Tensor:
     """[rows], log-probability, on the CPU; of rows in no batch 0."""
     was_training = network.training
     network.eval()
     found = torch.zeros(len(rows), device=causal_lm.head(network).device)
-    for _, batch, counts in collectives.turns(batches):
+    for _, batch, counts in collectives.local_batches(batches):
         each = _likelihoods(network, [rows[row] for row in batch], form, params.precision)
         if counts:
             found[batch] = each
     network.train(was_training)
-    return collectives.total(found).cpu()
+    return collectives.all_reduce_sum(found).cpu()
 
 
-def _likelihoods(network: nn.Module, rows: Sequence[Rendered], form: Shape | None, precision: str) -> torch.Tensor:
+def _likelihoods(
+    network: nn.Module, rows: Sequence[TokenizedExample], form: BatchShape | None, precision: str
+) -> torch.Tensor:
     """[rows], the log-probability of each row's supervised tokens together; gradients go through it."""
     device = causal_lm.head(network).device
     own = packing.pack(rows, device, form)
 
     def compute() -> torch.Tensor:
-        with causal_lm.arithmetic(network, precision):
-            return log_likelihood(causal_lm.hidden(network, own), causal_lm.head(network), own.where, own.targets)
+        with causal_lm.autocast(network, precision):
+            return log_likelihood(
+                causal_lm.hidden_states(network, own), causal_lm.head(network), own.where, own.targets
+            )
 
-    each = collectives.computed(network, compute)
+    each = collectives.with_gathered_root(network, compute)
     counts = torch.tensor([supervised(row) for row in rows], device=device)
     owner = torch.arange(len(rows), device=device).repeat_interleave(counts, output_size=len(each))
     return torch.zeros(len(rows), device=device).index_add(0, owner, each)
@@ -261,7 +272,7 @@ def kto(gain: torch.Tensor, beta: float, drift: torch.Tensor) -> torch.Tensor:
     return (2 - better.sigmoid() - worse.sigmoid()) / 2
 
 
-def _round(
+def _train_once(
     network: nn.Module,
     train: Pairs,
     val: Pairs | None,
@@ -269,15 +280,15 @@ def _round(
     params: PreferTrain,
     work: Path,
     on_progress: OnProgress,
-) -> Curve:
+) -> TrainingHistory:
     """Train `network` in place."""
     parameters = dict(classifier.trainable({"network": network}))
     lesson = make_lesson(network, train, val, epochs, params)
     rate, decay = params.lora.learning_rate, params.weight_decay
-    return loop.study(parameters, rate, decay, lesson, params, Checkpoints(work), on_progress)
+    return loop.train_loop(parameters, rate, decay, lesson, params, Checkpoints(work), on_progress)
 
 
-def make_lesson(network: nn.Module, train: Pairs, val: Pairs | None, epochs: int, params: PreferTrain) -> Lesson:
+def make_lesson(network: nn.Module, train: Pairs, val: Pairs | None, epochs: int, params: PreferTrain) -> Objective:
     lengths = [len(row.tokens) for row in train.rows]
     pairs = [lengths[row] + lengths[row + 1] for row in range(0, len(lengths), 2)]
     steps = loop.plan(pairs, epochs, params)
@@ -289,7 +300,7 @@ def make_lesson(network: nn.Module, train: Pairs, val: Pairs | None, epochs: int
         drift = _drift(network, train, [pair for batch in step for pair in batch], params)
         network.train()
         loss = hits = torch.zeros((), device=causal_lm.head(network).device)
-        for number, batch, counts in collectives.turns(step):
+        for number, batch, counts in collectives.local_batches(step):
             loop.seed_batch(params, at, number)
             rows = _rows_of(batch)
             now = _likelihoods(network, [train.rows[row] for row in rows], form, params.precision)
@@ -299,9 +310,9 @@ def make_lesson(network: nn.Module, train: Pairs, val: Pairs | None, epochs: int
             share.backward()
             loss = loss + share.detach()
             hits = hits + (gain[:, 0] > gain[:, 1]).sum() / each
-        return {"train_loss": collectives.total(loss), "train_preferred": collectives.total(hits)}
+        return {"train_loss": collectives.all_reduce_sum(loss), "train_preferred": collectives.all_reduce_sum(hits)}
 
-    return Lesson(steps, learn, (lambda: _validate(network, val, params)) if val else None)
+    return Objective(steps, learn, (lambda: _validate(network, val, params)) if val else None)
 
 
 def _rows_of(pairs: Sequence[int]) -> list[int]:

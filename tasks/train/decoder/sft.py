@@ -19,20 +19,20 @@ import torch
 from torch import nn
 
 from retune.config.params import InstructTrain, PreferTrain
-from retune.data import mixture
+from retune.data import replay_sampling
 from retune.errors import Refused, WrongUse
 from retune.models import base_model, causal_lm, chat_template, classifier, packing
-from retune.models.chat_template import Rendered
-from retune.models.manifest import Writes
-from retune.models.packing import Shape, supervised
+from retune.models.chat_template import TokenizedExample
+from retune.models.manifest import CausalLMManifest
+from retune.models.packing import BatchShape, supervised
 from retune.preflight import compute_estimate, memory_check
 from tasks.train import parent
 from tasks.train.checkpoint import Checkpoints
 from tasks.train.decoder import loop, lora_fusion, parent_network, step
-from tasks.train.decoder.loop import Lesson, Step
+from tasks.train.decoder.loop import Objective, Step
 from tasks.train.distributed import collectives
-from tasks.train.encoder.loop import Curve, OnProgress, prepare, refit
-from tasks.train.parent import Writer
+from tasks.train.encoder.loop import OnProgress, TrainingHistory, prepare, refit
+from tasks.train.parent import ParentCausalLM
 
 USUAL_RATES = {
     "full": (1e-6, 1e-4),
@@ -48,7 +48,7 @@ SHOWN = 3  # rows that an error message names
 class Side:
     """One side, ready for the network."""
 
-    rows: list[Rendered]
+    rows: list[TokenizedExample]
     of: pd.DataFrame  # where they come from, each at the place of its own
     left_out: int = 0  # longer than max_tokens
     cut: int = 0  # whose prompt was
@@ -58,7 +58,7 @@ class Side:
 class Mixed:
     """General examples among the rows, none of which they are."""
 
-    rows: list[Rendered]
+    rows: list[TokenizedExample]
     files: list[str]  # that each comes from
 
 
@@ -69,8 +69,8 @@ def fit(
     work: Path,
     on_progress: OnProgress,
     examples: pd.DataFrame | None = None,
-    start: Writer | None = None,
-) -> tuple[Writes, Any, nn.Module, Curve, dict[str, Any]]:
+    start: ParentCausalLM | None = None,
+) -> tuple[CausalLMManifest, Any, nn.Module, TrainingHistory, dict[str, Any]]:
     """Train on the rows of `train`, choose the epoch on those of `val`. Writes only below `work`.
 
     Of `examples`, which are general ones, `params.general_share` is mixed in among what is learned from. `start`: the
@@ -91,7 +91,7 @@ def fit(
     train_side, val_side = sides
     rows = len(train_side.rows) + (len(val_side.rows) if params.refit else 0)
     general = mixed(examples, rows, tokenizer, params)
-    warnings += few(general, rows, params)
+    warnings += replay_shortage(general, rows, params)
     vocabulary = network.get_input_embeddings().num_embeddings  # type: ignore[operator]
     for some in (train_side.rows, val_side.rows, general.rows):
         check_rows(some, vocabulary)
@@ -99,22 +99,24 @@ def fit(
         f"rendered {len(train) + len(val)} rows in {time.monotonic() - began:.1f} s, to train on {device}", flush=True
     )
 
-    network = made_ready(_adapted(network, params), params, device)
+    network = prepare_network(_add_adapter(network, params), params, device)
     learned = train_side.rows
-    shown = learned + general.rows[: mixture.wanted(len(learned), params.general_share)]
-    curve = _round(network, shown, val_side.rows, params.epochs, params, work / "choose", on_progress)
+    shown = learned + general.rows[: replay_sampling.required_count(len(learned), params.general_share)]
+    curve = _train_once(network, shown, val_side.rows, params.epochs, params, work / "choose", on_progress)
     best = curve.best_epoch
     if params.refit:
         learned, chosen, later = train_side.rows + val_side.rows, curve, refit(curve, on_progress)
         del network  # before the next one is loaded: there may be no room for two
         gc.collect()
-        network = made_ready(_adapted(_start(params, device, start)[1], params), params, device)
-        curve = _round(network, learned + general.rows, None, best, params, work / "refit", later).after(chosen)
+        network = prepare_network(_add_adapter(_start(params, device, start)[1], params), params, device)
+        curve = _train_once(network, learned + general.rows, None, best, params, work / "refit", later).after(chosen)
 
-    network = collectives.whole(network, lambda: _adapted(_start(params, device, start)[1], params))
+    network = collectives.gather_weights(network, lambda: _add_adapter(_start(params, device, start)[1], params))
     longest = max(supervised(row) for side in sides for row in side.rows)
     own = params.base
-    card = Writes("instruct", params.method, own.name, own.sha256, params.max_tokens, longest, params.template)
+    card = CausalLMManifest(
+        "instruct", params.method, own.name, own.sha256, params.max_tokens, longest, params.template
+    )
     seconds = time.monotonic() - began
     report = {
         "method": params.method,
@@ -125,7 +127,7 @@ def fit(
         "cut_rows": sum(side.cut for side in sides),
         "tokens": sum(len(row.tokens) for row in learned),
         "supervised_tokens": sum(map(supervised, learned)),
-        **({"general": told_of(general, rows)} if general.rows else {}),
+        **({"general": replay_report(general, rows)} if general.rows else {}),
         **({"start": new_to(start, sides, params.refit)} if start else {}),
         **sizes(network),
         "seconds": round(seconds, 1),
@@ -169,19 +171,22 @@ def check_strategy(params: InstructTrain | PreferTrain) -> None:
 
 
 def check_room(
-    params: InstructTrain | PreferTrain, device: torch.device, there: memory_check.Room, start: str | None = None
+    params: InstructTrain | PreferTrain,
+    device: torch.device,
+    there: memory_check.AvailableMemory,
+    start: str | None = None,
 ) -> None:
     """Raises Refused where weights, gradients and Adam's moments alone are more than the memory that is free; where
     only the estimate of the whole is, prints a warning. `start`: the method of the version that preferences are learned
     on.
     """
-    cuda, bf16 = device.type == "cuda", causal_lm.kind(params.precision, device) == torch.bfloat16
+    cuda, bf16 = device.type == "cuda", causal_lm.weight_dtype(params.precision, device) == torch.bfloat16
     try:
         shape = compute_estimate.shape_of(base_model.find(params.base.name))
     except Refused as error:  # it may be one that trains all the same
         print(f"warning: nobody knows whether the training fits into memory: {error}", flush=True)
         return
-    found = memory_check.judge(shape, params, bf16, there, cuda, start)
+    found = memory_check.check_memory(shape, params, bf16, there, cuda, start)
     if found.verdict == "too large":
         raise Refused(found.told)
     if found.verdict == "tight":
@@ -226,11 +231,13 @@ def render(frame: pd.DataFrame, tokenizer: Any, max_tokens: int, too_long: str) 
 
 def mixed(examples: pd.DataFrame | None, rows: int, tokenizer: Any, params: InstructTrain) -> Mixed:
     """So many general examples that they are their share beside `rows` others; one that is too long is passed over."""
-    most = mixture.wanted(rows, params.general_share)
+    most = replay_sampling.required_count(rows, params.general_share)
     found = Mixed([], [])
     if examples is None or not most:
         return found
-    for text, label, file in mixture.drawn(examples, params.seed)[["text", "label", "source"]].to_numpy():
+    for text, label, file in replay_sampling.in_draw_order(examples, params.seed)[
+        ["text", "label", "source"]
+    ].to_numpy():
         row = chat_template.shortened(chat_template.render(tokenizer, text, label), params.max_tokens, params.too_long)
         if row is not None:
             found.rows.append(row)
@@ -240,9 +247,9 @@ def mixed(examples: pd.DataFrame | None, rows: int, tokenizer: Any, params: Inst
     return found
 
 
-def few(general: Mixed, rows: int, params: InstructTrain) -> list[str]:
+def replay_shortage(general: Mixed, rows: int, params: InstructTrain) -> list[str]:
     """A warning if there are fewer general examples than asked for. Nobody is asked where there is no file."""
-    asked = mixture.wanted(rows, params.general_share)
+    asked = replay_sampling.required_count(rows, params.general_share)
     if not general.rows or len(general.rows) >= asked:
         return []
     told = (
@@ -253,7 +260,7 @@ def few(general: Mixed, rows: int, params: InstructTrain) -> list[str]:
     return [told]
 
 
-def told_of(general: Mixed, rows: int) -> dict[str, Any]:
+def replay_report(general: Mixed, rows: int) -> dict[str, Any]:
     """What of the general examples was learned from, for the report; `rows`: the others."""
     return {
         "rows": len(general.rows),
@@ -264,7 +271,7 @@ def told_of(general: Mixed, rows: int) -> dict[str, Any]:
     }
 
 
-def check_rows(rows: Sequence[Rendered], vocabulary: int) -> None:
+def check_rows(rows: Sequence[TokenizedExample], vocabulary: int) -> None:
     """Raises Refused for rows that nothing would be learned from, or whose tokens the base does not have."""
     if empty := [number for number, row in enumerate(rows) if not supervised(row)]:
         raise Refused(
@@ -277,13 +284,13 @@ def check_rows(rows: Sequence[Rendered], vocabulary: int) -> None:
         )
 
 
-def new_to(start: Writer, sides: Sequence[Side], refit: bool) -> dict[str, int]:
+def new_to(start: ParentCausalLM, sides: Sequence[Side], refit: bool) -> dict[str, int]:
     """How much of what was learned from is new to the version that was started from."""
     there = {name for side in sides for name in side.of["id"]}
     return parent.counts(pd.concat([side.of for side in (sides if refit else sides[:1])]), there, start.known)
 
 
-def seen_before(start: Writer) -> list[str]:
+def seen_before(start: ParentCausalLM) -> list[str]:
     """A warning where val is no yardstick: nobody is surer of rows than who has learned them."""
     if not start.start.refit or start.known.empty:
         return []
@@ -295,7 +302,7 @@ def seen_before(start: Writer) -> list[str]:
 # ---------------------------------------------------------------- the network
 
 
-def _start(params: InstructTrain, device: torch.device, start: Writer | None) -> tuple[Any, nn.Module]:
+def _start(params: InstructTrain, device: torch.device, start: ParentCausalLM | None) -> tuple[Any, nn.Module]:
     """What is started from, and its tokenizer with the template in it.
 
     Whole networks learn in float32, whatever they are multiplied in: at these rates bf16 rounds the steps away.
@@ -304,7 +311,7 @@ def _start(params: InstructTrain, device: torch.device, start: Writer | None) ->
         return parent_network.load(start.folder, start.card, params)
     precision = "fp32" if params.method == "full" else params.precision
     if params.lora.frozen == "fp8":
-        lora_fusion.check_eight_bits(device, causal_lm.kind(precision, device))
+        lora_fusion.check_eight_bits(device, causal_lm.weight_dtype(precision, device))
     name, sha256 = params.base.name, params.base.sha256
     kept, place = collectives.loaded_as(params.parallel, precision, device)
     tokenizer, network = causal_lm.load_base(name, sha256, kept, place, params.method == "qlora")
@@ -312,7 +319,7 @@ def _start(params: InstructTrain, device: torch.device, start: Writer | None) ->
     return tokenizer, network
 
 
-def _adapted(network: nn.Module, params: InstructTrain) -> nn.Module:
+def _add_adapter(network: nn.Module, params: InstructTrain) -> nn.Module:
     """The network that learns, its new weights drawn from the seed; an adapter that it has is gone on with."""
     torch.manual_seed(params.seed)
     name, own = params.base.name, params.lora
@@ -328,17 +335,17 @@ def _adapted(network: nn.Module, params: InstructTrain) -> nn.Module:
     return network
 
 
-def made_ready(network: nn.Module, params: InstructTrain | PreferTrain, device: torch.device) -> nn.Module:
+def prepare_network(network: nn.Module, params: InstructTrain | PreferTrain, device: torch.device) -> nn.Module:
     """The network as it learns: whole and quick, or in parts, one with each process."""
-    kind = causal_lm.kind(params.precision, device)
+    kind = causal_lm.weight_dtype(params.precision, device)
     compiled = params.compile and kind == torch.bfloat16  # the attention of float32 cannot be
     own = params.gradient_checkpointing, compiled
     if params.parallel.strategy == "ddp":
-        return hastened(network, params.lora.frozen == "fp8", *own)
-    return in_parts(network, *own, kind, device)
+        return apply_speedups(network, params.lora.frozen == "fp8", *own)
+    return shard_network(network, *own, kind, device)
 
 
-def hastened(network: nn.Module, eight_bits: bool, checkpointing: bool, compiled: bool) -> nn.Module:
+def apply_speedups(network: nn.Module, eight_bits: bool, checkpointing: bool, compiled: bool) -> nn.Module:
     """The same network, its LoRA layers one operation each; on CUDA its layers compiled, if asked."""
     if hasattr(network, "peft_config"):
         lora_fusion.fuse(network, eight_bits)
@@ -349,7 +356,7 @@ def hastened(network: nn.Module, eight_bits: bool, checkpointing: bool, compiled
     return network
 
 
-def in_parts(
+def shard_network(
     network: nn.Module, checkpointing: bool, compiled: bool, multiplied_in: torch.dtype, device: torch.device
 ) -> nn.Module:
     """The same network, its weights spread over the processes. Its LoRA layers stay PEFT's."""
@@ -365,31 +372,35 @@ def _checkpoint(network: Any) -> None:
     network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
-def _round(
+def _train_once(
     network: nn.Module,
-    train: list[Rendered],
-    val: list[Rendered] | None,
+    train: list[TokenizedExample],
+    val: list[TokenizedExample] | None,
     epochs: int,
     params: InstructTrain,
     work: Path,
     on_progress: OnProgress,
-) -> Curve:
+) -> TrainingHistory:
     """Train `network` in place."""
     parameters = dict(classifier.trainable({"network": network}))
     decay = 0.0 if params.method in ("ia3", "prompt") else params.weight_decay  # they start elsewhere than at 0
     lesson = make_lesson(network, train, val, epochs, params)
-    return loop.study(parameters, learning_rate(params), decay, lesson, params, Checkpoints(work), on_progress)
+    return loop.train_loop(parameters, learning_rate(params), decay, lesson, params, Checkpoints(work), on_progress)
 
 
 def make_lesson(
-    network: nn.Module, train: list[Rendered], val: list[Rendered] | None, epochs: int, params: InstructTrain
-) -> Lesson:
-    ready, device = causal_lm.led(train, network), causal_lm.head(network).device
+    network: nn.Module,
+    train: list[TokenizedExample],
+    val: list[TokenizedExample] | None,
+    epochs: int,
+    params: InstructTrain,
+) -> Objective:
+    ready, device = causal_lm.with_virtual_tokens(train, network), causal_lm.head(network).device
     lengths = [len(row.tokens) for row in ready]
     steps = loop.plan(lengths, epochs, params)
-    seen = causal_lm.led(val or [], network)
+    seen = causal_lm.with_virtual_tokens(val or [], network)
     val_lengths = [len(row.tokens) for row in seen]
-    val_batches = packing.fill(val_lengths, params.batch_tokens, range(len(seen)))
+    val_batches = packing.pack_first_fit(val_lengths, params.batch_tokens, range(len(seen)))
     form = None
     if device.type == "cuda":  # one shape for all, else compiled layers would be compiled time and again
         every = [batch for epoch in steps for step in epoch for batch in step]
@@ -400,29 +411,33 @@ def make_lesson(
         network.train()
         whole = float(sum(supervised(ready[row]) for batch in batches for row in batch))
         loss = torch.zeros((), device=device)
-        for number, batch, counts in collectives.turns(batches):
+        for number, batch, counts in collectives.local_batches(batches):
             loop.seed_batch(params, at, number)
             own = packing.pack([ready[row] for row in batch], device, form)
             loss += step.learn(network, own, whole if counts else math.inf, params.neftune_alpha, params.precision)
-        return {"train_loss": collectives.total(loss)}
+        return {"train_loss": collectives.all_reduce_sum(loss)}
 
     def validate() -> dict[str, float]:
         return _validate(network, seen, val_batches, form, params)
 
-    return Lesson(steps, learn, validate if seen else None)
+    return Objective(steps, learn, validate if seen else None)
 
 
 @torch.no_grad()
 def _validate(
-    network: nn.Module, rows: Sequence[Rendered], batches: list[list[int]], form: Shape | None, params: InstructTrain
+    network: nn.Module,
+    rows: Sequence[TokenizedExample],
+    batches: list[list[int]],
+    form: BatchShape | None,
+    params: InstructTrain,
 ) -> dict[str, float]:
     network.eval()
     device, whole = causal_lm.head(network).device, float(sum(map(supervised, rows)))
     loss = torch.zeros((), device=device)
-    for _, batch, counts in collectives.turns(batches):
+    for _, batch, counts in collectives.local_batches(batches):
         own = packing.pack([rows[row] for row in batch], device, form)
         loss += step.loss(network, own, whole if counts else math.inf, 0.0, params.precision)
-    collectives.total(loss)
+    collectives.all_reduce_sum(loss)
     return {"val_loss": loss.item(), "val_perplexity": math.exp(min(loss.item(), 700.0))}
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from retune.models import causal_lm
-from retune.models.packing import Pack
+from retune.models.packing import PackedBatch
 from tasks.train.decoder.losses import supervised_loss
 from tasks.train.distributed import collectives
 
@@ -23,24 +23,24 @@ def compile_forwards(network: nn.Module, backend: str = "inductor") -> None:
         layer.forward = torch.compile(layer.forward, fullgraph=True, backend=backend)
 
 
-def learn(network: nn.Module, rows: Pack, whole: float, noise: float, precision: str) -> torch.Tensor:
+def learn(network: nn.Module, rows: PackedBatch, whole: float, noise: float, precision: str) -> torch.Tensor:
     """Add the gradients of a pack's share of the mean loss over `whole` supervised tokens; returns that share."""
     share = loss(network, rows, whole, noise, precision)
     share.backward()
     return share.detach()
 
 
-def loss(network: nn.Module, rows: Pack, whole: float, noise: float, precision: str) -> torch.Tensor:
+def loss(network: nn.Module, rows: PackedBatch, whole: float, noise: float, precision: str) -> torch.Tensor:
     def compute() -> torch.Tensor:
-        with causal_lm.arithmetic(network, precision):
+        with causal_lm.autocast(network, precision):
             change = (lambda embedded, own: noisy(embedded, own, noise)) if noise else None
-            hidden = causal_lm.hidden(network, rows, change)
+            hidden = causal_lm.hidden_states(network, rows, change)
             return supervised_loss(hidden, causal_lm.head(network), rows.where, rows.targets, whole)
 
-    return collectives.computed(network, compute)
+    return collectives.with_gathered_root(network, compute)
 
 
-def noisy(embedded: torch.Tensor, rows: Pack, alpha: float) -> torch.Tensor:
+def noisy(embedded: torch.Tensor, rows: PackedBatch, alpha: float) -> torch.Tensor:
     """NEFTune (Jain et al. 2023, algorithm 1): uniform noise of alpha / sqrt(tokens x width), the tokens a row's own.
 
     embedded: [1, tokens, width]

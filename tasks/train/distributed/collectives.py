@@ -56,7 +56,7 @@ def size() -> int:
 
 
 @contextmanager
-def together(device: torch.device) -> Iterator[None]:
+def process_group(device: torch.device) -> Iterator[None]:
     """Meet the other processes for this block. Only the first one speaks; alone, nothing happens."""
     if not is_worker():
         yield
@@ -98,7 +98,7 @@ def _end_with_the_launcher() -> None:
 # ---------------------------------------------------------------- what each does, and what comes together
 
 
-def turns(batches: Sequence[Any]) -> Iterator[tuple[int, Any, bool]]:
+def local_batches(batches: Sequence[Any]) -> Iterator[tuple[int, Any, bool]]:
     """The batches of this process: the number of each in the step, and whether it counts.
 
     All processes take equally many turns, since they meet in each; where one has none left it takes the first batch
@@ -110,19 +110,19 @@ def turns(batches: Sequence[Any]) -> Iterator[tuple[int, Any, bool]]:
         yield (number if counts else 0), batches[number if counts else 0], counts
 
 
-def total(value: torch.Tensor) -> torch.Tensor:
+def all_reduce_sum(value: torch.Tensor) -> torch.Tensor:
     """The sum of what each process holds."""
     if size() > 1:
         dist.all_reduce(value)
     return value
 
 
-def agreed(wish: bool, device: torch.device) -> bool:
+def broadcast_flag(wish: bool, device: torch.device) -> bool:
     """What the first process wishes."""
-    return bool(total(torch.tensor(float(wish and not rank()), device=device)).item())
+    return bool(all_reduce_sum(torch.tensor(float(wish and not rank()), device=device)).item())
 
 
-def add_up_gradients(parameters: Iterable[nn.Parameter]) -> None:
+def all_reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """In place, of the parameters that are whole everywhere; those in parts FSDP has added up already.
 
     Sums, where torch's DistributedDataParallel takes the mean of means, which is wrong for batches that hold unlike
@@ -132,7 +132,7 @@ def add_up_gradients(parameters: Iterable[nn.Parameter]) -> None:
         return
     for bucket in _buckets([own for own in parameters if not isinstance(own, DTensor)]):
         grads = [torch.zeros_like(own) if own.grad is None else own.grad for own in bucket]
-        flat = total(torch.cat([grad.view(-1) for grad in grads]))
+        flat = all_reduce_sum(torch.cat([grad.view(-1) for grad in grads]))
         for own, grad in zip(bucket, flat.split([own.numel() for own in bucket]), strict=True):
             own.grad = grad.view_as(own)
 
@@ -163,7 +163,7 @@ def loaded_as(section: Parallel, precision: str, device: torch.device) -> tuple[
     """What weights come into memory as, and where. Those that no device holds whole, the processor does."""
     if section.strategy == "ddp":
         return precision, device
-    return "bf16" if causal_lm.kind(precision, device) == torch.bfloat16 else "fp32", torch.device("cpu")
+    return "bf16" if causal_lm.weight_dtype(precision, device) == torch.bfloat16 else "fp32", torch.device("cpu")
 
 
 def shard(network: nn.Module, layers: Sequence[nn.Module], multiplied_in: torch.dtype, device: torch.device) -> None:
@@ -203,17 +203,17 @@ class _Root(nn.Module):
         return compute()
 
 
-def computed(network: nn.Module, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+def with_gathered_root(network: nn.Module, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
     """What `compute` makes with `network`, whose outermost weights are whole meanwhile."""
     root = getattr(network, "root", None)
     return root(compute) if root else compute()
 
 
-def in_parts(parameters: Iterable[torch.Tensor]) -> bool:
+def is_sharded(parameters: Iterable[torch.Tensor]) -> bool:
     return any(isinstance(own, DTensor) for own in parameters)
 
 
-def whole(network: nn.Module, again: Callable[[], nn.Module]) -> nn.Module:
+def gather_weights(network: nn.Module, again: Callable[[], nn.Module]) -> nn.Module:
     """The network with all that it has learned, to be saved. `again` loads and adapts one as training began with."""
     if not hasattr(network, "root"):
         return network

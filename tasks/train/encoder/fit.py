@@ -19,24 +19,24 @@ from retune.config.params import Train
 from retune.evaluation import statistics
 from retune.lineage import parent_version
 from retune.models import classifier
-from retune.models.manifest import Card
+from retune.models.manifest import ClassifierManifest
 from tasks.train import parent
 from tasks.train.checkpoint import Checkpoints
 from tasks.train.encoder import probe
-from tasks.train.encoder.loop import Curve, OnProgress, Rows, fine_tune, prepare, refit
-from tasks.train.parent import Champion, Choice
+from tasks.train.encoder.loop import OnProgress, Rows, TrainingHistory, fine_tune, prepare, refit
+from tasks.train.parent import Choice, ParentClassifier
 
 USUAL_RATES = {"full": (1e-5, 1e-4), "lora": (1e-4, 2e-3)}
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TrainedModel:
     """What one round of training made."""
 
     encoder: classifier.Encoder
     head: nn.Linear
     probe: nn.Linear
-    curve: Curve
+    curve: TrainingHistory
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ def fit(
     params: Train,
     work: Path,
     on_progress: OnProgress,
-    earlier: Champion | None = None,
-) -> tuple[Card, Any, Tuned, dict[str, Any]]:
+    earlier: ParentClassifier | None = None,
+) -> tuple[ClassifierManifest, Any, TrainedModel, dict[str, Any]]:
     """Train on the rows of `train`, choose on those of `val`: from the base, or from the weights of `earlier`.
 
     Writes only below `work`. Returns what model.json will say, the tokenizer, the model, and a report of how it went.
@@ -81,7 +81,7 @@ def fit(
     else:
         tuned, told = _from_base(train_side, val_side, labels, params, device, work, on_progress)
 
-    card = Card(params.method, labels, params.base.name, params.base.sha256, params.max_tokens)
+    card = ClassifierManifest(params.method, labels, params.base.name, params.base.sha256, params.max_tokens)
     report = told | {
         "method": params.method,
         "refit": params.refit,
@@ -101,20 +101,20 @@ def fit(
 
 def _from_base(
     train: Side, val: Side, labels: list[str], params: Train, device: torch.device, work: Path, on_progress: OnProgress
-) -> tuple[Tuned, dict[str, Any]]:
+) -> tuple[TrainedModel, dict[str, Any]]:
     """Choose the epoch on val, then, if params say so, train once more on both sides for as many epochs."""
-    tuned = _round(train, val, params.epochs, labels, params, device, work / "choose", on_progress)
+    tuned = _train_once(train, val, params.epochs, labels, params, device, work / "choose", on_progress)
     told = {"best_epoch": tuned.curve.best_epoch, **_probe_seen(tuned.probe, val)}
     rows = len(train.rows.truth)
     if params.refit:
         both, chosen = _joined(train, val), tuned.curve
         later, rows = refit(chosen, on_progress), len(both.rows.truth)
-        tuned = _round(both, None, chosen.best_epoch, labels, params, device, work / "refit", later)
+        tuned = _train_once(both, None, chosen.best_epoch, labels, params, device, work / "refit", later)
         tuned.curve.after(chosen)
     return tuned, {"start": parent_version.as_dict(None), "rows": rows, **told}
 
 
-def _choice(train: pd.DataFrame, val: pd.DataFrame, params: Train, earlier: Champion) -> Choice:
+def _choice(train: pd.DataFrame, val: pd.DataFrame, params: Train, earlier: ParentClassifier) -> Choice:
     """The rows to continue with. Refit means what it means from the base: val is learned from too."""
     rows = pd.concat([train, val], ignore_index=True) if params.refit else train
     there = {*train["id"], *val["id"]}
@@ -137,8 +137,8 @@ def _from_champion(
     device: torch.device,
     work: Path,
     on_progress: OnProgress,
-    earlier: Champion,
-) -> tuple[Tuned, dict[str, Any]]:
+    earlier: ParentClassifier,
+) -> tuple[TrainedModel, dict[str, Any]]:
     """One round from the champion's weights, over the chosen rows of `side`.
 
     No second round: the number of epochs is given and small, and a champion that was refitted knows the rows of val,
@@ -172,7 +172,7 @@ def _from_champion(
         "gone_labels": sorted(set(earlier.card.labels) - set(labels)),
     }
     best = {"best_epoch": curve.best_epoch or epochs, **(_probe_seen(cheap, val) if val else {})}
-    return Tuned(encoder.eval(), head, cheap, curve), {"start": told, "rows": len(own.truth), **best}
+    return TrainedModel(encoder.eval(), head, cheap, curve), {"start": told, "rows": len(own.truth), **best}
 
 
 def unusual_rate(params: Train) -> list[str]:
@@ -204,7 +204,7 @@ def _taken(rows: Rows, places: np.ndarray) -> Rows:
     return Rows([rows.tokens[place] for place in places], [rows.truth[place] for place in places])
 
 
-def _round(
+def _train_once(
     train: Side,
     val: Side | None,
     epochs: int,
@@ -213,13 +213,13 @@ def _round(
     device: torch.device,
     work: Path,
     on_progress: OnProgress,
-) -> Tuned:
+) -> TrainedModel:
     """From the untouched base to a tuned model: the probe, then the encoder, each from its seed."""
     weights = _class_weights(train.rows.truth, len(labels), params.class_weights)
     first = probe.fit(train.vectors, train.rows.truth, len(labels), weights, params.probe)
     tokenizer, network = classifier.load_base(params.base.name, params.base.sha256, params.dropout)
     if params.method == "probe":
-        return Tuned(classifier.Encoder(network).to(device), first, first, Curve())
+        return TrainedModel(classifier.Encoder(network).to(device), first, first, TrainingHistory())
 
     torch.manual_seed(params.seed)  # the adapter's first weights
     if params.method == "lora":
@@ -238,7 +238,7 @@ def _round(
         Checkpoints(work),
         on_progress,
     )
-    return Tuned(encoder.eval(), head, first, curve)
+    return TrainedModel(encoder.eval(), head, first, curve)
 
 
 def _class_weights(truth: list[int], labels: int, kind: str) -> torch.Tensor | None:
@@ -261,7 +261,7 @@ def _probe_seen(head: nn.Linear, val: Side) -> dict[str, float]:
     }
 
 
-def _sizes(tuned: Tuned, method: str) -> dict[str, int]:
+def _sizes(tuned: TrainedModel, method: str) -> dict[str, int]:
     head = sum(value.numel() for value in tuned.head.parameters())
     whole = sum(value.numel() for value in tuned.encoder.parameters()) + head
     learned = sum(value.numel() for _, value in classifier.trainable({"encoder": tuned.encoder})) + head

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -35,7 +35,7 @@ class Rows:
 
 
 @dataclass
-class Curve:
+class TrainingHistory:
     """What is known of a run so far; it travels in the checkpoint."""
 
     points: list[dict[str, float]] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Curve:
     def steps(self) -> int:
         return int(self.points[-1]["step"]) if self.points else 0
 
-    def after(self, first: "Curve") -> "Curve":
+    def after(self, first: Self) -> Self:
         """The same, as what follows on an earlier round: one curve shows both."""
         self.points = first.points + [{**point, "step": first.steps + point["step"]} for point in self.points]
         return self
@@ -72,7 +72,7 @@ def fine_tune(
     params: Train,
     checkpoints: Checkpoints,
     on_progress: OnProgress,
-) -> Curve:
+) -> TrainingHistory:
     """Train `encoder` and `head` in place. With `val`, the epoch of the best macro-F1 is kept, and training
     stops after `params.patience` epochs without a better one; without it, the last epoch is kept.
 
@@ -83,7 +83,7 @@ def fine_tune(
     steps_an_epoch = math.ceil(len(train.truth) / (params.batch_size * params.accumulate))
     total = steps_an_epoch * epochs
     usual_rates = [group["lr"] for group in optimizer.param_groups]
-    curve, step = Curve(), 0
+    curve, step = TrainingHistory(), 0
     best: Tensors = {}
 
     found = checkpoints.newest()
@@ -107,13 +107,13 @@ def fine_tune(
             step += 1
             if step % TOLD_EVERY == 0 or step == total or step == 1:
                 point = {"train_loss": loss, "learning_rate": optimizer.param_groups[0]["lr"]}
-                tell(curve, on_progress, step, total, epoch=step / steps_an_epoch, **point)
+                log_step(curve, on_progress, step, total, epoch=step / steps_an_epoch, **point)
             if time.monotonic() - saved >= params.checkpoint_seconds and step % steps_an_epoch:
                 save_state(checkpoints, step, parameters, optimizer, best, curve)
                 saved = time.monotonic()
         if val:
             seen = _validate(encoder, head, val, pad, params)
-            tell(curve, on_progress, step, total, epoch=step / steps_an_epoch, **seen)
+            log_step(curve, on_progress, step, total, epoch=step / steps_an_epoch, **seen)
             if seen["val_macro_f1"] > curve.best_score:
                 curve.best_score, curve.best_epoch = seen["val_macro_f1"], epoch + 1
                 best = {name: value.detach().cpu().clone() for name, value in parameters.items()}
@@ -121,7 +121,7 @@ def fine_tune(
         saved = time.monotonic()
 
     if best:
-        put(parameters, best)
+        load_parameters(parameters, best)
     return curve
 
 
@@ -216,12 +216,12 @@ def _validate(encoder: classifier.Encoder, head: nn.Linear, val: Rows, pad: int,
     }
 
 
-def tell(curve: Curve, on_progress: OnProgress, step: int, total: int, **values: float) -> None:
+def log_step(curve: TrainingHistory, on_progress: OnProgress, step: int, total: int, **values: float) -> None:
     curve.points.append({"step": step, **values})
     on_progress(step, total, **values)
 
 
-def refit(chosen: Curve, on_progress: OnProgress) -> OnProgress:
+def refit(chosen: TrainingHistory, on_progress: OnProgress) -> OnProgress:
     """How the second round, on train + val, tells its progress: as what follows on the round that chose the epoch."""
     print("refit on train + val, for as many epochs as were best", flush=True)
 
@@ -231,7 +231,7 @@ def refit(chosen: Curve, on_progress: OnProgress) -> OnProgress:
     return later
 
 
-def _out_of_patience(curve: Curve, step: int, steps_an_epoch: int, patience: int, val: Rows | None) -> bool:
+def _out_of_patience(curve: TrainingHistory, step: int, steps_an_epoch: int, patience: int, val: Rows | None) -> bool:
     """Asked between epochs only: `step` stands in the middle of one after a resume, and then it goes on."""
     epoch, within = divmod(step, steps_an_epoch)
     return val is not None and within == 0 and epoch - curve.best_epoch >= patience and epoch > 0
@@ -243,7 +243,7 @@ def save_state(
     parameters: dict[str, nn.Parameter],
     optimizer: torch.optim.AdamW,
     best: Tensors,
-    curve: Curve,
+    curve: TrainingHistory,
 ) -> None:
     tensors = {f"now.{name}": collectives.local(value).detach().cpu() for name, value in parameters.items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
@@ -255,22 +255,22 @@ def save_state(
 
 def restore_state(
     tensors: Tensors, state: dict[str, Any], parameters: dict[str, nn.Parameter], optimizer: torch.optim.AdamW
-) -> tuple[Curve, Tensors, int]:
+) -> tuple[TrainingHistory, Tensors, int]:
     def part(prefix: str) -> Tensors:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
-    put(parameters, part("now."))
+    load_parameters(parameters, part("now."))
     keys = {name.split(".", 1)[0] for name in tensors} - {"now", "best"}
     for key in keys:
         for name, value in part(f"{key}.").items():
             parameter = parameters[name]
             # AdamW counts its steps on the CPU unless the parameter's own device does (fused on CUDA).
             optimizer.state[parameter][key] = collectives.like(value, parameter)
-    curve = Curve(**{**state["curve"], "resumed_from": state["step"]})
+    curve = TrainingHistory(**{**state["curve"], "resumed_from": state["step"]})
     return curve, part("best."), state["step"]
 
 
 @torch.no_grad()
-def put(parameters: dict[str, nn.Parameter], values: Tensors) -> None:
+def load_parameters(parameters: dict[str, nn.Parameter], values: Tensors) -> None:
     for name, parameter in parameters.items():
         collectives.local(parameter).copy_(values[name])

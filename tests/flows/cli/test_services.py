@@ -20,7 +20,7 @@ def work(*words):
     sys.exit()
 
 
-up_down.up = up_down.down = up_down.rotate = work
+up_down.up = up_down.down = up_down.rotate_passwords = work
 main.main()
 """
 

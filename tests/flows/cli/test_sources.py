@@ -101,13 +101,13 @@ def test_blocks_that_are_saved_on_a_prefect_server_are_told_too(prefect_url, mai
         said = {"said": "{{subject}}: {{body}}"}
         CustomWebhookNotificationBlock(name="team", url=f"http://127.0.0.1:{port}/s3cret", json_data=said).save("team")
         Secret(value="x").save("word")
-        assert notifications.tell("held", "classifier", "no gain", section) is True, "two of the four took it"
-        assert notifications.tell("failed", "classifier", "not told", section) is True
+        assert notifications.notify_people("held", "classifier", "no gain", section) is True, "two of the four took it"
+        assert notifications.notify_people("failed", "classifier", "not told", section) is True
         monkeypatch.setenv(notifications.VARIABLE, "custom-webhook/team")
-        assert notifications.tell("held", "classifier", "again", section) is True
+        assert notifications.notify_people("held", "classifier", "again", section) is True
         monkeypatch.delenv("RETUNE_NOTIFY_URLS")
         monkeypatch.setenv(notifications.VARIABLE, "custom-webhook/nobody")
-        assert notifications.tell("held", "classifier", "to nobody", section) is False
+        assert notifications.notify_people("held", "classifier", "to nobody", section) is False
     assert [each.get("said") or each["message"] for each in taken] == [
         "no gain",
         "classifier: no gain",

@@ -13,7 +13,7 @@ from flows.cli import train
 from flows.project import environment
 from retune.models import causal_lm, chat_template, classifier, loading
 from retune.models.base_model import weights_sha256
-from retune.models.manifest import Writes
+from retune.models.manifest import CausalLMManifest
 from retune.registry import versions
 
 READS = 64 - 12  # of the prompt: what the answer leaves of max_tokens
@@ -28,14 +28,14 @@ def writer(make_writer, tmp_path_factory):
     tokenizer, network = causal_lm.load_base(name, sha256, "fp32", torch.device("cpu"))
     chat_template.choose(tokenizer, "chatml")
     folder = tmp_path_factory.mktemp("saved")
-    causal_lm.save(folder, Writes("instruct", "full", name, sha256, 64, 12, "chatml"), tokenizer, network)
+    causal_lm.save(folder, CausalLMManifest("instruct", "full", name, sha256, 64, 12, "chatml"), tokenizer, network)
     return folder
 
 
 @pytest.fixture
 def predict(writer, monkeypatch):
     """The command, for which every name is that of this model."""
-    monkeypatch.setattr(environment, "enter", lambda: None)
+    monkeypatch.setattr(environment, "activate_project", lambda: None)
     monkeypatch.setattr(versions, "resolve", lambda name: name)
     monkeypatch.setattr(versions, "model_folder", lambda version: writer)
     return lambda *words: CliRunner().invoke(train.predict, ["writer@champion", *words])
@@ -52,7 +52,7 @@ def test_a_prompt_that_is_cut_is_told_with_its_tokens(predict):
 
 def test_what_it_writes_is_called_an_answer_and_a_row_stays_a_row(predict, monkeypatch):
     said = classifier.Predictions(["Dear customer,\n\nit is late.\r\nYours"], np.array([0.5]), np.array([9]))
-    monkeypatch.setattr(causal_lm.Decoder, "predict", lambda self, texts: said)
+    monkeypatch.setattr(causal_lm.CausalLM, "predict", lambda self, texts: said)
     head, row = predict("Where is\nmy parcel?").stdout.splitlines()
     assert head.split() == ["answer", "confidence", "text"]
     assert re.split(" {2,}", row) == [r"Dear customer,\n\nit is late.\nYours", "0.500", r"Where is\nmy parcel?"]

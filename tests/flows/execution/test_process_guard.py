@@ -130,7 +130,7 @@ def test_what_a_command_leaves_running_ends_with_it():
 
 def test_what_a_library_starts_ends_with_the_flow_too():
     program = (
-        "import subprocess, time; from flows.execution import process_guard; process_guard.beside()\n"
+        "import subprocess, time; from flows.execution import process_guard; process_guard.reap_on_exit()\n"
         "print(subprocess.Popen(['setsid', 'sleep', '600']).pid, flush=True); time.sleep(600)"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)

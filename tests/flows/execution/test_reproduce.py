@@ -18,7 +18,7 @@ from flows.execution import dvc
 from flows.execution import reproduce as reproducing
 from flows.execution.reproduce import MISSING, other_packages, reproduce, weights
 from retune.errors import Broken, Refused, WrongUse
-from retune.lineage.check import Link
+from retune.lineage.check import Check
 from retune.system import dvc_store
 
 STAGES = """\
@@ -206,12 +206,12 @@ def test_other_weights_with_the_same_scores_are_told_from_the_same_bits(shop, in
     record = run(shop, luck="true")
     done = reproduce("classifier/1", record, into, 0.01, lambda line: None)
     assert (done.ok, done.proved) == (True, "metrics within tolerance")
-    assert Link("accuracy", "0.9 give or take 0.01", "0.9", True) in done.compared
+    assert Check("accuracy", "0.9 give or take 0.01", "0.9", True) in done.compared
     assert all(link.ok for link in done.compared)
     assert "Not bit-identical: models/candidate, models/candidate/head.safetensors." in done.environment
     assert "python" in done.environment and "then 3" in done.environment
     record["scores"]["candidate"]["macro_f1"]["value"] = 0.82
-    again = reproducing.judge(record, into, 0.01, "")
+    again = reproducing.compare_with_record(record, into, 0.01, "")
     assert (again.ok, again.proved) == (False, "nothing")
     assert [link.name for link in again.compared if not link.ok] == [
         "models/candidate", "models/candidate/head.safetensors", "macro_f1",
@@ -423,7 +423,7 @@ def test_weights_are_matched_by_the_longest_path_that_they_share(tmp_path):
     ]
     more = weights({**files, "artifacts/candidate/probe.safetensors": "0" * 64}, tmp_path)
     assert [link for link in more if not link.ok] == [
-        Link("artifacts/candidate/probe.safetensors", "0" * 64, MISSING, False)
+        Check("artifacts/candidate/probe.safetensors", "0" * 64, MISSING, False)
     ]
 
 

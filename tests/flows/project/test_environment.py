@@ -28,7 +28,7 @@ def project(tmp_path):
 
 def test_a_command_works_anywhere_in_a_project(project):
     os.chdir(project / "some/where/deep")
-    assert environment.enter() == project
+    assert environment.activate_project() == project
     assert Path.cwd() == project
 
 
@@ -37,7 +37,7 @@ def test_the_nearest_project_is_taken(project):
     for mark in environment.MARKS:
         (inner / mark).touch()
     os.chdir(inner / "deep")
-    assert environment.enter() == inner
+    assert environment.activate_project() == inner
 
 
 @pytest.mark.parametrize("missing", environment.MARKS)
@@ -45,14 +45,14 @@ def test_outside_a_project_it_says_what_is_missing_and_makes_nothing(project, mi
     (project / missing).unlink()
     os.chdir(project)
     with pytest.raises(WrongUse, match=r"dvc\.yaml and params\.yaml"):
-        environment.enter()
+        environment.activate_project()
     assert not (project / ".retune").exists()
 
 
 def test_state_stays_below_the_project(project, monkeypatch):
     monkeypatch.delenv("PREFECT_HOME", raising=False)
     os.chdir(project)
-    environment.enter()
+    environment.activate_project()
     assert (project / ".retune").is_dir()
     assert os.environ["PREFECT_HOME"] == str(project / ".retune/prefect")
 
@@ -69,14 +69,14 @@ def test_every_tool_is_told_to_keep_quiet(project, monkeypatch):
     for name in quiet:
         monkeypatch.delenv(name, raising=False)
     os.chdir(project)
-    environment.enter()
+    environment.activate_project()
     assert {name: os.environ.get(name) for name in quiet} == quiet
 
 
 def test_what_the_user_has_set_wins(project, monkeypatch):
     monkeypatch.setenv("PREFECT_HOME", "/srv/prefect")
     os.chdir(project)
-    environment.enter()
+    environment.activate_project()
     assert os.environ["PREFECT_HOME"] == "/srv/prefect"
 
 
@@ -100,7 +100,7 @@ def served(project, monkeypatch):
 
 def test_services_that_are_up_are_used(served):
     served(prefect=process_identity.name(), mlflow=process_identity.name())
-    environment.enter()
+    environment.activate_project()
     assert os.environ["PREFECT_API_URL"] == "http://p/api" and os.environ["MLFLOW_TRACKING_URI"] == "http://m"
     assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "a=b"
 
@@ -108,7 +108,7 @@ def test_services_that_are_up_are_used(served):
 def test_a_server_that_the_user_names_wins_over_one_that_is_up(served, monkeypatch):
     served(prefect=process_identity.name(), mlflow=process_identity.name())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://other")
-    environment.enter()
+    environment.activate_project()
     assert os.environ["MLFLOW_TRACKING_URI"] == "http://other" and "MLFLOW_TRACKING_PASSWORD" not in os.environ
     assert os.environ["PREFECT_API_URL"] == "http://p/api"
 
@@ -116,18 +116,18 @@ def test_a_server_that_the_user_names_wins_over_one_that_is_up(served, monkeypat
 def test_a_registry_that_is_down_is_not_replaced_by_a_file(served):
     served(prefect=process_identity.name())
     with pytest.raises(Broken, match="retune up"):
-        environment.enter()
-    environment.enter(services=False)
+        environment.activate_project()
+    environment.activate_project(services=False)
     assert "MLFLOW_TRACKING_URI" not in os.environ
 
 
 def test_a_registry_in_a_file_is_the_same_without_its_server(served):
     served(database="sqlite")
-    environment.enter()
+    environment.activate_project()
     assert "MLFLOW_TRACKING_URI" not in os.environ and "PREFECT_API_URL" not in os.environ
 
 
 def test_a_copy_of_a_clone_does_not_use_the_services_of_the_first(served, tmp_path):
     served("sqlite", tmp_path / "elsewhere", prefect=process_identity.name(), mlflow=process_identity.name())
-    environment.enter()
+    environment.activate_project()
     assert "MLFLOW_TRACKING_URI" not in os.environ

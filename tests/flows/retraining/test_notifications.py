@@ -52,6 +52,6 @@ def test_it_is_told_once_any_channel_took_it_or_nobody_wants_it_and_not_where_th
     away, well = f"json://127.0.0.1:{port}/no/", f"json://127.0.0.1:{port}"
     for addresses, heard in (("", False), (away, False), (f"{away} {well}", True), (well, True)):
         monkeypatch.setenv(notify.VARIABLE, addresses)
-        assert notifications.tell("failed", "t", addresses, section) is heard, addresses
-        assert notifications.tell("held", "t", "nobody wants it", section)
+        assert notifications.notify_people("failed", "t", addresses, section) is heard, addresses
+        assert notifications.notify_people("held", "t", "nobody wants it", section)
     assert [said["message"] for said in taken] == [f"{away} {well}", well]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from flows import pipeline, retrain
-from flows.execution import recovery
-from flows.pipeline import Outcome
+from flows import retrain
+from flows.execution import recovery, run_context
+from flows.execution.run_context import Outcome
 from flows.retraining import outcome_report
-from flows.retraining.outcome_report import Told
+from flows.retraining.outcome_report import RetrainingOutcome
 from retune.config.params import Notify
 from retune.errors import Broken, Refused
 from retune.lineage import history, retraining_log
@@ -39,7 +39,7 @@ def after(tmp_path, monkeypatch, mailbox):
     def enter(*outcomes, run="run"):
         del taken[:]
         for told in outcomes:
-            outcome_report.enter("classifier", told, run, Notify(EVENTS, 20.0), lambda entry: None)
+            outcome_report.append_to_history("classifier", told, run, Notify(EVENTS, 20.0), lambda entry: None)
         return [said["title"] for said in taken], taken
 
     return enter
@@ -54,14 +54,14 @@ def ran(after, monkeypatch):
     _, taken = after()
 
     def run(outcome):
-        outcome_report.by_hand(outcome, Notify(EVENTS, 20.0))
+        outcome_report.notify_manual_run(outcome, Notify(EVENTS, 20.0))
         return taken
 
     return run
 
 
 def told(word, failures=None, version=None):
-    return Told(word, ("why not",), version, failures=failures)
+    return RetrainingOutcome(word, ("why not",), version, failures=failures)
 
 
 @pytest.mark.parametrize("word", ["promoted", "held", "awaiting", "refused", "failed"])
@@ -104,7 +104,7 @@ def test_while_a_source_fails_nothing_has_recovered_and_then_it_has(after):
     ],
 )
 def test_a_message_names_the_version_and_the_command_that_answers_it(after, word, commands):
-    made = Told(word, ("beats the base",), "classifier/6", inputs={"champion": "classifier/5"})
+    made = RetrainingOutcome(word, ("beats the base",), "classifier/6", inputs={"champion": "classifier/5"})
     titles, (said,) = after(made)
     assert titles == [f"classifier/6: {word}"]
     assert said["message"].startswith("beats the base\n")
@@ -113,17 +113,19 @@ def test_a_message_names_the_version_and_the_command_that_answers_it(after, word
 
 def test_whoever_hears_that_a_version_was_held_hears_what_the_champion_had_to_forget(after):
     inputs = {"champion": "classifier/5", "forgotten_rows": 2}
-    _, taken = after(Told("held", ("a tie",), "classifier/6", inputs=inputs))
+    _, taken = after(RetrainingOutcome("held", ("a tie",), "classifier/6", inputs=inputs))
     (said,) = taken
     assert "classifier/5 learned from 2 rows that are suppressed now, and still serves" in said["message"]
     assert (
         "suppressed"
-        not in after(Told("held", ("a tie",), "classifier/6", inputs={"champion": "classifier/5"}))[1][0]["message"]
+        not in after(RetrainingOutcome("held", ("a tie",), "classifier/6", inputs={"champion": "classifier/5"}))[1][0][
+            "message"
+        ]
     )
 
 
 def test_the_first_champion_has_nobody_to_go_back_to(after):
-    _, (said,) = after(Told("promoted", ("beats the base",), "classifier/1", inputs={"champion": None}))
+    _, (said,) = after(RetrainingOutcome("promoted", ("beats the base",), "classifier/1", inputs={"champion": None}))
     assert said["message"] == "beats the base"
 
 
@@ -155,13 +157,13 @@ def beheaded(after, monkeypatch):
     _, taken = after()
     shutil.copy(ROOT / "params.yaml", ".")
     monkeypatch.setattr(outcome_report, "create_markdown_artifact", lambda *_, **__: None)
-    monkeypatch.setattr(pipeline, "prefect_run", lambda: "run")
+    monkeypatch.setattr(run_context, "prefect_run", lambda: "run")
     monkeypatch.setattr(retrain, "get_run_logger", lambda: logging.getLogger("retrain"))
     kept = {}
     monkeypatch.setattr(versions, "heads", lambda: kept)
     monkeypatch.setattr(recovery, "runs", lambda _: [])
     for name in ("classifier", "writer"):
-        entry = history.decide(name, ["nothing to do"], {}, lambda _: None)
+        entry = history.append_decision(name, ["nothing to do"], {}, lambda _: None)
         kept[name] = entry.head
         subprocess.run(["git", "tag", "-d", entry.tag], check=True)
     return taken
@@ -169,7 +171,7 @@ def beheaded(after, monkeypatch):
 
 def test_a_retraining_on_a_history_that_has_lost_entries_fails_and_is_told(beheaded, caplog):
     with pytest.raises(Refused, match="the history of classifier is not whole: the registry knows entry 1"):
-        retrain.work(None)
+        retrain.retrain_and_report(None)
     (said,) = beheaded
     assert said["title"] == "classifier: failed" and "`git fetch --tags`" in said["message"]
     assert history.names() == []

@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
-from flows.scheduling import health, prefect_api
+from flows.scheduling import prefect_api, run_hygiene
 from retune.lineage import history, retraining_log
-from retune.system import process_identity
+from retune.system import files, process_identity
 from tasks import notify
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,7 @@ def begin(deployed):
     def begin(*states, **parameters):
         wanted = {"state": {"type": "SCHEDULED"}, "parameters": parameters}
         run = prefect_api.ask("POST", f"/deployments/{deployed['id']}/create_flow_run", wanted)
-        health._write(health._signatures() / run["id"], whose)
+        files.write_text(run_hygiene._signatures() / run["id"], whose)
         for kind in states:
             told = {"type": kind, "name": kind.capitalize(), "message": "exited with non-zero status code -9"}
             prefect_api.ask("POST", f"/flow_runs/{run['id']}/set_state", {"state": told, "force": True})
@@ -58,8 +58,8 @@ def state(run):
 
 def test_a_retraining_that_was_killed_is_told_once_and_what_to_do(begin, mailbox):
     run = begin("RUNNING", because="labels of March")
-    assert any("closed" in said for said in health.Tidier().tidy()) and state(run) == "CRASHED"
-    health.Tidier().tidy()
+    assert any("closed" in said for said in run_hygiene.Reconciler().tidy()) and state(run) == "CRASHED"
+    run_hygiene.Reconciler().tidy()
     (said,) = mailbox[1]
     assert said["title"] == f"Retraining has crashed: {run['name']}" and said["type"] == "failure"
     for words in ("has died: zombie: its process", "labels of March", "where it stopped", "`retune schedule request"):
@@ -68,7 +68,7 @@ def test_a_retraining_that_was_killed_is_told_once_and_what_to_do(begin, mailbox
 
 def test_one_that_the_worker_has_seen_die_is_told_too(begin, mailbox):
     begin("RUNNING", "CRASHED")
-    assert any("crashed; told" in said for said in health.Tidier().tidy())
+    assert any("crashed; told" in said for said in run_hygiene.Reconciler().tidy())
     (said,) = mailbox[1]
     assert "status code -9" in said["message"] and "no reason that was given" in said["message"]
 
@@ -78,17 +78,17 @@ def test_nobody_hears_of_one_that_was_cancelled_or_only_looked_or_had_told_it_it
     begin("RUNNING", "CRASHED", dry_run=True)
     told = begin("RUNNING", "CRASHED")
     facts = {retraining_log.DECISION: "failed", retraining_log.RUN: told["id"]}
-    history.decide("classifier", ["the desk is on fire"], facts, lambda entry: None)
-    health.Tidier().tidy()
+    history.append_decision("classifier", ["the desk is on fire"], facts, lambda entry: None)
+    run_hygiene.Reconciler().tidy()
     assert mailbox[1] == [] and (state(cancelled), state(ended)) == ("CANCELLED", "CANCELLED")
 
 
 def test_where_nobody_can_be_told_it_is_left_to_who_can(begin, mailbox, monkeypatch):
     begin("RUNNING", "CRASHED")
     channel = os.environ.pop(notify.VARIABLE)
-    health.Tidier().tidy()
+    run_hygiene.Reconciler().tidy()
     monkeypatch.setenv(notify.VARIABLE, channel)
-    health.Tidier().tidy()
+    run_hygiene.Reconciler().tidy()
     assert len(mailbox[1]) == 1
 
 
@@ -96,7 +96,7 @@ def test_one_of_which_nobody_heard_is_tried_once_by_each_until_somebody_does(beg
     run, told = begin("RUNNING", "CRASHED"), []
 
     def tidier(heard):
-        return health.Tidier(lambda event, title, body: told.append(heard) or heard)
+        return run_hygiene.Reconciler(lambda event, title, body: told.append(heard) or heard)
 
     worker = tidier(heard=False)
     assert f"{run['name']}: crashed; nobody could be told" in worker.tidy()

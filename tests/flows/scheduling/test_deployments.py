@@ -131,8 +131,8 @@ def test_worker_and_flow_killed_at_once_leave_a_zombie_which_the_next_worker_clo
     team.asked()
     far = datetime.now(UTC) + timedelta(days=30)
     assert in_state(retrain, "both killed", "Running")  # nobody has told Prefect
-    assert health.silent(far).kind == "zombie"
-    assert health.silent().ok  # something has succeeded lately
+    assert health.check_health(far).kind == "zombie"
+    assert health.check_health().ok  # something has succeeded lately
     assert team.retune("up", timeout=400).returncode == 0
     began = time.monotonic()
     team.retune("schedule", "request", "after both")
@@ -158,7 +158,7 @@ def test_a_schedule_stays_active_when_its_worker_stops_and_late_runs_collapse_to
     late = [due_ago(retrain, minutes) for minutes in (180, 120, 60)]
     asked = due_ago(retrain, 150, because="a wish of its own")
     far = datetime.now(UTC) + timedelta(days=30)
-    assert health.silent(far).kind == "worker"
+    assert health.check_health(far).kind == "worker"
     before = len(team.ran())
     assert team.retune("up", timeout=400).returncode == 0
     until(lambda: in_state(retrain, "a wish of its own", "Completed"), 150)
@@ -175,24 +175,24 @@ def test_a_schedule_stays_active_when_its_worker_stops_and_late_runs_collapse_to
 
 def test_it_says_which_it_is(team, retrain, until):
     far = datetime.now(UTC) + timedelta(days=30)
-    assert health.silent().ok
+    assert health.check_health().ok
     team.asked("fail")
     team.retune("schedule", "request", "to fail")
     until(lambda: in_state(retrain, "to fail", "Failed"), 90)
-    found = health.silent(far)
+    found = health.check_health(far)
     assert found.kind == "failed" and "on fire" in found.words and "last success was" in found.words
     team.asked(300)
     team.retune("schedule", "request", "to cancel")
     run = until(lambda: in_state(retrain, "to cancel", "Running"), 90)
-    assert health.silent(far).kind == "running"
+    assert health.check_health(far).kind == "running"
     prefect_api.set_state(run, "CANCELLING", "somebody cancels it")
     until(lambda: in_state(retrain, "to cancel", "Cancelled"), 60)
-    assert health.silent(far).kind == "cancelled"
+    assert health.check_health(far).kind == "cancelled"
     assert team.retune("schedule", "pause").returncode == 0
-    assert health.silent(far).kind == "paused" and "resume" in health.silent(far).mend
+    assert health.check_health(far).kind == "paused" and "resume" in health.check_health(far).mend
     assert "no" in team.retune("schedule", "list").stdout
     assert team.retune("schedule", "resume").returncode == 0
-    assert health.silent(far).kind == "cancelled"
+    assert health.check_health(far).kind == "cancelled"
 
 
 def test_a_rehearsal_is_no_success(team, retrain, until):
@@ -221,7 +221,7 @@ def test_a_server_that_went_away_loses_no_run_that_is_at_work(team, retrain, unt
     team.retune("schedule", "request", "through the outage")
     until(lambda: in_state(retrain, "through the outage", "Running"), 90)
     os.kill(team.pid("prefect"), signal.SIGKILL)
-    assert health.silent().kind == "server"
+    assert health.check_health().kind == "server"
     assert team.retune("up", timeout=400).returncode == 0
     team.asked()
     team.retune("schedule", "request", "after the outage")
@@ -239,7 +239,7 @@ def test_down_ends_what_its_worker_ran_and_says_so(team, retrain, until, mailbox
     victim = flow_process(team, run)
     team.down()
     assert not health.process._began(victim)
-    assert health.silent().kind == "server"
+    assert health.check_health().kind == "server"
     assert team.retune("up", "--no-worker", timeout=400).returncode == 0
     assert because(retrain, "at work at the end")["state_type"] == "CRASHED"
     assert len(of(mailbox_of_all, run)) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.scheduling import health, prefect_api
+from flows.scheduling import crash_alerts, health, prefect_api, run_hygiene
 from flows.services import doctor
 from retune.lineage import history, retraining_log
 from tasks import notify
@@ -46,25 +46,25 @@ def test_a_retraining_by_hand_ends_a_silence_once_it_is_approved_and_none_in_whi
 
     def by_hand(days, **more):
         facts = {retraining_log.DECISION: "held", **more}
-        return history.decide("classifier", ["why"], facts, lambda entry: None, FAR - timedelta(days=days))
+        return history.append_decision("classifier", ["why"], facts, lambda entry: None, FAR - timedelta(days=days))
 
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
-    assert health.silent().kind == "unscheduled"
-    assert "schedule set" in health.silent().mend and doctor._schedule()[0]
+    assert health.check_health().kind == "unscheduled"
+    assert "schedule set" in health.check_health().mend and doctor._schedule()[0]
     with temporary_settings({PREFECT_API_URL: prefect_url}):
         deployments.set_("0 2 * * *", "UTC", 2)
-    assert health.silent().ok
-    assert health.silent(FAR).kind == "worker" and "nothing has succeeded yet" in health.silent(FAR).words
-    assert health.silent().succeeded is None
+    assert health.check_health().ok
+    assert health.check_health(FAR).kind == "worker" and "nothing has succeeded yet" in health.check_health(FAR).words
+    assert health.check_health().succeeded is None
     by_hand(20)
-    assert health.silent(FAR).succeeded == (FAR - timedelta(days=20)).isoformat(timespec="seconds")
+    assert health.check_health(FAR).succeeded == (FAR - timedelta(days=20)).isoformat(timespec="seconds")
     by_hand(2, **{retraining_log.FAILED_SOURCES: '{"crm": "CRM_URL is not set"}'})
-    assert not health.silent(FAR).ok and f"{FAR - timedelta(days=20):%Y-%m-%d}" in health.silent(FAR).words
-    asked = by_hand(1, **{retraining_log.DECISION: "awaiting", retraining_log.ABOUT: "classifier/7"})
-    assert not health.silent(FAR).ok, "a candidate waits for a person"
+    assert not health.check_health(FAR).ok and f"{FAR - timedelta(days=20):%Y-%m-%d}" in health.check_health(FAR).words
+    asked = by_hand(1, **{retraining_log.DECISION: "awaiting", retraining_log.VERSION_FACT: "classifier/7"})
+    assert not health.check_health(FAR).ok, "a candidate waits for a person"
     facts = {"Record": asked.commit}
     history.append("classifier", 7, history.APPROVED, ["fine"], facts, lambda entry: None, FAR - timedelta(hours=9))
-    assert health.silent(FAR).ok
+    assert health.check_health(FAR).ok
 
 
 @pytest.fixture
@@ -106,30 +106,32 @@ def test_a_run_that_goes_on_after_an_answer_gives_way_to_none_and_none_gives_way
     answered = due(now - timedelta(minutes=30), RUNNING, AGAIN)
     assert (answered["run_count"], answered["state_name"]) == (1, "AwaitingConcurrencySlot")
     late = due(now - timedelta(minutes=40))
-    assert health.gives_way(late) is None, "the other goes on with its version, and looks at nothing new"
+    assert run_hygiene.supersede(late) is None, "the other goes on with its version, and looks at nothing new"
     newest = due(now - timedelta(minutes=1))
-    assert [run["id"] for run in health.waiting(scheduled)] == [newest["id"], answered["id"], late["id"]]
-    assert [run["id"] for run in health.collapse(scheduled)] == [late["id"]]
+    assert [run["id"] for run in run_hygiene.waiting(scheduled)] == [newest["id"], answered["id"], late["id"]]
+    assert [run["id"] for run in run_hygiene.cancel_superseded(scheduled)] == [late["id"]]
 
 
 @pytest.mark.slow
 def test_the_newest_period_counts_once_its_run_has_failed_and_until_then_it_may_succeed(scheduled, due):
     newest, before, succeeded = health._due(next(iter(scheduled["schedules"])), FAR, 3)
-    history.decide("classifier", ["why"], {retraining_log.DECISION: "nothing to do"}, lambda entry: None, succeeded)
+    history.append_decision(
+        "classifier", ["why"], {retraining_log.DECISION: "nothing to do"}, lambda entry: None, succeeded
+    )
     due(before, RUNNING, FAILED)
-    assert health.silent(FAR).ok, "its run has only just been due"
+    assert health.check_health(FAR).ok, "its run has only just been due"
     rehearsal = {"type": "SCHEDULED", "state_details": {"scheduled_time": newest.isoformat()}}
     body = {"state": rehearsal, "parameters": {"dry_run": True}}
     run = prefect_api.ask("POST", f"/deployments/{scheduled['id']}/create_flow_run", body)
     prefect_api.ask("POST", f"/flow_runs/{run['id']}/set_state", {"state": {"type": "FAILED"}, "force": True})
     due(newest, RUNNING)
-    assert health.silent(FAR).ok, "it is at work"
+    assert health.check_health(FAR).ok, "it is at work"
     due(newest + timedelta(minutes=1), RUNNING, FAILED)
-    found = health.silent(FAR)
+    found = health.check_health(FAR)
     assert not found.ok and "for 2 periods" in found.words
-    assert health.silent(newest).ok and not health.silent(FAR + timedelta(days=1)).ok
-    history.decide("classifier", ["why"], {retraining_log.DECISION: "held"}, lambda entry: None, newest)
-    assert health.silent(FAR).ok
+    assert health.check_health(newest).ok and not health.check_health(FAR + timedelta(days=1)).ok
+    history.append_decision("classifier", ["why"], {retraining_log.DECISION: "held"}, lambda entry: None, newest)
+    assert health.check_health(FAR).ok
 
 
 def test_a_wrong_params_yaml_does_not_keep_a_silence_from_being_told_and_is_told_with_it(
@@ -139,9 +141,9 @@ def test_a_wrong_params_yaml_does_not_keep_a_silence_from_being_told_and_is_told
     monkeypatch.setenv(notify.VARIABLE, f"json://127.0.0.1:{port}")
     shipped = (Path(__file__).parents[3] / "params.yaml").read_text("utf-8")
     Path("params.yaml").write_text(shipped.replace("margin_over_base: ", "margin_over_base: -"))
-    assert not health.look(health.tell).ok
+    assert not health.check_and_notify(crash_alerts.tell).ok
     assert "Prefect server" in taken[0]["message"] and "promote.margin_over_base is -0" in taken[0]["message"]
-    health.look(health.tell)
+    health.check_and_notify(crash_alerts.tell)
     assert len(taken) == 1, "a silence is told once"
 
 
@@ -170,9 +172,9 @@ def look(in_clone, monkeypatch):
     def look(kind, success=None, heard=True):
         """`success`: how many seconds ago a retraining has succeeded; `heard`: whether a channel takes the message."""
         at = success is not None and (datetime.now(UTC) - timedelta(seconds=success)).isoformat()
-        found = health.Silence(kind == "ok", kind, f"it is {kind}", "", at or None)
-        monkeypatch.setattr(health, "silent", lambda: found)
-        health.look(lambda event, title, body: told.append(title.removeprefix("Retraining ")) or heard)
+        found = health.ScheduleHealth(kind == "ok", kind, f"it is {kind}", "", at or None)
+        monkeypatch.setattr(health, "check_health", lambda: found)
+        health.check_and_notify(lambda event, title, body: told.append(title.removeprefix("Retraining ")) or heard)
         return told
 
     return look

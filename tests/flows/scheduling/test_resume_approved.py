@@ -52,10 +52,10 @@ def sleeper(house):
             prefect_api.ask("POST", f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
         facts = {
             retraining_log.DECISION: retraining_log.AWAITING,
-            retraining_log.ABOUT: "m/2",
+            retraining_log.VERSION_FACT: "m/2",
             retraining_log.RUN: run["id"],
         }
-        history.decide("m", ["better"], facts, lambda entry: None)
+        history.append_decision("m", ["better"], facts, lambda entry: None)
         gate_decision.await_approval(versions.find("m", version=2), run["id"])
         return run
 
@@ -74,7 +74,7 @@ def state(run):
 
 def test_the_watch_says_which_version_waits_and_how_to_answer_and_no_more_once_somebody_has(sleeper):
     run = sleeper()
-    found = health.silent(FAR)
+    found = health.check_health(FAR)
     assert found.kind == "waiting" and f"{run['name']} since" in found.words and "m/2" in found.words
     assert found.mend == "`retune approve m/2 --reason TEXT` or `retune reject m/2 --reason TEXT`"
     answer()

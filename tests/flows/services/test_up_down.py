@@ -264,7 +264,7 @@ REGISTER = """
 import os, sys
 from pathlib import Path
 from flows.project import environment
-environment.enter()
+environment.activate_project()
 from retune.registry import versions, runs
 folder = Path("some"); folder.mkdir(); (folder / "weights").write_text("bytes of the model")
 with runs.run("classifier", "first", {}) as run_id:
@@ -310,6 +310,8 @@ def test_versions_of_a_file_are_brought_along_and_a_backup_of_them_restores(make
 
 
 def read(clone):
-    asks = "from flows.project import environment; environment.enter()\nfrom retune.registry import versions\n"
+    asks = (
+        "from flows.project import environment; environment.activate_project()\nfrom retune.registry import versions\n"
+    )
     asks += "print((registry.version_folder(registry.resolve('classifier/1')) / 'weights').read_text())"
     return clone.python("-c", asks).stdout.strip()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from retune.documents import lineage_page
-from retune.lineage.check import Link
+from retune.lineage.check import Check
 
 ROOT = Path(__file__).parent.parent.parent.parent
 CHECKED = "2026-11-26T09:00:00+00:00"
@@ -115,7 +115,7 @@ def test_a_link_that_failed_is_named_on_top_and_its_station_marked(told):
     said = words(told, links=break_link(told, "data/splits/val.parquet"))
     assert f"1 of {len(told.links)} links failed" in said
     assert "data/splits/val.parquet: nothing is there" in said
-    marked = lineage_page.marks(told.record, break_link(told, "data/splits/val.parquet"))
+    marked = lineage_page.check_marks(told.record, break_link(told, "data/splits/val.parquet"))
     assert [station for station, mark in marked.items() if mark is False] == ["sides"]
     assert "recomputed, not equal" in said
 
@@ -124,7 +124,7 @@ def test_a_page_written_at_registration_claims_no_recomputing(told):
     said = words(told, version="", links=[], entries=[], checked=None)
     assert "As written at registration: nothing was recomputed" in said
     assert "recomputed, equal" not in said
-    assert set(lineage_page.marks(told.record, []).values()) == {None}
+    assert set(lineage_page.check_marks(told.record, []).values()) == {None}
     assert 'class="state' not in read(told, links=[], entries=[])
 
 
@@ -144,8 +144,8 @@ def test_no_name_is_so_long_that_it_pushes_the_verdict_away(hostile):
 
 def test_every_station_of_the_road_opens_to_facts_and_stands_in_the_picture(told):
     text = read(told)
-    assert Seen(text).stations == list(lineage_page.STATIONS)
-    for station in lineage_page.STATIONS:
+    assert Seen(text).stations == list(lineage_page.STAGES)
+    for station in lineage_page.STAGES:
         assert f'id="facts-{station}"' in text
         assert f'<a href="#facts-{station}"' in text
 
@@ -245,18 +245,18 @@ def test_general_examples_stand_beside_the_rows_with_the_hash_of_their_file(told
     assert "general examples" not in words(told)
     file = {"path": "/data/sums.csv", "sha256": "5" * 64, "received": 500, "kept": 450, "learned": 40}
     told.record["data"]["general"] = {"md5": "3" * 32, "rows": 450, "learned": 40, "files": {"sums.csv": file}}
-    said = words(told, links=[*told.links, Link("general/sums.csv", "5" * 64, "5" * 64, True)])
+    said = words(told, links=[*told.links, Check("general/sums.csv", "5" * 64, "5" * 64, True)])
     assert "40 general examples were mixed in among the rows. None of them is a row." in said
     assert f"40 of 450, sha256 of the file {'5' * 64} recomputed, equal" in said
-    other = Link("general/sums.csv", "5" * 64, "6" * 64, False)
-    assert lineage_page.marks(told.record, [*told.links, other])["training"] is False
+    other = Check("general/sums.csv", "5" * 64, "6" * 64, False)
+    assert lineage_page.check_marks(told.record, [*told.links, other])["training"] is False
 
 
 def test_a_version_that_continued_says_from_which_with_hashes_that_are_marked(told, continued):
     assert "Training continued" not in words(told)
     assert "as its makers published it" in words(told)
     told.record["training"]["start"] = continued
-    model = Link("start/models/candidate", continued["model_md5"], continued["model_md5"], True)
+    model = Check("start/models/candidate", continued["model_md5"], continued["model_md5"], True)
     said = words(told, links=[*told.links, model])
     assert "Training continued from the weights of tickets/6, with 1,234 rows that were new to it, 56 of them" in said
     assert "9 rows that are no longer in the data included" in said
@@ -267,7 +267,7 @@ def test_a_version_that_continued_says_from_which_with_hashes_that_are_marked(to
     )
     assert "once more on train and val" not in said
     lost = replace(model, found="bytes gone, hash kept", ok=False)
-    assert lineage_page.marks(told.record, [*told.links, lost])["training"] is False
+    assert lineage_page.check_marks(told.record, [*told.links, lost])["training"] is False
 
 
 def test_params_stand_whole(told):
@@ -374,12 +374,12 @@ def test_a_bar_stays_within_its_axis_whatever_its_numbers(told):
 
 
 def test_a_role_lasts_until_another_version_takes_it(told):
-    first, second = lineage_page.terms(told.entries, told.entries[:2], CHECKED)
+    first, second = lineage_page.tenures(told.entries, told.entries[:2], CHECKED)
     assert (first.role, first.lasted, first.told) == ("registered", "60 seconds", "until it became champion")
     assert (second.role, second.lasted, second.told) == ("champion", "53 days", "until tickets/7 took its place")
-    *_, last = lineage_page.terms(told.entries, told.entries[2:], CHECKED)
+    *_, last = lineage_page.tenures(told.entries, told.entries[2:], CHECKED)
     assert (last.end, last.lasted, last.told) == ("", "47 hours", "no entry ends it")
-    assert lineage_page.terms(told.entries, told.entries[2:], None)[-1].lasted == ""
+    assert lineage_page.tenures(told.entries, told.entries[2:], None)[-1].lasted == ""
 
 
 def test_what_persons_did_is_told_and_what_retrainings_decided_is_counted(told):
@@ -401,7 +401,7 @@ def test_what_persons_did_is_told_and_what_retrainings_decided_is_counted(told):
     assert "tickets/7 became champion, by hand (this version)" in said
     assert "tickets/6 became champion again, by a rollback" in said
     assert "2 decisions about retraining" in said
-    registered, champion = lineage_page.terms(entries, [entry for entry in entries if entry.version == 7], CHECKED)
+    registered, champion = lineage_page.tenures(entries, [entry for entry in entries if entry.version == 7], CHECKED)
     assert (registered.told, champion.told) == ("until it was rejected", "until tickets/6 took its place")
 
 

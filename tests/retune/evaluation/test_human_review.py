@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score
 
 from retune.errors import Refused, WrongUse
-from retune.evaluation import human_review, verdict
+from retune.evaluation import human_review, statistics
 from retune.evaluation.human_review import ALIKE, OURS, THEIRS, Answer
 
 PAIRS = pd.DataFrame(
@@ -143,7 +143,7 @@ def test_most_reviewers_decide_a_row_and_as_many_on_either_side_tie(exported):
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_the_sign_test_is_the_exact_binomial_one(wins, losses):
     expected = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
-    assert verdict.sign_test(wins, losses) == pytest.approx(expected)
+    assert statistics.sign_test(wins, losses) == pytest.approx(expected)
 
 
 SAID = st.sampled_from([OURS, THEIRS, ALIKE])

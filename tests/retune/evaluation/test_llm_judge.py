@@ -103,7 +103,7 @@ def ask(settings, said):
 
 def test_a_pair_is_asked_in_both_orders_and_the_better_answer_wins_from_either_place(desk, settings, said):
     with llm_judge.endpoint(settings, said.append) as it:
-        table = llm_judge.judge(PAIRS, it, settings.criterion)
+        table = llm_judge.judge_pairs(PAIRS, it, settings.criterion)
     assert table["said"].tolist() == ["ours", "alike", "theirs"]
     told = llm_judge.summary(table["said"].tolist())
     assert (told.rows, told.wins, told.losses, told.ties, told.p) == (3, 1, 1, 1, 1.0)
@@ -118,9 +118,9 @@ def test_a_pair_is_asked_in_both_orders_and_the_better_answer_wins_from_either_p
 def test_a_judge_that_likes_a_place_is_inconsistent_and_one_without_verdict_unclear(desk, settings, said):
     desk.say = lambda body: "VERDICT: A"
     with llm_judge.endpoint(settings, said.append) as it:
-        assert set(llm_judge.judge(PAIRS, it, "better")["said"]) == {llm_judge.INCONSISTENT}
+        assert set(llm_judge.judge_pairs(PAIRS, it, "better")["said"]) == {llm_judge.INCONSISTENT}
         desk.say = lambda body: "Both have their merits."
-        table = llm_judge.judge(PAIRS, it, "better")
+        table = llm_judge.judge_pairs(PAIRS, it, "better")
     assert llm_judge.summary(table["said"].tolist()) == llm_judge.Judged(3, 0, 0, 0, 0, 3, 1.0)
 
 

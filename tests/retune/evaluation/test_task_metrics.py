@@ -26,38 +26,38 @@ WRITTEN = pd.DataFrame(
 
 
 def test_another_model_is_seen_as_if_it_stood_alone():
-    base = task_metrics.view(WRITTEN, "base_")
+    base = task_metrics.predictions_of(WRITTEN, "base_")
     assert base["nll"].tolist() == [20.0, 10.0, 30.0]
     assert base["tokens"].tolist() == [10, 20, 30]
-    assert task_metrics.view(WRITTEN, "") is WRITTEN
+    assert task_metrics.predictions_of(WRITTEN, "") is WRITTEN
 
 
 def test_perplexity_weighs_tokens_and_its_gain_is_in_nats_a_token():
-    pair = task_metrics.pair("perplexity", WRITTEN, task_metrics.view(WRITTEN, "base_"))
+    pair = task_metrics.paired_scores("perplexity", WRITTEN, task_metrics.predictions_of(WRITTEN, "base_"))
     assert pair.score(pair.truth, pair.ours) - pair.score(pair.truth, pair.theirs) == pytest.approx(60 / 60 - 30 / 60)
     assert pair.differ.tolist() == [True, False, True]
 
 
 def test_rows_for_which_nothing_was_written_count_for_neither():
-    pair = task_metrics.pair("rouge_l", WRITTEN, task_metrics.view(WRITTEN, "base_"))
+    pair = task_metrics.paired_scores("rouge_l", WRITTEN, task_metrics.predictions_of(WRITTEN, "base_"))
     assert len(pair.ours) == 2
     assert pair.score(pair.truth, pair.ours) == pytest.approx(0.75)
 
 
 def test_scores_up_to_100_are_shares_for_the_gate():
-    pair = task_metrics.pair("chrf", WRITTEN, task_metrics.view(WRITTEN, "base_"))
+    pair = task_metrics.paired_scores("chrf", WRITTEN, task_metrics.predictions_of(WRITTEN, "base_"))
     assert pair.score(pair.truth, pair.ours) == pytest.approx(0.7)
 
 
 def test_labels_are_compared_by_name_whoever_says_them_first():
     said = pd.DataFrame({"id": ["a", "b"], "label": ["x", "y"], "predicted": ["y", "y"], "base_predicted": ["x", "z"]})
-    pair = task_metrics.pair("accuracy", said, task_metrics.view(said, "base_"))
+    pair = task_metrics.paired_scores("accuracy", said, task_metrics.predictions_of(said, "base_"))
     assert pair.score(pair.truth, pair.ours) == pair.score(pair.truth, pair.theirs) == 0.5
     assert pair.differ.tolist() == [True, True]
 
 
 def test_the_headline_follows_from_the_rows():
-    told = task_metrics.recounted("instruct", WRITTEN, bins=1)
+    told = task_metrics.recompute_scores("instruct", WRITTEN, bins=1)
     assert told["perplexity"] == pytest.approx(math.exp(30 / 60))
     assert told["rouge_l"] == pytest.approx(0.75)
     assert "exact_match" not in told
@@ -91,14 +91,14 @@ PAIRS = PAIRS.assign(base_nll=[20.0, 30.0, 5.0], base_rejected_nll=[6.0, 20.0, 1
 
 def test_a_chosen_answer_is_preferred_if_each_of_its_tokens_is_likelier_not_if_it_is_shorter():
     assert task_metrics.preferred(PAIRS).tolist() == [1.0, 1.0, 0.0], "a tie prefers neither"
-    assert task_metrics.preferred(task_metrics.view(PAIRS, "base_")).tolist() == [0.0, 0.0, 1.0]
+    assert task_metrics.preferred(task_metrics.predictions_of(PAIRS, "base_")).tolist() == [0.0, 0.0, 1.0]
 
 
 def test_the_share_of_pairs_follows_from_their_rows_and_is_compared_by_them():
-    assert task_metrics.recounted("prefer", PAIRS.drop(columns="preferred"), bins=1)["preferred"] == pytest.approx(
-        2 / 3
-    )
-    pair = task_metrics.pair("preferred", PAIRS, task_metrics.view(PAIRS, "base_"))
+    assert task_metrics.recompute_scores("prefer", PAIRS.drop(columns="preferred"), bins=1)[
+        "preferred"
+    ] == pytest.approx(2 / 3)
+    pair = task_metrics.paired_scores("preferred", PAIRS, task_metrics.predictions_of(PAIRS, "base_"))
     assert pair.score(pair.truth, pair.ours) - pair.score(pair.truth, pair.theirs) == pytest.approx(1 / 3)
 
 

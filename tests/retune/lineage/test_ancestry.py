@@ -12,7 +12,7 @@ import pytest
 
 from retune.data import row_table, suppression
 from retune.lineage import ancestry, history
-from retune.lineage.parent_version import Start
+from retune.lineage.parent_version import ParentVersion
 from retune.system import dvc_store
 from tasks.trace import verify
 
@@ -47,7 +47,7 @@ class Line:
 
     def start(self, version, **changes):
         told = self.facts[version]
-        made = Start(
+        made = ParentVersion(
             f"tickets/{version}", told["Seal"], told["Record"], told["Fingerprint"],
             "0" * 32 + ".dir", told["Train"], told["Val"], True,
         )  # fmt: skip
@@ -159,8 +159,8 @@ def test_of_whom_the_bytes_are_gone_and_of_whoever_continued_from_it_nobody_can_
         told = verify.row("b")
         assert told.gone == ["tickets/1", "tickets/2", "tickets/3"]
         assert told.free == ["tickets/4"]
-        with pytest.raises(ancestry.Unfit, match=r"cannot continue from tickets/3: nobody can say.*bytes gone"):
-            ancestry.tainted(line.start(3), listing("b"))
+        with pytest.raises(ancestry.Incompatible, match=r"cannot continue from tickets/3: nobody can say.*bytes gone"):
+            ancestry.suppressed_rows_learned(line.start(3), listing("b"))
     finally:
         path.write_bytes(content)
 
@@ -172,8 +172,8 @@ def test_a_version_that_continued_from_an_unknown_one_is_free_of_nothing(line):
         told = verify.row("b")
         assert f"tickets/{number}" in told.gone and f"tickets/{number}" not in told.free
         assert f"tickets/{number}" in verify.data(line.facts[1]["Train"]).gone
-        with pytest.raises(ancestry.Unfit, match="continued from others/9, which the history does not know"):
-            ancestry.tainted(line.start(number), listing("b"))
+        with pytest.raises(ancestry.Incompatible, match="continued from others/9, which the history does not know"):
+            ancestry.suppressed_rows_learned(line.start(number), listing("b"))
     finally:
         subprocess.run(["git", "tag", "-d", f"tickets@v{number}.0.0#{number}"], check=True, capture_output=True)
         del line.facts[number]
@@ -187,38 +187,42 @@ def listing(*ids):
 
 
 def test_a_start_is_tainted_by_what_any_version_before_it_learned_from(line):
-    assert ancestry.tainted(line.start(3), listing("b")) == {"tickets/2": 1, "tickets/1": 1}
-    assert ancestry.tainted(line.start(3), listing("c", "v")) == {"tickets/1": 2}
-    assert ancestry.tainted(line.start(4), listing("b", "c", "v")) == {}
-    assert ancestry.tainted(line.start(3), listing("t")) == {}, "it was tested on that, not trained"
-    assert ancestry.tainted(line.start(3), suppression.NOTHING) == {}
-    with pytest.raises(ancestry.Unfit, match=r"tickets/2 \(1\), tickets/1 \(1\) learned from rows that must not be"):
+    assert ancestry.suppressed_rows_learned(line.start(3), listing("b")) == {"tickets/2": 1, "tickets/1": 1}
+    assert ancestry.suppressed_rows_learned(line.start(3), listing("c", "v")) == {"tickets/1": 2}
+    assert ancestry.suppressed_rows_learned(line.start(4), listing("b", "c", "v")) == {}
+    assert ancestry.suppressed_rows_learned(line.start(3), listing("t")) == {}, "it was tested on that, not trained"
+    assert ancestry.suppressed_rows_learned(line.start(3), suppression.NOTHING) == {}
+    with pytest.raises(
+        ancestry.Incompatible, match=r"tickets/2 \(1\), tickets/1 \(1\) learned from rows that must not be"
+    ):
         ancestry.check(line.start(3), listing("b"), rows(t="t"))
 
 
 def test_a_start_leaks_if_it_learned_from_what_is_a_test_row_now_by_id_or_by_words(line):
-    assert ancestry.leaked(line.start(3), rows(c="changed since", t="t")) == {"tickets/1": 1}
-    assert ancestry.leaked(line.start(3), rows(x=f"{OLD.upper()}!")) == {"tickets/1": 1}
-    assert ancestry.leaked(line.start(4), rows(c="c")) == {}
-    with pytest.raises(ancestry.Unfit, match="learned from rows that are test rows now"):
+    assert ancestry.test_rows_learned(line.start(3), rows(c="changed since", t="t")) == {"tickets/1": 1}
+    assert ancestry.test_rows_learned(line.start(3), rows(x=f"{OLD.upper()}!")) == {"tickets/1": 1}
+    assert ancestry.test_rows_learned(line.start(4), rows(c="c")) == {}
+    with pytest.raises(ancestry.Incompatible, match="learned from rows that are test rows now"):
         ancestry.check(line.start(3), suppression.NOTHING, rows(c="c"))
     ancestry.check(line.start(4), listing("b"), rows(c="c", t="t"))
 
 
 def test_pairs_leak_by_their_words_alone_since_their_ids_name_rows_of_another_table(line):
-    assert ancestry.leaked(line.start(3), rows(c="changed since").assign(rejected="no")) == {}
+    assert ancestry.test_rows_learned(line.start(3), rows(c="changed since").assign(rejected="no")) == {}
     leaks = rows(x=f"{OLD.upper()}!").assign(rejected="no")
-    assert ancestry.leaked(line.start(3), leaks) == {"tickets/1": 1}
-    with pytest.raises(ancestry.Unfit, match=r"start from another version$"):
+    assert ancestry.test_rows_learned(line.start(3), leaks) == {"tickets/1": 1}
+    with pytest.raises(ancestry.Incompatible, match=r"start from another version$"):
         ancestry.check(line.start(3), suppression.NOTHING, leaks)
 
 
 def test_a_start_leaks_by_the_words_of_its_general_examples_which_are_no_rows(line, general):
-    assert ancestry.leaked(line.start(5), rows(x="WHO wrote it?")) == {"tickets/5": 1}
-    assert ancestry.leaked(line.start(6), rows(x="who wrote it")) == {"tickets/5": 1}, "and whoever went on from it"
-    assert ancestry.leaked(line.start(4), rows(x="who wrote it")) == {}
-    assert ancestry.leaked(line.start(5), rows(**{"g:1": "another"})) == {}, "its name is none of a row"
-    assert ancestry.tainted(line.start(5), listing("g:1")) == {}
+    assert ancestry.test_rows_learned(line.start(5), rows(x="WHO wrote it?")) == {"tickets/5": 1}
+    assert ancestry.test_rows_learned(line.start(6), rows(x="who wrote it")) == {"tickets/5": 1}, (
+        "and whoever went on from it"
+    )
+    assert ancestry.test_rows_learned(line.start(4), rows(x="who wrote it")) == {}
+    assert ancestry.test_rows_learned(line.start(5), rows(**{"g:1": "another"})) == {}, "its name is none of a row"
+    assert ancestry.suppressed_rows_learned(line.start(5), listing("g:1")) == {}
     assert seen(verify.row("g:1")) == []
 
 
@@ -237,10 +241,10 @@ def general(line):
 
 @pytest.mark.parametrize("fact", ["seal", "record_commit", "fingerprint", "train_md5", "val_md5"])
 def test_a_start_that_says_something_else_than_the_history_is_refused(line, fact):
-    with pytest.raises(ancestry.Unfit, match="the history has another"):
+    with pytest.raises(ancestry.Incompatible, match="the history has another"):
         ancestry.sides(line.start(3, **{fact: "e" * 64}))
 
 
 def test_a_start_that_no_history_knows_is_refused(line):
-    with pytest.raises(ancestry.Unfit, match="the history does not know it"):
+    with pytest.raises(ancestry.Incompatible, match="the history does not know it"):
         ancestry.sides(line.start(3, name="tickets/9"))

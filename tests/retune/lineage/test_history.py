@@ -154,7 +154,7 @@ def decide(anchor, add):
 
     def decide(why, **facts):
         at = datetime.fromtimestamp(next(clock), UTC)
-        return history.decide("classifier", [why], facts, anchor, at)
+        return history.append_decision("classifier", [why], facts, anchor, at)
 
     return decide
 

@@ -10,7 +10,9 @@ from retune.errors import Refused
 from retune.lineage import parent_version
 
 ROOT = Path(__file__).parents[3]
-EARLIER = parent_version.Start("tickets/3", "5" * 64, "c" * 40, "f" * 64, "1" * 32 + ".dir", "2" * 32, "3" * 32, True)
+EARLIER = parent_version.ParentVersion(
+    "tickets/3", "5" * 64, "c" * 40, "f" * 64, "1" * 32 + ".dir", "2" * 32, "3" * 32, True
+)
 
 
 def test_the_shipped_file_starts_from_the_base():
@@ -47,15 +49,20 @@ def test_from_a_record_it_is_known_whether_these_params_can_continue_its_weights
     section = params.parse(settings).train
     there = parent_version.made_as(record)
     mine = replace(section, base=params.Base(record["base"]["name"], record["base"]["sha256"]))
-    assert parent_version.obstacles(there, mine) == []
-    assert parent_version.obstacles(there, replace(mine, method="lora")) == [
+    assert parent_version.incompatibilities(there, mine) == []
+    assert parent_version.incompatibilities(there, replace(mine, method="lora")) == [
         "train.method is 'lora', its own was 'full'"
     ]
-    assert len(parent_version.obstacles(there, section)) == 2, "another base by name and hash"
+    assert len(parent_version.incompatibilities(there, section)) == 2, "another base by name and hash"
     lora = replace(mine, method="lora", lora=replace(mine.lora, rank=4))
-    assert parent_version.obstacles({**there, "method": "lora"}, lora) == ["train.lora.rank is 4, its own was 16"]
-    assert parent_version.obstacles(there, replace(mine, lora=lora.lora)) == [], "full has no adapter"
-    assert "fitted anew" in parent_version.obstacles({**there, "method": "probe"}, replace(mine, method="probe"))[0]
+    assert parent_version.incompatibilities({**there, "method": "lora"}, lora) == [
+        "train.lora.rank is 4, its own was 16"
+    ]
+    assert parent_version.incompatibilities(there, replace(mine, lora=lora.lora)) == [], "full has no adapter"
+    assert (
+        "fitted anew"
+        in parent_version.incompatibilities({**there, "method": "probe"}, replace(mine, method="probe"))[0]
+    )
 
 
 def test_training_reads_the_val_side_of_a_version_only_if_that_learned_from_it():
@@ -107,7 +114,7 @@ def writes(record):
 
 
 def test_preferences_are_learned_with_what_their_version_was_made_with(writes):
-    told = parent_version.written_as(writes, "prefer", "lora")
+    told = parent_version.params_from_parent(writes, "prefer", "lora")
     values = writes["params"]
     assert told["train.base.sha256"] == values["train"]["base"]["sha256"]
     assert told["train.lora.rank"] == values["train"]["lora"]["rank"], "its adapter is gone on with"
@@ -118,27 +125,27 @@ def test_preferences_are_learned_with_what_their_version_was_made_with(writes):
 
 
 def test_on_a_whole_network_a_new_adapter_learns_as_one_likes(writes):
-    told = parent_version.written_as(writes, "prefer", "full")
+    told = parent_version.params_from_parent(writes, "prefer", "full")
     assert not [name for name in told if name.startswith("train.lora")] and "train.method" not in told
 
 
 def test_a_version_that_is_no_start_for_preferences_is_refused(record, writes):
     with pytest.raises(Refused, match="task instruct, its method ia3; prefer goes on from one of task instruct, its"):
-        parent_version.written_as(writes, "prefer", "ia3")
+        parent_version.params_from_parent(writes, "prefer", "ia3")
     with pytest.raises(Refused, match=r"task instruct, its method prompt; instruct goes on from .* instruct or prefer"):
-        parent_version.written_as(writes, "instruct", "prompt")
+        parent_version.params_from_parent(writes, "instruct", "prompt")
     record["params"] = {}  # from before there was a choice of task
     with pytest.raises(Refused, match="task classify"):
-        parent_version.written_as(record, "instruct", "lora")
+        parent_version.params_from_parent(record, "instruct", "lora")
 
 
 def test_instructions_go_on_with_the_method_that_made_the_weights(writes):
-    told = parent_version.written_as(writes, "instruct", "lora")
+    told = parent_version.params_from_parent(writes, "instruct", "lora")
     assert told["train.method"] == "lora"
     assert told["train.lora.learning_rate"] == writes["params"]["train"]["lora"]["learning_rate"]
     shipped = yaml.safe_load((ROOT / "retune/config/defaults/prefer.yaml").read_text("utf-8"))
     writes["params"], writes["training"]["method"] = shipped, "dpo"
-    told = parent_version.written_as(writes, "instruct", "lora")
+    told = parent_version.params_from_parent(writes, "instruct", "lora")
     assert (told["train.method"], told["train.lora.rank"]) == ("lora", shipped["train"]["lora"]["rank"])
     with pytest.raises(Refused, match="task prefer"):
-        parent_version.written_as(writes, "prefer", "lora")
+        parent_version.params_from_parent(writes, "prefer", "lora")

@@ -20,12 +20,14 @@ def decided(tmp_path, monkeypatch):
     def enter(year, word, about=7, run=None, because=None, **failures):
         facts = {
             retraining_log.DECISION: word,
-            retraining_log.ABOUT: f"classifier/{about}",
+            retraining_log.VERSION_FACT: f"classifier/{about}",
             retraining_log.RUN: f"run-{run or year}",
         }
         facts[retraining_log.INPUTS] = json.dumps({"because": because})
         told = {retraining_log.FAILED_SOURCES: json.dumps(failures)} if failures else {}
-        history.decide("classifier", ["why"], {**facts, **told}, lambda entry: None, datetime(year, 1, 1, tzinfo=UTC))
+        history.append_decision(
+            "classifier", ["why"], {**facts, **told}, lambda entry: None, datetime(year, 1, 1, tzinfo=UTC)
+        )
         return history.read("classifier")
 
     return enter
@@ -68,27 +70,29 @@ def test_what_was_begun_broke_or_waits_is_none_nor_is_one_in_which_a_source_fail
         assert retraining_log.last_success(decided(year, word)).year == 2031
     chain = decided(2036, "promoted", crm="CRM_URL is not set")
     assert retraining_log.last_success(chain).year == 2031
-    assert retraining_log.word(retraining_log.last(chain)) == "failed"
+    assert retraining_log.effective_outcome(retraining_log.last(chain)) == "failed"
     assert retraining_log.failures(retraining_log.last(chain)) == {"crm": "CRM_URL is not set"}
     assert retraining_log.last(chain, "run-2034").facts[retraining_log.DECISION] == "refused"
 
 
 def test_a_version_of_which_its_retraining_did_not_tell_was_cut_off(decided, answered):
-    assert retraining_log.cut_off(history.read("classifier")) is None
+    assert retraining_log.interrupted_version(history.read("classifier")) is None
     decided(2031, "train")
-    assert retraining_log.cut_off(answered(2032, history.REGISTERED)) == "classifier/7"
-    assert retraining_log.cut_off(decided(2033, "nothing to do", about=6)) == "classifier/7"
-    assert retraining_log.cut_off(decided(2033, "failed")) == "classifier/7", "a failure is no answer"
-    assert retraining_log.cut_off(decided(2034, "held")) is None
-    assert retraining_log.cut_off(answered(2035, history.REGISTERED, version=8)) is None, (
+    assert retraining_log.interrupted_version(answered(2032, history.REGISTERED)) == "classifier/7"
+    assert retraining_log.interrupted_version(decided(2033, "nothing to do", about=6)) == "classifier/7"
+    assert retraining_log.interrupted_version(decided(2033, "failed")) == "classifier/7", "a failure is no answer"
+    assert retraining_log.interrupted_version(decided(2034, "held")) is None
+    assert retraining_log.interrupted_version(answered(2035, history.REGISTERED, version=8)) is None, (
         "nobody but a person has made it"
     )
     decided(2036, "train")
     decided(2036, "refused", about=0)
-    assert retraining_log.cut_off(answered(2037, history.REGISTERED, version=9)) is None, "that retraining has ended"
+    assert retraining_log.interrupted_version(answered(2037, history.REGISTERED, version=9)) is None, (
+        "that retraining has ended"
+    )
     decided(2038, "train")
     decided(2038, "failed", about=0)
-    assert retraining_log.cut_off(answered(2039, history.REGISTERED, version=10)) is None, (
+    assert retraining_log.interrupted_version(answered(2039, history.REGISTERED, version=10)) is None, (
         "it broke before a person made one"
     )
 
@@ -96,11 +100,11 @@ def test_a_version_of_which_its_retraining_did_not_tell_was_cut_off(decided, ans
 def test_a_version_whose_own_retraining_broke_behind_it_is_taken_up_again(decided, answered):
     decided(2031, "train")
     answered(2032, history.REGISTERED)
-    assert retraining_log.cut_off(decided(2033, "failed", about=0, run=2031)) == "classifier/7"
-    assert retraining_log.cut_off(decided(2034, "failed")) == "classifier/7", (
+    assert retraining_log.interrupted_version(decided(2033, "failed", about=0, run=2031)) == "classifier/7"
+    assert retraining_log.interrupted_version(decided(2034, "failed")) == "classifier/7", (
         "nor could the next one bring it to its end"
     )
-    assert retraining_log.cut_off(decided(2035, "promoted")) is None
+    assert retraining_log.interrupted_version(decided(2035, "promoted")) is None
 
 
 @pytest.mark.parametrize(
@@ -109,19 +113,21 @@ def test_a_version_whose_own_retraining_broke_behind_it_is_taken_up_again(decide
 )
 def test_a_person_who_has_decided_since_who_serves_has_the_last_word(decided, answered, event, how):
     decided(2031, "train")
-    assert retraining_log.cut_off(answered(2032, history.REGISTERED)) == "classifier/7"
+    assert retraining_log.interrupted_version(answered(2032, history.REGISTERED)) == "classifier/7"
     facts = {"Record": "HEAD", **({history.HOW: how} if how else {})}
     history.append("classifier", 7, event, ["because"], facts, lambda entry: None)
-    assert retraining_log.cut_off(history.read("classifier")) is None
+    assert retraining_log.interrupted_version(history.read("classifier")) is None
 
 
 def test_who_asked_for_a_retraining_that_was_killed_is_still_without_an_answer(decided, answered):
-    assert retraining_log.unanswered(history.read("classifier")) is None
-    assert retraining_log.unanswered(decided(2031, "train")) is None, "nobody had asked"
-    assert retraining_log.unanswered(decided(2032, "train", because="the desk")) == "the desk"
-    assert retraining_log.unanswered(decided(2033, "nothing to do")) == "the desk", "that of another run beside it"
-    assert retraining_log.unanswered(decided(2034, "train", because="the desk")) == "the desk"
-    assert retraining_log.unanswered(answered(2035, history.REGISTERED)) is None
+    assert retraining_log.unanswered_request(history.read("classifier")) is None
+    assert retraining_log.unanswered_request(decided(2031, "train")) is None, "nobody had asked"
+    assert retraining_log.unanswered_request(decided(2032, "train", because="the desk")) == "the desk"
+    assert retraining_log.unanswered_request(decided(2033, "nothing to do")) == "the desk", (
+        "that of another run beside it"
+    )
+    assert retraining_log.unanswered_request(decided(2034, "train", because="the desk")) == "the desk"
+    assert retraining_log.unanswered_request(answered(2035, history.REGISTERED)) is None
 
 
 @pytest.mark.parametrize(
@@ -133,4 +139,4 @@ def test_who_asked_for_a_retraining_that_was_killed_is_still_without_an_answer(d
 )
 def test_who_asked_has_an_answer_once_a_retraining_has_come_to_its_end(decided, end):
     decided(2031, "train", because="the desk")
-    assert retraining_log.unanswered(decided(2032, **end)) is None
+    assert retraining_log.unanswered_request(decided(2032, **end)) is None

@@ -23,8 +23,8 @@ from transformers import (
 from retune.errors import Refused, WrongUse
 from retune.models import attention, causal_lm, chat_template
 from retune.models.base_model import weights_sha256
-from retune.models.chat_template import Rendered
-from retune.models.manifest import Writes, read_card
+from retune.models.chat_template import TokenizedExample
+from retune.models.manifest import CausalLMManifest, read_classifier
 from retune.models.packing import pack
 
 CPU = torch.device("cpu")
@@ -60,8 +60,8 @@ def made(folder, method):
         for parameter in network.parameters():
             if parameter.requires_grad:
                 parameter += 0.05 * torch.randn_like(parameter)
-    card = Writes("instruct", method, name, sha256, 128, 12, "chatml")
-    return causal_lm.Decoder(card, tokenizer, network.eval())
+    card = CausalLMManifest("instruct", method, name, sha256, 128, 12, "chatml")
+    return causal_lm.CausalLM(card, tokenizer, network.eval())
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,10 @@ def rows_of(own, make_replies, count=7):
 
 def logits(network, rows):
     with torch.no_grad():
-        return causal_lm.hidden(network, pack(causal_lm.led(rows, network), CPU)) @ causal_lm.head(network).t()
+        return (
+            causal_lm.hidden_states(network, pack(causal_lm.with_virtual_tokens(rows, network), CPU))
+            @ causal_lm.head(network).t()
+        )
 
 
 # ---------------------------------------------------------------- the one forward
@@ -132,7 +135,9 @@ def test_the_likelihood_is_a_plain_loss_summed_over_each_row(saved, make_replies
 
 def test_a_row_without_a_prompt_or_without_an_answer_is_scored_for_what_it_has(saved):
     own, _ = saved("lora")
-    found = own.likelihood([Rendered([5, 6, 7], 0), Rendered([5, 6, 7], 1), Rendered([5, 6, 7], 3)])
+    found = own.likelihood(
+        [TokenizedExample([5, 6, 7], 0), TokenizedExample([5, 6, 7], 1), TokenizedExample([5, 6, 7], 3)]
+    )
     assert found.tokens.tolist() == [2, 2, 0]
     assert found.nll[0] == pytest.approx(found.nll[1])
     assert found.nll[2] == 0
@@ -160,7 +165,7 @@ def test_a_base_of_other_weights_is_refused(tiny_writer):
 def test_weights_are_16_bits_on_a_gpu_and_32_elsewhere_unless_params_say_otherwise(tiny_writer):
     """Whoever loads a base by its name alone gets float32, twice the memory."""
     cuda = torch.device("cuda")
-    kinds = [causal_lm.kind(*asked) for asked in (("auto", cuda), ("auto", CPU), ("fp32", cuda), ("bf16", CPU))]
+    kinds = [causal_lm.weight_dtype(*asked) for asked in (("auto", cuda), ("auto", CPU), ("fp32", cuda), ("bf16", CPU))]
     assert kinds == [torch.bfloat16, torch.float32, torch.float32, torch.bfloat16]
     _, network = causal_lm.load_base(*base_of(tiny_writer), "bf16", CPU)
     assert {parameter.dtype for parameter in network.parameters()} == {torch.bfloat16}
@@ -205,13 +210,13 @@ def test_an_answer_is_the_most_likely_next_token_time_and_again(saved, make_repl
     ]
     tokens = list(prompt)
     for _ in range(own.card.max_new_tokens):
-        tokens.append(int(logits(own.network, [Rendered(tokens, 0)])[-1].argmax()))
+        tokens.append(int(logits(own.network, [TokenizedExample(tokens, 0)])[-1].argmax()))
         if tokens[-1] == own.tokenizer.eos_token_id:
             break
     other = make_replies(5, seed=3)["text"].tolist()  # longer ones beside it: padding on the left
     said = own.predict([*other, text], 6)
     assert said.labels[-1] == own.tokenizer.decode(tokens[len(prompt) :], skip_special_tokens=True)
-    mean = own.likelihood([Rendered(tokens, len(prompt))]).nll[0] / (len(tokens) - len(prompt))
+    mean = own.likelihood([TokenizedExample(tokens, len(prompt))]).nll[0] / (len(tokens) - len(prompt))
     assert said.confidence[-1] == pytest.approx(np.exp(-mean), abs=1e-5)
     assert said.tokens[-1] == len(tokens) - len(prompt)
 
@@ -275,7 +280,7 @@ def test_the_card_of_a_writer_is_none_of_a_classifier(saved, model_folder):
     _, folder = saved("lora")
     assert causal_lm.read_writes(folder).method == "lora"
     with pytest.raises(WrongUse, match="writes texts"):
-        read_card(folder)
+        read_classifier(folder)
     with pytest.raises(WrongUse, match="chooses labels"):
         causal_lm.load(model_folder)
 
@@ -327,7 +332,9 @@ def test_in_bf16_an_adapter_of_eight_billion_weights_merges_within_what_is_allow
     AttentionInterface.register(attention.NAME, attention.packed)
     AttentionMaskInterface.register(attention.NAME, attention.no_mask)
     network.set_attn_implementation(attention.NAME)
-    own = causal_lm.Decoder(Writes("instruct", "lora", "random", "", 128, 12, "chatml"), None, network)
-    moved, apart = causal_lm.merge(own, [Rendered(list(range(5, 105)), 1), Rendered(list(range(900, 940)), 10)])
+    own = causal_lm.CausalLM(CausalLMManifest("instruct", "lora", "random", "", 128, 12, "chatml"), None, network)
+    moved, apart = causal_lm.merge(
+        own, [TokenizedExample(list(range(5, 105)), 1), TokenizedExample(list(range(900, 940)), 10)]
+    )
     print(f"moved by {moved:.4f} of the largest logit, two ways {apart:.4f} apart")
     assert 0 < moved < causal_lm.MERGED * apart

@@ -8,7 +8,7 @@ import pytest
 
 from retune.errors import Refused, WrongUse
 from retune.models import chat_template
-from retune.models.chat_template import CHATML, PLAIN, Rendered, choose, prompt_text, render, shortened
+from retune.models.chat_template import CHATML, PLAIN, TokenizedExample, choose, prompt_text, render, shortened
 
 MESSAGES = [
     {"role": "system", "content": "You are kind."},
@@ -171,10 +171,10 @@ def test_plain_writes_words_alone(tokenizer):
 
 
 def test_a_row_too_long_loses_its_beginning_or_is_left_out_and_never_loses_its_end():
-    row = Rendered([1, 2, 3, 4, 5, 6], prompt=4)
+    row = TokenizedExample([1, 2, 3, 4, 5, 6], prompt=4)
     assert shortened(row, 6, "drop") is row
     assert shortened(row, 5, "drop") is None
-    assert shortened(row, 3, "cut_prompt") == Rendered([4, 5, 6], prompt=1)
+    assert shortened(row, 3, "cut_prompt") == TokenizedExample([4, 5, 6], prompt=1)
     assert shortened(row, 2, "cut_prompt") is None  # an answer to nothing
 
 

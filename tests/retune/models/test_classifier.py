@@ -55,7 +55,7 @@ def test_words_beyond_max_tokens_do_not_count(loaded_model):
 
 def test_the_base_without_tuning_answers_with_the_nearest_label_name(loaded_model):
     head = classifier.head_of_names(["broken screen", "invoice_paid"], loaded_model.embed)
-    said = classifier.decide(
+    said = classifier.predict_labels(
         loaded_model.embed(["screen broken", "paid invoice"]), head, ["broken screen", "invoice_paid"]
     )
     assert said.labels == ["broken screen", "invoice_paid"]

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retune.models.chat_template import Rendered
-from retune.models.packing import FILLER, OPEN, fill, pack, shape, supervised
+from retune.models.chat_template import TokenizedExample
+from retune.models.packing import FILLER, OPEN, pack, pack_first_fit, shape, supervised
 
 CPU = torch.device("cpu")
 LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=200)
@@ -15,29 +15,29 @@ LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=200)
 def test_every_row_is_in_exactly_one_batch_and_no_batch_is_over_its_budget(lengths, draw):
     order = list(range(len(lengths)))
     draw.shuffle(order)
-    made = fill(lengths, 60, order)
+    made = pack_first_fit(lengths, 60, order)
     assert sorted(row for batch in made for row in batch) == sorted(order)
     assert all(0 < sum(lengths[row] for row in batch) <= 60 for batch in made)
 
 
 def test_hardly_a_token_of_a_batch_is_wasted():
     lengths = [1 + (number * 37) % 90 for number in range(2000)]
-    made = fill(lengths, 1000, range(2000))
+    made = pack_first_fit(lengths, 1000, range(2000))
     assert sum(lengths) / (1000 * (len(made) - OPEN)) > 0.99
 
 
 def test_a_row_that_no_batch_holds_is_named():
     with pytest.raises(ValueError, match="row 1 has 9 tokens, a batch holds 8"):
-        fill([3, 9], 8, [0, 1])
+        pack_first_fit([3, 9], 8, [0, 1])
 
 
 @settings(deadline=None, max_examples=100)
 @given(LENGTHS)
 def test_all_batches_of_a_run_have_one_shape(lengths):
-    batches = fill(lengths, 60, range(len(lengths)))
+    batches = pack_first_fit(lengths, 60, range(len(lengths)))
     form = shape(lengths, batches, 60)
     for batch in batches:
-        made = pack([Rendered([7] * lengths[row], 0) for row in batch], CPU, form)
+        made = pack([TokenizedExample([7] * lengths[row], 0) for row in batch], CPU, form)
         assert made.ids.shape == made.positions.shape == (1, 60)
         assert made.cuts.shape == (form.rows + 1,)
         assert made.cuts.diff().max() <= made.longest == form.longest
@@ -46,7 +46,7 @@ def test_all_batches_of_a_run_have_one_shape(lengths):
 
 
 def test_each_row_starts_at_position_0_and_its_completion_is_what_is_learned():
-    rows = [Rendered([5, 6, 7, 8], 2), Rendered([9, 10], 1), Rendered([11, 12, 13], 0)]
+    rows = [TokenizedExample([5, 6, 7, 8], 2), TokenizedExample([9, 10], 1), TokenizedExample([11, 12, 13], 0)]
     made = pack(rows, CPU)
     assert made.ids.tolist() == [[5, 6, 7, 8, 9, 10, 11, 12, 13]]
     assert made.positions.tolist() == [[0, 1, 2, 3, 0, 1, 0, 1, 2]]
@@ -57,7 +57,7 @@ def test_each_row_starts_at_position_0_and_its_completion_is_what_is_learned():
 
 
 def test_what_is_left_of_the_budget_is_learned_nothing_from():
-    rows = [Rendered([5, 6, 7], 1)]
+    rows = [TokenizedExample([5, 6, 7], 1)]
     made = pack(rows, CPU, shape([3], [[0]], 8))
     assert made.ids.tolist() == [[5, 6, 7, *[FILLER] * 5]]
     assert made.cuts.tolist() == [0, 3, 6, 8]

@@ -40,14 +40,14 @@ def test_the_shape_of_a_base_is_read_from_its_headers(tiny_writer):
 
 def test_steps_count_batches_of_tokens_and_memory_and_time_grow_with_what_is_trained(tiny_writer):
     shape = compute_estimate.shape_of(tiny_writer)
-    lora = compute_estimate.effort(shape, Knobs(), 10_500, 50.0, bf16=False, flops_per_second=1e9)
+    lora = compute_estimate.estimate(shape, Knobs(), 10_500, 50.0, bf16=False, flops_per_second=1e9)
     assert (lora.steps, lora.tokens) == (2 * 6, 21_000)  # 11 batches, two a step
     assert lora.trained_parameters == sum(16 * (rows + columns) for rows, columns in shape.linear)
-    full = compute_estimate.effort(shape, Knobs(method="full"), 10_500, 50.0, bf16=False, flops_per_second=1e9)
+    full = compute_estimate.estimate(shape, Knobs(method="full"), 10_500, 50.0, bf16=False, flops_per_second=1e9)
     assert full.trained_parameters == shape.parameters
     assert lora.flops < full.flops and lora.seconds < full.seconds
-    assert compute_estimate.effort(shape, Knobs(), 10_500, 50.0, bf16=False).seconds is None
-    less = compute_estimate.effort(shape, replace(Knobs(), gradient_checkpointing=True), 10_500, 50.0, bf16=False)
+    assert compute_estimate.estimate(shape, Knobs(), 10_500, 50.0, bf16=False).seconds is None
+    less = compute_estimate.estimate(shape, replace(Knobs(), gradient_checkpointing=True), 10_500, 50.0, bf16=False)
     assert less.bytes < lora.bytes and less.flops > lora.flops
 
 
@@ -64,7 +64,7 @@ def llama(layers, width, inner, keys, vocabulary=128_256, heads=2):
     ]
     linear = tuple(layer * layers)
     inside = sum(rows * columns for rows, columns in linear)
-    return compute_estimate.Shape(inside + heads * vocabulary * width, layers, width, vocabulary, linear)
+    return compute_estimate.ModelShape(inside + heads * vocabulary * width, layers, width, vocabulary, linear)
 
 
 WHOLE_IN_TWO = {"compile": True, "gradient_checkpointing": True, "parallel": Parallel(2, 1, "fsdp")}
@@ -74,7 +74,7 @@ LLAMAS = {"8b": llama(32, 4096, 14336, 1024), "1b": llama(16, 2048, 8192, 512, h
 def test_an_8b_llama_with_lora_takes_the_time_that_was_measured_on_an_h100():
     """Rank 16, 4,096 tokens a batch, no checkpointing: 13,720 tokens/s, 441 TFLOP/s without attention."""
     knobs = Knobs(epochs=1, batch_tokens=4096, accumulate=1)
-    told = compute_estimate.effort(LLAMAS["8b"], knobs, 13_720, 4096.0, bf16=True, flops_per_second=989e12)
+    told = compute_estimate.estimate(LLAMAS["8b"], knobs, 13_720, 4096.0, bf16=True, flops_per_second=989e12)
     assert 0.5 < told.seconds < 2
 
 

@@ -7,12 +7,12 @@ import pytest
 
 from retune.config.params import Parallel
 from retune.preflight import compute_estimate, memory_check
-from retune.preflight.memory_check import Room
+from retune.preflight.memory_check import AvailableMemory
 
 GIB = 2**30
 LAYER = [(4096, 4096), (1024, 4096), (1024, 4096), (4096, 4096), (14336, 4096), (14336, 4096), (4096, 14336)]
-LLAMA_8B = compute_estimate.Shape(8_030_261_248, 32, 4096, 128_256, tuple(LAYER * 32))
-H100 = Room(78 * GIB, "on the NVIDIA H100")
+LLAMA_8B = compute_estimate.ModelShape(8_030_261_248, 32, 4096, 128_256, tuple(LAYER * 32))
+H100 = AvailableMemory(78 * GIB, "on the NVIDIA H100")
 
 
 ALONE = Parallel(1, 1, "ddp")
@@ -38,7 +38,7 @@ class Knobs:
 
 
 def judged(free, knobs, bf16=True, cuda=True, start=None):
-    return memory_check.judge(LLAMA_8B, knobs, bf16, Room(int(free * GIB), "here"), cuda, start)
+    return memory_check.check_memory(LLAMA_8B, knobs, bf16, AvailableMemory(int(free * GIB), "here"), cuda, start)
 
 
 # ---------------------------------------------------------------- what there is
@@ -103,7 +103,7 @@ def test_only_what_is_certain_is_a_reason_to_refuse():
 
 
 def test_a_whole_8b_network_is_refused_on_an_h100_with_figures_and_what_would_fit():
-    told = memory_check.judge(LLAMA_8B, Knobs(method="full"), True, H100, cuda=True)
+    told = memory_check.check_memory(LLAMA_8B, Knobs(method="full"), True, H100, cuda=True)
     assert told.verdict == "too large"
     assert "119.66 GiB for weights, gradients and Adam's moments alone" in told.told
     assert "78.00 GiB are free on the NVIDIA H100" in told.told
@@ -139,10 +139,10 @@ def test_each_change_that_is_named_is_enough(free, method):
 
 def test_more_gpus_are_named_where_a_part_each_is_enough():
     two = replace(H100, gpus=2)
-    told = memory_check.judge(LLAMA_8B, Knobs(method="full", compile=True), True, two, cuda=True).would_fit[0]
+    told = memory_check.check_memory(LLAMA_8B, Knobs(method="full", compile=True), True, two, cuda=True).would_fit[0]
     assert told.startswith("train.parallel.strategy=fsdp with train.parallel.processes=2 and train.accumulate=4")
     spread = Knobs(method="full", compile=True, gradient_checkpointing=True, parallel=Parallel(2, 1, "fsdp"))
-    assert memory_check.judge(LLAMA_8B, spread, True, two, cuda=True).verdict == "fits"
+    assert memory_check.check_memory(LLAMA_8B, spread, True, two, cuda=True).verdict == "fits"
     assert compute_estimate.memory(LLAMA_8B, spread, True).certain * 2 == 16 * LLAMA_8B.parameters
 
 

@@ -10,7 +10,7 @@ from retune.config.params import Audit
 from retune.data import messages
 from retune.data.row_table import COLUMNS
 from retune.models import chat_template
-from retune.models.chat_template import Rendered, render
+from retune.models.chat_template import TokenizedExample, render
 from retune.preflight import token_audit
 
 LIMITS = Audit(max_truncated_share=0.1, examples=3)
@@ -77,13 +77,13 @@ def test_good_rows_pass_and_every_token_is_counted(tokenizer):
 def all_masked(tokenizer, text, answer):
     """What `assistant_only_loss` makes of a template without generation marks: nothing is left to learn."""
     row = render(tokenizer, text, answer)
-    return Rendered(row.tokens, len(row.tokens))
+    return TokenizedExample(row.tokens, len(row.tokens))
 
 
 def end_lost(tokenizer, text, answer):
     """What is left where the end is cut off, or never written."""
     row = render(tokenizer, text, answer)
-    return Rendered(row.tokens[:-1], row.prompt)
+    return TokenizedExample(row.tokens[:-1], row.prompt)
 
 
 def test_empty_masks_are_refused(tokenizer):

@@ -16,7 +16,7 @@ from retune.promotion.gate import (
     Latency,
     as_record,
     as_schema_1,
-    decide,
+    evaluate_gate,
     latency_of,
     with_latency,
     with_source,
@@ -79,7 +79,7 @@ def outcomes(decision):
 
 
 def test_the_first_model_becomes_champion_by_beating_the_base():
-    decision = decide(said(wrong=10), None, SECTION)
+    decision = evaluate_gate(said(wrong=10), None, SECTION)
     assert decision.promote and not decision.worse
     (reason,) = decision.reasons
     assert reason.startswith("macro_f1 beats the base: gain +0.4")
@@ -88,7 +88,7 @@ def test_the_first_model_becomes_champion_by_beating_the_base():
 
 
 def test_a_model_no_better_than_the_base_is_held():
-    decision = decide(said(wrong=60), None, SECTION)
+    decision = evaluate_gate(said(wrong=60), None, SECTION)
     assert not decision.promote
     assert outcomes(decision) == {"base": NOT_BETTER}
     assert "does not beat the base: gain +0.0000" in decision.reasons[0]
@@ -96,8 +96,8 @@ def test_a_model_no_better_than_the_base_is_held():
 
 def test_a_better_candidate_takes_the_champions_place_and_a_worse_one_does_not():
     better, worse = said(wrong=5), said(wrong=30)
-    assert decide(better, worse, SECTION).promote
-    decision = decide(worse, better, SECTION)
+    assert evaluate_gate(better, worse, SECTION).promote
+    decision = evaluate_gate(worse, better, SECTION)
     assert not decision.promote and decision.worse
     assert decision.rivals[1].worse and not decision.rivals[0].worse
     assert "macro_f1 is worse than that of the champion: gain -0.2" in decision.reasons[1]
@@ -105,34 +105,34 @@ def test_a_better_candidate_takes_the_champions_place_and_a_worse_one_does_not()
 
 def test_who_is_below_the_champion_is_worse_without_any_bound():
     section = replace(SECTION, worst_label_loss=1.0, worst_slice_loss=1.0, calibration_error_rise=1.0)
-    decision = decide(said(wrong=30), said(wrong=5), section)
+    decision = evaluate_gate(said(wrong=30), said(wrong=5), section)
     assert decision.worse and broken(decision) == []
-    assert not decide(said(wrong=7), said(wrong=5), section).worse, "two rows prove nothing"
+    assert not evaluate_gate(said(wrong=7), said(wrong=5), section).worse, "two rows prove nothing"
 
 
 def test_a_tie_keeps_the_champion_and_makes_nobody_worse():
-    decision = decide(said(wrong=10), said(wrong=10), SECTION)
+    decision = evaluate_gate(said(wrong=10), said(wrong=10), SECTION)
     assert not decision.promote and not decision.worse
     assert outcomes(decision) == {"base": WON, "champion": NOT_BETTER}
     assert decision.rivals[1].found.confidence == 0
 
 
 def test_who_beats_the_champion_must_still_beat_the_base():
-    decision = decide(said(wrong=60), said(wrong=100), SECTION)
+    decision = evaluate_gate(said(wrong=60), said(wrong=100), SECTION)
     assert not decision.promote
     assert outcomes(decision) == {"base": NOT_BETTER, "champion": WON}
 
 
 def test_a_gain_within_the_margin_is_not_enough():
     candidate = said(wrong=10, base_wrong=60)
-    gain = decide(candidate, None, SECTION).rivals[0].found.gain
-    assert not decide(candidate, None, replace(SECTION, margin_over_base=gain + 0.01)).promote
+    gain = evaluate_gate(candidate, None, SECTION).rivals[0].found.gain
+    assert not evaluate_gate(candidate, None, replace(SECTION, margin_over_base=gain + 0.01)).promote
 
 
 def test_a_small_gain_is_not_sure_enough_until_less_is_asked():
     candidate, champion = said(wrong=8), said(wrong=10)
-    assert not decide(candidate, champion, replace(SECTION, confidence=0.99)).promote
-    assert decide(candidate, champion, replace(SECTION, confidence=0.7)).promote
+    assert not evaluate_gate(candidate, champion, replace(SECTION, confidence=0.99)).promote
+    assert evaluate_gate(candidate, champion, replace(SECTION, confidence=0.7)).promote
 
 
 def test_the_metric_is_the_one_asked_for():
@@ -140,14 +140,14 @@ def test_the_metric_is_the_one_asked_for():
     truth = np.array(["bills"] * 90 + ["parcels"] * 10)
     base = np.where(np.arange(100) < 25, "parcels", truth)
     frame = pd.DataFrame({"id": range(100), "label": truth, "predicted": "bills", "base_predicted": base})
-    assert decide(frame, None, ACCURACY).promote
-    assert not decide(frame, None, SECTION).promote
+    assert evaluate_gate(frame, None, ACCURACY).promote
+    assert not evaluate_gate(frame, None, SECTION).promote
 
 
 def test_rows_too_few_for_the_difference_are_named_with_the_number_that_would_do():
     """Of 200 rows each model is right on 10 that the other is not: a gain of 0.02 may be there or not."""
     at = np.arange(200)
-    decision = decide(answers(at < 10), answers((at >= 10) & (at < 20)), ACCURACY)
+    decision = evaluate_gate(answers(at < 10), answers((at >= 10) & (at < 20)), ACCURACY)
     assert not decision.promote and not decision.worse
     assert outcomes(decision)["champion"] == CANNOT_TELL
     needed = decision.rivals[1].needed
@@ -161,24 +161,24 @@ def test_rows_too_few_for_the_difference_are_named_with_the_number_that_would_do
 
 def test_enough_rows_that_show_no_gain_are_an_answer():
     at = np.arange(4000)
-    decision = decide(answers(at < 40), answers((at >= 40) & (at < 80)), ACCURACY)
+    decision = evaluate_gate(answers(at < 40), answers((at >= 40) & (at < 80)), ACCURACY)
     assert outcomes(decision)["champion"] == NOT_BETTER
     assert "does not beat the champion" in decision.reasons[1]
 
 
 def test_few_rows_excuse_nobody_whose_best_is_below_the_difference():
     """On 100 rows, two more wrong than the champion: 344 rows are asked for, but a gain is out of the question."""
-    decision = decide(said(wrong=12, rows=100), said(wrong=10, rows=100), ACCURACY)
+    decision = evaluate_gate(said(wrong=12, rows=100), said(wrong=10, rows=100), ACCURACY)
     assert decision.rivals[1].needed > 100
     assert outcomes(decision)["champion"] == NOT_BETTER
     assert "; 2 rows tell the two apart, it takes 5" in decision.reasons[1]
 
 
 def test_three_rows_that_agree_are_no_proof_whatever_the_bootstrap_says():
-    decision = decide(answers(np.zeros(3, bool)), None, SECTION)
+    decision = evaluate_gate(answers(np.zeros(3, bool)), None, SECTION)
     assert decision.rivals[0].found.confidence == 1.0
     assert outcomes(decision) == {"base": CANNOT_TELL}
-    assert outcomes(decide(answers(np.zeros(8, bool)), None, SECTION)) == {"base": WON}
+    assert outcomes(evaluate_gate(answers(np.zeros(8, bool)), None, SECTION)) == {"base": WON}
 
 
 @settings(max_examples=40, deadline=None)
@@ -186,7 +186,7 @@ def test_three_rows_that_agree_are_no_proof_whatever_the_bootstrap_says():
 def test_a_candidate_equal_to_the_champion_never_wins(wrong, metric):
     frame = answers(np.array(wrong))
     section = replace(SECTION, metric=metric, bootstrap=100)
-    decision = decide(frame, frame.copy(), section, known=frame["id"].head(3))
+    decision = evaluate_gate(frame, frame.copy(), section, known=frame["id"].head(3))
     assert not decision.promote and not decision.worse
     assert decision.rivals[1].outcome != WON
 
@@ -199,7 +199,7 @@ def test_a_candidate_is_never_better_and_worse_than_the_same_champion(data):
         answers(np.array(data.draw(st.lists(st.booleans(), min_size=rows, max_size=rows)))) for _ in range(2)
     )
     section = replace(SECTION, bootstrap=100)
-    one, other = decide(ours, theirs, section), decide(theirs, ours, section)
+    one, other = evaluate_gate(ours, theirs, section), evaluate_gate(theirs, ours, section)
     assert not (one.promote and other.promote)
     assert not (one.promote and one.worse)
     assert not (one.rivals[1].won and other.rivals[1].won)
@@ -215,7 +215,7 @@ def test_the_rows_named_tell_the_difference_in_the_share_of_cases_asked_for(metr
     def against(rows):
         draw = rng.random(rows)
         ours, theirs = answers(draw < 0.05), answers((draw >= 0.05) & (draw < 0.15))
-        return decide(ours, theirs, section).rivals[1]
+        return evaluate_gate(ours, theirs, section).rivals[1]
 
     needed = [against(300).needed for _ in range(3)]
     assert all(300 < rows < 650 for rows in needed)
@@ -225,7 +225,7 @@ def test_the_rows_named_tell_the_difference_in_the_share_of_cases_asked_for(metr
 
 
 def test_the_fewest_rows_are_those_of_the_exact_sign_test():
-    assert [statistics.fewest(confidence) for confidence in (0.51, 0.75, 0.95, 0.99)] == [2, 2, 5, 7]
+    assert [statistics.min_discordant_rows(confidence) for confidence in (0.51, 0.75, 0.95, 0.99)] == [2, 2, 5, 7]
 
 
 # ---- labels and slices
@@ -236,12 +236,12 @@ def test_a_big_label_that_lost_more_than_the_bound_holds_a_candidate_that_wins()
     bills, others = at % 3 == 0, at % 3 != 0
     champion = answers(others & (at < 150))
     candidate = answers(bills & (at < 60))  # 20 of 100 bills lost, 100 others won
-    decision = decide(candidate, champion, SECTION)
+    decision = evaluate_gate(candidate, champion, SECTION)
     assert outcomes(decision) == {"base": WON, "champion": WON}
     assert broken(decision) == [("label", "bills")]
     assert not decision.promote and decision.worse
     assert any(reason.startswith("label bills -0.2000 on 100 rows against the champion") for reason in decision.reasons)
-    assert decide(candidate, champion, replace(SECTION, worst_label_loss=1.0)).promote
+    assert evaluate_gate(candidate, champion, replace(SECTION, worst_label_loss=1.0)).promote
 
 
 @settings(max_examples=40, deadline=None)
@@ -251,7 +251,7 @@ def test_no_candidate_wins_that_lost_a_big_label_beyond_the_bound(lost, others_w
     bills = at % 3 == 0
     gained = np.isin(at, at[~bills][:others_won])
     candidate, champion = answers(bills & (at < 3 * lost)), answers(gained)
-    decision = decide(candidate, champion, replace(SECTION, bootstrap=100, worst_label_loss=lost / 400))
+    decision = evaluate_gate(candidate, champion, replace(SECTION, bootstrap=100, worst_label_loss=lost / 400))
     assert not decision.promote and decision.worse
 
 
@@ -263,7 +263,7 @@ def test_a_small_label_holds_nobody_by_chance():
         frame.loc[at >= 116, "label"] = "rare"
         frame.loc[at >= 116, "predicted"] = "rare"
     candidate.loc[116, "predicted"] = "bills"
-    decision = decide(candidate, champion, SECTION)
+    decision = evaluate_gate(candidate, champion, SECTION)
     (rare,) = [bound for bound in decision.bounds if bound.name == "rare"]
     assert (rare.rows, rare.loss, rare.broken) == (4, 0.25, False)
     assert decision.promote
@@ -294,7 +294,7 @@ def with_repairs(lost, won, rows):
     ],
 )
 def test_a_label_is_worse_only_if_it_surely_is(lost, won, rows, sure):
-    found = decide(*with_repairs(lost, won, rows), SECTION).bounds
+    found = evaluate_gate(*with_repairs(lost, won, rows), SECTION).bounds
     repairs = next(bound for bound in found if bound.name == "repairs")
     assert (repairs.loss, repairs.broken) == (pytest.approx((lost - won) / rows), sure)
 
@@ -304,7 +304,7 @@ def test_a_champion_is_not_displaced_by_who_wins_on_new_rows_alone_and_loses_on_
     at = np.arange(400)
     old = at < 300
     candidate, champion = answers(old & (at % 10 == 0)), answers(~old)
-    decision = decide(candidate, champion, SECTION, "m/1", known=set(candidate["id"][:300]))
+    decision = evaluate_gate(candidate, champion, SECTION, "m/1", known=set(candidate["id"][:300]))
     assert outcomes(decision)["champion"] == WON
     assert ("slice", "known") in broken(decision)
     assert not decision.promote and decision.worse
@@ -315,14 +315,14 @@ def test_a_champion_is_not_displaced_by_who_wins_on_new_rows_alone_and_loses_on_
 def test_a_source_that_lost_is_named():
     at = np.arange(400)
     candidate, champion = answers((at % 2 == 1) & (at < 80)), answers((at % 2 == 0) & (at < 300))
-    decision = decide(candidate, champion, replace(SECTION, worst_label_loss=1.0))
+    decision = evaluate_gate(candidate, champion, replace(SECTION, worst_label_loss=1.0))
     assert broken(decision) == [("slice", "source shop")]
     assert not decision.promote
 
 
 def test_slices_that_are_not_asked_for_are_not_looked_at():
     frame = said(wrong=5).drop(columns="source")
-    decision = decide(frame, said(wrong=30), replace(SECTION, slices=[]))
+    decision = evaluate_gate(frame, said(wrong=30), replace(SECTION, slices=[]))
     assert decision.promote
     assert {bound.kind for bound in decision.bounds} == {"label", "calibration"}
 
@@ -338,7 +338,7 @@ def test_slices_that_are_not_asked_for_are_not_looked_at():
     ],
 )
 def test_known_and_new_rows_are_told_apart(known, names, told):
-    decision = decide(said(wrong=5), said(wrong=30), SECTION, known=known)
+    decision = evaluate_gate(said(wrong=5), said(wrong=30), SECTION, known=known)
     found = [bound.name for bound in decision.bounds if bound.kind == "slice" and not bound.name.startswith("source")]
     assert found == names
     assert (
@@ -353,7 +353,7 @@ def test_many_broken_bounds_make_few_lines():
     labels = np.repeat([f"l{n:02}" for n in range(40)], 30)
     frame = {"id": range(1200), "label": labels, "base_predicted": "none", "confidence": 0.5, "source": "desk"}
     lost = pd.DataFrame(frame | {"predicted": np.where(np.arange(1200) % 2, labels, "none")})
-    decision = decide(lost, pd.DataFrame(frame | {"predicted": labels}), SECTION)
+    decision = evaluate_gate(lost, pd.DataFrame(frame | {"predicted": labels}), SECTION)
     assert len(broken(decision)) == 42
     assert len(decision.reasons) <= 8
     assert "and 39 more labels or slices beyond their bound" in decision.reasons
@@ -366,7 +366,7 @@ def test_a_label_that_the_champion_never_knew_is_a_label_that_it_got_wrong():
         frame.loc[rows, "label"] = "returns"
     candidate.loc[rows, "predicted"] = "returns"
     champion["predicted"] = champion["predicted"].replace("repairs", "a label that is no more")
-    decision = decide(candidate, champion, SECTION)
+    decision = evaluate_gate(candidate, champion, SECTION)
     assert decision.promote
     assert next(bound for bound in decision.bounds if bound.name == "returns").loss == -1
 
@@ -377,22 +377,24 @@ def test_a_label_that_the_champion_never_knew_is_a_label_that_it_got_wrong():
 def test_a_candidate_that_is_sure_and_wrong_is_held():
     champion = said(wrong=30).assign(confidence=0.75)
     candidate = said(wrong=5).assign(confidence=0.99)
-    assert decide(candidate, champion, SECTION).promote
-    decision = decide(candidate.assign(confidence=0.5), champion, SECTION)
+    assert evaluate_gate(candidate, champion, SECTION).promote
+    decision = evaluate_gate(candidate.assign(confidence=0.5), champion, SECTION)
     assert broken(decision) == [("calibration", "error")]
     assert decision.worse and not decision.promote
     assert "calibration error +0.4583 against the champion, surely above the bound of +0.05" in decision.reasons
-    assert decide(candidate.assign(confidence=0.5), champion, replace(SECTION, calibration_error_rise=1.0)).promote
+    assert evaluate_gate(
+        candidate.assign(confidence=0.5), champion, replace(SECTION, calibration_error_rise=1.0)
+    ).promote
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_confidence_that_is_no_number_holds_the_candidate_and_excuses_the_champion():
     candidate, champion = said(wrong=5), said(wrong=30)
     for wrong in (np.nan, np.inf, -0.1, 1.5):
-        decision = decide(candidate.assign(confidence=[wrong, *[0.9] * 119]), champion, SECTION)
+        decision = evaluate_gate(candidate.assign(confidence=[wrong, *[0.9] * 119]), champion, SECTION)
         assert not decision.promote and decision.worse
         assert "the confidence of the candidate is no number from 0 to 1 in 1 of 120 rows" in decision.reasons
-        decision = decide(candidate, champion.assign(confidence=wrong), SECTION)
+        decision = evaluate_gate(candidate, champion.assign(confidence=wrong), SECTION)
         assert decision.promote
         assert "the confidence of the champion is no number from 0 to 1 in 120 of 120 rows" in decision.reasons
 
@@ -404,7 +406,7 @@ OLD_KEYS = {"candidate", "champion", "ratio", "texts", "passes"}
 
 
 def test_a_slow_candidate_is_held_and_not_called_worse():
-    yes = decide(said(wrong=5), said(wrong=30), SECTION)
+    yes = evaluate_gate(said(wrong=5), said(wrong=30), SECTION)
     no = with_latency(yes, LATENCY, SECTION)
     assert yes.promote and not no.promote and not no.worse
     assert no.latency == LATENCY
@@ -415,7 +417,7 @@ def test_a_slow_candidate_is_held_and_not_called_worse():
 
 
 def test_the_reason_names_the_knob_and_of_what_the_time_is():
-    yes = decide(said(wrong=5), said(wrong=30), SECTION)
+    yes = evaluate_gate(said(wrong=5), said(wrong=30), SECTION)
     text = with_latency(yes, replace(LATENCY, per="text"), SECTION)
     assert text.reasons[-1].startswith("4 ms a text, the champion 2: ratio 2.00, above the bound of 1.5 (promote.late")
     wrote = replace(LATENCY, ratio=0.66, per="token", candidate_tokens=32 * 246, champion_tokens=32 * 48)
@@ -431,7 +433,7 @@ def test_the_reason_names_the_knob_and_of_what_the_time_is():
 
 
 def test_a_model_that_writes_is_slow_if_it_is_so_by_the_token_and_by_the_text():
-    yes = decide(said(wrong=5), said(wrong=30), SECTION)
+    yes = evaluate_gate(said(wrong=5), said(wrong=30), SECTION)
 
     def promoted(ratio, tokens):
         wrote = replace(LATENCY, ratio=ratio, per="token", candidate_tokens=tokens, champion_tokens=100)
@@ -445,7 +447,7 @@ def test_a_model_that_writes_is_slow_if_it_is_so_by_the_token_and_by_the_text():
 
 def test_a_quick_candidate_is_promoted_only_if_it_was_to_be():
     quick = replace(LATENCY, candidate=2.0, ratio=1.0)
-    yes, no = (decide(said(wrong), said(wrong=30), SECTION) for wrong in (5, 30))
+    yes, no = (evaluate_gate(said(wrong), said(wrong=30), SECTION) for wrong in (5, 30))
     assert with_latency(yes, quick, SECTION).promote
     assert not with_latency(no, quick, SECTION).promote
 
@@ -462,21 +464,21 @@ def test_candidate_and_champion_of_different_rows_are_not_compared(change):
         "labels": champion.assign(label=champion["label"].to_numpy()[::-1]),
     }[change]
     with pytest.raises(Refused, match="different rows"):
-        decide(said(wrong=5), other, SECTION)
+        evaluate_gate(said(wrong=5), other, SECTION)
 
 
 def test_no_rows_are_refused_and_one_row_is_too_few():
     with pytest.raises(Refused, match="no test rows"):
-        decide(said(wrong=0).head(0), said(wrong=0).head(0), SECTION)
-    decision = decide(said(wrong=0, rows=1), said(wrong=1, rows=1), SECTION)
+        evaluate_gate(said(wrong=0).head(0), said(wrong=0).head(0), SECTION)
+    decision = evaluate_gate(said(wrong=0, rows=1), said(wrong=1, rows=1), SECTION)
     assert outcomes(decision) == {"base": CANNOT_TELL, "champion": CANNOT_TELL}
-    assert broken(decide(said(wrong=1, rows=1), said(wrong=0, rows=1), SECTION)) == []
+    assert broken(evaluate_gate(said(wrong=1, rows=1), said(wrong=0, rows=1), SECTION)) == []
 
 
 def test_the_same_frames_are_decided_alike_and_left_as_they_were():
     candidate, champion = said(wrong=8), said(wrong=10)
     before = candidate.copy(deep=True), champion.copy(deep=True)
-    assert decide(candidate, champion, SECTION) == decide(candidate, champion, SECTION)
+    assert evaluate_gate(candidate, champion, SECTION) == evaluate_gate(candidate, champion, SECTION)
     assert candidate.equals(before[0])
     assert champion.equals(before[1])
 

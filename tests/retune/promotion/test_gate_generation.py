@@ -45,25 +45,25 @@ def said(nats, base=3.0, of_shop=None):
 
 
 def test_a_likelier_reference_wins_and_the_gain_has_its_unit():
-    decision = gate.decide(said(2.0), None, SECTION)
+    decision = gate.evaluate_gate(said(2.0), None, SECTION)
     assert decision.promote
     assert "perplexity beats the base: gain +1.0000" in decision.reasons[0]
     assert "nats a token" in decision.reasons[0]
 
 
 def test_a_tie_keeps_the_champion_and_a_loss_is_worse():
-    assert not gate.decide(said(2.0), said(2.0), SECTION, "writer/1").promote
-    worse = gate.decide(said(2.5), said(2.0), SECTION, "writer/1")
+    assert not gate.evaluate_gate(said(2.0), said(2.0), SECTION, "writer/1").promote
+    worse = gate.evaluate_gate(said(2.5), said(2.0), SECTION, "writer/1")
     assert worse.worse
     assert not worse.promote
 
 
 def test_a_better_whole_does_not_pay_for_a_worse_slice():
-    decision = gate.decide(said(1.0, of_shop=2.2), said(2.0), SECTION, "writer/1")
+    decision = gate.evaluate_gate(said(1.0, of_shop=2.2), said(2.0), SECTION, "writer/1")
     assert decision.rivals[1].won
     assert [(bound.kind, bound.name) for bound in decision.bounds if bound.broken] == [("slice", "source shop")]
     assert not decision.promote
-    assert gate.decide(said(1.0, of_shop=2.2), said(2.0), replace(SECTION, slices=[]), "writer/1").promote
+    assert gate.evaluate_gate(said(1.0, of_shop=2.2), said(2.0), replace(SECTION, slices=[]), "writer/1").promote
 
 
 def questions(right, base_right):
@@ -73,25 +73,27 @@ def questions(right, base_right):
 @pytest.mark.parametrize("champion", [None, said(2.5)])
 def test_who_forgot_what_its_base_knew_is_held(champion):
     name = None if champion is None else "writer/1"
-    forgot = gate.decide(said(2.0), champion, SECTION, name, general=questions(200, 280))
+    forgot = gate.evaluate_gate(said(2.0), champion, SECTION, name, general=questions(200, 280))
     assert not forgot.promote
     assert "forgot what its base knew: boolq -0.2000 on 400 questions" in " ".join(forgot.reasons)
-    kept = gate.decide(said(2.0), champion, SECTION, name, general=questions(275, 280))
+    kept = gate.evaluate_gate(said(2.0), champion, SECTION, name, general=questions(275, 280))
     assert kept.promote
     assert "has not surely forgotten" in " ".join(kept.reasons)
 
 
 def test_too_few_rows_to_tell_say_how_many_would_do():
     few = said(2.0).head(12), said(2.0).head(12).assign(nll=lambda rows: rows["nll"] + [6.0, -5.0] * 6)
-    decision = gate.decide(*few, SECTION, "writer/1")
+    decision = gate.evaluate_gate(*few, SECTION, "writer/1")
     assert "not enough rows to tell" in decision.reasons[1]
     assert decision.rivals[1].needed > 12
 
 
 def test_the_record_of_it_fits_the_schema_and_is_decided_again_without_texts():
-    decision = gate.decide(said(2.0), said(2.5), SECTION, "writer/1", general=questions(275, 280))
+    decision = gate.evaluate_gate(said(2.0), said(2.5), SECTION, "writer/1", general=questions(275, 280))
     told = gate.as_record(decision, SECTION, None)
-    again = gate.decide(said(2.0), said(2.5).drop(columns="label"), SECTION, "writer/1", general=questions(275, 280))
+    again = gate.evaluate_gate(
+        said(2.0), said(2.5).drop(columns="label"), SECTION, "writer/1", general=questions(275, 280)
+    )
     assert gate.as_record(again, SECTION, None) == told
     assert {bound["kind"] for bound in told["bounds"]} == {"slice", "general"}
 
@@ -104,8 +106,8 @@ def pairs(preferred, base):
 
 def test_pairs_are_judged_by_the_share_whose_chosen_answer_is_likelier():
     section = replace(SECTION, metric="preferred")
-    decision = gate.decide(pairs(170, 100), pairs(120, 100), section, "writer/1")
+    decision = gate.evaluate_gate(pairs(170, 100), pairs(120, 100), section, "writer/1")
     assert decision.promote
     assert "preferred beats the base: gain +0.3500 [" in decision.reasons[0]
     assert "nats" not in decision.reasons[0]
-    assert not gate.decide(pairs(170, 100), pairs(170, 100), section, "writer/1").promote
+    assert not gate.evaluate_gate(pairs(170, 100), pairs(170, 100), section, "writer/1").promote

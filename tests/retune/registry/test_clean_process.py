@@ -8,7 +8,7 @@ import torch
 from retune.errors import Broken
 from retune.models import causal_lm, chat_template, classifier
 from retune.models.base_model import weights_sha256
-from retune.models.manifest import Writes
+from retune.models.manifest import CausalLMManifest
 from retune.registry import backend, clean_process, versions
 
 PROMPTS = ["Where is my parcel?", "The screen is broken."]
@@ -48,7 +48,7 @@ def test_an_adapter_on_a_base_in_a_folder_says_what_it_learned_once_it_is_regist
         there = clean_process.predict_in_clean_process(reader, version, prompts)
     assert there["label"].tolist() == here.labels
     assert there["confidence"].to_numpy() == pytest.approx(here.confidence, abs=1e-5)
-    without = causal_lm.untouched(tmp_path / "model", "cpu").predict(PROMPTS)
+    without = causal_lm.load_base_model(tmp_path / "model", "cpu").predict(PROMPTS)
     assert without.labels != here.labels, "else it would show nothing"
 
 
@@ -63,7 +63,9 @@ def adapted(base):
         for parameter in network.parameters():
             if parameter.requires_grad:
                 parameter += 0.05 * torch.randn_like(parameter)
-    return causal_lm.Decoder(Writes("instruct", "lora", name, sha256, 128, 6, "chatml"), tokenizer, network.eval())
+    return causal_lm.CausalLM(
+        CausalLMManifest("instruct", "lora", name, sha256, 128, 6, "chatml"), tokenizer, network.eval()
+    )
 
 
 @pytest.mark.parametrize("file", ["head.safetensors", "pyfunc.py"])

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from retune.errors import Refused, WrongUse
-from retune.system import dvc_pipeline
+from retune.system import dvc_pipeline, git
 
 
 def entry(path, md5):
@@ -103,7 +103,7 @@ def test_the_hashes_are_those_of_the_lock(fingerprint):
 def test_outside_git_there_is_no_commit(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.chdir(tmp_path)
-    assert dvc_pipeline.commit() == ("none", False)
+    assert git.commit() == ("none", False)
 
 
 # ---- who
@@ -128,15 +128,15 @@ def configure(**values):
 
 
 def test_what_runs_by_itself_needs_no_person_and_a_decision_does(nobody):
-    assert "@" in dvc_pipeline.identity(), "the account"
+    assert "@" in git.identity(), "the account"
     with pytest.raises(WrongUse, match=r"no user\.name and no user\.email here.*GIT_AUTHOR_NAME"):
-        dvc_pipeline.person()
+        git.require_person()
 
 
 def test_a_name_without_a_mail_is_half_a_person(nobody):
     configure(name="A. Tester")
     with pytest.raises(WrongUse, match=r"knows no user\.email here"):
-        dvc_pipeline.person()
+        git.require_person()
 
 
 @pytest.mark.parametrize("how", ["config", "AUTHOR", "COMMITTER"])
@@ -146,8 +146,8 @@ def test_a_person_is_who_git_or_the_environment_names_and_signs_what_is_decided(
     else:
         nobody.setenv(f"GIT_{how}_NAME", "A. Tester")
         nobody.setenv(f"GIT_{how}_EMAIL", "tester@example.com")
-    assert dvc_pipeline.person() == "A. Tester <tester@example.com>"
-    env = {**os.environ, **dvc_pipeline.signature()}
+    assert git.require_person() == "A. Tester <tester@example.com>"
+    env = {**os.environ, **git.author_variables()}
     subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "start"], check=True, env=env)
     subprocess.run(["git", "tag", "-a", "-m", "so be it", "decided"], check=True, env=env)
     tagger = ["git", "for-each-ref", "--format=%(taggername) %(taggeremail)", "refs/tags/decided"]

@@ -15,7 +15,7 @@ from retune.config import params
 from retune.data import row_table
 from retune.errors import Refused
 from retune.models import causal_lm, chat_template
-from retune.models.manifest import Writes
+from retune.models.manifest import CausalLMManifest
 from retune.promotion import gate
 from tasks.evaluate import generation
 from tasks.evaluate.__main__ import main
@@ -40,7 +40,7 @@ def writer_folder(tiny_writer, tmp_path_factory):
         for own, value in network.named_parameters():
             if "lora_B" in own:
                 value.normal_(0, 0.05)
-    causal_lm.save(folder, Writes("instruct", "lora", name, weights, 200, 12, "chatml"), tokenizer, network)
+    causal_lm.save(folder, CausalLMManifest("instruct", "lora", name, weights, 200, 12, "chatml"), tokenizer, network)
     return folder
 
 
@@ -75,7 +75,7 @@ def test_the_stage_scores_it_beside_its_untouched_base(place, writer_folder):
     assert said["predicted"].notna().sum() == said["base_predicted"].notna().sum() == told["rows_written"] == 5
     assert (said["nll"] != said["base_nll"]).all()
     assert said.loc[said["predicted"].notna(), "confidence"].between(0, 1).all()
-    base = causal_lm.untouched(writer_folder)
+    base = causal_lm.load_base_model(writer_folder)
     rendered = [chat_template.render(base.tokenizer, *pair) for pair in zip(rows["text"], rows["label"], strict=True)]
     assert said["base_nll"].to_numpy() == pytest.approx(base.likelihood(rendered, 3).nll, rel=1e-4)
     assert told["perplexity_low"] <= told["perplexity"] <= told["perplexity_high"]
@@ -142,7 +142,7 @@ def test_of_pairs_it_says_how_often_the_chosen_answer_is_the_likelier(place, wri
     rows = place().assign(rejected="Never.")
     row_table.write(rows, Path("test.parquet"))
     told, said = scored(writer_folder)
-    base = causal_lm.untouched(writer_folder)
+    base = causal_lm.load_base_model(writer_folder)
     rendered = [
         chat_template.render(base.tokenizer, *pair) for pair in zip(rows["text"], rows["rejected"], strict=True)
     ]

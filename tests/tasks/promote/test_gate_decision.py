@@ -130,7 +130,7 @@ def test_a_person_may_promote_what_the_gate_held(make):
     first, second = make(), make()
     promote(first, told(), SHIPPED)
     promote(second, told("held", str(first)), SHIPPED)
-    entry = steward.by_hand(again(second), "the new queue needs it", check)
+    entry = steward.promote_manually(again(second), "the new queue needs it", check)
     assert (entry.event, entry.facts["How"], entry.why) == ("champion", "by hand", ("the new queue needs it",))
     assert entry.facts["Checked"] == FINE["Checked"]
     assert again(second).aliases == ("champion",)
@@ -145,7 +145,7 @@ def test_what_is_champion_already_is_not_promoted_again(make):
     version = make()
     promote(version, told(), SHIPPED)
     with pytest.raises(Refused, match="is champion already"):
-        steward.by_hand(again(version), "why", check)
+        steward.promote_manually(again(version), "why", check)
     assert crowned(version) == [1]
 
 
@@ -153,7 +153,7 @@ def test_a_damaged_version_is_not_promoted(make):
     version = make()
     (versions.version_folder(version) / "MLmodel").write_text("{ }")
     with pytest.raises(Refused, match="is not what was registered"):
-        steward.by_hand(version, "why", check)
+        steward.promote_manually(version, "why", check)
     assert again(version).aliases == ("challenger",)
     assert crowned(version) == []
 
@@ -163,7 +163,7 @@ def test_a_version_that_no_history_knows_is_not_promoted(make, tmp_path):
     with runs.run(version.name, "run", {}) as run_id:
         stray = versions.add_version(version.name, run_id, tmp_path, {})
     with pytest.raises(Refused, match="has no entry in the history"):
-        steward.by_hand(stray, "why", check)
+        steward.promote_manually(stray, "why", check)
 
 
 def test_a_champion_that_changed_while_a_version_was_checked_stops_a_promotion(make):
@@ -171,12 +171,12 @@ def test_a_champion_that_changed_while_a_version_was_checked_stops_a_promotion(m
     promote(first, told(), SHIPPED)
 
     def meanwhile(_):
-        steward.by_hand(third, "quicker", check)
+        steward.promote_manually(third, "quicker", check)
         return FINE
 
     third = make()
     with pytest.raises(Refused, match=f"the champion is {third} now, no longer {first}"):
-        steward.by_hand(second, "why", meanwhile)
+        steward.promote_manually(second, "why", meanwhile)
     assert crowned(first) == [1, 3]
 
 
@@ -185,14 +185,14 @@ def test_a_rollback_goes_back_one_champion_at_a_time_and_never_to_what_was_rolle
     for before, version in zip([None, *made], made, strict=False):
         promote(version, told(champion=before and str(before)), SHIPPED)
     name = made[0].name
-    assert steward.back(name, None, "worse", check).version == 2
-    entry = steward.back(name, None, "worse too", check)
+    assert steward.roll_back(name, None, "worse", check).version == 2
+    entry = steward.roll_back(name, None, "worse too", check)
     assert (entry.version, entry.facts["How"], entry.why) == (1, "rollback", ("worse too",))
     with pytest.raises(Refused, match="had no champion before"):
-        steward.back(name, None, "worse still", check)
+        steward.roll_back(name, None, "worse still", check)
     assert again(made[0]).aliases == ("champion",)
-    assert steward.back(name, 3, "it was not so bad", check).version == 3
-    assert steward.back(name, None, "it was", check).version == 1
+    assert steward.roll_back(name, 3, "it was not so bad", check).version == 3
+    assert steward.roll_back(name, None, "it was", check).version == 1
     assert crowned(made[0]) == [1, 2, 3, 2, 1, 3, 1]
 
 
@@ -200,7 +200,7 @@ def test_a_rollback_says_in_words_why_it_cannot(make):
     first, second = make(), make()
     name = first.name
     with pytest.raises(Refused, match="has no champion"):
-        steward.back(name, None, "why", check)
+        steward.roll_back(name, None, "why", check)
     promote(first, told(), SHIPPED)
     for number, words in (
         (1, "is champion already"),
@@ -208,12 +208,12 @@ def test_a_rollback_says_in_words_why_it_cannot(make):
         (9, "no version that the history knows"),
     ):
         with pytest.raises(Refused, match=words):
-            steward.back(name, number, "why", check)
-    steward.by_hand(second, "why", check)
+            steward.roll_back(name, number, "why", check)
+    steward.promote_manually(second, "why", check)
     backend.client().delete_model_version(name, "1")
     for number in (1, None):
         with pytest.raises(Refused, match=r"has deleted it|had no champion before"):
-            steward.back(name, number, "why", check)
+            steward.roll_back(name, number, "why", check)
 
 
 def test_a_crash_before_the_tags_does_not_undo_a_rollback(make, monkeypatch):
@@ -223,7 +223,7 @@ def test_a_crash_before_the_tags_does_not_undo_a_rollback(make, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(versions, "tag_version", interrupted)
         promote(second, told(champion=str(first)), SHIPPED)
-    steward.back(first.name, None, "worse", check)
+    steward.roll_back(first.name, None, "worse", check)
     assert not promote(second, told(champion=str(first)), SHIPPED).promote
     assert again(first).aliases == ("champion",)
 
@@ -244,7 +244,7 @@ def forgotten(make, monkeypatch, tmp_path):
 
 
 def lost(md5):
-    raise dvc_store.Gone(f"bytes gone, hash kept: {md5}")
+    raise dvc_store.MissingBytes(f"bytes gone, hash kept: {md5}")
 
 
 def test_what_learned_from_a_forgotten_row_serves_only_on_demand(forgotten):
@@ -310,7 +310,7 @@ def test_a_rejected_version_is_challenger_no_more(waiting):
     assert reconcile(first.name) == []
     with pytest.raises(Refused, match=r"it was rejected; `retune promote"):
         steward.approve(steward.evidence(again(second), None), "no, yes", check)
-    steward.by_hand(again(second), "no, yes", check)
+    steward.promote_manually(again(second), "no, yes", check)
     assert again(second).aliases == ("champion",)
     assert reconcile(first.name) == []
 
@@ -333,7 +333,7 @@ def test_an_approval_of_other_evidence_is_refused(waiting):
 def test_an_approval_after_the_champion_changed_is_refused(waiting, make):
     _, second = waiting
     third = make()
-    steward.by_hand(third, "quicker", check)
+    steward.promote_manually(third, "quicker", check)
     with pytest.raises(Refused, match=f"the champion is {third} now"):
         steward.approve(steward.evidence(second, None), "why", check)
     steward.reject(steward.evidence(second, None), "too late")
@@ -347,7 +347,7 @@ def test_only_what_waits_is_approved_or_rejected_and_what_waits_is_not_promoted_
         with pytest.raises(Refused, match="nothing was decided about it yet"):
             answer(steward.evidence(third, None))
     with pytest.raises(Refused, match="waiting for an answer"):
-        steward.by_hand(second, "why", check)
+        steward.promote_manually(second, "why", check)
 
 
 def events_of(version):
@@ -474,8 +474,8 @@ def test_no_entry_hides_that_a_champions_was_lost_and_no_alias_moves(beheaded, m
     second, bring_back = beheaded
     name, head = second.name, versions.heads()[second.name]
     for write in (
-        lambda: history.decide(name, ["nothing to do"], {}, versions.anchor),
-        lambda: steward.by_hand(again(second), "why", check),
+        lambda: history.append_decision(name, ["nothing to do"], {}, versions.anchor),
+        lambda: steward.promote_manually(again(second), "why", check),
         lambda: promote(again(second), told(champion=f"{name}/1"), SHIPPED),
         lambda: reconcile(name),
         make,
@@ -487,7 +487,7 @@ def test_no_entry_hides_that_a_champions_was_lost_and_no_alias_moves(beheaded, m
     assert (versions.heads()[name], history.read(name).last.number) == (head, 3)
     assert again(second).aliases == ("champion",)
     bring_back()
-    history.decide(name, ["nothing to do"], {}, versions.anchor)
+    history.append_decision(name, ["nothing to do"], {}, versions.anchor)
     assert history.check(history.read(name), versions.heads()[name])[-1].ok
     assert again(second).aliases == ("champion",)
 
@@ -497,7 +497,7 @@ def test_who_takes_the_anchor_away_by_hand_goes_on_with_the_entries_that_are_the
     backend.client().delete_registered_model_tag(second.name, versions.HEAD)
     assert any(f"the alias champion stood on {second}" in line for line in reconcile(second.name))
     assert agree(second.name).champion().version == 1
-    assert steward.by_hand(again(second), "it was champion", check).number == 4
+    assert steward.promote_manually(again(second), "it was champion", check).number == 4
     agree(second.name)
 
 
@@ -549,8 +549,8 @@ def looked():
 history.writing = looked
 {
     "promote": lambda: gate_decision.promote(version, made, load.load(pathlib.Path(root)).promote),
-    "by hand": lambda: gate_decision.by_hand(version, "by hand", check),
-    "rollback": lambda: gate_decision.back(name, int(number), "back", check),
+    "by hand": lambda: gate_decision.promote_manually(version, "by hand", check),
+    "rollback": lambda: gate_decision.roll_back(name, int(number), "back", check),
     "approve": lambda: gate_decision.approve(gate_decision.evidence(version, None), "yes", check),
     "reject": lambda: gate_decision.reject(gate_decision.evidence(version, None), "no"),
 }[act]()
@@ -618,7 +618,7 @@ def test_of_two_processes_that_finish_at_once_one_becomes_champion_and_both_stor
     for _ in range(3):
         name = (first := make()).name
         now = versions.champion(name)
-        steward.by_hand(first, "begin", check)
+        steward.promote_manually(first, "begin", check)
         rivals = [make(champion=str(first)), make(champion=str(first))]
         both = [begin("promote", rival) for rival in rivals]
         for each in both:

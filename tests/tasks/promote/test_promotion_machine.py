@@ -77,7 +77,7 @@ class Steward(RuleBasedStateMachine):
             subprocess.run(["git", "tag", "-d", tag], check=True, capture_output=True)
         shutil.rmtree("data", ignore_errors=True)
         # In the future: an entry is a second after the one before, and nobody waits for one that is to come.
-        history.decide(NAME, ["begin"], {"Rows": "0"}, versions.anchor, datetime(2060, 1, 1, tzinfo=UTC))
+        history.append_decision(NAME, ["begin"], {"Rows": "0"}, versions.anchor, datetime(2060, 1, 1, tzinfo=UTC))
 
     # ------------------------------------------------------------ what people and runs do
 
@@ -128,12 +128,12 @@ class Steward(RuleBasedStateMachine):
     @precondition(has_run)
     @rule(number=VERSIONS, crash=CRASHES)
     def promote_by_hand(self, number, crash):
-        self.of(number, crash, lambda version: gate_decision.by_hand(version, "by hand", self.check))
+        self.of(number, crash, lambda version: gate_decision.promote_manually(version, "by hand", self.check))
 
     @precondition(has_run)
     @rule(to=st.none() | VERSIONS, crash=CRASHES)
     def roll_back(self, to, crash):
-        self.may_crash(crash, lambda: gate_decision.back(NAME, to, "back", self.check))
+        self.may_crash(crash, lambda: gate_decision.roll_back(NAME, to, "back", self.check))
 
     @precondition(has_run)
     @rule(number=VERSIONS, crash=CRASHES)
@@ -167,7 +167,7 @@ class Steward(RuleBasedStateMachine):
 
     @rule(why=st.text(max_size=20).filter(lambda text: "\x00" not in text))
     def decide(self, why):
-        history.decide(NAME, [why], {"Rows": "0"}, versions.anchor)
+        history.append_decision(NAME, [why], {"Rows": "0"}, versions.anchor)
 
     # ------------------------------------------------------------ how
 

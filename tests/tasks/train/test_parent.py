@@ -18,20 +18,22 @@ from retune.data import row_table
 from retune.errors import Refused
 from retune.lineage import parent_version
 from retune.models import classifier
-from retune.models.manifest import read_card
+from retune.models.manifest import read_classifier
 from retune.system import dvc_store, stage_io
 from tasks.train import parent
 from tasks.train.__main__ import main
 from tasks.train.encoder.fit import fit
-from tasks.train.parent import CONTENT, Champion, carried, check, choose
+from tasks.train.parent import CONTENT, ParentClassifier, carried, check, choose
 
-EARLIER = parent_version.Start("tickets/3", "5" * 64, "c" * 40, "f" * 64, "1" * 32 + ".dir", "2" * 32, "3" * 32, False)
+EARLIER = parent_version.ParentVersion(
+    "tickets/3", "5" * 64, "c" * 40, "f" * 64, "1" * 32 + ".dir", "2" * 32, "3" * 32, False
+)
 QUIET = lambda *_, **__: None  # noqa: E731
 
 
 def knowing(rows, begins=EARLIER, folder=None):
     """A champion that learned from these rows."""
-    return Champion(begins, folder, read_card(folder) if folder else None, rows[CONTENT])
+    return ParentClassifier(begins, folder, read_classifier(folder) if folder else None, rows[CONTENT])
 
 
 def there(rows):
@@ -218,7 +220,7 @@ def test_a_label_that_is_gone_is_no_longer_guessed(tmp_path, made, first, knobs,
     folder, report = trained(tmp_path, train, train, knobs(method="full"), knowing(first[0], folder=made["full"]))
     assert report["start"]["gone_labels"] == ["parcels"]
     assert report["start"]["gone_rows"] == len(first[0])
-    assert read_card(folder).labels == ["bills", "repairs"]
+    assert read_classifier(folder).labels == ["bills", "repairs"]
     said = classifier.load(folder, "cpu").predict(first[1]["text"].tolist()).labels
     assert set(said) <= {"bills", "repairs"}
 
@@ -304,7 +306,7 @@ def test_the_stage_finds_the_champion_by_its_hashes_and_says_that_it_continued(d
     told = stage("out")["start"]
     assert told | {"new_rows": 30, "old_rows": 10, "new_labels": ["repairs"]} == told
     assert (
-        parent_version.Start(
+        parent_version.ParentVersion(
             name=told["from"], **{key: told[key] for key in parent_version.as_dict(desk) if key != "from"}
         )
         == desk

@@ -6,13 +6,13 @@ import torch
 from retune.errors import Refused
 from retune.models import causal_lm
 from retune.models.base_model import weights_sha256
-from retune.models.chat_template import Rendered
+from retune.models.chat_template import TokenizedExample
 from retune.models.packing import pack
 from tasks.train.decoder import lora_fusion, step
 from tasks.train.decoder.lora_kernel import frozen_in_8_bits
 
 CPU = torch.device("cpu")
-ROWS = pack([Rendered(list(range(5, 25)), 4), Rendered(list(range(40, 49)), 2)], CPU)
+ROWS = pack([TokenizedExample(list(range(5, 25)), 4), TokenizedExample(list(range(40, 49)), 2)], CPU)
 
 
 @pytest.fixture
@@ -55,7 +55,9 @@ def test_a_layer_compiled_gives_the_same(adapted):
     plain, compiled = adapted(), adapted()
     lora_fusion.fuse(compiled)
     step.compile_layers(compiled, "aot_eager")  # traced as a whole; C++ would take a minute
-    like = pack([Rendered(list(range(begin, begin + 16)), 4) for begin in (5, 30)], CPU)  # as a compiled CPU needs it
+    like = pack(
+        [TokenizedExample(list(range(begin, begin + 16)), 4) for begin in (5, 30)], CPU
+    )  # as a compiled CPU needs it
     value, gradients = learned(plain, like)
     own_value, own_gradients = learned(compiled, like)
     assert torch.allclose(value, own_value, atol=1e-5)
@@ -94,14 +96,14 @@ def test_a_fused_network_saves_what_peft_reads(adapted, tmp_path, tiny_writer):
     _, network = causal_lm.load_base(f"folder:{tiny_writer}", weights_sha256(tiny_writer), "fp32", CPU)
     plain = PeftModel.from_pretrained(network, tmp_path)
     with torch.no_grad():
-        assert torch.allclose(causal_lm.hidden(plain, ROWS), causal_lm.hidden(fused, ROWS), atol=1e-6)
+        assert torch.allclose(causal_lm.hidden_states(plain, ROWS), causal_lm.hidden_states(fused, ROWS), atol=1e-6)
 
 
 def test_a_fused_layer_is_never_silently_with_its_adapter_when_told_to_be_without(adapted):
     fused = adapted()
     lora_fusion.fuse(fused)
     with pytest.raises(ValueError, match="load the model anew"), fused.disable_adapter():
-        causal_lm.hidden(fused, ROWS)
+        causal_lm.hidden_states(fused, ROWS)
 
 
 def test_eight_bits_are_refused_where_nothing_multiplies_them():

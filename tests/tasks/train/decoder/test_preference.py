@@ -84,7 +84,7 @@ def pairs_of(lesson_of):
 def trained(folder, sides, params, start, on_progress=QUIET):
     card, tokenizer, network, curve, report = fit(*sides, params, start, folder / "work", on_progress)
     causal_lm.save(folder / "model", card, tokenizer, network)
-    return causal_lm.Decoder(card, tokenizer, network), curve, report
+    return causal_lm.CausalLM(card, tokenizer, network), curve, report
 
 
 def gains(own, start, frame):
@@ -281,7 +281,7 @@ def test_pairs_whose_network_has_no_room_are_refused_by_what_their_start_takes(
     shape = compute_estimate.shape_of(Path(params.base.name.removeprefix("folder:")))
     free = compute_estimate.memory(shape, params, True, "full").certain - 1
     assert free > compute_estimate.memory(shape, params, True, "lora").certain
-    monkeypatch.setattr(memory_check, "find", lambda cuda: memory_check.Room(free, "here"))
+    monkeypatch.setattr(memory_check, "find", lambda cuda: memory_check.AvailableMemory(free, "here"))
     with pytest.raises(Refused, match=r"moments alone.*are free here"):
         trained(tmp_path, sides, params, start)
 

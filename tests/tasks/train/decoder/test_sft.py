@@ -18,15 +18,15 @@ from peft import PeftConfig
 
 from retune.config.params import Base
 from retune.errors import Refused, WrongUse
-from retune.lineage.parent_version import Start
+from retune.lineage.parent_version import ParentVersion
 from retune.models import causal_lm, chat_template
-from retune.models.chat_template import Rendered
-from retune.models.manifest import read_writes
+from retune.models.chat_template import TokenizedExample
+from retune.models.manifest import read_causal_lm
 from retune.preflight import compute_estimate, memory_check
 from tasks.train.checkpoint import Checkpoints
 from tasks.train.decoder import sft
 from tasks.train.decoder.sft import fit, unusual_rate
-from tasks.train.parent import CONTENT, Writer
+from tasks.train.parent import CONTENT, ParentCausalLM
 
 ROOT = Path(__file__).parents[4]
 QUIET = lambda *_, **__: None  # noqa: E731
@@ -43,7 +43,7 @@ def files(folder):
 def trained(folder, sides, params, on_progress=QUIET, **more):
     card, tokenizer, network, curve, report = fit(*sides, params, folder / "work", on_progress, **more)
     causal_lm.save(folder / "model", card, tokenizer, network)
-    return causal_lm.Decoder(card, tokenizer, network), curve, report
+    return causal_lm.CausalLM(card, tokenizer, network), curve, report
 
 
 @pytest.fixture(scope="module")
@@ -234,8 +234,8 @@ def earlier_of(tmp_path_factory, sides, lesson_of):
             folder = tmp_path_factory.mktemp(method)
             trained(folder, sides, lesson_of(method=method, epochs=3, accumulate=1))
             known[method] = folder / "model"
-        begins = Start("writer/1", "5" * 64, "c" * 40, "f" * 64, "1" * 32 + ".dir", "2" * 32, "3" * 32, refit)
-        return Writer(begins, known[method], read_writes(known[method]), sides[0][CONTENT])
+        begins = ParentVersion("writer/1", "5" * 64, "c" * 40, "f" * 64, "1" * 32 + ".dir", "2" * 32, "3" * 32, refit)
+        return ParentCausalLM(begins, known[method], read_causal_lm(known[method]), sides[0][CONTENT])
 
     return get
 
@@ -269,9 +269,9 @@ def test_without_a_step_it_is_the_version_that_it_started_from(sides, lesson_of,
     for method in ("lora", "full"):
         begins = earlier_of(method)
         _, network = sft._start(lesson_of(method=method), torch.device("cpu"), begins)
-        network = sft._adapted(network, lesson_of(method=method)).eval()
+        network = sft._add_adapter(network, lesson_of(method=method)).eval()
         there = causal_lm.load(begins.folder, "cpu").network
-        rows = [Rendered([5, 6, 7, 8], 1)]
+        rows = [TokenizedExample([5, 6, 7, 8], 1)]
         found = [causal_lm.likelihood(each, rows, 1).nll for each in (network, there)]
         assert found[0] == pytest.approx(found[1], abs=1e-5)
         learning = {name for name, value in network.named_parameters() if value.requires_grad}
@@ -401,12 +401,12 @@ def test_ia3_and_prompt_tuning_are_used_to_fifty_times_the_rate_of_a_whole_netwo
 
 def test_a_row_that_supervises_nothing_is_refused_with_its_number():
     with pytest.raises(Refused, match=re.escape("2 rows supervise no token, such as row 1, 2")):
-        sft.check_rows([Rendered([1, 2], 1), Rendered([1, 2], 2), Rendered([1], 0)], 10)
+        sft.check_rows([TokenizedExample([1, 2], 1), TokenizedExample([1, 2], 2), TokenizedExample([1], 0)], 10)
 
 
 def test_a_tokenizer_that_knows_more_than_the_base_is_refused():
     with pytest.raises(Refused, match="knows a token 10, and the base has 10"):
-        sft.check_rows([Rendered([1, 10], 1)], 10)
+        sft.check_rows([TokenizedExample([1, 10], 1)], 10)
 
 
 def test_rows_that_are_too_long_are_counted_and_left_out_or_cut(tmp_path, sides, lesson_of):
@@ -451,7 +451,7 @@ def test_a_training_whose_weights_have_no_room_is_refused_before_any_is_loaded(
     tmp_path, sides, lesson_of, monkeypatch, method
 ):
     """The base is another than it says, which is found out when it is loaded."""
-    monkeypatch.setattr(memory_check, "find", lambda cuda: memory_check.Room(100_000, "in a thimble"))
+    monkeypatch.setattr(memory_check, "find", lambda cuda: memory_check.AvailableMemory(100_000, "in a thimble"))
     params = lesson_of(method=method, base=replace(lesson_of().base, sha256="0" * 64))
     with pytest.raises(Refused, match=r"0\.00 GiB for weights, gradients and Adam's moments alone.*thimble"):
         trained(tmp_path, sides, params)
@@ -462,19 +462,19 @@ def test_a_training_that_may_not_fit_is_told_so_and_goes_on(lesson_of, capsys):
     shape = compute_estimate.shape_of(Path(params.base.name.removeprefix("folder:")))
     need = compute_estimate.memory(shape, params, bf16=False)
     device = torch.device("cpu")
-    sft.check_room(params, device, memory_check.Room(need.peak, "here"))
+    sft.check_room(params, device, memory_check.AvailableMemory(need.peak, "here"))
     assert capsys.readouterr().out == ""
-    sft.check_room(params, device, memory_check.Room(need.peak - 1, "here"))
+    sft.check_room(params, device, memory_check.AvailableMemory(need.peak - 1, "here"))
     told = capsys.readouterr().out
     assert told.startswith("warning: training may take about")
     assert "train.gradient_checkpointing=true; train.batch_tokens=1024 with train.accumulate=4" in told
     with pytest.raises(Refused, match="are free here"):
-        sft.check_room(params, device, memory_check.Room(need.certain - 1, "here"))
+        sft.check_room(params, device, memory_check.AvailableMemory(need.certain - 1, "here"))
 
 
 def test_a_base_whose_shape_nobody_can_read_is_trained_without_a_verdict(tmp_path, lesson_of, capsys):
     own = shutil.copytree(lesson_of().base.name.removeprefix("folder:"), tmp_path / "base")
     (own / "config.json").write_text('{"model_type": "odd"}')
     params = lesson_of(base=replace(lesson_of().base, name=f"folder:{own}"))
-    sft.check_room(params, torch.device("cpu"), memory_check.Room(1, "here"))
+    sft.check_room(params, torch.device("cpu"), memory_check.AvailableMemory(1, "here"))
     assert "nobody knows whether the training fits into memory" in capsys.readouterr().out

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from retune.models.chat_template import Rendered
+from retune.models.chat_template import TokenizedExample
 from retune.models.packing import pack, shape
 from tasks.train.decoder.step import noisy
 
@@ -10,7 +10,7 @@ CPU = torch.device("cpu")
 
 def test_noise_reaches_as_far_as_the_length_of_its_own_row_says():
     lengths = [400, 25]
-    rows = [Rendered([5] * length, 1) for length in lengths]
+    rows = [TokenizedExample([5] * length, 1) for length in lengths]
     torch.manual_seed(0)
     added = noisy(torch.zeros(1, 425, 64), pack(rows, CPU), 5.0)[0]
     for part, length in zip(added.split(lengths), lengths, strict=True):
@@ -22,7 +22,7 @@ def test_noise_reaches_as_far_as_the_length_of_its_own_row_says():
 
 
 def test_noise_is_the_seeds():
-    own = pack([Rendered([5] * 9, 1)], CPU, shape([9], [[0]], 16))
+    own = pack([TokenizedExample([5] * 9, 1)], CPU, shape([9], [[0]], 16))
     made = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)

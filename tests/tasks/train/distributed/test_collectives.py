@@ -126,7 +126,7 @@ from tasks.train.distributed import collectives; from tasks.train.decoder import
 section, sides = load.load().train, [row_table.read(Path(f"{side}.parquet")) for side in ("train", "val")]
 for side in sides:
     side["rejected"] = "Never call us again."
-with collectives.together(classifier.pick_device(section.device)):
+with collectives.process_group(classifier.pick_device(section.device)):
     work = Path(f"work-{collectives.rank()}")
     card, tokenizer, network, *_ = preference.fit(*sides, section, Path(sys.argv[1]), work, lambda *_, **__: None)
     if not collectives.rank():
@@ -323,7 +323,7 @@ def test_every_batch_counts_once_and_all_take_equally_many_turns(monkeypatch, co
     taken = []
     for own in (0, 1):
         monkeypatch.setattr(collectives, "rank", lambda own=own: own)
-        taken.append(list(collectives.turns([f"batch {number}" for number in range(count)])))
+        taken.append(list(collectives.local_batches([f"batch {number}" for number in range(count)])))
     assert len(taken[0]) == len(taken[1])
     counted = sorted(number for turns in taken for number, batch, counts in turns if counts)
     assert counted == list(range(count))

@@ -26,7 +26,7 @@ from retune.system import stage_io
 from tasks.train.__main__ import fingerprint, main
 from tasks.train.encoder import fit as story
 from tasks.train.encoder.fit import fit, unusual_rate
-from tasks.train.encoder.loop import Curve
+from tasks.train.encoder.loop import TrainingHistory
 
 ROOT = Path(__file__).parents[4]
 QUIET = lambda *_, **__: None  # noqa: E731
@@ -138,7 +138,7 @@ def test_refit_takes_as_many_epochs_as_were_best(tmp_path, sides, knobs, monkeyp
 
     def recorded(encoder, head, train, val, pad, weights, epochs, *_):
         rounds.append((len(train.truth), epochs))
-        return Curve(best_epoch=best)
+        return TrainingHistory(best_epoch=best)
 
     monkeypatch.setattr(story, "fine_tune", recorded)
     train, val = sides
@@ -296,7 +296,9 @@ def test_a_damaged_base_ends_the_stage_with_1_and_names_the_hash(desk, tiny_base
 def test_what_a_run_depends_on_names_its_checkpoints(desk, knobs):
     train, val, base, other = (desk.folder / name for name in ("train.parquet", "val.parquet", "start.json", "other"))
     parent_version.write(
-        parent_version.Start("tickets/1", "0" * 64, "0" * 40, "0" * 64, "0" * 32 + ".dir", "0" * 32, "0" * 32, True),
+        parent_version.ParentVersion(
+            "tickets/1", "0" * 64, "0" * 40, "0" * 64, "0" * 32 + ".dir", "0" * 32, "0" * 32, True
+        ),
         other,
     )
     seen = {

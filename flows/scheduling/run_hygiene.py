@@ -1,0 +1,183 @@
+"""Tidies up after runs: zombies are closed, late runs give way to the newest, leaked slots are given back.
+
+Each worker asks for it between its other work. Crashes are told on the way.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from flows.project import environment
+from flows.scheduling import crash_alerts, prefect_api
+from flows.scheduling.crash_alerts import Tell, tell
+from flows.scheduling.prefect_api import Run, in_local_time
+from retune.system import process_identity
+from retune.system.files import write_text
+
+SILENT_FOR = timedelta(
+    seconds=3 * environment.HEARTBEAT + 15
+)  # without a sign for so long, a process elsewhere has died
+NEVER_BEGUN = timedelta(seconds=60)  # after so long the worker that took a run, and has no process for it, has died
+LATE = timedelta(minutes=5)  # a run that begins so late gives way; else runs that are due each minute would, for ever
+FLOWS = ("retrain", "watch", "retune")
+
+
+def waiting(found: dict[str, Any]) -> list[Run]:
+    """The runs that are due and wait, newest first; one that goes on after an answer may wait for its place again."""
+    due = prefect_api.of_deployment(
+        found,
+        state={"name": {"any_": list(prefect_api.WAITING)}},
+        expected_start_time={"before_": prefect_api.now().isoformat()},
+    )
+    return sorted(due, key=_order, reverse=True)
+
+
+def _order(run: Run) -> tuple[datetime, datetime]:
+    return prefect_api.time(run["expected_start_time"]), prefect_api.time(run["created"])
+
+
+def cancel_superseded(found: dict[str, Any]) -> list[Run]:
+    """Of the runs that wait with the same parameters only the newest is left; the others are cancelled in words."""
+    newest: dict[str, Run] = {}
+    gone = []
+    for run in _unbegun(found):
+        first = newest.setdefault(_asks(run), run)
+        if first is not run and _cancel_for(run, first):
+            gone.append(run)
+    return gone
+
+
+def supersede(run: Run) -> Run | None:
+    """The newer run that waits with the same parameters, if there is one; then this one is cancelled."""
+    if run["run_count"] or not run["deployment_id"]:
+        return None  # it goes on after an approval, or was started by hand
+    if prefect_api.now() - prefect_api.time(run["expected_start_time"]) < LATE:
+        return None
+    rivals = [other for other in _unbegun({"id": run["deployment_id"]}) if other["id"] != run["id"]]
+    newer = next((other for other in rivals if _asks(other) == _asks(run) and _order(other) > _order(run)), None)
+    return newer if newer and _cancel_for(run, newer) else None
+
+
+def _unbegun(found: dict[str, Any]) -> list[Run]:
+    """One that has begun before does what no other does, whatever its parameters: it goes on with its own version."""
+    return [run for run in waiting(found) if not run["run_count"]]
+
+
+def _asks(run: Run) -> str:
+    return json.dumps(run["parameters"], sort_keys=True)
+
+
+def _cancel_for(run: Run, newer: Run) -> bool:
+    due = in_local_time(prefect_api.time(newer["expected_start_time"]))
+    return prefect_api.set_state(run, "CANCELLED", f"late: {newer['name']}, due {due}, is newer and does the same")
+
+
+def write_pid(run_id: str) -> None:
+    """Write down that this process is the run's."""
+    write_text(_signatures() / run_id, process_identity.name())
+
+
+def why_dead(run: Run) -> str | None:
+    """In words, how we know that the process of a run that should be at work has died; None if it may live.
+
+    A process of this machine is looked for; of another machine we know only its heartbeats.
+    """
+    signature = _signatures() / run["id"]
+    if signature.exists() and process_identity.here(whose := signature.read_text("utf-8")):
+        return None if process_identity.alive(whose) else f"its process ({whose}) has died"
+    began, now = prefect_api.time(run["state"]["timestamp"]), prefect_api.now()
+    if run["state_type"] == "PENDING":
+        return f"no process was begun for it since {in_local_time(began)}" if now - began > NEVER_BEGUN else None
+    last = prefect_api.last_sign(run, now - SILENT_FOR) if now - began > SILENT_FOR else began
+    return None if last else f"it has given no sign of life for {SILENT_FOR.total_seconds():.0f} s"
+
+
+def dead_runs() -> list[tuple[Run, str]]:
+    """The runs of ours that should be at work and have died, with how we know."""
+    at_work = prefect_api.runs(**prefect_api.in_states(*prefect_api.AT_WORK))
+    ours = {each["id"] for each in _deployments()}
+    return [(run, dead) for run in at_work if (dead := _death_of_ours(run, ours))]
+
+
+def _death_of_ours(run: Run, deployments: set[str]) -> str | None:
+    """A part of a run of ours dies with the whole; what was begun by hand is told by its heartbeats."""
+    if run["parent_task_run_id"]:
+        whole = prefect_api.parent(run)
+        ended = whole and whole["state_type"] in prefect_api.ENDED and _is_ours(whole, deployments)
+        return f"{whole['name']}, which it is part of, has ended" if whole and ended else None
+    begun = run["deployment_id"] or run["state_type"] != "PENDING"
+    return why_dead(run) if begun and _is_ours(run, deployments) else None
+
+
+def _is_ours(run: Run, deployments: set[str]) -> bool:
+    if run["deployment_id"]:
+        return run["deployment_id"] in deployments
+    return (prefect_api.ask("GET", f"/flows/{run['flow_id']}") or {}).get("name") in FLOWS
+
+
+def close_run(run: Run, dead: str) -> bool:
+    """Close a run that has died; one that never began is put back for the next worker. Its slot is free at once."""
+    if run["state_type"] == "PENDING":
+        return prefect_api.set_state(run, "SCHEDULED", f"{dead}: the worker that took it has died; put back")
+    for child in prefect_api.children(run):
+        if child["state_type"] in prefect_api.AT_WORK:
+            prefect_api.set_state(child, "CRASHED", f"the run that it belongs to has died: {dead}")
+    ended = "CANCELLED" if run["state_type"] == "CANCELLING" else "CRASHED"
+    return prefect_api.set_state(run, ended, f"zombie: {dead}; closed, and its place given to the next run")
+
+
+def _deployments() -> Iterator[dict[str, Any]]:
+    for flow in (prefect_api.RETRAIN, prefect_api.WATCH):
+        if found := prefect_api.deployment(flow):
+            yield found
+
+
+class Reconciler:
+    """Remembers what it saw the last time: a slot that nobody holds is given back only if it is seen twice.
+
+    And of which crashes it could tell nobody: it tries each once, and the next round, with another memory, once more.
+    """
+
+    def __init__(self, tell: Tell = tell) -> None:
+        self.leaked: set[str] = set()
+        self.unheard: set[str] = set()
+        self.tell = tell
+
+    def tidy(self) -> list[str]:
+        """Returns what was done, in words."""
+        done = [f"{run['name']}: {dead}; closed" for run, dead in dead_runs() if close_run(run, dead)]
+        leaked = set()
+        for found in _deployments():
+            done += [f"{run['name']}: late, a newer one is due; cancelled" for run in cancel_superseded(found)]
+            limit = found.get("global_concurrency_limit") or {}
+            if limit.get("active_slots") and not prefect_api.of_deployment(
+                found, **prefect_api.in_states(*prefect_api.AT_WORK)
+            ):
+                leaked.add(limit["id"])
+                if limit["id"] in self.leaked:
+                    prefect_api.ask("PATCH", f"/v2/concurrency_limits/{limit['id']}", {"active_slots": 0})
+                    done.append(f"{found['name']}: a slot that no run holds; given back")
+        self.leaked = leaked
+        _forget_signatures()
+        return [*done, *crash_alerts.tell_of_new(self.tell, self.unheard)]
+
+
+def _forget_signatures() -> None:
+    """Signatures of processes of this machine that have ended: their runs have been closed by now."""
+    for signature in _signatures().glob("*"):
+        with suppress(OSError):
+            whose = signature.read_text("utf-8")
+            if process_identity.here(whose) and not process_identity.alive(whose) and not _at_work(signature.name):
+                signature.unlink()
+
+
+def _at_work(run_id: str) -> bool:
+    run = prefect_api.ask("GET", f"/flow_runs/{run_id}")
+    return bool(run) and run["state_type"] in prefect_api.AT_WORK
+
+
+def _signatures() -> Path:
+    return environment.state() / "running"
