@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from retune.data import chat_formats, row_table, source_facts
+from retune.data import chat_formats, row_table, source_facts, task_data
 from retune.data.readers import SIDE_OF, NoText, Table, read, word
 from retune.errors import Broken, Refused, WrongUse
 from retune.system import failpoints
@@ -92,7 +92,7 @@ def ingest(
     failpoints.point("ingest:parsed")
     with waiting(LOCK, PATIENCE, "ingest"):
         there = _there(raw, task)
-        aside = row_table.read(also)[list(row_table.columns(task))] if also and also.exists() else there[:0]
+        aside = row_table.read(also)[list(task_data.of(task).columns)] if also and also.exists() else there[:0]
         fates = fates_of(rows, pd.concat([there, aside], ignore_index=True))
         fresh = rows[fates.isin(["added", "corrected"])]
         with _stated(name or _name(source), facts, raw):
@@ -133,17 +133,17 @@ def choose(columns: Columns, table: Table, task: str = "classify") -> Columns:
 
     Where a model is to write, it is not known yet which columns hold prompt and answers.
     """
-    if columns.rejected and task != "prefer":
+    if columns.rejected and not task_data.of(task).has_pairs:
         raise WrongUse(
             f"--rejected {columns.rejected} names the worse of two answers: only task prefer has one, not {task}"
         )
     chosen = columns
-    if task == "classify":
+    if not task_data.of(task).text_is_messages:
         chosen = replace(columns, text=columns.text or "text", label=columns.label or "label")
     for role, column in vars(chosen).items():
         if column is None or column in table.names or (role == "split" and column in SIDE_OF):
             continue
-        if task != "classify" and role in ANSWERS:
+        if task_data.of(task).text_is_messages and role in ANSWERS:
             continue
         told = f"{table.name} has no column {column!r}; it has {', '.join(table.names[:40])}"
         near = difflib.get_close_matches(column, table.names, n=1)
@@ -155,7 +155,7 @@ def choose(columns: Columns, table: Table, task: str = "classify") -> Columns:
 
 def mapped_by(table: Table, chosen: Columns, task: str) -> chat_formats.Mapped:
     """Text, label and, for prefer, rejected of each row."""
-    if task != "classify":
+    if task_data.of(task).text_is_messages:
         return chat_formats.read(table, task, chosen.text, chosen.label, chosen.rejected)
     columns = {role: str(vars(chosen)[role]) for role in ("text", "label")}
     told = f"the columns {' and '.join(columns.values())}"
@@ -264,12 +264,12 @@ def _there(raw: Path, task: str) -> pd.DataFrame:
     if pointer.exists() and not any(raw.glob("*.parquet")):
         raise Broken(f"{pointer} says there are rows, but {raw} is empty: run `dvc checkout` or `dvc pull` first")
     if not raw.exists():
-        return pd.DataFrame(columns=row_table.columns(task), dtype="str")
+        return pd.DataFrame(columns=task_data.of(task).columns, dtype="str")
     try:
         rows = row_table.read(raw)
-        if len(rows) and (row_table.REJECTED in rows) != (task == "prefer"):
+        if len(rows) and (row_table.REJECTED in rows) != task_data.of(task).has_pairs:
             raise WrongUse(f"{raw} holds the rows of another task, and task is {task}: use a clone of its own for each")
-        rows = rows[list(row_table.columns(task))]
+        rows = rows[list(task_data.of(task).columns)]
     except (pa.ArrowException, OSError, KeyError) as error:
         raise Broken(f"{raw} holds a file that is no part: {error}. Run `dvc checkout` to restore it") from None
     if rows.isna().any(axis=None):

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from retune.config import params
-from retune.data import replay, replay_sampling, row_table
+from retune.data import replay, replay_sampling, row_table, task_data
 from retune.errors import WrongUse
 from retune.evaluation import plots
 from retune.lineage import parent_version
@@ -106,7 +106,7 @@ def _rows(task: str) -> tuple[pd.DataFrame, pd.Series, str]:
         )
     else:
         raise WrongUse("there are no records yet: `retune ingest FILE` brings them in")
-    if missing := [name for name in row_table.columns(task) if name not in rows]:
+    if missing := [name for name in task_data.of(task).columns if name not in rows]:
         raise WrongUse(f"{where} has no column {missing[0]}: it came in under another task than {task}")
     return rows, rows["given"], where
 

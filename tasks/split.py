@@ -25,7 +25,7 @@ from typing import Any
 import pandas as pd
 
 from retune.config import params
-from retune.data import messages, row_table
+from retune.data import messages, row_table, task_data
 from retune.data.row_table import SPLITS
 from retune.errors import Refused, WrongUse
 from retune.system.stage_io import run, write_json
@@ -42,14 +42,14 @@ def split(rows: pd.DataFrame, params: Knobs, task: str = "classify") -> dict[str
     side = given.where(given.isin(["val", "test"]), "train")
     side = side.mask((given == "") & (place < params.test_share), "test")
     side = side.mask(given.isin(["", "train"]) & (place >= 1 - params.val_share), "val")
-    ordered = rows[list(row_table.columns(task))].sort_values("id", kind="stable")
+    ordered = rows[list(task_data.of(task).columns)].sort_values("id", kind="stable")
     return {name: ordered[side[ordered.index] == name].reset_index(drop=True) for name in SPLITS}
 
 
 def units(rows: pd.DataFrame, task: str = "classify") -> pd.Series:
     """What must not be parted, by name; customer 12 is not row 12."""
     alone = "row:" + rows["id"]
-    if task != "classify":
+    if task_data.of(task).split_unit == "prompt":
         said = rows["text"].map(lambda text: messages.words(messages.parse(text) or [])).astype("str")
         alone = "prompt:" + row_table.same_text(said)
     return ("group:" + rows["group"]).where(rows["group"] != "", alone)
@@ -81,7 +81,7 @@ def report(rows: pd.DataFrame, sides: dict[str, pd.DataFrame], task: str = "clas
     counts = {name: side["label"].value_counts() for name, side in sides.items()}
     labels = {
         label: {name: int(count.get(label, 0)) for name, count in counts.items()}
-        for label in sorted(rows["label"].unique() if task == "classify" else [])
+        for label in sorted(rows["label"].unique() if task_data.of(task).has_labels else [])
     }
     return {
         "rows": {name: len(side) for name, side in sides.items()},

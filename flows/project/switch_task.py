@@ -17,7 +17,7 @@ from flows.execution import dvc
 from flows.execution.reproduce import tracked
 from flows.project import params_editor
 from retune.config import params
-from retune.data import intake_branch
+from retune.data import intake_branch, task_data
 from retune.errors import Refused, WrongUse
 from retune.lineage import parent_version
 from retune.lineage.parent_version import ParentVersion
@@ -55,7 +55,7 @@ def switch(task: str, reference: str | None) -> Iterator[str]:
 def begin(task: str, reference: str | None, source: Path) -> tuple[ParentVersion | None, dict[str, Any]]:
     """Where training starts, and what params.yaml has to say of it; `source`: the file that the rest is taken from."""
     if reference is None:
-        if task == "prefer":
+        if task_data.of(task).has_pairs:
             raise WrongUse(
                 "which of two answers is better is learned by a version that writes answers already: "
                 "`retune task prefer --from NAME@ALIAS` names it"
@@ -66,7 +66,7 @@ def begin(task: str, reference: str | None, source: Path) -> tuple[ParentVersion
     values = parent_version.params_from_parent(made, task, manifest.read(versions.model_folder(version)).method)
     room = params.load(source).train
     assert not isinstance(room, params.Train)
-    least = values["train.max_tokens"] * (2 if task == "prefer" else 1)  # one row has to fit, or one pair
+    least = values["train.max_tokens"] * (2 if task_data.of(task).has_pairs else 1)  # one row has to fit, or one pair
     values["train.batch_tokens"] = max(room.batch_tokens, least)
     return parent_version.start_of(str(version), version.tags["seal"], made), values
 

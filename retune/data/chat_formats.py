@@ -20,12 +20,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from retune.data import task_data
 from retune.data.messages import ROLES, Messages, dump, parse
 from retune.data.readers import NoText, Table, word
 from retune.errors import Refused, WrongUse
 
 SPEAKERS = {"human": "user", "gpt": "assistant", **{role: role for role in ROLES}}  # of ShareGPT
-ROLES_OF_ROW = {"instruct": ("text", "label"), "prefer": ("text", "label", "rejected")}
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def read(
     cells = [table.column(name) if name in table.names else nothing for name in (*form.needs, *form.may)]
     rows = [_row(table, form, row, cell) for row, cell in enumerate(zip(*cells, strict=True))]
     columns = {"text": [dump(prompt) for prompt, _ in rows]}
-    for place, role in enumerate(ROLES_OF_ROW[task][1:]):
+    for place, role in enumerate(task_data.of(task).answers):
         columns[role] = [answers[place] for _, answers in rows]
     return Mapped(form.name, (*form.needs, *may), columns)
 
@@ -89,7 +89,7 @@ def _row(table: Table, form: Format, row: int, cells: Sequence[Any]) -> tuple[Me
 
 def _unknown(table: Table, task: str, missing: str, named: bool) -> str:
     has = ", ".join(table.names[:40])
-    how = " ".join(f"--{role} COLUMN" for role in ROLES_OF_ROW[task])
+    how = " ".join(f"--{role} COLUMN" for role in ("text", *task_data.of(task).answers))
     if named:
         near = difflib.get_close_matches(missing, table.names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -206,7 +206,7 @@ FORMATS: dict[str, tuple[Format, ...]] = {
 def _of_columns(task: str, text: str | None, label: str | None, rejected: str | None) -> Format:
     """Columns that are named, or those that a row has."""
     needs = (text or "text", label or "label")
-    if task == "instruct":
+    if not task_data.of(task).has_pairs:
         return Format(f"the columns {' and '.join(needs)}", needs, (), _pair)
     columns = (*needs, rejected or "rejected")
     return Format(f"the columns {', '.join(columns)}", columns, (), _named_preference)

@@ -33,11 +33,6 @@ JOINERS = "\u200c\u200d"  # hold emoji, Persian and Hindi words together; the on
 LOOSE_JOINER = re.compile(f"(?<!\\S)[{JOINERS}]+|[{JOINERS}]+(?!\\S)")
 
 
-def columns(task: str) -> tuple[str, ...]:
-    """Those of a row of this task: classify, instruct or prefer."""
-    return (*COLUMNS, REJECTED) if task == "prefer" else COLUMNS
-
-
 def read(path: Path) -> pd.DataFrame:
     """Read one Parquet file, or every Parquet file of a folder in the order of their names."""
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]

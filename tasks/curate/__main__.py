@@ -2,8 +2,8 @@
 
     python -m tasks.curate data/raw data/suppressed.json data/curated models/reports/curate.json
 
-`STEPS` is the whole story of each task, in order. A step looks at the rows that are left and returns those to
-reject: a detail (the kept twin, the labels at odds) under the row's index. Its name is the reason.
+`retune.data.task_data` names the steps of each task, in order. A step looks at the rows that are left and returns those
+to reject: a detail (the kept twin, the labels at odds) under the row's index. Its name is the reason.
 
 Rows that the data itself puts on the test side are the yardstick: their text stays byte for byte, and only
 a missing id, text or answer, a newer row with the same id, or a place on the list of suppressed rows rejects
@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 
 from retune.config import params
-from retune.data import messages, replay, row_table, suppression
+from retune.data import messages, replay, row_table, suppression, task_data
 from retune.data.row_table import SPLITS, clean, clean_lines
 from retune.errors import WrongUse
 from retune.system.stage_io import run, write_json
@@ -40,10 +40,10 @@ def curate(
 
     Only of a row that is `listed` no more than id, source and side is kept: its words must not be written anew.
     """
-    columns = [*row_table.columns(task)]
+    columns = [*task_data.of(task).columns]
     received = _as_received(rows, columns)
     left, rejects = _prepared(received, listed, task), []
-    for step in STEPS[task]:
+    for step in map(STEPS.__getitem__, task_data.of(task).curation):
         detail = step(left, params)
         rejects.append(received.loc[detail.index].assign(reason=step.__name__, detail=detail.astype("str")))
         left = left.drop(detail.index)
@@ -82,7 +82,7 @@ def _prepared(received: pd.DataFrame, listed: suppression.Suppression, task: str
     `asks` and `chars`: the length of what is asked and of all that is said before the answer; of a text both are its
     own. `listed`: its id is on the list of suppressed rows.
     """
-    rows = _clean(received) if task == "classify" else _clean_messages(received)
+    rows = _clean_messages(received) if task_data.of(task).text_is_messages else _clean(received)
     key = pd.factorize(row_table.same_text(rows.pop("said")))[0]
     forgotten = suppression.contains(listed, received["id"])
     return rows.assign(key=key, test=received["given"] == "test", listed=forgotten)
@@ -207,34 +207,9 @@ def rare_label(rows: pd.DataFrame, params: params.Curate) -> pd.Series:
 
 
 Step = Callable[[pd.DataFrame, Any], pd.Series]
-STEPS: dict[str, tuple[Step, ...]] = {
-    "classify": (
-        no_id,
-        suppressed,
-        superseded,
-        empty,
-        no_label,
-        too_short,
-        too_long,
-        copy_of_test,
-        contradicts_test,
-        conflicting_labels,
-        exact_copy,
-        rare_label,
-    ),
-    "instruct": (
-        no_id,
-        suppressed,
-        superseded,
-        empty,
-        no_label,
-        too_short,
-        too_long,
-        copy_of_test,
-        prompt_of_test,
-        exact_copy,
-    ),
-    "prefer": (
+STEPS: dict[str, Step] = {
+    step.__name__: step
+    for step in (
         no_id,
         suppressed,
         superseded,
@@ -246,9 +221,12 @@ STEPS: dict[str, tuple[Step, ...]] = {
         too_long,
         copy_of_test,
         prompt_of_test,
+        contradicts_test,
+        conflicting_labels,
         contradicts_itself,
         exact_copy,
-    ),
+        rare_label,
+    )
 }
 
 GENERAL: tuple[Step, ...] = (empty, no_label, too_short, too_long, asked_by_a_record, exact_copy)
@@ -274,12 +252,12 @@ def report(rows: pd.DataFrame, kept: pd.DataFrame, rejects: pd.DataFrame, task: 
     reasons = rejects["reason"].value_counts()
     came, stayed = (table["source"].value_counts() for table in (rows, kept))
     given = kept["given"].value_counts()
-    labels = kept["label"].value_counts().sort_index() if task == "classify" else pd.Series(dtype="int")
+    labels = kept["label"].value_counts().sort_index() if task_data.of(task).has_labels else pd.Series(dtype="int")
     return {
         "received": len(rows),
         "kept": len(kept),
         "rejected": len(rejects),
-        "reasons": {step.__name__: int(reasons.get(step.__name__, 0)) for step in STEPS[task]},
+        "reasons": {name: int(reasons.get(name, 0)) for name in task_data.of(task).curation},
         "labels": {label: int(count) for label, count in labels.items()},
         "sources": {
             source: {"received": int(came[source]), "kept": int(stayed.get(source, 0))} for source in sorted(came.index)

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from retune.config import params
-from retune.data import row_table, suppression
+from retune.data import row_table, suppression, task_data
 from retune.errors import Refused, RetuneError, WrongUse
 from retune.evaluation import task_metrics
 from retune.lineage import ancestry, checksums, history, parent_version, record
@@ -213,7 +213,7 @@ def _record_of_start(begins: parent_version.ParentVersion) -> Iterator[Check]:
 
 def _inherited_rows(begins: parent_version.ParentVersion, made: Record, kept: dict[str, bytes]) -> Iterator[Check]:
     """Nothing that must not be learned from, and no test row, came with the weights."""
-    pair = [row_table.REJECTED] if task_metrics.task_of(made["params"]) == "prefer" else []
+    pair = [row_table.REJECTED] if task_data.of(task_metrics.task_of(made["params"])).has_pairs else []
     test = dvc_store.table(made["data"]["sides"]["test"]["md5"], ["id", "text", *pair])
     names = f"suppressed rows learned by {begins.name}", f"test rows learned by {begins.name}"
     try:
@@ -359,7 +359,9 @@ def _decided_again(made: Record, folder: Path) -> dict[str, Any]:
         return gate.as_schema_1(said, champion, made["params"]["promote"])
     task, hashes = task_metrics.task_of(made["params"]), made["pipeline"]["hashes"]
     section = params.parse_section(params.sections(task)["promote"], made["params"]["promote"])
-    general = None if task == "classify" else gate.general_of(json.loads(dvc_store.read_bytes(hashes[DETAILS])))
+    general = (
+        None if task_data.of(task).has_labels else gate.general_of(json.loads(dvc_store.read_bytes(hashes[DETAILS])))
+    )
     rows = _kept(made["data"]["sides"]["test"]["md5"], ["id", "source"])
     known = _kept(told["champion_test"], ["id"])["id"].tolist() if told["champion_test"] else None
     decision = gate.evaluate_gate(gate.with_source(said, rows), champion, section, told["champion"], known, general)

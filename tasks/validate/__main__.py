@@ -8,7 +8,7 @@ changed threshold re-trains nothing. refused: the data fails an expectation (exi
 not run, so nothing is known about the data (exit 3). The report and the Data Docs are kept in each case;
 they name row ids, labels and numbers, never a text.
 
-`CHECKS` says what is asked of the rows of each task. Where a model is to write, the audit of the tokens
+`retune.data.task_data` names what is asked of the rows of each task. Where a model is to write, the audit of the tokens
 (`retune.preflight.token_audit`) is part of the verdict, and a picture of their lengths stands beside the Data Docs. So
 is that of general examples, apart: none of them is a row.
 """
@@ -24,58 +24,13 @@ from typing import Any
 import pandas as pd
 
 from retune.config import params
-from retune.data import messages, row_table
+from retune.data import messages, row_table, task_data
 from retune.data.row_table import SPLITS
 from retune.errors import Broken, Refused
 from retune.system.stage_io import run, write_json
 
 EXAMPLES = 5
 MEASURES = ("text_chars", "label_rows", "near_copy", "leaked", "rejected_share")
-CHECKS = {
-    "classify": (
-        "row_count",  # an empty table passes most expectations, so these two come first
-        "columns",
-        "id_present",
-        "text_present",
-        "label_present",
-        "id_unique",
-        "given_sides",
-        "label_count",
-        "rows_per_label",
-        "text_length",
-        "near_copies",
-        "rejected_share",
-        "leaked_rows",
-        "known_labels",
-    ),
-    "instruct": (
-        "row_count",
-        "columns",
-        "id_present",
-        "text_present",
-        "label_present",
-        "id_unique",
-        "given_sides",
-        "text_length",
-        "near_copies",
-        "rejected_share",
-        "leaked_rows",
-    ),
-    "prefer": (
-        "row_count",
-        "columns",
-        "id_present",
-        "text_present",
-        "label_present",
-        "rejected_present",
-        "id_unique",
-        "given_sides",
-        "text_length",
-        "near_copies",
-        "rejected_share",
-        "leaked_rows",
-    ),
-}
 Knobs = params.Validate | params.ValidateWriting
 OfLabels = params.Validate
 
@@ -128,7 +83,7 @@ def validate(
 ) -> Verdict:
     """Judge the curated rows; `curated` is the report of the stage before."""
     frame, checks = measured(rows, curated, task), suite(params, task)
-    result = _ask(frame, checks, ["id", "label"] if task == "classify" else ["id"])
+    result = _ask(frame, checks, ["id", "label"] if task_data.of(task).has_labels else ["id"])
     # Great Expectations answers in an order of its own.
     answers = {answer["expectation_config"]["meta"]["name"]: answer for answer in result["results"]}
     findings = [_finding(check, answers[check.name], frame) for check in checks]
@@ -146,7 +101,7 @@ def measured(rows: pd.DataFrame, curated: dict[str, Any], task: str = "classify"
     Where a model is to write, the text is measured by the words of its messages.
     """
     said = rows["text"] if "text" in rows else pd.Series(dtype="str")
-    if task != "classify":
+    if task_data.of(task).text_is_messages:
         said = said.map(lambda text: messages.words(messages.parse(text) or []), na_action="ignore").astype("str")
     filled = ("id", "text", "label", row_table.REJECTED)
     blank = {name: rows[name].str.strip() == "" for name in filled if name in rows}
@@ -156,7 +111,7 @@ def measured(rows: pd.DataFrame, curated: dict[str, Any], task: str = "classify"
     if "text" in rows:
         frame["text_chars"] = said.mask(frame["text"].isna()).str.len()
         frame["near_copy"] = nearly_same_text(said).duplicated()
-    if task == "classify" and {"label", "given"} <= set(rows):
+    if task_data.of(task).has_labels and {"label", "given"} <= set(rows):
         learnable = frame.loc[rows["given"] != "test", "label"].value_counts()
         frame["label_rows"] = frame["label"].map(learnable).fillna(0).where(frame["label"].notna())
     if {"text", "given"} <= set(rows):
@@ -174,13 +129,13 @@ def nearly_same_text(text: pd.Series) -> pd.Series:
 def suite(params: Knobs, task: str = "classify") -> list[Check]:
     """The checks of a task, in its order."""
     known = {check.name: check for check in [*_of_rows(params, task), *_of_labels(params)]}
-    return [known[name] for name in CHECKS[task] if name in known]
+    return [known[name] for name in task_data.of(task).checks if name in known]
 
 
 def _of_rows(params: Knobs, task: str) -> list[Check]:
     gxe = _great_expectations().expectations
-    columns = row_table.columns(task)
-    measures = [name for name in MEASURES if name != "label_rows" or task == "classify"]
+    columns = task_data.of(task).columns
+    measures = [name for name in MEASURES if name != "label_rows" or task_data.of(task).has_labels]
     return [
         Check(
             "row_count",
@@ -380,7 +335,7 @@ def _audited(
     from retune.evaluation import plots
     from retune.preflight import token_audit  # a classifier has none of it, and pays for none
 
-    if not {*row_table.columns(knobs.task)} <= set(rows):
+    if not {*task_data.of(knobs.task).columns} <= set(rows):
         return None
     train, limits = knobs.train, knobs.validate.audit
     found = token_audit.of_base(rows, train, limits)

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retune.config.params import Curate, CurateWriting
-from retune.data import messages, row_table, suppression
+from retune.data import messages, row_table, suppression, task_data
 from retune.data.row_table import COLUMNS
 from retune.errors import Refused, WrongUse
-from tasks.curate.__main__ import STEPS, clean, curate, curate_general, main, report
+from tasks.curate.__main__ import clean, curate, curate_general, main, report
 
 LENIENT = Curate(min_chars=1, max_chars=1000, min_label_rows=1)
 BANKING77 = Path(__file__).parents[3] / "shared" / "data" / "banking77"
@@ -202,7 +202,7 @@ def test_the_report_counts_every_row():
     table = rows(("1", "one", "a"), ("2", "one", "a"), ("3", "two", "b", "test"))
     told = report(table, *curate(table, LENIENT))
     assert (told["received"], told["kept"], told["rejected"]) == (3, 2, 1)
-    assert told["reasons"] == {step.__name__: int(step.__name__ == "exact_copy") for step in STEPS["classify"]}
+    assert told["reasons"] == {name: int(name == "exact_copy") for name in task_data.of("classify").curation}
     assert told["labels"] == {"a": 1, "b": 1}
     assert told["sources"] == {"desk": {"received": 3, "kept": 2}}
     assert told["given"] == {"train": 0, "val": 0, "test": 1, "none": 1}
@@ -361,7 +361,7 @@ def test_pairs_that_say_nothing_or_both_are_rejected():
 def test_the_worse_answer_is_kept_and_of_a_forgotten_row_nothing():
     table = pairs(("1", "Where?", "my secret", "my other secret"), ("2", "Why?", "so\n\nthen", "no \n"))
     kept, rejects = curate(table, WRITING, FORGOTTEN, "prefer")
-    assert tuple(kept.columns) == row_table.columns("prefer")
+    assert tuple(kept.columns) == task_data.of("prefer").columns
     assert kept[["label", "rejected"]].to_numpy().tolist() == [["so\n\nthen", "no"]]
     assert rejects[["text", "label", "rejected"]].to_numpy().tolist() == [["", "", ""]]
 
@@ -370,7 +370,7 @@ def test_the_report_names_no_answer():
     table = said(("1", "Where?", "a"), ("2", "Why?", "b"))
     told = report(table, *curate(table, WRITING, task="instruct"), "instruct")
     assert (told["kept"], told["labels"]) == (2, {})
-    assert list(told["reasons"]) == [step.__name__ for step in STEPS["instruct"]]
+    assert list(told["reasons"]) == [*task_data.of("instruct").curation]
 
 
 # ---- general examples ------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retune.data import row_table
+from retune.data import row_table, task_data
 from retune.data.readers import NoRows
 from retune.errors import Broken, Refused, RetuneError, WrongUse
 from tasks import ingest as ingest_module
@@ -617,7 +617,7 @@ def test_a_pair_keeps_its_worse_answer():
     assert take(lines(PAIR), name="pairs.jsonl", task="prefer").format == "chosen and rejected"
     (row,) = rows()
     assert (row["text"], row["label"], row["rejected"]) == (ASKED, SAID["completion"], "No.")
-    assert tuple(row) == row_table.columns("prefer")
+    assert tuple(row) == task_data.of("prefer").columns
 
 
 @pytest.mark.parametrize(("task", "record"), [("instruct", SAID), ("prefer", PAIR)])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retune.config.params import MissingLabel, Split, SplitWriting
-from retune.data import messages, row_table
+from retune.data import messages, row_table, task_data
 from retune.data.row_table import COLUMNS, SPLITS
 from retune.errors import Refused, WrongUse
 from tasks.split import check_splits, main, report, split
@@ -212,4 +212,4 @@ def test_where_a_model_writes_no_label_can_be_missing_and_none_is_told():
     told = report(table, sides, "prefer")
     assert (told["labels"], set(map(len, told["missing"].values()))) == ({}, {0})
     assert check_splits(told, WRITING) == []
-    assert all(tuple(side) == row_table.columns("prefer") for side in sides.values())
+    assert all(tuple(side) == task_data.of("prefer").columns for side in sides.values())

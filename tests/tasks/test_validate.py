@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from retune.config.params import Audit, Validate, ValidateWriting
-from retune.data import row_table
+from retune.data import row_table, task_data
 from retune.data.row_table import COLUMNS
 from retune.errors import Broken, Refused
-from tasks.validate.__main__ import CHECKS, data_docs, main, suite, validate
+from tasks.validate.__main__ import data_docs, main, suite, validate
 
 PARAMS = Validate(
     min_rows=8,
@@ -247,8 +247,9 @@ def test_rows_to_write_from_are_accepted_with_the_figures_of_their_tokens(writin
     row_table.write(make_replies(260), PATHS[0])
     main(*ALL)
     told = json.loads(PATHS[3].read_text())
+    checks = list(task_data.of("instruct").checks)
     assert told["verdict"] == "accepted"
-    assert [each["name"] for each in told["expectations"]][: len(CHECKS["instruct"])] == list(CHECKS["instruct"])
+    assert [each["name"] for each in told["expectations"]][: len(checks)] == checks
     assert told["tokens"]["end_learned"] == 260
     assert (PATHS[4] / "lengths.png").exists()
 

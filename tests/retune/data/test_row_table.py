@@ -88,8 +88,3 @@ def test_cleaning_lines_twice_changes_nothing_more_and_loses_no_word(text):
     once = row_table.clean_lines(text)
     assert row_table.clean_lines(once) == once
     assert row_table.clean(once) == row_table.clean(text)
-
-
-def test_a_pair_of_answers_has_one_column_more():
-    assert row_table.columns("instruct") == row_table.columns("classify") == row_table.COLUMNS
-    assert row_table.columns("prefer") == (*row_table.COLUMNS, "rejected")

@@ -1,0 +1,42 @@
+"""Every table of tasks names the same tasks; where one is added, these tests name the tables that lack it."""
+
+import pytest
+
+from retune.config import params
+from retune.data import chat_formats, task_data
+from retune.documents import statements
+from retune.evaluation import task_metrics
+from retune.lineage import parent_version
+from tasks.curate.__main__ import STEPS
+
+TASKS = set(params.TASKS)
+MESSAGES = {task for task, facts in task_data.TASKS.items() if facts.text_is_messages}
+TABLES = {
+    "retune.data.task_data.TASKS": (task_data.TASKS, TASKS),
+    "retune.data.chat_formats.FORMATS": (chat_formats.FORMATS, MESSAGES),
+    "retune.evaluation.task_metrics.METRIC_TITLES": (task_metrics.METRIC_TITLES, TASKS),
+    "retune.evaluation.task_metrics.BASELINES": (task_metrics.BASELINES, TASKS),
+    "retune.evaluation.task_metrics.PRIMARY_METRIC": (task_metrics.PRIMARY_METRIC, TASKS),
+    "retune.lineage.parent_version.FROM": (parent_version.FROM, MESSAGES),
+    "retune.documents.statements.PURPOSES": (statements.PURPOSES, TASKS),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_of_tasks_names_every_task(name):
+    table, expected = TABLES[name]
+    assert set(table) == expected, f"{name} lacks {expected - set(table)}, and knows {set(table) - expected} alone"
+
+
+@pytest.mark.parametrize("task", params.TASKS)
+def test_the_class_of_a_task_is_called_as_the_task_is(task):
+    assert params.TASKS[task].__name__.lower() == task
+
+
+@pytest.mark.parametrize("task", task_data.TASKS)
+def test_every_curation_step_of_a_task_exists(task):
+    assert [name for name in task_data.of(task).curation if name not in STEPS] == []
+
+
+def test_every_curation_step_is_of_some_task():
+    assert set(STEPS) == {name for facts in task_data.TASKS.values() for name in facts.curation}
