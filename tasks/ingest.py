@@ -14,7 +14,6 @@ Not covered: to take a correction back. The old words are in an earlier part, so
 import difflib
 import hashlib
 import json
-import os
 import re
 import reprlib
 from collections import Counter
@@ -32,6 +31,7 @@ from retune.data import chat_formats, row_table, source_facts, task_data
 from retune.data.readers import SIDE_OF, NoText, Table, read, word
 from retune.errors import Broken, Refused, WrongUse
 from retune.system import failpoints
+from retune.system.files import write_bytes
 from retune.system.locks import waiting
 
 CONTENT = ["text", "label", "group", "given"]  # what makes a row the same row; its source does not
@@ -310,9 +310,7 @@ def _put_back(kept: bytes | None, path: Path) -> None:
     if kept is None:
         path.unlink(missing_ok=True)
         return
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    unfinished.write_bytes(kept)
-    unfinished.replace(path)
+    write_bytes(path, kept)
 
 
 def _append(fresh: pd.DataFrame, raw: Path, number: int, track: Callable[[], None]) -> Path | None:

@@ -24,6 +24,7 @@ from retune.config.params import Decide
 from retune.data import suppression
 from retune.lineage import ancestry, history
 from retune.system import dvc_pipeline, dvc_store, git
+from retune.system.files import file_md5
 
 CONTENT = ["id", "text", "label", "group", "given", "rejected"]  # what makes a row the same, as far as it has them
 RAW, LIST, START = "data/raw", "data/suppressed.json", "models/start.json"
@@ -157,8 +158,8 @@ def current_inputs(raw: str) -> TrainingInputs:
     stages, values = dvc_pipeline.pipeline(), yaml.safe_load(Path("params.yaml").read_text("utf-8"))
     made = {path for entry in stages.values() for path in dvc_pipeline.outputs(entry)}
     kept = {dep for entry in stages.values() for dep in entry["deps"]} - made - {RAW, LIST}
-    code = {path: _md5(Path(path).read_bytes()) for path in kept if Path(path).is_file()}
-    return TrainingInputs(raw, _md5(Path(LIST).read_bytes()), *_of(stages, code, values))
+    code = {path: file_md5(Path(path)) for path in kept if Path(path).is_file()}
+    return TrainingInputs(raw, file_md5(Path(LIST)), *_of(stages, code, values))
 
 
 def digest(state: TrainingInputs) -> str:
@@ -234,7 +235,3 @@ def suppressed_rows(chain: history.Chain, listed: suppression.Suppression) -> in
     """How many rows that are suppressed now the champion learned from."""
     entry = chain.champion()
     return ancestry.forgotten(entry, listed) if entry else 0
-
-
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -3,7 +3,6 @@
 DVC says what has changed; dvc.lock and the files as they are now say from what to what.
 """
 
-import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 from flows.execution import dvc
 from retune.config import params
 from retune.system import dvc_pipeline
+from retune.system.files import file_md5
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,6 @@ def _short(md5: str | None) -> str:
 def _md5(path: Path) -> str | None:
     """md5 as DVC has it; a tracked folder's stands in its .dvc file."""
     if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "md5").hexdigest()
+        return file_md5(path)
     pointer = path.with_name(f"{path.name}.dvc")
     return yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"] if pointer.exists() else None

@@ -32,7 +32,7 @@ from retune.errors import Broken, Refused, WrongUse
 from retune.lineage import parent_version
 from retune.lineage.check import Check
 from retune.system import dvc_pipeline, dvc_store
-from retune.system.files import file_sha256
+from retune.system.files import file_md5, file_sha256
 
 Say = Callable[[str], None]
 
@@ -342,8 +342,7 @@ def _same(name: str, expected: str, found: str) -> Check:
 def _md5(path: Path) -> str:
     if not path.is_file():
         return MISSING
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+    return file_md5(path)
 
 
 def _git(folder: Path, *arguments: str) -> str:

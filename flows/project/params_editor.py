@@ -4,7 +4,6 @@ import difflib
 import io
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 
 from retune.config import params
 from retune.errors import WrongUse
+from retune.system.files import write_text
 
 # YAML 1.1 takes 2e-4 for a word; whoever types it means a number.
 SHIPPED = Path("retune/config/defaults")
@@ -51,9 +51,7 @@ def _changed(path: Path, settings: Sequence[str]) -> str:
 
 def _write(text: str, path: Path) -> None:
     params.parse(yaml.safe_load(text))
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    unfinished.write_text(text, "utf-8")
-    unfinished.replace(path)
+    write_text(path, text)
 
 
 def shipped(task: str) -> Path:

@@ -1,13 +1,13 @@
 """What a clone's services have chosen once and kept: database, host and ports; and which processes are at work."""
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.project import environment
 from retune.registry import backend
 from retune.system import process_identity
+from retune.system.files import write_private_text
 
 ORDER = ("postgres", "prefect", "mlflow", "worker")
 
@@ -52,7 +52,4 @@ def url(state: State, name: str) -> str:
 
 def keep(path: Path, text: str) -> None:
     """Write a file whole that only its owner reads."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    unfinished.replace(path)
+    write_private_text(path, text)

@@ -15,7 +15,6 @@ messages, and `label` the answer; prefer has one column more:
     rejected  the worse answer
 """
 
-import os
 import re
 import unicodedata
 from pathlib import Path
@@ -25,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retune.system import failpoints
+from retune.system.files import replace_whole
 
 COLUMNS = ("id", "text", "label", "group", "source", "given")
 SPLITS = ("train", "val", "test")
@@ -43,15 +43,10 @@ def read(path: Path) -> pd.DataFrame:
 
 def write(rows: pd.DataFrame, path: Path) -> None:
     """Write `rows` whole or not at all; the same rows always give the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replace_whole(path) as unfinished:
         pq.write_table(table, unfinished, compression="zstd")
         failpoints.point("rows:unfinished")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def clean(text: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from retune.errors import Broken
 from retune.lineage.check import Check
-from retune.system.files import file_sha256
+from retune.system.files import file_sha256, write_bytes
 
 FILE = "SHA256SUMS"
 META = "registered_model_meta"  # MLflow writes it beside a version that it loads for the first time
@@ -26,9 +26,7 @@ def write(folder: Path) -> str:
                 f"{folder} cannot be sealed: {shown(name)} is {said}; only plain files with plain names can be"
             )
     content = _lines(found)
-    unfinished = folder / f".{FILE}.tmp"
-    unfinished.write_bytes(content)
-    unfinished.replace(folder / FILE)
+    write_bytes(folder / FILE, content)
     return hashlib.sha256(content).hexdigest()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from retune.errors import Refused
+from retune.system.files import file_md5
 
 MADE_BY = ("train", "evaluate")  # the stages that make a model and its scores
 
@@ -49,7 +50,7 @@ def hashes_of(stages: dict[str, Any]) -> dict[str, str]:
 
 
 def lock_md5(path: Path = Path("dvc.lock")) -> str:
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    return file_md5(path)
 
 
 def fingerprint() -> str:

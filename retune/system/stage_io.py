@@ -8,7 +8,6 @@
 
 import inspect
 import json
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Any
 
 from retune.errors import Broken, RetuneError, WrongUse
 from retune.system import failpoints
+from retune.system.files import replace_whole
 
 
 def run(main: Callable[..., None]) -> None:
@@ -38,14 +38,9 @@ def run(main: Callable[..., None]) -> None:
 def write_json(value: Any, path: Path) -> None:
     """Write `value` whole or not at all, keys in their order, one value a line so that git can show changes."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replace_whole(path) as unfinished:
         unfinished.write_text(text + "\n", "utf-8")
         failpoints.point("json:unfinished")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def progress(step: int, of: int, **values: float) -> None:

@@ -32,7 +32,7 @@ from retune.models import base_model
 from retune.promotion import gate
 from retune.registry import versions
 from retune.system import dvc_pipeline, dvc_store, git
-from retune.system.files import file_sha256
+from retune.system.files import bytes_md5, file_md5, file_sha256
 
 GONE, MISSING = "bytes gone, hash kept", "missing"
 ROLES = {
@@ -236,16 +236,16 @@ def _commit(made: Record, kept: dict[str, bytes]) -> Iterator[Check]:
     if "dvc.lock" not in kept:
         yield Check("git record", commit, f"{MISSING}: git does not have that commit", False)
         return
-    yield _equal("dvc.lock", made["pipeline"]["lock_md5"], _md5(kept["dvc.lock"]))
+    yield _equal("dvc.lock", made["pipeline"]["lock_md5"], bytes_md5(kept["dvc.lock"]))
     stages = yaml.safe_load(kept["dvc.lock"])["stages"]
     yield _same("hashes of dvc.lock", made["pipeline"]["hashes"], dvc_pipeline.hashes_of(stages))
     yield _same("params.yaml", made["params"], yaml.safe_load(kept.get("params.yaml", b"{}")))
     packages = hashlib.sha256(kept.get("requirements.lock", b"")).hexdigest()
     yield _equal("requirements.lock", made["environment"]["lock_sha256"], packages)
     yield _equal("uncommitted changes", code["diff_sha256"], git.diff_sha256(code["commit"], commit))
-    for path, md5 in made["pipeline"]["hashes"].items():
+    for path, expected in made["pipeline"]["hashes"].items():
         if path in kept:
-            yield _equal(path, md5, _md5(kept[path]))
+            yield _equal(path, expected, bytes_md5(kept[path]))
 
 
 def _bytes(made: Record, kept: dict[str, bytes]) -> Iterator[Check]:
@@ -397,10 +397,6 @@ def _same(name: str, expected: Any, found: Any) -> Check:
     return Check(name, str(expected), str(found), False)
 
 
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
 # ---------------------------------------------------------------- the history beside the registry
 
 
@@ -506,7 +502,7 @@ def _hash_of(target: str) -> str:
     path = Path(target)
     try:
         if path.is_file():
-            return _md5(path.read_bytes())
+            return file_md5(path)
         if path.name and (pointer := path.with_name(f"{path.name}.dvc")).is_file():
             return str(yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"])
     except OSError as error:
