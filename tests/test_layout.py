@@ -58,7 +58,7 @@ DOORS = {
     "dvc": {"retune/system/dvc_store.py"},  # to read; what writes is a command line that flows/execution/dvc.py runs
     "jsonschema": {
         "retune/lineage/record.py",  # our own schema
-        "retune/evaluation/text_metrics.py",  # the user's, of what a model writes
+        "retune/evaluation/json_validity.py",  # the user's, of what a model writes
     },
     "rouge_score": {"retune/evaluation/text_metrics.py"},
     "sacrebleu": {"retune/evaluation/text_metrics.py"},

@@ -24,8 +24,6 @@ import numpy as np
 
 from retune.config import params
 from retune.errors import Refused, WrongUse
-from retune.evaluation import statistics
-from retune.evaluation.statistics import Interval, Loss
 
 Likelihood = Callable[[Sequence[tuple[str, str]]], np.ndarray]
 """[pairs] the log-probability, in nats, of the second text of each pair after the first one: a sum over its tokens."""
@@ -37,25 +35,6 @@ class Question:
     choices: tuple[str, ...]
     gold: int
     between: str = " "  # query and choice
-
-
-@dataclass(frozen=True)
-class Forgotten:
-    """Whether the candidate lost more than is allowed of what its base could do, on one set."""
-
-    name: str
-    candidate: Interval  # share of right answers
-    base: Interval
-    loss: Loss
-    allowed: float
-    yes: bool
-
-    def __str__(self) -> str:
-        return (
-            f"{self.name}: {self.candidate.value:.4f} [{self.candidate.low:.3f}, {self.candidate.high:.3f}] after "
-            f"{self.base.value:.4f} [{self.base.low:.3f}, {self.base.high:.3f}] of the base on {self.loss.rows} "
-            f"questions; a loss above {self.allowed:.3f} is {self.loss.confidence:.0%} sure"
-        )
 
 
 def read(path: Path) -> list[Question]:
@@ -116,35 +95,7 @@ def _likeliest(question: Question, values: Iterator[float], by_length: bool) -> 
     return int(np.argmax(own / [len(choice) for choice in question.choices] if by_length else own))
 
 
-def right(questions: Sequence[Question], said: np.ndarray) -> np.ndarray:
-    """[questions] of bool."""
-    return said == np.array([question.gold for question in questions])
-
-
-def share(ours: np.ndarray, draws: np.ndarray, confidence: float) -> Interval:
-    """The share of right answers. ours: [questions] of bool; draws: of scores.resamples."""
-    return statistics.interval(lambda rows: float(ours[rows].mean()), draws, confidence)
-
-
-def chance(questions: Sequence[Question]) -> float:
-    """The share that guessing gets right. A base near it had nothing on this set to forget."""
-    return float(np.mean([1 / len(question.choices) for question in questions]))
-
-
-def forgotten(
-    name: str, candidate: np.ndarray, base: np.ndarray, allowed: float, times: int, seed: int, confidence: float
-) -> Forgotten:
-    """candidate, base: [questions] of bool, right or not, on the same questions.
-
-    Yes only if a loss above `allowed` is as sure as `confidence`, and enough questions differ to be sure of anything.
-    """
-    draws = statistics.resamples(len(candidate), times, seed)
-    lost = statistics.loss(candidate, base, allowed, times, seed)
-    return Forgotten(
-        name=name,
-        candidate=share(candidate, draws, confidence),
-        base=share(base, draws, confidence),
-        loss=lost,
-        allowed=allowed,
-        yes=lost.confidence >= confidence and lost.differing >= statistics.min_discordant_rows(confidence),
-    )
+def right(questions: Sequence[Question], answers: np.ndarray) -> np.ndarray:
+    """[questions] of bool: whether each answer, the number of a choice, is the right one."""
+    gold = np.array([question.gold for question in questions])
+    return np.array(answers == gold)

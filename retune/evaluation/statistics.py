@@ -50,8 +50,14 @@ def accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def log_likelihood(tokens: np.ndarray, nll: np.ndarray) -> float:
-    """Mean log-probability of a token, in nats, from sums over rows; perplexity is e to the power of minus this."""
+    """Mean log-probability of a token, in nats. tokens, nll: [rows] sums over the supervised tokens of each row."""
     return float(-nll.sum() / tokens.sum())
+
+
+def perplexity(tokens: np.ndarray, nll: np.ndarray) -> float:
+    """e to the mean negative log-likelihood of a token; infinite where that is more than a float can hold."""
+    nats = -log_likelihood(tokens, nll)
+    return math.exp(nats) if nats < 700 else math.inf
 
 
 def mean(weights: np.ndarray, values: np.ndarray) -> float:

@@ -1,21 +1,25 @@
 """What a model of each task is measured by, and how a table of what was said is read for it.
 
     classify    id, label, predicted, confidence
-    instruct    id, label, tokens, predicted, confidence, nll, rouge_l, bleu, chrf, exact_match
+    instruct    id, label, tokens, predicted, confidence, nll, rouge_l, bleu, chrf, exact_match,
+                bleu_counts, chrf_counts
     prefer      the same of the chosen answer; rejected_tokens, rejected_nll, preferred
+
+BLEU and chrF are corpus scores, from the counts of all rows (`text_metrics`). A table without the columns of counts is
+older than these: its record holds the mean of the scores of the rows, and so do `recompute_scores` and `paired_scores`,
+so that an old version is verified by the arithmetic that its record was made with.
 
 One row of the table is one test row. The columns of another model on the same rows stand beside them under a prefix,
 `base_predicted` or `probe_predicted`. Every score is a function of rows, so that a bootstrap can draw them again.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from retune.evaluation import statistics
+from retune.evaluation import statistics, text_metrics
 
 ANSWERS = {
     "perplexity": "perplexity",
@@ -72,6 +76,8 @@ def paired_scores(metric: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> Pair
         tokens = ours["tokens"].to_numpy(dtype=float)
         return _of_numbers(statistics.log_likelihood, tokens, ours["nll"], theirs["nll"])
     scale = SCALES.get(metric, 1.0)
+    if has_counts(metric, ours) and has_counts(metric, theirs):
+        return _of_corpora(metric, scale, ours, theirs)
     return _of_numbers(statistics.mean, np.ones(len(ours)), ours[metric] / scale, theirs[metric] / scale)
 
 
@@ -87,6 +93,28 @@ def _of_numbers(score: statistics.Score, truth: np.ndarray, ours: pd.Series, the
     there = ~(np.isnan(first) | np.isnan(second))
     first, second = first[there], second[there]
     return Pair(score, truth[there], first, second, first != second)
+
+
+def has_counts(metric: str, predictions: pd.DataFrame) -> bool:
+    """Whether the table holds the counts of the rows that this score of the whole corpus follows from."""
+    return text_metrics.COUNTS.get(metric) in predictions
+
+
+def counts_of(metric: str, predictions: pd.DataFrame) -> np.ndarray:
+    """[rows for which a text was written, counts] of int64."""
+    return np.array(predictions[text_metrics.COUNTS[metric]].dropna().tolist(), dtype="int64")
+
+
+def _of_corpora(metric: str, scale: float, ours: pd.DataFrame, theirs: pd.DataFrame) -> Pair:
+    """The scores of both corpora of the rows for which both wrote; the scores of a row say who is better on it."""
+    both = (ours[metric].notna().to_numpy()) & (theirs[metric].notna().to_numpy())
+    ours, theirs = ours[both], theirs[both]
+
+    def score(_: np.ndarray, counts: np.ndarray) -> float:
+        return text_metrics.corpus_score(metric, counts) / scale
+
+    differ = ours[metric].to_numpy(dtype=float) != theirs[metric].to_numpy(dtype=float)
+    return Pair(score, np.ones(len(ours)), counts_of(metric, ours), counts_of(metric, theirs), differ)
 
 
 def headline(found: dict[str, float]) -> dict[str, float]:
@@ -117,13 +145,20 @@ def recompute_scores(task: str, said: pd.DataFrame, bins: int) -> dict[str, floa
             **{name: score(truth, predicted) for name, score in statistics.SCORES.items()},
             "calibration_error": error,
         }
-    told = {
-        "perplexity": math.exp(-statistics.log_likelihood(said["tokens"].to_numpy(float), said["nll"].to_numpy(float)))
-    }
+    tokens, nll = said["tokens"].to_numpy(float), said["nll"].to_numpy(float)
+    scores = {"perplexity": statistics.perplexity(tokens, nll)}
     if "rejected_nll" in said:
-        told["preferred"] = float(preferred(said).mean())
-    written = [name for name in METRIC_TITLES[task] if name in said and name not in told]
-    return told | {name: float(said[name].dropna().mean()) for name in written}
+        scores["preferred"] = float(preferred(said).mean())
+    return scores | {
+        name: text_score(name, said) for name in METRIC_TITLES[task] if name in said and name not in scores
+    }
+
+
+def text_score(metric: str, predictions: pd.DataFrame) -> float:
+    """The score of all written texts: of the corpus where the table has its counts, else the mean over the rows."""
+    if has_counts(metric, predictions):
+        return text_metrics.corpus_score(metric, counts_of(metric, predictions))
+    return float(predictions[metric].dropna().mean())
 
 
 def has_labels(params: dict[str, Any]) -> bool:

@@ -1,38 +1,30 @@
-"""What written text is worth: scores by row, and in sum with intervals. Door to rouge-score and sacrebleu.
+"""Scores of written text, by row and of a whole corpus. Adapter of rouge-score and sacrebleu.
 
-    rouge_1, rouge_2, rouge_l   0 to 1     F1 of the words, word pairs and longest common subsequence (Lin 2004)
-    bleu                        0 to 100   Papineni et al. 2002, as sacrebleu counts and tokenises (Post 2018)
-    chrf                        0 to 100   F2 of character n-grams up to 6 (Popović 2015)
-    exact_match                 0 or 1     equal but for white space
-    json_valid                  0 or 1     is JSON of the schema that is asked for
-    perplexity                  1 and up   exp of the mean negative log-likelihood a token; less is better
+    rouge_l       0 to 1     F1 of the longest common subsequence of words (Lin 2004)
+    bleu          0 to 100   Papineni et al. 2002, as sacrebleu counts and tokenises (Post 2018)
+    chrf          0 to 100   F2 of character n-grams up to 6 (Popović 2015)
+    exact_match   0 or 1     equal but for white space
+    json_valid    0 or 1     JSON of a schema, where there is one
 
-In sum, BLEU and chrF are those of the whole, from the counts of all rows; a row's BLEU is sacrebleu's sentence BLEU,
-and the mean of those is another number. Perplexity weighs tokens, not rows. The others are means over rows.
+BLEU and chrF are corpus scores: they follow from the n-gram counts of all rows, and the mean of the scores of the rows
+is another number. So each row keeps its counts (its sufficient statistics) in `bleu_counts` and `chrf_counts`: summed
+over any rows, also those of a bootstrap resample (Koehn 2004), they give the score of these rows. The headline is that
+of `sacrebleu REFERENCES -i PREDICTIONS -m bleu chrf`. The score of a single row serves to show and compare rows.
 """
 
-import json
-import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from retune.errors import WrongUse
-from retune.evaluation import statistics
-from retune.evaluation.label_metrics import RowMetric
-from retune.evaluation.statistics import Interval
+from retune.evaluation.json_validity import Schema, matches_schema
 
-ROUGE = {"rouge1": "rouge_1", "rouge2": "rouge_2", "rougeL": "rouge_l"}
-NAMES = (*ROUGE.values(), "bleu", "chrf", "exact_match")  # and json_valid, where a schema is asked for
+COUNTS = {"bleu": "bleu_counts", "chrf": "chrf_counts"}  # corpus score -> column of its counts by row
+COLUMNS = ("rouge_l", "chrf", "bleu", "exact_match", *COUNTS.values())  # and json_valid, if there is a schema
 Texts = Sequence[str]
-
-
-# ---------------------------------------------------------------- one row
 
 
 class _Words:
@@ -43,180 +35,59 @@ class _Words:
 
 
 @cache
-def _rouge() -> Any:
+def _rouge_scorer() -> Any:
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer(list(ROUGE), tokenizer=_Words())
+    return RougeScorer(["rougeL"], tokenizer=_Words())
 
 
 @cache
-def _bleu(of_a_row: bool) -> Any:
+def _corpus_metric(name: str) -> Any:
+    """sacrebleu's metric with the settings of its command line."""
+    from sacrebleu.metrics import BLEU, CHRF
+
+    return {"bleu": BLEU, "chrf": CHRF}[name]()
+
+
+@cache
+def _row_metric(name: str) -> Any:
+    """The same for one row. BLEU leaves out n-grams longer than the row, else a row of three words scores 0."""
     from sacrebleu.metrics import BLEU
 
-    return BLEU(effective_order=of_a_row)  # else a row of three words, which has no four in a line, scores 0
+    return BLEU(effective_order=True) if name == "bleu" else _corpus_metric(name)
 
 
-@cache
-def _chrf() -> Any:
-    from sacrebleu.metrics import CHRF
-
-    return CHRF()
-
-
-def exact(reference: str, predicted: str) -> bool:
-    return reference.split() == predicted.split()
-
-
-def by_row(references: Texts, predicted: Texts, schema: dict[str, Any] | None = None) -> pd.DataFrame:
-    """[rows] a column for each of NAMES, and json_valid where there is a `schema`; all floats."""
-    pairs = list(zip(references, predicted, strict=True))
-    rouge = [_rouge().score(reference, said) for reference, said in pairs]
-    columns: dict[str, list[Any]] = {name: [row[kind].fmeasure for row in rouge] for kind, name in ROUGE.items()}
-    columns["bleu"] = [_bleu(True).sentence_score(said, [reference]).score for reference, said in pairs]
-    columns["chrf"] = [_chrf().sentence_score(said, [reference]).score for reference, said in pairs]
-    columns["exact_match"] = [exact(reference, said) for reference, said in pairs]
+def score_rows(references: Texts, predictions: Texts, schema: Schema | None = None) -> pd.DataFrame:
+    """[rows] COLUMNS, and json_valid where there is a `schema`: floats, and a list of integers for each of COUNTS."""
+    pairs = list(zip(references, predictions, strict=True))
+    scorer = _rouge_scorer()
+    columns: dict[str, list[Any]] = {"rouge_l": [scorer.score(*pair)["rougeL"].fmeasure for pair in pairs]}
+    counts = {name: corpus_counts(name, references, predictions) for name in COUNTS}
+    for name in ("chrf", "bleu"):
+        columns[name] = [_row_metric(name)._compute_score_from_stats(list(row)).score for row in counts[name]]
+    columns["exact_match"] = [is_exact_match(*pair) for pair in pairs]
     if schema is not None:
-        columns["json_valid"] = fits(predicted, schema)
-    return pd.DataFrame(columns, dtype="float64")
+        columns["json_valid"] = matches_schema(predictions, schema)
+    scores = pd.DataFrame(columns, dtype="float64")
+    return scores.assign(**{COUNTS[name]: pd.Series(rows, dtype="object") for name, rows in counts.items()})
 
 
-# ---------------------------------------------------------------- JSON
+def is_exact_match(reference: str, prediction: str) -> bool:
+    return reference.split() == prediction.split()
 
 
-def schema_of(path: str) -> dict[str, Any] | None:
-    """The JSON schema in a file; None if no file is named. Raises WrongUse if it is none."""
-    if not path:
-        return None
-    from jsonschema.exceptions import SchemaError
-    from jsonschema.validators import validator_for
+def corpus_counts(metric: str, references: Texts, predictions: Texts) -> list[list[int]]:
+    """[rows] the counts of each row that sacrebleu computes a corpus score from. metric: one of COUNTS.
 
-    try:
-        schema = json.loads(Path(path).read_text("utf-8"))
-        validator_for(schema).check_schema(schema)
-    except OSError as error:
-        raise WrongUse(f"evaluate.json_schema is {path!r}, which cannot be read: {error.strerror}") from None
-    except (ValueError, TypeError, SchemaError) as error:
-        why = getattr(error, "message", error)
-        raise WrongUse(f"evaluate.json_schema is {path!r}, which is no JSON schema: {why}") from None
-    return schema
+    bleu    length of prediction and reference; matching n-grams of 1 to 4 words; n-grams of the prediction
+    chrf    for n-grams of 1 to 6 characters: of the prediction, of the reference, matching
+    """
+    if not len(predictions):
+        return []
+    rows = _corpus_metric(metric)._extract_corpus_statistics(list(predictions), [list(references)])
+    return [[int(count) for count in row] for row in rows]
 
 
-def fits(predicted: Texts, schema: dict[str, Any]) -> list[bool]:
-    """Whether each text is JSON of this schema. Nothing is fetched: a $ref must point into the schema itself."""
-    from jsonschema.validators import validator_for
-    from referencing import Registry
-    from referencing.exceptions import Unresolvable
-
-    validator = validator_for(schema)(schema, registry=Registry())
-    try:
-        return [_parses(text) and validator.is_valid(json.loads(text)) for text in predicted]
-    except Unresolvable as error:
-        raise WrongUse(f"the JSON schema points to {error.ref!r}, which is not in it: put it under $defs") from None
-
-
-def _parses(text: str) -> bool:
-    try:
-        json.loads(text, parse_constant=_no_json)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _no_json(constant: str) -> None:
-    raise ValueError(f"{constant} is Python's, and no JSON")
-
-
-# ---------------------------------------------------------------- all rows
-
-
-class _TextMetric(RowMetric):
-    told = "predictions and references: texts, row by row"
-
-
-class Rouge(_TextMetric):
-    """The mean F1 of words, word pairs and longest common subsequences, of any script."""
-
-    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
-        rows = [_rouge().score(reference, said) for reference, said in zip(references, predictions, strict=True)]
-        return {name: float(np.mean([row[kind].fmeasure for row in rows])) for kind, name in ROUGE.items()}
-
-
-class Bleu(_TextMetric):
-    """BLEU of the whole, 0 to 100, with sacrebleu's usual settings."""
-
-    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
-        return {"bleu": float(_bleu(False).corpus_score(predictions, [references]).score)}
-
-
-class Chrf(_TextMetric):
-    """chrF2 of the whole, 0 to 100, with sacrebleu's usual settings."""
-
-    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
-        return {"chrf": float(_chrf().corpus_score(predictions, [references]).score)}
-
-
-class ExactMatch(_TextMetric):
-    """The share of texts that equal their reference but for white space."""
-
-    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
-        return {"exact_match": float(np.mean([exact(*pair) for pair in zip(references, predictions, strict=True)]))}
-
-
-class JsonValidity(_TextMetric):
-    """The share of texts that are JSON of a schema, whatever the reference says."""
-
-    def _compute(self, predictions: list[str], references: list[str], schema: dict[str, Any]) -> dict[str, float]:
-        return {"json_valid": float(np.mean(fits(predictions, schema)))}
-
-
-class Perplexity(RowMetric):
-    """exp of the mean negative log-likelihood of a token."""
-
-    kinds = ("float64", "int64")
-    told = "predictions: nats of all supervised tokens of a row; references: how many those are"
-
-    def _compute(self, predictions: list[float], references: list[int]) -> dict[str, float]:
-        return {"perplexity": perplexity(np.array(predictions), np.array(references))}
-
-
-def perplexity(nll: np.ndarray, tokens: np.ndarray) -> float:
-    """nll: [rows] nats, sums over the supervised tokens; tokens: [rows]."""
-    mean = float(nll.sum() / tokens.sum())
-    return math.exp(mean) if mean < 700 else math.inf
-
-
-def written(
-    references: Texts, predicted: Texts, draws: np.ndarray, confidence: float, schema: dict[str, Any] | None = None
-) -> dict[str, Interval]:
-    """Every score of written text with its interval. draws: [times, rows], of scores.resamples."""
-    rows, texts = by_row(references, predicted, schema), (list(predicted), list(references))
-    point = Rouge.of(*texts) | Bleu.of(*texts) | Chrf.of(*texts) | ExactMatch.of(*texts)
-    if schema is not None:
-        point |= JsonValidity.of(*texts, schema=schema)
-    of_whole = {"bleu": _from_counts(_bleu(False), *texts), "chrf": _from_counts(_chrf(), *texts)}
-    means = {name: _mean(rows[name].to_numpy()) for name in rows.columns.drop(list(of_whole))}
-    return _with_intervals(point, {**means, **of_whole}, draws, confidence)
-
-
-def likely(nll: np.ndarray, tokens: np.ndarray, draws: np.ndarray, confidence: float) -> dict[str, Interval]:
-    """Perplexity with its interval: whole rows are drawn, with all of their tokens."""
-    of_rows = {"perplexity": lambda rows: perplexity(nll[rows], tokens[rows])}
-    return _with_intervals(Perplexity.of(nll, tokens), of_rows, draws, confidence)
-
-
-def _with_intervals(
-    point: dict[str, float], of_rows: dict[str, Callable[[np.ndarray], float]], draws: np.ndarray, confidence: float
-) -> dict[str, Interval]:
-    """The point as the metric says it, the spread from the resamples."""
-    spread = {name: statistics.interval(of_rows[name], draws, confidence) for name in point}
-    return {name: Interval(value, spread[name].low, spread[name].high) for name, value in point.items()}
-
-
-def _mean(values: np.ndarray) -> Callable[[np.ndarray], float]:
-    return lambda rows: float(values[rows].mean())
-
-
-def _from_counts(metric: Any, predicted: list[str], references: list[str]) -> Callable[[np.ndarray], float]:
-    """A score of the whole from the counts of its rows, counted once: sacrebleu's own bootstrap does so, too."""
-    counts = np.array(metric._extract_corpus_statistics(predicted, [references]))
-    return lambda rows: float(metric._compute_score_from_stats(counts[rows].sum(0).tolist()).score)
+def corpus_score(metric: str, counts: np.ndarray) -> float:
+    """The score of all rows together, 0 to 100. metric: one of COUNTS; counts: [rows, counts] of `corpus_counts`."""
+    return float(_corpus_metric(metric)._compute_score_from_stats(counts.sum(axis=0).tolist()).score)

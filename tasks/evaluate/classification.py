@@ -46,20 +46,10 @@ def evaluate(rows: pd.DataFrame, predict: Predict, section: Evaluate) -> Scored:
 def _intervals(label: pd.Series, said: classifier.Predictions, section: Evaluate) -> dict[str, statistics.Interval]:
     from retune.evaluation import label_metrics
 
-    numbers, _ = pd.factorize(pd.concat([label, pd.Series(said.labels, dtype="str")]), sort=True)
-    truth, predicted = numbers[: len(label)], numbers[len(label) :]
-    right = truth == predicted
     draws = statistics.resamples(len(label), section.bootstrap, section.seed)
-    by_name: dict[str, Callable[[np.ndarray], float]] = {
-        name: lambda rows, score=score: score(truth[rows], predicted[rows])  # type: ignore[misc]
-        for name, score in statistics.SCORES.items()
-    }
-    by_name["calibration_error"] = lambda rows: statistics.calibration_error(
-        right[rows], said.confidence[rows], section.bins
+    return label_metrics.intervals(
+        label.tolist(), said.labels, said.confidence, draws, section.confidence, section.bins
     )
-    point = label_metrics.summary(label.tolist(), said.labels, said.confidence, section.bins)
-    found = {name: statistics.interval(score, draws, section.confidence) for name, score in by_name.items()}
-    return {name: statistics.Interval(point[name], spread.low, spread.high) for name, spread in found.items()}
 
 
 def details(rows: pd.DataFrame, scored: Scored, most: int) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +23,28 @@ import pandas as pd
 from retune.config.params import InstructEvaluate, Judge
 from retune.data import messages, row_table
 from retune.errors import Refused
-from retune.evaluation import llm_judge, multiple_choice, plots, report, statistics, task_metrics, text_metrics
+from retune.evaluation import (
+    json_validity,
+    llm_judge,
+    multiple_choice,
+    plots,
+    report,
+    statistics,
+    task_metrics,
+    text_metrics,
+)
 from retune.models import causal_lm, chat_template
 from retune.system import stage_io
 
 MERGED_ON = (4, 64)  # rows, and tokens of each, on whose logits an adapter and the same one merged are compared
-WRITTEN = ("rouge_l", "chrf", "bleu", "exact_match", "json_valid")
+TEXT_SCORES = ("rouge_l", "chrf", "bleu", "exact_match", "json_valid")
 
 
 def report_on(model_folder: Path, rows: pd.DataFrame, section: InstructEvaluate, out: Path) -> None:
     """Score a model folder on `rows`, and write into `out` what the shell of evaluation promises."""
     if rows.empty:
         raise Refused("there are no rows to score: the side is empty")
-    asked, schema = drawn(rows["id"], section), text_metrics.schema_of(section.json_schema)
+    asked, schema = drawn(rows["id"], section), json_validity.read_schema(section.json_schema)
     said = rows[["id", "label"]].copy()
     general: dict[str, np.ndarray] = {}
     seconds: dict[str, float] = {}
@@ -118,10 +126,9 @@ def written(
 ) -> pd.DataFrame:
     """What the model answers to `rows`, how sure it was, and how near that comes to the reference; by their index."""
     said = model.predict(rows["text"].tolist(), section.batch_size)
-    scored = text_metrics.by_row(rows["label"].tolist(), said.labels, schema)
-    named = [name for name in WRITTEN if name in scored]
-    told = scored[named].assign(predicted=said.labels, confidence=said.confidence.astype("float64"))
-    return told[["predicted", "confidence", *named]].set_index(rows.index)
+    scores = text_metrics.score_rows(rows["label"].tolist(), said.labels, schema)
+    answers = pd.DataFrame({"predicted": said.labels, "confidence": said.confidence.astype("float64")})
+    return answers.join(scores).set_index(rows.index)
 
 
 def judged(rows: pd.DataFrame, said: pd.DataFrame, section: Judge) -> pd.DataFrame:
@@ -196,28 +203,28 @@ def summary(said: pd.DataFrame, seconds: float, wrote: int, section: InstructEva
     return told
 
 
-def intervals(said: pd.DataFrame, section: InstructEvaluate) -> dict[str, statistics.Interval]:
-    tokens, nll = said["tokens"].to_numpy(float), said["nll"].to_numpy(float)
-    draws = statistics.resamples(len(said), section.bootstrap, section.seed)
-
-    def perplexity(rows: np.ndarray) -> float:
-        return math.exp(-statistics.log_likelihood(tokens[rows], nll[rows]))
-
-    found = {"perplexity": statistics.interval(perplexity, draws, section.confidence)}
-    if "preferred" in said:
-        found["preferred"] = statistics.interval(
-            partial(_mean, said["preferred"].to_numpy()), draws, section.confidence
-        )
-    for name in WRITTEN:
-        if name in said:
-            values = said[name].dropna().to_numpy(float)
-            some = statistics.resamples(len(values), section.bootstrap, section.seed)
-            found[name] = statistics.interval(partial(_mean, values), some, section.confidence)
-    return found
+def intervals(predictions: pd.DataFrame, section: InstructEvaluate) -> dict[str, statistics.Interval]:
+    """Every score with its bootstrap interval: whole rows are drawn again, with all of their tokens and n-grams."""
+    tokens, nll = predictions["tokens"].to_numpy(float), predictions["nll"].to_numpy(float)
+    scores = {"perplexity": _interval(lambda rows: statistics.perplexity(tokens[rows], nll[rows]), len(nll), section)}
+    for name in ("preferred", *TEXT_SCORES):
+        if name in predictions:
+            written = predictions[predictions[name].notna()]
+            scores[name] = _interval(_score_of_rows(name, written), len(written), section)
+    return scores
 
 
-def _mean(values: np.ndarray, rows: np.ndarray) -> float:
-    return float(values[rows].mean())
+def _interval(score: Callable[[np.ndarray], float], rows: int, section: InstructEvaluate) -> statistics.Interval:
+    return statistics.interval(score, statistics.resamples(rows, section.bootstrap, section.seed), section.confidence)
+
+
+def _score_of_rows(metric: str, predictions: pd.DataFrame) -> Callable[[np.ndarray], float]:
+    """The score of some rows, by their numbers."""
+    if metric in text_metrics.COUNTS:
+        counts = task_metrics.counts_of(metric, predictions)
+        return lambda rows: text_metrics.corpus_score(metric, counts[rows])
+    values = predictions[metric].to_numpy(float)
+    return lambda rows: float(values[rows].mean())
 
 
 def details(rows: pd.DataFrame, said: pd.DataFrame, most: int) -> dict[str, Any]:

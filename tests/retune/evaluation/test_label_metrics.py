@@ -4,28 +4,33 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score
 
 from retune.evaluation import label_metrics, statistics
 
 WORDS = st.sampled_from(["bills", "parcels", "repairs", "returns"])
 
 
+def intervals(truth, predicted, confidences):
+    return label_metrics.intervals(
+        truth, predicted, np.array(confidences), statistics.resamples(len(truth), 20, 1), 0.95, bins=10
+    )
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=40))
-def test_the_metrics_for_people_equal_the_fast_ones_of_the_bootstrap(pairs):
-    truth, predicted = (list(side) for side in zip(*pairs, strict=True))
-    names = sorted({*truth, *predicted})
-    numbers = [np.array([names.index(label) for label in side]) for side in (truth, predicted)]
-    one = label_metrics.MacroF1.of(predicted, truth)
-    other = label_metrics.Accuracy.of(predicted, truth)
-    assert one == {"macro_f1": pytest.approx(statistics.macro_f1(*numbers), abs=1e-12)}
-    assert other == {"accuracy": pytest.approx(statistics.accuracy(*numbers), abs=1e-12)}
+def test_the_scores_equal_those_of_scikit_learn(pairs):
+    truth, predicted = (list(column) for column in zip(*pairs, strict=True))
+    scores = intervals(truth, predicted, [0.5] * len(pairs))
+    labels = sorted(set(truth))
+    f1 = f1_score(truth, predicted, labels=labels, average="macro", zero_division=0)
+    assert scores["macro_f1"].value == pytest.approx(f1, abs=1e-12)
+    assert scores["accuracy"].value == pytest.approx(accuracy_score(truth, predicted), abs=1e-12)
 
 
-def test_the_summary_by_hand():
-    truth, predicted = ["a", "a", "b", "b"], ["a", "b", "b", "b"]
-    told = label_metrics.summary(truth, predicted, np.array([0.9, 0.9, 0.9, 0.9]), bins=10)
-    assert told == {
+def test_the_scores_by_hand():
+    scores = intervals(["a", "a", "b", "b"], ["a", "b", "b", "b"], [0.9, 0.9, 0.9, 0.9])
+    assert {name: score.value for name, score in scores.items()} == {
         "accuracy": 0.75,
         "macro_f1": pytest.approx((2 / 3 + 0.8) / 2),
         "calibration_error": pytest.approx(0.15),
@@ -50,5 +55,5 @@ def test_metrics_need_no_network_and_run_no_file_of_the_working_folder(tmp_path,
     (tmp_path / "accuracy").mkdir()
     (tmp_path / "accuracy" / "accuracy.py").write_text("raise SystemExit('a stranger')")
     monkeypatch.chdir(tmp_path)
-    assert label_metrics.Accuracy().compute(predictions=["a"], references=["a"]) == {"accuracy": 1.0}
+    assert label_metrics.metrics(bins=10)["accuracy"].compute(predictions=[1], references=[1]) == {"accuracy": 1.0}
     assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"

@@ -86,30 +86,6 @@ def test_a_likelihood_that_is_no_number_is_no_answer():
         multiple_choice.answers(ANIMALS[:1], says({"woof": np.nan, "meow": -1.0}), by_length=False)
 
 
-def forgotten(lost, won, rows=400, allowed=0.02):
-    base, candidate = np.ones(rows, dtype=bool), np.ones(rows, dtype=bool)
-    candidate[:lost] = False
-    base[lost : lost + won] = False
-    return multiple_choice.forgotten("boolq", candidate, base, allowed, 2000, 17, 0.95)
-
-
-def test_a_model_that_lost_more_than_allowed_has_forgotten():
-    found = forgotten(lost=40, won=2)
-    assert found.yes and found.loss.value == pytest.approx(38 / 400)
-    assert found.candidate.value < found.candidate.high < found.base.value
-    assert "400 questions" in str(found)
-
-
-def test_chance_is_not_taken_for_forgetting():
-    assert not forgotten(lost=12, won=8).yes
-    assert not forgotten(lost=0, won=0).yes
-    assert not forgotten(lost=3, won=0, rows=20).yes  # three questions are not enough to be sure
-
-
-def test_guessing_is_known():
-    assert multiple_choice.chance([*ANIMALS, Question("?", ("a", "b", "c", "d"), 0)]) == pytest.approx(1.25 / 3)
-
-
 @pytest.mark.skipif(not BOOLQ.is_file(), reason="BoolQ is not on this machine")
 def test_boolq_is_such_a_set():
     questions = multiple_choice.read(BOOLQ)

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from sacrebleu import corpus_bleu, corpus_chrf
 
-from retune.evaluation import statistics, task_metrics
+from retune.evaluation import statistics, task_metrics, text_metrics
 
 WRITTEN = pd.DataFrame(
     {
@@ -62,6 +63,20 @@ def test_the_headline_follows_from_the_rows():
     assert told["rouge_l"] == pytest.approx(0.75)
     assert "exact_match" not in told
     assert statistics.log_likelihood(np.array([2.0, 2.0]), np.array([1.0, 3.0])) == -1.0
+
+
+def test_a_table_from_before_the_counts_gives_the_mean_of_its_rows_that_its_record_holds():
+    assert task_metrics.recompute_scores("instruct", WRITTEN, bins=1)["chrf"] == pytest.approx(70)
+
+
+def test_a_table_with_counts_gives_the_score_of_the_corpus():
+    texts = ["the parcel left", "no"], ["the parcel left us", "it is here"]
+    scores = text_metrics.score_rows(texts[1], texts[0]).reindex([0, 1, 2])
+    table = scores.assign(id=["a", "b", "c"], tokens=[1, 2, 3], nll=[1.0, 2.0, 3.0])
+    headline = task_metrics.recompute_scores("instruct", table, bins=1)
+    assert headline["bleu"] == corpus_bleu(texts[0], [texts[1]]).score
+    assert headline["chrf"] == corpus_chrf(texts[0], [texts[1]]).score
+    assert headline["rouge_l"] == pytest.approx(table["rouge_l"].mean())
 
 
 def test_a_version_carries_no_text_of_people():

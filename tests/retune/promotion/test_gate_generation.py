@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from sacrebleu import corpus_bleu
 
 from retune.config.params import PromoteWriting
-from retune.promotion import gate
+from retune.evaluation import text_metrics
+from retune.promotion import gate, guardrails
 
 SECTION = PromoteWriting(
     metric="perplexity",
@@ -81,6 +83,14 @@ def test_who_forgot_what_its_base_knew_is_held(champion):
     assert "has not surely forgotten" in " ".join(kept.reasons)
 
 
+@pytest.mark.parametrize(("lost", "won", "rows"), [(12, 8, 400), (0, 0, 400), (3, 0, 20)])
+def test_a_loss_that_chance_explains_is_no_loss_of_what_the_base_knew(lost, won, rows):
+    numbers = np.arange(rows)
+    answers = pd.DataFrame({"set": "boolq", "right": numbers >= lost, "base_right": ~(numbers >= rows - won)})
+    bounds, _ = guardrails.check_general(answers, replace(SECTION, general_loss=0.02, bootstrap=2000))
+    assert not bounds[0].broken
+
+
 def test_too_few_rows_to_tell_say_how_many_would_do():
     few = said(2.0).head(12), said(2.0).head(12).assign(nll=lambda rows: rows["nll"] + [6.0, -5.0] * 6)
     decision = gate.evaluate_gate(*few, SECTION, "writer/1")
@@ -111,3 +121,34 @@ def test_pairs_are_judged_by_the_share_whose_chosen_answer_is_likelier():
     assert "preferred beats the base: gain +0.3500 [" in decision.reasons[0]
     assert "nats" not in decision.reasons[0]
     assert not gate.evaluate_gate(pairs(170, 100), pairs(170, 100), section, "writer/1").promote
+
+
+def texts(predictions, base):
+    """The columns of the answers to one reference."""
+    references = ["The parcel left us on Monday morning."] * len(predictions)
+    ours, theirs = (text_metrics.score_rows(references, each) for each in (predictions, base))
+    table = pd.concat([ours, theirs.add_prefix("base_")], axis=1)
+    return table.assign(id=[f"r{number}" for number in range(len(predictions))], source="desk")
+
+
+def test_answers_are_compared_by_the_scores_of_the_whole_not_by_the_mean_of_rows():
+    good, bad = "The parcel left us on Monday.", "It left on Friday."
+    ours, theirs = [good] * 20 + [bad] * 20, [bad] * 30 + [good] * 10
+    section = replace(SECTION, metric="bleu", slices=["source"])
+    decision = gate.evaluate_gate(texts(ours, theirs), texts(theirs, theirs), section, "writer/1")
+    references = [["The parcel left us on Monday morning."] * 40]
+    expected = (corpus_bleu(ours, references).score - corpus_bleu(theirs, references).score) / 100
+    for rival in decision.rivals:
+        assert rival.found.gain == pytest.approx(expected)
+        assert rival.found.low < expected < rival.found.high
+        assert (rival.found.rows, rival.found.differing) == (40, 30)
+    assert decision.bounds[0].loss == pytest.approx(-expected)
+
+
+def test_answers_of_tables_from_before_the_counts_are_compared_by_the_mean_of_rows():
+    table = texts(["The parcel left us on Monday."] * 20, ["It left on Friday."] * 20)
+    before = table.drop(columns=[name for name in table if name.endswith("_counts")])
+    for champion in (before, table):
+        decision = gate.evaluate_gate(before, champion, replace(SECTION, metric="bleu", slices=[]), "writer/1")
+        assert decision.rivals[0].found.gain == pytest.approx((table["bleu"] - table["base_bleu"]).mean() / 100)
+        assert decision.rivals[1].found.gain == 0

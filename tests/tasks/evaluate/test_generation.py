@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from sacrebleu import corpus_bleu, corpus_chrf
 
 from retune.config import params
 from retune.data import row_table
 from retune.errors import Refused
+from retune.evaluation import task_metrics
 from retune.models import causal_lm, chat_template
 from retune.models.manifest import CausalLMManifest
 from retune.promotion import gate
@@ -79,6 +81,13 @@ def test_the_stage_scores_it_beside_its_untouched_base(place, writer_folder):
     rendered = [chat_template.render(base.tokenizer, *pair) for pair in zip(rows["text"], rows["label"], strict=True)]
     assert said["base_nll"].to_numpy() == pytest.approx(base.likelihood(rendered, 3).nll, rel=1e-4)
     assert told["perplexity_low"] <= told["perplexity"] <= told["perplexity_high"]
+    written = said[said["predicted"].notna()]
+    for prefix in ("", "base_"):
+        texts = written[f"{prefix}predicted"].tolist(), [written["label"].tolist()]
+        assert told[f"{prefix}bleu"] == pytest.approx(corpus_bleu(*texts).score)
+        assert told[f"{prefix}chrf"] == pytest.approx(corpus_chrf(*texts).score)
+        scores = task_metrics.recompute_scores("instruct", task_metrics.predictions_of(said, prefix), bins=1)
+        assert scores == {name: told[f"{prefix}{name}"] for name in task_metrics.METRIC_TITLES["instruct"]}
     page = Path("reports/report.html").read_text("utf-8")
     assert "<script" not in page
     assert {file.name for file in Path("reports").rglob("*.png")} == {"likelihood.png", "likeness.png"}
@@ -156,4 +165,4 @@ def test_of_pairs_it_says_how_often_the_chosen_answer_is_the_likelier(place, wri
     assert told["gain_over_base"] == pytest.approx(told["preferred"] - told["base_preferred"])
     page = Path("reports/report.html").read_text("utf-8")
     assert "<th>preferred</th><th>perplexity</th>" in page and 'alt="preference"' in page
-    assert "rejected" not in said and not (said == "Never.").any(axis=None)
+    assert "rejected" not in said and not (said.astype("str") == "Never.").any(axis=None)
