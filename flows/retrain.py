@@ -325,7 +325,7 @@ def quarantine_parts(parts: dict[str, str], why: str) -> None:
 
 
 def taken_back(parts: dict[str, str]) -> list[str]:
-    return [f"{part} was set aside: `retune intake accept {part} --reason TEXT` takes it back" for part in parts]
+    return [f"{part} was set aside: `retune quarantine release {part} --reason TEXT` takes it back" for part in parts]
 
 
 def resumed(chosen: params.Params, version: versions.Version) -> RetrainingOutcome:

@@ -1,7 +1,7 @@
 """Tell people what happened, through whatever Apprise knows: mail, chat, pagers, webhooks.
 
     export RETUNE_NOTIFY_URLS='slack://... mailto://...'       # addresses, separated by blanks
-    retune notify "a test"
+    retune notify test "a test"
 
 Addresses hold secrets: they come from the environment alone, and nothing of them reaches a log or an answer; a channel
 is called by its place and kind. One that is away delays nobody for longer than `notify.timeout_seconds` and breaks

@@ -1,4 +1,4 @@
-"""Look at the tokens of the rows that are here, before a GPU sees any: what `retune audit` says.
+"""Look at the tokens of the rows that are here, before a GPU sees any: what `retune preflight` says.
 
 The thinking is in `retune.preflight.token_audit`, which `validate` asks too: there its findings are part of
 the verdict.

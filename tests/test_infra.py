@@ -47,7 +47,7 @@ def test_the_worker_alone_is_given_a_file_of_secrets_that_need_not_be_there_and_
     assert SERVICES["worker"]["env_file"] == [{"path": "${RETUNE_CLONE:?}/.retune/secrets.env", "required": False}]
     ignored = subprocess.run(["git", "check-ignore", "-q", ".retune/secrets.env"], cwd=INFRA.parent)
     assert ignored.returncode == 0
-    assert ". .retune/secrets.env && .venv/bin/retune watch --tell" in README, "cron reads the same file"
+    assert ". .retune/secrets.env && .venv/bin/retune schedule health --tell" in README, "cron reads the same file"
 
 
 def test_what_the_runbook_gives_the_worker_is_not_overridden_and_a_shell_reads_it_too(tmp_path):

@@ -11,19 +11,55 @@ from typing import Any
 
 import click
 
-from flows.cli import lineage, promotion, retraining, review, services, sources, train
+from flows.cli import data, history, lineage, models, promotion, retraining, review, schedule, services, train
+from flows.cli.groups import SectionedGroup
 from flows.cli.output import reader_has_gone
 from flows.execution import disk_errors
 from flows.project import environment
 from retune.errors import Broken, RetuneError, WrongUse
 
-MODULES = (train, lineage, services, sources, review, promotion, retraining)
+SECTIONS = {
+    "Data": (data.ingest, data.sources, data.quarantine, data.forget),
+    "Train": (train.task, train.preflight, train.plan, train.run),
+    "Models": (
+        models.models,
+        models.predict,
+        review.review,
+        promotion.promote,
+        promotion.rollback,
+        promotion.approve,
+        promotion.reject,
+    ),
+    "Lineage": (lineage.lineage, history.history, history.verify, history.reproduce),
+    "Retraining": (retraining.retrain, schedule.schedule, retraining.clean),
+    "Services": (
+        services.up,
+        services.down,
+        services.rotate_passwords,
+        services.worker,
+        services.ui,
+        services.notify,
+        services.doctor,
+    ),
+}
+RENAMED = {
+    "audit": "retune preflight",
+    "intake show": "retune quarantine list",
+    "intake accept": "retune quarantine release",
+    "intake": "retune quarantine",
+    "rotate": "retune rotate-passwords",
+    "watch": "retune schedule health",
+}
 
 
 @click.group(
-    commands=[command for module in MODULES for command in module.COMMANDS],
+    cls=SectionedGroup,
+    sections=SECTIONS,
+    renamed=RENAMED,
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="`retune COMMAND --help` explains a command, with an example.",
 )
+@click.version_option(package_name="retune", prog_name="retune", message="%(prog)s %(version)s")
 def retune() -> None:
     """From a business's own records to a fine-tuned, registered, explained model."""
 
@@ -39,7 +75,7 @@ def _terminated(*_: Any) -> None:
 def main() -> None:
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        retune(standalone_mode=False)
+        retune(prog_name="retune", standalone_mode=False)
     except RetuneError as error:
         _fail(f"retune: {error}", error.exit_code)
     except click.ClickException as error:

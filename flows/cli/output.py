@@ -31,7 +31,9 @@ def in_words(context: click.Context, parameter: click.Parameter, said: str | Non
     return " ".join(said.split())
 
 
-because = click.option("--reason", required=True, metavar="TEXT", callback=in_words, help="Why; kept in the history.")
+require_reason = click.option(
+    "--reason", required=True, metavar="TEXT", callback=in_words, help="Why; kept in the history."
+)
 as_json = click.option("--json", "json_", is_flag=True, help="Print JSON instead of a table.")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from flows.cli.output import as_json, because, print_json, print_table
+from flows.cli.output import as_json, print_json, print_table, require_reason
 from flows.project import environment
 from retune.errors import Refused, WrongUse
 from retune.system import git
@@ -24,15 +24,15 @@ seen = click.option(
 )
 
 
-@click.command()
+@click.command(epilog='Example: retune promote classifier/3 --reason "asked for by the desk"')
 @click.argument("model", metavar="NAME/VERSION")
-@because
+@require_reason
 @even_forgotten
 @as_json
 def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
-    """Make a version champion by hand, whatever the gate said.
+    """Make a version champion by hand.
 
-    Only if its files are those that were registered, and it loads and predicts as recorded.
+    Only if its files are those that were registered, and it loads and predicts as recorded; whatever the gate said.
     """
     _enter_as_a_person()
     from retune.registry import clean_process
@@ -47,14 +47,17 @@ def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
     _tell(entry, json_)
 
 
-@click.command()
+@click.command(epilog='Example: retune rollback classifier --reason "too many refunds misrouted"')
 @click.argument("name", required=False)
 @click.option("--to", metavar="VERSION", help="Which earlier champion; the one before the present one if not given.")
-@because
+@require_reason
 @even_forgotten
 @as_json
 def rollback(name: str | None, to: str | None, reason: str, even_forgotten: bool, json_: bool) -> None:
-    """Make an earlier champion champion again, after the same checks."""
+    """Make an earlier champion champion again.
+
+    It passes the same checks as `retune promote`.
+    """
     _enter_as_a_person()
     from retune.registry import clean_process
 
@@ -69,14 +72,17 @@ def rollback(name: str | None, to: str | None, reason: str, even_forgotten: bool
     _tell(entry, json_)
 
 
-@click.command()
+@click.command(epilog='Example: retune approve classifier/3 --reason "checked by hand"')
 @click.argument("model", metavar="NAME/VERSION")
-@because
+@require_reason
 @seen
 @even_forgotten
 @as_json
 def approve(model: str, reason: str, named: str | None, even_forgotten: bool, json_: bool) -> None:
-    """Say yes to a version that waits for it: it becomes champion, and its flow run goes on."""
+    """Approve a version that waits for an answer.
+
+    It becomes champion, and its flow run resumes.
+    """
     _enter_as_a_person()
     from retune.registry import clean_process
 
@@ -91,13 +97,16 @@ def approve(model: str, reason: str, named: str | None, even_forgotten: bool, js
     _tell(entry, json_, _resume(evidence.version))
 
 
-@click.command()
+@click.command(epilog='Example: retune reject classifier/3 --reason "worse on refunds"')
 @click.argument("model", metavar="NAME/VERSION")
-@because
+@require_reason
 @seen
 @as_json
 def reject(model: str, reason: str, named: str | None, json_: bool) -> None:
-    """Say no to a version that waits for an answer: it is challenger no more, and its flow run goes on."""
+    """Reject a version that waits for an answer.
+
+    It stops being challenger, and its flow run resumes.
+    """
     _enter_as_a_person()
     from tasks.promote import gate_decision
 
@@ -214,6 +223,3 @@ def _tell_others(entry: Any) -> None:
     if wrong:
         click.echo(wrong, err=True)
     notifications.notify_manual_promotion(entry, section)
-
-
-COMMANDS = (promote, rollback, approve, reject)

@@ -18,10 +18,10 @@ KEYS = "reviews"  # folder in .retune: which side is which, for no reviewer's ey
 
 @click.group()
 def review() -> None:
-    """Let people compare what versions write, without knowing which is which."""
+    """Let people compare what versions write, blinded."""
 
 
-@review.command()
+@review.command(epilog="Example: retune review export replies/2 replies/1 --rows 30")
 @click.argument("models", nargs=-1, required=True, metavar="NAME/VERSION [NAME/VERSION]")
 @click.option("--rows", type=click.IntRange(1), default=50, show_default=True, help="At most so many, drawn at random.")
 @click.option(
@@ -30,9 +30,10 @@ def review() -> None:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("review"), show_default=True, metavar="FOLDER")
 @as_json
 def export(models: tuple[str, ...], rows: int, seed: int | None, out: Path, json_: bool) -> None:
-    """Write a sheet of a version's answers beside those of its base, or of another version.
+    """Write a blinded sheet of two versions' answers.
 
-    The sheet is a CSV for a spreadsheet and a page for a browser, with the same rows; give either to the reviewers.
+    Of one version, the other side is its base. The sheet is a CSV for a spreadsheet and a page for a browser, with the
+    same rows; give either to the reviewers.
     """
     out = out.absolute()
     environment.activate_project()
@@ -66,7 +67,7 @@ def export(models: tuple[str, ...], rows: int, seed: int | None, out: Path, json
     click.echo("Bring the verdicts back with: retune review import FILE...")
 
 
-@review.command("import")
+@review.command("import", epilog="Example: retune review import review-1a2b.csv --confidence 0.9")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option(
     "--confidence",
@@ -77,7 +78,10 @@ def export(models: tuple[str, ...], rows: int, seed: int | None, out: Path, json
 )
 @as_json
 def import_(files: tuple[Path, ...], confidence: float, json_: bool) -> None:
-    """Read the verdicts of one sheet, one file a reviewer or all in one, and write down what they are worth."""
+    """Read reviewers' verdicts of one sheet, and record the result.
+
+    FILE... holds one file a reviewer, or all in one.
+    """
     files = tuple(path.absolute() for path in files)
     environment.activate_project()
     from retune.evaluation import human_review
@@ -123,6 +127,3 @@ def _write_down(version: Any, told: dict[str, Any], in_words: str) -> None:
         history.append(version.name, version.version, history.REVIEWED, [in_words], facts, versions.anchor)
     tags = {"review": told["verdict"], "review.sheet": told["sheet"], "review.told": in_words}
     versions.tag_version(version, tags)
-
-
-COMMANDS = (review,)

@@ -67,7 +67,7 @@ def _words(run: Run) -> str:
     return (
         f"{run['name']} has died: {said}\n"
         f"It was started for: {prefect_api.reason_of(run) or 'no reason that was given'}\n"
-        "The next retraining goes on where it stopped; `retune schedule request TEXT` starts one now."
+        "The next retraining goes on where it stopped; `retune schedule request --reason TEXT` starts one now."
     )
 
 

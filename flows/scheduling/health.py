@@ -3,8 +3,8 @@
     silent()   has nothing succeeded for N periods, and if so which is it: server, worker, paused, zombie, late, ...
     tidy()     zombies are closed, late runs collapse to the newest, leaked slots are given back, crashes are told
 
-It is asked by `retune doctor` and `retune watch`, by the flow `watch` on its own schedule, and by each worker between
-its other work. A decision "nothing to do" is a success: the flow that decided it has completed. So is a retraining by
+`retune doctor` and `retune schedule health` ask it, the flow `watch` on its own schedule, and each worker between its
+other work. A decision "nothing to do" is a success: the flow that decided it has completed. So is a retraining by
 hand, if this clone's history tells of it.
 """
 

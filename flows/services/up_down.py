@@ -221,7 +221,7 @@ def rotate_passwords(say: Say = print) -> State:
     state, kept = State.read(), credentials.kept()
     if any(not state.alive(name) for name in ("prefect", "mlflow")) or not kept:
         raise WrongUse("passwords are rotated while the services are up: `retune up` first")
-    with _alone("retune rotate"):
+    with _alone("retune rotate-passwords"):
         new = {name: secrets.token_urlsafe(24) for name in kept}
         # for who finds us dead half-way: infra/README.md
         keep(folder() / "secrets.next.json", json.dumps(new, indent=2))

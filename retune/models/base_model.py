@@ -100,7 +100,7 @@ def licence_here(name: str) -> str:
         return licence(name, find(name, fetch=False))
     except (WrongUse, Broken) as error:
         if name.startswith("hub:"):
-            return "not known yet: the base is not on this machine; `retune audit` fetches it and says"
+            return "not known yet: the base is not on this machine; `retune preflight` fetches it and says"
         return f"not known: {error}"
 
 

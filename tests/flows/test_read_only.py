@@ -31,7 +31,7 @@ def test_what_cannot_be_written_is_named_with_what_to_do(sealed):
         ["run", "-S", "train.epochs=1"],
         ["ingest", "tests/samples/tickets.csv", "--text", "body", "--label", "queue"],
         ["forget", "T-1", "--reason", "asked"],
-        ["intake", "accept", "a.parquet", "--reason", "good after all"],
+        ["quarantine", "release", "a.parquet", "--reason", "good after all"],
         ["rollback", "--reason", "worse"],
         ["up", "--database", "sqlite"],
     ):
@@ -42,6 +42,6 @@ def test_what_cannot_be_written_is_named_with_what_to_do(sealed):
         assert str(sealed.folder) in done.stderr and "cannot be written to: Read-only file system" in done.stderr
         assert "Mount that disk for writing" in done.stderr
         assert time.monotonic() - began < 20, words
-    for words, code in ((["models"], 1), (["history"], 1), (["intake", "show"], 1), (["clean"], 0)):
+    for words, code in ((["models"], 1), (["history"], 1), (["quarantine", "list"], 1), (["clean"], 0)):
         done = sealed.retune(*words)
         assert done.returncode == code and "Read-only" not in done.stderr, (words, done.stderr)

@@ -81,13 +81,13 @@ def test_enough_rows_are_trained_on_and_the_same_work_is_never_done_twice(desk):
     told = json.loads(done.stdout)
     assert told["version"] == "classifier/2" and told["outcome"] in ("promoted", "held")
     assert done.returncode == (told["outcome"] == "held")
-    assert desk.told("--because", "somebody is impatient")["outcome"] == "nothing to do"
+    assert desk.told("--reason", "somebody is impatient")["outcome"] == "nothing to do"
     desk.nothing_is_left()
 
 
 def test_a_request_outlives_the_retraining_that_it_had_begun(desk):
     desk.deliver("request.csv", desk.rows[1259:])
-    killed = desk.retrain("--because", "the desk asks", RETUNE_FAIL_AT="retrain:in-worktree")
+    killed = desk.retrain("--reason", "the desk asks", RETUNE_FAIL_AT="retrain:in-worktree")
     assert killed.returncode == -signal.SIGKILL
     assert desk.told("--dry-run")["why"] == ["asked for: the desk asks"]
     done = desk.retrain()
@@ -105,12 +105,12 @@ def test_poisoned_rows_make_no_champion_and_are_set_aside(desk):
     told = desk.told(code=1)
     assert told["outcome"] == "held"
     assert desk.ask("lineage", "model", "classifier@champion")["version"] == champion
-    (part,) = desk.ask("intake", "show")["aside"]
-    assert f"retune intake accept {part} --reason TEXT" in told["why"][-1]
-    assert "worse" in desk.ask("intake", "show")["aside"][part]["why"]
+    (part,) = desk.ask("quarantine", "list")["aside"]
+    assert f"retune quarantine release {part} --reason TEXT" in told["why"][-1]
+    assert "worse" in desk.ask("quarantine", "list")["aside"][part]["why"]
     assert desk.told()["outcome"] == "nothing to do"
-    assert desk.ask("intake", "accept", part, "--reason", "try it")["rows"] == 250
-    assert desk.ask("intake", "show")["aside"] == {}
+    assert desk.ask("quarantine", "release", part, "--reason", "try it")["rows"] == 250
+    assert desk.ask("quarantine", "list")["aside"] == {}
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_rows_are_not_set_aside_because_the_champion_is_damaged(desk, heard):
         file.rename(file.with_suffix(".away"))
     desk.deliver("good.csv", desk.rows[1150:1195])
     assert heard() == (1, ["classifier: failed"])
-    assert desk.ask("intake", "show")["aside"] == {}
+    assert desk.ask("quarantine", "list")["aside"] == {}
     for file in heads:
         file.with_suffix(".away").rename(file)
     assert json.loads(desk.retrain().stdout)["outcome"] in ("promoted", "held")
@@ -165,21 +165,21 @@ def test_refused_data_is_set_aside_too_and_said(desk):
     desk.deliver("flood.csv", flood)
     killed = desk.retrain(RETUNE_FAIL_AT="retrain:refused")
     assert killed.returncode == -signal.SIGKILL and desk.decisions()[-1] == "refused"
-    assert not any("refused" in each["why"] for each in desk.ask("intake", "show")["aside"].values())
+    assert not any("refused" in each["why"] for each in desk.ask("quarantine", "list")["aside"].values())
     desk.clone.retune("clean", "--days", "0")
     done = desk.retrain()
     assert done.returncode == 1 and "validate" in done.stderr and "Traceback" not in done.stderr
-    aside = desk.ask("intake", "show")["aside"]
+    aside = desk.ask("quarantine", "list")["aside"]
     (part,) = (part for part, each in aside.items() if "refused" in each["why"])
     (report,) = re.findall(r"see (\S+validate\.json)", aside[part]["why"])
     assert report in done.stderr and json.loads(Path(report).read_text("utf-8"))["verdict"] == "refused"
-    command = f"retune intake accept {part} --reason TEXT"
+    command = f"retune quarantine release {part} --reason TEXT"
     assert command in done.stderr and command in desk.ask("history", "classifier")[-1]["why"][0]
     assert desk.decisions()[-1] == "refused"
 
 
 def test_a_forgotten_row_that_the_champion_learned_from_is_a_reason(desk):
-    row = desk.ask("intake", "show")
+    row = desk.ask("quarantine", "list")
     assert row["raw"]
     desk.clone.git("checkout", "-q", "retune/intake", "--", "data/raw.dvc")
     assert desk.clone.dvc("checkout", "data/raw.dvc").returncode == 0
@@ -256,7 +256,7 @@ def test_killed_anywhere_the_next_run_comes_to_the_same_end(desk, point):
     assert json.loads(done.stdout)["outcome"] in ("promoted", "held", "nothing to do")
     desk.clone.retune("clean", "--days", "0")
     desk.nothing_is_left()
-    raw = desk.ask("intake", "show")
+    raw = desk.ask("quarantine", "list")
     ids = desk.ids()
     aside = sum(each["rows"] for each in raw["aside"].values())
     mine = ids[ids.str.startswith(f"K{point}")]
@@ -294,8 +294,8 @@ def test_a_version_whose_retraining_was_killed_is_decided_by_the_next_and_what_c
     )
     told = desk.told(code=1)
     assert (told["outcome"], told["version"]) == ("held", "classifier/2"), "the next run had nothing else to do"
-    (part,) = desk.ask("intake", "show")["aside"]
-    assert f"retune intake accept {part} --reason TEXT" in told["why"][-1]
+    (part,) = desk.ask("quarantine", "list")["aside"]
+    assert f"retune quarantine release {part} --reason TEXT" in told["why"][-1]
     assert len(desk.ids()) == 420, "what came since was taken in"
     assert desk.decisions()[2:] == ["train", "failed", "held", "nothing to do"]
     assert desk.ask("lineage", "model", "classifier@champion")["version"] == 1
@@ -304,7 +304,7 @@ def test_a_version_whose_retraining_was_killed_is_decided_by_the_next_and_what_c
     assert "20 new or corrected rows since classifier/1" in desk.told("--dry-run")["why"][-1], (
         "what was deleted counts no more"
     )
-    assert desk.retrain("--because", "the desk", RETUNE_FAIL_AT="admit:reloaded").returncode == -signal.SIGKILL
+    assert desk.retrain("--reason", "the desk", RETUNE_FAIL_AT="admit:reloaded").returncode == -signal.SIGKILL
     path = clone.folder / "params.yaml"
     path.write_text(path.read_text("utf-8").replace("max_tokens: 32", "max_tokens: 31"), "utf-8")
     assert json.loads(desk.retrain().stdout)["version"] == "classifier/4"

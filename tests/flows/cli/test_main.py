@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-COMMANDS = ("ingest", "audit", "plan", "run", "models", "predict", "ui", "doctor", "sources", "notify")
+COMMANDS = ("ingest", "preflight", "plan", "run", "models", "predict", "ui", "doctor", "sources", "notify")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_every_command_explains_itself(clone, name):
     assert done.stdout.startswith("Usage: ")
 
 
-@pytest.mark.parametrize("name", ["ingest", "audit", "plan", "run", "models", "predict", "doctor"])
+@pytest.mark.parametrize("name", ["ingest", "preflight", "plan", "run", "models", "predict", "doctor"])
 def test_every_command_that_prints_a_table_takes_json(clone, name):
     assert "--json" in clone.retune(name, "-h").stdout
 
@@ -74,7 +74,7 @@ def test_every_command_that_prints_a_table_takes_json(clone, name):
         (["run", "--name", ""], "register.name is ''"),
         (["ingest", "nowhere.csv"], "nowhere.csv cannot be read"),
         (["ingest", "params.yaml"], "not '.yaml'"),
-        (["audit"], "task is classify: only what a model is to write"),
+        (["preflight"], "task is classify: only what a model is to write"),
         (["predict", "classifier", "some text"], "write NAME@ALIAS or NAME/VERSION"),
         (["predict", "@champion", "some text"], "write NAME@ALIAS or NAME/VERSION"),
         (["predict", "classifier/", "some text"], "write NAME@ALIAS or NAME/VERSION"),
@@ -95,9 +95,9 @@ def test_wrong_use_is_exit_2_and_one_message(clone, words, told):
         ["approve", "classifier/1", "--reason"],
         ["reject", "classifier/1", "--reason"],
         ["forget", "T-1", "--reason"],
-        ["intake", "accept", "a.parquet", "--reason"],
-        ["retrain", "--because"],
-        ["schedule", "request"],
+        ["quarantine", "release", "a.parquet", "--reason"],
+        ["retrain", "--reason"],
+        ["schedule", "request", "--reason"],
     ],
     ids=" ".join,
 )
@@ -259,7 +259,7 @@ def test_an_ingest_of_conversations_says_how_it_was_read(own_clone):
     done = own_clone.retune("ingest", "said.jsonl")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1:] == ["read as: prompt and completion", "columns not used: x"]
-    wrong(own_clone.retune("audit"), 2, "the base folder:/write/here")
+    wrong(own_clone.retune("preflight"), 2, "the base folder:/write/here")
     planned = own_clone.retune("plan", "--json")
     assert len(json.loads(planned.stdout)["stages"]) == 5
     assert "licence: not known: the base folder:/write/here" in planned.stderr

@@ -25,7 +25,7 @@ main.main()
 """
 
 
-@pytest.mark.parametrize("name", ["up", "down", "rotate"])
+@pytest.mark.parametrize("name", ["up", "down", "rotate-passwords"])
 def test_a_reader_who_has_gone_ends_no_work(clone, name):
     """As `retune up | head -1` does: it took the services down again."""
     reader, closed = os.pipe()

@@ -87,7 +87,7 @@ def test_an_event_from_outside_makes_a_run_in_this_clone_with_this_python(team, 
 def test_the_second_of_two_waits_for_its_place(team, retrain, until):
     team.asked(20)
     for reason in ("first", "second"):
-        assert team.retune("schedule", "request", reason).returncode == 0
+        assert team.retune("schedule", "request", "--reason", reason).returncode == 0
         until(lambda reason=reason: because(retrain, reason))
     until(lambda: in_state(retrain, "first", "Running") or in_state(retrain, "second", "Running"), 90)
     until(
@@ -106,12 +106,12 @@ def test_a_flow_that_was_killed_is_closed_and_the_next_begins_within_a_minute_an
     team, retrain, until, mailbox_of_all
 ):
     team.asked(300)
-    team.retune("schedule", "request", "killed")
+    team.retune("schedule", "request", "--reason", "killed")
     run = until(lambda: in_state(retrain, "killed", "Running"), 90)
     until(lambda: prefect_api.children(run))
     team.asked()
     os.kill(flow_process(team, run), signal.SIGKILL)
-    team.retune("schedule", "request", "after the kill")
+    team.retune("schedule", "request", "--reason", "after the kill")
     began = time.monotonic()
     until(lambda: in_state(retrain, "after the kill", "Running", "Completed"), 60)
     assert time.monotonic() - began < 60
@@ -123,7 +123,7 @@ def test_a_flow_that_was_killed_is_closed_and_the_next_begins_within_a_minute_an
 
 def test_worker_and_flow_killed_at_once_leave_a_zombie_which_the_next_worker_closes(team, retrain, until):
     team.asked(300)
-    team.retune("schedule", "request", "both killed")
+    team.retune("schedule", "request", "--reason", "both killed")
     run = until(lambda: in_state(retrain, "both killed", "Running"), 90)
     victim = flow_process(team, run)
     kill_worker(team)
@@ -135,7 +135,7 @@ def test_worker_and_flow_killed_at_once_leave_a_zombie_which_the_next_worker_clo
     assert health.check_health().ok  # something has succeeded lately
     assert team.retune("up", timeout=400).returncode == 0
     began = time.monotonic()
-    team.retune("schedule", "request", "after both")
+    team.retune("schedule", "request", "--reason", "after both")
     until(lambda: in_state(retrain, "after both", "Running", "Completed"), 60)
     assert time.monotonic() - began < 60
     closed = until(lambda: in_state(retrain, "both killed", "Crashed"))
@@ -144,7 +144,7 @@ def test_worker_and_flow_killed_at_once_leave_a_zombie_which_the_next_worker_clo
 
 def test_a_flow_goes_on_when_its_worker_was_killed(team, retrain, until):
     team.asked(30)
-    team.retune("schedule", "request", "orphan")
+    team.retune("schedule", "request", "--reason", "orphan")
     until(lambda: in_state(retrain, "orphan", "Running"), 90)
     kill_worker(team)
     assert team.retune("up", timeout=400).returncode == 0
@@ -177,12 +177,12 @@ def test_it_says_which_it_is(team, retrain, until):
     far = datetime.now(UTC) + timedelta(days=30)
     assert health.check_health().ok
     team.asked("fail")
-    team.retune("schedule", "request", "to fail")
+    team.retune("schedule", "request", "--reason", "to fail")
     until(lambda: in_state(retrain, "to fail", "Failed"), 90)
     found = health.check_health(far)
     assert found.kind == "failed" and "on fire" in found.words and "last success was" in found.words
     team.asked(300)
-    team.retune("schedule", "request", "to cancel")
+    team.retune("schedule", "request", "--reason", "to cancel")
     run = until(lambda: in_state(retrain, "to cancel", "Running"), 90)
     assert health.check_health(far).kind == "running"
     prefect_api.set_state(run, "CANCELLING", "somebody cancels it")
@@ -218,13 +218,13 @@ def test_the_schedule_makes_runs_and_the_watch_makes_its_rounds(team, retrain, u
 
 def test_a_server_that_went_away_loses_no_run_that_is_at_work(team, retrain, until):
     team.asked(60)
-    team.retune("schedule", "request", "through the outage")
+    team.retune("schedule", "request", "--reason", "through the outage")
     until(lambda: in_state(retrain, "through the outage", "Running"), 90)
     os.kill(team.pid("prefect"), signal.SIGKILL)
     assert health.check_health().kind == "server"
     assert team.retune("up", timeout=400).returncode == 0
     team.asked()
-    team.retune("schedule", "request", "after the outage")
+    team.retune("schedule", "request", "--reason", "after the outage")
     ended = until(
         lambda: (run := because(retrain, "through the outage"))["state_type"] in prefect_api.ENDED and run, 200
     )
@@ -234,7 +234,7 @@ def test_a_server_that_went_away_loses_no_run_that_is_at_work(team, retrain, unt
 
 def test_down_ends_what_its_worker_ran_and_says_so(team, retrain, until, mailbox_of_all):
     team.asked(300)
-    team.retune("schedule", "request", "at work at the end")
+    team.retune("schedule", "request", "--reason", "at work at the end")
     run = until(lambda: in_state(retrain, "at work at the end", "Running"), 90)
     victim = flow_process(team, run)
     team.down()

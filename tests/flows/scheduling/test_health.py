@@ -25,10 +25,10 @@ def in_clone(tmp_path, monkeypatch):
 
 
 def test_where_no_server_is_known_a_watch_by_cron_is_not_well_and_says_what_to_set(clone):
-    done = clone.retune("watch")
+    done = clone.retune("schedule", "health")
     assert done.returncode == 1 and "PREFECT_API_URL" in done.stdout, done.stdout
     assert "Traceback" not in done.stderr
-    told = json.loads(clone.retune("watch", "--json").stdout)
+    told = json.loads(clone.retune("schedule", "health", "--json").stdout)
     assert (told["ok"], told["kind"]) == (False, "unknown")
 
 
@@ -152,13 +152,13 @@ def test_what_no_channel_took_is_told_at_the_next_look_and_a_watch_without_a_cha
 
     def look(*addresses):
         own_clone.env["RETUNE_NOTIFY_URLS"] = " ".join(addresses)
-        done = own_clone.retune("watch", "--tell", "--json")
+        done = own_clone.retune("schedule", "health", "--tell", "--json")
         assert (done.returncode, json.loads(done.stdout)["kind"]) == (1, "unknown")
         return done.stderr
 
     nobody = "nobody is told: neither RETUNE_NOTIFY_URLS nor RETUNE_NOTIFY_BLOCKS names a channel"
     away, well = f"json://127.0.0.1:{port}/no/", f"json://127.0.0.1:{port}"
-    assert nobody in look() and nobody not in own_clone.retune("watch").stderr
+    assert nobody in look() and nobody not in own_clone.retune("schedule", "health").stderr
     assert "channel 1 (json) did not take the message" in look(away) and taken == []
     assert "channel 1 (json) did not take the message" in look(away, well) and len(taken) == 1
     assert look(away, well) == "" and len(taken) == 1, "told on one channel is told"

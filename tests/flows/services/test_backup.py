@@ -34,7 +34,7 @@ def knows(desk):
     asked = {
         "models": desk.ask("models"),
         "history": desk.ask("history", "classifier"),
-        "intake": desk.ask("intake", "show"),
+        "intake": desk.ask("quarantine", "list"),
         "verified": [desk.ask("verify", "classifier@champion")["ok"], desk.ask("history", "--verify")["ok"]],
         "next": desk.told("--dry-run"),
         "edits": desk.as_it_was(),
@@ -63,7 +63,7 @@ def test_a_clone_at_work_is_restored_whole(make_team, desk_at, passable_folder, 
     desk.deliver("bad.csv", desk.rows[420:440])  # too few to train on, so that they are there to be set aside
     assert desk.told()["outcome"] == "nothing to do"
     assert desk.clone.python("-c", SET_THE_LAST_ASIDE).returncode == 0
-    assert [each["rows"] for each in desk.ask("intake", "show")["aside"].values()] == [20]
+    assert [each["rows"] for each in desk.ask("quarantine", "list")["aside"].values()] == [20]
     (team.clone.folder / "dvc.yaml").open("a").write("# an edit that nobody has committed\n")
     before = knows(desk)
 

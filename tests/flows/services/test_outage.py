@@ -104,11 +104,11 @@ def test_a_worker_goes_on_and_what_its_run_could_not_say_is_closed(make_team, un
         return found[0]["state_type"] if found else None
 
     team.asked(20)
-    team.retune("schedule", "request", "cut off")
+    team.retune("schedule", "request", "--reason", "cut off")
     until(lambda: state("cut off") == "RUNNING", 90)
     with away(team):
         team.asked()
-    assert team.retune("schedule", "request", "afterwards").returncode == 0
+    assert team.retune("schedule", "request", "--reason", "afterwards").returncode == 0
     until(lambda: state("afterwards") == "COMPLETED", 150)
     until(lambda: state("cut off") in prefect_api.ENDED, 60)
     print(f"cut off: {state('cut off')}")

@@ -123,7 +123,7 @@ def test_what_was_killed_is_started_again_and_nothing_else(team, name):
 
 def test_new_passwords_count_and_the_old_ones_do_not(team):
     old, told = team.secrets(), team.variables()
-    done = team.retune("rotate", timeout=400)
+    done = team.retune("rotate-passwords", timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not set(old.values()) & set(team.secrets().values())
     mlflow = f"{told['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/experiments/get?experiment_id=0"

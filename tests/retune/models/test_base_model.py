@@ -86,4 +86,4 @@ def test_whoever_is_about_to_use_a_base_is_told_its_licence_and_nothing_is_fetch
     assert base_model.licence_here(f"folder:{tiny_base}").startswith("not stated")
     assert "/no/where" in base_model.licence_here("folder:/no/where")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    assert "`retune audit` fetches it" in base_model.licence_here(f"hub:nobody/nothing@{'a' * 40}")
+    assert "`retune preflight` fetches it" in base_model.licence_here(f"hub:nobody/nothing@{'a' * 40}")

@@ -1,0 +1,254 @@
+"""Commands for records: ingest, sources, quarantine, forget. Heavy imports stand where they are used."""
+
+import sys
+import tempfile
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flows.cli.groups import RenamingGroup
+from flows.cli.lineage import print_readers
+from flows.cli.output import as_json, print_json, print_table, print_wrapped, require_reason
+from flows.project import environment
+from retune.errors import Refused
+from retune.system import git
+
+
+@click.command(epilog="Example: retune ingest tickets.csv --text body --label queue --id ticket_id")
+@click.argument("source")
+@click.option("--text", metavar="COL", help="Column of the text, or the prompt; `text` if not given.")
+@click.option("--label", metavar="COL", help="Column of the label, or the answer; `label` if not given.")
+@click.option("--rejected", metavar="COL", help="Column of the worse answer, for task prefer.")
+@click.option("--id", "id_", metavar="COL", help="Column of the row's id; made from the content if not given.")
+@click.option("--group", metavar="COL", help="Column of what must not be parted, such as the customer.")
+@click.option("--split", metavar="COL|train|test", help="Column of the side, or one side for all rows.")
+@click.option("--source", "name", metavar="NAME", help="Name of the source; the file's name if not given.")
+@click.option("--licence", metavar="TEXT", help="Licence of the source, kept in data/raw and in every record.")
+@click.option("--collected", metavar="WINDOW", help="When it was collected, such as 2026-03 or 2026-01-01/2026-03-31.")
+@as_json
+def ingest(
+    source: str,
+    text: str | None,
+    label: str | None,
+    rejected: str | None,
+    id_: str | None,
+    group: str | None,
+    split: str | None,
+    name: str | None,
+    licence: str | None,
+    collected: str | None,
+    json_: bool,
+) -> None:
+    """Add records to data/raw.
+
+    SOURCE is a CSV, TSV, JSONL, JSON or Parquet file, or hf:DATASET. For tasks that generate text (`task` in
+    params.yaml), the columns show the format: messages, prompt and completion, chosen and rejected, Alpaca or ShareGPT;
+    --text and --label name others. The same file twice adds nothing. On any error data/raw stays as it was.
+    """
+    if not source.startswith("hf:"):
+        source = str(Path(source).absolute())
+    environment.activate_project()
+    from flows.execution import dvc, recovery
+    from retune.config import params
+    from tasks.ingest import Columns, ingest
+
+    columns, task = Columns(text, label, id_, group, split, rejected), params.load().task
+    with environment.project_lock(environment.BRIEFLY):
+        for mended in recovery.files():
+            click.echo(f"repaired: {mended}", err=True)
+        done = ingest(
+            source, Path("data/raw"), columns, name, lambda: dvc.track("data/raw"), licence, collected, task=task
+        )
+    if json_:
+        print_json({**done.__dict__, "part": str(done.part) if done.part else None})
+        return
+    click.echo(
+        f"received {done.received} rows: {done.added} added, {done.corrected} corrected, "
+        f"{done.known + done.repeated} there already. data/raw holds {done.total} rows."
+    )
+    if task != "classify":
+        click.echo(f"read as: {done.format}")
+    if done.unused:
+        click.echo(f"columns not used: {', '.join(done.unused)}")
+
+
+@click.group(cls=RenamingGroup, bare="sources check")
+def sources() -> None:
+    """Test the configured sources."""
+
+
+@sources.command(epilog="Example: retune sources check")
+@as_json
+def check(json_: bool) -> None:
+    """Test each configured source and keep nothing.
+
+    Says whether it answers with the right columns, and how much is new: fetches everything new and throws it away. Exit
+    code 1 if a source fails, or a file of it.
+    """
+    environment.activate_project()
+    from flows.retraining import intake
+    from retune.config import params
+    from retune.data import intake_branch
+    from tasks.fetch.fetch import fetch
+
+    chosen = params.load()
+    section = chosen.fetch
+    if not section.sources:
+        raise Refused("no source is configured: infra/README.md shows what to write below fetch.sources in params.yaml")
+    kept = intake_branch.read().cursors
+    with tempfile.TemporaryDirectory(prefix="retune-") as scratch:
+        found = [
+            intake.read_closely(batch, kept.get(batch.source, {}), _say, chosen.task)
+            for batch in fetch(section, kept, Path(scratch), _say)
+        ]
+    if json_:
+        print_json(
+            {
+                "ok": all(map(_good, found)),
+                "sources": [_told(batch, kept.get(batch.source)) for batch in found],
+            }
+        )
+    else:
+        rows = [
+            (batch.source, batch.kind, _state(batch), str(batch.rows), _cursor(kept.get(batch.source, {})))
+            for batch in found
+        ]
+        print_table([("source", "kind", "state", "new or changed rows", "read up to"), *rows])
+    if not all(map(_good, found)):
+        sys.exit(Refused.exit_code)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _good(batch: Any) -> bool:
+    return batch.error is None and not batch.refused
+
+
+def _told(batch: Any, kept: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "source": batch.source,
+        "kind": batch.kind,
+        "ok": _good(batch),
+        "error": str(batch.error) if batch.error else None,
+        "rows": batch.rows,
+        "files": len(batch.files),
+        "waiting": list(batch.waiting),
+        "refused": list(batch.refused),
+        "cursor": kept,
+        "cursor_after": batch.cursor or None,
+    }
+
+
+def _state(batch: Any) -> str:
+    if batch.error:
+        return "FAILED"
+    told = {"wait": batch.waiting, "refused": batch.refused}
+    return ", ".join(
+        ["ok" if _good(batch) else "FAILED", *(f"{len(files)} files {what}" for what, files in told.items() if files)]
+    )
+
+
+def _cursor(cursor: dict[str, Any]) -> str:
+    if "files" in cursor:
+        return f"{len(cursor['files'])} files"
+    return str(cursor["at"][-1]["value"]) if cursor.get("at") else "nothing yet"
+
+
+@click.group()
+def quarantine() -> None:
+    """List or release quarantined parts of the records."""
+
+
+@quarantine.command("list", epilog="Example: retune quarantine list")
+@as_json
+def list_(json_: bool) -> None:
+    """Show what came in, and which parts are quarantined and why.
+
+    Also how far each source was read.
+    """
+    environment.activate_project()
+    from retune.data import intake_branch as branch
+    from retune.system import dvc_store
+
+    now = branch.read()
+    parts = sorted(path for path in dvc_store.listing(now.raw) if path.endswith(".parquet")) if now.raw else []
+    if json_:
+        aside = {part: asdict(each) for part, each in now.aside.items()}
+        print_json({"commit": now.commit, "raw": now.raw, "parts": parts, "aside": aside, "cursors": now.cursors})
+    elif now.raw:
+        click.echo(f"{len(parts)} parts in data/raw of the branch retune/intake ({now.commit[:12]})")
+        if now.aside:
+            click.echo("set aside:")
+        for part, each in now.aside.items():
+            click.echo(f"  {part}, {each.rows} rows, {each.at[:10]} {each.at[11:19]} UTC")
+            print_wrapped(each.why, indent=4)
+    if not now.raw:
+        raise Refused("nothing has come in yet: `retune retrain` brings records in")
+
+
+@quarantine.command(epilog='Example: retune quarantine release 2026-01-02-crm.parquet --reason "labels were right"')
+@click.argument("part")
+@require_reason
+@as_json
+def release(part: str, reason: str, json_: bool) -> None:
+    """Let models learn from a quarantined PART again."""
+    environment.activate_project()
+    from flows.retraining import intake
+
+    rows = intake.release(part, reason)
+    if json_:
+        print_json({"part": part, "rows": rows})
+    else:
+        click.echo(f"{part}: models learn from its {rows} rows again, from the next `retune retrain` on")
+
+
+@click.command(epilog='Example: retune forget T-1017 --reason "erasure request"')
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@require_reason
+@as_json
+def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
+    """Keep rows out of all training from the next run on.
+
+    Says which versions learned from them, and which of those serves.
+    """
+    environment.activate_project()
+    from tasks import forget
+    from tasks.trace import verify
+
+    with environment.project_lock(environment.BRIEFLY):
+        done = forget.forget(ids, reason, git.require_person(), datetime.now(UTC).isoformat(timespec="seconds"))
+    twins, answers = forget.copies(ids), [verify.row(name) for name in ids]
+    seen = {name: [asdict(each) for each in answer.versions] for name, answer in zip(ids, answers, strict=True)}
+    learned = sorted({f"{each.name}/{each.version}" for answer in answers for each in answer.versions})
+    serving = sorted(
+        {f"{each.name}/{each.version}" for answer in answers for each in answer.versions if "champion" in each.aliases}
+    )
+    if json_:
+        print_json(
+            {
+                "added": done.added,
+                "known": done.known,
+                "listed": done.listed,
+                "rows": seen,
+                "learned": learned,
+                "serving": serving,
+                "copies": twins,
+                "next": "retune run",
+            }
+        )
+        return
+    click.echo(f"{len(done.added)} rows put on the list, {len(done.known)} there already; it holds {done.listed}.")
+    for name, answer in zip(ids, answers, strict=True):
+        click.echo(f"{name}:" if answer.versions else f"{name}: no version saw it")
+        print_readers(answer.versions)
+    for name, others in twins.items():
+        click.echo(f"the same words as {name} also stand in {', '.join(others)}: forget these too if they are meant")
+    click.echo(
+        f"serving now: {', '.join(serving) or 'none of them'}. `retune run` makes a version that is free of them."
+    )
+    verify.require_whole_history()

@@ -1,0 +1,110 @@
+"""Commands for registered versions: models, predict."""
+
+import sys
+from typing import Any
+
+import click
+
+from flows.cli.output import as_json, on_one_line, print_json, print_table
+from flows.project import environment
+from retune.errors import Refused
+
+
+@click.command(epilog="Example: retune models")
+@click.argument("name", required=False)
+@as_json
+def models(name: str | None, json_: bool) -> None:
+    """List the registered versions, newest first."""
+    environment.activate_project()
+    from retune.evaluation import task_metrics
+    from retune.registry import backend, versions
+
+    found = versions.versions(name)
+    if json_:
+        print_json([version_as_json(version) for version in found])
+    elif found:
+        rows: list[tuple[str, ...]] = [
+            ("version", "aliases", "scores", "gain over base", "train data", "created (UTC)")
+        ]
+        for version in found:
+            scores = versions.metrics(version)
+            best = [f"{title} {value:.4f}" for title, value in task_metrics.headline(scores).items()][:2]
+            gain = f"{scores['gain_over_base']:+.4f}" if "gain_over_base" in scores else "?"
+            told = (", ".join(best) or "?", gain)
+            data = version.tags.get("data.train", "?")[:8]
+            rows.append((str(version), " ".join(version.aliases), *told, data, version.created[:19]))
+        print_table(rows)
+    if not found:
+        raise Refused(
+            f"no model {repr(name) + ' ' if name else ''}is registered in {backend.address()}: `retune run` makes one"
+        )
+
+
+def version_as_json(version: Any) -> dict[str, Any]:
+    from retune.registry import versions
+
+    scores = versions.metrics(version)
+    base = {key.removeprefix("base_"): value for key, value in scores.items() if key.startswith("base_")}
+    others = ("base_", "probe_", "train_", "val_", "system/")
+    return {
+        "name": version.name,
+        "version": version.version,
+        "aliases": list(version.aliases),
+        "fingerprint": version.tags.get("fingerprint"),
+        "created": version.created,
+        "metrics": {key: value for key, value in scores.items() if not key.startswith(others)},
+        "base_metrics": base,
+        "probe_metrics": {
+            key.removeprefix("probe_"): value for key, value in scores.items() if key.startswith("probe_")
+        },
+        "data": {side: version.tags.get(f"data.{side}") for side in ("raw", "train", "val", "test")},
+    }
+
+
+@click.command(epilog='Example: retune predict classifier@champion "Where is my parcel?"')
+@click.argument("model")
+@click.argument("texts", nargs=-1, required=True, metavar="TEXT...")
+@as_json
+def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
+    """Predict a label, or generate an answer, for each TEXT.
+
+    MODEL is NAME@ALIAS or NAME/VERSION. `-` reads one text a line from standard input.
+    """
+    environment.activate_project()
+    wanted = [line.rstrip("\r\n") for line in sys.stdin] if texts == ("-",) else list(texts)
+    if not wanted:
+        raise Refused("there is no text to answer: standard input was empty")
+    for at, text in enumerate(wanted, start=1):
+        if not text.strip():
+            raise Refused(f"there is no text to answer: text {at} of {len(wanted)} is empty")
+    from retune.registry import versions
+
+    folder = versions.model_folder(versions.resolve(model))
+    from retune.models import causal_lm, loading
+
+    asked = loading.load(folder)
+    if isinstance(asked, causal_lm.CausalLM):
+        _warn_of_truncation(asked.cut(wanted), len(wanted))
+    said = asked.predict(wanted)
+    rows = zip(wanted, said.labels, said.confidence.tolist(), strict=True)
+    if json_:
+        print_json([{"text": text, "label": label, "confidence": confidence} for text, label, confidence in rows])
+    else:
+        title = "label" if said.tokens is None else "answer"
+        shown = ((on_one_line(label), f"{sure:.3f}", on_one_line(text[:80])) for text, label, sure in rows)
+        print_table([(title, "confidence", "text"), *shown])
+
+
+def _warn_of_truncation(cut: list[Any], texts: int) -> None:
+    for each in cut:
+        click.echo(
+            f"text {each.row + 1} of {texts} has {each.tokens} tokens with its template, and the model reads "
+            f"{each.read}: its beginning is left out",
+            err=True,
+        )
+
+
+def score(scores: dict[str, float], name: str) -> str:
+    if name not in scores:
+        return "not recorded"
+    return f"{scores[name]:.4f} [{scores.get(f'{name}_low', 0):.3f}, {scores.get(f'{name}_high', 1):.3f}]"

@@ -1,0 +1,153 @@
+"""Commands for the schedule: when to retrain, and whether it still does."""
+
+import sys
+from typing import Any
+
+import click
+
+from flows.cli.output import as_json, in_words, print_json, print_table
+from flows.project import environment
+from retune.errors import Refused
+
+
+@click.group()
+def schedule() -> None:
+    """Set, list and pause the schedule, and check its health."""
+
+
+@schedule.command("set", epilog='Example: retune schedule set "0 2 * * 1" --timezone Europe/Berlin')
+@click.argument("cron", metavar='"MINUTE HOUR DAY MONTH WEEKDAY"')
+@click.option("--timezone", metavar="TZ", default="UTC", show_default=True, help="Such as Europe/Berlin.")
+@click.option("--silent-after", type=click.IntRange(1), default=2, show_default=True, metavar="N",
+              help="Say so when nothing has succeeded in N periods.")  # fmt: skip
+@as_json
+def set_(cron: str, timezone: str, silent_after: int, json_: bool) -> None:
+    """Retrain at these times, replacing those set before.
+
+    Also activates a paused schedule.
+    """
+    environment.activate_project()
+    from flows.scheduling import deployments
+
+    paused = deployments.paused()
+    _print_and_require(deployments.set_(cron, timezone, silent_after), json_)
+    if paused:
+        click.echo("it was paused, and is active now: `retune schedule pause` pauses it again", err=json_)
+
+
+@schedule.command("list", epilog="Example: retune schedule list")
+@as_json
+def list_(json_: bool) -> None:
+    """Show the schedule, its next times and the newest runs."""
+    environment.activate_project()
+    from flows.scheduling import deployments
+
+    planned, runs = deployments.planned(), deployments.newest()
+    if json_:
+        print_json({"schedules": [each.__dict__ for each in planned], "runs": [each.__dict__ for each in runs]})
+    else:
+        _print_schedules(planned)
+        _print_runs(runs)
+    _require_a_schedule(planned)
+
+
+@schedule.command(epilog="Example: retune schedule pause")
+@as_json
+def pause(json_: bool) -> None:
+    """Stop retraining on schedule until `resume`.
+
+    Requests are still taken.
+    """
+    environment.activate_project()
+    from flows.scheduling import deployments
+
+    _print_and_require(deployments.activate(False), json_)
+
+
+@schedule.command(epilog="Example: retune schedule resume")
+@as_json
+def resume(json_: bool) -> None:
+    """Retrain on schedule again.
+
+    Does not make up for what was missed.
+    """
+    environment.activate_project()
+    from flows.scheduling import deployments
+
+    _print_and_require(deployments.activate(True), json_)
+
+
+@schedule.command(epilog='Example: retune schedule request --reason "labels of March were wrong"')
+@click.option(
+    "--reason", "--because", required=True, metavar="TEXT", callback=in_words, help="Why; kept in the history."
+)
+def request(reason: str) -> None:
+    """Ask for a retraining now.
+
+    Any program may ask too, by the Prefect event `retune.requested`.
+    """
+    environment.activate_project()
+    from flows.scheduling import deployments
+
+    deployments.request(reason)
+    click.echo("asked: in a moment `retune schedule list` shows the run, as the Prefect UI does")
+
+
+@schedule.command(epilog="Example: retune schedule health --notify")
+@click.option(
+    "--notify", "--tell", "tell", is_flag=True, help="Also send the notification, as the scheduled watch does."
+)
+@as_json
+def health(tell: bool, json_: bool) -> None:
+    """Say whether retraining has fallen silent, and why.
+
+    For cron, where the worker itself may be gone. Exit code 1 if it has.
+    """
+    environment.activate_project(services=False)
+    from flows.retraining import notifications as channels
+    from flows.scheduling import crash_alerts
+    from flows.scheduling import health as schedule_health
+
+    found = schedule_health.check_and_notify(crash_alerts.tell if tell else None)
+    if tell and not channels.anybody():
+        click.echo(f"nobody is told: {channels.NOBODY}", err=True)
+    if json_:
+        print_json(found.__dict__)
+    else:
+        click.echo(found.words if found.ok else f"{found.words}\n{found.mend}")
+    if not found.ok:
+        sys.exit(Refused.exit_code)
+
+
+def _print_and_require(planned: list[Any], json_: bool) -> None:
+    if json_:
+        print_json([each.__dict__ for each in planned])
+    else:
+        _print_schedules(planned)
+    _require_a_schedule(planned)
+
+
+def _print_schedules(planned: list[Any]) -> None:
+    rows: list[tuple[str, ...]] = [("deployment", "times", "time zone", "active", "next", "silent after")]
+    for each in planned:
+        silent = f"{each.silent_after} periods" if each.silent_after else ""
+        rows.append((each.deployment, each.cron, each.timezone, "yes" if each.active else "no", each.next, silent))
+    if planned:
+        print_table(rows)
+
+
+def _print_runs(runs: list[Any]) -> None:
+    if not runs:
+        click.echo("no run has been due yet")
+        return
+    rows: list[tuple[str, ...]] = [("run", "state", "due (UTC)", "began", "ended", "because", "says")]
+    for each in runs:
+        times = [(at or "")[:19].replace("T", " ") for at in (each.due, each.began, each.ended)]
+        rows.append((each.run, each.state, *times, each.because[:60], each.says[:100]))
+    click.echo()
+    print_table(rows)
+
+
+def _require_a_schedule(planned: list[Any]) -> None:
+    if not planned:
+        raise Refused('no schedule is set: `retune schedule set "0 2 * * 1"` retrains every Monday at two')
