@@ -232,6 +232,18 @@ def test_a_tool_is_imported_only_behind_its_door(tool):
     assert users <= DOORS[tool]
 
 
+def test_git_is_run_only_by_its_module():
+    for file in set(CODE) - {ROOT / "retune/system/git.py"}:
+        for node in ast.walk(tree(file)):
+            if isinstance(node, ast.List) and node.elts:
+                first = node.elts[0]
+                words = first.value if isinstance(first, ast.Constant) else None
+                assert words != "git", f"{name_of(file)}:{node.lineno} runs git: retune/system/git.py does that"
+        for call in calls(file):
+            if ast.unparse(call.func).startswith(("subprocess.", "os.system", "os.popen")) and call.args:
+                assert not ast.unparse(call.args[0]).startswith(("'git ", "f'git ")), f"{name_of(file)}:{call.lineno}"
+
+
 def test_nothing_is_imported_by_a_computed_name():
     for file in CODE:
         for call in calls(file):

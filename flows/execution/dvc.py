@@ -163,21 +163,20 @@ def save_record(name: str) -> str:
     ]
     paths = [next(iter(out)) for out in made if isinstance(out, dict)]  # {path: {cache: false}}: kept by git
     paths = [path for path in [*paths, "dvc.lock", "data/raw.dvc"] if Path(path).exists()]
-    head = _git("rev-parse", "HEAD")
+    head = git.output("rev-parse", "HEAD")
     with tempfile.TemporaryDirectory() as scratch:
         index = Path(scratch) / "index"
-        shutil.copy(_git("rev-parse", "--git-path", "index"), index)
-        own = {"GIT_INDEX_FILE": str(index)}
-        _git("add", "--update", ":/", **own)
-        _git("add", "--force", "--", *paths, **own)
-        tree = _git("write-tree", **own)
+        shutil.copy(git.output("rev-parse", "--git-path", "index"), index)
+        env = {**os.environ, "GIT_INDEX_FILE": str(index)}
+        git.run("add", "--update", ":/", env=env)
+        git.run("add", "--force", "--", *paths, env=env)
+        tree = git.output("write-tree", env=env)
     ref = f"refs/exps/{head[:2]}/{head[2:]}/{name}"
-    known = subprocess.run(["git", "rev-parse", "--quiet", "--verify", ref], capture_output=True, text=True)
-    if not known.returncode and _git("rev-parse", f"{ref}^{{tree}}") == tree:
-        return known.stdout.strip()
-    title = f"dvc: commit experiment {tree}"
-    commit = _git("commit-tree", tree, "-p", head, "-m", title, **git.author_variables())
-    _git("update-ref", ref, commit)
+    record = git.output("rev-parse", "--quiet", "--verify", ref, check=False)
+    if record and git.output("rev-parse", f"{ref}^{{tree}}") == tree:
+        return record
+    commit = git.commit_tree(tree, [head], f"dvc: commit experiment {tree}")
+    git.run("update-ref", ref, commit)
     return commit
 
 
@@ -187,13 +186,6 @@ def _dvc(*arguments: str, **more: str) -> str:
     if process.returncode:
         raise Broken(f"dvc {' '.join(arguments[:2])} failed: {complaint.strip() or said.strip()}")
     return said
-
-
-def _git(*arguments: str, **more: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, env={**os.environ, **more})
-    if done.returncode:
-        raise Broken(f"git {arguments[0]} failed: {done.stderr.strip()}")
-    return done.stdout.strip()
 
 
 def environment(python: Path = Path(sys.executable)) -> dict[str, str]:

@@ -17,7 +17,6 @@ import importlib.metadata
 import json
 import os
 import re
-import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from flows.execution import dvc
 from retune.errors import Broken, Refused, WrongUse
 from retune.lineage import parent_version
 from retune.lineage.check import Check
-from retune.system import dvc_pipeline, dvc_store
+from retune.system import dvc_pipeline, dvc_store, git
 from retune.system.files import file_md5, file_sha256
 
 Say = Callable[[str], None]
@@ -100,14 +99,14 @@ def reproduce(version: str, record: dict[str, Any], into: Path, tolerance: float
 def check_target(into: Path) -> None:
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise WrongUse(f"{into} is not empty: name a folder that is, or one that is not there yet")
-    here = Path(_git(Path(), "rev-parse", "--show-toplevel"))
-    ignored = _run_git(here, "check-ignore", "-q", str(into)).returncode == 0
+    here = Path(git.output("rev-parse", "--show-toplevel", env=_git_env()))
+    ignored = git.succeeds("check-ignore", "-q", str(into), cwd=here, env=_git_env())
     if into.resolve().is_relative_to(here.resolve()) and not ignored:
         raise WrongUse(f"{into} is part of your checkout, which stays as it is: name a folder outside of it")
 
 
 def check_commit(commit: str, version: str) -> None:
-    if _run_git(Path(), "cat-file", "-e", f"{commit}^{{commit}}").returncode:
+    if not git.succeeds("cat-file", "-e", f"{commit}^{{commit}}", env=_git_env()):
         raise Refused(
             f"the recorded commit {commit} of {version} is not in this repository: fetch it from where the version was"
             " registered (it hangs on a tag or below refs/exps)"
@@ -136,12 +135,13 @@ def start_objects(begins: parent_version.ParentVersion) -> list[str]:
 def clone(commit: str, into: Path) -> None:
     """The commit checked out, with git objects and a DVC cache of its own. Its hooks are nobody's."""
     into.mkdir(parents=True, exist_ok=True)
-    origin = Path(_git(Path(), "rev-parse", "--path-format=absolute", "--git-common-dir"))
-    _git(into, "init", "--quiet", "--template=", "--initial-branch=reproduced")
-    _git(into, "config", "core.hooksPath", os.devnull)
+    env = _git_env()
+    origin = git.output("rev-parse", "--path-format=absolute", "--git-common-dir", env=env)
+    git.run("init", "--quiet", "--template=", "--initial-branch=reproduced", cwd=into, env=env)
+    git.run("config", "core.hooksPath", os.devnull, cwd=into, env=env)
     any_commit = "git -c uploadpack.allowAnySHA1InWant=true upload-pack"
-    _git(into, "fetch", "--quiet", "--no-tags", "--upload-pack", any_commit, str(origin), commit)
-    _git(into, "checkout", "--quiet", "--detach", commit)
+    git.run("fetch", "--quiet", "--no-tags", "--upload-pack", any_commit, origin, commit, cwd=into, env=env)
+    git.run("checkout", "--quiet", "--detach", commit, cwd=into, env=env)
     own = f"[core]\n    autostage = false\n[cache]\n    dir = {_cache(into)}\n"
     (into / ".dvc/config.local").write_text(own, "utf-8")
 
@@ -152,7 +152,7 @@ def _cache(into: Path) -> Path:
 
 def inputs(record: dict[str, Any], into: Path) -> list[Check]:
     """Code and other files kept by git whose bytes are not those that the record names."""
-    kept = set(_git(into, "ls-files", "-z").split("\0"))
+    kept = set(git.output("ls-files", "-z", cwd=into, env=_git_env()).split("\0"))
     made = {path for entry in dvc_pipeline.pipeline(into / "dvc.yaml").values() for path in dvc_pipeline.outputs(entry)}
     links = [
         Check(path, md5, found := _md5(into / path), found == md5)
@@ -345,13 +345,5 @@ def _md5(path: Path) -> str:
     return file_md5(path)
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    done = _run_git(folder, *arguments)
-    if done.returncode:
-        raise Broken(f"git {arguments[0]} failed: {done.stderr.strip()}")
-    return done.stdout.strip()
-
-
-def _run_git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = _clean(dvc.environment())
-    return subprocess.run(["git", *arguments], cwd=folder, env=env, capture_output=True, text=True)
+def _git_env() -> dict[str, str]:
+    return _clean(dvc.environment())

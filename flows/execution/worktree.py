@@ -6,9 +6,7 @@ run has ended well; after a failure it stays for some days, to look at, and `ret
 """
 
 import json
-import os
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, suppress
@@ -85,9 +83,11 @@ def _lock(folder: Path) -> Path:
 def _lay(folder: Path) -> None:
     here = Path.cwd()
     try:
-        _git("worktree", "add", "--quiet", "--force", "--detach", str(folder), "HEAD")
-    except Broken as error:
-        raise Broken(f"{error}{_no_room(folder.parent)}") from None
+        # A post-checkout hook of the user that fails would fail the command, though the worktree is complete.
+        git.run(*git.NO_HOOKS, "worktree", "add", "--quiet", "--force", "--detach", str(folder), "HEAD")
+    except git.GitError as error:
+        reason = f"{disk_errors.in_short(error.stderr)}{_no_room(folder.parent)}"
+        raise Broken(f"git worktree add failed: {reason}") from None
     for path in [*_edited(), *CARRIED]:
         if (here / path).is_file():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def _lay(folder: Path) -> None:
 def _no_room(runs: Path) -> str:
     """That the commit does not fit on the disk, if so. Git only says which files it could not write, and takes away
     what it had written, so that nobody finds the disk full afterwards."""
-    entries = _git("ls-tree", "-r", "-l", "-z", "HEAD").split("\0")
+    entries = git.output("ls-tree", "-r", "-l", "-z", "HEAD").split("\0")
     sizes = [int(size) for size in (entry.split(maxsplit=4)[3] for entry in entries if entry) if size.isdigit()]
     wanted, free = sum(-(-size // BLOCK) * BLOCK for size in sizes), shutil.disk_usage(runs).free
     if free >= wanted:
@@ -114,14 +114,13 @@ def _no_room(runs: Path) -> str:
 
 def _edited() -> list[str]:
     """Files kept by git that differ from the commit; what was deleted is among them."""
-    return [path for path in _git("diff", "--name-only", "-z", "--no-renames", "HEAD").split("\0") if path]
+    return [path for path in git.output("diff", "--name-only", "-z", "--no-renames", "HEAD").split("\0") if path]
 
 
 def remove(folder: Path) -> None:
     """Take a worktree away, whatever state it is in; nothing is left of it in git either."""
     shutil.rmtree(folder, ignore_errors=True)
-    with suppress(Broken):
-        _git("worktree", "prune")
+    git.run("worktree", "prune", check=False)
     _lock(folder).unlink(missing_ok=True)
 
 
@@ -161,10 +160,3 @@ def _why(folder: Path) -> str:
         return str(json.loads((folder / FAILED).read_text("utf-8"))["why"])
     except (OSError, ValueError, KeyError, TypeError):
         return "its process was killed"
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, env=os.environ)
-    if done.returncode:
-        raise Broken(f"git {' '.join(arguments[:2])} failed: {disk_errors.in_short(done.stderr)}")
-    return done.stdout

@@ -4,7 +4,6 @@ import importlib.metadata
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from retune.errors import Refused, RetuneError
 from retune.lineage import history
 from retune.models import base_model as bases
 from retune.registry import backend, versions
+from retune.system import git
 from tasks import trigger
 
 LEAST_DISK = 5  # GB free: a full fine-tuning keeps a few copies of the weights while it runs
@@ -116,8 +116,10 @@ def _device() -> tuple[bool, str]:
 
 
 def _git() -> tuple[bool, str]:
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    return done.returncode == 0, f"at commit {done.stdout.strip()}" if done.returncode == 0 else done.stderr.strip()
+    try:
+        return True, f"at commit {git.output('rev-parse', '--short', 'HEAD')}"
+    except git.GitError as error:
+        return False, error.stderr
 
 
 def _dvc() -> tuple[bool, str]:

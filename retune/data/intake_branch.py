@@ -15,7 +15,6 @@ Rows of one task are none of another: while a clone is turned to another task, t
 
 import json
 import os
-import subprocess
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -86,11 +85,11 @@ def move(before: Intake, folder: Path, cursors: Cursors, aside: dict[str, Aside]
     told = {part: asdict(each) for part, each in aside.items()}
     for path, value in ((WHY, told), (CURSORS, cursors)):
         files[path] = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
-    parent = [] if before.commit == NONE else ["-p", before.commit]
-    commit = _git("commit-tree", _tree(files), *parent, "-m", why, env=git.author_variables())
-    done = subprocess.run(["git", "update-ref", "-m", why, REF, commit, before.commit], capture_output=True, text=True)
-    if done.returncode:
-        raise Moved(f"the branch retune/intake has moved while rows were brought in: {done.stderr.strip()}")
+    commit = git.commit_tree(_tree(files), [] if before.commit == NONE else [before.commit], why)
+    try:
+        git.run("update-ref", "-m", why, REF, commit, before.commit)
+    except git.GitError as error:
+        raise Moved(f"the branch retune/intake has moved while rows were brought in: {error.stderr}") from None
     return read()
 
 
@@ -103,24 +102,17 @@ def turn(before: str, after: str) -> None:
     if back:
         steps = [step for step in steps if not step.startswith("delete")]
         steps += [f"update {REF} {back} {here or NONE}", f"delete {REF}-{after} {back}"]
-    _git("update-ref", "--stdin", said="".join(f"{step}\n" for step in steps).encode())
+    git.run("update-ref", "--stdin", input="".join(f"{step}\n" for step in steps).encode())
 
 
 def _commit(ref: str) -> str:
-    return _git("rev-parse", "--verify", "--quiet", ref, check=False)
+    return git.output("rev-parse", "--verify", "--quiet", ref, check=False)
 
 
 def _tree(files: dict[str, bytes]) -> str:
     with tempfile.TemporaryDirectory() as scratch:
-        index = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
+        env = {**os.environ, "GIT_INDEX_FILE": str(Path(scratch) / "index")}
         for path, content in files.items():
-            blob = _git("hash-object", "-w", "--stdin", said=content)
-            _git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", env=index)
-        return _git("write-tree", env=index)
-
-
-def _git(*arguments: str, said: bytes | None = None, check: bool = True, env: dict[str, str] | None = None) -> str:
-    done = subprocess.run(["git", *arguments], input=said, capture_output=True, env={**os.environ, **(env or {})})
-    if done.returncode and check:
-        raise Broken(f"git {arguments[0]} failed: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout.decode().strip()
+            blob = git.output("hash-object", "-w", "--stdin", input=content)
+            git.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", env=env)
+        return git.output("write-tree", env=env)

@@ -15,9 +15,7 @@ registry, and whoever reads the chain hands them in. No entry is added to a chai
 """
 
 import hashlib
-import os
 import re
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -157,13 +155,14 @@ def _time(at: str) -> datetime:
 
 def names() -> list[str]:
     """The models that have a history."""
-    found = (TAG.match(tag) for tag in _git("for-each-ref", "--format=%(refname:strip=2)", "refs/tags").split("\n"))
+    tags = git.output("for-each-ref", "--format=%(refname:strip=2)", "refs/tags").split("\n")
+    found = (TAG.match(tag) for tag in tags)
     return sorted({match["name"] for match in found if match})
 
 
 def read(model: str) -> Chain:
     """The history of a model, as far as it can be read."""
-    listed = _git(
+    listed = git.output(
         "for-each-ref", "--format=%(refname:strip=2) %(objectname)", f"refs/tags/{model}@*", f"refs/tags/{model}#*"
     )
     tags = dict(line.split(" ") for line in listed.split("\n") if line.startswith((f"{model}@", f"{model}#")))
@@ -177,29 +176,9 @@ def read(model: str) -> Chain:
 
 
 def _contents(tags: dict[str, str]) -> dict[str, bytes | None]:
-    """tag -> the bytes of its object; None where git cannot read it. One process for all, if none is damaged."""
-    done = subprocess.run(
-        ["git", "cat-file", "--batch"], input="\n".join(tags.values()).encode(), capture_output=True, cwd=None
-    )
-    if done.returncode:
-        return {tag: _content(name) for tag, name in tags.items()}
-    found: dict[str, bytes | None] = {}
-    rest = done.stdout
-    for tag in tags:
-        head, _, rest = rest.partition(b"\n")
-        words = head.split()
-        if len(words) != 3:  # `<object> missing`
-            found[tag] = None
-            continue
-        size = int(words[2])
-        found[tag] = rest[:size] if words[1] == b"tag" else b""
-        rest = rest[size + 1 :]
-    return found
-
-
-def _content(name: str) -> bytes | None:
-    done = subprocess.run(["git", "cat-file", "tag", name], capture_output=True)
-    return None if done.returncode else done.stdout
+    """tag -> the bytes of its object, empty if it is no annotated tag; None where git cannot read it."""
+    pairs = zip(tags, git.objects(list(tags.values())), strict=True)
+    return {tag: entry and (entry.content if entry.kind == "tag" else b"") for tag, entry in pairs}
 
 
 def _parse(tag: str, content: bytes | None) -> Entry:
@@ -299,7 +278,7 @@ def writing() -> Iterator[None]:
     if getattr(HELD, "held", False):
         yield
         return
-    lock = Path(_git("rev-parse", "--git-common-dir")) / "retune-history.lock"  # one for all worktrees
+    lock = Path(git.output("rev-parse", "--git-common-dir")) / "retune-history.lock"  # one for all worktrees
     with waiting(lock, PATIENCE, "writer"):
         HELD.held = True
         try:
@@ -352,8 +331,8 @@ def append_decision(
 ) -> Entry:
     """Write down what was decided about a retraining. facts: the inputs and thresholds, each of one capital word."""
     with writing():
-        crowned = read(model).champion()
-        version, commit = (crowned.version, crowned.commit) if crowned else (NO_VERSION, _git("rev-parse", "HEAD"))
+        entry = read(model).champion()
+        version, commit = (entry.version, entry.commit) if entry else (NO_VERSION, git.output("rev-parse", "HEAD"))
         return append(model, version, DECIDED, why, {**facts, "Record": commit}, anchor, at)
 
 
@@ -374,15 +353,10 @@ def _write(
     reasons = "\n".join(f"- {' '.join(reason.split())}" for reason in why)
     fields = "\n".join(f"{key}: {' '.join(value.split())}" for key, value in {**own, **facts}.items())
     message = "\n\n".join(part for part in (title, reasons, fields) if part) + "\n"
-    done = subprocess.run(
-        ["git", "tag", "--annotate", "--cleanup=verbatim", "--file=-", tag, facts["Record"]],
-        input=message,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **git.author_variables(), "GIT_COMMITTER_DATE": f"{_moment(chain, at)} +0000"},
-    )
-    if done.returncode:
-        raise Broken(f"the history entry {tag} could not be written: {done.stderr.strip()}")
+    try:
+        git.tag(tag, facts["Record"], message, _moment(chain, at))
+    except git.GitError as error:
+        raise Broken(f"the history entry {tag} could not be written: {error.stderr}") from None
 
 
 def _number(tag: str) -> int:
@@ -398,10 +372,3 @@ def _moment(chain: Chain, at: datetime | None) -> int:
     while 0 <= last - time.time() + 1 <= 1:
         time.sleep(0.05)
     return max(int(time.time()), last + 1)
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=Path.cwd())
-    if done.returncode:
-        raise Broken(f"git {arguments[0]} failed: {done.stderr.strip()}")
-    return done.stdout.rstrip("\n")

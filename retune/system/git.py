@@ -1,77 +1,168 @@
-"""git: commits, files in commits, and who is at work here."""
+"""git: the only module that runs it. Plumbing for other modules, and who works here.
+
+git.output("rev-parse", "HEAD")       what git prints, as text
+git.run("fetch", cwd=folder)          what git prints, as bytes
+git.succeeds("check-ignore", "-q", p) git's answer as an exit status
+"""
 
 import getpass
 import hashlib
 import os
 import socket
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from retune.errors import WrongUse
+from retune.errors import Broken, WrongUse
+
+NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")  # words before a command that must not run the user's hooks
+
+
+class GitError(Broken):
+    """A git command failed; `stderr` is what git wrote about it."""
+
+    def __init__(self, arguments: Sequence[str], stderr: str) -> None:
+        words = [word for word in arguments if word not in NO_HOOKS]
+        super().__init__(f"git {words[0]} failed: {stderr}")
+        self.stderr = stderr
+
+
+class GitObject(NamedTuple):
+    kind: str  # blob, tree, commit or tag
+    content: bytes
+
+
+# A command in `cwd` (this folder if none), with `env` as its whole environment (this process's if none).
+
+
+def run(
+    *arguments: str,
+    cwd: Path | None = None,
+    input: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+) -> bytes:
+    """The standard output of a git command. Raises GitError if it fails, unless `check` is off."""
+    done = _process(arguments, cwd, input, env)
+    if check and done.returncode:
+        raise GitError(arguments, done.stderr.decode(errors="replace").strip())
+    return done.stdout
+
+
+def output(
+    *arguments: str,
+    cwd: Path | None = None,
+    input: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+) -> str:
+    """The standard output as text, without its last line end. A path that is not UTF-8 survives `os.fsencode`."""
+    return os.fsdecode(run(*arguments, cwd=cwd, input=input, env=env, check=check)).rstrip("\n")
+
+
+def succeeds(*arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> bool:
+    """Whether git exits with 0."""
+    return not _process(arguments, cwd, None, env).returncode
+
+
+def _process(
+    arguments: Sequence[str], cwd: Path | None, input: bytes | None, env: Mapping[str, str] | None
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["git", *arguments], cwd=cwd, input=input, env=env, capture_output=True)
 
 
 def main_checkout() -> Path:
-    """The folder of the clone: here, or where this worktree belongs to. Its `.retune` is shared by all worktrees."""
-    common = Path(_git("rev-parse", "--git-common-dir") or ".git").resolve()
+    """The folder of the clone, also from one of its worktrees: they all share its `.retune`."""
+    common = Path(output("rev-parse", "--git-common-dir", check=False) or ".git").resolve()
     return common.parent if common.name == ".git" else Path.cwd()
 
 
 def commit() -> tuple[str, bool]:
     """The commit that is checked out, and whether a tracked file differs from it."""
-    return _git("rev-parse", "HEAD") or "none", _git("status", "--porcelain", "--untracked-files=no") != ""
+    head = output("rev-parse", "HEAD", check=False)
+    return head or "none", output("status", "--porcelain", "--untracked-files=no", check=False) != ""
+
+
+def is_edited(path: str) -> bool:
+    """Whether a file differs from the commit that is checked out."""
+    return output("status", "--porcelain", "--", path, check=False) != ""
 
 
 def diff_sha256(commit: str, other: str) -> str:
     """sha256 of what `git diff-tree -p --binary --full-index COMMIT OTHER` prints, which no git setting changes."""
-    told = subprocess.run(["git", "diff-tree", "-p", "--binary", "--full-index", commit, other], capture_output=True)
-    return hashlib.sha256(told.stdout).hexdigest()
+    diff = run("diff-tree", "-p", "--binary", "--full-index", commit, other, check=False)
+    return hashlib.sha256(diff).hexdigest()
 
 
 def blobs(commit: str, paths: Iterable[str]) -> dict[str, bytes]:
-    """The files as they stand in a commit, those of them that it has."""
-    wanted = list(paths)
-    asked = "".join(f"{commit}:{path}\n" for path in wanted)
-    told = subprocess.run(["git", "cat-file", "--batch"], input=asked.encode(), capture_output=True)
-    found, rest = {}, told.stdout
-    for path in wanted:
-        head, _, rest = rest.partition(b"\n")
-        if head.endswith(b" missing") or not head:
+    """path -> content of those of the files that the commit has."""
+    names = list(paths)
+    pairs = zip(names, objects([f"{commit}:{path}" for path in names]), strict=True)
+    return {path: entry.content for path, entry in pairs if entry}
+
+
+def objects(names: Sequence[str]) -> list[GitObject | None]:
+    """The objects of these names, in order; None for one that git does not have or cannot read.
+
+    One process reads them all, unless one is damaged: that would end it before the others.
+    """
+    done = _process(("cat-file", "--batch"), None, "".join(f"{name}\n" for name in names).encode(), None)
+    if done.returncode and len(names) > 1:
+        return [entry for name in names for entry in objects([name])]
+    return list(_parse_batch(done.stdout, len(names)))
+
+
+def _parse_batch(answer: bytes, count: int) -> Iterator[GitObject | None]:
+    """`HASH KIND SIZE`, then as many bytes and a line end; `NAME missing` for what git does not have."""
+    for _ in range(count):
+        head, _, answer = answer.partition(b"\n")
+        words = head.split()
+        if len(words) != 3 or not words[2].isdigit():
+            yield None
             continue
-        size = int(head.rpartition(b" ")[2])
-        found[path], rest = rest[:size], rest[size + 1 :]
-    return found
+        size = int(words[2])
+        yield GitObject(words[1].decode(), answer[:size])
+        answer = answer[size + 1 :]
+
+
+def commit_tree(tree: str, parents: Sequence[str], message: str) -> str:
+    """Write a commit of a tree, signed by `identity`, to which nothing points yet. Returns its hash."""
+    words = [word for parent in parents for word in ("-p", parent)]
+    return output("commit-tree", tree, *words, "-m", message, env={**os.environ, **author_variables()})
+
+
+def tag(name: str, commit: str, message: str, seconds: int) -> None:
+    """Write an annotated tag on a commit, by `identity` at `seconds` since 1970. `tag.gpgSign` does not change it."""
+    env = {**os.environ, **author_variables(), "GIT_COMMITTER_DATE": f"{seconds} +0000"}
+    words = ("--annotate", "--no-sign", "--cleanup=verbatim", "--file=-")
+    run("tag", *words, name, commit, input=message.encode(), env=env)
 
 
 def author_variables() -> dict[str, str]:
-    """What git must be told to sign a commit or a tag: the account here, where nobody has said who the user is."""
+    """The environment in which git can sign a commit or a tag: as the account, where git does not know the user."""
     account = {"NAME": _account(), "EMAIL": f"{_account()}@{socket.gethostname()}"}
-    own = {what: _author(what) or account[what] for what in account if not _configured(what)}
-    names = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in own.items()}
+    values = {what: _author(what) or account[what] for what in account if not _configured(what)}
+    names = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in values.items()}
     return {name: value for name, value in names.items() if name not in os.environ}
 
 
 def identity() -> str:
-    """Who is at work here, as git signs it: Name <mail>."""
-    told = subprocess.run(
-        ["git", "var", "GIT_COMMITTER_IDENT"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **author_variables()},
-    )
-    return told.stdout.strip().rpartition(">")[0] + ">" if ">" in told.stdout else _account()
+    """Who works here, as git signs it: Name <mail>."""
+    signature = output("var", "GIT_COMMITTER_IDENT", env={**os.environ, **author_variables()}, check=False)
+    return signature.rpartition(">")[0] + ">" if ">" in signature else _account()
 
 
 def require_person() -> str:
-    """Who decides here, as `identity`. Raises WrongUse where nobody has said it: an account answers for nothing."""
-    unsaid = [
+    """Who decides here, as `identity`. Raises WrongUse if git does not know the person: an account is not enough."""
+    missing = [
         f"user.{what.lower()}"
         for what in ("NAME", "EMAIL")
         if not (os.environ.get(f"GIT_COMMITTER_{what}") or _configured(what) or _author(what))
     ]
-    if unsaid:
+    if missing:
         raise WrongUse(
-            f"a decision is kept with the name of a person, and git knows no {' and no '.join(unsaid)} here: "
+            f"a decision is kept with the name of a person, and git knows no {' and no '.join(missing)} here: "
             'say `git config user.name "YOUR NAME"` and `git config user.email YOU@EXAMPLE.COM`, or set '
             "GIT_AUTHOR_NAME and GIT_AUTHOR_EMAIL"
         )
@@ -79,11 +170,11 @@ def require_person() -> str:
 
 
 def _configured(what: str) -> str:
-    return _git("config", f"user.{what.lower()}")
+    return output("config", f"user.{what.lower()}", check=False)
 
 
 def _author(what: str) -> str:
-    """Of the environment, where a committer that is not named is the author too."""
+    """The author of the environment, who is also the committer where none is named."""
     return os.environ.get(f"GIT_AUTHOR_{what}", "")
 
 
@@ -92,12 +183,3 @@ def _account() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # a container may run under a number that has no name
         return f"uid-{os.getuid()}"
-
-
-def is_edited(path: str) -> bool:
-    """Whether a file differs from the commit that is checked out."""
-    return _git("status", "--porcelain", "--", path) != ""
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True).stdout.strip()

@@ -93,7 +93,7 @@ def test_two_at_once_have_two_folders_and_neither_counts_as_left(checkout):
 
 def test_the_folder_of_a_killed_process_is_found(checkout):
     program = "import os\nfrom flows.execution import worktree\nwith worktree.workspace('run'): os.kill(os.getpid(), 9)"
-    root = Path(worktree.__file__).parents[1]
+    root = Path(worktree.__file__).parents[2]
     subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(root)})
     (kept,) = worktree.left()
     assert kept.why == "its process was killed"
@@ -124,3 +124,12 @@ def test_a_disk_that_is_too_small_is_named_in_a_line(checkout):
     assert len(told.splitlines()) == 1 and told.count("unable to write file") == 1 and "more lines" in told
     assert f"MB are wanted in {runs}" in told and disk_errors.is_full(told)
     assert disk_errors.is_full(worktree._no_room(checkout.folder)) is False
+
+
+def test_a_hook_of_the_user_that_fails_keeps_no_run_from_its_folder(checkout):
+    hook = Path(".git/hooks/post-checkout")
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    with worktree.workspace("run") as folder:
+        assert (folder / "dvc.yaml").exists()

@@ -21,9 +21,9 @@ SET_THE_LAST_ASIDE = """
 from flows.project import environment
 environment.activate_project()
 from flows.retraining import intake
-from retune.data import intake_branch; from retune.system import dvc_store
+from retune.data import intake_branch; from retune.system import dvc_store, git
 now = intake_branch.read()
-before = intake_branch._git("show", f"{now.commit}~1:data/raw.dvc").encode()
+before = git.output("show", f"{now.commit}~1:data/raw.dvc").encode()
 gone = set(dvc_store.listing(now.raw).values()) - set(dvc_store.listing(intake_branch.md5(before)).values())
 assert intake.quarantine(gone, "they were poisoned", "2026-01-01T00:00:00+00:00")
 """

@@ -115,7 +115,7 @@ def test_a_registry_that_the_services_keep_and_that_is_down_is_started_by_up(own
 @pytest.fixture
 def champion(tmp_path, monkeypatch, register_tiny):
     """A version that is champion by registry and history, in a clone that is entered; it learned from rows a and b."""
-    shutil.copy(Path(doctor.__file__).parents[1] / "params.yaml", tmp_path)
+    shutil.copy(Path(doctor.__file__).parents[2] / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     for words in (["init", "-q"], ["config", "user.name", "A. Tester"], ["config", "user.email", "t@example.com"]):

@@ -1,12 +1,10 @@
 import copy
-import os
-import subprocess
 
 import pytest
 import yaml
 
-from retune.errors import Refused, WrongUse
-from retune.system import dvc_pipeline, git
+from retune.errors import Refused
+from retune.system import dvc_pipeline
 
 
 def entry(path, md5):
@@ -98,58 +96,3 @@ def test_the_hashes_are_those_of_the_lock(fingerprint):
     fingerprint()
     known = dvc_pipeline.hashes()
     assert (known["data/raw"], known["data/splits/test.parquet"]) == ("0.dir", "test")
-
-
-def test_outside_git_there_is_no_commit(tmp_path, monkeypatch):
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.chdir(tmp_path)
-    assert git.commit() == ("none", False)
-
-
-# ---- who
-
-
-@pytest.fixture
-def nobody(tmp_path, monkeypatch):
-    """A clone of which nobody has told git who works there."""
-    for who in ("AUTHOR", "COMMITTER"):
-        for what in ("NAME", "EMAIL"):
-            monkeypatch.delenv(f"GIT_{who}_{what}", raising=False)
-    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
-        monkeypatch.setenv(name, os.devnull)
-    monkeypatch.chdir(tmp_path)
-    subprocess.run(["git", "init", "-q"], check=True)
-    return monkeypatch
-
-
-def configure(**values):
-    for name, value in values.items():
-        subprocess.run(["git", "config", f"user.{name}", value], check=True)
-
-
-def test_what_runs_by_itself_needs_no_person_and_a_decision_does(nobody):
-    assert "@" in git.identity(), "the account"
-    with pytest.raises(WrongUse, match=r"no user\.name and no user\.email here.*GIT_AUTHOR_NAME"):
-        git.require_person()
-
-
-def test_a_name_without_a_mail_is_half_a_person(nobody):
-    configure(name="A. Tester")
-    with pytest.raises(WrongUse, match=r"knows no user\.email here"):
-        git.require_person()
-
-
-@pytest.mark.parametrize("how", ["config", "AUTHOR", "COMMITTER"])
-def test_a_person_is_who_git_or_the_environment_names_and_signs_what_is_decided(nobody, how):
-    if how == "config":
-        configure(name="A. Tester", email="tester@example.com")
-    else:
-        nobody.setenv(f"GIT_{how}_NAME", "A. Tester")
-        nobody.setenv(f"GIT_{how}_EMAIL", "tester@example.com")
-    assert git.require_person() == "A. Tester <tester@example.com>"
-    env = {**os.environ, **git.author_variables()}
-    subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "start"], check=True, env=env)
-    subprocess.run(["git", "tag", "-a", "-m", "so be it", "decided"], check=True, env=env)
-    tagger = ["git", "for-each-ref", "--format=%(taggername) %(taggeremail)", "refs/tags/decided"]
-    told = subprocess.run(tagger, capture_output=True, text=True, check=True).stdout
-    assert told == "A. Tester <tester@example.com>\n"

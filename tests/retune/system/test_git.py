@@ -1,0 +1,91 @@
+import os
+import subprocess
+
+import pytest
+
+from retune.errors import WrongUse
+from retune.system import git
+
+
+def test_outside_git_there_is_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.chdir(tmp_path)
+    assert git.commit() == ("none", False)
+
+
+@pytest.fixture
+def nobody(tmp_path, monkeypatch):
+    """A clone of which nobody has told git who works there."""
+    for who in ("AUTHOR", "COMMITTER"):
+        for what in ("NAME", "EMAIL"):
+            monkeypatch.delenv(f"GIT_{who}_{what}", raising=False)
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "-q"], check=True)
+    return monkeypatch
+
+
+def configure(**values):
+    for name, value in values.items():
+        subprocess.run(["git", "config", f"user.{name}", value], check=True)
+
+
+def test_what_runs_by_itself_needs_no_person_and_a_decision_does(nobody):
+    assert "@" in git.identity(), "the account"
+    with pytest.raises(WrongUse, match=r"no user\.name and no user\.email here.*GIT_AUTHOR_NAME"):
+        git.require_person()
+
+
+def test_a_name_without_a_mail_is_half_a_person(nobody):
+    configure(name="A. Tester")
+    with pytest.raises(WrongUse, match=r"knows no user\.email here"):
+        git.require_person()
+
+
+@pytest.mark.parametrize("how", ["config", "AUTHOR", "COMMITTER"])
+def test_a_person_is_who_git_or_the_environment_names_and_signs_what_is_decided(nobody, how):
+    if how == "config":
+        configure(name="A. Tester", email="tester@example.com")
+    else:
+        nobody.setenv(f"GIT_{how}_NAME", "A. Tester")
+        nobody.setenv(f"GIT_{how}_EMAIL", "tester@example.com")
+    assert git.require_person() == "A. Tester <tester@example.com>"
+    env = {**os.environ, **git.author_variables()}
+    subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "start"], check=True, env=env)
+    subprocess.run(["git", "tag", "-a", "-m", "so be it", "decided"], check=True, env=env)
+    tagger = ["git", "for-each-ref", "--format=%(taggername) %(taggeremail)", "refs/tags/decided"]
+    told = subprocess.run(tagger, capture_output=True, text=True, check=True).stdout
+    assert told == "A. Tester <tester@example.com>\n"
+
+
+@pytest.fixture
+def clone(nobody):
+    configure(name="A. Tester", email="tester@example.com")
+    subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "start"], check=True)
+    return nobody
+
+
+def test_a_tag_is_written_where_git_is_told_to_sign_each_and_the_key_is_away(clone):
+    for name, value in (("tag.gpgSign", "true"), ("gpg.program", "/bin/false")):
+        subprocess.run(["git", "config", name, value], check=True)
+    git.tag("classifier#decided#1", "HEAD", "why\n", 1_700_000_000)
+    [entry] = git.objects(["refs/tags/classifier#decided#1"])
+    assert entry.kind == "tag" and entry.content.endswith(b"<tester@example.com> 1700000000 +0000\n\nwhy\n")
+
+
+def test_objects_come_in_order_and_a_damaged_one_hides_no_other(clone, tmp_path):
+    names = [git.output("hash-object", "-w", "--stdin", input=text) for text in (b"one", b"two", b"")]
+    damaged = tmp_path / ".git/objects" / names[1][:2] / names[1][2:]
+    damaged.chmod(0o644)
+    damaged.write_bytes(b"torn")
+    first, second, third, absent = git.objects([*names, "HEAD:a file that is not there"])
+    assert (first, second, third, absent) == (("blob", b"one"), None, ("blob", b""), None)
+
+
+def test_a_command_that_fails_says_what_git_said(clone):
+    with pytest.raises(git.GitError, match=r"git rev-parse failed: fatal: .*nothing") as caught:
+        git.output("rev-parse", "nothing")
+    assert caught.value.exit_code == 3 and "nothing" in caught.value.stderr
+    assert git.output("rev-parse", "--verify", "--quiet", "nothing", check=False) == ""
+    assert not git.succeeds("cat-file", "-e", "nothing")
