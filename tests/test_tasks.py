@@ -14,9 +14,7 @@ MESSAGES = {task for task, facts in task_data.TASKS.items() if facts.text_is_mes
 TABLES = {
     "retune.data.task_data.TASKS": (task_data.TASKS, TASKS),
     "retune.data.chat_formats.FORMATS": (chat_formats.FORMATS, MESSAGES),
-    "retune.evaluation.task_metrics.METRIC_TITLES": (task_metrics.METRIC_TITLES, TASKS),
-    "retune.evaluation.task_metrics.BASELINES": (task_metrics.BASELINES, TASKS),
-    "retune.evaluation.task_metrics.PRIMARY_METRIC": (task_metrics.PRIMARY_METRIC, TASKS),
+    "retune.evaluation.task_metrics.TASKS": (task_metrics.TASKS, TASKS),
     "retune.lineage.parent_version.FROM": (parent_version.FROM, MESSAGES),
     "retune.documents.statements.PURPOSES": (statements.PURPOSES, TASKS),
 }

@@ -75,9 +75,9 @@ def _print_record(record: dict[str, Any], name: str) -> None:
     )
     sides = ", ".join(f"{side} {told['rows']}" for side, told in data["sides"].items())
     reasons = ", ".join(f"{reason} {count}" for reason, count in data["rejected"]["reasons"].items()) or "none"
-    task = task_metrics.task_of(record["params"])
-    title = task_metrics.METRIC_TITLES[task][task_metrics.PRIMARY_METRIC[task]]
-    score = record["scores"]["candidate"][task_metrics.PRIMARY_METRIC[task]]
+    metrics = task_metrics.of(task_metrics.task_of(record["params"]))
+    title = metrics.titles[metrics.primary]
+    score = record["scores"]["candidate"][metrics.primary]
     print_table(
         [
             (name, f"{training['method']} on {record['base']['name']}, {record['created']}"),

@@ -193,7 +193,7 @@ def _print_outcome(outcome: Any, scores: dict[str, float], task: str) -> None:
         click.echo(f"Registered {version}: {'champion' if decision.promote else held}.")
     if decision.awaiting:
         click.echo(f"It waits for `retune approve {version} --reason TEXT`, or reject.")
-    titles = {name: title for name, title in task_metrics.METRIC_TITLES[task].items() if name in scores}
+    titles = {name: title for name, title in task_metrics.of(task).titles.items() if name in scores}
     rows: list[tuple[str, ...]] = [("model", *titles.values())]
     for title, prefix in ((str(version), ""), ("probe", "probe_"), ("base, untouched", "base_")):
         if any(f"{prefix}{name}" in scores for name in titles):

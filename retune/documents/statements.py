@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from retune.data import task_data
 from retune.errors import Broken
 from retune.evaluation import task_metrics
 from retune.lineage.record import reasons_of
@@ -95,7 +96,7 @@ def _titles(record: Record) -> dict[str, str]:
     """Who was scored, in the order in which a person reads."""
     beside = {
         prefix.removesuffix("_"): title
-        for prefix, title in task_metrics.BASELINES[task_metrics.task_of(record["params"])].items()
+        for prefix, title in task_metrics.of(task_metrics.task_of(record["params"])).baselines.items()
     }
     return {"candidate": "this model", "champion": "the champion of that time", **beside}
 
@@ -108,7 +109,7 @@ def _labels(record: Record) -> list[str]:
 
 
 def _use(record: Record) -> str:
-    if not task_metrics.has_labels(record["params"]):
+    if not task_data.of(task_metrics.task_of(record["params"])).has_labels:
         return PURPOSE_OF_WRITING[task_metrics.task_of(record["params"])]
     labels = _labels(record)
     return f"Puts one text into one of {len(labels)} labels: {', '.join(labels)}."
@@ -615,7 +616,7 @@ def _scores_table(record: Record) -> str:
     there = record["scores"]["candidate"]
     names = {
         name: title
-        for name, title in task_metrics.METRIC_TITLES[task_metrics.task_of(record["params"])].items()
+        for name, title in task_metrics.of(task_metrics.task_of(record["params"])).titles.items()
         if name in there
     }
     rows = [

@@ -123,7 +123,7 @@ def write_answers(
         scores=scores,
         details=details,
         card=card,
-        names={name: title for name, title in task_metrics.METRIC_TITLES["prefer"].items() if name in scores},
+        names=task_metrics.titles_in(scores),
         general=sorted(set(details["general"]["set"])),
         models=(("", "candidate"), ("base_", "base, untouched")),
     )

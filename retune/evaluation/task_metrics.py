@@ -1,171 +1,210 @@
-"""What a model of each task is measured by, and how a table of what was said is read for it.
+"""The metrics of each task, and how they follow from a table of predictions.
 
     classify    id, label, predicted, confidence
     instruct    id, label, tokens, predicted, confidence, nll, rouge_l, bleu, chrf, exact_match,
                 bleu_counts, chrf_counts
     prefer      the same of the chosen answer; rejected_tokens, rejected_nll, preferred
 
+One row of the table is one test row. The columns of another model on the same rows have a prefix, `base_predicted` or
+`probe_predicted`. Every score is a function of rows, so that a bootstrap can draw them again.
+
 BLEU and chrF are corpus scores, from the counts of all rows (`text_metrics`). A table without the columns of counts is
 older than these: its record holds the mean of the scores of the rows, and so do `recompute_scores` and `paired_scores`,
 so that an old version is verified by the arithmetic that its record was made with.
-
-One row of the table is one test row. The columns of another model on the same rows stand beside them under a prefix,
-`base_predicted` or `probe_predicted`. Every score is a function of rows, so that a bootstrap can draw them again.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from retune.data import task_data
 from retune.evaluation import statistics, text_metrics
 
-ANSWERS = {
-    "perplexity": "perplexity",
-    "rouge_l": "ROUGE-L",
-    "chrf": "chrF",
-    "bleu": "BLEU",
-    "exact_match": "exact",
+
+@dataclass(frozen=True)
+class TaskMetrics:
+    titles: dict[str, str]  # metric of evaluate.json -> title, in the order in which a person reads them
+    primary: str  # the metric that is shown where there is room for one
+    baselines: dict[str, str]  # prefix of the columns of a model that is scored too -> what it is
+
+
+@dataclass(frozen=True)
+class MetricScale:
+    """What a difference of a metric is counted in. Without an entry in SCALES it is a share."""
+
+    full: float  # the value that counts as 1 for the gate
+    unit: str  # behind a gain
+
+
+TEXT_TITLES = {"perplexity": "perplexity", "rouge_l": "ROUGE-L", "chrf": "chrF", "bleu": "BLEU", "exact_match": "exact"}
+UNTOUCHED = {"base_": "base, untouched, with the same template"}
+TASKS = {
+    "classify": TaskMetrics(
+        titles={"accuracy": "accuracy", "macro_f1": "macro-F1", "calibration_error": "calibration error"},
+        primary="macro_f1",
+        baselines={"probe_": "probe: logistic regression on the frozen base", "base_": "base: nearest label name"},
+    ),
+    "instruct": TaskMetrics(titles=TEXT_TITLES, primary="perplexity", baselines=UNTOUCHED),
+    "prefer": TaskMetrics(titles={"preferred": "preferred", **TEXT_TITLES}, primary="preferred", baselines=UNTOUCHED),
 }
-METRIC_TITLES = {  # of evaluate.json, in the order in which a person reads them
-    "classify": {"accuracy": "accuracy", "macro_f1": "macro-F1", "calibration_error": "calibration error"},
-    "prefer": {"preferred": "preferred", **ANSWERS},  # before instruct, whose first score it has too (`headline`)
-    "instruct": ANSWERS,
+SHARE = MetricScale(1.0, "")
+SCALES = {
+    "bleu": MetricScale(100.0, ""),
+    "chrf": MetricScale(100.0, ""),
+    "perplexity": MetricScale(1.0, " nats a token"),
 }
-BASELINES = {  # who is scored beside the model, by the prefix of its columns
-    "classify": {"probe_": "probe: logistic regression on the frozen base", "base_": "base: nearest label name"},
-    "instruct": {"base_": "base, untouched, with the same template"},
-    "prefer": {"base_": "base, untouched, with the same template"},
-}
-PRIMARY_METRIC = {"classify": "macro_f1", "instruct": "perplexity", "prefer": "preferred"}  # if only one can be shown
-SCALES = {"bleu": 100.0, "chrf": 100.0}  # what counts as 1 for the gate
-UNITS = {"perplexity": " nats a token"}  # of a gain, where it is no share
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two models on the same rows, for `scores.compare`."""
+    """Two models on the same rows, for `statistics.compare`. `score` takes the truth and the values of one model."""
 
     score: statistics.Score
-    truth: np.ndarray
-    ours: np.ndarray
-    theirs: np.ndarray
-    differ: np.ndarray  # rows on which one of the two is better
+    truth: np.ndarray  # [rows]
+    candidate: np.ndarray  # [rows] or, of a corpus score, [rows, counts]
+    rival: np.ndarray
+    differs: np.ndarray  # [rows] of bool: one of the two is better
 
 
-def predictions_of(said: pd.DataFrame, prefix: str) -> pd.DataFrame:
-    """The table as if the model under `prefix` stood in it alone."""
-    own = {name: name.removeprefix(prefix) for name in said.columns if name.startswith(prefix)}
-    shared = [name for name in ("id", "label", "tokens", "rejected_tokens", "source") if name in said]
-    return said[[*shared, *own]].rename(columns=own) if prefix else said
+def of(task: str) -> TaskMetrics:
+    return TASKS[task]
 
 
-def preferred(said: pd.DataFrame) -> pd.Series:
+def task_of(config: Mapping[str, Any]) -> str:
+    """The task of a record, by its params. Records from before there was a choice are of classifiers."""
+    return str(config.get("task", "classify"))
+
+
+def scale_of(metric: str) -> MetricScale:
+    return SCALES.get(metric, SHARE)
+
+
+def titles_in(scores: Mapping[str, Any]) -> dict[str, str]:
+    """Of the metrics of a version, those that its task is judged by: name -> title.
+
+    The task is the one that most of its metrics are there of; a table of pairs has those of `instruct`, too.
+    """
+    titles = max((facts.titles for facts in TASKS.values()), key=lambda titles: len(titles.keys() & scores.keys()))
+    return {name: title for name, title in titles.items() if name in scores}
+
+
+def headline(scores: Mapping[str, float]) -> dict[str, float]:
+    """Of the metrics of a version, those that its task is judged by, under their titles."""
+    return {title: scores[name] for name, title in titles_in(scores).items()}
+
+
+def predictions_of(predictions: pd.DataFrame, prefix: str) -> pd.DataFrame:
+    """The table as if it held the predictions of the model with this prefix alone."""
+    names = {name: name.removeprefix(prefix) for name in predictions.columns if name.startswith(prefix)}
+    shared = [name for name in ("id", "label", "tokens", "rejected_tokens", "source") if name in predictions]
+    return predictions[[*shared, *names]].rename(columns=names) if prefix else predictions
+
+
+def without_texts(task: str, predictions: pd.DataFrame) -> pd.DataFrame:
+    """The table as a version carries it. What people wrote, and what was written to them, stays in the DVC store."""
+    if task_data.of(task).has_labels:
+        return predictions
+    texts = [name for name in predictions if name in ("label", "rejected") or str(name).endswith("predicted")]
+    return predictions.drop(columns=texts)
+
+
+def preferred(predictions: pd.DataFrame) -> pd.Series:
     """1.0 where the chosen answer is likelier than the rejected, by mean log-probability a token; else 0.0.
 
-    A token, since of the sums the shorter answer would win.
+    Of the sums over tokens the shorter answer would win.
     """
-    return (said["nll"] / said["tokens"] < said["rejected_nll"] / said["rejected_tokens"]).astype("float64")
+    chosen = predictions["nll"] / predictions["tokens"]
+    return (chosen < predictions["rejected_nll"] / predictions["rejected_tokens"]).astype("float64")
 
 
-def paired_scores(metric: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> Pair:
+def recompute_scores(task: str, predictions: pd.DataFrame, bins: int) -> dict[str, float]:
+    """The headline scores from the rows alone; only those for which the table has the columns.
+
+    bins: of the calibration error.
+    """
+    if task_data.of(task).has_labels:
+        return _label_scores(predictions, bins)
+    tokens, nll = predictions["tokens"].to_numpy(float), predictions["nll"].to_numpy(float)
+    scores = {"perplexity": statistics.perplexity(tokens, nll)}
+    if "rejected_nll" in predictions:
+        scores["preferred"] = float(preferred(predictions).mean())
+    return scores | {
+        name: _text_score(name, predictions) for name in of(task).titles if name in predictions and name not in scores
+    }
+
+
+def _text_score(metric: str, predictions: pd.DataFrame) -> float:
+    answers = predictions[predictions[metric].notna()]
+    return score_of_rows(metric, answers)(np.arange(len(answers)))
+
+
+def _label_scores(predictions: pd.DataFrame, bins: int) -> dict[str, float]:
+    numbers, _ = pd.factorize(pd.concat([predictions["label"], predictions["predicted"]]), sort=True)
+    truth, labels = np.split(numbers, 2)
+    scores = {name: score(truth, labels) for name, score in statistics.SCORES.items()}
+    confidences = predictions["confidence"].to_numpy()
+    return scores | {"calibration_error": statistics.calibration_error(truth == labels, confidences, bins)}
+
+
+def score_of_rows(metric: str, predictions: pd.DataFrame) -> Callable[[np.ndarray], float]:
+    """The score of some rows of the table, by their numbers. predictions: rows that all have a value of the metric.
+
+    Of BLEU and chrF it is the score of the corpus where the table has its counts; else it is the mean of the rows.
+    """
+    if has_counts(metric, predictions):
+        counts = _counts(metric, predictions)
+        return lambda rows: text_metrics.corpus_score(metric, counts[rows])
+    values = predictions[metric].to_numpy(float)
+    return lambda rows: float(values[rows].mean())
+
+
+def has_counts(metric: str, predictions: pd.DataFrame) -> bool:
+    """Whether the table holds the counts of the rows that this score of a whole corpus follows from."""
+    return text_metrics.COUNTS.get(metric) in predictions
+
+
+def paired_scores(metric: str, candidate: pd.DataFrame, rival: pd.DataFrame) -> Pair:
+    """Both models on the rows for which both have a prediction."""
     if metric in statistics.SCORES:
-        return _of_labels(metric, ours, theirs)
+        return _pair_of_labels(metric, candidate, rival)
     if metric == "perplexity":
-        tokens = ours["tokens"].to_numpy(dtype=float)
-        return _of_numbers(statistics.log_likelihood, tokens, ours["nll"], theirs["nll"])
-    scale = SCALES.get(metric, 1.0)
-    if has_counts(metric, ours) and has_counts(metric, theirs):
-        return _of_corpora(metric, scale, ours, theirs)
-    return _of_numbers(statistics.mean, np.ones(len(ours)), ours[metric] / scale, theirs[metric] / scale)
+        tokens = candidate["tokens"].to_numpy(dtype=float)
+        return _pair_of_numbers(statistics.log_likelihood, tokens, candidate["nll"], rival["nll"])
+    full = scale_of(metric).full
+    if has_counts(metric, candidate) and has_counts(metric, rival):
+        return _pair_of_corpora(metric, full, candidate, rival)
+    return _pair_of_numbers(statistics.mean, np.ones(len(candidate)), candidate[metric] / full, rival[metric] / full)
 
 
-def _of_labels(metric: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> Pair:
-    numbers, _ = pd.factorize(pd.concat([ours["label"], ours["predicted"], theirs["predicted"]]), sort=True)
+def _pair_of_labels(metric: str, candidate: pd.DataFrame, rival: pd.DataFrame) -> Pair:
+    columns = [candidate["label"], candidate["predicted"], rival["predicted"]]
+    numbers, _ = pd.factorize(pd.concat(columns), sort=True)
     truth, first, second = np.split(numbers, 3)
     return Pair(statistics.SCORES[metric], truth, first, second, (truth == first) != (truth == second))
 
 
-def _of_numbers(score: statistics.Score, truth: np.ndarray, ours: pd.Series, theirs: pd.Series) -> Pair:
-    """Rows for which nothing was written, by either, count for neither."""
-    first, second = ours.to_numpy(dtype=float), theirs.to_numpy(dtype=float)
-    there = ~(np.isnan(first) | np.isnan(second))
-    first, second = first[there], second[there]
-    return Pair(score, truth[there], first, second, first != second)
+def _pair_of_numbers(score: statistics.Score, truth: np.ndarray, candidate: pd.Series, rival: pd.Series) -> Pair:
+    first, second = candidate.to_numpy(dtype=float), rival.to_numpy(dtype=float)
+    both = ~(np.isnan(first) | np.isnan(second))
+    first, second = first[both], second[both]
+    return Pair(score, truth[both], first, second, first != second)
 
 
-def has_counts(metric: str, predictions: pd.DataFrame) -> bool:
-    """Whether the table holds the counts of the rows that this score of the whole corpus follows from."""
-    return text_metrics.COUNTS.get(metric) in predictions
-
-
-def counts_of(metric: str, predictions: pd.DataFrame) -> np.ndarray:
-    """[rows for which a text was written, counts] of int64."""
-    return np.array(predictions[text_metrics.COUNTS[metric]].dropna().tolist(), dtype="int64")
-
-
-def _of_corpora(metric: str, scale: float, ours: pd.DataFrame, theirs: pd.DataFrame) -> Pair:
-    """The scores of both corpora of the rows for which both wrote; the scores of a row say who is better on it."""
-    both = (ours[metric].notna().to_numpy()) & (theirs[metric].notna().to_numpy())
-    ours, theirs = ours[both], theirs[both]
+def _pair_of_corpora(metric: str, full: float, candidate: pd.DataFrame, rival: pd.DataFrame) -> Pair:
+    """The scores of two corpora of the same rows. The score of a row tells who is better on it."""
+    both = candidate[metric].notna().to_numpy() & rival[metric].notna().to_numpy()
+    first, second = candidate[both], rival[both]
 
     def score(_: np.ndarray, counts: np.ndarray) -> float:
-        return text_metrics.corpus_score(metric, counts) / scale
+        return text_metrics.corpus_score(metric, counts) / full
 
-    differ = ours[metric].to_numpy(dtype=float) != theirs[metric].to_numpy(dtype=float)
-    return Pair(score, np.ones(len(ours)), counts_of(metric, ours), counts_of(metric, theirs), differ)
-
-
-def headline(found: dict[str, float]) -> dict[str, float]:
-    """Of the metrics of a version, those that its task is judged by, under their titles."""
-    names = next((names for names in METRIC_TITLES.values() if next(iter(names)) in found), {})
-    return {title: found[name] for name, title in names.items() if name in found}
+    differs = first[metric].to_numpy(dtype=float) != second[metric].to_numpy(dtype=float)
+    return Pair(score, np.ones(len(first)), _counts(metric, first), _counts(metric, second), differs)
 
 
-def without_texts(task: str, said: pd.DataFrame) -> pd.DataFrame:
-    """The table as a version carries it. What people wrote, and what was written to them, stays in the DVC store."""
-    if task == "classify":
-        return said
-    texts = [name for name in said if name in ("label", "rejected") or str(name).endswith("predicted")]
-    return said.drop(columns=texts)
-
-
-def recompute_scores(task: str, said: pd.DataFrame, bins: int) -> dict[str, float]:
-    """The headline scores once more, from the rows alone; only those for which the table has what it takes.
-
-    bins: of the calibration error.
-    """
-    if task == "classify":
-        numbers, _ = pd.factorize(pd.concat([said["label"], said["predicted"]]), sort=True)
-        truth, predicted = np.split(numbers, 2)
-        sure = said["confidence"].to_numpy()
-        error = statistics.calibration_error(truth == predicted, sure, bins)
-        return {
-            **{name: score(truth, predicted) for name, score in statistics.SCORES.items()},
-            "calibration_error": error,
-        }
-    tokens, nll = said["tokens"].to_numpy(float), said["nll"].to_numpy(float)
-    scores = {"perplexity": statistics.perplexity(tokens, nll)}
-    if "rejected_nll" in said:
-        scores["preferred"] = float(preferred(said).mean())
-    return scores | {
-        name: text_score(name, said) for name in METRIC_TITLES[task] if name in said and name not in scores
-    }
-
-
-def text_score(metric: str, predictions: pd.DataFrame) -> float:
-    """The score of all written texts: of the corpus where the table has its counts, else the mean over the rows."""
-    if has_counts(metric, predictions):
-        return text_metrics.corpus_score(metric, counts_of(metric, predictions))
-    return float(predictions[metric].dropna().mean())
-
-
-def has_labels(params: dict[str, Any]) -> bool:
-    """Whether a row's label is one of few, so that rows are counted by it."""
-    return task_of(params) == "classify"
-
-
-def task_of(params: dict[str, Any]) -> str:
-    """The task of a record, by its params; records from before there was a choice are of classifiers."""
-    return str(params.get("task", "classify"))
+def _counts(metric: str, predictions: pd.DataFrame) -> np.ndarray:
+    """[rows, counts] of int64."""
+    return np.array(predictions[text_metrics.COUNTS[metric]].tolist(), dtype="int64")

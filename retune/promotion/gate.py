@@ -155,8 +155,10 @@ def _compare(
     said: pd.DataFrame, theirs: pd.DataFrame, metric: str, margin: float, confidence: float, times: int, seed: int
 ) -> statistics.Comparison:
     pair = task_metrics.paired_scores(metric, said, theirs)
-    draws = statistics.resamples(len(pair.ours), times, seed)
-    return statistics.compare(pair.score, pair.truth, pair.ours, pair.theirs, pair.differ, margin, draws, confidence)
+    draws = statistics.resamples(len(pair.candidate), times, seed)
+    return statistics.compare(
+        pair.score, pair.truth, pair.candidate, pair.rival, pair.differs, margin, draws, confidence
+    )
 
 
 def _outcome(found: statistics.Comparison, margin: float, needed: int, section: Section) -> str:
@@ -173,7 +175,7 @@ def _enough_differ(found: statistics.Comparison, section: Section) -> bool:
 
 def _reason(rival: RivalResult, section: Section) -> str:
     name, margin, found = rival.name, rival.margin, rival.found
-    unit = task_metrics.UNITS.get(section.metric, "")
+    unit = task_metrics.scale_of(section.metric).unit
     gain = f"gain {found.gain:+.4f} [{found.low:+.4f}, {found.high:+.4f}]{unit}"
     asked = f"{section.confidence:.0%} asked"
     if rival.worse:

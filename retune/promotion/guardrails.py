@@ -94,11 +94,14 @@ def _written_parts(
 ) -> Iterator[Guardrail]:
     for kind, name, rows in _slices(said, section, known):
         pair = task_metrics.paired_scores(section.metric, said[rows], champion[rows])
-        if not len(pair.ours):  # nothing was written for any of these rows
+        if not len(pair.candidate):  # nothing was written for any of these rows
             continue
-        draws, limit = statistics.resamples(len(pair.ours), section.bootstrap, section.seed), section.worst_slice_loss
+        draws, limit = (
+            statistics.resamples(len(pair.candidate), section.bootstrap, section.seed),
+            section.worst_slice_loss,
+        )
         found = statistics.compare(
-            pair.score, pair.truth, pair.ours, pair.theirs, pair.differ, -limit, draws, section.confidence
+            pair.score, pair.truth, pair.candidate, pair.rival, pair.differs, -limit, draws, section.confidence
         )
         beyond = 1 - found.confidence
         sure = beyond >= section.confidence and found.differing >= statistics.min_discordant_rows(section.confidence)

@@ -82,9 +82,8 @@ def report_on(model_folder: Path, rows: pd.DataFrame, section: InstructEvaluate,
     stage_io.write_json(found, out / "details.json")
     report.write_answers(out / "report.html", headline, found, asdict(card), sorted((out / "plots").rglob("*.png")))
     stage_io.write_json(headline, out / "evaluate.json")
-    for name, title in task_metrics.METRIC_TITLES["prefer"].items():
-        if name in headline:
-            print(f"{title}: {headline[name]:.4f}  base {headline[f'base_{name}']:.4f}", flush=True)
+    for name, title in task_metrics.titles_in(headline).items():
+        print(f"{title}: {headline[name]:.4f}  base {headline[f'base_{name}']:.4f}", flush=True)
 
 
 # ---------------------------------------------------------------- likelihood
@@ -210,21 +209,12 @@ def intervals(predictions: pd.DataFrame, section: InstructEvaluate) -> dict[str,
     for name in ("preferred", *TEXT_SCORES):
         if name in predictions:
             written = predictions[predictions[name].notna()]
-            scores[name] = _interval(_score_of_rows(name, written), len(written), section)
+            scores[name] = _interval(task_metrics.score_of_rows(name, written), len(written), section)
     return scores
 
 
 def _interval(score: Callable[[np.ndarray], float], rows: int, section: InstructEvaluate) -> statistics.Interval:
     return statistics.interval(score, statistics.resamples(rows, section.bootstrap, section.seed), section.confidence)
-
-
-def _score_of_rows(metric: str, predictions: pd.DataFrame) -> Callable[[np.ndarray], float]:
-    """The score of some rows, by their numbers."""
-    if metric in text_metrics.COUNTS:
-        counts = task_metrics.counts_of(metric, predictions)
-        return lambda rows: text_metrics.corpus_score(metric, counts[rows])
-    values = predictions[metric].to_numpy(float)
-    return lambda rows: float(values[rows].mean())
 
 
 def details(rows: pd.DataFrame, said: pd.DataFrame, most: int) -> dict[str, Any]:

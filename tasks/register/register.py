@@ -145,7 +145,7 @@ def record_of(
     """All that is known of how the model was made, in the shape of record.schema.json."""
     curated, validated, split = (_report(name) for name in ("curate", "validate", "split"))
     training, scored, hashes = _report("train"), _report("evaluate"), dvc_pipeline.hashes()
-    names = tuple(task_metrics.METRIC_TITLES[params.task])
+    names = tuple(task_metrics.of(params.task).titles)
     champion = json.loads((gate.champion_report / "evaluate.json").read_text()) if gate.champion_report else None
     commit, dirty = git.commit()
     where = base_model.find(card.base_name)
@@ -375,9 +375,9 @@ def check_reload(version: versions.Version, section: Register, reader: clean_pro
 def summary(task: str) -> str:
     """The model in one line, of which MLflow's list of versions shows the first thirty characters."""
     scores, card = _report("evaluate"), cards.read(MODEL)
-    titles, main = task_metrics.METRIC_TITLES[task], task_metrics.PRIMARY_METRIC[task]
+    titles, main = task_metrics.of(task).titles, task_metrics.of(task).primary
     told = ", ".join(f"{title} {scores[name]:.3f}" for name, title in titles.items() if name in scores and name != main)
-    gain = f"{scores['gain_over_base']:+.3f}{task_metrics.UNITS.get(main, '')}"
+    gain = f"{scores['gain_over_base']:+.3f}{task_metrics.scale_of(main).unit}"
     first = f"{titles[main]} {scores[main]:.3f}, {gain} over the base"
     return f"{first}; {told}; {about(card)}, {scores['rows']} test rows"
 
@@ -389,7 +389,7 @@ def about(card: ClassifierManifest | CausalLMManifest) -> str:
 
 def scores_table(scores: dict[str, float], task: str) -> str:
     """Model, probe and base side by side, in Markdown."""
-    titles = {name: title for name, title in task_metrics.METRIC_TITLES[task].items() if name in scores}
+    titles = {name: title for name, title in task_metrics.of(task).titles.items() if name in scores}
 
     def line(title: str, prefix: str) -> str:
         cells = [
@@ -398,6 +398,6 @@ def scores_table(scores: dict[str, float], task: str) -> str:
         ]
         return f"| {title} | {' | '.join(cells)} |"
 
-    others = [line(title, prefix) for prefix, title in task_metrics.BASELINES[task].items()]
+    others = [line(title, prefix) for prefix, title in task_metrics.of(task).baselines.items()]
     head = [f"| model | {' | '.join(titles.values())} |", f"|---{'|---' * len(titles)}|"]
     return "\n".join([*head, line("this model", ""), *others])

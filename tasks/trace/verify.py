@@ -287,7 +287,7 @@ def _sides(made: Record, kept: dict[str, bytes]) -> Iterator[Check]:
             yield Check(f"rows of {side}", str(told["rows"]), GONE, False)
             continue
         yield _equal(f"rows of {side}", told["rows"], table.num_rows)
-        if task_metrics.has_labels(made["params"]):
+        if task_data.of(task_metrics.task_of(made["params"])).has_labels:
             found = {str(label): int(count) for label, count in table["label"].to_pandas().value_counts().items()}
             yield _same(f"labels of {side}", told["labels"], found)
         yield _equal(f"suppressed rows in {side}", 0, int(suppression.contains(listed, table["id"].to_pandas()).sum()))

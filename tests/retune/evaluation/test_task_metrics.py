@@ -35,26 +35,28 @@ def test_another_model_is_seen_as_if_it_stood_alone():
 
 def test_perplexity_weighs_tokens_and_its_gain_is_in_nats_a_token():
     pair = task_metrics.paired_scores("perplexity", WRITTEN, task_metrics.predictions_of(WRITTEN, "base_"))
-    assert pair.score(pair.truth, pair.ours) - pair.score(pair.truth, pair.theirs) == pytest.approx(60 / 60 - 30 / 60)
-    assert pair.differ.tolist() == [True, False, True]
+    assert pair.score(pair.truth, pair.candidate) - pair.score(pair.truth, pair.rival) == pytest.approx(
+        60 / 60 - 30 / 60
+    )
+    assert pair.differs.tolist() == [True, False, True]
 
 
 def test_rows_for_which_nothing_was_written_count_for_neither():
     pair = task_metrics.paired_scores("rouge_l", WRITTEN, task_metrics.predictions_of(WRITTEN, "base_"))
-    assert len(pair.ours) == 2
-    assert pair.score(pair.truth, pair.ours) == pytest.approx(0.75)
+    assert len(pair.candidate) == 2
+    assert pair.score(pair.truth, pair.candidate) == pytest.approx(0.75)
 
 
 def test_scores_up_to_100_are_shares_for_the_gate():
     pair = task_metrics.paired_scores("chrf", WRITTEN, task_metrics.predictions_of(WRITTEN, "base_"))
-    assert pair.score(pair.truth, pair.ours) == pytest.approx(0.7)
+    assert pair.score(pair.truth, pair.candidate) == pytest.approx(0.7)
 
 
 def test_labels_are_compared_by_name_whoever_says_them_first():
     said = pd.DataFrame({"id": ["a", "b"], "label": ["x", "y"], "predicted": ["y", "y"], "base_predicted": ["x", "z"]})
     pair = task_metrics.paired_scores("accuracy", said, task_metrics.predictions_of(said, "base_"))
-    assert pair.score(pair.truth, pair.ours) == pair.score(pair.truth, pair.theirs) == 0.5
-    assert pair.differ.tolist() == [True, True]
+    assert pair.score(pair.truth, pair.candidate) == pair.score(pair.truth, pair.rival) == 0.5
+    assert pair.differs.tolist() == [True, True]
 
 
 def test_the_headline_follows_from_the_rows():
@@ -114,7 +116,7 @@ def test_the_share_of_pairs_follows_from_their_rows_and_is_compared_by_them():
         "preferred"
     ] == pytest.approx(2 / 3)
     pair = task_metrics.paired_scores("preferred", PAIRS, task_metrics.predictions_of(PAIRS, "base_"))
-    assert pair.score(pair.truth, pair.ours) - pair.score(pair.truth, pair.theirs) == pytest.approx(1 / 3)
+    assert pair.score(pair.truth, pair.candidate) - pair.score(pair.truth, pair.rival) == pytest.approx(1 / 3)
 
 
 def test_a_version_keeps_every_number_of_its_pairs_and_none_of_their_texts():

@@ -87,7 +87,7 @@ def test_the_stage_scores_it_beside_its_untouched_base(place, writer_folder):
         assert told[f"{prefix}bleu"] == pytest.approx(corpus_bleu(*texts).score)
         assert told[f"{prefix}chrf"] == pytest.approx(corpus_chrf(*texts).score)
         scores = task_metrics.recompute_scores("instruct", task_metrics.predictions_of(said, prefix), bins=1)
-        assert scores == {name: told[f"{prefix}{name}"] for name in task_metrics.METRIC_TITLES["instruct"]}
+        assert scores == {name: told[f"{prefix}{name}"] for name in task_metrics.of("instruct").titles}
     page = Path("reports/report.html").read_text("utf-8")
     assert "<script" not in page
     assert {file.name for file in Path("reports").rglob("*.png")} == {"likelihood.png", "likeness.png"}
