@@ -102,7 +102,7 @@ def compare(whole: dict[str, pd.DataFrame], section: params.Train, asked: argpar
             (share, epochs, factor) for share in asked.old_shares for epochs in asked.epochs for factor in asked.factors
         ]
         for number, (share, epochs, factor) in enumerate(tries, 3):
-            knobs = params.Incremental(old_share=share, epochs=int(epochs), learning_rate_factor=factor)
+            knobs = params.Incremental(replay_share=share, epochs=int(epochs), learning_rate_factor=factor)
             own = dataclasses.replace(section, incremental=knobs)
             report = trained(whole["train"], whole["val"], own, folder / str(number), champion)
             told(f"continued, old {share:g}, epochs {epochs:g}, rate x {factor:g}", folder / str(number), report)

@@ -184,7 +184,7 @@ def check_triggers(chosen: params.Params, arrived: intake.IntakeResult, because:
         trigger.new_rows(arrived.raw, newest.state.raw) if newest else 0,
         trigger.suppressed_rows(chain, suppression.read()),
         because,
-        chosen.decide,
+        chosen.trigger,
         datetime.now(UTC),
     )
 
@@ -199,7 +199,7 @@ def finish(chosen: params.Params, left: str) -> RetrainingOutcome | None:
     if (
         not newest
         or not kept
-        or not trigger.same_inputs(trigger.current_inputs(newest.state.raw), newest.state, chosen.decide)
+        or not trigger.same_inputs(trigger.current_inputs(newest.state.raw), newest.state, chosen.trigger)
     ):
         return None
     why = LEFT.format(left)
@@ -227,7 +227,7 @@ def run_in_worktree(
     with worktree.workspace(run_context.run_name()):
         intake.checkout_intake({intake_branch.RAW: arrived.pointer})
         begin_with_the_last_lock(newest)
-        if chosen.decide.incremental:
+        if chosen.trigger.incremental:
             begin_with_the_champion(chosen)
         failpoints.point("retrain:in-worktree")
         command = shlex.join(["retune", "retrain", *(["--because", because] if because else [])])

@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 from retune.config import params
-from retune.config.params import Measure
+from retune.config.params import Latency
 from retune.data import row_table
 from retune.errors import Refused
 from retune.models import loading
@@ -28,7 +28,7 @@ Predict = Callable[[list[str]], int | None]
 
 
 def measure_latency(
-    candidate: Predict, champion: Predict, texts: list[str], section: Measure, clock: Callable[[], float]
+    candidate: Predict, champion: Predict, texts: list[str], section: Latency, clock: Callable[[], float]
 ) -> dict[str, Any]:
     """What the gate compares: the middle time of each, in ms a text or token, and the middle ratio of the passes."""
     texts = texts[: section.texts]
@@ -61,7 +61,7 @@ def measure_latency(
 
 
 def main(candidate: Path, champion: Path, rows_path: Path, out: Path) -> None:
-    section = params.load().measure
+    section = params.load().latency
     ours, theirs = (_predictor(folder, section.batch_size) for folder in (candidate, champion))
     told = measure_latency(ours, theirs, row_table.read(rows_path)["text"].tolist(), section, time.perf_counter)
     stage_io.write_json(told, out)

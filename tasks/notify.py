@@ -24,7 +24,7 @@ from retune.config.params import Event, Notify
 VARIABLE = "RETUNE_NOTIFY_URLS"
 LOG = logging.getLogger("retune.notify")
 TALKATIVE = ("apprise", "httpx", "urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry")
-TROUBLE = ("refused", "failed", "silent")
+TROUBLE = ("refused", "failed", "unhealthy")
 LOOKS = {  # of a message, in Apprise's four kinds
     "promoted": "success",
     "recovered": "success",
@@ -32,7 +32,7 @@ LOOKS = {  # of a message, in Apprise's four kinds
     "awaiting": "warning",
     "refused": "warning",
     "failed": "failure",
-    "silent": "failure",
+    "unhealthy": "failure",
 }
 
 Send = Callable[[], str]  # sends, and says what went wrong; nothing is well

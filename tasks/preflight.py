@@ -52,7 +52,7 @@ def run_preflight(knobs: params.Params, picture: Path = PICTURE) -> Audited:
     if isinstance(knobs, params.Classify):
         raise WrongUse(f"task is {knobs.task}: only what a model is to write has tokens to audit")
     rows, side, where = _rows(knobs.task)
-    limits = knobs.validate.audit
+    limits = knobs.validate.preflight
     found = token_audit.of_base(rows, knobs.train, limits)
     apart = token_audit.leaked(rows, side, limits, knobs.validate.max_leaked_rows)
     others = token_audit.of_general(_examples(knobs), knobs.train, limits)
@@ -81,7 +81,7 @@ def _mixed_in(found: token_audit.Audit, others: token_audit.Audit | None, train:
     if others is None:
         return 0
     there = others.figures["rows"]
-    some = min(replay_sampling.required_count(found.figures["rows"], train.general_share), there)
+    some = min(replay_sampling.required_count(found.figures["rows"], train.replay_share), there)
     return round(some * others.figures["trained_tokens"] / there)
 
 

@@ -19,8 +19,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import yaml
 
-from retune.config import params
-from retune.config.params import Decide
+from retune.config import params, renames
+from retune.config.params import Trigger
 from retune.data import suppression
 from retune.lineage import ancestry, history
 from retune.system import dvc_pipeline, dvc_store, git
@@ -68,7 +68,7 @@ def should_retrain(
     new_rows: int,
     forgotten: int,
     because: str | None,
-    section: Decide,
+    section: Trigger,
     at: datetime,
 ) -> RetrainDecision:
     """new_rows: rows of `now.raw` that the newest version's data did not hold as they are; forgotten: rows that are
@@ -98,7 +98,7 @@ def _age(champion: VersionInputs, at: datetime) -> int | None:
     return max((at - champion.at).days, 0)
 
 
-def _reasons(found: dict[str, Any], differs: bool, section: Decide) -> tuple[bool, list[str]]:
+def _reasons(found: dict[str, Any], differs: bool, section: Trigger) -> tuple[bool, list[str]]:
     newest, champion, rows = found["newest"], found["champion"], found["new_rows"]
     asked = f"asked for: {found['because']}" if found["because"] else None
     days, allowed = found["champion_age_days"], section.max_age_days
@@ -127,16 +127,16 @@ def _reasons(found: dict[str, Any], differs: bool, section: Decide) -> tuple[boo
         return True, why
     quiet = [*said, f"{rows} new or corrected rows since {newest}, {section.new_rows} asked"]
     if found["changes"]:
-        quiet.append(f"{len(found['changes'])} changes of parameters or code do not count: decide.on_change is false")
+        quiet.append(f"{len(found['changes'])} changes of parameters or code do not count: trigger.on_change is false")
     return False, quiet
 
 
-def same_inputs(now: TrainingInputs, then: TrainingInputs, section: Decide) -> bool:
+def same_inputs(now: TrainingInputs, then: TrainingInputs, section: Trigger) -> bool:
     """Whether the same bits would come out."""
     return _as_compared(now, section) == _as_compared(then, section)
 
 
-def _as_compared(state: TrainingInputs, section: Decide) -> TrainingInputs:
+def _as_compared(state: TrainingInputs, section: Trigger) -> TrainingInputs:
     """Under `incremental`, where it starts follows from who is champion, and is no reason."""
     if not section.incremental:
         return state
@@ -190,7 +190,8 @@ def _made(entry: history.Entry) -> VersionInputs | None:
     kept = git.blobs(entry.commit, ["dvc.lock", "params.yaml"])
     if len(kept) < 2:
         return None
-    stages, values = yaml.safe_load(kept["dvc.lock"])["stages"], yaml.safe_load(kept["params.yaml"])
+    stages = yaml.safe_load(kept["dvc.lock"])["stages"]
+    values = renames.upgrade(yaml.safe_load(kept["params.yaml"]))
     stages = {
         name: {**told, "params": list(told.get("params", {}).get("params.yaml", {}))} for name, told in stages.items()
     }

@@ -221,11 +221,11 @@ SMALL = {
     "evaluate.bootstrap": 100,
     "promote.bootstrap": 200,
     "promote.confidence": 0.6,
-    "register.probe_rows": 8,
+    "register.reload_rows": 8,
 }
 DESK = {
     "promote.latency_ratio": 100.0,  # a busy machine must not decide a story
-    "decide.new_rows": 40,
+    "trigger.new_rows": 40,
     "fetch.settle_seconds": 0.0,
 }
 COLUMNS = {"text": "body", "label": "queue", "id": "ticket_id", "group": "customer_id", "split": None}

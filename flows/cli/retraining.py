@@ -60,7 +60,7 @@ def _print_outcome(told: Any, dry_run: bool) -> None:
 
 
 @click.command(epilog="Example: retune clean --days 7")
-@click.option("--days", type=click.FloatRange(0), help="Older than that; decide.keep_failed_days unless given.")
+@click.option("--days", type=click.FloatRange(0), help="Older than that; trigger.keep_failed_days unless given.")
 @as_json
 def clean(days: float | None, json_: bool) -> None:
     """Remove folders that failed runs left behind.
@@ -73,7 +73,7 @@ def clean(days: float | None, json_: bool) -> None:
     from retune.config import params
     from retune.data import intake_branch as branch
 
-    swept = worktree.sweep(params.load().decide.keep_failed_days if days is None else days)
+    swept = worktree.sweep(params.load().trigger.keep_failed_days if days is None else days)
     reports = [str(folder) for folder in refusal_reports.sweep(branch.read().aside.values())]
     kept = worktree.left()
     if json_:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from retune.config import params
+from retune.config import params, renames
 from retune.errors import WrongUse
 from retune.system.files import write_text
 
@@ -42,6 +42,7 @@ def _changed(path: Path, settings: Sequence[str]) -> str:
         raise WrongUse(f"{path} is not YAML: {error}") from None
     if not isinstance(document, dict):
         raise WrongUse(f"{path} holds no sections: `git checkout {path}` brings them back")
+    renames.refuse_outdated(document, str(path))
     for setting in settings:
         _put(document, setting)
     text = io.StringIO()
@@ -75,6 +76,8 @@ def _put(document: Any, setting: str) -> None:
     name, equals, value = setting.partition("=")
     if not equals:
         raise WrongUse(f"-S {setting}: write section.key=value, for example -S train.epochs=5")
+    if new := renames.current_name(name.strip()):
+        raise WrongUse(f"-S {setting}: `{name.strip()}` is now called `{new}`: write -S {new}={value}")
     section = document
     *parents, key = name.strip().split(".")
     for parent in parents:

@@ -212,7 +212,7 @@ def check_and_notify(tell: crash_alerts.Tell | None = None) -> ScheduleHealth:
         before = json.loads(note.read_text("utf-8")) if note.exists() else None
         causes = before.get("causes", []) if before else []
         news = not found.ok and found.kind not in causes
-        if news and tell("silent", "Retraining has fallen silent", f"{found.words}\n{found.mend}"):
+        if news and tell("unhealthy", "Retraining has fallen silent", f"{found.words}\n{found.mend}"):
             silent_now = found.kind != "server" or bool(before and before.get("silent", True))
             when = datetime.now(UTC).isoformat()
             # after it was told: told twice is better than never

@@ -14,6 +14,7 @@ import yaml
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from retune.config import renames
 from retune.errors import WrongUse
 
 Count = Annotated[int, Field(ge=1)]
@@ -31,7 +32,7 @@ BaseName = Annotated[str, Field(pattern=r"^(package:[A-Za-z0-9._-]+|folder:.+|hu
 OnMissing = Literal["refuse", "warn"]
 Given = Annotated[str, Field(pattern=r"\S")]  # no empty word
 KINDS = ("files", "http", "sql")  # of sources
-Event = Literal["promoted", "held", "refused", "failed", "recovered", "silent", "awaiting"]
+Event = Literal["promoted", "held", "refused", "failed", "recovered", "unhealthy", "awaiting"]
 
 T = TypeVar("T")
 
@@ -58,7 +59,7 @@ def section(cls: type[T]) -> type[T]:
 
 
 @section
-class Decide:
+class Trigger:
     new_rows: Count
     on_change: bool
     max_age_days: Annotated[int, Field(ge=0)]
@@ -81,12 +82,12 @@ class CurateWriting:
 
 
 @section
-class GeneralFile:
+class ReplayFile:
     path: AbsolutePath
     sha256: Sha256
 
 
-def _files_once(files: list[GeneralFile]) -> list[GeneralFile]:
+def _files_once(files: list[ReplayFile]) -> list[ReplayFile]:
     names = [Path(file.path).name for file in files]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"two files are called {twice[0]!r}, and an example is known by its file's name: rename one")
@@ -94,12 +95,12 @@ def _files_once(files: list[GeneralFile]) -> list[GeneralFile]:
 
 
 @section
-class CurateAnswers(CurateWriting):  # of task instruct: its general examples are prompts with one answer
-    general: Annotated[list[GeneralFile], AfterValidator(_files_once)]
+class CurateAnswers(CurateWriting):  # of task instruct: its replay examples are prompts with one answer
+    replay: Annotated[list[ReplayFile], AfterValidator(_files_once)]
 
 
 @section
-class Audit:
+class Preflight:
     max_truncated_share: Limit
     examples: Count
 
@@ -113,7 +114,7 @@ class ValidateWriting:
     max_duplicate_share: Limit
     max_rejected_share: Limit
     max_leaked_rows: Annotated[int, Field(ge=0)]
-    audit: Audit
+    preflight: Preflight
 
 
 @section
@@ -179,7 +180,7 @@ class Lora:
 
 @section
 class Incremental:
-    old_share: Annotated[float, Field(gt=0, le=1)]
+    replay_share: Annotated[float, Field(gt=0, le=1)]
     epochs: Count
     learning_rate_factor: Positive
 
@@ -218,7 +219,7 @@ class DecoderLora:
     alpha: Count
     dropout: Share
     rank_stabilised: bool
-    frozen: Literal["bf16", "fp8"]
+    base_precision: Literal["bf16", "fp8"]
 
 
 @section
@@ -245,7 +246,7 @@ class InstructTrain:
     template: Literal["tokenizer", "chatml", "plain"]
     max_tokens: Annotated[int, Field(ge=8)]
     too_long: Literal["drop", "cut_prompt"]
-    general_share: Share
+    replay_share: Share
     full: Full
     lora: DecoderLora
     ia3: Full
@@ -295,7 +296,7 @@ class PreferTrain:
 
 
 @section
-class GeneralSet:
+class RetentionSet:
     name: Word
     path: AbsolutePath
     by_length: bool
@@ -321,7 +322,7 @@ class InstructEvaluate:
     seed: Seed
     examples: Count
     json_schema: str
-    general: list[GeneralSet]
+    retention: list[RetentionSet]
     judge: Judge
 
 
@@ -347,13 +348,13 @@ class Estimate:
 @section
 class Register:
     name: ModelName
-    probe_rows: Count
+    reload_rows: Count
     tolerance: Positive
     estimate: Estimate
 
 
 @section
-class Measure:
+class Latency:
     texts: Count
     batch_size: Count
     passes: Count
@@ -365,10 +366,10 @@ class Promote:
     margin_over_base: Share
     margin_over_champion: Share
     confidence: Confidence
-    difference: Annotated[float, Field(gt=0, lt=1)]
+    min_detectable_gain: Annotated[float, Field(gt=0, lt=1)]
     power: Confidence
-    worst_label_loss: Limit
-    worst_slice_loss: Limit
+    max_label_recall_loss: Limit
+    max_slice_loss: Limit
     slices: list[Literal["source", "known"]]
     calibration_error_rise: Limit
     calibration_bins: Count
@@ -384,11 +385,11 @@ class PromoteWriting:
     margin_over_base: Share
     margin_over_champion: Share
     confidence: Confidence
-    difference: Annotated[float, Field(gt=0, lt=1)]
+    min_detectable_gain: Annotated[float, Field(gt=0, lt=1)]
     power: Confidence
-    worst_slice_loss: Limit
+    max_slice_loss: Limit
     slices: list[Literal["source", "known"]]
-    general_loss: Limit
+    max_retention_loss: Limit
     latency_ratio: Positive
     bootstrap: Annotated[int, Field(ge=100)]
     seed: Seed
@@ -511,7 +512,7 @@ class Notify:
 @section
 class Classify:
     task: Literal["classify"]
-    decide: Decide
+    trigger: Trigger
     fetch: Fetch
     curate: Curate
     validate: Validate
@@ -519,7 +520,7 @@ class Classify:
     train: Train
     evaluate: Evaluate
     register: Register
-    measure: Measure
+    latency: Latency
     promote: Promote
     notify: Notify
 
@@ -527,7 +528,7 @@ class Classify:
 @section
 class Instruct:
     task: Literal["instruct"]
-    decide: Decide
+    trigger: Trigger
     fetch: Fetch
     curate: CurateAnswers
     validate: ValidateWriting
@@ -535,7 +536,7 @@ class Instruct:
     train: InstructTrain
     evaluate: InstructEvaluate
     register: Register
-    measure: Measure
+    latency: Latency
     promote: PromoteAnswers
     notify: Notify
 
@@ -543,7 +544,7 @@ class Instruct:
 @section
 class Prefer:
     task: Literal["prefer"]
-    decide: Decide
+    trigger: Trigger
     fetch: Fetch
     curate: CurateWriting
     validate: ValidateWriting
@@ -551,7 +552,7 @@ class Prefer:
     train: PreferTrain
     evaluate: InstructEvaluate
     register: Register
-    measure: Measure
+    latency: Latency
     promote: PromoteWriting
     notify: Notify
 
@@ -567,7 +568,7 @@ def load(path: Path = Path("params.yaml")) -> Params:
 
 def load_notify(path: Path = Path("params.yaml")) -> Notify:
     """The section `notify` alone, whatever stands beside it. Raises WrongUse if not even that can be read."""
-    return parse_section(Notify, at(_read(path), "notify"))
+    return parse_section(Notify, at(renames.upgrade(_read(path)), "notify"))
 
 
 def _read(path: Path) -> Any:
@@ -580,6 +581,8 @@ def _read(path: Path) -> Any:
 
 
 def parse(values: Any) -> Params:
+    """Check values by their types. Raises WrongUse that names each wrong key, and each old name with its new one."""
+    renames.refuse_outdated(values)
     try:
         return TypeAdapter(_kind(values)).validate_json(_json(values))
     except ValidationError as error:

@@ -37,18 +37,18 @@ def check(files: Sequence[File]) -> None:
         except OSError as error:
             raise WrongUse(
                 f"the general examples in {file.path} cannot be read: {error.strerror}. Bring the file back, or take "
-                "it out of curate.general"
+                "it out of curate.replay"
             ) from None
         if found != file.sha256:
             raise Refused(
                 f"the general examples in {file.path} have sha256 {found}, not {file.sha256}: restore that file, or "
-                "write the new hash into curate.general if the change is meant"
+                "write the new hash into curate.replay if the change is meant"
             )
 
 
 def files_of(chosen: params.Params) -> Sequence[File]:
     """The files that params.yaml names; none where the task has no place for them."""
-    return chosen.curate.general if isinstance(chosen.curate, params.CurateAnswers) else []
+    return chosen.curate.replay if isinstance(chosen.curate, params.CurateAnswers) else []
 
 
 def read(files: Sequence[File]) -> pd.DataFrame:

@@ -50,9 +50,9 @@ def read(path: Path) -> list[Question]:
 
 
 def check(chosen: params.Params) -> None:
-    """Raises as `read` does for a set that `evaluate.general` names: a person reads it before training, not after."""
+    """Raises as `read` does for a set that `evaluate.retention` names: a person reads it before training, not after."""
     if isinstance(chosen.evaluate, params.InstructEvaluate):
-        for each in chosen.evaluate.general:
+        for each in chosen.evaluate.retention:
             read(Path(each.path))
 
 

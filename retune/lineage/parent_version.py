@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from retune.config import renames
 from retune.config.params import Train, at
 from retune.errors import Refused
 from retune.system.stage_io import write_json
@@ -113,7 +114,7 @@ def of_record(made: dict[str, Any]) -> ParentVersion | None:
 
 def made_as(made: dict[str, Any]) -> dict[str, Any]:
     """What `obstacles` asks of weights, as the record of their version has it."""
-    lora = made["params"]["train"]["lora"]
+    lora = renames.upgrade(made["params"])["train"]["lora"]
     return {
         "method": made["training"]["method"],
         "base.name": made["base"]["name"],
@@ -147,7 +148,7 @@ def params_from_parent(made: dict[str, Any], task: str, method: str) -> dict[str
     on at its own rate, and learns preferences at a tenth of that. Raises Refused for a version that is no start for the
     task.
     """
-    values = made["params"]
+    values = renames.upgrade(made["params"])
     before = values.get("task", "classify")
     if before not in FROM[task] or method not in WRITERS:
         raise Refused(

@@ -173,7 +173,7 @@ def _both(plan: Plan) -> list[Plan]:
 def _in_parts(plan: Plan, gpus: int) -> Iterator[Plan]:
     """Over all GPUs of this host. What is held in 4 or 8 bits is not spread."""
     training = plan.training
-    fewer_bits = training.lora.frozen == "fp8" or "qlora" in (training.method, plan.start)
+    fewer_bits = training.lora.base_precision == "fp8" or "qlora" in (training.method, plan.start)
     if gpus > 1 and training.parallel.strategy == "ddp" and not fewer_bits:
         batches = math.ceil(training.accumulate / gpus) * gpus
         told = f"train.parallel.strategy=fsdp with train.parallel.processes={gpus} and train.accumulate={batches}"
@@ -201,9 +201,9 @@ def _otherwise(plan: Plan, cuda: bool) -> Iterator[Plan]:
         if whole:
             yield plan.but("train.method=lora", method="lora")
         if cuda and training.method != "qlora":
-            eight = training.lora.frozen == "fp8"
-            own = replace(training.lora, frozen="bf16")
-            told = f"train.method=qlora{lacks}{' and train.lora.frozen=bf16' if eight else ''}"
+            eight = training.lora.base_precision == "fp8"
+            own = replace(training.lora, base_precision="bf16")
+            told = f"train.method=qlora{lacks}{' and train.lora.base_precision=bf16' if eight else ''}"
             yield plan.but(told, method="qlora", lora=own)
     if not plan.bf16 and not whole:
         yield plan.but("train.precision=bf16", bf16=True, precision="bf16")

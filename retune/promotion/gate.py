@@ -144,7 +144,7 @@ def _timed(latency: Latency, bound: float, slow: bool) -> str:
 
 def compare_with(name: str, said: pd.DataFrame, theirs: pd.DataFrame, margin: float, section: Section) -> RivalResult:
     found = _compare(said, theirs, section.metric, margin, section.confidence, section.bootstrap, section.seed)
-    needed = statistics.required_sample_size(found, section.difference, section.confidence, section.power)
+    needed = statistics.required_sample_size(found, section.min_detectable_gain, section.confidence, section.power)
     worse = found.below >= section.confidence and _enough_differ(found, section)
     outcome = NOT_BETTER if worse else _outcome(found, margin, needed, section)
     made = RivalResult(name, outcome, worse, margin, needed, found, reason="")
@@ -165,7 +165,7 @@ def _outcome(found: statistics.Comparison, margin: float, needed: int, section: 
     """Too few rows excuse nobody whose gain, at its best, is below the difference asked."""
     if found.gain > margin and found.confidence >= section.confidence and _enough_differ(found, section):
         return WON
-    open_yet = statistics.upper_gain(found, section.confidence) >= margin + section.difference
+    open_yet = statistics.upper_gain(found, section.confidence) >= margin + section.min_detectable_gain
     return CANNOT_TELL if found.rows < needed and open_yet else NOT_BETTER
 
 
@@ -184,8 +184,8 @@ def _reason(rival: RivalResult, section: Section) -> str:
     if rival.outcome == CANNOT_TELL:
         return (
             f"not enough rows to tell whether {section.metric} beats the {name}: {found.rows} rows, about "
-            f"{rival.needed} needed to show a gain of {section.difference:g} above the margin of {margin:g} in "
-            f"{section.power:.0%} of cases; {gain}"
+            f"{rival.needed} needed to show a gain of {section.min_detectable_gain:g} above the margin of "
+            f"{margin:g} in {section.power:.0%} of cases; {gain}"
         )
     fewest = statistics.min_discordant_rows(section.confidence)
     few = "" if _enough_differ(found, section) else f"; {found.differing} rows tell the two apart, it takes {fewest}"

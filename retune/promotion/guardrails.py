@@ -82,7 +82,7 @@ def _parts(
     said: pd.DataFrame, champion: pd.DataFrame, section: Promote, known: Collection[str] | None
 ) -> Iterator[Guardrail]:
     ours, theirs = _right(said), _right(champion)
-    limits = {"label": section.worst_label_loss, "slice": section.worst_slice_loss}
+    limits = {"label": section.max_label_recall_loss, "slice": section.max_slice_loss}
     for kind, name, rows in _subsets(said, section, known):
         limit = limits[kind]
         found = statistics.loss(ours[rows], theirs[rows], limit, section.bootstrap, section.seed)
@@ -98,7 +98,7 @@ def _written_parts(
             continue
         draws, limit = (
             statistics.resamples(len(pair.candidate), section.bootstrap, section.seed),
-            section.worst_slice_loss,
+            section.max_slice_loss,
         )
         found = statistics.compare(
             pair.score, pair.truth, pair.candidate, pair.rival, pair.differs, -limit, draws, section.confidence
@@ -111,13 +111,14 @@ def _written_parts(
 def _general(said: pd.DataFrame, section: PromoteWriting) -> Iterator[Guardrail]:
     for name, rows in _groups(said["set"]):
         ours, theirs = (said.loc[rows, column].to_numpy(dtype=bool) for column in ("right", "base_right"))
-        found = statistics.loss(ours, theirs, section.general_loss, section.bootstrap, section.seed)
-        yield _judged("general", name, found, section.general_loss, section.confidence)
+        found = statistics.loss(ours, theirs, section.max_retention_loss, section.bootstrap, section.seed)
+        yield _judged("general", name, found, section.max_retention_loss, section.confidence)
 
 
 def _tell_general(bound: Guardrail, section: PromoteWriting) -> str:
     fate = "forgot what its base knew" if bound.broken else "has not surely forgotten what its base knew"
-    return f"{fate}: {bound.name} {-bound.loss:+.4f} on {bound.rows} questions, the bound is {-section.general_loss:g}"
+    limit = f"the bound is {-section.max_retention_loss:g}"
+    return f"{fate}: {bound.name} {-bound.loss:+.4f} on {bound.rows} questions, {limit}"
 
 
 def _judged(kind: str, name: str, found: statistics.Loss, limit: float, confidence: float) -> Guardrail:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from retune.config import renames
 from retune.errors import Refused
 from retune.lineage.record import Record
 from retune.registry import clean_process, versions
@@ -20,7 +21,7 @@ def recorded(made: Record) -> pd.DataFrame:
     """
     said, test = made["pipeline"]["hashes"][PREDICTIONS], made["data"]["sides"]["test"]["md5"]
     rows = answered(dvc_store.read_verified(said, ["id", "predicted", "confidence"])).head(
-        made["params"]["register"]["probe_rows"]
+        renames.upgrade(made["params"])["register"]["reload_rows"]
     )
     texts = dvc_store.read_verified(test, ["id", "text"]).set_index("id")["text"]
     return rows.assign(text=texts.loc[rows["id"]].tolist())

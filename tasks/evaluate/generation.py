@@ -146,7 +146,7 @@ def judged(rows: pd.DataFrame, said: pd.DataFrame, section: Judge) -> pd.DataFra
 def answers(model: causal_lm.CausalLM, section: InstructEvaluate) -> np.ndarray:
     """[questions] of all sets, whether the likeliest choice was the right one."""
     told = [np.zeros(0, dtype=bool)]
-    for each in section.general:
+    for each in section.retention:
         questions = multiple_choice.read(Path(each.path))
         told.append(
             multiple_choice.right(
@@ -168,8 +168,8 @@ def _of_text(model: causal_lm.CausalLM, section: InstructEvaluate) -> Callable[[
 
 
 def remembered(section: InstructEvaluate, general: dict[str, np.ndarray]) -> pd.DataFrame:
-    sizes = [len(multiple_choice.read(Path(each.path))) for each in section.general]
-    names = [each.name for each, size in zip(section.general, sizes, strict=True) for _ in range(size)]
+    sizes = [len(multiple_choice.read(Path(each.path))) for each in section.retention]
+    names = [each.name for each, size in zip(section.retention, sizes, strict=True) for _ in range(size)]
     return pd.DataFrame(
         {
             "set": pd.Series(names, dtype="str"),

@@ -362,7 +362,7 @@ def requirements(card: ClassifierManifest | CausalLMManifest) -> list[str]:
 
 def check_reload(version: versions.Version, section: Register, reader: clean_process.Reader) -> None:
     """Predict some test rows with the version as MLflow loads it. Raises Refused if it says anything else."""
-    said = reload_check.answered(row_table.read(REPORTS / "predictions.parquet")).head(section.probe_rows)
+    said = reload_check.answered(row_table.read(REPORTS / "predictions.parquet")).head(section.reload_rows)
     texts = row_table.read(TEST).set_index("id").loc[said["id"], "text"].tolist()
     again = clean_process.predict_in_clean_process(reader, version, texts)
     try:

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from retune.config import params
+from retune.config import params, renames
 from retune.data import row_table, suppression, task_data
 from retune.errors import Refused, RetuneError, WrongUse
 from retune.evaluation import task_metrics
@@ -358,7 +358,7 @@ def _decided_again(made: Record, folder: Path) -> dict[str, Any]:
     if made["schema_version"] == 1:
         return gate.as_schema_1(said, champion, made["params"]["promote"])
     task, hashes = task_metrics.task_of(made["params"]), made["pipeline"]["hashes"]
-    section = params.parse_section(params.sections(task)["promote"], made["params"]["promote"])
+    section = params.parse_section(params.sections(task)["promote"], renames.upgrade(made["params"])["promote"])
     general = (
         None if task_data.of(task).has_labels else gate.general_of(json.loads(dvc_store.read_bytes(hashes[DETAILS])))
     )
@@ -587,7 +587,7 @@ def diff(one: Record, other: Record) -> dict[str, Any]:
             "relabelled": _changes(both, "label"),
             "moved": _changes(both, "side"),
         },
-        "params": _differences(one["params"], other["params"]),
+        "params": _differences(renames.upgrade(one["params"]), renames.upgrade(other["params"])),
         "code": _differences(one["code"]["modules"], other["code"]["modules"], flatten=dict),
         "base": _differences(one["base"], other["base"]),
         "environment": _differences(one["environment"], other["environment"]),

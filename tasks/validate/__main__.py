@@ -337,7 +337,7 @@ def _audited(
 
     if not {*task_data.of(knobs.task).columns} <= set(rows):
         return None
-    train, limits = knobs.train, knobs.validate.audit
+    train, limits = knobs.train, knobs.validate.preflight
     found = token_audit.of_base(rows, train, limits)
     plots.lengths(found.lengths, train.max_tokens, picture)
     asked = {"template": train.template, "max_tokens": train.max_tokens, "too_long": train.too_long, **vars(limits)}

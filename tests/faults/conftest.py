@@ -35,7 +35,7 @@ SMALL = {
     "promote.confidence": 0.6,
     "promote.latency_ratio": 100.0,
     "promote.calibration_error_rise": 1.0,  # a champion that guesses among four queues is well calibrated, and knows it
-    "register.probe_rows": 8,
+    "register.reload_rows": 8,
 }
 FIRST = {**SMALL, "train.max_tokens": 8, "train.probe.c": 0.3, "promote.confidence": 0.51}  # a weak champion
 

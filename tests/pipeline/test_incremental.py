@@ -21,7 +21,7 @@ SETTINGS = {
     "evaluate.bootstrap": 100,
     "promote.bootstrap": 200,
     "promote.confidence": 0.6,
-    "register.probe_rows": 8,
+    "register.reload_rows": 8,
 }
 CONTINUE = """
 from tasks.register import register
@@ -185,8 +185,8 @@ def test_a_run_with_a_start_that_says_nothing_is_refused_in_words(house):
 @pytest.fixture(scope="module")
 def desk(new_clone, prefect_url, desk_at, tmp_path_factory):
     clone = new_clone(tmp_path_factory.mktemp("desk"), PREFECT_API_URL=prefect_url)
-    more = {**SETTINGS, "decide.incremental": True, "decide.new_rows": 30}
-    more |= {"promote.worst_label_loss": 1.0, "promote.worst_slice_loss": 1.0, "promote.calibration_error_rise": 1.0}
+    more = {**SETTINGS, "trigger.incremental": True, "trigger.new_rows": 30}
+    more |= {"promote.max_label_recall_loss": 1.0, "promote.max_slice_loss": 1.0, "promote.calibration_error_rise": 1.0}
     return desk_at(clone, tmp_path_factory.mktemp("inbox"), ("billing", "delivery", "sign_in"), **more)
 
 

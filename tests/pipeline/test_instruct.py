@@ -22,8 +22,8 @@ SMALL = {
     "evaluate.generate_rows": 4,
     "evaluate.bootstrap": 100,
     "promote.bootstrap": 200,
-    "register.probe_rows": 4,
-    "measure.texts": 2,
+    "register.reload_rows": 4,
+    "latency.texts": 2,
     "promote.latency_ratio": 100.0,
 }
 
@@ -125,7 +125,7 @@ def test_it_goes_on_from_a_version_with_general_examples_beside_its_rows(house, 
     house.file.write_text("".join(f"{json.dumps(each)}\n" for each in told), "utf-8")
     digest = hashlib.sha256(house.file.read_bytes()).hexdigest()
     named = f"[{{path: {house.file}, sha256: {digest}}}]"
-    ran = run(house, {"curate.general": named, "train.general_share": 0.1, "train.epochs": 1})
+    ran = run(house, {"curate.replay": named, "train.replay_share": 0.1, "train.epochs": 1})
     assert ran["version"]["version"] == 3
     record = record_of(house, "writer/3")
     train = len(pd.read_parquet(house.folder / "data/splits/train.parquet"))
@@ -177,7 +177,7 @@ def test_other_examples_than_were_meant_are_refused_until_their_hash_is_written(
     (house.folder / "params.yaml").write_text(values.replace(old, digest), "utf-8")
     planned = {each["name"]: each for each in json.loads(house.retune("plan", "--json").stdout)["stages"]}
     assert planned["curate"]["run"] and planned["train"]["run"]
-    assert "curate.general" in planned["curate"]["why"][0]
+    assert "curate.replay" in planned["curate"]["why"][0]
     (house.folder / "params.yaml").write_text(values, "utf-8")
     house.file.write_text(text, "utf-8")
 

@@ -26,7 +26,7 @@ SMALL = {
     "evaluate.bootstrap": 100,
     "promote.bootstrap": 200,
     "promote.confidence": 0.6,
-    "register.probe_rows": 8,
+    "register.reload_rows": 8,
 }
 TAGS = {
     "fingerprint",

@@ -19,8 +19,8 @@ SMALL = {
     "evaluate.generate_rows": 4,
     "evaluate.bootstrap": 100,
     "promote.bootstrap": 200,
-    "register.probe_rows": 4,
-    "measure.texts": 2,
+    "register.reload_rows": 4,
+    "latency.texts": 2,
     "promote.latency_ratio": 100.0,
 }
 INSTRUCT = {

@@ -414,7 +414,7 @@ def in_writing(in_folder):
         file.write_text("".join(f"{json.dumps(record)}\n" for record in records), "utf-8")
         values = yaml.safe_load((Path(__file__).parents[2] / "retune/config/defaults/instruct.yaml").read_text("utf-8"))
         told = {"path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()} | changes
-        values["curate"]["general"] = [told]
+        values["curate"]["replay"] = [told]
         Path("params.yaml").write_text(yaml.safe_dump(values), "utf-8")
 
     return name
@@ -447,8 +447,8 @@ def test_without_files_nothing_is_said_of_general_examples_and_their_file_is_emp
 @pytest.mark.parametrize(("changes", "error", "told"), [
     ({"sha256": "0" * 64}, Refused, "have sha256 .*, not 0{64}: restore that file, or write the new hash into"),
     ({"path": "/nowhere/own.jsonl"}, WrongUse, "/nowhere/own.jsonl cannot be read: No such file"),
-    ({"path": "own.jsonl"}, WrongUse, r"general.0.path: 'own.jsonl' is no absolute path"),
-    ({"sha256": "short"}, WrongUse, r"curate.general.0.sha256 is 'short'"),
+    ({"path": "own.jsonl"}, WrongUse, r"replay.0.path: 'own.jsonl' is no absolute path"),
+    ({"sha256": "short"}, WrongUse, r"curate.replay.0.sha256 is 'short'"),
 ])  # fmt: skip
 def test_a_file_that_is_not_there_or_another_than_was_meant_is_refused(in_writing, changes, error, told):
     row_table.write(said(("1", "one question", "a")), Path("raw/000.parquet"))

@@ -2,12 +2,12 @@ from itertools import pairwise
 
 import pytest
 
-from retune.config.params import Measure
+from retune.config.params import Latency
 from retune.errors import Refused
 from tasks import latency as verb
 from tasks.latency import measure_latency
 
-SECTION = Measure(texts=4, batch_size=1, passes=5)
+SECTION = Latency(texts=4, batch_size=1, passes=5)
 
 
 class Machine:

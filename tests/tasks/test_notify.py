@@ -12,7 +12,7 @@ from retune.config import params
 from retune.config.params import Notify
 from tasks import notify
 
-ALL = ("promoted", "held", "refused", "failed", "recovered", "silent", "awaiting")
+ALL = ("promoted", "held", "refused", "failed", "recovered", "unhealthy", "awaiting")
 SECRET = "s3cr3t-T0ken"
 
 
@@ -93,7 +93,7 @@ def test_a_channel_that_hangs_delays_nobody_for_long_and_the_others_get_it(secti
             f"json://127.0.0.1:{port}",
         )
         begun = time.monotonic()
-        assert notify.notify("silent", "t", "b", Notify(events=list(ALL), timeout_seconds=1.0)) is False
+        assert notify.notify("unhealthy", "t", "b", Notify(events=list(ALL), timeout_seconds=1.0)) is False
         assert time.monotonic() - begun < 2.5
     assert len(taken) == 1
     assert sum("no answer within 1 s" in record.getMessage() for record in caplog.records) == 2
@@ -114,7 +114,7 @@ def test_every_event_of_params_has_a_look():
         (None, "promoted", ("promoted",)),
         ("failed", "promoted", ("recovered", "promoted")),
         ("refused", "held", ("recovered", "held")),
-        ("silent", "nothing", ("recovered",)),
+        ("unhealthy", "nothing", ("recovered",)),
         ("failed", "failed", ("failed",)),
         ("failed", "refused", ("refused",)),
         ("promoted", "nothing", ()),

@@ -164,7 +164,7 @@ def test_general_examples_are_looked_at_apart_and_add_to_the_effort(knobs, make_
     before = run_preflight(knobs)
     assert before.general is None
     row_table.write(make_replies(20, seed=9), GENERAL)
-    knobs = replace(knobs, train=replace(knobs.train, general_share=0.25))
+    knobs = replace(knobs, train=replace(knobs.train, replay_share=0.25))
     told = run_preflight(knobs)
     assert (told.ok, told.figures, told.general["rows"]) == (True, before.figures, 20)
     assert 1.2 < told.effort.tokens / before.effort.tokens < 1.5
@@ -179,5 +179,5 @@ def test_before_anything_is_curated_they_are_read_from_their_files(knobs, make_r
     file = tmp_path / "own.csv"
     file.write_text("prompt,completion\nwho?,she\n", "utf-8")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    named = replace(knobs.curate, general=[params.GeneralFile(str(file), digest)])
+    named = replace(knobs.curate, replay=[params.ReplayFile(str(file), digest)])
     assert run_preflight(replace(knobs, curate=named)).general["rows"] == 1

@@ -13,7 +13,7 @@ from tasks import trigger
 from tasks.trigger import RetrainDecision, TrainingInputs, VersionInputs
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
-SECTION = params.Decide(
+SECTION = params.Trigger(
     new_rows=200, on_change=True, max_age_days=90, on_forgotten=True, incremental=False, keep_failed_days=14.0
 )
 THEN = TrainingInputs(
@@ -135,4 +135,6 @@ def test_the_state_of_this_repository_names_every_file_that_a_stage_reads(monkey
     monkeypatch.chdir(root)
     found = trigger.current_inputs("aa.dir")
     assert {"tasks/curate/__main__.py", "retune/errors.py", "command of train"} <= set(found.code)
-    assert found.params["train.epochs"] and not [key for key in found.params if key.startswith(("decide.", "promote."))]
+    assert found.params["train.epochs"] and not [
+        key for key in found.params if key.startswith(("trigger.", "promote."))
+    ]

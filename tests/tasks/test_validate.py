@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from retune.config.params import Audit, Validate, ValidateWriting
+from retune.config.params import Preflight, Validate, ValidateWriting
 from retune.data import row_table, task_data
 from retune.data.row_table import COLUMNS
 from retune.errors import Broken, Refused
@@ -309,7 +309,7 @@ def test_a_pair_needs_its_worse_answer(make_replies):
         max_duplicate_share=1.0,
         max_rejected_share=1.0,
         max_leaked_rows=0,
-        audit=Audit(max_truncated_share=0.1, examples=3),
+        preflight=Preflight(max_truncated_share=0.1, examples=3),
     )
     verdict = validate(pairs, CURATED, params, "prefer")
     assert {name: finding.examples for name, finding in failures(verdict).items()} == {"rejected_present": ["r1-0000"]}

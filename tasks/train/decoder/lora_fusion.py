@@ -40,8 +40,8 @@ def check_eight_bits(device: torch.device, weights: torch.dtype) -> None:
         return
     what = "the processor" if not have else f"a GPU of compute capability {have[0]}.{have[1]}, weights in {weights}"
     raise Refused(
-        f"train.lora.frozen is fp8, and this is {what}: it takes bf16 weights on an NVIDIA GPU of compute capability "
-        f"{SINCE[0]}.{SINCE[1]} or more (Ada, Hopper); write train.lora.frozen: bf16"
+        f"train.lora.base_precision is fp8, and this is {what}: it takes bf16 weights on an NVIDIA GPU of compute "
+        f"capability {SINCE[0]}.{SINCE[1]} or more (Ada, Hopper); write train.lora.base_precision: bf16"
     )
 
 

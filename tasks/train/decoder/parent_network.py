@@ -56,7 +56,7 @@ def load(folder: Path, card: CausalLMManifest, params: Asked) -> tuple[Any, nn.M
     """Its tokenizer, with the template in it, and its network. Raises WrongUse if params name another adapter."""
     whole, device = card.method == "full", classifier.pick_device(params.device)
     precision = "fp32" if whole else params.precision  # what was learned would be rounded away in bf16
-    if params.lora.frozen == "fp8":
+    if params.lora.base_precision == "fp8":
         lora_fusion.check_eight_bits(device, causal_lm.weight_dtype(precision, device))
     kept, place = collectives.loaded_as(params.parallel, precision, device)
     loaded = causal_lm.load_to_train(folder, place.type, kept, params.lora.dropout)

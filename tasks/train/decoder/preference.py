@@ -119,10 +119,11 @@ def check(params: PreferTrain, start: CausalLMManifest) -> None:
             "lower max_tokens"
         )
     parent_network.check(start, params)
-    if params.lora.frozen == "fp8" and (start.method != "lora" or params.lora.dropout):
+    if params.lora.base_precision == "fp8" and (start.method != "lora" or params.lora.dropout):
         raise WrongUse(
-            f"train.lora.frozen is fp8, with a start of method {start.method} and dropout {params.lora.dropout}: only "
-            "a start of method lora, without dropout, is multiplied in 8 bits; write train.lora.frozen: bf16"
+            f"train.lora.base_precision is fp8, with a start of method {start.method} and dropout "
+            f"{params.lora.dropout}: only a start of method lora, without dropout, is multiplied in 8 bits; "
+            "write train.lora.base_precision: bf16"
         )
     sft.check_strategy(params)
 

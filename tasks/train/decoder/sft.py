@@ -73,7 +73,7 @@ def fit(
 ) -> tuple[CausalLMManifest, Any, nn.Module, TrainingHistory, dict[str, Any]]:
     """Train on the rows of `train`, choose the epoch on those of `val`. Writes only below `work`.
 
-    Of `examples`, which are general ones, `params.general_share` is mixed in among what is learned from. `start`: the
+    Of `examples`, which are general ones, `params.replay_share` is mixed in among what is learned from. `start`: the
     version to go on from; None: the base.
     Returns what model.json will say, the tokenizer, the network, the learning curve, and a report of how it went.
     """
@@ -101,7 +101,7 @@ def fit(
 
     network = prepare_network(_add_adapter(network, params), params, device)
     learned = train_side.rows
-    shown = learned + general.rows[: replay_sampling.required_count(len(learned), params.general_share)]
+    shown = learned + general.rows[: replay_sampling.required_count(len(learned), params.replay_share)]
     curve = _train_once(network, shown, val_side.rows, params.epochs, params, work / "choose", on_progress)
     best = curve.best_epoch
     if params.refit:
@@ -149,10 +149,10 @@ def check(params: InstructTrain) -> None:
             f"train.batch_tokens is {params.batch_tokens}, and one row may take {longest}: raise it, or lower "
             "max_tokens"
         )
-    if params.lora.frozen == "fp8" and (params.method != "lora" or params.lora.dropout):
+    if params.lora.base_precision == "fp8" and (params.method != "lora" or params.lora.dropout):
         raise WrongUse(
-            f"train.lora.frozen is fp8, with method {params.method} and dropout {params.lora.dropout}: only method "
-            "lora without dropout multiplies in 8 bits; write train.lora.frozen: bf16"
+            f"train.lora.base_precision is fp8, with method {params.method} and dropout {params.lora.dropout}: only "
+            "method lora without dropout multiplies in 8 bits; write train.lora.base_precision: bf16"
         )
     if params.method == "qlora" and params.parallel.strategy == "fsdp":
         raise WrongUse(
@@ -163,10 +163,10 @@ def check(params: InstructTrain) -> None:
 
 
 def check_strategy(params: InstructTrain | PreferTrain) -> None:
-    if params.parallel.strategy == "fsdp" and params.lora.frozen == "fp8":
+    if params.parallel.strategy == "fsdp" and params.lora.base_precision == "fp8":
         raise WrongUse(
-            "train.parallel.strategy is fsdp, and train.lora.frozen fp8: what is held in 8 bits is not spread; write "
-            "train.lora.frozen: bf16, or strategy: ddp"
+            "train.parallel.strategy is fsdp, and train.lora.base_precision fp8: what is held in 8 bits is not spread; "
+            "write train.lora.base_precision: bf16, or strategy: ddp"
         )
 
 
@@ -231,7 +231,7 @@ def render(frame: pd.DataFrame, tokenizer: Any, max_tokens: int, too_long: str) 
 
 def mixed(examples: pd.DataFrame | None, rows: int, tokenizer: Any, params: InstructTrain) -> Mixed:
     """So many general examples that they are their share beside `rows` others; one that is too long is passed over."""
-    most = replay_sampling.required_count(rows, params.general_share)
+    most = replay_sampling.required_count(rows, params.replay_share)
     found = Mixed([], [])
     if examples is None or not most:
         return found
@@ -249,11 +249,11 @@ def mixed(examples: pd.DataFrame | None, rows: int, tokenizer: Any, params: Inst
 
 def replay_shortage(general: Mixed, rows: int, params: InstructTrain) -> list[str]:
     """A warning if there are fewer general examples than asked for. Nobody is asked where there is no file."""
-    asked = replay_sampling.required_count(rows, params.general_share)
+    asked = replay_sampling.required_count(rows, params.replay_share)
     if not general.rows or len(general.rows) >= asked:
         return []
     told = (
-        f"train.general_share is {params.general_share:g} and asks for {asked} general examples beside {rows} rows: "
+        f"train.replay_share is {params.replay_share:g} and asks for {asked} general examples beside {rows} rows: "
         f"only {len(general.rows)} are there and short enough"
     )
     print(f"warning: {told}", flush=True)
@@ -310,7 +310,7 @@ def _start(params: InstructTrain, device: torch.device, start: ParentCausalLM | 
     if start:
         return parent_network.load(start.folder, start.card, params)
     precision = "fp32" if params.method == "full" else params.precision
-    if params.lora.frozen == "fp8":
+    if params.lora.base_precision == "fp8":
         lora_fusion.check_eight_bits(device, causal_lm.weight_dtype(precision, device))
     name, sha256 = params.base.name, params.base.sha256
     kept, place = collectives.loaded_as(params.parallel, precision, device)
@@ -341,7 +341,7 @@ def prepare_network(network: nn.Module, params: InstructTrain | PreferTrain, dev
     compiled = params.compile and kind == torch.bfloat16  # the attention of float32 cannot be
     own = params.gradient_checkpointing, compiled
     if params.parallel.strategy == "ddp":
-        return apply_speedups(network, params.lora.frozen == "fp8", *own)
+        return apply_speedups(network, params.lora.base_precision == "fp8", *own)
     return shard_network(network, *own, kind, device)
 
 

@@ -118,7 +118,7 @@ def _choice(train: pd.DataFrame, val: pd.DataFrame, params: Train, earlier: Pare
     """The rows to continue with. Refit means what it means from the base: val is learned from too."""
     rows = pd.concat([train, val], ignore_index=True) if params.refit else train
     there = {*train["id"], *val["id"]}
-    choice = parent.choose(rows, there, earlier, params.incremental.old_share, params.seed)
+    choice = parent.choose(rows, there, earlier, params.incremental.replay_share, params.seed)
     print(
         f"continuing from {earlier.start.name}: {choice.new} new rows, {choice.corrected} of them corrected, and "
         f"{choice.old} old ones; {choice.gone} that it learned from are gone and cannot be unlearned",

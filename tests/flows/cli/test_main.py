@@ -137,13 +137,13 @@ def test_a_multiple_choice_set_that_is_torn_is_named_before_anything_starts(writ
 
 @pytest.fixture(scope="module")
 def writes(new_clone, tmp_path_factory):
-    """A clone whose model is to write, with an `evaluate.general` that holds no such choice."""
+    """A clone whose model is to write, with an `evaluate.retention` that holds no such choice."""
     made = new_clone(tmp_path_factory.mktemp("writes"))
     torn = made.folder / "torn.jsonl"
     torn.write_text(json.dumps({"query": "Sky?", "choices": ["blue", "green"], "gold": 7}) + "\n", "utf-8")
     text = (made.folder / "retune/config/defaults/instruct.yaml").read_text("utf-8")
-    named = f"  general: [{{name: sky, path: {torn}, by_length: false}}]"
-    text = re.sub(r"(?<=\nevaluate:\n)(.*?)\n  general: \[\][^\n]*", rf"\1\n{named}", text, count=1, flags=re.DOTALL)
+    named = f"  retention: [{{name: sky, path: {torn}, by_length: false}}]"
+    text = re.sub(r"(?<=\nevaluate:\n)(.*?)\n  retention: \[\][^\n]*", rf"\1\n{named}", text, count=1, flags=re.DOTALL)
     assert named in text
     (made.folder / "params.yaml").write_text(text, "utf-8")
     rows = [{"prompt": f"What is {n}?", "completion": f"It is {n}."} for n in range(20)]

@@ -9,7 +9,7 @@ from retune.config.params import Notify
 from tasks import notify
 
 SHIPPED = (Path(__file__).parents[3] / "params.yaml").read_text("utf-8")
-ONLY = SHIPPED.replace("[promoted, held, refused, failed, recovered, silent, awaiting]", "[silent]")
+ONLY = SHIPPED.replace("[promoted, held, refused, failed, recovered, unhealthy, awaiting]", "[unhealthy]")
 
 
 @pytest.fixture
@@ -23,21 +23,21 @@ def wanted(tmp_path):
 
 def test_what_params_yaml_wants_is_told(wanted):
     section, wrong = wanted(ONLY)
-    assert (section.events, wrong) == (["silent"], "")
+    assert (section.events, wrong) == (["unhealthy"], "")
 
 
 def test_a_fault_beside_the_section_changes_nothing_of_what_is_told_and_is_said(wanted):
     assert "margin_over_base: 0" in ONLY
     section, wrong = wanted(ONLY.replace("margin_over_base: ", "margin_over_base: -"))
-    assert section.events == ["silent"] and "promote.margin_over_base is -0" in wrong
+    assert section.events == ["unhealthy"] and "promote.margin_over_base is -0" in wrong
 
 
 @pytest.mark.parametrize(
-    "text", ["", "notify: {}", "notify: {2026-11-22: x}", "task: [", ONLY.replace("[silent]", "[tea]")]
+    "text", ["", "notify: {}", "notify: {2026-11-22: x}", "task: [", ONLY.replace("[unhealthy]", "[tea]")]
 )
 def test_where_the_section_cannot_be_read_everything_is_told(wanted, text):
     section, wrong = wanted(text)
-    assert section == notifications.EVERYTHING and "silent" in section.events and "params.yaml" in wrong
+    assert section == notifications.EVERYTHING and "unhealthy" in section.events and "params.yaml" in wrong
 
 
 def test_and_where_there_is_no_file(tmp_path):

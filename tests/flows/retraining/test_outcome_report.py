@@ -21,7 +21,7 @@ from retune.registry.versions import Version
 from tasks import notify
 
 ROOT = Path(__file__).parents[3]
-EVENTS = ["promoted", "held", "refused", "failed", "recovered", "silent", "awaiting"]
+EVENTS = ["promoted", "held", "refused", "failed", "recovered", "unhealthy", "awaiting"]
 SIXTH = Version("classifier", 6, "run-6", "now", (), {})
 GONE = {"crm": "CRM_URL is not set"}
 

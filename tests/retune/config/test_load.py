@@ -93,18 +93,18 @@ def test_a_section_cannot_be_changed():
         ("register.name", "../up", "'../up'"),
         ("register.name", "", "''"),
         ("promote.metric", "f1", "'accuracy' or 'macro_f1'"),
-        ("promote.difference", 0.0, "greater than 0"),
+        ("promote.min_detectable_gain", 0.0, "greater than 0"),
         ("promote.power", 80, "80"),
-        ("promote.worst_label_loss", -0.1, "greater than or equal to 0"),
-        ("promote.worst_slice_loss", 1.1, "less than or equal to 1"),
+        ("promote.max_label_recall_loss", -0.1, "greater than or equal to 0"),
+        ("promote.max_slice_loss", 1.1, "less than or equal to 1"),
         ("promote.slices", ["month"], "'source' or 'known'"),
         ("promote.slices", "source", "'source'"),
         ("promote.calibration_error_rise", float("nan"), "nan"),
         ("promote.calibration_bins", 0, "greater than or equal to 1"),
         ("promote.latency_ratio", 0.0, "greater than 0"),
         ("promote.latency_ratio", float("inf"), "inf"),
-        ("measure.passes", 0, "greater than or equal to 1"),
-        ("measure", GONE, "is missing"),
+        ("latency.passes", 0, "greater than or equal to 1"),
+        ("latency", GONE, "is missing"),
         ("promote", GONE, "is missing"),
         ("serve", {}, "is no parameter of Retune"),
     ],
@@ -263,20 +263,20 @@ def shipped(task):
 @pytest.mark.parametrize("share", [-0.1, 1.0, 1.5])
 def test_a_share_of_general_examples_leaves_room_for_rows(share):
     values = shipped("instruct")
-    values["train"]["general_share"] = share
-    with pytest.raises(WrongUse, match=rf"train.general_share is {share}"):
+    values["train"]["replay_share"] = share
+    with pytest.raises(WrongUse, match=rf"train.replay_share is {share}"):
         params.parse(values)
 
 
 def test_two_files_of_general_examples_are_told_apart_by_their_names():
     values = shipped("instruct")
-    values["curate"]["general"] = [{"path": f"/{folder}/own.csv", "sha256": "0" * 64} for folder in ("a", "b")]
-    with pytest.raises(WrongUse, match=r"curate.general: two files are called 'own.csv'"):
+    values["curate"]["replay"] = [{"path": f"/{folder}/own.csv", "sha256": "0" * 64} for folder in ("a", "b")]
+    with pytest.raises(WrongUse, match=r"curate.replay: two files are called 'own.csv'"):
         params.parse(values)
 
 
 def test_pairs_have_no_general_examples():
     values = shipped("prefer")
-    values["curate"]["general"] = []
-    with pytest.raises(WrongUse, match=r"curate.general is no parameter of Retune"):
+    values["curate"]["replay"] = []
+    with pytest.raises(WrongUse, match=r"curate.replay is no parameter of Retune"):
         params.parse(values)

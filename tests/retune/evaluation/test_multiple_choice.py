@@ -101,7 +101,7 @@ def test_boolq_is_such_a_set():
 def test_the_sets_of_params_are_looked_at_and_refused_in_the_same_words(tmp_path):
     def named(path, task="instruct"):
         section = yaml.safe_load((ROOT / f"retune/config/defaults/{task}.yaml").read_text("utf-8"))
-        section["evaluate"]["general"] = [{"name": "boolq", "path": str(path), "by_length": False}]
+        section["evaluate"]["retention"] = [{"name": "boolq", "path": str(path), "by_length": False}]
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(section), "utf-8")
         return params.load(tmp_path / "params.yaml")
 

@@ -14,7 +14,7 @@ ALONE = Parallel(1, 1, "ddp")
 @dataclass(frozen=True)
 class Lora:
     rank: int = 16
-    frozen: str = "bf16"
+    base_precision: str = "bf16"
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def test_an_8b_llama_with_lora_takes_the_time_that_was_measured_on_an_h100():
         ("8b", {"batch_tokens": 8192}, 66.32),
         ("8b", {"batch_tokens": 8192, "compile": True}, 55.39),
         ("8b", {"batch_tokens": 8192, "gradient_checkpointing": True}, 20.74),
-        ("8b", {"batch_tokens": 8192, "gradient_checkpointing": True, "lora": Lora(frozen="fp8")}, 20.75),
+        ("8b", {"batch_tokens": 8192, "gradient_checkpointing": True, "lora": Lora(base_precision="fp8")}, 20.75),
         ("8b", {"method": "full", "batch_tokens": 8192, **WHOLE_IN_TWO}, 69.5),
     ],
 )
@@ -107,7 +107,7 @@ def test_weights_take_what_their_method_keeps_them_in():
     def weights(method, bf16=True, start=None, **changes):
         return compute_estimate.memory(shape, Knobs(method=method, **changes), bf16, start).certain - adapter
 
-    assert weights("lora") == weights("lora", lora=Lora(frozen="fp8")) == weights("dpo") == 2 * shape.parameters
+    assert weights("lora") == weights("lora", lora=Lora(base_precision="fp8")) == weights("dpo") == 2 * shape.parameters
     assert weights("lora", bf16=False) == weights("dpo", start="full") == 4 * shape.parameters
     assert weights("qlora") == weights("dpo", start="qlora")
     assert 0.5 * inside < weights("qlora") - 2 * (shape.parameters - inside) < 0.55 * inside

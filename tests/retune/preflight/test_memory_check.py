@@ -21,7 +21,7 @@ ALONE = Parallel(1, 1, "ddp")
 @dataclass(frozen=True)
 class Lora:
     rank: int = 16
-    frozen: str = "bf16"
+    base_precision: str = "bf16"
 
 
 @dataclass(frozen=True)
@@ -167,9 +167,9 @@ def test_on_a_processor_4_bits_are_no_way_out_and_half_the_bits_are():
 
 
 def test_a_base_in_8_bits_is_given_up_for_4():
-    (found,) = judged(14, Knobs(lora=Lora(frozen="fp8"))).would_fit
+    (found,) = judged(14, Knobs(lora=Lora(base_precision="fp8"))).would_fit
     assert "train.method=qlora" in found
-    assert "train.lora.frozen=bf16" in found
+    assert "train.lora.base_precision=bf16" in found
 
 
 def test_preferences_need_another_start_and_a_batch_that_holds_a_pair():

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 import pandas as pd
 import pytest
 
-from retune.config.params import Audit
+from retune.config.params import Preflight
 from retune.data import messages
 from retune.data.row_table import COLUMNS
 from retune.models import chat_template
 from retune.models.chat_template import TokenizedExample, render
 from retune.preflight import token_audit
 
-LIMITS = Audit(max_truncated_share=0.1, examples=3)
+LIMITS = Preflight(max_truncated_share=0.1, examples=3)
 
 
 @dataclass(frozen=True)

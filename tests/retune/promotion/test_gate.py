@@ -27,10 +27,10 @@ SECTION = Promote(
     margin_over_base=0.01,
     margin_over_champion=0.0,
     confidence=0.95,
-    difference=0.02,
+    min_detectable_gain=0.02,
     power=0.8,
-    worst_label_loss=0.05,
-    worst_slice_loss=0.02,
+    max_label_recall_loss=0.05,
+    max_slice_loss=0.02,
     slices=["source", "known"],
     calibration_error_rise=0.05,
     calibration_bins=15,
@@ -104,7 +104,7 @@ def test_a_better_candidate_takes_the_champions_place_and_a_worse_one_does_not()
 
 
 def test_who_is_below_the_champion_is_worse_without_any_bound():
-    section = replace(SECTION, worst_label_loss=1.0, worst_slice_loss=1.0, calibration_error_rise=1.0)
+    section = replace(SECTION, max_label_recall_loss=1.0, max_slice_loss=1.0, calibration_error_rise=1.0)
     decision = evaluate_gate(said(wrong=30), said(wrong=5), section)
     assert decision.worse and broken(decision) == []
     assert not evaluate_gate(said(wrong=7), said(wrong=5), section).worse, "two rows prove nothing"
@@ -210,7 +210,7 @@ def test_a_candidate_is_never_better_and_worse_than_the_same_champion(data):
 def test_the_rows_named_tell_the_difference_in_the_share_of_cases_asked_for(metric):
     """A candidate truly 0.05 better: with the rows that each of three pilots named, it wins in 80% of draws or more."""
     rng = np.random.default_rng(5)
-    section = replace(SECTION, metric=metric, difference=0.05, bootstrap=100, slices=[])
+    section = replace(SECTION, metric=metric, min_detectable_gain=0.05, bootstrap=100, slices=[])
 
     def against(rows):
         draw = rng.random(rows)
@@ -241,7 +241,7 @@ def test_a_big_label_that_lost_more_than_the_bound_holds_a_candidate_that_wins()
     assert broken(decision) == [("label", "bills")]
     assert not decision.promote and decision.worse
     assert any(reason.startswith("label bills -0.2000 on 100 rows against the champion") for reason in decision.reasons)
-    assert evaluate_gate(candidate, champion, replace(SECTION, worst_label_loss=1.0)).promote
+    assert evaluate_gate(candidate, champion, replace(SECTION, max_label_recall_loss=1.0)).promote
 
 
 @settings(max_examples=40, deadline=None)
@@ -251,7 +251,7 @@ def test_no_candidate_wins_that_lost_a_big_label_beyond_the_bound(lost, others_w
     bills = at % 3 == 0
     gained = np.isin(at, at[~bills][:others_won])
     candidate, champion = answers(bills & (at < 3 * lost)), answers(gained)
-    decision = evaluate_gate(candidate, champion, replace(SECTION, bootstrap=100, worst_label_loss=lost / 400))
+    decision = evaluate_gate(candidate, champion, replace(SECTION, bootstrap=100, max_label_recall_loss=lost / 400))
     assert not decision.promote and decision.worse
 
 
@@ -315,7 +315,7 @@ def test_a_champion_is_not_displaced_by_who_wins_on_new_rows_alone_and_loses_on_
 def test_a_source_that_lost_is_named():
     at = np.arange(400)
     candidate, champion = answers((at % 2 == 1) & (at < 80)), answers((at % 2 == 0) & (at < 300))
-    decision = evaluate_gate(candidate, champion, replace(SECTION, worst_label_loss=1.0))
+    decision = evaluate_gate(candidate, champion, replace(SECTION, max_label_recall_loss=1.0))
     assert broken(decision) == [("slice", "source shop")]
     assert not decision.promote
 

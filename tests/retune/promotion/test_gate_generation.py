@@ -16,11 +16,11 @@ SECTION = PromoteWriting(
     margin_over_base=0.01,
     margin_over_champion=0.0,
     confidence=0.95,
-    difference=0.02,
+    min_detectable_gain=0.02,
     power=0.8,
-    worst_slice_loss=0.05,
+    max_slice_loss=0.05,
     slices=["source", "known"],
-    general_loss=0.05,
+    max_retention_loss=0.05,
     latency_ratio=1.5,
     bootstrap=300,
     seed=17,
@@ -87,7 +87,7 @@ def test_who_forgot_what_its_base_knew_is_held(champion):
 def test_a_loss_that_chance_explains_is_no_loss_of_what_the_base_knew(lost, won, rows):
     numbers = np.arange(rows)
     answers = pd.DataFrame({"set": "boolq", "right": numbers >= lost, "base_right": ~(numbers >= rows - won)})
-    bounds, _ = guardrails.check_general(answers, replace(SECTION, general_loss=0.02, bootstrap=2000))
+    bounds, _ = guardrails.check_general(answers, replace(SECTION, max_retention_loss=0.02, bootstrap=2000))
     assert not bounds[0].broken
 
 

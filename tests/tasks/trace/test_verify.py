@@ -108,7 +108,7 @@ def change(made, *path, value):
         (("gate", "latency", "ratio"), 9.0, ["gate", "gate reasons"]),
         (("gate", "champion_test"), None, ["gate reasons", "gate bounds"]),
         (("params", "promote", "margin_over_champion"), 0.9, ["gate", "gate reasons"]),
-        (("params", "promote", "worst_label_loss"), 0.5, ["gate bounds"]),
+        (("params", "promote", "max_label_recall_loss"), 0.5, ["gate bounds"]),
         (("params", "promote"), {"metric": "macro_f1"}, ["gate"]),
     ],
 )

@@ -21,7 +21,7 @@ def lesson_of(tiny_writer):
         template="chatml",
         max_tokens=128,
         too_long="drop",
-        general_share=0.0,
+        replay_share=0.0,
         full=Full(3e-3),
         lora=DecoderLora(1e-2, 8, 16, 0.0, False, "bf16"),
         ia3=Full(5e-2),

@@ -154,7 +154,7 @@ def test_to_continue_teaches_a_new_label_and_keeps_the_old_ones(tmp_path, made, 
     """Against doing nothing, and twice to the same bits."""
     train = pd.concat([first[0], make_tickets(90, seed=5)], ignore_index=True)
     val = pd.concat([first[1], make_tickets(12, seed=6)], ignore_index=True)
-    params = knobs(method=method, incremental=Incremental(old_share=0.5, epochs=2, learning_rate_factor=1.0))
+    params = knobs(method=method, incremental=Incremental(replay_share=0.5, epochs=2, learning_rate_factor=1.0))
     earlier = knowing(first[0], folder=made[method])
     folder, report = trained(tmp_path / "one", train, val, params, earlier)
     begins = report["start"]
@@ -195,7 +195,7 @@ def test_val_is_learned_from_where_refit_says_so_and_chooses_only_where_nobody_l
     tmp_path, made, first, knobs
 ):
     train, val = first
-    three = Incremental(old_share=0.5, epochs=3, learning_rate_factor=1.0)
+    three = Incremental(replay_share=0.5, epochs=3, learning_rate_factor=1.0)
     reports = {}
     for name, refit, begins in (
         ("refit", True, EARLIER),
@@ -229,7 +229,7 @@ def test_a_label_that_is_gone_is_no_longer_guessed(tmp_path, made, first, knobs,
 def test_a_continued_training_that_was_cut_off_goes_on_to_the_same_bits(tmp_path, made, first, knobs, make_tickets):
     train, val = pd.concat([first[0], make_tickets(40, 5)], ignore_index=True), first[1]
     params = knobs(
-        method="full", refit=True, incremental=Incremental(old_share=0.5, epochs=3, learning_rate_factor=0.5)
+        method="full", refit=True, incremental=Incremental(replay_share=0.5, epochs=3, learning_rate_factor=0.5)
     )
     earlier = knowing(first[0], folder=made["full"])
 
@@ -247,7 +247,7 @@ def test_a_continued_training_that_was_cut_off_goes_on_to_the_same_bits(tmp_path
 
 
 def test_all_learning_rates_are_slowed_alike(knobs):
-    params = knobs(incremental=Incremental(old_share=0.2, epochs=1, learning_rate_factor=0.5))
+    params = knobs(incremental=Incremental(replay_share=0.2, epochs=1, learning_rate_factor=0.5))
     slow = parent.slower(params)
     assert slow.full.learning_rate == params.full.learning_rate / 2
     assert slow.lora.learning_rate == params.lora.learning_rate / 2

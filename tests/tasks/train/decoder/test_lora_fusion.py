@@ -107,7 +107,7 @@ def test_a_fused_layer_is_never_silently_with_its_adapter_when_told_to_be_withou
 
 
 def test_eight_bits_are_refused_where_nothing_multiplies_them():
-    with pytest.raises(Refused, match=re.escape("write train.lora.frozen: bf16")):
+    with pytest.raises(Refused, match=re.escape("write train.lora.base_precision: bf16")):
         lora_fusion.check_eight_bits(CPU, torch.bfloat16)
 
 

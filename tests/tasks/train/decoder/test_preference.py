@@ -254,7 +254,7 @@ def test_params_that_belie_the_start_are_refused(tmp_path, sides, start_of, pair
     with pytest.raises(WrongUse, match="a pair may take 256"):
         trained(tmp_path, sides, pairs_of(batch_tokens=200), start_of("lora"))
     with pytest.raises(Refused, match="write train"):
-        trained(tmp_path, sides, pairs_of(lora=replace(pairs_of().lora, frozen="fp8")), start_of("lora"))
+        trained(tmp_path, sides, pairs_of(lora=replace(pairs_of().lora, base_precision="fp8")), start_of("lora"))
 
 
 def test_a_start_that_preferences_are_not_learned_on_is_refused(tmp_path, sides, start_of, pairs_of):

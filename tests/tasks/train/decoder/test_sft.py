@@ -324,7 +324,7 @@ def examples(make_replies):
 def test_without_examples_nothing_is_other_than_it_was_whatever_the_share(tmp_path, sides, lesson_of, examples):
     _, curve, report = trained(tmp_path / "none", sides, lesson_of(epochs=1))
     for folder, share, given in (("empty", 0.3, examples.head(0)), ("nought", 0.0, examples)):
-        _, again, told = trained(tmp_path / folder, sides, lesson_of(epochs=1, general_share=share), examples=given)
+        _, again, told = trained(tmp_path / folder, sides, lesson_of(epochs=1, replay_share=share), examples=given)
         assert files(tmp_path / folder / "model") == files(tmp_path / "none/model")
         assert again.points == curve.points
         assert {**told, "seconds": 0} == {**report, "seconds": 0}
@@ -337,7 +337,7 @@ def test_the_share_of_all_that_is_learned_is_general_and_told_apart(
     seen = []
     plan = sft.study.plan
     monkeypatch.setattr(sft.study, "plan", lambda lengths, *rest: seen.append(len(lengths)) or plan(lengths, *rest))
-    params = lesson_of(epochs=1, refit=refit, general_share=0.25)
+    params = lesson_of(epochs=1, refit=refit, replay_share=0.25)
     _, _, report = trained(tmp_path / "one", sides, params, examples=examples)
     assert seen == ([36 + 12, 48 + 16] if refit else [36 + 12])
     rows, general = (48, 16) if refit else (36, 12)
@@ -359,7 +359,7 @@ def test_what_was_mixed_in_is_learned(tmp_path, sides, lesson_of, examples):
         own, *_ = trained(
             tmp_path / name,
             sides,
-            lesson_of(epochs=4, accumulate=1, general_share=0.4),
+            lesson_of(epochs=4, accumulate=1, replay_share=0.4),
             examples=given,
         )
         rows = [chat_template.render(own.tokenizer, *row) for row in examples[["text", "label"]].head(8).to_numpy()]
@@ -370,13 +370,13 @@ def test_what_was_mixed_in_is_learned(tmp_path, sides, lesson_of, examples):
 def test_another_seed_draws_other_examples(sides, lesson_of, examples, tiny_writer):
     tokenizer = chat_template.load(tiny_writer)
     chat_template.choose(tokenizer, "chatml")
-    drawn = [sft.mixed(examples, 20, tokenizer, lesson_of(seed=seed, general_share=0.2)).rows for seed in (1, 1, 2)]
+    drawn = [sft.mixed(examples, 20, tokenizer, lesson_of(seed=seed, replay_share=0.2)).rows for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_too_few_examples_and_such_as_are_too_long_are_told(tmp_path, sides, lesson_of, examples, capsys):
     long = examples.head(6).assign(label=["words " * 200, *["It is four."] * 5])
-    _, _, report = trained(tmp_path, sides, lesson_of(epochs=1, general_share=0.5), examples=long)
+    _, _, report = trained(tmp_path, sides, lesson_of(epochs=1, replay_share=0.5), examples=long)
     assert report["general"]["rows"] == 5
     warning = report["warnings"][-1]
     assert "asks for 36 general examples beside 36 rows: only 5 are there and short enough" in warning
@@ -427,20 +427,20 @@ def test_rows_that_are_too_long_are_counted_and_left_out_or_cut(tmp_path, sides,
     [
         ({"batch_tokens": 64}, "one row may take 128"),
         ({"method": "prompt", "batch_tokens": 130}, "one row may take 132"),
-        ({"method": "full", "frozen": "fp8"}, "only method lora without dropout"),
+        ({"method": "full", "base_precision": "fp8"}, "only method lora without dropout"),
     ],
 )
 def test_params_that_cannot_go_together_are_refused(tmp_path, sides, lesson_of, changes, told):
-    frozen = changes.pop("frozen", "bf16")
+    precision = changes.pop("base_precision", "bf16")
     with pytest.raises(WrongUse, match=told):
-        trained(tmp_path, sides, lesson_of(lora=replace(lesson_of().lora, frozen=frozen), **changes))
+        trained(tmp_path, sides, lesson_of(lora=replace(lesson_of().lora, base_precision=precision), **changes))
 
 
-@pytest.mark.parametrize("changes", [{"method": "qlora"}, {"frozen": "fp8"}], ids=["qlora", "fp8"])
+@pytest.mark.parametrize("changes", [{"method": "qlora"}, {"base_precision": "fp8"}], ids=["qlora", "fp8"])
 def test_what_needs_a_gpu_is_refused_without_one_with_what_to_do(tmp_path, sides, lesson_of, changes):
-    frozen = changes.pop("frozen", "bf16")
+    precision = changes.pop("base_precision", "bf16")
     with pytest.raises(Refused, match="write train"):
-        trained(tmp_path, sides, lesson_of(lora=replace(lesson_of().lora, frozen=frozen), **changes))
+        trained(tmp_path, sides, lesson_of(lora=replace(lesson_of().lora, base_precision=precision), **changes))
 
 
 # ---------------------------------------------------------------- room

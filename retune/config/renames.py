@@ -1,0 +1,81 @@
+"""Parameters that have a new name, and how to read values that still have the old one.
+
+params.yaml is refused with its old names and `retune params migrate` rewrites it. The record of a registered version
+keeps the names of its time for ever, so whatever reads one for its meaning calls `upgrade` first.
+"""
+
+from typing import Any
+
+from retune.errors import WrongUse
+
+KEYS = {  # dotted path -> dotted path; every key below an old path moves with it
+    "decide": "trigger",
+    "measure": "latency",
+    "curate.general": "curate.replay",
+    "validate.audit": "validate.preflight",
+    "train.general_share": "train.replay_share",
+    "train.incremental.old_share": "train.incremental.replay_share",
+    "train.lora.frozen": "train.lora.base_precision",
+    "evaluate.general": "evaluate.retention",
+    "register.probe_rows": "register.reload_rows",
+    "promote.difference": "promote.min_detectable_gain",
+    "promote.worst_label_loss": "promote.max_label_recall_loss",
+    "promote.worst_slice_loss": "promote.max_slice_loss",
+    "promote.general_loss": "promote.max_retention_loss",
+}
+ITEMS = {"notify.events": {"silent": "unhealthy"}}  # dotted path of a list -> its words that have a new name
+REMEDY = "run `retune params migrate`"
+
+
+def current_name(path: str) -> str | None:
+    """The new dotted path of a parameter, or None if it has no other name now."""
+    for old, new in KEYS.items():
+        if path == old or path.startswith(f"{old}."):
+            return new + path.removeprefix(old)
+    return None
+
+
+def upgrade(values: dict[str, Any]) -> dict[str, Any]:
+    """The same values under the names of today, in the same order. The argument stays as it is."""
+    return _upgrade(values, "")
+
+
+def outdated(values: Any) -> list[str]:
+    """What has a new name in these values, a sentence each; empty if nothing has."""
+    return [f"`{old}` is now called `{new}`" for old, new in _outdated(values, "")]
+
+
+def refuse_outdated(values: Any, where: str = "params.yaml") -> None:
+    """Raises WrongUse that names each old name in `values` and its new one."""
+    if sentences := outdated(values):
+        raise WrongUse(f"{where}: {'; '.join(sentences)}: {REMEDY}")
+
+
+def _upgrade(values: Any, prefix: str) -> Any:
+    if isinstance(values, dict):
+        renamed = {}
+        for key, value in values.items():
+            path = f"{prefix}{key}"
+            new = KEYS.get(path)
+            name = new.rpartition(".")[2] if new and new.rpartition(".")[2] not in values else key
+            renamed[name] = _upgrade(value, f"{path}.")
+        return renamed
+    words = ITEMS.get(prefix.removesuffix("."))
+    if words and isinstance(values, list):
+        return [words.get(item, item) if isinstance(item, str) else item for item in values]
+    return values
+
+
+def _outdated(values: Any, prefix: str) -> list[tuple[str, str]]:
+    path = prefix.removesuffix(".")
+    if isinstance(values, dict):
+        pairs = []
+        for key, value in values.items():
+            name = f"{prefix}{key}"
+            pairs += [(name, KEYS[name])] if name in KEYS else []
+            pairs += _outdated(value, f"{name}.")
+        return pairs
+    if isinstance(values, list):
+        words = ITEMS.get(path, {})
+        return [(f"{path}: {item}", words[item]) for item in values if isinstance(item, str) and item in words]
+    return []
