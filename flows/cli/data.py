@@ -57,22 +57,22 @@ def ingest(
 
     columns, task = Columns(text, label, id_, group, split, rejected), params.load().task
     with environment.project_lock(environment.BRIEFLY):
-        for mended in recovery.files():
-            click.echo(f"repaired: {mended}", err=True)
-        done = ingest(
+        for repair in recovery.files():
+            click.echo(f"repaired: {repair}", err=True)
+        result = ingest(
             source, Path("data/raw"), columns, name, lambda: dvc.track("data/raw"), licence, collected, task=task
         )
     if json_:
-        print_json({**done.__dict__, "part": str(done.part) if done.part else None})
+        print_json({**result.__dict__, "part": str(result.part) if result.part else None})
         return
     click.echo(
-        f"received {done.received} rows: {done.added} added, {done.corrected} corrected, "
-        f"{done.known + done.repeated} there already. data/raw holds {done.total} rows."
+        f"received {result.received} rows: {result.added} added, {result.corrected} corrected, "
+        f"{result.known + result.repeated} there already. data/raw holds {result.total} rows."
     )
     if task != "classify":
-        click.echo(f"read as: {done.format}")
-    if done.unused:
-        click.echo(f"columns not used: {', '.join(done.unused)}")
+        click.echo(f"read as: {result.format}")
+    if result.unused:
+        click.echo(f"columns not used: {', '.join(result.unused)}")
 
 
 @click.group(cls=RenamingGroup, bare="sources check")
@@ -94,30 +94,30 @@ def check(json_: bool) -> None:
     from retune.data import intake_branch
     from tasks.fetch.fetch import fetch
 
-    chosen = params.load()
-    section = chosen.fetch
-    if not section.sources:
+    config = params.load()
+    fetch_config = config.fetch
+    if not fetch_config.sources:
         raise Refused("no source is configured: infra/README.md shows what to write below fetch.sources in params.yaml")
-    kept = intake_branch.read().cursors
+    cursors = intake_branch.read().cursors
     with tempfile.TemporaryDirectory(prefix="retune-") as scratch:
-        found = [
-            intake.read_closely(batch, kept.get(batch.source, {}), _say, chosen.task)
-            for batch in fetch(section, kept, Path(scratch), _say)
+        batches = [
+            intake.read_closely(batch, cursors.get(batch.source, {}), _say, config.task)
+            for batch in fetch(fetch_config, cursors, Path(scratch), _say)
         ]
     if json_:
         print_json(
             {
-                "ok": all(map(_good, found)),
-                "sources": [_told(batch, kept.get(batch.source)) for batch in found],
+                "ok": all(map(_good, batches)),
+                "sources": [_as_json(batch, cursors.get(batch.source)) for batch in batches],
             }
         )
     else:
         rows = [
-            (batch.source, batch.kind, _state(batch), str(batch.rows), _cursor(kept.get(batch.source, {})))
-            for batch in found
+            (batch.source, batch.kind, _state(batch), str(batch.rows), _cursor(cursors.get(batch.source, {})))
+            for batch in batches
         ]
         print_table([("source", "kind", "state", "new or changed rows", "read up to"), *rows])
-    if not all(map(_good, found)):
+    if not all(map(_good, batches)):
         sys.exit(Refused.exit_code)
 
 
@@ -129,7 +129,7 @@ def _good(batch: Any) -> bool:
     return batch.error is None and not batch.refused
 
 
-def _told(batch: Any, kept: dict[str, Any] | None) -> dict[str, Any]:
+def _as_json(batch: Any, cursor: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "source": batch.source,
         "kind": batch.kind,
@@ -139,7 +139,7 @@ def _told(batch: Any, kept: dict[str, Any] | None) -> dict[str, Any]:
         "files": len(batch.files),
         "waiting": list(batch.waiting),
         "refused": list(batch.refused),
-        "cursor": kept,
+        "cursor": cursor,
         "cursor_after": batch.cursor or None,
     }
 
@@ -147,9 +147,9 @@ def _told(batch: Any, kept: dict[str, Any] | None) -> dict[str, Any]:
 def _state(batch: Any) -> str:
     if batch.error:
         return "FAILED"
-    told = {"wait": batch.waiting, "refused": batch.refused}
+    groups = {"wait": batch.waiting, "refused": batch.refused}
     return ", ".join(
-        ["ok" if _good(batch) else "FAILED", *(f"{len(files)} files {what}" for what, files in told.items() if files)]
+        ["ok" if _good(batch) else "FAILED", *(f"{len(files)} files {what}" for what, files in groups.items() if files)]
     )
 
 
@@ -221,9 +221,9 @@ def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
     from tasks.trace import verify
 
     with environment.project_lock(environment.BRIEFLY):
-        done = forget.forget(ids, reason, git.require_person(), datetime.now(UTC).isoformat(timespec="seconds"))
+        result = forget.forget(ids, reason, git.require_person(), datetime.now(UTC).isoformat(timespec="seconds"))
     twins, answers = forget.copies(ids), [verify.row(name) for name in ids]
-    seen = {name: [asdict(each) for each in answer.versions] for name, answer in zip(ids, answers, strict=True)}
+    readers = {name: [asdict(each) for each in answer.versions] for name, answer in zip(ids, answers, strict=True)}
     learned = sorted({f"{each.name}/{each.version}" for answer in answers for each in answer.versions})
     serving = sorted(
         {f"{each.name}/{each.version}" for answer in answers for each in answer.versions if "champion" in each.aliases}
@@ -231,10 +231,10 @@ def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
     if json_:
         print_json(
             {
-                "added": done.added,
-                "known": done.known,
-                "listed": done.listed,
-                "rows": seen,
+                "added": result.added,
+                "known": result.known,
+                "listed": result.listed,
+                "rows": readers,
                 "learned": learned,
                 "serving": serving,
                 "copies": twins,
@@ -242,7 +242,9 @@ def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
             }
         )
         return
-    click.echo(f"{len(done.added)} rows put on the list, {len(done.known)} there already; it holds {done.listed}.")
+    click.echo(
+        f"The list takes {len(result.added)} rows, had {len(result.known)} of them already, and holds {result.listed}."
+    )
     for name, answer in zip(ids, answers, strict=True):
         click.echo(f"{name}:" if answer.versions else f"{name}: no version saw it")
         print_readers(answer.versions)

@@ -20,8 +20,8 @@ class RenamingGroup(click.Group):
         self.renamed, self.bare = dict(renamed or {}), bare
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        known = {*self.commands, *ctx.help_option_names, "--version"}
-        if self.bare and (not args or args[0] not in known):
+        words_of_today = {*self.commands, *ctx.help_option_names, "--version"}
+        if self.bare and (not args or args[0] not in words_of_today):
             raise click.UsageError(f"`{ctx.command_path}` is now called `retune {self.bare}`.", ctx)
         for words in (" ".join(args[:2]), " ".join(args[:1])):
             if words in self.renamed:

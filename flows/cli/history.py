@@ -44,24 +44,24 @@ def history(name: str | None, at: str | None, verify_: bool, json_: bool) -> Non
         raise WrongUse("--verify checks the whole history: leave --at out")
     names = chains.names() if name is None else [name]
     if verify_:
-        known = {*chains.names(), *versions.heads(), *(version.name for version in versions.versions())}
-        wanted = sorted(known) if name is None else [each for each in names if each in known]
-        if not wanted:
+        recorded_names = {*chains.names(), *versions.heads(), *(version.name for version in versions.versions())}
+        selected = sorted(recorded_names) if name is None else [each for each in names if each in recorded_names]
+        if not selected:
             raise Refused(f"{name or 'no model'} has neither a history nor a version: there is nothing to verify")
-        _answer_checks([link for each in wanted for link in verify.chain(each)], json_)
+        _answer_checks([link for each in selected for link in verify.chain(each)], json_)
         return
-    told = [chains.read(each) for each in names]
-    if not any(chain.entries or chain.damaged for chain in told):
+    histories = [chains.read(each) for each in names]
+    if not any(chain.entries or chain.damaged for chain in histories):
         raise Refused(f"{name or 'no model'} has no history: `retune run` begins one")
     if at is not None:
-        _print_champions(told, _moment(at), json_, name is not None)
+        _print_champions(histories, _moment(at), json_, name is not None)
         return
-    entries = [entry for chain in told for entry in chain.entries]
+    entries = [entry for chain in histories for entry in chain.entries]
     if json_:
         print_json([_entry(entry) for entry in entries])
     else:
         _print_entries(entries)
-    damaged = {tag: why for chain in told for tag, why in chain.damaged.items()}
+    damaged = {tag: why for chain in histories for tag, why in chain.damaged.items()}
     if damaged:
         raise Refused("; ".join(f"{tag} {why}" for tag, why in damaged.items()))
     verify.require_whole_history()
@@ -100,25 +100,25 @@ def _moment(at: str) -> datetime:
 
 
 def _print_champions(chains: Sequence[Any], at: datetime, json_: bool, one: bool) -> None:
-    found = [(chain.model, chain.champion(at)) for chain in chains]
-    told = [
+    champions = [(chain.model, chain.champion(at)) for chain in chains]
+    answers = [
         {
             "name": name,
             "at": at.isoformat(),
             "champion": f"{name}/{entry.version}" if entry else None,
             "entry": _entry(entry) if entry else None,
         }
-        for name, entry in found
+        for name, entry in champions
     ]
     if json_:
-        print_json(told[0] if one else told)
+        print_json(answers[0] if one else answers)
     else:
-        for each in told:
+        for each in answers:
             click.echo(f"{each['name']} at {each['at']}: {each['champion'] or 'no champion'}")
     from tasks.trace import verify
 
     verify.require_whole_history()
-    if not any(entry for _, entry in found):
+    if not any(entry for _, entry in champions):
         sys.exit(Refused.exit_code)
 
 
@@ -182,13 +182,18 @@ def reproduce(model: str, into: Path | None, tolerance: float, json_: bool) -> N
     record = register.record_of_version(version)
     with tempfile.TemporaryDirectory(prefix="retune-") as scratch:
         where = into or Path(scratch) / "rebuilt"
-        found = rebuild(str(version), record, where, tolerance, lambda line: click.echo(line, err=True))
+        rebuilt = rebuild(str(version), record, where, tolerance, lambda line: click.echo(line, err=True))
     if json_:
-        links = [asdict(link) for link in found.compared]
-        told = {"ok": found.ok, "proved": found.proved, "environment": found.environment, "compared": links}
-        print_json({"name": version.name, "version": version.version, **told})
+        links = [asdict(link) for link in rebuilt.compared]
+        payload = {
+            "ok": rebuilt.ok,
+            "proved": rebuilt.proved,
+            "environment": rebuilt.environment,
+            "compared": links,
+        }
+        print_json({"name": version.name, "version": version.version, **payload})
     else:
-        print_checks(found.compared)
-        click.echo(f"{version}: proved {found.proved}. {found.environment}")
-    if not found.ok:
+        print_checks(rebuilt.compared)
+        click.echo(f"{version}: proved {rebuilt.proved}. {rebuilt.environment}")
+    if not rebuilt.ok:
         sys.exit(Refused.exit_code)

@@ -34,33 +34,33 @@ def model(model: str, html: Path | None, json_: bool) -> None:
     from retune.registry import versions
     from tasks.trace import verify
 
-    found = verify.model(versions.resolve(model))
+    trace = verify.model(versions.resolve(model))
     if html:
         from retune.documents.lineage_page import page
 
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        entries = history.read(found.name).entries
-        told = page(found.record, f"{found.name}/{found.version}", found.links, entries, now)
+        entries = history.read(trace.name).entries
+        page_html = page(trace.record, f"{trace.name}/{trace.version}", trace.links, entries, now)
         try:
             html.parent.mkdir(parents=True, exist_ok=True)
-            html.write_text(told, "utf-8")
+            html.write_text(page_html, "utf-8")
         except OSError as error:
             raise WrongUse(f"--html {html} cannot be written: {error.strerror}") from None
         click.echo(f"written: {html}", err=True)
     if json_:
         print_json(
             {
-                "name": found.name,
-                "version": found.version,
-                "ok": found.ok,
-                "links": [asdict(link) for link in found.links],
-                "record": found.record,
+                "name": trace.name,
+                "version": trace.version,
+                "ok": trace.ok,
+                "links": [asdict(link) for link in trace.links],
+                "record": trace.record,
             }
         )
     else:
-        _print_record(found.record, f"{found.name}/{found.version}")
-        print_checks(found.links)
-    if not found.ok:
+        _print_record(trace.record, f"{trace.name}/{trace.version}")
+        print_checks(trace.links)
+    if not trace.ok:
         sys.exit(Refused.exit_code)
 
 
@@ -70,10 +70,10 @@ def _print_record(record: dict[str, Any], name: str) -> None:
 
     data, training = record["data"], record["training"]
     sources = ", ".join(
-        f"{source} ({told['kept']} of {told['received']} rows, {told['licence']}, collected: {told['collected']})"
-        for source, told in data["sources"].items()
+        f"{source} ({facts['kept']} of {facts['received']} rows, {facts['licence']}, collected: {facts['collected']})"
+        for source, facts in data["sources"].items()
     )
-    sides = ", ".join(f"{side} {told['rows']}" for side, told in data["sides"].items())
+    sides = ", ".join(f"{side} {facts['rows']}" for side, facts in data["sides"].items())
     reasons = ", ".join(f"{reason} {count}" for reason, count in data["rejected"]["reasons"].items()) or "none"
     metrics = task_metrics.of(task_metrics.task_of(record["params"]))
     title = metrics.titles[metrics.primary]
@@ -104,8 +104,8 @@ def _start(training: dict[str, Any]) -> str:
 
 def print_checks(links: Sequence[Any]) -> None:
     for link in links:
-        told = _short(link.found) if link.ok else f"recorded {link.expected}, found {link.found}"
-        click.echo(f"{'✓' if link.ok else '✗'} {link.name:44} {told}")
+        outcome = _short(link.found) if link.ok else f"recorded {link.expected}, found {link.found}"
+        click.echo(f"{'✓' if link.ok else '✗'} {link.name:44} {outcome}")
     wrong = [link for link in links if not link.ok]
     if wrong:
         click.echo(f"{len(wrong)} of {len(links)} links FAIL: {', '.join(link.name for link in wrong[:10])}")
@@ -113,8 +113,8 @@ def print_checks(links: Sequence[Any]) -> None:
         click.echo(f"all {len(links)} links hold, each computed again now")
 
 
-def _short(found: str) -> str:
-    return found if len(found) <= 40 else f"{found[:16]}…"
+def _short(value: str) -> str:
+    return value if len(value) <= 40 else f"{value[:16]}…"
 
 
 @lineage.command(epilog="Example: retune lineage data data/raw")
@@ -128,20 +128,20 @@ def data(target: str, json_: bool) -> None:
     environment.activate_project()
     from tasks.trace import verify
 
-    found = verify.data(target)
-    versions = [{key: value for key, value in asdict(seen).items() if key != "content"} for seen in found.versions]
+    answer = verify.data(target)
+    versions = [{key: value for key, value in asdict(reader).items() if key != "content"} for reader in answer.versions]
     if json_:
-        print_json({"hash": found.asked, "versions": versions, "gone": found.gone})
+        print_json({"hash": answer.asked, "versions": versions, "gone": answer.gone})
     else:
-        print_readers(found.versions)
+        print_readers(answer.versions)
     verify.require_whole_history()
-    if found.gone:
+    if answer.gone:
         raise Refused(
-            f"bytes gone, hashes kept: nobody can say whether the raw data of {', '.join(found.gone)} held {target}; "
+            f"bytes gone, hashes kept: nobody can say whether the raw data of {', '.join(answer.gone)} held {target}; "
             "`dvc pull` may bring it back"
         )
-    if not found.versions:
-        raise Refused(f"no version was trained, validated or tested on {found.asked}")
+    if not answer.versions:
+        raise Refused(f"no version was trained, validated or tested on {answer.asked}")
 
 
 @lineage.command(epilog="Example: retune lineage row T-1017")
@@ -155,33 +155,33 @@ def row(name: str, json_: bool) -> None:
     environment.activate_project()
     from tasks.trace import verify
 
-    found = verify.row(name)
+    answer = verify.row(name)
     if json_:
-        told = {"row": found.asked, "versions": [asdict(seen) for seen in found.versions]}
-        print_json({**told, "free": found.free, "gone": found.gone})
+        payload = {"row": answer.asked, "versions": [asdict(reader) for reader in answer.versions]}
+        print_json({**payload, "free": answer.free, "gone": answer.gone})
     else:
-        print_readers(found.versions)
-        for text in dict.fromkeys(str(seen.content["text"]) for seen in found.versions if seen.content):
+        print_readers(answer.versions)
+        for text in dict.fromkeys(str(reader.content["text"]) for reader in answer.versions if reader.content):
             click.echo(f"the row as it was: {text[:500]}")
-        if found.free:
-            click.echo(f"free of it: {', '.join(found.free)}")
+        if answer.free:
+            click.echo(f"free of it: {', '.join(answer.free)}")
     verify.require_whole_history()
-    if found.gone:
+    if answer.gone:
         raise Refused(
-            f"bytes gone, hashes kept: nobody can say whether {', '.join(found.gone)} saw {name}; "
+            f"bytes gone, hashes kept: nobody can say whether {', '.join(answer.gone)} saw {name}; "
             "`dvc pull` may bring the splits back"
         )
-    if not found.versions:
+    if not answer.versions:
         raise Refused(f"no version saw a row {name!r}")
 
 
 def print_readers(versions: Sequence[Any]) -> None:
     if versions:
         rows: list[tuple[str, ...]] = [("version", "side", "aliases", "served as champion")]
-        for seen in versions:
-            served = ", ".join(f"{each['from']} to {each['to'] or 'now'}" for each in seen.served) or "never"
-            side = f"{seen.side}, via {seen.via}" if seen.via else seen.side
-            rows.append((f"{seen.name}/{seen.version}", side, " ".join(seen.aliases), served))
+        for reader in versions:
+            served = ", ".join(f"{each['from']} to {each['to'] or 'now'}" for each in reader.served) or "never"
+            side = f"{reader.side}, via {reader.via}" if reader.via else reader.side
+            rows.append((f"{reader.name}/{reader.version}", side, " ".join(reader.aliases), served))
         print_table(rows)
 
 
@@ -200,15 +200,15 @@ def diff(one: str, other: str, json_: bool) -> None:
     from tasks.trace import verify
 
     pair = [versions.resolve(reference) for reference in (one, other)]
-    found = verify.diff(*(register.record_of_version(version) for version in pair))
+    differences = verify.diff(*(register.record_of_version(version) for version in pair))
     if json_:
-        print_json({"from": str(pair[0]), "to": str(pair[1]), **found})
+        print_json({"from": str(pair[0]), "to": str(pair[1]), **differences})
         return
-    for kind, ids in found["rows"].items():
+    for kind, ids in differences["rows"].items():
         some = ", ".join(_change(name, ids) for name in list(ids)[:5])
         click.echo(f"rows {kind:12}{len(ids):6}  {some}{' …' if len(ids) > 5 else ''}")
     for part in ("params", "code", "base", "start", "environment", "metrics"):
-        for key, change in found[part].items():
+        for key, change in differences[part].items():
             click.echo(f"{part:12} {key}: {change['before']} → {change['after']}")
 
 

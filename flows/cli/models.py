@@ -19,22 +19,22 @@ def models(name: str | None, json_: bool) -> None:
     from retune.evaluation import task_metrics
     from retune.registry import backend, versions
 
-    found = versions.versions(name)
+    registered = versions.versions(name)
     if json_:
-        print_json([version_as_json(version) for version in found])
-    elif found:
+        print_json([version_as_json(version) for version in registered])
+    elif registered:
         rows: list[tuple[str, ...]] = [
             ("version", "aliases", "scores", "gain over base", "train data", "created (UTC)")
         ]
-        for version in found:
+        for version in registered:
             scores = versions.metrics(version)
             best = [f"{title} {value:.4f}" for title, value in task_metrics.headline(scores).items()][:2]
             gain = f"{scores['gain_over_base']:+.4f}" if "gain_over_base" in scores else "?"
-            told = (", ".join(best) or "?", gain)
+            quality = (", ".join(best) or "?", gain)
             data = version.tags.get("data.train", "?")[:8]
-            rows.append((str(version), " ".join(version.aliases), *told, data, version.created[:19]))
+            rows.append((str(version), " ".join(version.aliases), *quality, data, version.created[:19]))
         print_table(rows)
-    if not found:
+    if not registered:
         raise Refused(
             f"no model {repr(name) + ' ' if name else ''}is registered in {backend.address()}: `retune run` makes one"
         )
@@ -71,28 +71,28 @@ def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
     MODEL is NAME@ALIAS or NAME/VERSION. `-` reads one text a line from standard input.
     """
     environment.activate_project()
-    wanted = [line.rstrip("\r\n") for line in sys.stdin] if texts == ("-",) else list(texts)
-    if not wanted:
+    prompts = [line.rstrip("\r\n") for line in sys.stdin] if texts == ("-",) else list(texts)
+    if not prompts:
         raise Refused("there is no text to answer: standard input was empty")
-    for at, text in enumerate(wanted, start=1):
+    for at, text in enumerate(prompts, start=1):
         if not text.strip():
-            raise Refused(f"there is no text to answer: text {at} of {len(wanted)} is empty")
+            raise Refused(f"there is no text to answer: text {at} of {len(prompts)} is empty")
     from retune.registry import versions
 
     folder = versions.model_folder(versions.resolve(model))
     from retune.models import causal_lm, loading
 
-    asked = loading.load(folder)
-    if isinstance(asked, causal_lm.CausalLM):
-        _warn_of_truncation(asked.cut(wanted), len(wanted))
-    said = asked.predict(wanted)
-    rows = zip(wanted, said.labels, said.confidence.tolist(), strict=True)
+    network = loading.load(folder)
+    if isinstance(network, causal_lm.CausalLM):
+        _warn_of_truncation(network.cut(prompts), len(prompts))
+    answers = network.predict(prompts)
+    rows = zip(prompts, answers.labels, answers.confidence.tolist(), strict=True)
     if json_:
         print_json([{"text": text, "label": label, "confidence": confidence} for text, label, confidence in rows])
     else:
-        title = "label" if said.tokens is None else "answer"
-        shown = ((on_one_line(label), f"{sure:.3f}", on_one_line(text[:80])) for text, label, sure in rows)
-        print_table([(title, "confidence", "text"), *shown])
+        title = "label" if answers.tokens is None else "answer"
+        cells = ((on_one_line(label), f"{sure:.3f}", on_one_line(text[:80])) for text, label, sure in rows)
+        print_table([(title, "confidence", "text"), *cells])
 
 
 def _warn_of_truncation(cut: list[Any], texts: int) -> None:

@@ -18,17 +18,17 @@ LEAST = 80
 LINE_END = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # all that Python, or a terminal, breaks a line at
 
 
-def in_words(context: click.Context, parameter: click.Parameter, said: str | None) -> str | None:
+def in_words(context: click.Context, parameter: click.Parameter, words: str | None) -> str | None:
     """A callback for every option and argument that says why: on one line, and refused if it says nothing.
 
     None is left: whether the words may be left out is for the option to say.
     """
-    if said is None:
+    if words is None:
         return None
-    if not said.strip():
+    if not words.strip():
         name = parameter.make_metavar(context) if parameter.param_type_name == "argument" else parameter.opts[0]
         raise WrongUse(f"{name} is empty: say why in a few words; they are kept")
-    return " ".join(said.split())
+    return " ".join(words.split())
 
 
 require_reason = click.option(
@@ -73,7 +73,7 @@ def width() -> int:
 
 def print_wrapped(text: str, indent: int = 0, lines: int | None = None) -> None:
     """A text within the width of the terminal, cut at a word with … after so many lines. A path is never broken."""
-    told = textwrap.wrap(
+    wrapped = textwrap.wrap(
         text,
         width(),
         initial_indent=" " * indent,
@@ -83,7 +83,7 @@ def print_wrapped(text: str, indent: int = 0, lines: int | None = None) -> None:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    for line in told:
+    for line in wrapped:
         click.echo(line)
 
 

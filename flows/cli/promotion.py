@@ -16,7 +16,7 @@ from retune.system import git
 even_forgotten = click.option(
     "--even-forgotten", is_flag=True, help="Even if it learned from rows that must not be learned from any more."
 )
-seen = click.option(
+evidence_option = click.option(
     "--evidence",
     "named",
     metavar="HASH",
@@ -34,17 +34,17 @@ def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
 
     Only if its files are those that were registered, and it loads and predicts as recorded; whatever the gate said.
     """
-    _enter_as_a_person()
+    _activate_as_a_person()
     from retune.registry import clean_process
 
     with clean_process.clean_process() as reader:  # it imports while others work
         from tasks.promote import gate_decision
 
-        version = _found(model)
+        version = _resolve_after_repair(model)
         entry = gate_decision.promote_manually(
             version, reason, lambda each: gate_decision.fit_to_serve(each, reader, even_forgotten)
         )
-    _tell(entry, json_)
+    _print_entry(entry, json_)
 
 
 @click.command(epilog='Example: retune rollback classifier --reason "too many refunds misrouted"')
@@ -58,24 +58,24 @@ def rollback(name: str | None, to: str | None, reason: str, even_forgotten: bool
 
     It passes the same checks as `retune promote`.
     """
-    _enter_as_a_person()
+    _activate_as_a_person()
     from retune.registry import clean_process
 
     with clean_process.clean_process() as reader:
         from tasks.promote import gate_decision
 
-        model, number = _wanted(name, to)
+        model, number = _rollback_target(name, to)
         _reconcile(model)
         entry = gate_decision.roll_back(
             model, number, reason, lambda each: gate_decision.fit_to_serve(each, reader, even_forgotten)
         )
-    _tell(entry, json_)
+    _print_entry(entry, json_)
 
 
 @click.command(epilog='Example: retune approve classifier/3 --reason "checked by hand"')
 @click.argument("model", metavar="NAME/VERSION")
 @require_reason
-@seen
+@evidence_option
 @even_forgotten
 @as_json
 def approve(model: str, reason: str, named: str | None, even_forgotten: bool, json_: bool) -> None:
@@ -83,47 +83,47 @@ def approve(model: str, reason: str, named: str | None, even_forgotten: bool, js
 
     It becomes champion, and its flow run resumes.
     """
-    _enter_as_a_person()
+    _activate_as_a_person()
     from retune.registry import clean_process
 
     with clean_process.clean_process() as reader:
         from tasks.promote import gate_decision
 
-        evidence = gate_decision.evidence(_found(model), named)
+        evidence = gate_decision.evidence(_resolve_after_repair(model), named)
         _show(evidence, json_)
         entry = gate_decision.approve(
             evidence, reason, lambda each: gate_decision.fit_to_serve(each, reader, even_forgotten)
         )
-    _tell(entry, json_, _resume(evidence.version))
+    _print_entry(entry, json_, _resume(evidence.version))
 
 
 @click.command(epilog='Example: retune reject classifier/3 --reason "worse on refunds"')
 @click.argument("model", metavar="NAME/VERSION")
 @require_reason
-@seen
+@evidence_option
 @as_json
 def reject(model: str, reason: str, named: str | None, json_: bool) -> None:
     """Reject a version that waits for an answer.
 
     It stops being challenger, and its flow run resumes.
     """
-    _enter_as_a_person()
+    _activate_as_a_person()
     from tasks.promote import gate_decision
 
-    evidence = gate_decision.evidence(_found(model), named)
+    evidence = gate_decision.evidence(_resolve_after_repair(model), named)
     _show(evidence, json_)
     entry = gate_decision.reject(evidence, reason)
-    _tell(entry, json_, _resume(evidence.version))
+    _print_entry(entry, json_, _resume(evidence.version))
 
 
-def _enter_as_a_person() -> None:
+def _activate_as_a_person() -> None:
     """Refused at once, before seconds of checks, where the history could not name who decides."""
     environment.activate_project()
 
     git.require_person()
 
 
-def _found(model: str) -> Any:
+def _resolve_after_repair(model: str) -> Any:
     """The version that was named, after what a crash has left was put right."""
     from retune.registry import versions
 
@@ -138,7 +138,7 @@ def _reconcile(name: str) -> None:
         click.echo(f"put right first: {line}", err=True)
 
 
-def _wanted(name: str | None, to: str | None) -> tuple[str, int | None]:
+def _rollback_target(name: str | None, to: str | None) -> tuple[str, int | None]:
     """The model and the number to go back to. NAME may be left out where there is one model, or --to says it."""
     from retune.lineage import history
 
@@ -147,16 +147,16 @@ def _wanted(name: str | None, to: str | None) -> tuple[str, int | None]:
         raise WrongUse(f"--to is {to!r}: write a version's number, or NAME/VERSION")
     if name and model and name != model:
         raise WrongUse(f"--to is {to!r}, which is no version of {name}")
-    known = history.names()
-    if (wanted := name or model) and wanted not in known:
+    names = history.names()
+    if (target := name or model) and target not in names:
         raise Refused(
-            f"{wanted} has no history, so there is nothing to go back from: `retune models` lists what is there"
+            f"{target} has no history, so there is nothing to go back from: `retune models` lists what is there"
         )
-    if not wanted and len(known) > 1:
-        raise WrongUse(f"there are several models: say which of {', '.join(known)}")
-    if not wanted and not known:
+    if not target and len(names) > 1:
+        raise WrongUse(f"there are several models: say which of {', '.join(names)}")
+    if not target and not names:
         raise Refused("no model has a history yet, so there is nothing to go back from: `retune run` begins one")
-    return wanted or known[0], int(number) if number else None
+    return target or names[0], int(number) if number else None
 
 
 def _show(evidence: Any, json_: bool) -> None:
@@ -165,16 +165,16 @@ def _show(evidence: Any, json_: bool) -> None:
         return
     from retune.registry.reload_check import RELOADED
 
-    made, version = evidence.record, evidence.version
-    models = {who: told for who, told in made["scores"].items() if isinstance(told, dict)}
+    record, version = evidence.record, evidence.version
+    models = {who: scores for who, scores in record["scores"].items() if isinstance(scores, dict)}
     rows: list[tuple[str, ...]] = [("model", *next(iter(models.values())))]
-    for who, told in models.items():
-        title = {"candidate": str(version), "champion": made["gate"]["champion"] or "champion"}.get(who, who)
+    for who, scores in models.items():
+        title = {"candidate": str(version), "champion": record["gate"]["champion"] or "champion"}.get(who, who)
         rows.append(
-            (title, *(f"{each['value']:.4f} [{each['low']:.3f}, {each['high']:.3f}]" for each in told.values()))
+            (title, *(f"{each['value']:.4f} [{each['low']:.3f}, {each['high']:.3f}]" for each in scores.values()))
         )
     print_table(rows)
-    for rival in made["gate"]["rivals"]:
+    for rival in record["gate"]["rivals"]:
         click.echo(f"  {rival['reason']}")
     click.echo(f"  loaded again: {version.tags.get(RELOADED, 'not yet')}")
     click.echo(f"evidence: {evidence.sha256} (lineage.json of {version})")
@@ -192,15 +192,15 @@ def _resume(version: Any) -> bool | None:
     return approval.resume(flow_run)
 
 
-def _tell(entry: Any, json_: bool, resumed: bool | None = None) -> None:
+def _print_entry(entry: Any, json_: bool, resumed: bool | None = None) -> None:
     what = f"{entry.model}/{entry.version}"
     if not resumed:  # a flow run that goes on tells it with its outcome
-        _tell_others(entry)
+        _notify_others(entry)
     if json_:
-        told = {"name": entry.model, "version": entry.version, "event": entry.event, "how": entry.facts.get("How")}
+        facts = {"name": entry.model, "version": entry.version, "event": entry.event, "how": entry.facts.get("How")}
         more = {"reasons": entry.why, "by": entry.by, "at": entry.at, "evidence": entry.facts.get("Evidence")}
         checked = {"checked": entry.facts.get("Checked"), "forgotten": entry.facts.get("Forgotten")}
-        print_json({**told, **more, **checked, "entry": entry.tag, "resumed": resumed})
+        print_json({**facts, **more, **checked, "entry": entry.tag, "resumed": resumed})
         return
     if entry.event == "champion":
         click.echo(f"{what} is champion: checked, {entry.facts['Checked']}. Entry {entry.tag} says so.")
@@ -215,7 +215,7 @@ def _tell(entry: Any, json_: bool, resumed: bool | None = None) -> None:
         click.echo(f"the flow run that asked for this {on}")
 
 
-def _tell_others(entry: Any) -> None:
+def _notify_others(entry: Any) -> None:
     """It is done by now, so it is told whatever params.yaml says."""
     from flows.retraining import notifications
 

@@ -34,29 +34,31 @@ def retrain(dry_run: bool, reason: str | None, json_: bool) -> None:
     environment.require_writable()  # before Prefect is imported, whose server needs a minute to find that out
     from flows import retrain as flow
 
-    told = flow.explain(reason) if dry_run else flow.run(reason)
+    outcome = flow.explain(reason) if dry_run else flow.run(reason)
     if json_:
-        print_json(asdict(told))
+        print_json(asdict(outcome))
     else:
-        _print_outcome(told, dry_run)
-    if told.outcome not in GOOD or told.failures:
+        _print_outcome(outcome, dry_run)
+    if outcome.outcome not in GOOD or outcome.failures:
         sys.exit(Refused.exit_code)
 
 
-def _print_outcome(told: Any, dry_run: bool) -> None:
-    title = {"train": "would train" if dry_run else "trains"}.get(told.outcome, told.outcome)
-    click.echo(f"{title}{f': {told.version}' if told.version else ''}")
-    for reason in told.why:
+def _print_outcome(outcome: Any, dry_run: bool) -> None:
+    title = {"train": "would train" if dry_run else "trains"}.get(outcome.outcome, outcome.outcome)
+    click.echo(f"{title}{f': {outcome.version}' if outcome.version else ''}")
+    for reason in outcome.why:
         click.echo(f"  {reason}")
-    for source, count in (told.rows or {}).items():
+    for source, count in (outcome.rows or {}).items():
         click.echo(f"  {source}: {count} new or corrected rows")
-    for source, count in (told.known or {}).items():
-        newest = told.inputs["newest"]
+    for source, count in (outcome.known or {}).items():
+        newest = outcome.inputs["newest"]
         click.echo(f"  {source}: {count} rows besides that the intake did not have; {newest} was made from them")
-    for source, why in (told.failures or {}).items():
+    for source, why in (outcome.failures or {}).items():
         click.echo(f"  {source} FAILED: {why}", err=True)
-    if told.outcome == "awaiting":
-        click.echo(f"  `retune approve {told.version} --reason TEXT` or `retune reject {told.version} --reason TEXT`")
+    if outcome.outcome == "awaiting":
+        click.echo(
+            f"  `retune approve {outcome.version} --reason TEXT` or `retune reject {outcome.version} --reason TEXT`"
+        )
 
 
 @click.command(epilog="Example: retune clean --days 7")
@@ -75,17 +77,17 @@ def clean(days: float | None, json_: bool) -> None:
 
     swept = worktree.sweep(params.load().trigger.keep_failed_days if days is None else days)
     reports = [str(folder) for folder in refusal_reports.sweep(branch.read().aside.values())]
-    kept = worktree.left()
+    remaining = worktree.left()
     if json_:
-        told = {"removed": swept, "kept": kept}
-        folders = {key: [{**asdict(each), "folder": str(each.folder)} for each in of] for key, of in told.items()}
+        groups = {"removed": swept, "kept": remaining}
+        folders = {key: [{**asdict(each), "folder": str(each.folder)} for each in of] for key, of in groups.items()}
         print_json({**folders, "reports": reports})
         return
     for report in reports:
         click.echo(f"removed {report}: no row is set aside because of it any more")
     for each in swept:
         print_wrapped(f"removed {each.folder}: {each.why}", lines=4)
-    for each in kept:
+    for each in remaining:
         print_wrapped(f"kept {each.folder}, {each.days:.1f} days old: {each.why}", lines=4)
-    if not (swept or kept or reports):
+    if not (swept or remaining or reports):
         click.echo("no run has left anything behind")

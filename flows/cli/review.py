@@ -43,12 +43,12 @@ def export(models: tuple[str, ...], rows: int, seed: int | None, out: Path, json
     from retune.lineage import record
     from retune.registry import versions
 
-    found = [versions.resolve(model) for model in models]
-    made = [record.read(versions.version_folder(version) / record.FILE) for version in found]
-    pairs = human_review.pairs(made[0], made[1] if len(made) == 2 else None)
-    theirs = str(found[1]) if len(found) == 2 else f"the base of {found[0]}"
+    chosen_versions = [versions.resolve(model) for model in models]
+    records = [record.read(versions.version_folder(version) / record.FILE) for version in chosen_versions]
+    pairs = human_review.pairs(records[0], records[1] if len(records) == 2 else None)
+    other_side = str(chosen_versions[1]) if len(chosen_versions) == 2 else f"the base of {chosen_versions[0]}"
     sheet, key = human_review.shuffled(
-        pairs, str(found[0]), theirs, rows, secrets.randbits(32) if seed is None else seed
+        pairs, str(chosen_versions[0]), other_side, rows, secrets.randbits(32) if seed is None else seed
     )
     human_review.write_key(key, _keys())
     out.mkdir(parents=True, exist_ok=True)
@@ -56,8 +56,8 @@ def export(models: tuple[str, ...], rows: int, seed: int | None, out: Path, json
     files["csv"].write_bytes(human_review.as_csv(sheet, key))
     files["page"].write_text(human_review.as_page(sheet, key), "utf-8")
     if json_:
-        told = {kind: str(path) for kind, path in files.items()}
-        print_json({"sheet": key.sheet, "rows": len(sheet), "alike": key.alike, **told})
+        paths = {kind: str(path) for kind, path in files.items()}
+        print_json({"sheet": key.sheet, "rows": len(sheet), "alike": key.alike, **paths})
         return
     click.echo(
         f"{len(sheet)} rows of {key.ours} and {key.theirs}, sides shuffled; {key.alike} more say the same in both"
@@ -88,9 +88,9 @@ def import_(files: tuple[Path, ...], confidence: float, json_: bool) -> None:
     from retune.registry import versions
 
     key = human_review.read_key(human_review.sheet_of(files), _keys())
-    said = human_review.answers(files, key)
-    result = human_review.result(said, key, confidence)
-    _write_down(versions.resolve(key.ours), human_review.as_record(result, said, key), str(result))
+    answers = human_review.answers(files, key)
+    result = human_review.result(answers, key, confidence)
+    _write_down(versions.resolve(key.ours), human_review.as_record(result, answers, key), str(result))
     if json_:
         print_json(asdict(result))
         return
@@ -105,25 +105,25 @@ def _keys() -> Path:
     return state() / KEYS
 
 
-def _in_cells(found: Any) -> tuple[str, ...]:
-    kappa = "none: both said one thing" if found.kappa is None else f"{found.kappa:.2f}"
-    return " and ".join(found.reviewers), str(found.rows), f"{found.agreed:.0%}", kappa
+def _in_cells(result: Any) -> tuple[str, ...]:
+    kappa = "none: both said one thing" if result.kappa is None else f"{result.kappa:.2f}"
+    return " and ".join(result.reviewers), str(result.rows), f"{result.agreed:.0%}", kappa
 
 
-def _write_down(version: Any, told: dict[str, Any], in_words: str) -> None:
+def _write_down(version: Any, verdict: dict[str, Any], in_words: str) -> None:
     """Into the run, the history and the version's tags, in this order; the same verdicts twice are written once."""
     from retune.lineage import history
     from retune.registry import runs, versions
 
-    text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(verdict, indent=2, ensure_ascii=False) + "\n"
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     chain = history.read(version.name)
     registered = chain.registered(version.version)
     if not registered:
         raise Refused(f"{version} has no entry in the history: its run was cut off; run that again, it goes on there")
-    runs.log_text(version.run_id, text, f"review/{told['sheet']}.json")
+    runs.log_text(version.run_id, text, f"review/{verdict['sheet']}.json")
     if not any(entry.facts.get("Verdicts") == sha256 for entry in chain.entries):
-        facts = {"Record": registered.commit, "Sheet": told["sheet"], "Verdicts": sha256}
+        facts = {"Record": registered.commit, "Sheet": verdict["sheet"], "Verdicts": sha256}
         history.append(version.name, version.version, history.REVIEWED, [in_words], facts, versions.anchor)
-    tags = {"review": told["verdict"], "review.sheet": told["sheet"], "review.told": in_words}
+    tags = {"review": verdict["verdict"], "review.sheet": verdict["sheet"], "review.told": in_words}
     versions.tag_version(version, tags)

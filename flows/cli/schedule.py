@@ -108,14 +108,14 @@ def health(tell: bool, json_: bool) -> None:
     from flows.scheduling import crash_alerts
     from flows.scheduling import health as schedule_health
 
-    found = schedule_health.check_and_notify(crash_alerts.tell if tell else None)
+    status = schedule_health.check_and_notify(crash_alerts.tell if tell else None)
     if tell and not channels.anybody():
         click.echo(f"nobody is told: {channels.NOBODY}", err=True)
     if json_:
-        print_json(found.__dict__)
+        print_json(status.__dict__)
     else:
-        click.echo(found.words if found.ok else f"{found.words}\n{found.mend}")
-    if not found.ok:
+        click.echo(status.words if status.ok else f"{status.words}\n{status.mend}")
+    if not status.ok:
         sys.exit(Refused.exit_code)
 
 

@@ -39,8 +39,8 @@ def up(
     from flows.services import up_down
     from flows.services.state import ORDER, folder, url
 
-    asked = {"prefect": prefect_port, "mlflow": mlflow_port, "postgres": postgres_port}
-    ports = {name: port for name, port in asked.items() if port}
+    ports_by_service = {"prefect": prefect_port, "mlflow": mlflow_port, "postgres": postgres_port}
+    ports = {name: port for name, port in ports_by_service.items() if port}
     names = ORDER[:1] if database_only else ORDER[:3] if no_worker else ORDER
     state = up_down.up(up_down.Wanted(database, host, ports, names), _discard if json_ else say)
     facts = up_down.facts(state)
@@ -134,14 +134,14 @@ def test(text: str, json_: bool) -> None:
     sent = notifications.send("Retune", text, params.load().notify.timeout_seconds)
     if not sent:
         raise Refused(f"nobody would be told: {notifications.NOBODY}")
-    taken = sum(each.ok for each in sent)
+    delivered = sum(each.ok for each in sent)
     if json_:
-        print_json({"sent": taken, "channels": [each.__dict__ for each in sent]})
+        print_json({"sent": delivered, "channels": [each.__dict__ for each in sent]})
     else:
         for each in sent:
             click.echo(f"{'✓' if each.ok else '✗'} {each.channel}{'' if each.ok else f': {each.why}'}")
-        click.echo(f"sent through {taken} of {len(sent)} channels")
-    if taken < len(sent):
+        click.echo(f"sent through {delivered} of {len(sent)} channels")
+    if delivered < len(sent):
         sys.exit(Broken.exit_code)
 
 

@@ -42,8 +42,8 @@ def task(name: str, start: str | None) -> None:
     from flows.project import switch_task
 
     with environment.project_lock():
-        for told in switch_task.switch(name, start):
-            click.echo(told)
+        for change in switch_task.switch(name, start):
+            click.echo(change)
 
 
 @click.command(epilog="Example: retune preflight --json")
@@ -58,44 +58,44 @@ def preflight(json_: bool) -> None:
     from retune.config import params
     from tasks.preflight import PICTURE, run_preflight
 
-    told = run_preflight(params.load())
+    report = run_preflight(params.load())
     if json_:
-        print_json({**told.report(), "picture": str(PICTURE)})
+        print_json({**report.report(), "picture": str(PICTURE)})
     else:
-        _print_preflight(told, PICTURE)
-    if not told.ok:
+        _print_preflight(report, PICTURE)
+    if not report.ok:
         sys.exit(Refused.exit_code)
 
 
-def _print_preflight(told: Any, picture: Path) -> None:
-    figures, effort = told.figures, told.effort
+def _print_preflight(report: Any, picture: Path) -> None:
+    figures, effort = report.figures, report.effort
     share = {name: f"{value:.1%}" for name, value in figures["supervised_share"].items()}
-    shown = ("min", "p5", "p50", "mean", "p95", "p99", "max")
-    rows: list[tuple[str, ...]] = [(f"{figures['rows']} rows of {told.rows_from}", *shown)]
+    percentiles = ("min", "p5", "p50", "mean", "p95", "p99", "max")
+    rows: list[tuple[str, ...]] = [(f"{figures['rows']} rows of {report.rows_from}", *percentiles)]
     for name, title in (("whole", "tokens"), ("prompt", "of the prompt"), ("answer", "of the answer")):
-        rows.append((title, *(f"{figures['tokens'][name].get(key, 0):g}" for key in shown)))
-    print_table([*rows, ("share that is learned", *(share.get(key, "none") for key in shown))])
+        rows.append((title, *(f"{figures['tokens'][name].get(key, 0):g}" for key in percentiles)))
+    print_table([*rows, ("share that is learned", *(share.get(key, "none") for key in percentiles))])
     click.echo(
         f"\n{figures['longer_than_max_tokens']} longer than {figures['max_tokens']} tokens:"
         f" {figures['left_out']} left out, {figures['prompt_cut']} with a prompt cut;"
         f" {figures['special_tokens_in_words']} rows whose words hold a special token of the tokenizer"
     )
-    if told.general:
-        lengths = told.general["tokens"]["whole"]
+    if report.general:
+        lengths = report.general["tokens"]["whole"]
         click.echo(
-            f"{told.general['rows']} general examples, which are no rows: {lengths.get('mean', 0):g} tokens on "
+            f"{report.general['rows']} general examples, which are no rows: {lengths.get('mean', 0):g} tokens on "
             f"average, {lengths.get('max', 0):g} at most"
         )
-    for finding in told.findings:
+    for finding in report.findings:
         such = f" Rows: {', '.join(finding.examples)}." if finding.examples else ""
         verdict = "ok     " if finding.success else "REFUSED"
         click.echo(f"{verdict}  {finding.name}: {finding.expected}; {finding.found}.{such}")
     click.echo(
-        f"\nbase:      {told.base['name']}; licence: {told.base['licence']}"
+        f"\nbase:      {report.base['name']}; licence: {report.base['licence']}"
         f"\nestimated: {effort.steps} steps over {effort.tokens} tokens, about {_duration(effort.seconds)} on this"
         f" machine,"
         f" {effort.bytes / 2**30:.1f} GiB of memory, {effort.trained_parameters:,} parameters trained"
-        f"\nmemory:    on this machine {VERDICTS[told.memory.verdict]}: {told.memory.told}"
+        f"\nmemory:    on this machine {VERDICTS[report.memory.verdict]}: {report.memory.told}"
         f"\npicture:   {picture}"
     )
 
@@ -120,11 +120,11 @@ def plan(json_: bool) -> None:
     from retune.data import replay
     from retune.evaluation import multiple_choice
 
-    chosen = params.load()
-    replay.check(replay.files_of(chosen))
-    multiple_choice.check(chosen)
+    config = params.load()
+    replay.check(replay.files_of(config))
+    multiple_choice.check(config)
     steps = plan()
-    _print_base(chosen)
+    _print_base(config)
     if json_:
         print_json({"stages": [step.__dict__ for step in steps]})
         return
@@ -134,12 +134,12 @@ def plan(json_: bool) -> None:
             click.echo(f"{'':16}{reason}")
 
 
-def _print_base(chosen: Any) -> None:
+def _print_base(config: Any) -> None:
     """Whoever makes a model that writes decides under which licence it stands: its base's goes along."""
-    if chosen.task != "classify":
+    if config.task != "classify":
         from retune.models import base_model
 
-        name = chosen.train.base.name
+        name = config.train.base.name
         click.echo(f"base {name}; licence: {base_model.licence_here(name)}", err=True)
 
 
@@ -163,21 +163,21 @@ def run(settings: tuple[str, ...], name: str | None, json_: bool) -> None:
         raise WrongUse("there are no records yet: `retune ingest FILE --text COLUMN --label COLUMN` brings them in")
     from retune.config import params
 
-    chosen = params.load()
-    _print_base(chosen)
+    config = params.load()
+    _print_base(config)
     from flows import pipeline
     from flows.retraining import outcome_report
     from retune.registry import versions
 
     outcome = pipeline.run()
-    outcome_report.notify_manual_run(outcome, chosen.notify)
+    outcome_report.notify_manual_run(outcome, config.notify)
     scores = versions.metrics(outcome.version)
     if json_:
         decision = outcome.decision
-        told = {"new": outcome.new, "promoted": decision.promote, "awaiting": decision.awaiting}
-        print_json({**told, "reasons": decision.reasons, "version": version_as_json(outcome.version)})
+        payload = {"new": outcome.new, "promoted": decision.promote, "awaiting": decision.awaiting}
+        print_json({**payload, "reasons": decision.reasons, "version": version_as_json(outcome.version)})
     else:
-        _print_outcome(outcome, scores, chosen.task)
+        _print_outcome(outcome, scores, config.task)
     if outcome.new and not (outcome.decision.promote or outcome.decision.awaiting):
         sys.exit(Refused.exit_code)
 
@@ -189,8 +189,8 @@ def _print_outcome(outcome: Any, scores: dict[str, float], task: str) -> None:
     if not outcome.new:
         click.echo(f"Nothing changed since {version}; nothing new was registered.")
     else:
-        held = "challenger, waiting for approval" if decision.awaiting else "challenger, the gate held it"
-        click.echo(f"Registered {version}: {'champion' if decision.promote else held}.")
+        waiting_state = "challenger, waiting for approval" if decision.awaiting else "challenger, the gate held it"
+        click.echo(f"Registered {version}: {'champion' if decision.promote else waiting_state}.")
     if decision.awaiting:
         click.echo(f"It waits for `retune approve {version} --reason TEXT`, or reject.")
     titles = {name: title for name, title in task_metrics.of(task).titles.items() if name in scores}
