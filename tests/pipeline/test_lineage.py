@@ -33,7 +33,7 @@ from retune.documents import statements, verification_commands
 from retune.lineage import history, record
 from retune.models import base_model
 from retune.registry import backend, versions
-from tasks.trace import verify
+from tasks.trace import checks, recomputed, verify
 
 QUEUES = ["billing", "delivery", "sign_in", "refunds"]
 
@@ -482,7 +482,7 @@ def test_bytes_come_from_the_remote_and_when_they_are_gone_that_is_said(house):
             told = ask(house, "lineage", "model", "classifier/1", code=1)
             gone = [link for link in told["links"] if not link["ok"]]
             assert {"data/raw", "data/splits/train.parquet"} <= {link["name"] for link in gone}
-            assert all(link["found"] == verify.GONE for link in gone)
+            assert all(link["found"] == checks.GONE for link in gone)
             done = retune(house, "lineage", "row", "T-00001")
             assert done.returncode == 1 and "bytes gone, hashes kept" in done.stderr
             assert "Traceback" not in done.stderr
@@ -541,7 +541,7 @@ def test_a_version_that_learned_from_a_suppressed_row_does_not_verify(here, tmp_
     listed = suppression.add(suppression.NOTHING, [train["id"][0]], "asked", "me", "2026-01-01")
     suppression.write(listed, tmp_path / "suppressed.json")
     kept = {"data/suppressed.json": (tmp_path / "suppressed.json").read_bytes()}
-    assert wrong_links(verify._sides(made, kept)) == ["suppressed rows in train"]
+    assert wrong_links(recomputed.check_splits(made, kept)) == ["suppressed rows in train"]
 
 
 def test_a_forgotten_row_is_not_in_the_next_version(house):

@@ -14,7 +14,7 @@ from retune.data import row_table, suppression
 from retune.lineage import ancestry, history
 from retune.lineage.parent_version import ParentVersion
 from retune.system import dvc_store
-from tasks.trace import verify
+from tasks.trace import search
 
 OLD, NEW = "where is my parcel", "my parcel is lost"
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -106,7 +106,7 @@ def test_a_suppressed_row_was_learned_from_on_either_side_and_by_what_it_continu
 
 
 def test_a_version_has_learned_what_the_versions_before_it_learned_and_says_from_which(line):
-    told = verify.row("c")
+    told = search.row("c")
     assert seen(told) == [
         (1, "train", None),
         (2, "train", "tickets/1"),
@@ -115,13 +115,13 @@ def test_a_version_has_learned_what_the_versions_before_it_learned_and_says_from
         (4, "test", None),
     ]
     assert (told.free, told.gone) == ([], [])
-    told = verify.row("b")
+    told = search.row("b")
     assert seen(told) == [(1, "train", None), (2, "train", None), (3, "train", "tickets/2")]
     assert told.free == ["tickets/4"], "a start from the base leaves all of that behind"
 
 
 def test_a_corrected_row_was_learned_as_it_was_too(line):
-    told = verify.row("a")
+    told = search.row("a")
     assert [(each.version, each.content["text"], each.via) for each in told.versions] == [
         (1, OLD, None),
         (2, NEW, None),
@@ -133,22 +133,22 @@ def test_a_corrected_row_was_learned_as_it_was_too(line):
 
 
 def test_val_is_inherited_and_a_test_row_is_not(line):
-    assert seen(verify.row("v")) == [(1, "val", None), (2, "val", "tickets/1"), (3, "val", "tickets/1")]
-    told = verify.row("t")
+    assert seen(search.row("v")) == [(1, "val", None), (2, "val", "tickets/1"), (3, "val", "tickets/1")]
+    told = search.row("t")
     assert seen(told) == [(1, "test", None), (2, "test", None)]
     assert told.free == ["tickets/3", "tickets/4"]
 
 
 def test_data_is_traced_through_the_versions_that_were_continued_from(line):
-    assert seen(verify.data(line.facts[1]["Train"])) == [
+    assert seen(search.data(line.facts[1]["Train"])) == [
         (1, "train", None),
         (2, "train", "tickets/1"),
         (3, "train", "tickets/1"),
     ]
-    raw = verify.data("0" * 32)
+    raw = search.data("0" * 32)
     assert raw.versions == [] and len(raw.gone) == 4, "the listings of the raw folders are gone"
-    assert seen(verify.data(line.facts[4]["Val"])) == [(number, "val", None) for number in (2, 3, 4)]
-    assert seen(verify.data(line.facts[1]["Test"])) == [(1, "test", None), (2, "test", None)]
+    assert seen(search.data(line.facts[4]["Val"])) == [(number, "val", None) for number in (2, 3, 4)]
+    assert seen(search.data(line.facts[1]["Test"])) == [(1, "test", None), (2, "test", None)]
 
 
 def test_of_whom_the_bytes_are_gone_and_of_whoever_continued_from_it_nobody_can_say(line):
@@ -156,7 +156,7 @@ def test_of_whom_the_bytes_are_gone_and_of_whoever_continued_from_it_nobody_can_
     content = path.read_bytes()
     path.unlink()
     try:
-        told = verify.row("b")
+        told = search.row("b")
         assert told.gone == ["tickets/1", "tickets/2", "tickets/3"]
         assert told.free == ["tickets/4"]
         with pytest.raises(ancestry.Incompatible, match=r"cannot continue from tickets/3: nobody can say.*bytes gone"):
@@ -169,9 +169,9 @@ def test_a_version_that_continued_from_an_unknown_one_is_free_of_nothing(line):
     number = len(line.facts) + 1
     line.add(number, "others/9", train={"d": "d"}, val={"w": "w"}, test={"t": "t"})
     try:
-        told = verify.row("b")
+        told = search.row("b")
         assert f"tickets/{number}" in told.gone and f"tickets/{number}" not in told.free
-        assert f"tickets/{number}" in verify.data(line.facts[1]["Train"]).gone
+        assert f"tickets/{number}" in search.data(line.facts[1]["Train"]).gone
         with pytest.raises(ancestry.Incompatible, match="continued from others/9, which the history does not know"):
             ancestry.suppressed_rows_learned(line.start(number), listing("b"))
     finally:
@@ -223,11 +223,11 @@ def test_a_start_leaks_by_the_words_of_its_general_examples_which_are_no_rows(li
     assert ancestry.test_rows_learned(line.start(4), rows(x="who wrote it")) == {}
     assert ancestry.test_rows_learned(line.start(5), rows(**{"g:1": "another"})) == {}, "its name is none of a row"
     assert ancestry.suppressed_rows_learned(line.start(5), listing("g:1")) == {}
-    assert seen(verify.row("g:1")) == []
+    assert seen(search.row("g:1")) == []
 
 
 def test_versions_that_learned_from_general_examples_are_found_by_their_bytes(line, general):
-    assert seen(verify.data(general)) == [(5, "general", None), (6, "general", "tickets/5")]
+    assert seen(search.data(general)) == [(5, "general", None), (6, "general", "tickets/5")]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from retune.lineage import record
 from retune.promotion import gate
 from retune.promotion.gate import Latency
 from retune.system import dvc_store
-from tasks.trace import verify
+from tasks.trace import checks, recomputed
 
 ROWS = 120
 
@@ -76,11 +76,11 @@ def made(keep, settings, tmp_path):
 
 
 def wrong(made, folder):
-    return [link.name for link in verify._gate(made, folder) if not link.ok]
+    return [link.name for link in recomputed.check_gate(made, folder) if not link.ok]
 
 
 def test_every_part_of_the_decision_follows_again_from_the_kept_bytes(made, tmp_path):
-    links = list(verify._gate(made, tmp_path))
+    links = list(recomputed.check_gate(made, tmp_path))
     assert [link.name for link in links] == ["gate", "gate reasons", "gate bounds", "gate worse"]
     assert wrong(made, tmp_path) == []
     names = {bound["name"] for bound in made["gate"]["bounds"]}
@@ -124,15 +124,15 @@ def test_bytes_that_are_gone_are_said_to_be_gone(made, tmp_path, what):
         "predictions": made["pipeline"]["hashes"]["models/reports/predictions.parquet"],
     }[what]
     dvc_store.cached(md5).unlink()
-    (link,) = verify._gate(made, tmp_path)
-    assert (link.name, link.found, link.ok) == ("gate", verify.GONE, False)
+    (link,) = recomputed.check_gate(made, tmp_path)
+    assert (link.name, link.found, link.ok) == ("gate", checks.GONE, False)
 
 
 def test_other_predictions_of_the_champion_are_found(made, tmp_path):
     row_table.write(SAID, tmp_path / record.CHAMPION_SAID)
     assert "gate" in wrong(made, tmp_path)
     (tmp_path / record.CHAMPION_SAID).unlink()
-    (link,) = verify._gate(made, tmp_path)
+    (link,) = recomputed.check_gate(made, tmp_path)
     assert "cannot be decided again" in link.found
 
 
@@ -143,7 +143,7 @@ def test_a_record_of_schema_1_is_decided_by_the_rule_of_its_time(made, tmp_path)
     rivals = [{"name": name, **rival} for name, rival in zip(("base", "champion"), told["rivals"], strict=True)]
     made |= {"schema_version": 1, "params": {"promote": old}}
     made["gate"] = {"decision": told["decision"], "champion": "m/1", "rivals": rivals}
-    assert [link.name for link in verify._gate(made, tmp_path)] == ["gate", "gate reasons"]
+    assert [link.name for link in recomputed.check_gate(made, tmp_path)] == ["gate", "gate reasons"]
     assert wrong(made, tmp_path) == []
     assert wrong(change(made, "gate", "decision", value="held"), tmp_path) == ["gate"]
     assert yaml.safe_load(yaml.safe_dump(made))  # plain values all the way
@@ -158,7 +158,7 @@ def test_general_examples_are_looked_at_again_their_file_and_what_was_kept(keep,
     def links(test, rows=1):
         general = {"md5": kept, "rows": rows, "files": {"sums.csv": {"path": str(file), "sha256": digest}}}
         made = {"data": {"general": general, "sides": {"test": {"md5": keep(pd.DataFrame({"text": [test]}))}}}}
-        return [link.name for link in verify._general(made) if not link.ok]
+        return [link.name for link in recomputed.check_replay(made) if not link.ok]
 
     assert links("where is my parcel") == []
     assert links("What is two and TWO?") == ["test rows among the general examples"]
@@ -169,4 +169,4 @@ def test_general_examples_are_looked_at_again_their_file_and_what_was_kept(keep,
     assert links("where is my parcel") == ["general/sums.csv"]
     dvc_store.cached(kept).unlink()
     assert links("where is my parcel") == ["general/sums.csv", "general examples"]
-    assert list(verify._general({"data": {}})) == []
+    assert list(recomputed.check_replay({"data": {}})) == []
