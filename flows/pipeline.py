@@ -29,7 +29,7 @@ from retune.promotion import gate as gates
 from retune.promotion.gate import Decision
 from retune.registry import backend, clean_process, runs, versions
 from retune.system import dvc_pipeline, dvc_store, failpoints
-from tasks.promote import gate_decision
+from tasks.promote import gate_decision, succession
 from tasks.register import register
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ def run_lifecycle(chosen: params.Params, started: Trigger) -> run_context.Outcom
             with versions.turn():  # from the question who is champion to its answer
                 version = versions.known(chosen.register.name, dvc_pipeline.fingerprint())
                 version = version or run_register(chosen, origin, run_gate(chosen, run_id))
-                decided = gate_decision.decided(version)
+                decided = succession.decided(version)
                 made = register.record_of_version(version)
                 version = run_admit(chosen, run_id, version, made, reader)
                 decision = decided or run_promote(chosen, version, made)
@@ -100,7 +100,7 @@ def nothing_to_do(chosen: params.Params, steps: list[plan.Planned]) -> run_conte
     if any(step.run for step in steps):
         return None
     version = versions.known(chosen.register.name, dvc_pipeline.fingerprint())
-    decision = gate_decision.decided(version) if version else None
+    decision = succession.decided(version) if version else None
     return run_context.Outcome(version, False, decision) if version and decision else None
 
 

@@ -46,7 +46,7 @@ from retune.registry import backend, versions
 from retune.system import dvc_store, failpoints, git
 from retune.system.locks import waiting
 from tasks import trigger
-from tasks.promote import gate_decision
+from tasks.promote import reconcile, succession
 
 LEFT = "{} was made, and its retraining was cut off before it came to its end: it goes on there first"
 LOST = "{0} was left without a decision, and can no more be made as it was: `retune promote {0}` is left to a person"
@@ -106,7 +106,7 @@ def describe_error(error: Exception) -> str:
 def run_steps(found: Progress, because: str | None) -> RetrainingOutcome:
     chosen = params.load()
     name, log = chosen.register.name, get_run_logger()
-    for sentence in [*recovery.scratch(), *recovery.runs(name), *gate_decision.reconcile(name)]:
+    for sentence in [*recovery.scratch(), *recovery.runs(name), *reconcile.reconcile(name)]:
         log.warning("repaired: %s", sentence)
     if version := approval.pending():
         return resumed(chosen, approval.suspend(version))
@@ -330,7 +330,7 @@ def taken_back(parts: dict[str, str]) -> list[str]:
 
 def resumed(chosen: params.Params, version: versions.Version) -> RetrainingOutcome:
     """Somebody has decided about the version for which this run was suspended; what it had found before stays true."""
-    decision = gate_decision.decided(version)
+    decision = succession.decided(version)
     assert decision
     told = RetrainingOutcome(PROMOTED if decision.promote else HELD, decision.reasons, str(version))
     if asked := last(history.read(version.name), run_context.prefect_run()):

@@ -38,13 +38,11 @@ def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
     from retune.registry import clean_process
 
     with clean_process.clean_process() as reader:  # it imports while others work
-        from tasks.promote import gate_decision
+        from tasks.promote import manual
 
-        version = _resolve_after_repair(model)
-        entry = gate_decision.promote_manually(
-            version, reason, lambda each: gate_decision.fit_to_serve(each, reader, even_forgotten)
-        )
-    _print_entry(entry, json_)
+        version = _found(model)
+        entry = manual.promote_manually(version, reason, lambda each: manual.fit_to_serve(each, reader, even_forgotten))
+    _tell(entry, json_)
 
 
 @click.command(epilog='Example: retune rollback classifier --reason "too many refunds misrouted"')
@@ -62,14 +60,12 @@ def rollback(name: str | None, to: str | None, reason: str, even_forgotten: bool
     from retune.registry import clean_process
 
     with clean_process.clean_process() as reader:
-        from tasks.promote import gate_decision
+        from tasks.promote import manual
 
         model, number = _rollback_target(name, to)
         _reconcile(model)
-        entry = gate_decision.roll_back(
-            model, number, reason, lambda each: gate_decision.fit_to_serve(each, reader, even_forgotten)
-        )
-    _print_entry(entry, json_)
+        entry = manual.roll_back(model, number, reason, lambda each: manual.fit_to_serve(each, reader, even_forgotten))
+    _tell(entry, json_)
 
 
 @click.command(epilog='Example: retune approve classifier/3 --reason "checked by hand"')
@@ -87,14 +83,12 @@ def approve(model: str, reason: str, named: str | None, even_forgotten: bool, js
     from retune.registry import clean_process
 
     with clean_process.clean_process() as reader:
-        from tasks.promote import gate_decision
+        from tasks.promote import approval, manual
 
-        evidence = gate_decision.evidence(_resolve_after_repair(model), named)
+        evidence = approval.evidence(_found(model), named)
         _show(evidence, json_)
-        entry = gate_decision.approve(
-            evidence, reason, lambda each: gate_decision.fit_to_serve(each, reader, even_forgotten)
-        )
-    _print_entry(entry, json_, _resume(evidence.version))
+        entry = approval.approve(evidence, reason, lambda each: manual.fit_to_serve(each, reader, even_forgotten))
+    _tell(entry, json_, _resume(evidence.version))
 
 
 @click.command(epilog='Example: retune reject classifier/3 --reason "worse on refunds"')
@@ -103,17 +97,14 @@ def approve(model: str, reason: str, named: str | None, even_forgotten: bool, js
 @evidence_option
 @as_json
 def reject(model: str, reason: str, named: str | None, json_: bool) -> None:
-    """Reject a version that waits for an answer.
+    """Say no to a version that waits for an answer: it is challenger no more, and its flow run goes on."""
+    _enter_as_a_person()
+    from tasks.promote import approval
 
-    It stops being challenger, and its flow run resumes.
-    """
-    _activate_as_a_person()
-    from tasks.promote import gate_decision
-
-    evidence = gate_decision.evidence(_resolve_after_repair(model), named)
+    evidence = approval.evidence(_found(model), named)
     _show(evidence, json_)
-    entry = gate_decision.reject(evidence, reason)
-    _print_entry(entry, json_, _resume(evidence.version))
+    entry = approval.reject(evidence, reason)
+    _tell(entry, json_, _resume(evidence.version))
 
 
 def _activate_as_a_person() -> None:
@@ -132,9 +123,9 @@ def _resolve_after_repair(model: str) -> Any:
 
 
 def _reconcile(name: str) -> None:
-    from tasks.promote import gate_decision
+    from tasks.promote import reconcile
 
-    for line in gate_decision.reconcile(name):
+    for line in reconcile.reconcile(name):
         click.echo(f"put right first: {line}", err=True)
 
 
@@ -182,7 +173,7 @@ def _show(evidence: Any, json_: bool) -> None:
 
 def _resume(version: Any) -> bool | None:
     """Whether the flow run that waits for the answer goes on; None if none waits."""
-    from tasks.promote.gate_decision import FLOW_RUN
+    from tasks.promote.approval import FLOW_RUN
 
     flow_run = version.tags.get(FLOW_RUN)
     if not flow_run:

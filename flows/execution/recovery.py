@@ -18,7 +18,7 @@ import yaml
 from flows.execution import dvc
 from retune.registry import backend
 from retune.registry.runs import close_left_open
-from tasks.promote import gate_decision
+from tasks.promote import reconcile
 
 HALF_WRITTEN = re.compile(r"^\.(?P<name>.+)\.(?P<process>\d+)\.tmp$")  # as the writers of retune/ name it
 MD5 = re.compile(r"^[0-9a-f]{32}(\.dir)?$")
@@ -31,7 +31,7 @@ DAY = 86_400
 
 def repair(name: str) -> list[str]:
     """Everything, before a run of the model `name`."""
-    return [*files(), *runs(name), *gate_decision.reconcile(name)]
+    return [*files(), *runs(name), *reconcile.reconcile(name)]
 
 
 def files() -> list[str]:

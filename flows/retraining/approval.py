@@ -19,7 +19,7 @@ from prefect.runtime import deployment, flow_run
 from retune.errors import Refused
 from retune.lineage import history, retraining_log
 from retune.registry import versions
-from tasks.promote import gate_decision
+from tasks.promote import approval, succession
 
 WAIT = 10  # seconds for a server to answer
 
@@ -27,7 +27,7 @@ WAIT = 10  # seconds for a server to answer
 def pending(flow_run_id: str | None = None) -> versions.Version | None:
     """The version that a flow run, this one if none is named, was suspended for."""
     mine = flow_run_id or flow_run.get_id()
-    return gate_decision.awaited_by(str(mine)) if mine else None
+    return approval.awaited_by(str(mine)) if mine else None
 
 
 def asked_about(flow_run_id: str) -> versions.Version | None:
@@ -44,7 +44,7 @@ def _told_to_wait(flow_run_id: str) -> Iterator[versions.Version]:
 
 
 def waits(version: versions.Version) -> bool:
-    decision = gate_decision.decided(version)
+    decision = succession.decided(version)
     return decision is not None and decision.awaiting
 
 
@@ -57,9 +57,9 @@ def suspend(version: versions.Version) -> versions.Version:
 
     with history.writing():
         now = versions.find(version.name, version=version.version)
-        decision = gate_decision.decided(now)
+        decision = succession.decided(now)
         if decision and decision.awaiting and can_suspend():
-            gate_decision.await_approval(now, str(flow_run.get_id()))
+            approval.await_approval(now, str(flow_run.get_id()))
             # Prefect suspends once a key, and a run that is resumed counts as the same attempt. With a new key each
             # time, one that somebody resumed without an answer sleeps again.
             suspend_flow_run(key=str(uuid4()))

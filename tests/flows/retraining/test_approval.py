@@ -11,10 +11,12 @@ from uuid import UUID
 import psutil
 import pytest
 
+from flows.retraining import approval
 from retune.config import params
 from retune.lineage import record
 from retune.registry import versions
 from tasks.promote import gate_decision
+from tasks.promote.approval import approve, awaited_by, evidence, reject
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = params.load(ROOT / "params.yaml").promote
@@ -23,7 +25,7 @@ import os
 from pathlib import Path
 from prefect import flow
 from flows.retraining import approval
-from tasks.promote import gate_decision
+from tasks.promote import succession
 from retune.registry import versions, runs
 
 @flow
@@ -32,7 +34,7 @@ def waits(name: str, number: int) -> None:
         found = approval.pending()
         print("began", os.getpid(), found, file=told, flush=True)
         version = approval.suspend(found or versions.find(name, version=number))
-        print("ended", "promoted" if gate_decision.decided(version).promote else "held", file=told, flush=True)
+        print("ended", "promoted" if succession.decided(version).promote else "held", file=told, flush=True)
 """
 
 
@@ -100,16 +102,15 @@ def said(house):
 
 
 def yes(version):
-    gate_decision.approve(gate_decision.evidence(version, None), "fine", lambda _: {"Checked": "fine"})
+    approve(evidence(version, None), "fine", lambda _: {"Checked": "fine"})
 
 
 def no(version):
-    gate_decision.reject(gate_decision.evidence(version, None), "worse")
+    reject(evidence(version, None), "worse")
 
 
 @pytest.mark.long
 def test_a_flow_run_sleeps_until_a_person_has_decided_and_then_ends_quickly(house, start, register_tiny):
-    from flows.retraining import approval
 
     champion = register_tiny("m")
     gate_decision.promote(champion, record.read(versions.version_folder(champion) / record.FILE), SHIPPED)
@@ -123,7 +124,7 @@ def test_a_flow_run_sleeps_until_a_person_has_decided_and_then_ends_quickly(hous
         until(lambda: state(runs[-1]) == "Suspended", house)
         until(lambda: not psutil.pid_exists(int(said(house)[-1][1])), house, 60)
         assert said(house)[-1][::2] == ["began", "None"]
-        assert gate_decision.awaited_by(runs[-1]).version == number
+        assert awaited_by(runs[-1]).version == number
 
     assert approval.resume(runs[1])  # by hand, without an answer: it sleeps again
     until(lambda: len(said(house)) == 3 and state(runs[1]) == "Suspended", house)
@@ -145,7 +146,6 @@ def test_a_flow_run_sleeps_until_a_person_has_decided_and_then_ends_quickly(hous
 
 
 def test_without_a_server_nothing_is_resumed(monkeypatch):
-    from flows.retraining import approval
 
     run = "00000000-0000-0000-0000-000000000000"
     monkeypatch.delenv("PREFECT_API_URL", raising=False)

@@ -11,7 +11,7 @@ from flows.scheduling import health, prefect_api, resume_approved
 from retune.config import params
 from retune.lineage import history, record, retraining_log
 from retune.registry import versions
-from tasks.promote import gate_decision
+from tasks.promote import approval, gate_decision
 
 pytestmark = pytest.mark.slow
 FAR = datetime.now(UTC) + timedelta(days=30)
@@ -56,16 +56,14 @@ def sleeper(house):
             retraining_log.RUN: run["id"],
         }
         history.append_decision("m", ["better"], facts, lambda entry: None)
-        gate_decision.await_approval(versions.find("m", version=2), run["id"])
+        approval.await_approval(versions.find("m", version=2), run["id"])
         return run
 
     return begin
 
 
 def answer():
-    gate_decision.approve(
-        gate_decision.evidence(versions.find("m", version=2), None), "fine", lambda _: {"Checked": "fine"}
-    )
+    approval.approve(approval.evidence(versions.find("m", version=2), None), "fine", lambda _: {"Checked": "fine"})
 
 
 def state(run):
@@ -83,7 +81,7 @@ def test_the_watch_says_which_version_waits_and_how_to_answer_and_no_more_once_s
 
 def test_a_run_that_sleeps_for_no_version_of_this_registry_is_said_to(house, sleeper):
     run = sleeper()
-    gate_decision.await_approval(versions.find("m", version=2), "another")
+    approval.await_approval(versions.find("m", version=2), "another")
     for tag in subprocess.run(["git", "tag"], capture_output=True, text=True).stdout.split():
         subprocess.run(["git", "tag", "-d", tag], check=True, capture_output=True)
     kind, words, mend = health._why_at_work(house)

@@ -19,8 +19,10 @@ from retune.lineage import history, record
 from retune.promotion.gate import Decision
 from retune.registry import backend, reload_check, runs, versions
 from retune.system import dvc_store, failpoints
-from tasks.promote import gate_decision as steward
-from tasks.promote.gate_decision import decided, promote, reconcile
+from tasks.promote import approval, manual, succession
+from tasks.promote.gate_decision import promote
+from tasks.promote.reconcile import reconcile
+from tasks.promote.succession import decided
 
 SHIPPED = params.load(Path(__file__).parents[3] / "params.yaml").promote
 ASKED = replace(SHIPPED, approval=True)
@@ -130,7 +132,7 @@ def test_a_person_may_promote_what_the_gate_held(make):
     first, second = make(), make()
     promote(first, told(), SHIPPED)
     promote(second, told("held", str(first)), SHIPPED)
-    entry = steward.promote_manually(again(second), "the new queue needs it", check)
+    entry = manual.promote_manually(again(second), "the new queue needs it", check)
     assert (entry.event, entry.facts["How"], entry.why) == ("champion", "by hand", ("the new queue needs it",))
     assert entry.facts["Checked"] == FINE["Checked"]
     assert again(second).aliases == ("champion",)
@@ -145,7 +147,7 @@ def test_what_is_champion_already_is_not_promoted_again(make):
     version = make()
     promote(version, told(), SHIPPED)
     with pytest.raises(Refused, match="is champion already"):
-        steward.promote_manually(again(version), "why", check)
+        manual.promote_manually(again(version), "why", check)
     assert crowned(version) == [1]
 
 
@@ -153,7 +155,7 @@ def test_a_damaged_version_is_not_promoted(make):
     version = make()
     (versions.version_folder(version) / "MLmodel").write_text("{ }")
     with pytest.raises(Refused, match="is not what was registered"):
-        steward.promote_manually(version, "why", check)
+        manual.promote_manually(version, "why", check)
     assert again(version).aliases == ("challenger",)
     assert crowned(version) == []
 
@@ -163,7 +165,7 @@ def test_a_version_that_no_history_knows_is_not_promoted(make, tmp_path):
     with runs.run(version.name, "run", {}) as run_id:
         stray = versions.add_version(version.name, run_id, tmp_path, {})
     with pytest.raises(Refused, match="has no entry in the history"):
-        steward.promote_manually(stray, "why", check)
+        manual.promote_manually(stray, "why", check)
 
 
 def test_a_champion_that_changed_while_a_version_was_checked_stops_a_promotion(make):
@@ -171,12 +173,12 @@ def test_a_champion_that_changed_while_a_version_was_checked_stops_a_promotion(m
     promote(first, told(), SHIPPED)
 
     def meanwhile(_):
-        steward.promote_manually(third, "quicker", check)
+        manual.promote_manually(third, "quicker", check)
         return FINE
 
     third = make()
     with pytest.raises(Refused, match=f"the champion is {third} now, no longer {first}"):
-        steward.promote_manually(second, "why", meanwhile)
+        manual.promote_manually(second, "why", meanwhile)
     assert crowned(first) == [1, 3]
 
 
@@ -185,14 +187,14 @@ def test_a_rollback_goes_back_one_champion_at_a_time_and_never_to_what_was_rolle
     for before, version in zip([None, *made], made, strict=False):
         promote(version, told(champion=before and str(before)), SHIPPED)
     name = made[0].name
-    assert steward.roll_back(name, None, "worse", check).version == 2
-    entry = steward.roll_back(name, None, "worse too", check)
+    assert manual.roll_back(name, None, "worse", check).version == 2
+    entry = manual.roll_back(name, None, "worse too", check)
     assert (entry.version, entry.facts["How"], entry.why) == (1, "rollback", ("worse too",))
     with pytest.raises(Refused, match="had no champion before"):
-        steward.roll_back(name, None, "worse still", check)
+        manual.roll_back(name, None, "worse still", check)
     assert again(made[0]).aliases == ("champion",)
-    assert steward.roll_back(name, 3, "it was not so bad", check).version == 3
-    assert steward.roll_back(name, None, "it was", check).version == 1
+    assert manual.roll_back(name, 3, "it was not so bad", check).version == 3
+    assert manual.roll_back(name, None, "it was", check).version == 1
     assert crowned(made[0]) == [1, 2, 3, 2, 1, 3, 1]
 
 
@@ -200,7 +202,7 @@ def test_a_rollback_says_in_words_why_it_cannot(make):
     first, second = make(), make()
     name = first.name
     with pytest.raises(Refused, match="has no champion"):
-        steward.roll_back(name, None, "why", check)
+        manual.roll_back(name, None, "why", check)
     promote(first, told(), SHIPPED)
     for number, words in (
         (1, "is champion already"),
@@ -208,12 +210,12 @@ def test_a_rollback_says_in_words_why_it_cannot(make):
         (9, "no version that the history knows"),
     ):
         with pytest.raises(Refused, match=words):
-            steward.roll_back(name, number, "why", check)
-    steward.promote_manually(second, "why", check)
+            manual.roll_back(name, number, "why", check)
+    manual.promote_manually(second, "why", check)
     backend.client().delete_model_version(name, "1")
     for number in (1, None):
         with pytest.raises(Refused, match=r"has deleted it|had no champion before"):
-            steward.roll_back(name, number, "why", check)
+            manual.roll_back(name, number, "why", check)
 
 
 def test_a_crash_before_the_tags_does_not_undo_a_rollback(make, monkeypatch):
@@ -223,7 +225,7 @@ def test_a_crash_before_the_tags_does_not_undo_a_rollback(make, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(versions, "tag_version", interrupted)
         promote(second, told(champion=str(first)), SHIPPED)
-    steward.roll_back(first.name, None, "worse", check)
+    manual.roll_back(first.name, None, "worse", check)
     assert not promote(second, told(champion=str(first)), SHIPPED).promote
     assert again(first).aliases == ("champion",)
 
@@ -238,7 +240,7 @@ def forgotten(make, monkeypatch, tmp_path):
     for side, ids in rows.items():
         pd.DataFrame({"id": ids}).to_parquet(tmp_path / side)
     known = {made["data"]["sides"][side]["md5"]: tmp_path / side for side in rows}
-    monkeypatch.setattr(steward.store, "parquet", lambda md5: known[md5] if known else lost(md5))
+    monkeypatch.setattr(dvc_store, "parquet", lambda md5: known[md5] if known else lost(md5))
     monkeypatch.setattr(reload_check, "says_the_same", lambda *_: "fine")
     return version, known
 
@@ -250,14 +252,14 @@ def lost(md5):
 def test_what_learned_from_a_forgotten_row_serves_only_on_demand(forgotten):
     version, known = forgotten
     with pytest.raises(Refused, match=r"1 row it learned from must not be .*--even-forgotten"):
-        steward.fit_to_serve(version, None, even_forgotten=False)
-    assert steward.fit_to_serve(version, None, even_forgotten=True) == {
+        manual.fit_to_serve(version, None, even_forgotten=False)
+    assert manual.fit_to_serve(version, None, even_forgotten=True) == {
         "Checked": "fine",
         "Forgotten": "1 row it learned from must not be learned from any more",
     }
     known.clear()
     with pytest.raises(Refused, match="nobody can say whether it learned from a row"):
-        steward.fit_to_serve(version, None, even_forgotten=False)
+        manual.fit_to_serve(version, None, even_forgotten=False)
 
 
 # ---------------------------------------------------------------- approval
@@ -284,9 +286,9 @@ def test_a_version_that_waits_is_challenger_and_the_history_says_nothing_yet(wai
 
 def test_an_approved_version_becomes_champion_and_the_history_tells_on_which_evidence(waiting):
     _, second = waiting
-    steward.await_approval(second, "0123")
-    seen = steward.evidence(again(second), None)
-    entry = steward.approve(seen, "scores look right", check)
+    approval.await_approval(second, "0123")
+    seen = approval.evidence(again(second), None)
+    entry = approval.approve(seen, "scores look right", check)
     approved, champion = history.read(second.name).entries[-2:]
     assert champion == entry
     assert (approved.event, approved.why, approved.facts["Flow-run"]) == ("approved", ("scores look right",), "0123")
@@ -295,59 +297,59 @@ def test_an_approved_version_becomes_champion_and_the_history_tells_on_which_evi
     assert again(second).aliases == ("champion",)
     assert decided(again(second)).promote
     assert "approved by" in decided(again(second)).reasons[-1]
-    assert steward.awaited_by("0123") == again(second)
+    assert approval.awaited_by("0123") == again(second)
     with pytest.raises(Refused, match="is not waiting for an answer: it became champion"):
-        steward.approve(steward.evidence(again(second), None), "again", check)
+        approval.approve(approval.evidence(again(second), None), "again", check)
 
 
 def test_a_rejected_version_is_challenger_no_more(waiting):
     first, second = waiting
-    entry = steward.reject(steward.evidence(second, None), "one queue is worse")
+    entry = approval.reject(approval.evidence(second, None), "one queue is worse")
     assert (entry.event, entry.version, entry.why) == ("rejected", 2, ("one queue is worse",))
     assert (again(first).aliases, again(second).aliases) == (("champion",), ())
     assert not decided(again(second)).promote
     assert not promote(again(second), told(champion=str(first)), ASKED).promote
     assert reconcile(first.name) == []
     with pytest.raises(Refused, match=r"it was rejected; `retune promote"):
-        steward.approve(steward.evidence(again(second), None), "no, yes", check)
-    steward.promote_manually(again(second), "no, yes", check)
+        approval.approve(approval.evidence(again(second), None), "no, yes", check)
+    manual.promote_manually(again(second), "no, yes", check)
     assert again(second).aliases == ("champion",)
     assert reconcile(first.name) == []
 
 
 def test_an_approval_of_other_evidence_is_refused(waiting):
     _, second = waiting
-    seen = steward.evidence(second, None)
-    assert steward.evidence(second, seen.sha256[:12]) == seen
+    seen = approval.evidence(second, None)
+    assert approval.evidence(second, seen.sha256[:12]) == seen
     with pytest.raises(Refused, match="look at it again"):
-        steward.evidence(second, "0" * 64)
+        approval.evidence(second, "0" * 64)
     with pytest.raises(WrongUse, match="12 digits or more"):
-        steward.evidence(second, "yes")
+        approval.evidence(second, "yes")
     path = versions.version_folder(second) / record.FILE
     path.write_text(path.read_text().replace("tickets", "tockets"))
     with pytest.raises(Refused, match="is not what was registered"):
-        steward.approve(steward.evidence(second, None), "why", check)
+        approval.approve(approval.evidence(second, None), "why", check)
     assert crowned(second) == [1]
 
 
 def test_an_approval_after_the_champion_changed_is_refused(waiting, make):
     _, second = waiting
     third = make()
-    steward.promote_manually(third, "quicker", check)
+    manual.promote_manually(third, "quicker", check)
     with pytest.raises(Refused, match=f"the champion is {third} now"):
-        steward.approve(steward.evidence(second, None), "why", check)
-    steward.reject(steward.evidence(second, None), "too late")
+        approval.approve(approval.evidence(second, None), "why", check)
+    approval.reject(approval.evidence(second, None), "too late")
     assert again(third).aliases == ("champion",)
 
 
 def test_only_what_waits_is_approved_or_rejected_and_what_waits_is_not_promoted_by_hand(waiting, make):
     _, second = waiting
     third = make()
-    for answer in (lambda seen: steward.approve(seen, "why", check), lambda seen: steward.reject(seen, "why")):
+    for answer in (lambda seen: approval.approve(seen, "why", check), lambda seen: approval.reject(seen, "why")):
         with pytest.raises(Refused, match="nothing was decided about it yet"):
-            answer(steward.evidence(third, None))
+            answer(approval.evidence(third, None))
     with pytest.raises(Refused, match="waiting for an answer"):
-        steward.promote_manually(second, "why", check)
+        manual.promote_manually(second, "why", check)
 
 
 def events_of(version):
@@ -358,11 +360,11 @@ def test_who_rejects_while_another_approves_is_obeyed(waiting):
     first, second = waiting
 
     def meanwhile(version):
-        steward.reject(steward.evidence(again(version), None), "one queue is worse")
+        approval.reject(approval.evidence(again(version), None), "one queue is worse")
         return FINE
 
     with pytest.raises(Refused, match="is not waiting for an answer: it was rejected"):
-        steward.approve(steward.evidence(second, None), "looks right", meanwhile)
+        approval.approve(approval.evidence(second, None), "looks right", meanwhile)
     assert events_of(second) == ["registered", "rejected"]
     assert (again(first).aliases, again(second).aliases) == (("champion",), ())
     assert reconcile(first.name) == []
@@ -375,11 +377,11 @@ def test_who_rejects_is_obeyed_also_if_he_was_killed_before_the_tag(waiting, mon
     def meanwhile(version):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(versions, "tag_version", interrupted)
-            steward.reject(steward.evidence(again(version), None), "one queue is worse")
+            approval.reject(approval.evidence(again(version), None), "one queue is worse")
         return FINE
 
     with pytest.raises(Refused, match="is not waiting for an answer: it was rejected"):
-        steward.approve(steward.evidence(second, None), "looks right", meanwhile)
+        approval.approve(approval.evidence(second, None), "looks right", meanwhile)
     assert events_of(second) == ["registered", "rejected"]
     reconcile(first.name)
     agree(first.name)
@@ -388,10 +390,10 @@ def test_who_rejects_is_obeyed_also_if_he_was_killed_before_the_tag(waiting, mon
 def test_who_waits_to_reject_while_another_approves_is_told_that_it_is_champion(waiting):
     """He has looked, the approval has the lock, and then it is his turn."""
     first, second = waiting
-    seen = steward.evidence(second, None)
-    steward.approve(steward.evidence(second, None), "looks right", check)
+    seen = approval.evidence(second, None)
+    approval.approve(approval.evidence(second, None), "looks right", check)
     with pytest.raises(Refused, match="is not waiting for an answer: it became champion"):
-        steward.reject(seen, "one queue is worse")
+        approval.reject(seen, "one queue is worse")
     assert events_of(second) == ["registered", "approved", "champion"]
     assert decided(again(second)).promote
     assert reconcile(first.name) == []
@@ -407,7 +409,7 @@ def test_of_a_second_answer_that_waits_for_the_lock_nothing_is_written(waiting, 
         while not (tmp_path / "looked").exists():
             assert late.poll() is None, late.communicate()[1]
             time.sleep(0.02)
-        steward.reject(steward.evidence(second, None), "one queue is worse")
+        approval.reject(approval.evidence(second, None), "one queue is worse")
         before = events_of(second)
     complaint = late.communicate()[1]
     assert late.returncode and "is not waiting for an answer: it was rejected" in complaint
@@ -475,7 +477,7 @@ def test_no_entry_hides_that_a_champions_was_lost_and_no_alias_moves(beheaded, m
     name, head = second.name, versions.heads()[second.name]
     for write in (
         lambda: history.append_decision(name, ["nothing to do"], {}, versions.anchor),
-        lambda: steward.promote_manually(again(second), "why", check),
+        lambda: manual.promote_manually(again(second), "why", check),
         lambda: promote(again(second), told(champion=f"{name}/1"), SHIPPED),
         lambda: reconcile(name),
         make,
@@ -497,7 +499,7 @@ def test_who_takes_the_anchor_away_by_hand_goes_on_with_the_entries_that_are_the
     backend.client().delete_registered_model_tag(second.name, versions.HEAD)
     assert any(f"the alias champion stood on {second}" in line for line in reconcile(second.name))
     assert agree(second.name).champion().version == 1
-    assert steward.promote_manually(again(second), "it was champion", check).number == 4
+    assert manual.promote_manually(again(second), "it was champion", check).number == 4
     agree(second.name)
 
 
@@ -530,9 +532,10 @@ def test_what_was_cut_off_is_said(make, tmp_path):
 
 ACT = """
 import os, pathlib, sys
-from tasks.promote import gate_decision
-from retune.lineage import history, record; from retune.config import load
-from retune.registry import backend, versions, runs
+from retune.config import params
+from retune.lineage import history, record
+from retune.registry import versions
+from tasks.promote import approval, gate_decision, manual
 act, name, number, root = sys.argv[1:]
 version = versions.find(name, version=int(number))
 made = record.read(versions.version_folder(version) / record.FILE)
@@ -548,11 +551,11 @@ def looked():
 
 history.writing = looked
 {
-    "promote": lambda: gate_decision.promote(version, made, load.load(pathlib.Path(root)).promote),
-    "by hand": lambda: gate_decision.promote_manually(version, "by hand", check),
-    "rollback": lambda: gate_decision.roll_back(name, int(number), "back", check),
-    "approve": lambda: gate_decision.approve(gate_decision.evidence(version, None), "yes", check),
-    "reject": lambda: gate_decision.reject(gate_decision.evidence(version, None), "no"),
+    "promote": lambda: gate_decision.promote(version, made, params.load(pathlib.Path(root)).promote),
+    "by hand": lambda: manual.promote_manually(version, "by hand", check),
+    "rollback": lambda: manual.roll_back(name, int(number), "back", check),
+    "approve": lambda: approval.approve(approval.evidence(version, None), "yes", check),
+    "reject": lambda: approval.reject(approval.evidence(version, None), "no"),
 }[act]()
 """
 
@@ -610,7 +613,7 @@ def test_a_process_that_is_killed_at_any_point_is_made_good(make, act, point):
     kinds = [entry.event for entry in chain.entries if entry.version == 2]
     wanted = {"approve": ["registered", "approved", "champion"], "reject": ["registered", "rejected"]}
     assert kinds == wanted.get(act, ["registered", "champion"])
-    assert steward.DECIDED in again(second).tags
+    assert succession.DECIDED in again(second).tags
 
 
 @pytest.mark.slow
@@ -618,7 +621,7 @@ def test_of_two_processes_that_finish_at_once_one_becomes_champion_and_both_stor
     for _ in range(3):
         name = (first := make()).name
         now = versions.champion(name)
-        steward.promote_manually(first, "begin", check)
+        manual.promote_manually(first, "begin", check)
         rivals = [make(champion=str(first)), make(champion=str(first))]
         both = [begin("promote", rival) for rival in rivals]
         for each in both:

@@ -36,7 +36,7 @@ from retune.lineage import history
 from retune.registry import backend, versions
 from retune.system import failpoints
 from tasks import ingest
-from tasks.promote import gate_decision
+from tasks.promote import approval, gate_decision, manual, reconcile, succession
 from tasks.register import register
 
 ROOT = Path(__file__).parents[3]
@@ -113,7 +113,7 @@ class Steward(RuleBasedStateMachine):
         version = versions.known(NAME, fingerprint)
         version = version or self.register_tiny(NAME, gate, champion and str(champion), fingerprint, enter=False)
         failpoints.point("register:version")
-        decided = gate_decision.decided(version)
+        decided = succession.decided(version)
         made = register.record_of_version(version)
         versions.tag_version(version, {register.RELOADED: "yes"})
         version = register.admit(versions.find(NAME, version=version.version), made, REGISTER, reader=None)
@@ -128,24 +128,22 @@ class Steward(RuleBasedStateMachine):
     @precondition(has_run)
     @rule(number=VERSIONS, crash=CRASHES)
     def promote_by_hand(self, number, crash):
-        self.of(number, crash, lambda version: gate_decision.promote_manually(version, "by hand", self.check))
+        self.of(number, crash, lambda version: manual.promote_manually(version, "by hand", self.check))
 
     @precondition(has_run)
     @rule(to=st.none() | VERSIONS, crash=CRASHES)
     def roll_back(self, to, crash):
-        self.may_crash(crash, lambda: gate_decision.roll_back(NAME, to, "back", self.check))
+        self.may_crash(crash, lambda: manual.roll_back(NAME, to, "back", self.check))
 
     @precondition(has_run)
     @rule(number=VERSIONS, crash=CRASHES)
     def approve(self, number, crash):
-        self.of(
-            number, crash, lambda each: gate_decision.approve(gate_decision.evidence(each, None), "yes", self.check)
-        )
+        self.of(number, crash, lambda each: approval.approve(approval.evidence(each, None), "yes", self.check))
 
     @precondition(has_run)
     @rule(number=VERSIONS, crash=CRASHES)
     def reject(self, number, crash):
-        self.of(number, crash, lambda version: gate_decision.reject(gate_decision.evidence(version, None), "no"))
+        self.of(number, crash, lambda version: approval.reject(approval.evidence(version, None), "no"))
 
     @rule(name=IDS)
     def forget(self, name):
@@ -215,9 +213,9 @@ class Steward(RuleBasedStateMachine):
     @rule()
     def start_again(self):
         """As each command and each retraining does first. It converges at once; what others must mend it says again."""
-        said = gate_decision.reconcile(NAME)
+        said = reconcile.reconcile(NAME)
         assert not any("is not whole" in line for line in said), said
-        again = [line for line in gate_decision.reconcile(NAME) if "was deleted from" not in line]
+        again = [line for line in reconcile.reconcile(NAME) if "was deleted from" not in line]
         assert [line for line in again if "goes on there when it is run again" not in line] == []
         self.dirty = False
 
@@ -244,7 +242,7 @@ class Steward(RuleBasedStateMachine):
         assert versions.champion(NAME) == (there.get(crowned.version) if crowned else None)
         for number, version in there.items():
             assert list(version.aliases) == chain.aliases(number)
-            answer = gate_decision.decided(version)
+            answer = succession.decided(version)
             assert not (answer and answer.awaiting and chain.answer(number)), "who was answered waits no more"
             assert not chain.served(number) or answer
 
