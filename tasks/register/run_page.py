@@ -1,0 +1,69 @@
+"""What MLflow shows of a run and of a version: parameters, curves, scores, datasets, artifacts, descriptions."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from retune.config.params import Params
+from retune.documents import statements
+from retune.evaluation import task_metrics
+from retune.lineage.record import Record
+from retune.models import manifest as cards
+from retune.models.manifest import CausalLMManifest, ClassifierManifest
+from retune.registry import runs
+from tasks.register.record_builder import MODEL, REPORTS, as_dict, read_report
+
+RECIPE = [Path(name) for name in ("dvc.lock", "dvc.yaml", "params.yaml", "requirements.lock")]
+
+
+def log_lifecycle(params: Params, run_id: str, made: Record) -> None:
+    """Everything that a data scientist looks for on the page of a run."""
+    runs.log_params(run_id, as_dict(params))
+    runs.log_curve(run_id, pd.read_csv(REPORTS / "learning_curve.csv"))
+    runs.log_metrics(run_id, read_report("evaluate"))
+    training = read_report("train")
+    runs.log_metrics(run_id, {f"train_{name}": training[name] for name in ("seconds", "best_epoch", "rows")})
+    if general := made["data"].get("general"):
+        runs.log_metrics(run_id, {"train_general_rows": general["learned"]})
+    sides = made["data"]["sides"]
+    for side, context in (("train", "training"), ("val", "validation"), ("test", "testing")):
+        runs.log_dataset(run_id, side, Path(f"data/splits/{side}.parquet"), sides[side]["md5"], context)
+    data = sides["train"]["md5"][:8]
+    runs.set_tags(run_id, {"method": params.train.method, "data": data, "fingerprint": made["fingerprint"]})
+    runs.log_artifacts(run_id, [REPORTS / "plots", REPORTS / "data_docs", REPORTS / "report.html"])
+    runs.log_artifacts(run_id, sorted(REPORTS.glob("*.json")), "reports")
+    runs.log_artifacts(run_id, RECIPE, "recipe")
+    runs.log_text(run_id, statements.model_card(made), "model_card.md")
+    told = statements.general_of(made)
+    runs.describe(run_id, "\n\n".join([scores_table(read_report("evaluate"), params.task), *([told] if told else [])]))
+
+
+def summary(task: str) -> str:
+    """The model in one line, of which MLflow's list of versions shows the first thirty characters."""
+    scores, card = read_report("evaluate"), cards.read(MODEL)
+    titles, main = task_metrics.METRIC_TITLES[task], task_metrics.PRIMARY_METRIC[task]
+    told = ", ".join(f"{title} {scores[name]:.3f}" for name, title in titles.items() if name in scores and name != main)
+    gain = f"{scores['gain_over_base']:+.3f}{task_metrics.UNITS.get(main, '')}"
+    first = f"{titles[main]} {scores[main]:.3f}, {gain} over the base"
+    return f"{first}; {told}; {about(card)}, {scores['rows']} test rows"
+
+
+def about(card: ClassifierManifest | CausalLMManifest) -> str:
+    labels = f", {len(card.labels)} labels" if isinstance(card, ClassifierManifest) else ""
+    return f"method {card.method}{labels}"
+
+
+def scores_table(scores: dict[str, float], task: str) -> str:
+    """Model, probe and base side by side, in Markdown."""
+    titles = {name: title for name, title in task_metrics.METRIC_TITLES[task].items() if name in scores}
+
+    def line(title: str, prefix: str) -> str:
+        cells = [
+            f"{scores[prefix + name]:.4f} [{scores[prefix + name + '_low']:.3f}, {scores[prefix + name + '_high']:.3f}]"
+            for name in titles
+        ]
+        return f"| {title} | {' | '.join(cells)} |"
+
+    others = [line(title, prefix) for prefix, title in task_metrics.BASELINES[task].items()]
+    head = [f"| model | {' | '.join(titles.values())} |", f"|---{'|---' * len(titles)}|"]
+    return "\n".join([*head, line("this model", ""), *others])
