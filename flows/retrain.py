@@ -256,7 +256,7 @@ def begin_with_the_champion(chosen: params.Params) -> None:
     made = record.read(versions.version_folder(champion) / record.FILE)
     begun = starts.start_of(str(champion), champion.tags["seal"], made)
     try:
-        if wrong := starts.incompatibilities(starts.made_as(made), chosen.train):
+        if wrong := starts.incompatibilities(starts.weights_facts(made), chosen.train):
             raise ancestry.Incompatible("; ".join(wrong))
         if told := ancestry.suppressed_rows_learned(begun, suppression.read()):
             raise ancestry.Incompatible(f"{', '.join(told)} learned from rows that are suppressed now")

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -229,10 +229,14 @@ def _rows_of(parts: Iterable[str]) -> pd.Series:
 
 def _columns(md5: str) -> pd.DataFrame:
     with pq.ParquetFile(dvc_store.parquet(md5)) as file:  # asks for those columns that there are
-        return file.read(columns=CONTENT).to_pandas()
+        return cast(pd.DataFrame, file.read(columns=CONTENT).to_pandas())
 
 
 def suppressed_rows(chain: history.Chain, listed: suppression.Suppression) -> int:
     """How many rows that are suppressed now the champion learned from."""
     entry = chain.champion()
-    return ancestry.forgotten(entry, listed) if entry else 0
+    return ancestry.count_suppressed_rows(entry, listed) if entry else 0
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -90,7 +90,7 @@ def _print_record(record: dict[str, Any], name: str) -> None:
             ("sides", sides),
             ("code", f"{record['code']['commit']}{', with changes' if record['code']['dirty'] else ''}"),
             (title, f"{score['value']:.4f} [{score['low']:.3f}, {score['high']:.3f}] on {score['n']} rows"),
-            ("gate", f"{record['gate']['decision']}: {'; '.join(reasons_of(record))}"),
+            ("gate", f"{record['gate']['decision']}: {'; '.join(reasons_of(record['gate']))}"),
         ]
     )
 
@@ -131,7 +131,7 @@ def data(target: str, json_: bool) -> None:
     found = search.data(target)
     versions = [{key: value for key, value in asdict(seen).items() if key != "content"} for seen in found.versions]
     if json_:
-        print_json({"hash": answer.asked, "versions": versions, "gone": answer.gone})
+        print_json({"hash": found.target, "versions": versions, "gone": found.gone})
     else:
         print_readers(answer.versions)
     verify.require_whole_history()
@@ -140,8 +140,8 @@ def data(target: str, json_: bool) -> None:
             f"bytes gone, hashes kept: nobody can say whether the raw data of {', '.join(answer.gone)} held {target}; "
             "`dvc pull` may bring it back"
         )
-    if not answer.versions:
-        raise Refused(f"no version was trained, validated or tested on {answer.asked}")
+    if not found.versions:
+        raise Refused(f"no version was trained, validated or tested on {found.target}")
 
 
 @lineage.command(epilog="Example: retune lineage row T-1017")
@@ -157,8 +157,8 @@ def row(name: str, json_: bool) -> None:
 
     found = search.row(name)
     if json_:
-        payload = {"row": answer.asked, "versions": [asdict(reader) for reader in answer.versions]}
-        print_json({**payload, "free": answer.free, "gone": answer.gone})
+        told = {"row": found.target, "versions": [asdict(seen) for seen in found.versions]}
+        print_json({**told, "free": found.free, "gone": found.gone})
     else:
         print_readers(answer.versions)
         for text in dict.fromkeys(str(reader.content["text"]) for reader in answer.versions if reader.content):

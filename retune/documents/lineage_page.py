@@ -140,7 +140,7 @@ def page(
         champion=any(entry.event == CHAMPION for entry in mine),
         rejected=[entry.event for entry in mine if entry.event != REVIEWED][-1:] == [REJECTED],
         charts=charts(record["scores"]),
-        reasons=reasons_of(record),
+        reasons=reasons_of(record["gate"]),
         gains=[gain_axis(rival) for rival in record["gate"]["rivals"]],
         labels=labels(record["data"]["sides"]),
         commands=verification_commands.commands(record, number, history, mine),

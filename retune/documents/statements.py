@@ -632,7 +632,7 @@ def _gate(record: Record) -> str:
     gate = record["gate"]
     answer = {"champion": "It became champion", "held": "It was held back: no alias moved"}[gate["decision"]]
     rival = f"the champion of that time was {_text(gate['champion'])}" if gate["champion"] else "there was no champion"
-    return "\n".join([f"{answer}; {rival}.", "", *(f"- {_text(reason)}." for reason in reasons_of(record))])
+    return "\n".join([f"{answer}; {rival}.", "", *(f"- {_text(reason)}." for reason in reasons_of(gate))])
 
 
 def _estimate(estimate: Json) -> str:

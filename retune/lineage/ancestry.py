@@ -36,28 +36,28 @@ class UnknownAncestor(Refused):
 
 
 @dataclass(frozen=True)
-class Side:
+class LearnedSplit:
     version: str  # NAME/VERSION
-    side: str  # train, val, or general
+    split: str  # train, val, or general
     md5: str
 
 
 def ancestors(entry: history.Entry, chains: Chains) -> list[history.Entry]:
     """The versions that this one continued from, the nearest first. `chains` are those that have been read already.
 
-    Raises Lost if the history of one of them is not there.
+    Raises UnknownAncestor if the history of one of them is not there.
     """
-    found: list[history.Entry] = []
+    versions: list[history.Entry] = []
     name = entry.facts.get(START, BASE)
     while name != BASE:
         earlier = _registered(name, chains)
-        if earlier is None or earlier in (entry, *found):
+        if earlier is None or earlier in (entry, *versions):
             raise UnknownAncestor(
                 f"{entry.model}/{entry.version} continued from {name}, which the history does not know"
             )
-        found.append(earlier)
+        versions.append(earlier)
         name = earlier.facts.get(START, BASE)
-    return found
+    return versions
 
 
 def _registered(name: str, chains: Chains) -> history.Entry | None:
@@ -67,14 +67,14 @@ def _registered(name: str, chains: Chains) -> history.Entry | None:
     return chains[model].registered(int(version)) if version.isdigit() else None
 
 
-def sides(start: ParentVersion) -> list[Side]:
+def learned_splits(start: ParentVersion) -> list[LearnedSplit]:
     """Every side that a version which goes on from `start` inherits, the nearest version's first.
 
-    Raises Unfit if the history says anything else of that version than `start` does.
+    Raises Incompatible if the history says anything else of that version than `start` does.
     """
     chains: Chains = {}
     entry = _registered(start.name, chains)
-    said = {
+    expected = {
         "Seal": start.seal,
         "Record": start.record_commit,
         "Fingerprint": start.fingerprint,
@@ -82,97 +82,97 @@ def sides(start: ParentVersion) -> list[Side]:
         "Val": start.val_md5,
     }
     facts = entry.facts if entry else {}
-    if wrong := [fact for fact, value in said.items() if facts.get(fact) != value]:
-        other = f"has another {', '.join(wrong)} of it than models/start.json" if entry else "does not know it"
+    if wrong := [fact for fact, value in expected.items() if facts.get(fact) != value]:
+        problem = f"has another {', '.join(wrong)} of it than models/start.json" if entry else "does not know it"
         raise Incompatible(
-            f"cannot continue from {start.name}: the history {other}; start from the base, or from another version"
+            f"cannot continue from {start.name}: the history {problem}; start from the base, or from another version"
         )
     assert entry
     return [
-        Side(f"{each.model}/{each.version}", side, each.facts[side.capitalize()])
+        LearnedSplit(f"{each.model}/{each.version}", split, each.facts[split.capitalize()])
         for each in (entry, *ancestors(entry, chains))
-        for side in (*LEARNED, *([GENERAL.lower()] if GENERAL in each.facts else []))
+        for split in (*LEARNED, *([GENERAL.lower()] if GENERAL in each.facts else []))
     ]
 
 
-def suppressed_rows_learned(start: ParentVersion, listed: suppression.Suppression) -> dict[str, int]:
+def suppressed_rows_learned(start: ParentVersion, suppressed: suppression.Suppression) -> dict[str, int]:
     """version -> rows of the list that it learned from, for `start` and what it continued from; empty: free of all.
 
-    Raises Unfit where nobody can say.
+    Raises Incompatible where nobody can say.
     """
-    if not listed.rows:
+    if not suppressed.rows:
         return {}
-    read = ((side, rows) for side, rows in _read(start, ["id"]) if side.side in LEARNED)
-    return _counted((side, suppression.contains(listed, rows["id"])) for side, rows in read)
+    splits = ((split, rows) for split, rows in _read(start, ["id"]) if split.split in LEARNED)
+    return _counted((split, suppression.contains(suppressed, rows["id"])) for split, rows in splits)
 
 
-def forgotten(entry: history.Entry, listed: suppression.Suppression) -> int:
+def count_suppressed_rows(entry: history.Entry, suppressed: suppression.Suppression) -> int:
     """How many rows of the list that version learned from, itself or through the versions that it continued from.
 
-    Raises Lost or store.Gone where nobody can say.
+    Raises UnknownAncestor or MissingBytes where nobody can say.
     """
-    if not listed.rows:
+    if not suppressed.rows:
         return 0
-    md5s = {each.facts[side.capitalize()] for each in (entry, *ancestors(entry, {})) for side in LEARNED}
+    md5s = {each.facts[split.capitalize()] for each in (entry, *ancestors(entry, {})) for split in LEARNED}
     tables = [pq.read_table(dvc_store.parquet(md5), columns=["id"]).to_pandas() for md5 in sorted(md5s)]
     ids = pd.concat(tables)["id"].drop_duplicates()
-    return int(suppression.contains(listed, ids).sum())
+    return int(suppression.contains(suppressed, ids).sum())
 
 
 def test_rows_learned(start: ParentVersion, test: pd.DataFrame) -> dict[str, int]:
     """version -> rows that it learned from and that are test rows now, by their id or by their words.
 
     A row keeps its side for good, unless its group, the params of split or the side that the data itself gives it
-    changed. A score on rows that the weights know would be no score. Raises Unfit where nobody can say.
+    changed. A score on rows that the weights know would be no score. Raises Incompatible where nobody can say.
 
     Pairs of answers are tested beside rows that had one answer, whose ids are names of another table: there the words
     of the prompt decide alone. So they do of general examples, which are no rows.
     """
     texts = set(row_table.same_text(test["text"]))
 
-    def known(side: Side, rows: pd.DataFrame) -> pd.Series:
+    def matches(split: LearnedSplit, rows: pd.DataFrame) -> pd.Series:
         same = row_table.same_text(rows["text"]).isin(texts)
-        of_one_table = side.side in LEARNED and (REJECTED in rows) == (REJECTED in test)
+        of_one_table = split.split in LEARNED and (REJECTED in rows) == (REJECTED in test)
         return same | rows["id"].isin(set(test["id"])) if of_one_table else same
 
-    return _counted((side, known(side, rows)) for side, rows in _read(start, ["id", "text", REJECTED]))
+    return _counted((split, matches(split, rows)) for split, rows in _read(start, ["id", "text", REJECTED]))
 
 
-def check(start: ParentVersion, listed: suppression.Suppression, test: pd.DataFrame) -> None:
-    """Raises Unfit, with the reason, if nothing may be continued from `start` and then scored on `test`."""
+def check(start: ParentVersion, suppressed: suppression.Suppression, test: pd.DataFrame) -> None:
+    """Raises Incompatible, with the reason, if nothing may be continued from `start` and then scored on `test`."""
     instead = "start from another version" if REJECTED in test else "start from the base"
-    if found := suppressed_rows_learned(start, listed):
+    if counts := suppressed_rows_learned(start, suppressed):
         raise Incompatible(
-            f"cannot continue from {start.name}: {told(found)} learned from rows that must not be learned from; "
-            f"{instead}"
+            f"cannot continue from {start.name}: {describe_counts(counts)} learned from rows that must not be "
+            f"learned from; {instead}"
         )
-    if found := test_rows_learned(start, test):
+    if counts := test_rows_learned(start, test):
         raise Incompatible(
-            f"cannot continue from {start.name}: {told(found)} learned from rows that are test rows now, so a score "
-            f"on them would be none; {instead}"
+            f"cannot continue from {start.name}: {describe_counts(counts)} learned from rows that are test rows "
+            f"now, so a score on them would be none; {instead}"
         )
 
 
-def _read(start: ParentVersion, columns: list[str]) -> Iterator[tuple[Side, pd.DataFrame]]:
-    done: set[str] = set()
+def _read(start: ParentVersion, columns: list[str]) -> Iterator[tuple[LearnedSplit, pd.DataFrame]]:
+    md5s: set[str] = set()
     try:
-        for side in sides(start):
-            if side.md5 not in done:  # neighbours often share their val
-                done.add(side.md5)
-                with pq.ParquetFile(dvc_store.parquet(side.md5)) as file:  # asks for those columns that there are
-                    yield side, file.read(columns=columns).to_pandas()
+        for split in learned_splits(start):
+            if split.md5 not in md5s:  # neighbours often share their val
+                md5s.add(split.md5)
+                with pq.ParquetFile(dvc_store.parquet(split.md5)) as file:  # asks for those columns that there are
+                    yield split, file.read(columns=columns).to_pandas()
     except (dvc_store.MissingBytes, UnknownAncestor, pa.ArrowException, OSError) as error:
         raise Incompatible(f"cannot continue from {start.name}: nobody can say what it learned from. {error}") from None
 
 
-def _counted(masks: Iterator[tuple[Side, pd.Series]]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for side, mask in masks:
+def _counted(masks: Iterator[tuple[LearnedSplit, pd.Series]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for split, mask in masks:
         if count := int(mask.sum()):
-            found[side.version] = found.get(side.version, 0) + count
-    return found
+            counts[split.version] = counts.get(split.version, 0) + count
+    return counts
 
 
-def told(found: dict[str, int]) -> str:
-    """How many rows each version learned from, in words."""
-    return ", ".join(f"{version} ({count})" for version, count in found.items()) or "none"
+def describe_counts(counts: dict[str, int]) -> str:
+    """How many rows each version learned from, for people."""
+    return ", ".join(f"{version} ({count})" for version, count in counts.items()) or "none"

@@ -10,6 +10,7 @@ store. A file that cannot be read is refused, never taken for the base.
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -67,14 +68,14 @@ def read(path: Path = FILE) -> ParentVersion | None:
 def parse(content: bytes, path: Path = FILE) -> ParentVersion | None:
     """The start in `content`, which stands or stood at `path`."""
     try:
-        told = json.loads(content.decode("utf-8"))
+        value = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise Refused(f"{path} says no start: {error}. {MEND}") from None
-    if told == {"from": BASE}:
+    if value == {"from": BASE}:
         return None
-    if wrong := _wrong(told):
+    if wrong := _wrong(value):
         raise Refused(f"{path} says no start: {wrong}. {MEND}")
-    return ParentVersion(name=told.pop("from"), **told)
+    return ParentVersion(name=value.pop("from"), **value)
 
 
 def write(start: ParentVersion | None, path: Path = FILE) -> None:
@@ -85,96 +86,97 @@ def as_dict(start: ParentVersion | None) -> dict[str, Any]:
     """The start as the file has it."""
     if start is None:
         return {"from": BASE}
-    told = asdict(start)
-    return {"from": told.pop("name"), **told}
+    values = asdict(start)
+    return {"from": values.pop("name"), **values}
 
 
-def start_of(name: str, seal: str, made: dict[str, Any]) -> ParentVersion:
-    """To go on from the version `name` (NAME/VERSION) with that seal, whose record is `made`."""
-    hashes = made["pipeline"]["hashes"]
+def start_of(name: str, seal: str, record: Mapping[str, Any]) -> ParentVersion:
+    """The parent version `name` (NAME/VERSION), with its seal and its record."""
+    hashes = record["pipeline"]["hashes"]
     return ParentVersion(
         name,
         seal,
-        made["code"]["record_commit"],
-        made["fingerprint"],
+        record["code"]["record_commit"],
+        record["fingerprint"],
         hashes[MODEL],
         hashes[TRAIN],
         hashes[VAL],
-        made["training"]["refit"],
+        record["training"]["refit"],
     )
 
 
-def of_record(made: dict[str, Any]) -> ParentVersion | None:
-    """Where the version of a record started. Records from before there was a choice say nothing: from the base."""
-    told = made.get("training", {}).get("start", {"from": BASE})
-    if told["from"] == BASE:
+def of_record(record: Mapping[str, Any]) -> ParentVersion | None:
+    """The parent of a record's version. Older records do not name one: these versions started from the base."""
+    start = record.get("training", {}).get("start", {"from": BASE})
+    if start["from"] == BASE:
         return None
-    return ParentVersion(name=told["from"], **{each.name: told[each.name] for each in fields(ParentVersion)[1:]})
+    return ParentVersion(name=start["from"], **{each.name: start[each.name] for each in fields(ParentVersion)[1:]})
 
 
-def made_as(made: dict[str, Any]) -> dict[str, Any]:
+def weights_facts(record: Mapping[str, Any]) -> dict[str, Any]:
     """What `obstacles` asks of weights, as the record of their version has it."""
-    lora = renames.upgrade(made["params"])["train"]["lora"]
+    lora = record["params"]["train"]["lora"]
     return {
-        "method": made["training"]["method"],
-        "base.name": made["base"]["name"],
-        "base.sha256": made["base"]["sha256"],
+        "method": record["training"]["method"],
+        "base.name": record["base"]["name"],
+        "base.sha256": record["base"]["sha256"],
         "lora.rank": lora["rank"],
         "lora.alpha": lora["alpha"],
     }
 
 
-def incompatibilities(there: dict[str, Any], section: Train) -> list[str]:
-    """Why weights that were made as `there` says cannot be continued under these params; empty if they can."""
-    if there["method"] == section.method == "probe":
+def incompatibilities(parent: dict[str, Any], train_config: Train) -> list[str]:
+    """Why training under this config cannot continue from the weights of `parent`; empty if it can."""
+    if parent["method"] == train_config.method == "probe":
         return ["method probe is fitted anew in seconds and never continued"]
-    here: dict[str, Any] = {
-        "method": section.method,
-        "base.name": section.base.name,
-        "base.sha256": section.base.sha256,
+    expected: dict[str, Any] = {
+        "method": train_config.method,
+        "base.name": train_config.base.name,
+        "base.sha256": train_config.base.sha256,
     }
-    if there["method"] == section.method == "lora":
-        here |= {"lora.rank": section.lora.rank, "lora.alpha": section.lora.alpha}
-    differing = [key for key in here if here[key] != there[key]]
-    return [f"train.{key} is {here[key]!r}, its own was {there[key]!r}" for key in differing]
+    if parent["method"] == train_config.method == "lora":
+        expected |= {"lora.rank": train_config.lora.rank, "lora.alpha": train_config.lora.alpha}
+    differing = [key for key in expected if expected[key] != parent[key]]
+    return [f"train.{key} is {expected[key]!r}, its own was {parent[key]!r}" for key in differing]
 
 
-def params_from_parent(made: dict[str, Any], task: str, method: str) -> dict[str, Any]:
-    """What params.yaml says of a version that `task` goes on from, as its record has it: dotted path -> value.
+def params_from_parent(record: Mapping[str, Any], task: str, method: str) -> dict[str, Any]:
+    """Parameters that training of `task` takes over from the record of its parent: dotted path -> value.
 
-    `method`: of its network, as its model folder has it; of a version of task prefer the record says dpo or kto.
-    Its adapter is gone on with, by task instruct its whole network too. Its sides are parted anew in the same way, so
-    that a group or a prompt that it has learned from is none of the test rows. An adapter that has learned replies goes
-    on at its own rate, and learns preferences at a tenth of that. Raises Refused for a version that is no start for the
-    task.
+    method: of the parent's network, as its model folder has it; for a version of task prefer the record has dpo or kto.
+    Training continues with the parent's adapter, task instruct also with its whole network. The same split parameters
+    keep each group and prompt that the parent learned from out of the test split. An adapter that has learned replies
+    keeps its learning rate, and learns preferences at a tenth of it. Raises Refused if the task cannot continue from
+    such a version.
     """
-    values = renames.upgrade(made["params"])
-    before = values.get("task", "classify")
+    config = record["params"]
+    before = config.get("task", "classify")
     if before not in FROM[task] or method not in WRITERS:
         raise Refused(
-            f"{made['name']} is a model of task {before}, its method {method}; {task} goes on from one of task "
+            f"{record['name']} is a model of task {before}, its method {method}; {task} goes on from one of task "
             f"{' or '.join(FROM[task])}, its method {', '.join(WRITERS)}: name such a version"
         )
     same = ["train.base.name", "train.base.sha256", "train.template", "train.max_tokens", "register.name"]
     same += [f"split.{name}" for name in ("seed", "val_share", "test_share")]
     if method != "full":
         same += [f"train.lora.{name}" for name in ("rank", "alpha", "rank_stabilised")]
-    own: dict[str, Any] = {"train.method": method} if task == "instruct" else {}
+    changes: dict[str, Any] = {"train.method": method} if task == "instruct" else {}
     if method != "full" and before == "instruct":
-        own[RATE] = at(values, RATE) / (10 if task == "prefer" else 1)
-    return {name: at(values, name) for name in same} | own
+        changes[RATE] = at(config, RATE) / (10 if task == "prefer" else 1)
+    return {name: at(config, name) for name in same} | changes
 
 
-def _wrong(told: Any) -> str:
-    """What is wrong with a start that is not the base, or nothing."""
+def _wrong(start: Any) -> str:
+    """What is wrong with a start that is not the base; empty if nothing."""
     keys = {"from", *(each.name for each in fields(ParentVersion)[1:])}
-    if not isinstance(told, dict) or set(told) != keys:
-        given = f"it has {', '.join(sorted(map(str, told)))}" if isinstance(told, dict) else f"it is {told!r:.100}"
-        return f'it has to be {{"from": "{BASE}"}} or an object of {", ".join(sorted(keys))}, and {given}'
-    if type(told["refit"]) is not bool:
-        return f"refit is {told['refit']!r:.100}, neither true nor false"
+    if not isinstance(start, dict) or set(start) != keys:
+        actual = f"it has {', '.join(sorted(map(str, start)))}" if isinstance(start, dict) else f"it is {start!r:.100}"
+        return f'it has to be {{"from": "{BASE}"}} or an object of {", ".join(sorted(keys))}, and {actual}'
+    if type(start["refit"]) is not bool:
+        return f"refit is {start['refit']!r:.100}, neither true nor false"
     for name, shape in SHAPES.items():
-        value = told["from" if name == "name" else name]
+        key = "from" if name == "name" else name
+        value = start[key]
         if not isinstance(value, str) or not re.fullmatch(shape, value):
-            return f"{'from' if name == 'name' else name} is {value!r:.100}, which does not fit {shape}"
+            return f"{key} is {value!r:.100}, which does not fit {shape}"
     return ""

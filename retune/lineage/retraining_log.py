@@ -6,7 +6,7 @@ champion, and still nobody may read that all is well while a source has been dea
 
 import json
 from datetime import datetime
-from typing import Literal
+from typing import Literal, cast
 
 from retune.config.params import Event
 from retune.lineage import history
@@ -64,7 +64,7 @@ def unanswered_request(chain: history.Chain) -> str | None:
 
 
 def _because(entry: history.Entry) -> str | None:
-    return json.loads(entry.facts.get(INPUTS, "{}")).get("because")
+    return cast(str | None, json.loads(entry.facts.get(INPUTS, "{}")).get("because"))
 
 
 def _answer(entry: history.Entry) -> bool:
@@ -78,7 +78,7 @@ def _by_a_person(entry: history.Entry) -> bool:
 
 def failures(entry: history.Entry | None) -> dict[str, str]:
     """source -> why nothing could be taken from it, in the retraining of this entry."""
-    return json.loads(entry.facts.get(FAILED_SOURCES, "{}")) if entry else {}
+    return cast(dict[str, str], json.loads(entry.facts.get(FAILED_SOURCES, "{}"))) if entry else {}
 
 
 def effective_outcome(entry: history.Entry | None) -> str | None:

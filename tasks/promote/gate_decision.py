@@ -44,7 +44,7 @@ def promote(version: versions.Version, made: Record, section: Section) -> Decisi
 def decision_of(made: Record) -> Decision:
     gate = made["gate"]
     worse = gate.get("worse", False)  # which records of schema 1 lack
-    return Decision(gate["decision"] == "champion", reasons_of(made), champion=gate["champion"], worse=worse)
+    return Decision(gate["decision"] == "champion", reasons_of(gate), champion=gate["champion"], worse=worse)
 
 
 def as_things_stand(decision: Decision, version: versions.Version, chain: history.Chain) -> Decision:

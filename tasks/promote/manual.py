@@ -90,7 +90,7 @@ def _suppressed_rows(version: versions.Version, even_forgotten: bool) -> dict[st
         entry = history.read(version.name).registered(version.version)
         if entry is None:
             raise ancestry.UnknownAncestor(f"{version} is in no history")
-        count = ancestry.forgotten(entry, listed)
+        count = ancestry.count_suppressed_rows(entry, listed)
         told = f"{count} {'row' if count == 1 else 'rows'} it learned from must not be learned from any more"
     except (dvc_store.MissingBytes, ancestry.UnknownAncestor) as error:
         count, told = None, f"nobody can say whether it learned from a row that must not be learned from: {error}"

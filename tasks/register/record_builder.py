@@ -1,4 +1,4 @@
-"""The record of a version: everything known of how its model was made, one builder for each section.
+"""The record of a version: everything known of how its model was record, one builder for each section.
 
 Sections and fields are those of `retune/lineage/record.schema.json`.
 """
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -17,6 +17,7 @@ from retune.config.params import Estimate, Params
 from retune.data import row_table, source_facts, suppression
 from retune.evaluation import task_metrics
 from retune.lineage import ancestry, parent_version
+from retune.lineage import record as records
 from retune.lineage.record import Record
 from retune.models import base_model
 from retune.models.manifest import CausalLMManifest, ClassifierManifest
@@ -27,12 +28,14 @@ from retune.system.files import file_sha256
 
 MODEL, REPORTS, TEST = Path("models/candidate"), Path("models/reports"), Path("data/splits/test.parquet")
 RAW, LOCK = Path("data/raw"), Path("requirements.lock")
-GENERAL = "data/curated/general.parquet"
+REPLAY = "data/curated/general.parquet"
+
+Report = dict[str, Any]  # models/reports/<stage>.json
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Who made this version and why: what only the flow knows."""
+    """Who record this version and why: what only the flow knows."""
 
     run_id: str
     prefect_run_id: str
@@ -44,186 +47,226 @@ class Origin:
 
 @dataclass(frozen=True)
 class Gate:
-    """What the gate decided, and the folder of the champion's scores if there was one."""
+    """The gate's decision, and the folder of the champion's scores if there was a champion."""
 
     decision: Decision
     champion_report: Path | None
-    champion_test: str | None = None  # md5 of the champion's own test side, if it is still kept
+    champion_test: str | None = None  # md5 of the champion's own test split, if the store still has it
 
 
 def record_of(
-    params: Params,
+    config: Params,
     origin: Origin,
     gate: Gate,
     fingerprint: str,
-    card: ClassifierManifest | CausalLMManifest,
+    manifest: ClassifierManifest | CausalLMManifest,
     files: dict[str, str],
 ) -> Record:
-    """All that is known of how the model was made, in the shape of record.schema.json."""
-    curated, validated, split = (read_report(name) for name in ("curate", "validate", "split"))
-    training, scored, hashes = read_report("train"), read_report("evaluate"), dvc_pipeline.hashes()
-    names = tuple(task_metrics.METRIC_TITLES[params.task])
-    champion = json.loads((gate.champion_report / "evaluate.json").read_text()) if gate.champion_report else None
-    commit, dirty = git.commit()
-    where = base_model.find(card.base_name)
-    stated = source_facts.sources(RAW)
+    """The record of the model in `models/candidate`. files: name -> sha256 of the packed folder."""
+    hashes, training_report = dvc_pipeline.hashes(), read_report("train")
     return {
         "schema_version": 2,
-        "name": params.register.name,
+        "name": config.register.name,
         "fingerprint": fingerprint,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "started": {
-            "by": git.identity(),
-            "command": origin.command,
-            "why": list(origin.why),
-            "prefect_run": origin.prefect_run_id,
-            "mlflow_run": origin.run_id,
-        },
-        "data": {
-            "raw": {"md5": hashes["data/raw"], "rows": curated["received"]},
-            "sources": {name: {**count, **stated[name]} for name, count in curated["sources"].items()},
-            "curated": {"md5": hashes["data/curated/rows.parquet"], "rows": curated["kept"]},
-            "rejected": {
-                "md5": hashes["data/curated/rejects.parquet"],
-                "rows": curated["rejected"],
-                "reasons": {reason: count for reason, count in curated["reasons"].items() if count},
-            },
-            "suppressed": {"md5": hashes["data/suppressed.json"], "ids": suppression.count(suppression.read())},
-            "validation": {
-                "verdict": validated["verdict"],
-                "suite_sha256": validated["suite_sha256"],
-                "expectations": len(validated["expectations"]),
-                "report_md5": hashes["models/reports/validate.json"],
-            },
-            "sides": {
-                side: {
-                    "md5": hashes[f"data/splits/{side}.parquet"],
-                    "rows": split["rows"][side],
-                    "labels": {label: count[side] for label, count in split["labels"].items() if count[side]},
-                }
-                for side in row_table.SPLITS
-            },
-            **general_of(curated, training, hashes),
-        },
-        "base": {
-            "name": card.base_name,
-            "revision": base_model.revision(card.base_name),
-            "sha256": card.base_sha256,
-            "licence": base_model.licence(card.base_name, where),
-            "files": base_model.hashes(where),
-        },
-        "code": {
-            "commit": commit,
-            "dirty": dirty,
-            "diff_sha256": git.diff_sha256(commit, origin.record_commit),
-            "record_name": origin.record_name,
-            "record_commit": origin.record_commit,
-            "modules": {path: md5 for path, md5 in hashes.items() if path.endswith(".py")},
-        },
-        "environment": {
-            "lock_sha256": file_sha256(LOCK),
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            **{name: training[name] for name in ("torch", "cuda", "device", "threads", "deterministic")},
-        },
-        "training": {
-            "method": params.train.method,
-            "start": training["start"],
-            "seed": params.train.seed,
-            "steps": int(pd.read_csv(REPORTS / "learning_curve.csv")["step"].max()),
-            "epochs": training["best_epoch"],
-            **{name: training[name] for name in ("rows", "seconds", "parameters", "trained_parameters", "refit")},
-            **estimates(training["seconds"], training["device"] != "cpu", params.register.estimate),
-        },
-        "params": as_dict(params),
-        "scores": {
-            "rows": scored["rows"],
-            "confidence": params.evaluate.confidence,
-            "candidate": _scores(scored, "", names),
-            "base": _scores(scored, "base_", names),
-            "probe": _scores(scored, "probe_", names) if params.task == "classify" else None,
-            "champion": _scores(champion, "", names) if champion else None,
-        },
-        "gate": as_record(gate.decision, params.promote, gate.champion_test),
+        "started": _started(origin),
+        "data": _data(training_report, hashes),
+        "base": _base(manifest),
+        "code": _code(origin, hashes),
+        "environment": _environment(training_report),
+        "training": _training(config, training_report),
+        "params": as_dict(config),
+        "scores": _scores(config, gate.champion_report),
+        "gate": cast(records.Gate, as_record(gate.decision, config.promote, gate.champion_test)),
         "pipeline": {"lock_md5": dvc_pipeline.lock_md5(), "hashes": hashes},
         "files": files,
     }
 
 
-def general_of(curated: dict[str, Any], training: dict[str, Any], hashes: dict[str, str]) -> dict[str, Any]:
-    """The general examples, apart from the rows: which files, and how many of each were learned from. Empty without."""
-    if "general" not in curated:
-        return {}
-    learned = training.get("general", {"rows": 0, "files": {}})
-    files = {
-        name: {**file, "learned": learned["files"].get(name, 0)} for name, file in curated["general"]["files"].items()
-    }
-    kept = sum(file["kept"] for file in files.values())
-    return {"general": {"md5": hashes[GENERAL], "rows": kept, "learned": learned["rows"], "files": files}}
-
-
-def _scores(told: dict[str, Any], prefix: str, names: Sequence[str]) -> dict[str, Any]:
+def _started(origin: Origin) -> records.Started:
     return {
-        name: {
-            "value": told[prefix + name],
-            "low": told[f"{prefix}{name}_low"],
-            "high": told[f"{prefix}{name}_high"],
-            "n": told["rows"],
-        }
-        for name in names
-        if prefix + name in told
+        "by": git.identity(),
+        "command": origin.command,
+        "why": list(origin.why),
+        "prefect_run": origin.prefect_run_id,
+        "mlflow_run": origin.run_id,
     }
 
 
-def estimates(seconds: float, on_gpu: bool, section: Estimate) -> dict[str, Any]:
-    """Energy and cost of training, from the power and prices of the params: kWh = W x s / 3,600,000."""
-    watts = section.gpu_watts + section.cpu_watts if on_gpu else section.cpu_watts
-    energy = watts * seconds / 3.6e6
-    cost = energy * section.price_per_kwh + seconds / 3600 * section.price_per_hour
-    prices = {"kwh": energy, "price_per_kwh": section.price_per_kwh, "price_per_hour": section.price_per_hour}
-    return {
-        "energy": {
-            "estimate": True,
-            "value": round(energy, 6),
-            "unit": "kWh",
-            "inputs": {"seconds": seconds, "watts": watts},
+def _data(training_report: Report, hashes: dict[str, str]) -> records.Data:
+    curation, validation = read_report("curate"), read_report("validate")
+    facts_of_sources = source_facts.sources(RAW)
+    data: records.Data = {
+        "raw": {"md5": hashes["data/raw"], "rows": curation["received"]},
+        "sources": {
+            name: cast(records.Source, {**counts, **facts_of_sources[name]})
+            for name, counts in curation["sources"].items()
         },
-        "cost": {
+        "curated": {"md5": hashes["data/curated/rows.parquet"], "rows": curation["kept"]},
+        "rejected": {
+            "md5": hashes["data/curated/rejects.parquet"],
+            "rows": curation["rejected"],
+            "reasons": {reason: count for reason, count in curation["reasons"].items() if count},
+        },
+        "suppressed": {"md5": hashes["data/suppressed.json"], "ids": suppression.count(suppression.read())},
+        "validation": {
+            "verdict": validation["verdict"],
+            "suite_sha256": validation["suite_sha256"],
+            "expectations": len(validation["expectations"]),
+            "report_md5": hashes["models/reports/validate.json"],
+        },
+        "sides": _splits(hashes),
+    }
+    if "general" in curation:
+        data["general"] = _replay(curation["general"], training_report, hashes)
+    return data
+
+
+def _splits(hashes: dict[str, str]) -> dict[str, records.Split]:
+    report = read_report("split")
+    return {
+        split: {
+            "md5": hashes[f"data/splits/{split}.parquet"],
+            "rows": report["rows"][split],
+            "labels": {label: count[split] for label, count in report["labels"].items() if count[split]},
+        }
+        for split in row_table.SPLITS
+    }
+
+
+def _replay(curated: Report, training_report: Report, hashes: dict[str, str]) -> records.Replay:
+    """Which replay files, and how many examples of each were learned from."""
+    learned = training_report.get("general", {"rows": 0, "files": {}})
+    files: dict[str, records.ReplayFile] = {name: {**file, "learned": learned["files"].get(name, 0)} for name, file in curated["files"].items()}
+    rows = sum(file["kept"] for file in files.values())
+    return {"md5": hashes[REPLAY], "rows": rows, "learned": learned["rows"], "files": files}
+
+
+def _base(manifest: ClassifierManifest | CausalLMManifest) -> records.Base:
+    folder = base_model.find(manifest.base_name)
+    return {
+        "name": manifest.base_name,
+        "revision": base_model.revision(manifest.base_name),
+        "sha256": manifest.base_sha256,
+        "licence": base_model.licence(manifest.base_name, folder),
+        "files": base_model.hashes(folder),
+    }
+
+
+def _code(origin: Origin, hashes: dict[str, str]) -> records.Code:
+    commit, dirty = git.commit()
+    return {
+        "commit": commit,
+        "dirty": dirty,
+        "diff_sha256": git.diff_sha256(commit, origin.record_commit),
+        "record_name": origin.record_name,
+        "record_commit": origin.record_commit,
+        "modules": {path: md5 for path, md5 in hashes.items() if path.endswith(".py")},
+    }
+
+
+def _environment(training_report: Report) -> records.Environment:
+    return {
+        "lock_sha256": file_sha256(LOCK),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch": training_report["torch"],
+        "cuda": training_report["cuda"],
+        "device": training_report["device"],
+        "threads": training_report["threads"],
+        "deterministic": training_report["deterministic"],
+    }
+
+
+def _training(config: Params, training_report: Report) -> records.Training:
+    seconds = training_report["seconds"]
+    energy, cost = estimates(seconds, training_report["device"] != "cpu", config.register.estimate)
+    return {
+        "method": config.train.method,
+        "start": training_report["start"],
+        "seed": config.train.seed,
+        "steps": int(pd.read_csv(REPORTS / "learning_curve.csv")["step"].max()),
+        "epochs": training_report["best_epoch"],
+        "rows": training_report["rows"],
+        "seconds": seconds,
+        "parameters": training_report["parameters"],
+        "trained_parameters": training_report["trained_parameters"],
+        "refit": training_report["refit"],
+        "energy": energy,
+        "cost": cost,
+    }
+
+
+def _scores(config: Params, champion_report: Path | None) -> records.Scores:
+    metrics, report = tuple(task_metrics.METRIC_TITLES[config.task]), read_report("evaluate")
+    champion = json.loads((champion_report / "evaluate.json").read_text("utf-8")) if champion_report else None
+    return {
+        "rows": report["rows"],
+        "confidence": config.evaluate.confidence,
+        "candidate": _scored(report, "", metrics),
+        "base": _scored(report, "base_", metrics),
+        "probe": _scored(report, "probe_", metrics) if config.task == "classify" else None,
+        "champion": _scored(champion, "", metrics) if champion else None,
+    }
+
+
+def _scored(report: Report, prefix: str, metrics: Sequence[str]) -> records.Scored:
+    return {
+        metric: {
+            "value": report[prefix + metric],
+            "low": report[f"{prefix}{metric}_low"],
+            "high": report[f"{prefix}{metric}_high"],
+            "n": report["rows"],
+        }
+        for metric in metrics
+        if prefix + metric in report
+    }
+
+
+def estimates(seconds: float, on_gpu: bool, estimate_config: Estimate) -> tuple[records.Estimate, records.Estimate]:
+    """Energy and cost of training, from the power and prices of the params: kWh = W x s / 3,600,000."""
+    watts = estimate_config.gpu_watts + estimate_config.cpu_watts if on_gpu else estimate_config.cpu_watts
+    kwh = watts * seconds / 3.6e6
+    prices = {"price_per_kwh": estimate_config.price_per_kwh, "price_per_hour": estimate_config.price_per_hour}
+    cost = kwh * prices["price_per_kwh"] + seconds / 3600 * prices["price_per_hour"]
+    return (
+        {"estimate": True, "value": round(kwh, 6), "unit": "kWh", "inputs": {"seconds": seconds, "watts": watts}},
+        {
             "estimate": True,
             "value": round(cost, 6),
-            "unit": section.currency,
-            "inputs": {"seconds": seconds, **prices},
+            "unit": estimate_config.currency,
+            "inputs": {"seconds": seconds, "kwh": kwh, **prices},
         },
-    }
+    )
 
 
-def version_tags(made: Record, marks: dict[str, str]) -> dict[str, str]:
-    """What MLflow's page of a version shows of its record."""
-    code, data, origin = made["code"], made["data"], made["started"]
+def version_tags(record: Record, checksums: dict[str, str]) -> dict[str, str]:
+    """Tags of the version, which MLflow's page shows. checksums: tag -> hash or signer of the sealed folder."""
+    code, data, base = record["code"], record["data"], record["base"]
     return {
-        **marks,
-        "fingerprint": made["fingerprint"],
+        **checksums,
+        "fingerprint": record["fingerprint"],
         "git.commit": code["commit"],
         "git.dirty": str(code["dirty"]).lower(),
         "record.name": code["record_name"],
         "record.commit": code["record_commit"],
         "data.raw": data["raw"]["md5"],
-        **{f"data.{side}": data["sides"][side]["md5"] for side in row_table.SPLITS},
-        **({"data.general": data["general"]["md5"]} if data.get("general", {}).get("learned") else {}),
-        "base.name": made["base"]["name"],
-        "base.revision": made["base"]["revision"],
-        "base.sha256": made["base"]["sha256"],
-        "base.licence": made["base"]["licence"][:500],  # some packages declare the whole text, too long for a tag
-        "lock.sha256": made["environment"]["lock_sha256"],
-        "prefect.run": origin["prefect_run"],
+        **{f"data.{split}": data["sides"][split]["md5"] for split in row_table.SPLITS},
+        **({"data.general": data["general"]["md5"]} if "general" in data and data["general"]["learned"] else {}),
+        "base.name": base["name"],
+        "base.revision": base["revision"],
+        "base.sha256": base["sha256"],
+        "base.licence": base["licence"][:500],  # some packages declare the whole text, too long for a tag
+        "lock.sha256": record["environment"]["lock_sha256"],
+        "prefect.run": record["started"]["prefect_run"],
         "validation": data["validation"]["verdict"],
-        "method": made["training"]["method"],
-        "start": made["training"]["start"]["from"],
+        "method": record["training"]["method"],
+        "start": record["training"]["start"]["from"],
     }
 
 
-def facts(version: versions.Version) -> dict[str, str]:
-    """What the history says of a version, so that it answers without the registry."""
+def history_facts(version: versions.Version) -> dict[str, str]:
+    """Facts of the version's entry in the history, which answers without the registry."""
     tags = version.tags
     return {
         "Record": tags["record.commit"],
@@ -237,9 +280,9 @@ def facts(version: versions.Version) -> dict[str, str]:
     }
 
 
-def as_dict(params: Params) -> dict[str, Any]:
-    return json.loads(json.dumps(params, default=vars))
+def as_dict(config: Params) -> dict[str, Any]:
+    return cast(dict[str, Any], json.loads(json.dumps(config, default=vars)))
 
 
-def read_report(stage: str) -> dict[str, Any]:
-    return json.loads((REPORTS / f"{stage}.json").read_text("utf-8"))
+def read_report(stage: str) -> Report:
+    return cast(Report, json.loads((REPORTS / f"{stage}.json").read_text("utf-8")))

@@ -1,9 +1,9 @@
-"""Put the model, its scores and the record of what made it in the registry: once per fingerprint.
+"""Register the model, its scores and its record: one version for each fingerprint.
 
-A version is registered with all its tags or not at all. It carries its record (`lineage.json`), what follows from
-that (provenance, bill of materials, model card, page), the checksum of every file, and a signature if there is a
-key. Then it is loaded again in a clean process, and only if that says what evaluation said does it become
-`challenger`. A run that was cut off anywhere in between goes on where it stopped.
+A version is registered with all its tags or not at all. It carries its record (`lineage.json`), the documents that
+follow from the record (provenance, bill of materials, model card, page), the checksum of every file, and a signature
+if there is a key. Then a clean process loads it, and the version becomes `challenger` only if it predicts there what
+it predicted in evaluation. A run that is killed in between continues where it stopped.
 """
 
 import importlib.metadata
@@ -17,76 +17,79 @@ from retune.documents import statements
 from retune.documents.lineage_page import page
 from retune.errors import Refused
 from retune.evaluation import task_metrics
-from retune.lineage import ancestry, checksums, history, parent_version, record, signing
+from retune.lineage import ancestry, checksums, history, parent_version, signing
+from retune.lineage import record as records
 from retune.lineage.record import Record
-from retune.models import manifest as cards
+from retune.models import manifest as manifests
 from retune.models.manifest import CausalLMManifest, ClassifierManifest
 from retune.registry import clean_process, reload_check, versions
 from retune.registry.reload_check import REFUSED, RELOADED
 from retune.system import dvc_pipeline, failpoints
 from retune.system.files import file_sha256
-from tasks.register.record_builder import MODEL, REPORTS, TEST, Gate, Origin, facts, record_of, version_tags
+from tasks.register.record_builder import MODEL, REPORTS, TEST, Gate, Origin, history_facts, record_of, version_tags
 from tasks.register.run_page import summary
 
 SERVING = ("mlflow", "numpy", "pandas", "peft", "safetensors", "torch", "transformers")
 
 
-def register(params: Params, origin: Origin, gate: Gate) -> versions.Version:
+def register(config: Params, origin: Origin, gate: Gate) -> versions.Version:
     """A new version of the model in `models/candidate`, sealed and, if there is a key, signed."""
-    fingerprint, card = dvc_pipeline.fingerprint(), cards.read(MODEL)
-    with versions.packed(MODEL, requirements(card)) as folder:
+    fingerprint, manifest = dvc_pipeline.fingerprint(), manifests.read(MODEL)
+    with versions.packed(MODEL, requirements(manifest)) as folder:
         if gate.champion_report:
-            said = row_table.read(gate.champion_report / "predictions.parquet")
-            row_table.write(task_metrics.without_texts(params.task, said), folder / record.CHAMPION_SAID)
+            predictions = row_table.read(gate.champion_report / "predictions.parquet")
+            row_table.write(task_metrics.without_texts(config.task, predictions), folder / records.CHAMPION_SAID)
         failpoints.point("register:packed")
-        made = record_of(params, origin, gate, fingerprint, card, checksums.contents(folder))
-        seal, signer = publish(folder, made)
+        record = record_of(config, origin, gate, fingerprint, manifest, checksums.contents(folder))
+        seal, signer = publish(folder, record)
         failpoints.point("register:sealed")
-        evidence = file_sha256(folder / record.FILE)
-        tags = version_tags(made, {"evidence": evidence, "seal": seal, "signer": signer})
-        version = versions.add_version(params.register.name, origin.run_id, folder, tags, summary(params.task))
+        evidence = file_sha256(folder / records.FILE)
+        tags = version_tags(record, {"evidence": evidence, "seal": seal, "signer": signer})
+        version = versions.add_version(config.register.name, origin.run_id, folder, tags, summary(config.task))
     failpoints.point("register:version")
     return version
 
 
 def check_key() -> None:
-    """Raises WrongUse for a key that cannot sign, before training has cost anything."""
+    """Raises WrongUse, before training costs anything, for a key that cannot sign."""
     if key := os.environ.get("RETUNE_SIGNING_KEY"):
         signing.private_key(Path(key), os.environ.get("RETUNE_SIGNING_KEY_PASSWORD"))
 
 
 def check_start() -> None:
-    """Raises Unfit if models/start.json names a version that must not be continued from, before that has cost anything.
+    """Raises Incompatible, before training costs anything, if models/start.json names a version that must not be used.
 
-    Called when curate and split have run: which rows are test rows is part of the answer.
+    The check needs to know the test rows, so it runs after curate and split.
     """
-    if begins := parent_version.read():
-        ancestry.check(begins, suppression.read(), row_table.read(TEST))
+    if parent := parent_version.read():
+        ancestry.check(parent, suppression.read(), row_table.read(TEST))
 
 
-def publish(folder: Path, made: Record) -> tuple[str, str]:
-    """Write the record and all that follows from it beside the model. Returns the seal and the signer."""
-    record.write(made, folder / record.FILE)
-    for name, told in (("provenance.json", statements.provenance(made)), ("bom.json", statements.bom(made))):
-        (folder / name).write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    (folder / "model_card.md").write_text(statements.model_card(made), "utf-8")
-    (folder / "lineage.html").write_text(page(made, "", [], []), "utf-8")
+def publish(folder: Path, record: Record) -> tuple[str, str]:
+    """Write the record and the documents that follow from it beside the model. Returns the seal and the signer."""
+    records.write(record, folder / records.FILE)
+    for name, document in (("provenance.json", statements.provenance(record)), ("bom.json", statements.bom(record))):
+        (folder / name).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (folder / "model_card.md").write_text(statements.model_card(record), "utf-8")
+    (folder / "lineage.html").write_text(page(record, "", [], []), "utf-8")
     signer = signing.UNSIGNED
     if key := os.environ.get("RETUNE_SIGNING_KEY"):
         signer = signing.sign(folder, Path(key), os.environ.get("RETUNE_SIGNING_KEY_PASSWORD"))
     return checksums.write(folder), signer
 
 
-def admit(version: versions.Version, made: Record, section: Register, reader: clean_process.Reader) -> versions.Version:
-    """Enter the version in the history, load it again as others would, and make it challenger if it is the same.
+def admit(
+    version: versions.Version, record: Record, register_config: Register, reader: clean_process.Reader
+) -> versions.Version:
+    """Enter the version in the history, reload it, and make it challenger if it predicts the same.
 
-    reader: a clean process, in which a new version is loaded again.
+    reader: the clean process that reloads it.
     """
-    why = made["started"]["why"] or [made["started"]["command"]]
-    history.append(version.name, version.version, history.REGISTERED, why, facts(version), versions.anchor)
+    why = record["started"]["why"] or [record["started"]["command"]]
+    history.append(version.name, version.version, history.REGISTERED, why, history_facts(version), versions.anchor)
     failpoints.point("admit:history")
     if RELOADED not in version.tags:
-        check_reload(version, section, reader)
+        check_reload(version, register_config, reader)
     failpoints.point("admit:reloaded")
     if versions.CHALLENGER in history.read(version.name).aliases(version.version):  # unless it has been champion since
         versions.set_alias(version, versions.CHALLENGER)
@@ -95,24 +98,25 @@ def admit(version: versions.Version, made: Record, section: Register, reader: cl
 
 
 def record_of_version(version: versions.Version) -> Record:
-    """The record that a version carries; refused if any of its files is not as it was registered."""
-    return record.read(versions.checked_folder(version) / record.FILE)
+    """The record that a version carries. Raises Refused if any file of the version has changed."""
+    return records.read(versions.checked_folder(version) / records.FILE)
 
 
-def requirements(card: ClassifierManifest | CausalLMManifest) -> list[str]:
+def requirements(manifest: ClassifierManifest | CausalLMManifest) -> list[str]:
     """What a server must install to serve the model."""
-    kind, _, package = card.base_name.partition(":")
+    kind, _, package = manifest.base_name.partition(":")
     names = [*SERVING, *([package] if kind == "package" else [])]
     return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in names]
 
 
-def check_reload(version: versions.Version, section: Register, reader: clean_process.Reader) -> None:
-    """Predict some test rows with the version as MLflow loads it. Raises Refused if it says anything else."""
-    said = reload_check.answered(row_table.read(REPORTS / "predictions.parquet")).head(section.reload_rows)
-    texts = row_table.read(TEST).set_index("id").loc[said["id"], "text"].tolist()
-    again = clean_process.predict_in_clean_process(reader, version, texts)
+def check_reload(version: versions.Version, register_config: Register, reader: clean_process.Reader) -> None:
+    """Predict some test rows with the version as MLflow loads it. Raises Refused if a prediction differs."""
+    expected = reload_check.answered(row_table.read(REPORTS / "predictions.parquet")).head(register_config.probe_rows)
+    texts = row_table.read(TEST).set_index("id").loc[expected["id"], "text"].tolist()
+    predictions = clean_process.predict_in_clean_process(reader, version, texts)
     try:
-        versions.tag_version(version, {RELOADED: reload_check.agreement(version, said, again, section.tolerance)})
+        agreement = reload_check.agreement(version, expected, predictions, register_config.tolerance)
+        versions.tag_version(version, {RELOADED: agreement})
     except Refused as error:
         versions.tag_version(version, {REFUSED: str(error)})
         raise

@@ -8,7 +8,7 @@ from retune.config.params import Params
 from retune.documents import statements
 from retune.evaluation import task_metrics
 from retune.lineage.record import Record
-from retune.models import manifest as cards
+from retune.models import manifest as manifests
 from retune.models.manifest import CausalLMManifest, ClassifierManifest
 from retune.registry import runs
 from tasks.register.record_builder import MODEL, REPORTS, as_dict, read_report
@@ -16,41 +16,43 @@ from tasks.register.record_builder import MODEL, REPORTS, as_dict, read_report
 RECIPE = [Path(name) for name in ("dvc.lock", "dvc.yaml", "params.yaml", "requirements.lock")]
 
 
-def log_lifecycle(params: Params, run_id: str, made: Record) -> None:
+def log_lifecycle(config: Params, run_id: str, record: Record) -> None:
     """Everything that a data scientist looks for on the page of a run."""
-    runs.log_params(run_id, as_dict(params))
+    runs.log_params(run_id, as_dict(config))
     runs.log_curve(run_id, pd.read_csv(REPORTS / "learning_curve.csv"))
     runs.log_metrics(run_id, read_report("evaluate"))
     training = read_report("train")
     runs.log_metrics(run_id, {f"train_{name}": training[name] for name in ("seconds", "best_epoch", "rows")})
-    if general := made["data"].get("general"):
-        runs.log_metrics(run_id, {"train_general_rows": general["learned"]})
-    sides = made["data"]["sides"]
-    for side, context in (("train", "training"), ("val", "validation"), ("test", "testing")):
-        runs.log_dataset(run_id, side, Path(f"data/splits/{side}.parquet"), sides[side]["md5"], context)
-    data = sides["train"]["md5"][:8]
-    runs.set_tags(run_id, {"method": params.train.method, "data": data, "fingerprint": made["fingerprint"]})
+    if replay := record["data"].get("general"):
+        runs.log_metrics(run_id, {"train_general_rows": replay["learned"]})
+    splits = record["data"]["sides"]
+    for split, context in (("train", "training"), ("val", "validation"), ("test", "testing")):
+        runs.log_dataset(run_id, split, Path(f"data/splits/{split}.parquet"), splits[split]["md5"], context)
+    data = splits["train"]["md5"][:8]
+    runs.set_tags(run_id, {"method": config.train.method, "data": data, "fingerprint": record["fingerprint"]})
     runs.log_artifacts(run_id, [REPORTS / "plots", REPORTS / "data_docs", REPORTS / "report.html"])
     runs.log_artifacts(run_id, sorted(REPORTS.glob("*.json")), "reports")
     runs.log_artifacts(run_id, RECIPE, "recipe")
-    runs.log_text(run_id, statements.model_card(made), "model_card.md")
-    told = statements.general_of(made)
-    runs.describe(run_id, "\n\n".join([scores_table(read_report("evaluate"), params.task), *([told] if told else [])]))
+    runs.log_text(run_id, statements.model_card(record), "model_card.md")
+    paragraphs = [scores_table(read_report("evaluate"), config.task), statements.general_of(record)]
+    runs.describe(run_id, "\n\n".join(filter(None, paragraphs)))
 
 
 def summary(task: str) -> str:
     """The model in one line, of which MLflow's list of versions shows the first thirty characters."""
-    scores, card = read_report("evaluate"), cards.read(MODEL)
+    scores, manifest = read_report("evaluate"), manifests.read(MODEL)
     titles, main = task_metrics.METRIC_TITLES[task], task_metrics.PRIMARY_METRIC[task]
-    told = ", ".join(f"{title} {scores[name]:.3f}" for name, title in titles.items() if name in scores and name != main)
+    others = ", ".join(
+        f"{title} {scores[name]:.3f}" for name, title in titles.items() if name in scores and name != main
+    )
     gain = f"{scores['gain_over_base']:+.3f}{task_metrics.UNITS.get(main, '')}"
     first = f"{titles[main]} {scores[main]:.3f}, {gain} over the base"
-    return f"{first}; {told}; {about(card)}, {scores['rows']} test rows"
+    return f"{first}; {others}; {about(manifest)}, {scores['rows']} test rows"
 
 
-def about(card: ClassifierManifest | CausalLMManifest) -> str:
-    labels = f", {len(card.labels)} labels" if isinstance(card, ClassifierManifest) else ""
-    return f"method {card.method}{labels}"
+def about(manifest: ClassifierManifest | CausalLMManifest) -> str:
+    labels = f", {len(manifest.labels)} labels" if isinstance(manifest, ClassifierManifest) else ""
+    return f"method {manifest.method}{labels}"
 
 
 def scores_table(scores: dict[str, float], task: str) -> str:

@@ -1,6 +1,6 @@
 """What differs between two versions: rows, parameters, code, base, environment, parent, metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,53 +11,58 @@ from retune.lineage import parent_version
 from retune.lineage.record import Record
 from retune.system import dvc_store
 
+Changes = dict[str, dict[str, Any]]  # name -> {"before": ..., "after": ...}
+
 
 def diff(one: Record, other: Record) -> dict[str, Any]:
-    """What differs between two versions, from the first to the second. Raises Gone if a side's bytes are gone."""
+    """What differs between two versions, from the first to the second. Raises MissingBytes if a split is gone."""
     before, after = _rows(one), _rows(other)
-    both = before.merge(after, left_index=True, right_index=True, suffixes=("_before", "_after"))
+    common = before.merge(after, left_index=True, right_index=True, suffixes=("_before", "_after"))
     return {
         "rows": {
             "added": sorted(after.index.difference(before.index)),
             "removed": sorted(before.index.difference(after.index)),
-            "relabelled": _changes(both, "label"),
-            "moved": _changes(both, "side"),
+            "relabelled": _changed_rows(common, "label"),
+            "moved": _changed_rows(common, "side"),
         },
-        "params": _differences(one["params"], other["params"]),
-        "code": _differences(one["code"]["modules"], other["code"]["modules"], flatten=dict),
-        "base": _differences(one["base"], other["base"]),
-        "environment": _differences(one["environment"], other["environment"]),
-        "start": _differences(
+        "params": _changes(one["params"], other["params"]),
+        "code": _changes(one["code"]["modules"], other["code"]["modules"], flatten=dict),
+        "base": _changes(one["base"], other["base"]),
+        "environment": _changes(one["environment"], other["environment"]),
+        "start": _changes(
             parent_version.as_dict(parent_version.of_record(one)),
             parent_version.as_dict(parent_version.of_record(other)),
         ),
         "metrics": {
-            name: {"before": told["value"], "after": other["scores"]["candidate"][name]["value"]}
-            for name, told in one["scores"]["candidate"].items()
+            name: {"before": score["value"], "after": other["scores"]["candidate"][name]["value"]}
+            for name, score in one["scores"]["candidate"].items()
         },
     }
 
 
-def _rows(made: Record) -> pd.DataFrame:
+def _rows(record: Record) -> pd.DataFrame:
     """label and side of every row, by id."""
-    sides = []
-    for side, told in made["data"]["sides"].items():
-        table = pq.read_table(dvc_store.parquet(told["md5"]), columns=["id", "label"]).to_pandas()
-        sides.append(table.assign(side=side))
-    return pd.concat(sides).set_index("id")
+    tables = []
+    for name, split in record["data"]["sides"].items():
+        table = pq.read_table(dvc_store.parquet(split["md5"]), columns=["id", "label"]).to_pandas()
+        tables.append(table.assign(side=name))
+    return pd.DataFrame(pd.concat(tables).set_index("id"))
 
 
-def _changes(both: pd.DataFrame, what: str) -> dict[str, dict[str, str]]:
-    changed = both[both[f"{what}_before"] != both[f"{what}_after"]]
+def _changed_rows(common: pd.DataFrame, column: str) -> Changes:
+    before, after = common[f"{column}_before"], common[f"{column}_after"]
+    changed = common[before != after]
     return {
-        str(name): {"before": before, "after": after}
-        for name, before, after in zip(changed.index, changed[f"{what}_before"], changed[f"{what}_after"], strict=True)
+        str(name): {"before": old, "after": new}
+        for name, old, new in zip(changed.index, before[changed.index], after[changed.index], strict=True)
     }
 
 
-def _differences(
-    one: dict[str, Any], other: dict[str, Any], flatten: Callable[[dict[str, Any]], dict[str, Any]] = params.flat
-) -> dict[str, dict[str, Any]]:
+def _changes(
+    one: Mapping[str, Any],
+    other: Mapping[str, Any],
+    flatten: Callable[[Mapping[str, Any]], dict[str, Any]] = params.flat,
+) -> Changes:
     before, after = flatten(one), flatten(other)
     return {
         key: {"before": before.get(key), "after": after.get(key)}

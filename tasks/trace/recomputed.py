@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,113 +13,122 @@ from retune.config import params
 from retune.data import row_table, suppression
 from retune.errors import Refused, RetuneError
 from retune.evaluation import task_metrics
-from retune.lineage import record
+from retune.lineage import record as records
 from retune.lineage.check import Check
 from retune.lineage.record import Record
 from retune.promotion import gate
 from retune.system import dvc_store
 from retune.system.files import file_sha256
-from tasks.trace.checks import GONE, MISSING, equal, read_columns, recorded_predictions, same, suppression_list
+from tasks.trace.checks import GONE, MISSING, Blobs, equal, read_columns, recorded_predictions, same, suppression_list
 
 DETAILS = "models/reports/details.json"
 
 
-def check_raw_rows(made: Record) -> Iterator[Check]:
-    """The received rows, counted again."""
-    expected = made["data"]["raw"]
+def check_raw_rows(record: Record) -> Iterator[Check]:
+    """The number of received rows."""
+    raw = record["data"]["raw"]
     try:
-        parts = [md5 for path, md5 in dvc_store.listing(expected["md5"]).items() if path.endswith(".parquet")]
-        found = str(sum(pq.read_metadata(dvc_store.parquet(md5)).num_rows for md5 in parts))
+        parts = [md5 for path, md5 in dvc_store.listing(raw["md5"]).items() if path.endswith(".parquet")]
+        count = str(sum(pq.read_metadata(dvc_store.parquet(md5)).num_rows for md5 in parts))
     except (Refused, pa.ArrowException, OSError):
-        found = GONE
-    yield equal("rows of raw", str(expected["rows"]), found)
+        count = GONE
+    yield equal("rows of raw", str(raw["rows"]), count)
 
 
-def check_splits(made: Record, kept: dict[str, bytes]) -> Iterator[Check]:
-    """Rows and labels of each side, counted again, and none of them on the list of what must not be learned from."""
-    listed = suppression_list(kept)
-    for side, told in made["data"]["sides"].items():
-        table = dvc_store.table(told["md5"], ["id", "label"])
+def check_splits(record: Record, blobs: Blobs) -> Iterator[Check]:
+    """Rows and labels of each split, and that none of its rows is suppressed."""
+    suppressed = suppression_list(blobs)
+    for name, split in record["data"]["sides"].items():
+        table = dvc_store.table(split["md5"], ["id", "label"])
         if table is None:
-            yield Check(f"rows of {side}", str(told["rows"]), GONE, False)
+            yield Check(f"rows of {name}", str(split["rows"]), GONE, False)
             continue
-        yield equal(f"rows of {side}", told["rows"], table.num_rows)
-        if task_metrics.has_labels(made["params"]):
-            found = {str(label): int(count) for label, count in table["label"].to_pandas().value_counts().items()}
-            yield same(f"labels of {side}", told["labels"], found)
-        yield equal(f"suppressed rows in {side}", 0, int(suppression.contains(listed, table["id"].to_pandas()).sum()))
+        yield equal(f"rows of {name}", split["rows"], table.num_rows)
+        if task_metrics.has_labels(record["params"]):
+            labels = {str(label): int(count) for label, count in table["label"].to_pandas().value_counts().items()}
+            yield same(f"labels of {name}", split["labels"], labels)
+        count = int(suppression.contains(suppressed, table["id"].to_pandas()).sum())
+        yield equal(f"suppressed rows in {name}", 0, count)
 
 
-def check_replay(made: Record) -> Iterator[Check]:
-    """The general examples: the files as they are now, those that were kept, and none of them a test row."""
-    if not (told := made["data"].get("general")):
+def check_replay(record: Record) -> Iterator[Check]:
+    """The replay examples: their files as they are now, those that curation kept, and that none is a test row."""
+    if not (replay := record["data"].get("general")):
         return
-    for name, file in told["files"].items():
+    for name, file in replay["files"].items():
         try:
             yield equal(f"general/{name}", file["sha256"], file_sha256(Path(file["path"])))
         except OSError as error:
             yield Check(f"general/{name}", file["sha256"], f"{MISSING}: {file['path']}: {error.strerror}", False)
-    kept, test = (dvc_store.table(md5, ["text"]) for md5 in (told["md5"], made["data"]["sides"]["test"]["md5"]))
-    if kept is None or test is None:
-        yield Check("general examples", str(told["rows"]), GONE, False)
+    examples, test = (dvc_store.table(md5, ["text"]) for md5 in (replay["md5"], record["data"]["sides"]["test"]["md5"]))
+    if examples is None or test is None:
+        yield Check("general examples", str(replay["rows"]), GONE, False)
         return
-    yield equal("general examples", told["rows"], kept.num_rows)
-    texts = [row_table.same_text(table["text"].to_pandas()) for table in (kept, test)]
-    yield equal("test rows among the general examples", 0, int(texts[0].isin(set(texts[1])).sum()))
+    yield equal("general examples", replay["rows"], examples.num_rows)
+    texts, test_texts = (row_table.same_text(table["text"].to_pandas()) for table in (examples, test))
+    yield equal("test rows among the general examples", 0, int(texts.isin(set(test_texts)).sum()))
 
 
-def check_scores(made: Record) -> Iterator[Check]:
-    """The scores once more, from what each model said of each test row."""
-    said = recorded_predictions(made)
-    task, bins = task_metrics.task_of(made["params"]), made["params"]["evaluate"].get("bins", 1)
-    for who, prefix in (("candidate", ""), ("base", "base_"), ("probe", "probe_")):
-        if not made["scores"][who]:
+def check_scores(record: Record) -> Iterator[Check]:
+    """The scores, from what each model predicted of each test row."""
+    predictions, scores = recorded_predictions(record), record["scores"]
+    task, bins = task_metrics.task_of(record["params"]), record["params"]["evaluate"].get("bins", 1)
+    models = (
+        ("candidate", "", scores["candidate"]),
+        ("base", "base_", scores["base"]),
+        ("probe", "probe_", scores["probe"]),
+    )
+    for model, prefix, scored in models:
+        if not scored:
             continue
-        if said is None:
-            yield Check(f"scores of {who}", "recorded", GONE, False)
+        if predictions is None:
+            yield Check(f"scores of {model}", "recorded", GONE, False)
             continue
-        found = task_metrics.recompute_scores(task, task_metrics.predictions_of(said, prefix), bins)
-        for name, value in found.items():
-            expected = made["scores"][who][name]["value"]
-            yield Check(
-                f"{name} of {who}", f"{expected:.6f}", f"{value:.6f}", math.isclose(expected, value, abs_tol=1e-9)
-            )
+        recomputed = task_metrics.recompute_scores(task, task_metrics.predictions_of(predictions, prefix), bins)
+        for metric, value in recomputed.items():
+            expected = scored[metric]["value"]
+            ok = math.isclose(expected, value, abs_tol=1e-9)
+            yield Check(f"{metric} of {model}", f"{expected:.6f}", f"{value:.6f}", ok)
 
 
-def check_gate(made: Record, folder: Path) -> Iterator[Check]:
-    """The gate's decision once more, with the thresholds as they stood. A time is a measurement: it is taken as
-    recorded, and what follows from it is decided again.
+def check_gate(record: Record, folder: Path) -> Iterator[Check]:
+    """The gate's decision, with the thresholds of then.
+
+    A latency is a measurement: the check takes it as recorded, and evaluates again what follows from it.
     """
-    told = made["gate"]
+    recorded = record["gate"]
     try:
-        found = _evaluate_gate_again(made, folder)
+        actual = _evaluate_gate_again(record, folder)
     except dvc_store.MissingBytes:
-        yield Check("gate", told["decision"], GONE, False)
+        yield Check("gate", recorded["decision"], GONE, False)
         return
     except (RetuneError, OSError, pa.ArrowException) as error:
-        yield Check("gate", told["decision"], f"cannot be decided again: {error}", False)
+        yield Check("gate", recorded["decision"], f"cannot be decided again: {error}", False)
         return
-    yield equal("gate", told["decision"], found["decision"])
-    yield same("gate reasons", record.reasons_of(made), record.reasons_of({"gate": found}))
-    if "bounds" in told:
-        yield same("gate bounds", told["bounds"], found["bounds"])
-        yield equal("gate worse", told["worse"], found["worse"])
+    yield equal("gate", recorded["decision"], actual["decision"])
+    yield same("gate reasons", records.reasons_of(recorded), records.reasons_of(actual))
+    if "bounds" in recorded:
+        yield same("gate bounds", recorded["bounds"], actual["bounds"])
+        yield equal("gate worse", recorded["worse"], actual["worse"])
 
 
-def _evaluate_gate_again(made: Record, folder: Path) -> dict[str, Any]:
-    """The gate's part of the record as it follows from the kept bytes. Raises Gone if they are not kept."""
-    told, said = made["gate"], recorded_predictions(made)
-    if said is None:
+def _evaluate_gate_again(record: Record, folder: Path) -> records.Gate:
+    """The gate's section of the record, from the stored bytes. Raises MissingBytes if the store has lost them."""
+    recorded, predictions = record["gate"], recorded_predictions(record)
+    if predictions is None:
         raise dvc_store.MissingBytes(GONE)
-    champion = row_table.read(folder / record.CHAMPION_SAID) if told["champion"] else None
-    if made["schema_version"] == 1:
-        return gate.as_schema_1(said, champion, made["params"]["promote"])
-    task, hashes = task_metrics.task_of(made["params"]), made["pipeline"]["hashes"]
-    section = params.parse_section(params.sections(task)["promote"], made["params"]["promote"])
-    general = None if task == "classify" else gate.general_of(json.loads(dvc_store.read_bytes(hashes[DETAILS])))
-    rows = read_columns(made["data"]["sides"]["test"]["md5"], ["id", "source"])
-    known = read_columns(told["champion_test"], ["id"])["id"].tolist() if told["champion_test"] else None
-    decision = gate.evaluate_gate(gate.with_source(said, rows), champion, section, told["champion"], known, general)
-    if told["latency"]:
-        decision = gate.with_latency(decision, gate.latency_of(told["latency"]), section)
-    return gate.as_record(decision, section, told["champion_test"])
+    champion = row_table.read(folder / records.CHAMPION_SAID) if recorded["champion"] else None
+    if record["schema_version"] == 1:
+        return cast(records.Gate, gate.as_schema_1(predictions, champion, record["params"]["promote"]))
+    task, hashes = task_metrics.task_of(record["params"]), record["pipeline"]["hashes"]
+    promote_config = params.parse_section(params.sections(task)["promote"], record["params"]["promote"])
+    details = None if task == "classify" else gate.general_of(json.loads(dvc_store.read_bytes(hashes[DETAILS])))
+    rows = read_columns(record["data"]["sides"]["test"]["md5"], ["id", "source"])
+    champion_test = recorded["champion_test"]
+    champion_ids = read_columns(champion_test, ["id"])["id"].tolist() if champion_test else None
+    decision = gate.evaluate_gate(
+        gate.with_source(predictions, rows), champion, promote_config, recorded["champion"], champion_ids, details
+    )
+    if latency := recorded["latency"]:
+        decision = gate.with_latency(decision, gate.latency_of(dict(latency)), promote_config)
+    return cast(records.Gate, gate.as_record(decision, promote_config, champion_test))

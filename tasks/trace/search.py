@@ -19,92 +19,100 @@ from retune.lineage import ancestry, history
 from retune.system import dvc_pipeline, dvc_store
 from tasks.trace.checks import md5_of
 
-ROLES = {
-    "Raw": "raw",
-    "Train": "train",
-    "Val": "val",
-    "Test": "test",
-    ancestry.GENERAL: "general",
-}  # facts of the history
+ROLE_OF_FACT = {"Raw": "raw", "Train": "train", "Val": "val", "Test": "test", ancestry.GENERAL: "general"}
 READERS = 4
+
+Row = dict[str, str]  # column -> value, as the row was then
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One version that saw what was asked for; `via`: not itself, but a version that it continued from."""
+class Sighting:
+    """One version that saw the target; `via` names the ancestor that did, if the version itself did not."""
 
     name: str
     version: int
     side: str
     aliases: list[str]
     served: list[dict[str, str | None]]
-    content: dict[str, str] | None = None  # the row as it was then
+    content: Row | None = None
     via: str | None = None  # NAME/VERSION
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Who saw it, who did not, and of whom nobody can say any more."""
+class SearchResult:
+    """The versions that saw the target, those that did not, and those whose bytes are gone, as NAME/VERSION."""
 
-    asked: str
-    versions: list[Seen]
+    target: str
+    versions: list[Sighting]
     free: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
 
 
-def data(target: str) -> Answer:
-    """The versions that were made from, trained, validated or tested on these bytes: a path, or a hash of DVC's.
+def data(target: str) -> SearchResult:
+    """The versions that were made from, trained, validated or tested on these bytes: a path, or a DVC hash.
 
-    What a version continued from was made from, trained and validated on counts as its own; what it was tested on
-    does not: no weights know of it.
+    What an ancestor was made from, trained and validated on counts for the version too; what it was tested on does
+    not: no weights know of it.
     """
     md5 = _hash_of(target)
-    registered = list(_registrations())
-    chains, holds = {told.model: told for told, _ in registered}, _Holds(md5)
-    seen: list[Seen] = []
+    registrations = list(_registrations())
+    chains, listings = {chain.model: chain for chain, _ in registrations}, _Listings(md5)
+    sightings: list[Sighting] = []
     gone: list[str] = []
-    for told, entry in registered:
-        before, lost = _before(entry, chains)
-        found: dict[str, str | None] = {}  # role -> via
-        for each in (entry, *before):
-            for fact, role in ROLES.items():
+    for chain, entry in registrations:
+        ancestors, unknown = _ancestors(entry, chains)
+        roles: dict[str, str | None] = {}  # role -> via
+        for each in (entry, *ancestors):
+            for fact, role in ROLE_OF_FACT.items():
                 if each is entry or role != "test":
-                    answer = holds.ask(each.facts.get(fact, ""))
-                    lost |= answer is None
-                    if answer:
-                        found.setdefault(role, None if each is entry else f"{each.model}/{each.version}")
-        aliases, served = told.aliases(entry.version), told.served(entry.version)
-        seen += [Seen(entry.model, entry.version, role, aliases, served, via=via) for role, via in found.items()]
-        gone += [f"{entry.model}/{entry.version}"] if lost else []
-    return Answer(md5, seen, gone=gone)
+                    contains = listings.contain(each.facts.get(fact, ""))
+                    unknown |= contains is None
+                    if contains:
+                        roles.setdefault(role, _via(each, entry))
+        sightings += [_sighting(chain, entry, role, None, via) for role, via in roles.items()]
+        gone += [_name(entry)] if unknown else []
+    return SearchResult(md5, sightings, gone=gone)
 
 
-def _before(entry: history.Entry, chains: ancestry.Chains) -> tuple[list[history.Entry], bool]:
-    """The versions that one continued from, and whether some of them are lost."""
+def _name(entry: history.Entry) -> str:
+    return f"{entry.model}/{entry.version}"
+
+
+def _via(seen_by: history.Entry, entry: history.Entry) -> str | None:
+    return None if seen_by is entry else _name(seen_by)
+
+
+def _sighting(chain: history.Chain, entry: history.Entry, role: str, content: Row | None, via: str | None) -> Sighting:
+    aliases, served = chain.aliases(entry.version), chain.served(entry.version)
+    return Sighting(entry.model, entry.version, role, aliases, served, content, via)
+
+
+def _ancestors(entry: history.Entry, chains: ancestry.Chains) -> tuple[list[history.Entry], bool]:
+    """The versions that one continued from, and whether the history lacks some of them."""
     try:
         return ancestry.ancestors(entry, chains), False
     except ancestry.UnknownAncestor:
         return [], True
 
 
-class _Holds:
-    """Whether a hash is `md5`, or that of a folder with these bytes in it. Each listing is read once."""
+class _Listings:
+    """Whether a hash is `md5`, or a folder that contains it. Reads each folder's listing once."""
 
     def __init__(self, md5: str) -> None:
-        self.md5, self.known = md5, dict[str, bool | None]()
+        self.md5, self.answers = md5, dict[str, bool | None]()
 
-    def ask(self, own: str) -> bool | None:
-        if own not in self.known:
-            self.known[own] = _holds(own, self.md5)
-        return self.known[own]
+    def contain(self, folder_md5: str) -> bool | None:
+        if folder_md5 not in self.answers:
+            self.answers[folder_md5] = _contains(folder_md5, self.md5)
+        return self.answers[folder_md5]
 
 
-def _holds(own: str, md5: str) -> bool | None:
-    """Whether a hash is this one, or that of a folder with these bytes in it; None if its listing is gone."""
-    if own == md5 or not own.endswith(".dir"):
-        return own == md5
+def _contains(folder_md5: str, md5: str) -> bool | None:
+    """None if the listing of the folder is gone."""
+    if folder_md5 == md5 or not folder_md5.endswith(".dir"):
+        return folder_md5 == md5
     try:
-        return md5 in dvc_store.listing(own).values()
+        return md5 in dvc_store.listing(folder_md5).values()
     except Refused:
         return None
 
@@ -125,62 +133,67 @@ def _hash_of(target: str) -> str:
     raise Refused(f"{target} is no hash of DVC's, no file, and no folder that DVC tracks: give one of these")
 
 
-def row(name: str) -> Answer:
-    """The versions that saw a row, on which side, and the row as it was. Each distinct split is read once.
+def row(name: str) -> SearchResult:
+    """The versions that saw a row, in which split, and the row as it was. Reads each distinct split once.
 
-    A version that continued from another has learned what that one learned, whether its own sides hold the row or not.
+    A version has also learned what its ancestors learned, whether its own splits hold the row or not.
     """
-    registered = list(_registrations())
-    chains = {told.model: told for told, _ in registered}
-    wanted = {entry.facts.get(role.capitalize(), "") for _, entry in registered for role in row_table.SPLITS}
+    registrations = list(_registrations())
+    chains = {chain.model: chain for chain, _ in registrations}
+    md5s = sorted({entry.facts.get(split.capitalize(), "") for _, entry in registrations for split in row_table.SPLITS})
     with ThreadPoolExecutor(READERS) as readers:
-        found = dict(zip(sorted(wanted), readers.map(lambda md5: _find(md5, name), sorted(wanted)), strict=True))
-    seen, free, gone = [], [], []
-    for told, entry in registered:
-        before, lost = _before(entry, chains)
-        on, unknown = _where(entry, before, found)
-        for side, content, via in on:
-            served, aliases = told.served(entry.version), told.aliases(entry.version)
-            seen.append(Seen(entry.model, entry.version, side, aliases, served, content, via))
-        if lost or unknown:
-            gone.append(f"{entry.model}/{entry.version}")
-        elif not on:
-            free.append(f"{entry.model}/{entry.version}")
-    return Answer(name, seen, free, gone)
+        rows = dict(zip(md5s, readers.map(lambda md5: _find(md5, name), md5s), strict=True))
+    sightings: list[Sighting] = []
+    free: list[str] = []
+    gone: list[str] = []
+    for chain, entry in registrations:
+        ancestors, unknown = _ancestors(entry, chains)
+        matches, unreadable = _matches(entry, ancestors, rows)
+        sightings += [_sighting(chain, entry, split, content, via) for split, content, via in matches]
+        if unknown or unreadable:
+            gone.append(_name(entry))
+        elif not matches:
+            free.append(_name(entry))
+    return SearchResult(name, sightings, free, gone)
 
 
-def _where(
-    entry: history.Entry, before: list[history.Entry], found: dict[str, dict[str, str] | None]
-) -> tuple[list[tuple[str, dict[str, str], str | None]], bool]:
-    """(side, the row as it was, via) for each side of a version, or of one before it, that holds the row; and whether
-    the bytes of any of these sides are gone. What was learned again as it was is told once.
+def _matches(
+    entry: history.Entry, ancestors: list[history.Entry], rows: dict[str, Row | None]
+) -> tuple[list[tuple[str, Row, str | None]], bool]:
+    """(split, row, via) for each split of a version or an ancestor that holds the row; and whether bytes are gone.
+
+    An ancestor that learned the row with the same words as a later version is left out.
     """
-    on: list[tuple[str, dict[str, str], str | None]] = []
-    learned, unknown = set(), False
-    for each in (entry, *before):
-        for side in row_table.SPLITS if each is entry else ancestry.LEARNED:
-            content = found.get(each.facts.get(side.capitalize(), ""))
-            unknown |= content is None
-            taught = (content["text"], content["label"]) if content else None
-            if content and (each is entry or taught not in learned):
-                on.append((side, content, None if each is entry else f"{each.model}/{each.version}"))
-                learned |= {taught} if side in ancestry.LEARNED else set()
-    return on, unknown
+    matches: list[tuple[str, Row, str | None]] = []
+    learned, unreadable = set(), False
+    for each in (entry, *ancestors):
+        for split in row_table.SPLITS if each is entry else ancestry.LEARNED:
+            content = rows.get(each.facts.get(split.capitalize(), ""))
+            unreadable |= content is None
+            if not content:
+                continue
+            words = (content["text"], content["label"])
+            if each is entry or words not in learned:
+                matches.append((split, content, _via(each, entry)))
+                learned |= {words} if split in ancestry.LEARNED else set()
+    return matches, unreadable
 
 
 def _registrations() -> Iterator[tuple[history.Chain, history.Entry]]:
     for name in history.names():
-        told = history.read(name)
-        yield from ((told, entry) for entry in told.entries if entry.event == history.REGISTERED)
+        chain = history.read(name)
+        yield from ((chain, entry) for entry in chain.entries if entry.event == history.REGISTERED)
 
 
-def _find(md5: str, name: str) -> dict[str, str] | None:
-    """The row of that id in a split; empty if it is not there, None if the split's bytes are gone."""
+def _find(md5: str, name: str) -> Row | None:
+    """The row of that id in a split; empty if the split does not hold it, None if the split's bytes are gone."""
     ids = dvc_store.table(md5, ["id"])
     if ids is None:
         return None
-    at = pc.index(ids["id"], pa.scalar(name, ids["id"].type)).as_py()
-    if at < 0:
+    position = pc.index(ids["id"], pa.scalar(name, ids["id"].type)).as_py()
+    if position < 0:
         return {}
-    whole = dvc_store.table(md5, None)
-    return None if whole is None else {key: str(value) for key, value in whole.slice(at, 1).to_pylist()[0].items()}
+    table = dvc_store.table(md5, None)
+    if table is None:
+        return None
+    return {key: str(value) for key, value in table.slice(position, 1).to_pylist()[0].items()}

@@ -12,24 +12,31 @@ from pathlib import Path
 import yaml
 
 from retune.errors import Refused, RetuneError
-from retune.lineage import ancestry, checksums, history, parent_version, record
+from retune.lineage import ancestry, checksums, history, parent_version
+from retune.lineage import record as records
 from retune.lineage.check import Check
 from retune.lineage.record import Record
 from retune.models import base_model
 from retune.registry import versions
-from retune.system import dvc_pipeline, dvc_store, git
+from retune.system import dvc_pipeline, git
 from retune.system.files import file_sha256
-from tasks.trace.checks import GONE, MISSING, equal, md5_of, same, stored
+from tasks.trace import recomputed
+from tasks.trace.checks import MISSING, Blobs, equal, md5_of, same, stored_files
 from tasks.trace.parent_checks import check_parent, parent_name
-from tasks.trace.recomputed import check_gate, check_raw_rows, check_replay, check_scores, check_splits
 
-FACTS = {"Record": "record.commit", "Evidence": "evidence", "Seal": "seal", "Signer": "signer", ancestry.START: "start"}
+TAG_OF_FACT = {
+    "Record": "record.commit",
+    "Evidence": "evidence",
+    "Seal": "seal",
+    "Signer": "signer",
+    ancestry.START: "start",
+}
 IN_GIT = ("dvc.lock", "params.yaml", "requirements.lock")
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A version's whole way back, link by link."""
+    """A version and every check of its lineage, from its record back to its raw data."""
 
     name: str
     version: int
@@ -41,134 +48,154 @@ class Trace:
         return all(link.ok for link in self.links)
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What the checks of one version look at."""
+
+    version: versions.Version
+    folder: Path
+    record: Record
+    blobs: Blobs
+
+
 def model(version: versions.Version) -> Trace:
-    """Every link from a version back to its raw data. Raises Refused if it has no record that can be read."""
+    """Check a version back to its raw data. Raises Refused if it has no readable record."""
     folder = versions.version_folder(version)
-    made = record.read(folder / record.FILE)
-    kept = git.blobs(made["code"]["record_commit"], [*IN_GIT, *made["pipeline"]["hashes"]])
-    links = [
-        equal("record", version.tags.get("evidence", MISSING), file_sha256(folder / record.FILE)),
-        *(replace(link, name=f"model/{link.name}") for link in versions.integrity(version, folder)),
-        *_files_of_record(made, folder),
-        *_registry(version, made),
-        *_base(made),
-        *check_parent(made, kept),
-        *_commit(made, kept),
-        *_bytes(made, kept),
-        *check_raw_rows(made),
-        *check_splits(made, kept),
-        *check_replay(made),
-        *check_scores(made),
-        *check_gate(made, folder),
-    ]
-    return Trace(version.name, version.version, links, made)
+    record = records.read(folder / records.FILE)
+    blobs = git.blobs(record["code"]["record_commit"], [*IN_GIT, *record["pipeline"]["hashes"]])
+    subject = Subject(version, folder, record, blobs)
+    return Trace(version.name, version.version, [link for check in CHECKS for link in check(subject)], record)
 
 
-def _files_of_record(made: Record, folder: Path) -> Iterator[Check]:
+def _check_record(subject: Subject) -> Iterator[Check]:
+    yield equal("record", subject.version.tags.get("evidence", MISSING), file_sha256(subject.folder / records.FILE))
+
+
+def _check_seal(subject: Subject) -> Iterator[Check]:
+    for link in versions.integrity(subject.version, subject.folder):
+        yield replace(link, name=f"model/{link.name}")
+
+
+def _check_recorded_files(subject: Subject) -> Iterator[Check]:
     """The record's own list of the model's files, beside the checksums that the seal covers."""
-    found = checksums.contents(folder)
-    wrong = {name: found.get(name, MISSING) for name, said in made["files"].items() if found.get(name) != said}
-    yield Check(
-        "files in the record",
-        f"{len(made['files'])} equal",
-        ", ".join(f"{name} {said}" for name, said in wrong.items()) or f"{len(made['files'])} equal",
-        not wrong,
-    )
+    files, hashes = subject.record["files"], checksums.contents(subject.folder)
+    wrong = [f"{name} {hashes.get(name, MISSING)}" for name, sha256 in files.items() if hashes.get(name) != sha256]
+    expected = f"{len(files)} equal"
+    yield Check("files in the record", expected, ", ".join(wrong) or expected, not wrong)
 
 
-def _registry(version: versions.Version, made: Record) -> Iterator[Check]:
+def _check_registry(subject: Subject) -> Iterator[Check]:
     """The tags of the version and its entry in the history, beside the record."""
+    version, record = subject.version, subject.record
     chain = history.read(version.name)
     entry = chain.registered(version.version)
-    yield equal("record of this name", version.name, made["name"])
-    yield equal("fingerprint", version.tags.get("fingerprint"), made["fingerprint"])
-    for fact, tag in FACTS.items():
-        yield equal(f"history {fact.lower()}", entry.facts.get(fact) if entry else MISSING, version.tags.get(tag))
-    md5s = {"Raw": made["data"]["raw"]["md5"], **{s.capitalize(): v["md5"] for s, v in made["data"]["sides"].items()}}
-    for fact, md5 in md5s.items():
-        yield equal(f"history {fact.lower()}", entry.facts.get(fact) if entry else MISSING, md5)
-        yield equal(f"tag data.{fact.lower()}", version.tags.get(f"data.{fact.lower()}"), md5)
-    if made["data"].get("general", {}).get("learned"):
-        found = entry.facts.get(ancestry.GENERAL) if entry else MISSING
-        yield equal("history general", found, made["data"]["general"]["md5"])
-    begins = parent_version.of_record(made)
-    yield equal(
-        "start in the history",
-        entry.facts.get(ancestry.START, parent_version.BASE) if entry else MISSING,
-        parent_name(begins),
-    )
-    yield equal("record commit", made["code"]["record_commit"], version.tags.get("record.commit"))
-    live = version.aliases
-    told = chain.aliases(version.version)
-    if history.CHAMPION in live or history.CHAMPION in told:
-        yield Check("alias champion", str(history.CHAMPION in told), str(history.CHAMPION in live), told == list(live))
+    facts = entry.facts if entry else {}
+
+    def fact(name: str) -> str | None:
+        return facts.get(name) if entry else MISSING
+
+    yield equal("record of this name", version.name, record["name"])
+    yield equal("fingerprint", version.tags.get("fingerprint"), record["fingerprint"])
+    for name, tag in TAG_OF_FACT.items():
+        yield equal(f"history {name.lower()}", fact(name), version.tags.get(tag))
+    data = record["data"]
+    for name, md5 in {"raw": data["raw"]["md5"], **{name: each["md5"] for name, each in data["sides"].items()}}.items():
+        yield equal(f"history {name}", fact(name.capitalize()), md5)
+        yield equal(f"tag data.{name}", version.tags.get(f"data.{name}"), md5)
+    if "general" in data and data["general"]["learned"]:
+        yield equal("history general", fact(ancestry.GENERAL), data["general"]["md5"])
+    start = facts.get(ancestry.START, parent_version.BASE) if entry else MISSING
+    yield equal("start in the history", start, parent_name(parent_version.of_record(record)))
+    yield equal("record commit", record["code"]["record_commit"], version.tags.get("record.commit"))
+    expected = chain.aliases(version.version)
+    if history.CHAMPION in (*version.aliases, *expected):
+        is_champion = str(history.CHAMPION in expected), str(history.CHAMPION in version.aliases)
+        yield Check("alias champion", *is_champion, expected == list(version.aliases))
 
 
-def _base(made: Record) -> Iterator[Check]:
-    name = made["base"]["name"]
+def _check_base(subject: Subject) -> Iterator[Check]:
+    base = subject.record["base"]
     try:
-        folder = base_model.find(name)
+        folder = base_model.find(base["name"])
     except RetuneError as error:
-        yield Check(f"base {name}", made["base"]["sha256"], f"{MISSING}: {error}", False)
+        yield Check(f"base {base['name']}", base["sha256"], f"{MISSING}: {error}", False)
         return
-    found = base_model.hashes(folder)
-    for file in sorted(made["base"]["files"] | found):
-        yield equal(f"base/{file}", made["base"]["files"].get(file, "nothing"), found.get(file, MISSING))
-    yield equal("base weights", made["base"]["sha256"], base_model.weights_sha256(folder))
+    hashes = base_model.hashes(folder)
+    for file in sorted(base["files"] | hashes):
+        yield equal(f"base/{file}", base["files"].get(file, "nothing"), hashes.get(file, MISSING))
+    yield equal("base weights", base["sha256"], base_model.weights_sha256(folder))
 
 
-def _commit(made: Record, kept: dict[str, bytes]) -> Iterator[Check]:
-    """What git keeps: the lock, the parameters, the list of packages, the code, the reports, what was not committed."""
-    code, commit = made["code"], made["code"]["record_commit"]
-    if "dvc.lock" not in kept:
+def _check_commit(subject: Subject) -> Iterator[Check]:
+    """What git keeps: dvc.lock, parameters, requirements, code, reports, and what was not committed."""
+    record, blobs, code = subject.record, subject.blobs, subject.record["code"]
+    if "dvc.lock" not in blobs:
+        commit = code["record_commit"]
         yield Check("git record", commit, f"{MISSING}: git does not have that commit", False)
         return
-    yield equal("dvc.lock", made["pipeline"]["lock_md5"], md5_of(kept["dvc.lock"]))
-    stages = yaml.safe_load(kept["dvc.lock"])["stages"]
-    yield same("hashes of dvc.lock", made["pipeline"]["hashes"], dvc_pipeline.hashes_of(stages))
-    yield same("params.yaml", made["params"], yaml.safe_load(kept.get("params.yaml", b"{}")))
-    packages = hashlib.sha256(kept.get("requirements.lock", b"")).hexdigest()
-    yield equal("requirements.lock", made["environment"]["lock_sha256"], packages)
-    yield equal("uncommitted changes", code["diff_sha256"], git.diff_sha256(code["commit"], commit))
-    for path, md5 in made["pipeline"]["hashes"].items():
-        if path in kept:
-            yield equal(path, md5, md5_of(kept[path]))
+    yield equal("dvc.lock", record["pipeline"]["lock_md5"], md5_of(blobs["dvc.lock"]))
+    stages = yaml.safe_load(blobs["dvc.lock"])["stages"]
+    yield same("hashes of dvc.lock", record["pipeline"]["hashes"], dvc_pipeline.hashes_of(stages))
+    yield same("params.yaml", record["params"], yaml.safe_load(blobs.get("params.yaml", b"{}")))
+    packages = hashlib.sha256(blobs.get("requirements.lock", b"")).hexdigest()
+    yield equal("requirements.lock", record["environment"]["lock_sha256"], packages)
+    yield equal("uncommitted changes", code["diff_sha256"], git.diff_sha256(code["commit"], code["record_commit"]))
+    for path, md5 in record["pipeline"]["hashes"].items():
+        if path in blobs:
+            yield equal(path, md5, md5_of(blobs[path]))
 
 
-def _bytes(made: Record, kept: dict[str, bytes]) -> Iterator[Check]:
-    """What the DVC store keeps and git does not: data, splits, model and reports, each file of a folder by itself."""
-    for path, md5 in made["pipeline"]["hashes"].items():
-        if path in kept:
-            continue
-        try:
-            for name, own in dvc_store.files(path, md5):
-                yield stored(name, own)
-        except Refused as error:  # a folder whose listing is gone or damaged
-            yield Check(path, md5, GONE if isinstance(error, dvc_store.MissingBytes) else str(error), False)
+def _check_stored_bytes(subject: Subject) -> Iterator[Check]:
+    """What the DVC store keeps and git does not: data, splits, model and reports, file by file."""
+    for path, md5 in subject.record["pipeline"]["hashes"].items():
+        if path not in subject.blobs:
+            yield from stored_files(path, md5)
+
+
+CHECKS = (
+    _check_record,
+    _check_seal,
+    _check_recorded_files,
+    _check_registry,
+    _check_base,
+    lambda subject: check_parent(subject.record, subject.blobs),
+    _check_commit,
+    _check_stored_bytes,
+    lambda subject: recomputed.check_raw_rows(subject.record),
+    lambda subject: recomputed.check_splits(subject.record, subject.blobs),
+    lambda subject: recomputed.check_replay(subject.record),
+    lambda subject: recomputed.check_scores(subject.record),
+    lambda subject: recomputed.check_gate(subject.record, subject.folder),
+)
 
 
 def chain(name: str) -> list[Check]:
-    """The history of a model: its chain, its versions and its champion beside those of the registry."""
-    told = history.read(name)
-    live = {version.version: version for version in versions.versions(name)}
-    links = history.check(told, versions.heads().get(name))
-    entries = {entry.version: entry for entry in told.entries if entry.event == history.REGISTERED}
-    for number in sorted(entries | live):
-        entry, version = entries.get(number), live.get(number)
-        where = f"{name}/{number}"
+    """The history of a model: its chain, its versions and its aliases beside those of the registry."""
+    entries = history.read(name)
+    registered = {entry.version: entry for entry in entries.entries if entry.event == history.REGISTERED}
+    existing = {version.version: version for version in versions.versions(name)}
+    links = history.check(entries, versions.heads().get(name))
+    for number in sorted(registered | existing):
+        entry, version = registered.get(number), existing.get(number)
+        reference = f"{name}/{number}"
         if entry is None or version is None:
-            links.append(equal(where, "in history and registry", f"in the {'history' if entry else 'registry'} only"))
+            place = "history" if entry else "registry"
+            links.append(equal(reference, "in history and registry", f"in the {place} only"))
             continue
-        for fact, tag in FACTS.items():
-            links.append(equal(f"{where} {fact.lower()}", entry.facts.get(fact), version.tags.get(tag)))
-    crowned = told.champion()
-    holder = next((version.version for version in live.values() if history.CHAMPION in version.aliases), None)
-    links.append(equal(f"{name}@champion", crowned.version if crowned else None, holder))
-    refused = [number for number, version in live.items() if "refused" in version.tags]
-    rival = next((number for number in live if "challenger" in told.aliases(number) and number not in refused), None)
-    holder = next((version.version for version in live.values() if "challenger" in version.aliases), None)
-    links.append(equal(f"{name}@challenger", rival, holder))
-    return links
+        for fact, tag in TAG_OF_FACT.items():
+            links.append(equal(f"{reference} {fact.lower()}", entry.facts.get(fact), version.tags.get(tag)))
+    return [*links, *_check_aliases(entries, existing)]
+
+
+def _check_aliases(chain: history.Chain, existing: dict[int, versions.Version]) -> Iterator[Check]:
+    def holder(alias: str) -> int | None:
+        return next((number for number, version in existing.items() if alias in version.aliases), None)
+
+    champion = chain.champion()
+    yield equal(f"{chain.model}@champion", champion.version if champion else None, holder(history.CHAMPION))
+    reloaded = [number for number, version in existing.items() if "refused" not in version.tags]
+    challenger = next((number for number in reloaded if versions.CHALLENGER in chain.aliases(number)), None)
+    yield equal(f"{chain.model}@challenger", challenger, holder(versions.CHALLENGER))
 
 
 def require_whole_history() -> None:

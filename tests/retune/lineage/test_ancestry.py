@@ -101,8 +101,8 @@ def seen(answer):
 def test_a_suppressed_row_was_learned_from_on_either_side_and_by_what_it_continued_from(line, version, row, count):
     entry = history.read("tickets").registered(version)
     listed = suppression.add(suppression.NOTHING, [row], "asked to", "A", NOW.isoformat())
-    assert ancestry.forgotten(entry, listed) == count
-    assert ancestry.forgotten(entry, suppression.NOTHING) == 0
+    assert ancestry.count_suppressed_rows(entry, listed) == count
+    assert ancestry.count_suppressed_rows(entry, suppression.NOTHING) == 0
 
 
 def test_a_version_has_learned_what_the_versions_before_it_learned_and_says_from_which(line):
@@ -242,9 +242,9 @@ def general(line):
 @pytest.mark.parametrize("fact", ["seal", "record_commit", "fingerprint", "train_md5", "val_md5"])
 def test_a_start_that_says_something_else_than_the_history_is_refused(line, fact):
     with pytest.raises(ancestry.Incompatible, match="the history has another"):
-        ancestry.sides(line.start(3, **{fact: "e" * 64}))
+        ancestry.learned_splits(line.start(3, **{fact: "e" * 64}))
 
 
 def test_a_start_that_no_history_knows_is_refused(line):
     with pytest.raises(ancestry.Incompatible, match="the history does not know it"):
-        ancestry.sides(line.start(3, name="tickets/9"))
+        ancestry.learned_splits(line.start(3, name="tickets/9"))
