@@ -55,7 +55,7 @@ DOORS = {
     "matplotlib": {"retune/evaluation/plots.py"},
     "model_signing": {"retune/lineage/signing.py"},
     "cryptography": {"retune/lineage/signing.py"},
-    "cyclonedx": {"retune/documents/statements.py"},
+    "cyclonedx": {"retune/documents/bom.py"},
     "dvc": {"retune/system/dvc_store.py"},  # to read; what writes is a command line that flows/execution/dvc.py runs
     "jsonschema": {
         "retune/lineage/record.py",  # our own schema

@@ -5,7 +5,8 @@ test rows go around training.
 """
 
 from dataclasses import dataclass
-from typing import Any
+
+from retune.lineage.record import Data, Source
 
 WIDTH, HEIGHT = 1120, 336
 MIDDLE, THICK, THIN, MODEL, MOUTH = (
@@ -57,7 +58,7 @@ class Picture:
     base: Label
 
 
-def picture(data: dict[str, Any]) -> Picture:
+def picture(data: Data) -> Picture:
     """data: that of a record."""
     whole = max(data["raw"]["rows"], data["curated"]["rows"] + data["rejected"]["rows"], 1)
     sources, marks = _sources(data["sources"], data["raw"]["rows"], whole)
@@ -89,7 +90,7 @@ def thickness(rows: int, of: int) -> float:
     return max(THIN, min(THICK, THICK * rows / max(of, 1))) if rows else 0.0
 
 
-def _sources(sources: dict[str, Any], raw: int, whole: int) -> tuple[list[Ribbon], tuple[Label, ...]]:
+def _sources(sources: dict[str, Source], raw: int, whole: int) -> tuple[list[Ribbon], tuple[Label, ...]]:
     """The largest sources one by one, the rest as one. Several thin ones are given air, so that their names fit."""
     ranked = sorted(
         ((found["received"], name) for name, found in sources.items()), key=lambda pair: (-pair[0], pair[1])

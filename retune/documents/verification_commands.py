@@ -6,9 +6,9 @@ Names and texts of a record are a stranger's: each is quoted as one word of bash
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from retune.lineage.history import Entry
+from retune.lineage.record import Record
 
 AGAIN = "../as-it-was"
 
@@ -22,9 +22,7 @@ class Command:
     prints: str = ""
 
 
-def commands(
-    record: dict[str, Any], number: str, history: Sequence[Entry], mine: Sequence[Entry]
-) -> dict[str, list[Command]]:
+def commands(record: Record, number: str, history: Sequence[Entry], mine: Sequence[Entry]) -> dict[str, list[Command]]:
     """Heading -> what checks it with git, dvc, gto and sha256sum alone."""
     return {
         "The model, byte for byte": _of_model(record, number, mine),
@@ -41,7 +39,7 @@ def commands(
     }
 
 
-def _of_model(record: dict[str, Any], number: str, mine: Sequence[Entry]) -> list[Command]:
+def _of_model(record: Record, number: str, mine: Sequence[Entry]) -> list[Command]:
     facts = mine[0].facts if mine else {}
     query = "SELECT source FROM model_versions WHERE name = '{}' AND version = {}".format(
         record["name"].replace("'", "''"), number if number.isdigit() else "NUMBER"
@@ -74,7 +72,7 @@ def _of_model(record: dict[str, Any], number: str, mine: Sequence[Entry]) -> lis
     return found
 
 
-def _of_code(record: dict[str, Any]) -> list[Command]:
+def _of_code(record: Record) -> list[Command]:
     code, saved = record["code"], quote(record["code"]["record_commit"])
     found = [
         Command("The whole workspace as it was is a commit:", f"git show --stat {saved}"),
@@ -110,7 +108,7 @@ def _of_code(record: dict[str, Any]) -> list[Command]:
     return found
 
 
-def _of_data(record: dict[str, Any]) -> list[Command]:
+def _of_data(record: Record) -> list[Command]:
     data, known = record["data"], record["pipeline"]["hashes"]
     sides = [side["md5"] for side in data["sides"].values()]
     stored = [*(data[step]["md5"] for step in ("raw", "curated", "rejected")), *sides]
@@ -138,7 +136,7 @@ def _of_data(record: dict[str, Any]) -> list[Command]:
     return found
 
 
-def _of_history(record: dict[str, Any], history: Sequence[Entry], mine: Sequence[Entry]) -> list[Command]:
+def _of_history(record: Record, history: Sequence[Entry], mine: Sequence[Entry]) -> list[Command]:
     artifact = next((entry.tag.partition("@")[0].partition("#")[0] for entry in [*mine, *history]), record["name"])
     found = [
         Command("Who was registered and became champion, when:", f"gto history {quote(artifact)}"),

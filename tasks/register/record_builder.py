@@ -137,7 +137,10 @@ def _splits(hashes: dict[str, str]) -> dict[str, records.Split]:
 def _replay(curated: Report, training_report: Report, hashes: dict[str, str]) -> records.Replay:
     """Which replay files, and how many examples of each were learned from."""
     learned = training_report.get("general", {"rows": 0, "files": {}})
-    files: dict[str, records.ReplayFile] = {name: {**file, "learned": learned["files"].get(name, 0)} for name, file in curated["files"].items()}
+    files = {
+        name: cast(records.ReplayFile, {**file, "learned": learned["files"].get(name, 0)})
+        for name, file in curated["files"].items()
+    }
     rows = sum(file["kept"] for file in files.values())
     return {"md5": hashes[REPLAY], "rows": rows, "learned": learned["rows"], "files": files}
 

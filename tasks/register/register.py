@@ -13,7 +13,7 @@ from pathlib import Path
 
 from retune.config.params import Params, Register
 from retune.data import row_table, suppression
-from retune.documents import statements
+from retune.documents import bom, model_card, provenance
 from retune.documents.lineage_page import page
 from retune.errors import Refused
 from retune.evaluation import task_metrics
@@ -68,9 +68,9 @@ def check_start() -> None:
 def publish(folder: Path, record: Record) -> tuple[str, str]:
     """Write the record and the documents that follow from it beside the model. Returns the seal and the signer."""
     records.write(record, folder / records.FILE)
-    for name, document in (("provenance.json", statements.provenance(record)), ("bom.json", statements.bom(record))):
+    for name, document in (("provenance.json", provenance.provenance(record)), ("bom.json", bom.bom(record))):
         (folder / name).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    (folder / "model_card.md").write_text(statements.model_card(record), "utf-8")
+    (folder / "model_card.md").write_text(model_card.model_card(record), "utf-8")
     (folder / "lineage.html").write_text(page(record, "", [], []), "utf-8")
     signer = signing.UNSIGNED
     if key := os.environ.get("RETUNE_SIGNING_KEY"):

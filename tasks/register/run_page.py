@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from retune.config.params import Params
-from retune.documents import statements
+from retune.documents import model_card, record_facts
 from retune.evaluation import task_metrics
 from retune.lineage.record import Record
 from retune.models import manifest as manifests
@@ -33,8 +33,8 @@ def log_lifecycle(config: Params, run_id: str, record: Record) -> None:
     runs.log_artifacts(run_id, [REPORTS / "plots", REPORTS / "data_docs", REPORTS / "report.html"])
     runs.log_artifacts(run_id, sorted(REPORTS.glob("*.json")), "reports")
     runs.log_artifacts(run_id, RECIPE, "recipe")
-    runs.log_text(run_id, statements.model_card(record), "model_card.md")
-    paragraphs = [scores_table(read_report("evaluate"), config.task), statements.general_of(record)]
+    runs.log_text(run_id, model_card.model_card(record), "model_card.md")
+    paragraphs = [scores_table(read_report("evaluate"), config.task), record_facts.describe_replay(record)]
     runs.describe(run_id, "\n\n".join(filter(None, paragraphs)))
 
 

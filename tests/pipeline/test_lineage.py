@@ -29,7 +29,7 @@ from filelock import FileLock
 from flows.cli import main
 from flows.project import environment
 from retune.data import suppression
-from retune.documents import statements, verification_commands
+from retune.documents import bom, model_card, provenance, verification_commands
 from retune.lineage import history, record
 from retune.models import base_model
 from retune.registry import backend, versions
@@ -147,9 +147,9 @@ def test_a_version_carries_its_record_and_what_follows_from_it(here):
     assert made["data"]["curated"]["rows"] + made["data"]["rejected"]["rows"] == made["data"]["raw"]["rows"]
     assert made["code"]["dirty"] is True
     assert made["gate"]["decision"] == "champion"
-    assert json.loads((folder_of() / "bom.json").read_text()) == statements.bom(made)
-    assert json.loads((folder_of() / "provenance.json").read_text()) == statements.provenance(made)
-    assert (folder_of() / "model_card.md").read_text("utf-8") == statements.model_card(made)
+    assert json.loads((folder_of() / "bom.json").read_text()) == bom.bom(made)
+    assert json.loads((folder_of() / "provenance.json").read_text()) == provenance.provenance(made)
+    assert (folder_of() / "model_card.md").read_text("utf-8") == model_card.model_card(made)
     assert "<html" in (folder_of() / "lineage.html").read_text("utf-8")
 
 

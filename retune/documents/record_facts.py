@@ -1,0 +1,80 @@
+"""Facts of a record that more than one document states."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from retune.documents.task_texts import PURPOSES, Purpose
+from retune.evaluation import task_metrics
+from retune.lineage.record import Dataset, Record, Scored, Start, Suppressed
+
+Json = dict[str, Any]
+
+SPLITS = ("train", "val", "test")
+
+
+def purpose_of(record: Record) -> Purpose:
+    return PURPOSES[task_metrics.task_of(record["params"])]
+
+
+def describe_use(record: Record) -> str:
+    labels = sorted({label for split in SPLITS for label in record["data"]["sides"][split]["labels"]})
+    return purpose_of(record).description.format(count=len(labels), labels=", ".join(labels))
+
+
+def scored_models(record: Record) -> Iterator[tuple[str, str, Scored]]:
+    """(name, title, scores) of each model that was scored on the test rows, in the order in which a person reads."""
+    scores, baselines = record["scores"], task_metrics.BASELINES[task_metrics.task_of(record["params"])]
+    scored = {"base": scores["base"], "probe": scores["probe"]}
+    yield "candidate", "this model", scores["candidate"]
+    if scores["champion"]:
+        yield "champion", "the champion of that time", scores["champion"]
+    for prefix, title in baselines.items():
+        name = prefix.removesuffix("_")
+        if baseline := scored[name]:
+            yield name, title, baseline
+
+
+def datasets(record: Record) -> Iterator[tuple[str, Dataset | Suppressed]]:
+    """The data that has a DVC hash, from raw rows to splits."""
+    data = record["data"]
+    yield from (
+        ("raw", data["raw"]),
+        ("suppressed", data["suppressed"]),
+        ("curated", data["curated"]),
+        ("rejected", data["rejected"]),
+    )
+    yield from ((split, data["sides"][split]) for split in SPLITS)
+    if "general" in data:
+        yield "general", data["general"]
+
+
+def describe_replay(record: Record) -> str:
+    """The replay examples in a sentence of Markdown; empty without them."""
+    if not (replay := record["data"].get("general")):
+        return ""
+    files = [
+        f"{file['learned']} of {file['kept']} from {escape(name)} (sha256 `{file['sha256']}`)"
+        for name, file in replay["files"].items()
+    ]
+    return f"General examples, none of them a row, mixed in against forgetting: {'; '.join(files)}."
+
+
+def parent_of(record: Record) -> Start | None:
+    """The version that training continued from; None if it started from the base."""
+    start = record["training"].get("start")
+    return None if start is None or start["from"] == "base" else start
+
+
+def utc(time: str) -> str:
+    return datetime.fromisoformat(time).astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def escape(text: str) -> str:
+    """Text from outside, on one line and without a meaning in Markdown."""
+    return re.sub(r"([\\`|<\[*])", r"\\\1", " ".join(text.split()))
+
+
+def code_text(text: str) -> str:
+    return " ".join(text.replace("`", "'").split())

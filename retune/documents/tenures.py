@@ -1,0 +1,58 @@
+"""When a version was challenger and champion, in words for the lineage page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from retune.lineage.history import BY_HAND, CHAMPION, HOW, REGISTERED, REJECTED, ROLLBACK, Entry
+
+
+@dataclass(frozen=True)
+class Tenure:
+    """A time in a role."""
+
+    role: str
+    start: str
+    end: str  # empty: not ended by what this history holds
+    lasted: str
+    told: str
+
+
+def happened(entry: Entry) -> str:
+    """What an entry says of its version."""
+    if entry.event != CHAMPION:
+        return "was registered" if entry.event == REGISTERED else f"was {entry.event}"
+    how = {ROLLBACK: " again, by a rollback", BY_HAND: ", by hand"}
+    return f"became champion{how.get(entry.facts.get(HOW, ''), '')}"
+
+
+def tenures(entries: Sequence[Entry], mine: Sequence[Entry], checked: str | None) -> list[Tenure]:
+    """The roles of the version whose entries are `mine`, each up to the entry that ended it. All in their order."""
+    found = []
+    for entry in (entry for entry in mine if entry.event in (REGISTERED, CHAMPION)):
+        later = [other for other in entries if other.number > entry.number and other.model == entry.model]
+        if entry.event == CHAMPION:
+            others = (other for other in later if other.event == CHAMPION and other.version != entry.version)
+            ended = next(others, None)
+            told = f"until {ended.model}/{ended.version} took its place" if ended else "no entry ends it"
+        else:
+            own = (other for other in later if other.event in (CHAMPION, REJECTED) and other.version == entry.version)
+            ended = next(own, None)
+            told = f"until it {happened(ended)}" if ended else "no entry ends it"
+        end = ended.at if ended else ""
+        found.append(Tenure(entry.event, entry.at, end, lasted(entry.at, end or checked or ""), told))
+    return found
+
+
+def lasted(start: str, end: str) -> str:
+    """The time between two moments in words; empty where it cannot be told."""
+    try:
+        seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+    except (ValueError, TypeError):
+        return ""
+    if seconds < 0:
+        return ""
+    for name, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {name}"
+    return f"{seconds:.0f} seconds"
