@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from flows.cli.output import as_json, print_json, print_table
 from flows.project import environment
 from retune.errors import Refused, WrongUse
+
+if TYPE_CHECKING:
+    from retune.lineage.record import Record
 
 
 @click.group()
@@ -64,7 +67,7 @@ def model(model: str, html: Path | None, json_: bool) -> None:
         sys.exit(Refused.exit_code)
 
 
-def _print_record(record: dict[str, Any], name: str) -> None:
+def _tell_record(record: "Record", name: str) -> None:
     from retune.evaluation import task_metrics
     from retune.lineage.record import reasons_of
 

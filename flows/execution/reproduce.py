@@ -19,7 +19,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ from flows.execution import dvc
 from retune.errors import Broken, Refused, WrongUse
 from retune.lineage import parent_version
 from retune.lineage.check import Check
-from retune.system import dvc_pipeline, dvc_store, git
+from retune.lineage.record import Record
+from retune.system import dvc_pipeline, dvc_store
 from retune.system.files import file_md5, file_sha256
 
 Say = Callable[[str], None]
@@ -67,7 +68,7 @@ class Reproduced:
     compared: list[Check]  # what the answer rests on
 
 
-def reproduce(version: str, record: dict[str, Any], into: Path, tolerance: float, say: Say = print) -> Reproduced:
+def reproduce(version: str, record: Record, into: Path, tolerance: float, say: Say = print) -> Reproduced:
     """Rebuild what `record` is the record of in the empty folder `into`, and compare. Called inside the checkout.
 
     Raises WrongUse if `into` is not empty or part of the checkout, Refused if the commit or raw bytes are gone.
@@ -150,7 +151,7 @@ def _cache(into: Path) -> Path:
     return into / ".dvc/cache"
 
 
-def inputs(record: dict[str, Any], into: Path) -> list[Check]:
+def inputs(record: Record, into: Path) -> list[Check]:
     """Code and other files kept by git whose bytes are not those that the record names."""
     kept = set(git.output("ls-files", "-z", cwd=into, env=_git_env()).split("\0"))
     made = {path for entry in dvc_pipeline.pipeline(into / "dvc.yaml").values() for path in dvc_pipeline.outputs(entry)}
@@ -183,7 +184,7 @@ def copy_objects(objects: list[str], into: Path) -> None:
         target.chmod(0o444)
 
 
-def bring_base(record: dict[str, Any], into: Path) -> None:
+def bring_base(record: Record, into: Path) -> None:
     """A base in a folder of the checkout that git does not keep is read from there; train checks its hash."""
     kind, _, where = record["base"]["name"].partition(":")
     if kind == "folder" and not Path(where).is_absolute() and not (into / where).exists() and Path(where).is_dir():
@@ -249,7 +250,7 @@ def _canonical(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", name[1] if name else "").lower()
 
 
-def surroundings(python: Path, recorded: dict[str, Any], into: Path) -> tuple[dict[str, str], list[str]]:
+def surroundings(python: Path, recorded: Mapping[str, Any], into: Path) -> tuple[dict[str, str], list[str]]:
     """The environment of the stages, as near to the recorded one as this machine allows, and what differs still.
 
     Raises Broken if the stages would import other code than the clone's.
@@ -270,7 +271,7 @@ def surroundings(python: Path, recorded: dict[str, Any], into: Path) -> tuple[di
     return env, differences(recorded, here)
 
 
-def differences(recorded: dict[str, Any], here: dict[str, Any]) -> list[str]:
+def differences(recorded: Mapping[str, Any], here: dict[str, Any]) -> list[str]:
     names = [name for name in ("python", "platform", "torch", "device", "threads") if name in here]
     others = [f"{name} {here[name]}, then {recorded[name]}" for name in names if here[name] != recorded[name]]
     return [f"Different from then: {'; '.join(others)}."] if others else []
@@ -295,7 +296,7 @@ def _train_without_gpu(path: Path) -> None:
 # ---------------------------------------------------------------- what came out
 
 
-def compare_with_record(record: dict[str, Any], into: Path, tolerance: float, note: str) -> Reproduced:
+def compare_with_record(record: Record, into: Path, tolerance: float, note: str) -> Reproduced:
     """Compare what the stages made in `into` with the record."""
     expected = record["pipeline"]["hashes"]
     found = dvc_pipeline.hashes_of(dvc_pipeline.lock(into / "dvc.lock"))
@@ -324,7 +325,7 @@ def weights(files: dict[str, str], folder: Path) -> list[Check]:
     ]
 
 
-def compare_scores(recorded: dict[str, Any], report: Path, tolerance: float) -> list[Check]:
+def compare_scores(recorded: Mapping[str, Any], report: Path, tolerance: float) -> list[Check]:
     found = json.loads(report.read_text("utf-8")) if report.exists() else {}
     links = []
     for name in recorded:

@@ -1,6 +1,5 @@
 """The shapes of a check that more than one module of this package makes."""
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -67,7 +66,3 @@ def recorded_predictions(record: Record) -> pd.DataFrame | None:
     """The predictions that evaluation wrote; None if the DVC store has lost them."""
     table = dvc_store.table(record["pipeline"]["hashes"]["models/reports/predictions.parquet"], None)
     return None if table is None else cast(pd.DataFrame, table.to_pandas())
-
-
-def md5_of(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from retune.data import row_table
+from retune.data import row_table, task_data
 from retune.errors import Refused, RetuneError
 from retune.evaluation import task_metrics
 from retune.lineage import ancestry, history, parent_version
@@ -56,7 +56,7 @@ def _record_of_parent(parent: ParentVersion) -> Iterator[Check]:
 
 def _inherited_rows(parent: ParentVersion, record: Record, blobs: Blobs) -> Iterator[Check]:
     """No suppressed row and no test row came with the parent's weights."""
-    pair = [row_table.REJECTED] if task_metrics.task_of(record["params"]) == "prefer" else []
+    pair = [row_table.REJECTED] if task_data.of(task_metrics.task_of(record["params"])).has_pairs else []
     test = dvc_store.table(record["data"]["sides"]["test"]["md5"], ["id", "text", *pair])
     suppressed, leaked = f"suppressed rows learned by {parent.name}", f"test rows learned by {parent.name}"
     try:

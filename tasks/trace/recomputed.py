@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retune.config import params
-from retune.data import row_table, suppression
+from retune.data import row_table, suppression, task_data
 from retune.errors import Refused, RetuneError
 from retune.evaluation import task_metrics
 from retune.lineage import record as records
@@ -122,7 +122,9 @@ def _evaluate_gate_again(record: Record, folder: Path) -> records.Gate:
         return cast(records.Gate, gate.as_schema_1(predictions, champion, record["params"]["promote"]))
     task, hashes = task_metrics.task_of(record["params"]), record["pipeline"]["hashes"]
     promote_config = params.parse_section(params.sections(task)["promote"], record["params"]["promote"])
-    details = None if task == "classify" else gate.general_of(json.loads(dvc_store.read_bytes(hashes[DETAILS])))
+    details = (
+        None if task_data.of(task).has_labels else gate.general_of(json.loads(dvc_store.read_bytes(hashes[DETAILS])))
+    )
     rows = read_columns(record["data"]["sides"]["test"]["md5"], ["id", "source"])
     champion_test = recorded["champion_test"]
     champion_ids = read_columns(champion_test, ["id"])["id"].tolist() if champion_test else None

@@ -17,7 +17,7 @@ from retune.data import row_table
 from retune.errors import Refused, WrongUse
 from retune.lineage import ancestry, history
 from retune.system import dvc_pipeline, dvc_store
-from tasks.trace.checks import md5_of
+from retune.system.files import file_md5
 
 ROLE_OF_FACT = {"Raw": "raw", "Train": "train", "Val": "val", "Test": "test", ancestry.GENERAL: "general"}
 READERS = 4
@@ -123,7 +123,7 @@ def _hash_of(target: str) -> str:
     path = Path(target)
     try:
         if path.is_file():
-            return md5_of(path.read_bytes())
+            return file_md5(path)
         if path.name and (pointer := path.with_name(f"{path.name}.dvc")).is_file():
             return str(yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"])
     except OSError as error:

@@ -19,9 +19,9 @@ from retune.lineage.record import Record
 from retune.models import base_model
 from retune.registry import versions
 from retune.system import dvc_pipeline, git
-from retune.system.files import file_sha256
+from retune.system.files import bytes_md5, file_sha256
 from tasks.trace import recomputed
-from tasks.trace.checks import MISSING, Blobs, equal, md5_of, same, stored_files
+from tasks.trace.checks import MISSING, Blobs, equal, same, stored_files
 from tasks.trace.parent_checks import check_parent, parent_name
 
 TAG_OF_FACT = {
@@ -133,7 +133,7 @@ def _check_commit(subject: Subject) -> Iterator[Check]:
         commit = code["record_commit"]
         yield Check("git record", commit, f"{MISSING}: git does not have that commit", False)
         return
-    yield equal("dvc.lock", record["pipeline"]["lock_md5"], md5_of(blobs["dvc.lock"]))
+    yield equal("dvc.lock", record["pipeline"]["lock_md5"], bytes_md5(blobs["dvc.lock"]))
     stages = yaml.safe_load(blobs["dvc.lock"])["stages"]
     yield same("hashes of dvc.lock", record["pipeline"]["hashes"], dvc_pipeline.hashes_of(stages))
     yield same("params.yaml", record["params"], yaml.safe_load(blobs.get("params.yaml", b"{}")))
@@ -142,7 +142,7 @@ def _check_commit(subject: Subject) -> Iterator[Check]:
     yield equal("uncommitted changes", code["diff_sha256"], git.diff_sha256(code["commit"], code["record_commit"]))
     for path, md5 in record["pipeline"]["hashes"].items():
         if path in blobs:
-            yield equal(path, md5, md5_of(blobs[path]))
+            yield equal(path, md5, bytes_md5(blobs[path]))
 
 
 def _check_stored_bytes(subject: Subject) -> Iterator[Check]:
