@@ -14,7 +14,7 @@ from flows.project import environment
 from retune.errors import Refused, WrongUse
 
 if TYPE_CHECKING:
-    from retune.lineage.record import Record
+    from retune.lineage.record import Record, Training
 
 
 @click.group()
@@ -98,7 +98,7 @@ def _tell_record(record: "Record", name: str) -> None:
     )
 
 
-def _start(training: dict[str, Any]) -> str:
+def _start(training: "Training") -> str:
     begins = training.get("start", {"from": "base"})
     if begins["from"] == "base":
         return "the base"

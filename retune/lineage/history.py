@@ -25,11 +25,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from retune.errors import Broken, Refused
+from retune.lineage import entry_message
 from retune.lineage.check import Check
+from retune.lineage.entry_message import TAG, EntryMessage, is_fact_name
 from retune.system import failpoints, git
 from retune.system.locks import waiting
 
-REGISTERED, CHAMPION = "registered", "champion"
+REGISTERED, CHAMPION = entry_message.REGISTERED, "champion"
 DECIDED, APPROVED, REJECTED, REVIEWED = "decided", "approved", "rejected", "reviewed"
 HOW = "How"  # fact of a champion's entry: one of the next three
 PROMOTED, ROLLBACK, BY_HAND = "promoted", "rollback", "by hand"
@@ -42,14 +44,9 @@ TITLES = {
     REVIEWED: "was reviewed",
     DECIDED: "was champion when a retraining was decided on",
 }
-START = "none"  # what the first entry says of the one before
-TAG = re.compile(
-    r"^(?P<name>[\w/-]+)(@v(?P<version>\d+)\.0\.0|#(?P<event>champion|approved|rejected|decided|reviewed))#(?P<number>\d+)$"
-)
-FIELD = re.compile(r"^(?P<key>[A-Z][A-Za-z-]*): (?P<value>.*)$")
-OWN = ("Entry", "Event", "Model", "Previous")  # the fields that the chain itself needs
+START = entry_message.FIRST  # head of an empty history
 PATIENCE = 60  # seconds to wait for another writer
-HELD = threading.local()  # whether this thread has the lock
+LOCK = threading.local()  # whether this thread holds the lock
 
 
 @dataclass(frozen=True)
@@ -93,16 +90,19 @@ class Chain:
 
     def champion(self, at: datetime | None = None) -> Entry | None:
         """The entry that made the champion of that time; of now if no time is given."""
-        crowned = [entry for entry in self.entries if entry.event == CHAMPION]
-        return next((entry for entry in reversed(crowned) if at is None or _time(entry.at) <= at), None)
+        promotions = reversed(self._promotions())
+        return next((entry for entry in promotions if at is None or _time(entry.at) <= at), None)
+
+    def _promotions(self) -> list[Entry]:
+        return [entry for entry in self.entries if entry.event == CHAMPION]
 
     def served(self, version: int) -> list[dict[str, str | None]]:
         """When a version was champion: `from` and `to`; `to` is None while it is."""
-        crowned = [entry for entry in self.entries if entry.event == CHAMPION]
-        following = [*(entry.at for entry in crowned[1:]), None]
+        promotions = self._promotions()
+        ends = [*(entry.at for entry in promotions[1:]), None]
         return [
             {"from": entry.at, "to": end}
-            for entry, end in zip(crowned, following)  # noqa: B905 (of none, `following` is longer)
+            for entry, end in zip(promotions, ends)  # noqa: B905 (without promotions, `ends` is longer)
             if entry.version == version
         ]
 
@@ -110,32 +110,30 @@ class Chain:
         return next((entry for entry in self.entries if (entry.event, entry.version) == (REGISTERED, version)), None)
 
     def answer(self, version: int) -> Entry | None:
-        """The last word of a person about a version: that it was approved or rejected."""
-        said = (entry for entry in reversed(self.entries) if entry.event in (APPROVED, REJECTED))
-        return next((entry for entry in said if entry.version == version), None)
+        """The last answer of a person about a version: approved or rejected."""
+        answers = (entry for entry in reversed(self.entries) if entry.event in (APPROVED, REJECTED))
+        return next((entry for entry in answers if entry.version == version), None)
 
-    def crowns(self) -> list[int]:
-        """The champions that a rollback goes back to, one after another, the present one last.
+    def succession(self) -> list[int]:
+        """The champions that a rollback returns to, one after another, the present one last.
 
-        A rollback takes off all that came after the version that it went back to, so that the next one goes further
-        back, and never to what was rolled back from.
+        A rollback removes every champion after the version that it returned to, so that the next rollback goes
+        further back, and never to a version that was rolled back from.
         """
-        crowns: list[int] = []
-        for entry in self.entries:
-            if entry.event != CHAMPION:
-                continue
-            if entry.facts.get(HOW) == ROLLBACK and entry.version in crowns:
-                crowns = crowns[: crowns.index(entry.version)]
-            crowns = [*(version for version in crowns if version != entry.version), entry.version]
-        return crowns
+        champions: list[int] = []
+        for entry in self._promotions():
+            if entry.facts.get(HOW) == ROLLBACK and entry.version in champions:
+                champions = champions[: champions.index(entry.version)]
+            champions = [*(version for version in champions if version != entry.version), entry.version]
+        return champions
 
     def aliases(self, version: int) -> list[str]:
         """The aliases that follow from the history.
 
-        A challenger is the newest version, if it never was champion and nobody has rejected it.
+        The challenger is the newest version, if it never was champion and nobody has rejected it.
         """
-        crowned = self.champion()
-        if crowned and crowned.version == version:
+        champion = self.champion()
+        if champion and champion.version == version:
             return [CHAMPION]
         newest = max((entry.version for entry in self.entries if entry.event == REGISTERED), default=None)
         answer = self.answer(version)
@@ -150,22 +148,18 @@ def _time(at: str) -> datetime:
     return datetime.fromisoformat(at)
 
 
-# ---------------------------------------------------------------- reading
-
-
 def names() -> list[str]:
     """The models that have a history."""
-    tags = git.output("for-each-ref", "--format=%(refname:strip=2)", "refs/tags").split("\n")
-    found = (TAG.match(tag) for tag in tags)
-    return sorted({match["name"] for match in found if match})
+    tags = _git("for-each-ref", "--format=%(refname:strip=2)", "refs/tags").split("\n")
+    return sorted({match["name"] for match in map(TAG.match, tags) if match})
 
 
 def read(model: str) -> Chain:
     """The history of a model, as far as it can be read."""
-    listed = git.output(
+    refs = _git(
         "for-each-ref", "--format=%(refname:strip=2) %(objectname)", f"refs/tags/{model}@*", f"refs/tags/{model}#*"
     )
-    tags = dict(line.split(" ") for line in listed.split("\n") if line.startswith((f"{model}@", f"{model}#")))
+    tags = dict(line.split(" ") for line in refs.split("\n") if line.startswith((f"{model}@", f"{model}#")))
     entries, damaged = [], {}
     for tag, content in _contents(tags).items():
         try:
@@ -176,58 +170,62 @@ def read(model: str) -> Chain:
 
 
 def _contents(tags: dict[str, str]) -> dict[str, bytes | None]:
-    """tag -> the bytes of its object, empty if it is no annotated tag; None where git cannot read it."""
-    pairs = zip(tags, git.objects(list(tags.values())), strict=True)
-    return {tag: entry and (entry.content if entry.kind == "tag" else b"") for tag, entry in pairs}
+    """tag -> the bytes of its object; None where git cannot read it. One process for all, if none is damaged."""
+    done = subprocess.run(
+        ["git", "cat-file", "--batch"], input="\n".join(tags.values()).encode(), capture_output=True, cwd=None
+    )
+    if done.returncode:
+        return {tag: _content(name) for tag, name in tags.items()}
+    contents: dict[str, bytes | None] = {}
+    rest = done.stdout
+    for tag in tags:
+        head, _, rest = rest.partition(b"\n")
+        words = head.split()
+        if len(words) != 3:  # `<object> missing`
+            contents[tag] = None
+            continue
+        size = int(words[2])
+        contents[tag] = rest[:size] if words[1] == b"tag" else b""
+        rest = rest[size + 1 :]
+    return contents
+
+
+def _content(name: str) -> bytes | None:
+    done = subprocess.run(["git", "cat-file", "tag", name], capture_output=True)
+    return None if done.returncode else done.stdout
 
 
 def _parse(tag: str, content: bytes | None) -> Entry:
-    """Raises ValueError with the reason if this is no entry."""
+    """content: the bytes of the tag's object. Raises ValueError with the reason if this is no entry."""
     if content is None:
         raise ValueError("git cannot read it: its object is damaged or missing")
-    named = TAG.match(tag)
-    if not named or not content:
+    if not content:
         raise ValueError("is no entry of Retune: its name or kind is another")
     try:
-        header, _, message = content.decode().partition("\n\n")
+        header, _, text = content.decode().partition("\n\n")
     except UnicodeDecodeError:
         raise ValueError("is no text") from None
-    of = dict(line.partition(" ")[::2] for line in header.split("\n"))
-    who = re.match(r"^(?P<by>.*<.*>) (?P<seconds>\d+) [+-]\d{4}$", of.get("tagger", ""))
-    message = message.partition("\n-----BEGIN ")[0]  # a signature of the user's key, if git makes one
-    paragraphs = message.rstrip("\n").split("\n\n")
-    fields = [FIELD.match(line) for line in paragraphs[-1].split("\n")]
-    if not who or "object" not in of or not all(fields):
+    fields = dict(line.partition(" ")[::2] for line in header.split("\n"))
+    message = EntryMessage.parse(tag, text)
+    tagger = re.match(r"^(?P<by>.*<.*>) (?P<seconds>\d+) [+-]\d{4}$", fields.get("tagger", ""))
+    if not tagger or "object" not in fields:
         raise ValueError("its message does not end in the fields of an entry")
-    told = {match["key"]: match["value"] for match in fields if match}
-    model, _, version = told.get("Model", "").rpartition("/")
-    event = named["event"] or REGISTERED
-    agree = {
-        "tag": of.get("tag") == tag,
-        "Model": model == named["name"] and version.isdigit() and named["version"] in (None, version),
-        "Entry": told.get("Entry") == named["number"],
-        "Event": told.get("Event") == event,
-        "Previous": "Previous" in told,
-    }
-    if wrong := [name for name, equal in agree.items() if not equal]:
-        raise ValueError(f"its name and its message disagree: {', '.join(wrong)}")
+    if fields.get("tag") != tag:
+        raise ValueError("its name and its message disagree: tag")
     return Entry(
-        number=int(named["number"]),
+        number=message.number,
         tag=tag,
-        event=event,
-        model=model,
-        version=int(version),
-        at=datetime.fromtimestamp(int(who["seconds"]), UTC).isoformat(),
-        by=who["by"],
-        why=tuple(line.removeprefix("- ") for line in paragraphs[1].split("\n")) if len(paragraphs) > 2 else (),
-        facts={key: value for key, value in told.items() if key not in OWN},
-        previous=told["Previous"],
+        event=message.event,
+        model=message.model,
+        version=message.version,
+        at=datetime.fromtimestamp(int(tagger["seconds"]), UTC).isoformat(),
+        by=tagger["by"],
+        why=message.why,
+        facts=message.facts,
+        previous=message.previous,
         sha256=hashlib.sha256(content).hexdigest(),
-        commit=of["object"],
+        commit=fields["object"],
     )
-
-
-# ---------------------------------------------------------------- checking
 
 
 def check(chain: Chain, head: str | None) -> list[Check]:
@@ -238,8 +236,7 @@ def check(chain: Chain, head: str | None) -> list[Check]:
         if entry.number != number:
             links.append(Check(f"history {entry.tag}", f"entry {number}", f"entry {entry.number}", False))
         links.append(Check(f"history {entry.tag}", entry.previous, previous, entry.previous == previous))
-        on_record = entry.facts.get("Record") == entry.commit
-        if not on_record:
+        if entry.facts.get("Record") != entry.commit:
             links.append(Check(f"history {entry.tag} commit", entry.facts.get("Record", "none"), entry.commit, False))
         previous = entry.sha256
     links.append(Check("history, last entry", head or START, chain.head, (head or START) == chain.head))
@@ -247,44 +244,42 @@ def check(chain: Chain, head: str | None) -> list[Check]:
 
 
 def must_hold(chain: Chain, head: str | None) -> None:
-    """Raises Refused if the chain lacks what it had when the registry kept `head`, or an entry in its midst.
+    """Raises Refused if the chain lacks entries that it had when the registry stored `head`, or one in between.
 
-    It may be ahead: a crash comes between an entry and the registry's word for it. Without a head, what is there
-    counts: so a person goes on who has lost entries for good.
+    It may be ahead of the registry: a crash can come between an entry and its head in the registry. Without a head the
+    chain counts as it is: that is how a person continues who has lost entries for good.
     """
-    before = [START, *(entry.sha256 for entry in chain.entries)]
-    loose = [entry.tag for entry, sha256 in zip(chain.entries, before, strict=False) if entry.previous != sha256]
+    previous = [START, *(entry.sha256 for entry in chain.entries)]
+    loose = [entry.tag for entry, sha256 in zip(chain.entries, previous, strict=False) if entry.previous != sha256]
     if loose:
-        found = f"{loose[0]} does not follow on the entry before it"
+        problem = f"{loose[0]} does not follow on the entry before it"
     elif head is None or head in [entry.head for entry in chain.entries]:
         return
     else:
         number, _, sha256 = head.partition(" ")
         last = chain.last.tag if chain.last else "none"
-        found = f"the registry knows entry {number} (sha256 {sha256[:12]}), the last one here is {last}"
+        problem = f"the registry knows entry {number} (sha256 {sha256[:12]}), the last one here is {last}"
     raise Refused(
-        f"the history of {chain.model} is not whole: {found}. Nothing was written or repaired. Bring its tags back, by "
-        "`git fetch --tags` from where they were pushed or from a backup; if they are lost for good, infra/README.md "
-        f'says how to go on ("The history is not whole"). `retune history {chain.model} --verify` checks it'
+        f"the history of {chain.model} is not whole: {problem}. Nothing was written or repaired. Bring its tags back "
+        "by `git fetch --tags` from where they were pushed or from a backup; if they are lost for good, "
+        'infra/README.md says how to go on ("The history is not whole"). '
+        f"`retune history {chain.model} --verify` checks it"
     )
-
-
-# ---------------------------------------------------------------- writing
 
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Hold the lock of all histories: what is read here stays true until the end. Who holds it may ask again."""
-    if getattr(HELD, "held", False):
+    """Hold the lock of all histories: what is read inside stays true until the end. The holder may enter again."""
+    if getattr(LOCK, "held", False):
         yield
         return
     lock = Path(git.output("rev-parse", "--git-common-dir")) / "retune-history.lock"  # one for all worktrees
     with waiting(lock, PATIENCE, "writer"):
-        HELD.held = True
+        LOCK.held = True
         try:
             yield
         finally:
-            HELD.held = False
+            LOCK.held = False
 
 
 def append(
@@ -296,10 +291,10 @@ def append(
     anchor: Anchor,
     at: datetime | None = None,
 ) -> Entry:
-    """Add an entry, unless one says the same already; each decision and each review is one of its own.
+    """Add an entry, unless the same entry exists; each decision and each review is a new one.
 
-    facts["Record"] is the commit that the tag hangs on. `anchor` is called before as well: it refuses a chain that has
-    lost entries, which another one would hide, and mends what a crash has left in between.
+    facts["Record"] is the commit that the tag hangs on. `anchor` is called before and after: before, it refuses a chain
+    that has lost entries, which a new entry would hide, and repairs what a crash has left in between.
     """
     with writing():
         chain = read(model)
@@ -315,7 +310,7 @@ def append(
 
 
 def _same(chain: Chain, version: int, event: str) -> Entry | None:
-    """The entry that says already what another one would say."""
+    """The existing entry that says the same as a new one would."""
     if event == REGISTERED:
         return chain.registered(version)
     last = {CHAMPION: chain.champion(), APPROVED: chain.answer(version), REJECTED: chain.answer(version)}.get(event)
@@ -329,39 +324,43 @@ def append_decision(
     anchor: Anchor,
     at: datetime | None = None,
 ) -> Entry:
-    """Write down what was decided about a retraining. facts: the inputs and thresholds, each of one capital word."""
+    """Add the decision about a retraining. facts: its inputs and thresholds, each named by one capitalised word."""
     with writing():
-        entry = read(model).champion()
-        version, commit = (entry.version, entry.commit) if entry else (NO_VERSION, git.output("rev-parse", "HEAD"))
+        champion = read(model).champion()
+        version, commit = (champion.version, champion.commit) if champion else (NO_VERSION, _git("rev-parse", "HEAD"))
         return append(model, version, DECIDED, why, {**facts, "Record": commit}, anchor, at)
 
 
 def _write(
     model: str, version: int, event: str, why: Sequence[str], facts: dict[str, str], chain: Chain, at: datetime | None
 ) -> None:
-    if odd := [key for key in facts if key in OWN or not FIELD.match(f"{key}: ")]:
+    if odd := [key for key in facts if not is_fact_name(key)]:
         raise Broken(f"{', '.join(map(repr, odd))} cannot be a fact of a history entry: its name must be like Seal")
-    number = max([entry.number for entry in chain.entries] + [_number(tag) for tag in chain.damaged], default=0) + 1
-    tag = f"{model}@v{version}.0.0#{number}" if event == REGISTERED else f"{model}#{event}#{number}"
-    own = {
-        "Entry": str(number),
-        "Event": event,
-        "Model": f"{model}/{version}",
-        "Previous": chain.last.sha256 if chain.last else START,
-    }
-    title = f"{model}/{version} {TITLES[event]}" if version else f"{model} had no champion when it was decided on"
-    reasons = "\n".join(f"- {' '.join(reason.split())}" for reason in why)
-    fields = "\n".join(f"{key}: {' '.join(value.split())}" for key, value in {**own, **facts}.items())
-    message = "\n\n".join(part for part in (title, reasons, fields) if part) + "\n"
-    try:
-        git.tag(tag, facts["Record"], message, _moment(chain, at))
-    except git.GitError as error:
-        raise Broken(f"the history entry {tag} could not be written: {error.stderr}") from None
+    numbers = [entry.number for entry in chain.entries] + [_number(tag) for tag in chain.damaged]
+    message = EntryMessage(
+        title=f"{model}/{version} {TITLES[event]}" if version else f"{model} had no champion when it was decided on",
+        number=max(numbers, default=0) + 1,
+        event=event,
+        model=model,
+        version=version,
+        previous=chain.last.sha256 if chain.last else START,
+        why=tuple(why),
+        facts=facts,
+    )
+    done = subprocess.run(
+        ["git", "tag", "--annotate", "--cleanup=verbatim", "--file=-", message.tag, facts["Record"]],
+        input=message.format(),
+        capture_output=True,
+        text=True,
+        env={**os.environ, **git.author_variables(), "GIT_COMMITTER_DATE": f"{_moment(chain, at)} +0000"},
+    )
+    if done.returncode:
+        raise Broken(f"the history entry {message.tag} could not be written: {done.stderr.strip()}")
 
 
 def _number(tag: str) -> int:
-    found = TAG.match(tag)
-    return int(found["number"]) if found else 0
+    name = TAG.match(tag)
+    return int(name["number"]) if name else 0
 
 
 def _moment(chain: Chain, at: datetime | None) -> int:

@@ -38,7 +38,7 @@ def roll_back(name: str, number: int | None, reason: str, check: Check) -> histo
 
 def _earlier(chain: history.Chain, number: int | None) -> versions.Version:
     there = {version.version: version for version in versions.versions(chain.model)}
-    crowned, crowns = chain.champion(), chain.crowns()
+    crowned, crowns = chain.champion(), chain.succession()
     if not crowned:
         raise Refused(f"{chain.model} has no champion, so there is nothing to go back from")
     if number is None:
