@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from retune.lineage.record import Record
     from retune.registry.versions import Version
 
 __all__ = ["Model", "lineage", "load", "versions"]
@@ -73,7 +74,7 @@ def versions(name: str | None = None) -> list[Version]:
     return registered.versions(name)
 
 
-def record_of(reference: str) -> dict[str, Any]:
+def record_of(reference: str) -> Record:
     """What made a version, from its verified files: `retune.lineage(reference)`. Raises as `load`."""
     from retune.lineage import record
     from retune.registry import versions as registered

@@ -4,7 +4,7 @@ import pytest
 
 from retune.config import params
 from retune.data import chat_formats, task_data
-from retune.documents import statements
+from retune.documents import task_texts
 from retune.evaluation import task_metrics
 from retune.lineage import parent_version
 from tasks.curate.__main__ import STEPS
@@ -16,7 +16,7 @@ TABLES = {
     "retune.data.chat_formats.FORMATS": (chat_formats.FORMATS, MESSAGES),
     "retune.evaluation.task_metrics.TASKS": (task_metrics.TASKS, TASKS),
     "retune.lineage.parent_version.FROM": (parent_version.FROM, MESSAGES),
-    "retune.documents.statements.PURPOSES": (statements.PURPOSES, TASKS),
+    "retune.documents.task_texts.PURPOSES": (task_texts.PURPOSES, TASKS),
 }
 
 

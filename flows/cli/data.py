@@ -218,11 +218,11 @@ def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
     """
     environment.activate_project()
     from tasks import forget
-    from tasks.trace import verify
+    from tasks.trace import search, verify
 
     with environment.project_lock(environment.BRIEFLY):
         result = forget.forget(ids, reason, git.require_person(), datetime.now(UTC).isoformat(timespec="seconds"))
-    twins, answers = forget.copies(ids), [verify.row(name) for name in ids]
+    twins, answers = forget.copies(ids), [search.row(name) for name in ids]
     readers = {name: [asdict(each) for each in answer.versions] for name, answer in zip(ids, answers, strict=True)}
     learned = sorted({f"{each.name}/{each.version}" for answer in answers for each in answer.versions})
     serving = sorted(

@@ -40,9 +40,9 @@ def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
     with clean_process.clean_process() as reader:  # it imports while others work
         from tasks.promote import manual
 
-        version = _found(model)
+        version = _resolve_after_repair(model)
         entry = manual.promote_manually(version, reason, lambda each: manual.fit_to_serve(each, reader, even_forgotten))
-    _tell(entry, json_)
+    _print_entry(entry, json_)
 
 
 @click.command(epilog='Example: retune rollback classifier --reason "too many refunds misrouted"')
@@ -65,7 +65,7 @@ def rollback(name: str | None, to: str | None, reason: str, even_forgotten: bool
         model, number = _rollback_target(name, to)
         _reconcile(model)
         entry = manual.roll_back(model, number, reason, lambda each: manual.fit_to_serve(each, reader, even_forgotten))
-    _tell(entry, json_)
+    _print_entry(entry, json_)
 
 
 @click.command(epilog='Example: retune approve classifier/3 --reason "checked by hand"')
@@ -85,10 +85,10 @@ def approve(model: str, reason: str, named: str | None, even_forgotten: bool, js
     with clean_process.clean_process() as reader:
         from tasks.promote import approval, manual
 
-        evidence = approval.evidence(_found(model), named)
+        evidence = approval.evidence(_resolve_after_repair(model), named)
         _show(evidence, json_)
         entry = approval.approve(evidence, reason, lambda each: manual.fit_to_serve(each, reader, even_forgotten))
-    _tell(entry, json_, _resume(evidence.version))
+    _print_entry(entry, json_, _resume(evidence.version))
 
 
 @click.command(epilog='Example: retune reject classifier/3 --reason "worse on refunds"')
@@ -97,14 +97,17 @@ def approve(model: str, reason: str, named: str | None, even_forgotten: bool, js
 @evidence_option
 @as_json
 def reject(model: str, reason: str, named: str | None, json_: bool) -> None:
-    """Say no to a version that waits for an answer: it is challenger no more, and its flow run goes on."""
-    _enter_as_a_person()
+    """Reject a version that waits for an answer.
+
+    It stops being challenger, and its flow run resumes.
+    """
+    _activate_as_a_person()
     from tasks.promote import approval
 
-    evidence = approval.evidence(_found(model), named)
+    evidence = approval.evidence(_resolve_after_repair(model), named)
     _show(evidence, json_)
     entry = approval.reject(evidence, reason)
-    _tell(entry, json_, _resume(evidence.version))
+    _print_entry(entry, json_, _resume(evidence.version))
 
 
 def _activate_as_a_person() -> None:

@@ -31,7 +31,7 @@ from retune.errors import Broken, Refused, WrongUse
 from retune.lineage import parent_version
 from retune.lineage.check import Check
 from retune.lineage.record import Record
-from retune.system import dvc_pipeline, dvc_store
+from retune.system import dvc_pipeline, dvc_store, git
 from retune.system.files import file_md5, file_sha256
 
 Say = Callable[[str], None]

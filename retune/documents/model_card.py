@@ -120,7 +120,7 @@ def _sources_table(sources: dict[str, Source]) -> str:
 
 def _scores_table(record: Record) -> str:
     """Model, champion, probe and base side by side."""
-    titles = task_metrics.METRIC_TITLES[task_metrics.task_of(record["params"])]
+    titles = task_metrics.of(task_metrics.task_of(record["params"])).titles
     titles = {metric: title for metric, title in titles.items() if metric in record["scores"]["candidate"]}
 
     def cell(score: Score) -> str:

@@ -25,7 +25,7 @@ def describe_use(record: Record) -> str:
 
 def scored_models(record: Record) -> Iterator[tuple[str, str, Scored]]:
     """(name, title, scores) of each model that was scored on the test rows, in the order in which a person reads."""
-    scores, baselines = record["scores"], task_metrics.BASELINES[task_metrics.task_of(record["params"])]
+    scores, baselines = record["scores"], task_metrics.of(task_metrics.task_of(record["params"])).baselines
     scored = {"base": scores["base"], "probe": scores["probe"]}
     yield "candidate", "this model", scores["candidate"]
     if scores["champion"]:

@@ -150,13 +150,13 @@ def _time(at: str) -> datetime:
 
 def names() -> list[str]:
     """The models that have a history."""
-    tags = _git("for-each-ref", "--format=%(refname:strip=2)", "refs/tags").split("\n")
+    tags = git.output("for-each-ref", "--format=%(refname:strip=2)", "refs/tags").split("\n")
     return sorted({match["name"] for match in map(TAG.match, tags) if match})
 
 
 def read(model: str) -> Chain:
     """The history of a model, as far as it can be read."""
-    refs = _git(
+    refs = git.output(
         "for-each-ref", "--format=%(refname:strip=2) %(objectname)", f"refs/tags/{model}@*", f"refs/tags/{model}#*"
     )
     tags = dict(line.split(" ") for line in refs.split("\n") if line.startswith((f"{model}@", f"{model}#")))
@@ -170,29 +170,9 @@ def read(model: str) -> Chain:
 
 
 def _contents(tags: dict[str, str]) -> dict[str, bytes | None]:
-    """tag -> the bytes of its object; None where git cannot read it. One process for all, if none is damaged."""
-    done = subprocess.run(
-        ["git", "cat-file", "--batch"], input="\n".join(tags.values()).encode(), capture_output=True, cwd=None
-    )
-    if done.returncode:
-        return {tag: _content(name) for tag, name in tags.items()}
-    contents: dict[str, bytes | None] = {}
-    rest = done.stdout
-    for tag in tags:
-        head, _, rest = rest.partition(b"\n")
-        words = head.split()
-        if len(words) != 3:  # `<object> missing`
-            contents[tag] = None
-            continue
-        size = int(words[2])
-        contents[tag] = rest[:size] if words[1] == b"tag" else b""
-        rest = rest[size + 1 :]
-    return contents
-
-
-def _content(name: str) -> bytes | None:
-    done = subprocess.run(["git", "cat-file", "tag", name], capture_output=True)
-    return None if done.returncode else done.stdout
+    """tag -> the bytes of its object, empty if it is no annotated tag; None where git cannot read it."""
+    pairs = zip(tags, git.objects(list(tags.values())), strict=True)
+    return {tag: entry and (entry.content if entry.kind == "tag" else b"") for tag, entry in pairs}
 
 
 def _parse(tag: str, content: bytes | None) -> Entry:
@@ -327,7 +307,10 @@ def append_decision(
     """Add the decision about a retraining. facts: its inputs and thresholds, each named by one capitalised word."""
     with writing():
         champion = read(model).champion()
-        version, commit = (champion.version, champion.commit) if champion else (NO_VERSION, _git("rev-parse", "HEAD"))
+        if champion:
+            version, commit = champion.version, champion.commit
+        else:
+            version, commit = NO_VERSION, git.output("rev-parse", "HEAD")
         return append(model, version, DECIDED, why, {**facts, "Record": commit}, anchor, at)
 
 
@@ -347,15 +330,10 @@ def _write(
         why=tuple(why),
         facts=facts,
     )
-    done = subprocess.run(
-        ["git", "tag", "--annotate", "--cleanup=verbatim", "--file=-", message.tag, facts["Record"]],
-        input=message.format(),
-        capture_output=True,
-        text=True,
-        env={**os.environ, **git.author_variables(), "GIT_COMMITTER_DATE": f"{_moment(chain, at)} +0000"},
-    )
-    if done.returncode:
-        raise Broken(f"the history entry {message.tag} could not be written: {done.stderr.strip()}")
+    try:
+        git.tag(message.tag, facts["Record"], message.format(), _moment(chain, at))
+    except git.GitError as error:
+        raise Broken(f"the history entry {message.tag} could not be written: {error.stderr}") from None
 
 
 def _number(tag: str) -> int:

@@ -115,7 +115,7 @@ def of_record(record: Mapping[str, Any]) -> ParentVersion | None:
 
 def weights_facts(record: Mapping[str, Any]) -> dict[str, Any]:
     """What `obstacles` asks of weights, as the record of their version has it."""
-    lora = record["params"]["train"]["lora"]
+    lora = renames.upgrade(record["params"])["train"]["lora"]
     return {
         "method": record["training"]["method"],
         "base.name": record["base"]["name"],
@@ -149,7 +149,7 @@ def params_from_parent(record: Mapping[str, Any], task: str, method: str) -> dic
     keeps its learning rate, and learns preferences at a tenth of it. Raises Refused if the task cannot continue from
     such a version.
     """
-    config = record["params"]
+    config = renames.upgrade(record["params"])
     before = config.get("task", "classify")
     if before not in FROM[task] or method not in WRITERS:
         raise Refused(

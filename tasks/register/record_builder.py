@@ -201,7 +201,7 @@ def _training(config: Params, training_report: Report) -> records.Training:
 
 
 def _scores(config: Params, champion_report: Path | None) -> records.Scores:
-    metrics, report = tuple(task_metrics.METRIC_TITLES[config.task]), read_report("evaluate")
+    metrics, report = tuple(task_metrics.of(config.task).titles), read_report("evaluate")
     champion = json.loads((champion_report / "evaluate.json").read_text("utf-8")) if champion_report else None
     return {
         "rows": report["rows"],

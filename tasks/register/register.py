@@ -111,7 +111,7 @@ def requirements(manifest: ClassifierManifest | CausalLMManifest) -> list[str]:
 
 def check_reload(version: versions.Version, register_config: Register, reader: clean_process.Reader) -> None:
     """Predict some test rows with the version as MLflow loads it. Raises Refused if a prediction differs."""
-    expected = reload_check.answered(row_table.read(REPORTS / "predictions.parquet")).head(register_config.probe_rows)
+    expected = reload_check.answered(row_table.read(REPORTS / "predictions.parquet")).head(register_config.reload_rows)
     texts = row_table.read(TEST).set_index("id").loc[expected["id"], "text"].tolist()
     predictions = clean_process.predict_in_clean_process(reader, version, texts)
     try:

@@ -41,11 +41,11 @@ def log_lifecycle(config: Params, run_id: str, record: Record) -> None:
 def summary(task: str) -> str:
     """The model in one line, of which MLflow's list of versions shows the first thirty characters."""
     scores, manifest = read_report("evaluate"), manifests.read(MODEL)
-    titles, main = task_metrics.METRIC_TITLES[task], task_metrics.PRIMARY_METRIC[task]
+    titles, main = task_metrics.of(task).titles, task_metrics.of(task).primary
     others = ", ".join(
         f"{title} {scores[name]:.3f}" for name, title in titles.items() if name in scores and name != main
     )
-    gain = f"{scores['gain_over_base']:+.3f}{task_metrics.UNITS.get(main, '')}"
+    gain = f"{scores['gain_over_base']:+.3f}{task_metrics.scale_of(main).unit}"
     first = f"{titles[main]} {scores[main]:.3f}, {gain} over the base"
     return f"{first}; {others}; {about(manifest)}, {scores['rows']} test rows"
 
@@ -57,7 +57,7 @@ def about(manifest: ClassifierManifest | CausalLMManifest) -> str:
 
 def scores_table(scores: dict[str, float], task: str) -> str:
     """Model, probe and base side by side, in Markdown."""
-    titles = {name: title for name, title in task_metrics.METRIC_TITLES[task].items() if name in scores}
+    titles = {name: title for name, title in task_metrics.of(task).titles.items() if name in scores}
 
     def line(title: str, prefix: str) -> str:
         cells = [
@@ -66,6 +66,6 @@ def scores_table(scores: dict[str, float], task: str) -> str:
         ]
         return f"| {title} | {' | '.join(cells)} |"
 
-    others = [line(title, prefix) for prefix, title in task_metrics.BASELINES[task].items()]
+    others = [line(title, prefix) for prefix, title in task_metrics.of(task).baselines.items()]
     head = [f"| model | {' | '.join(titles.values())} |", f"|---{'|---' * len(titles)}|"]
     return "\n".join([*head, line("this model", ""), *others])

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
-from retune.config import params
+from retune.config import params, renames
 from retune.lineage import parent_version
 from retune.lineage.record import Record
 from retune.system import dvc_store
@@ -25,7 +25,7 @@ def diff(one: Record, other: Record) -> dict[str, Any]:
             "relabelled": _changed_rows(common, "label"),
             "moved": _changed_rows(common, "side"),
         },
-        "params": _changes(one["params"], other["params"]),
+        "params": _changes(renames.upgrade(one["params"]), renames.upgrade(other["params"])),
         "code": _changes(one["code"]["modules"], other["code"]["modules"], flatten=dict),
         "base": _changes(one["base"], other["base"]),
         "environment": _changes(one["environment"], other["environment"]),

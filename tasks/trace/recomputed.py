@@ -9,7 +9,7 @@ from typing import cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from retune.config import params
+from retune.config import params, renames
 from retune.data import row_table, suppression, task_data
 from retune.errors import Refused, RetuneError
 from retune.evaluation import task_metrics
@@ -44,7 +44,7 @@ def check_splits(record: Record, blobs: Blobs) -> Iterator[Check]:
             yield Check(f"rows of {name}", str(split["rows"]), GONE, False)
             continue
         yield equal(f"rows of {name}", split["rows"], table.num_rows)
-        if task_metrics.has_labels(record["params"]):
+        if task_data.of(task_metrics.task_of(record["params"])).has_labels:
             labels = {str(label): int(count) for label, count in table["label"].to_pandas().value_counts().items()}
             yield same(f"labels of {name}", split["labels"], labels)
         count = int(suppression.contains(suppressed, table["id"].to_pandas()).sum())
@@ -121,7 +121,8 @@ def _evaluate_gate_again(record: Record, folder: Path) -> records.Gate:
     if record["schema_version"] == 1:
         return cast(records.Gate, gate.as_schema_1(predictions, champion, record["params"]["promote"]))
     task, hashes = task_metrics.task_of(record["params"]), record["pipeline"]["hashes"]
-    promote_config = params.parse_section(params.sections(task)["promote"], record["params"]["promote"])
+    config = renames.upgrade(record["params"])
+    promote_config = params.parse_section(params.sections(task)["promote"], config["promote"])
     details = (
         None if task_data.of(task).has_labels else gate.general_of(json.loads(dvc_store.read_bytes(hashes[DETAILS])))
     )

@@ -11,12 +11,10 @@ from uuid import UUID
 import psutil
 import pytest
 
-from flows.retraining import approval
 from retune.config import params
 from retune.lineage import record
 from retune.registry import versions
-from tasks.promote import gate_decision
-from tasks.promote.approval import approve, awaited_by, evidence, reject
+from tasks.promote import approval, gate_decision
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = params.load(ROOT / "params.yaml").promote
@@ -25,7 +23,7 @@ import os
 from pathlib import Path
 from prefect import flow
 from flows.retraining import approval
-from tasks.promote import succession
+from tasks.promote import approval, gate_decision, succession
 from retune.registry import versions, runs
 
 @flow
@@ -102,15 +100,16 @@ def said(house):
 
 
 def yes(version):
-    approve(evidence(version, None), "fine", lambda _: {"Checked": "fine"})
+    approval.approve(approval.evidence(version, None), "fine", lambda _: {"Checked": "fine"})
 
 
 def no(version):
-    reject(evidence(version, None), "worse")
+    approval.reject(approval.evidence(version, None), "worse")
 
 
 @pytest.mark.long
 def test_a_flow_run_sleeps_until_a_person_has_decided_and_then_ends_quickly(house, start, register_tiny):
+    from flows.retraining import approval
 
     champion = register_tiny("m")
     gate_decision.promote(champion, record.read(versions.version_folder(champion) / record.FILE), SHIPPED)
@@ -124,7 +123,7 @@ def test_a_flow_run_sleeps_until_a_person_has_decided_and_then_ends_quickly(hous
         until(lambda: state(runs[-1]) == "Suspended", house)
         until(lambda: not psutil.pid_exists(int(said(house)[-1][1])), house, 60)
         assert said(house)[-1][::2] == ["began", "None"]
-        assert awaited_by(runs[-1]).version == number
+        assert approval.awaited_by(runs[-1]).version == number
 
     assert approval.resume(runs[1])  # by hand, without an answer: it sleeps again
     until(lambda: len(said(house)) == 3 and state(runs[1]) == "Suspended", house)
@@ -146,6 +145,7 @@ def test_a_flow_run_sleeps_until_a_person_has_decided_and_then_ends_quickly(hous
 
 
 def test_without_a_server_nothing_is_resumed(monkeypatch):
+    from flows.retraining import approval
 
     run = "00000000-0000-0000-0000-000000000000"
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
