@@ -85,7 +85,7 @@ def approve(model: str, reason: str, named: str | None, even_forgotten: bool, js
     with clean_process.clean_process() as reader:
         from tasks.promote import approval, manual
 
-        evidence = approval.evidence(_resolve_after_repair(model), named)
+        evidence = approval.read_evidence(_resolve_after_repair(model), named)
         _show(evidence, json_)
         entry = approval.approve(evidence, reason, lambda each: manual.fit_to_serve(each, reader, even_forgotten))
     _print_entry(entry, json_, _resume(evidence.version))
@@ -104,7 +104,7 @@ def reject(model: str, reason: str, named: str | None, json_: bool) -> None:
     _activate_as_a_person()
     from tasks.promote import approval
 
-    evidence = approval.evidence(_resolve_after_repair(model), named)
+    evidence = approval.read_evidence(_resolve_after_repair(model), named)
     _show(evidence, json_)
     entry = approval.reject(evidence, reason)
     _print_entry(entry, json_, _resume(evidence.version))

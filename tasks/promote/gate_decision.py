@@ -20,19 +20,19 @@ from tasks.promote.succession import (
 )
 
 
-def promote(version: versions.Version, made: Record, section: Section) -> Decision:
+def promote(version: versions.Version, record: Record, promote_config: Section) -> Decision:
     """Carry out what the gate decided, or wait for a person if the params ask for one.
 
-    Nobody is promoted over a champion that he was not compared with, and nobody twice: what was rolled back stays so.
+    No version is promoted over a champion that it was not compared with, and none twice: a rollback stays.
     """
     with history.writing():
         chain = history.read(version.name)
         answer = chain.answer(version.version)
-        decision = as_things_stand(decision_of(made), version, chain)
+        decision = with_current_champion(decision_of(record), version, chain)
         if answer and answer.event == history.REJECTED:
             carry_out_rejection(version, answer)
             return Decision(False, (*decision.reasons, describe_answer(answer)), champion=decision.champion)
-        if decision.promote and section.approval and not (answer or chain.served(version.version)):
+        if decision.promote and promote_config.approval and not (answer or chain.served(version.version)):
             decision = replace(decision, promote=False, awaiting=True)
         if decision.promote:
             set_champion(version, history.PROMOTED, decision.reasons, decision.reasons)
@@ -41,20 +41,21 @@ def promote(version: versions.Version, made: Record, section: Section) -> Decisi
     return decision
 
 
-def decision_of(made: Record) -> Decision:
-    gate = made["gate"]
+def decision_of(record: Record) -> Decision:
+    gate = record["gate"]
     worse = gate.get("worse", False)  # which records of schema 1 lack
     return Decision(gate["decision"] == "champion", reasons_of(gate), champion=gate["champion"], worse=worse)
 
 
-def as_things_stand(decision: Decision, version: versions.Version, chain: history.Chain) -> Decision:
-    now = current_champion(version.name, chain)
-    if not decision.promote or now == str(version):
+def with_current_champion(decision: Decision, version: versions.Version, chain: history.Chain) -> Decision:
+    """The decision, withdrawn if another version has become champion since, or this one was rolled back."""
+    champion = current_champion(version.name, chain)
+    if not decision.promote or champion == str(version):
         return decision
     if chain.served(version.version):
-        moved = f"it was champion before, and {now or 'nobody'} is now"
-    elif now in (decision.champion, None):
+        reason = f"it was champion before, and {champion or 'nobody'} is now"
+    elif champion in (decision.champion, None):
         return decision
     else:
-        moved = f"the champion is {now} now, not {decision.champion}, which this version was compared with"
-    return replace(decision, promote=False, reasons=(*decision.reasons, moved), champion=now)
+        reason = f"the champion is {champion} now, not {decision.champion}, which this version was compared with"
+    return replace(decision, promote=False, reasons=(*decision.reasons, reason), champion=champion)

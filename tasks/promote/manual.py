@@ -5,7 +5,8 @@ What must hold before a person's decision moves an alias is passed in as `check`
 
 from retune.data import suppression
 from retune.errors import Refused
-from retune.lineage import ancestry, history, record
+from retune.lineage import ancestry, history
+from retune.lineage import record as records
 from retune.registry import backend, clean_process, reload_check, versions
 from retune.system import dvc_store, git
 from tasks.promote.succession import (
@@ -20,7 +21,7 @@ from tasks.promote.succession import (
 
 
 def promote_manually(version: versions.Version, reason: str, check: Check) -> history.Entry:
-    """Make a version champion because a person says so, whatever the gate said."""
+    """Make a version champion because a person decides so, whatever the gate decided."""
     before = current_champion(version.name, history.read(version.name))
     if before == str(version):
         raise Refused(f"{version} is champion already: nothing was changed")
@@ -37,23 +38,24 @@ def roll_back(name: str, number: int | None, reason: str, check: Check) -> histo
 
 
 def _earlier(chain: history.Chain, number: int | None) -> versions.Version:
-    there = {version.version: version for version in versions.versions(chain.model)}
-    crowned, crowns = chain.champion(), chain.succession()
-    if not crowned:
+    """The version to go back to. Raises Refused if there is none, or version `number` never was champion."""
+    existing = {version.version: version for version in versions.versions(chain.model)}
+    champion, succession = chain.champion(), chain.succession()
+    if not champion:
         raise Refused(f"{chain.model} has no champion, so there is nothing to go back from")
     if number is None:
-        number = next((each for each in reversed(crowns[:-1]) if each in there), None)
+        number = next((each for each in reversed(succession[:-1]) if each in existing), None)
         if number is None:
-            raise Refused(f"{chain.model} had no champion before {chain.model}/{crowned.version} that is still there")
-    wanted = f"{chain.model}/{number}"
-    if number == crowned.version and number in there:
-        raise Refused(f"{wanted} is champion already: nothing was changed")
+            raise Refused(f"{chain.model} had no champion before {chain.model}/{champion.version} that is still there")
+    reference = f"{chain.model}/{number}"
+    if number == champion.version and number in existing:
+        raise Refused(f"{reference} is champion already: nothing was changed")
     if not chain.served(number):
-        what = "never was champion" if chain.registered(number) else "is no version that the history knows"
-        raise Refused(f"{wanted} {what}: `retune history {chain.model}` lists who was")
-    if number not in there:
-        raise Refused(f"{wanted} was champion, but somebody has deleted it from {backend.address()}")
-    return there[number]
+        problem = "never was champion" if chain.registered(number) else "is no version that the history knows"
+        raise Refused(f"{reference} {problem}: `retune history {chain.model}` lists who was")
+    if number not in existing:
+        raise Refused(f"{reference} was champion, but somebody has deleted it from {backend.address()}")
+    return existing[number]
 
 
 def _serve(version: versions.Version, how: str, reason: str, before: str | None, check: Check) -> history.Entry:
@@ -66,39 +68,41 @@ def _serve(version: versions.Version, how: str, reason: str, before: str | None,
 
 
 def _refuse_if_moved(version: versions.Version, before: str | None) -> None:
-    now = current_champion(version.name, history.read(version.name))
-    if now != before:
-        raise Refused(f"the champion is {now} now, no longer {before}: look again whether {version} is still wanted")
+    current = current_champion(version.name, history.read(version.name))
+    if current != before:
+        raise Refused(
+            f"the champion is {current} now, no longer {before}: look again whether {version} is still wanted"
+        )
 
 
 def fit_to_serve(version: versions.Version, reader: clean_process.Reader, even_forgotten: bool) -> dict[str, str]:
-    """What a version must pass before a person may make it champion, and what the history says of that.
+    """Check a version before a person may make it champion. Returns facts for the history.
 
-    Its files are those that were registered; it did not learn from a row that must not be learned from; loaded in the
-    clean process `reader` it predicts as recorded.
+    Its files are those that were registered; it learned from no suppressed row; loaded in the clean process `reader`,
+    it predicts as recorded. Raises Refused if it fails.
     """
-    made = record.read(versions.checked_folder(version) / record.FILE)
-    forgotten = _suppressed_rows(version, even_forgotten)
-    return {"Checked": reload_check.says_the_same(version, made, reader), **forgotten}
+    record = records.read(versions.checked_folder(version) / records.FILE)
+    suppressed = _suppressed_rows(version, even_forgotten)
+    return {"Checked": reload_check.says_the_same(version, record, reader), **suppressed}
 
 
 def _suppressed_rows(version: versions.Version, even_forgotten: bool) -> dict[str, str]:
-    listed = suppression.read()
-    if not listed.rows:
+    suppressed = suppression.read()
+    if not suppressed.rows:
         return {}
     try:
         entry = history.read(version.name).registered(version.version)
         if entry is None:
             raise ancestry.UnknownAncestor(f"{version} is in no history")
-        count = ancestry.count_suppressed_rows(entry, listed)
-        told = f"{count} {'row' if count == 1 else 'rows'} it learned from must not be learned from any more"
+        count = ancestry.count_suppressed_rows(entry, suppressed)
+        problem = f"{count} {'row' if count == 1 else 'rows'} it learned from must not be learned from any more"
     except (dvc_store.MissingBytes, ancestry.UnknownAncestor) as error:
-        count, told = None, f"nobody can say whether it learned from a row that must not be learned from: {error}"
+        count, problem = None, f"nobody can say whether it learned from a row that must not be learned from: {error}"
     if count == 0:
         return {}
     if not even_forgotten:
         raise Refused(
-            f"{version} must not serve: {told}. Go back to another version, or make one by `retune run`; "
+            f"{version} must not serve: {problem}. Go back to another version, or make one by `retune run`; "
             "--even-forgotten takes it all the same, and the history will say so"
         )
-    return {"Forgotten": told}
+    return {"Forgotten": problem}

@@ -14,27 +14,27 @@ from retune.system import failpoints
 
 WORSE = "worse"  # tag of a version that the gate found surely worse than the champion
 DECIDED = "decision"  # tag of a version: one of the next four
-CROWNED, HELD, AWAITING, REJECTED = "champion", "held", "awaiting", "rejected"
+PROMOTED, HELD, AWAITING, REJECTED = "champion", "held", "awaiting", "rejected"
 REASON = "reason."
 Check = Callable[[versions.Version], dict[str, str]]  # facts for the history; raises Refused if it must not serve
 
 
 def current_champion(name: str, chain: history.Chain) -> str | None:
     """The champion by the history; none if somebody has deleted that version since."""
-    crowned = chain.champion()
-    there = {version.version: version for version in versions.versions(name)}
-    if crowned:
-        return f"{name}/{crowned.version}" if crowned.version in there else None
-    return next((str(version) for version in there.values() if versions.CHAMPION in version.aliases), None)
+    entry = chain.champion()
+    existing = {version.version: version for version in versions.versions(name)}
+    if entry:
+        return f"{name}/{entry.version}" if entry.version in existing else None
+    return next((str(version) for version in existing.values() if versions.CHAMPION in version.aliases), None)
 
 
 def decided(version: versions.Version) -> Decision | None:
-    """What was decided about a version before, if anything was."""
+    """The decision that a version is tagged with, if it has one."""
     answer = version.tags.get(DECIDED)
     if not answer:
         return None
     return Decision(
-        answer == CROWNED, recorded_reasons(version), awaiting=answer == AWAITING, worse=WORSE in version.tags
+        answer == PROMOTED, recorded_reasons(version), awaiting=answer == AWAITING, worse=WORSE in version.tags
     )
 
 
@@ -46,18 +46,17 @@ def recorded_reasons(version: versions.Version) -> tuple[str, ...]:
 def set_champion(
     version: versions.Version, how: str, why: Sequence[str], reasons: Sequence[str], facts: dict[str, str] | None = None
 ) -> history.Entry:
-    """The history is written first, then the alias moves, then the version says so: a crash in between repeats it,
-    and alike."""
-    own = registration(version).facts
+    """Write the history first, then move the alias, then tag the version. After a crash in between, the same call
+    completes it."""
+    all_facts = {**registration(version).facts, history.HOW: how, **(facts or {})}
     failpoints.point("promote:before-history")
-    told = {**own, history.HOW: how, **(facts or {})}
-    entry = history.append(version.name, version.version, history.CHAMPION, why, told, versions.anchor)
+    entry = history.append(version.name, version.version, history.CHAMPION, why, all_facts, versions.anchor)
     failpoints.point("promote:before-alias")
     versions.set_alias(version, versions.CHAMPION)
     failpoints.point("promote:before-challenger")
     versions.drop_alias(version, versions.CHALLENGER)
     failpoints.point("promote:before-tags")
-    tag_decision(version, reasons, CROWNED)
+    tag_decision(version, reasons, PROMOTED)
     return entry
 
 
@@ -75,7 +74,7 @@ def registration(version: versions.Version) -> history.Entry:
 
 def promote_approved(version: versions.Version, answer: history.Entry) -> history.Entry:
     reasons = [*recorded_reasons(version), describe_answer(answer)]
-    facts = {key: told for key, told in answer.facts.items() if key in ("Checked", "Forgotten")}
+    facts = {key: value for key, value in answer.facts.items() if key in ("Checked", "Forgotten")}
     return set_champion(version, history.PROMOTED, reasons, reasons, facts)
 
 

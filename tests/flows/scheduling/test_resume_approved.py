@@ -63,7 +63,7 @@ def sleeper(house):
 
 
 def answer():
-    approval.approve(approval.evidence(versions.find("m", version=2), None), "fine", lambda _: {"Checked": "fine"})
+    approval.approve(approval.read_evidence(versions.find("m", version=2), None), "fine", lambda _: {"Checked": "fine"})
 
 
 def state(run):

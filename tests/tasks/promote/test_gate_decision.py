@@ -287,7 +287,7 @@ def test_a_version_that_waits_is_challenger_and_the_history_says_nothing_yet(wai
 def test_an_approved_version_becomes_champion_and_the_history_tells_on_which_evidence(waiting):
     _, second = waiting
     approval.await_approval(second, "0123")
-    seen = approval.evidence(again(second), None)
+    seen = approval.read_evidence(again(second), None)
     entry = approval.approve(seen, "scores look right", check)
     approved, champion = history.read(second.name).entries[-2:]
     assert champion == entry
@@ -299,19 +299,19 @@ def test_an_approved_version_becomes_champion_and_the_history_tells_on_which_evi
     assert "approved by" in decided(again(second)).reasons[-1]
     assert approval.awaited_by("0123") == again(second)
     with pytest.raises(Refused, match="is not waiting for an answer: it became champion"):
-        approval.approve(approval.evidence(again(second), None), "again", check)
+        approval.approve(approval.read_evidence(again(second), None), "again", check)
 
 
 def test_a_rejected_version_is_challenger_no_more(waiting):
     first, second = waiting
-    entry = approval.reject(approval.evidence(second, None), "one queue is worse")
+    entry = approval.reject(approval.read_evidence(second, None), "one queue is worse")
     assert (entry.event, entry.version, entry.why) == ("rejected", 2, ("one queue is worse",))
     assert (again(first).aliases, again(second).aliases) == (("champion",), ())
     assert not decided(again(second)).promote
     assert not promote(again(second), told(champion=str(first)), ASKED).promote
     assert reconcile(first.name) == []
     with pytest.raises(Refused, match=r"it was rejected; `retune promote"):
-        approval.approve(approval.evidence(again(second), None), "no, yes", check)
+        approval.approve(approval.read_evidence(again(second), None), "no, yes", check)
     manual.promote_manually(again(second), "no, yes", check)
     assert again(second).aliases == ("champion",)
     assert reconcile(first.name) == []
@@ -319,16 +319,16 @@ def test_a_rejected_version_is_challenger_no_more(waiting):
 
 def test_an_approval_of_other_evidence_is_refused(waiting):
     _, second = waiting
-    seen = approval.evidence(second, None)
-    assert approval.evidence(second, seen.sha256[:12]) == seen
+    seen = approval.read_evidence(second, None)
+    assert approval.read_evidence(second, seen.sha256[:12]) == seen
     with pytest.raises(Refused, match="look at it again"):
-        approval.evidence(second, "0" * 64)
+        approval.read_evidence(second, "0" * 64)
     with pytest.raises(WrongUse, match="12 digits or more"):
-        approval.evidence(second, "yes")
+        approval.read_evidence(second, "yes")
     path = versions.version_folder(second) / record.FILE
     path.write_text(path.read_text().replace("tickets", "tockets"))
     with pytest.raises(Refused, match="is not what was registered"):
-        approval.approve(approval.evidence(second, None), "why", check)
+        approval.approve(approval.read_evidence(second, None), "why", check)
     assert crowned(second) == [1]
 
 
@@ -337,8 +337,8 @@ def test_an_approval_after_the_champion_changed_is_refused(waiting, make):
     third = make()
     manual.promote_manually(third, "quicker", check)
     with pytest.raises(Refused, match=f"the champion is {third} now"):
-        approval.approve(approval.evidence(second, None), "why", check)
-    approval.reject(approval.evidence(second, None), "too late")
+        approval.approve(approval.read_evidence(second, None), "why", check)
+    approval.reject(approval.read_evidence(second, None), "too late")
     assert again(third).aliases == ("champion",)
 
 
@@ -347,7 +347,7 @@ def test_only_what_waits_is_approved_or_rejected_and_what_waits_is_not_promoted_
     third = make()
     for answer in (lambda seen: approval.approve(seen, "why", check), lambda seen: approval.reject(seen, "why")):
         with pytest.raises(Refused, match="nothing was decided about it yet"):
-            answer(approval.evidence(third, None))
+            answer(approval.read_evidence(third, None))
     with pytest.raises(Refused, match="waiting for an answer"):
         manual.promote_manually(second, "why", check)
 
@@ -360,11 +360,11 @@ def test_who_rejects_while_another_approves_is_obeyed(waiting):
     first, second = waiting
 
     def meanwhile(version):
-        approval.reject(approval.evidence(again(version), None), "one queue is worse")
+        approval.reject(approval.read_evidence(again(version), None), "one queue is worse")
         return FINE
 
     with pytest.raises(Refused, match="is not waiting for an answer: it was rejected"):
-        approval.approve(approval.evidence(second, None), "looks right", meanwhile)
+        approval.approve(approval.read_evidence(second, None), "looks right", meanwhile)
     assert events_of(second) == ["registered", "rejected"]
     assert (again(first).aliases, again(second).aliases) == (("champion",), ())
     assert reconcile(first.name) == []
@@ -377,11 +377,11 @@ def test_who_rejects_is_obeyed_also_if_he_was_killed_before_the_tag(waiting, mon
     def meanwhile(version):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(versions, "tag_version", interrupted)
-            approval.reject(approval.evidence(again(version), None), "one queue is worse")
+            approval.reject(approval.read_evidence(again(version), None), "one queue is worse")
         return FINE
 
     with pytest.raises(Refused, match="is not waiting for an answer: it was rejected"):
-        approval.approve(approval.evidence(second, None), "looks right", meanwhile)
+        approval.approve(approval.read_evidence(second, None), "looks right", meanwhile)
     assert events_of(second) == ["registered", "rejected"]
     reconcile(first.name)
     agree(first.name)
@@ -390,8 +390,8 @@ def test_who_rejects_is_obeyed_also_if_he_was_killed_before_the_tag(waiting, mon
 def test_who_waits_to_reject_while_another_approves_is_told_that_it_is_champion(waiting):
     """He has looked, the approval has the lock, and then it is his turn."""
     first, second = waiting
-    seen = approval.evidence(second, None)
-    approval.approve(approval.evidence(second, None), "looks right", check)
+    seen = approval.read_evidence(second, None)
+    approval.approve(approval.read_evidence(second, None), "looks right", check)
     with pytest.raises(Refused, match="is not waiting for an answer: it became champion"):
         approval.reject(seen, "one queue is worse")
     assert events_of(second) == ["registered", "approved", "champion"]
@@ -409,7 +409,7 @@ def test_of_a_second_answer_that_waits_for_the_lock_nothing_is_written(waiting, 
         while not (tmp_path / "looked").exists():
             assert late.poll() is None, late.communicate()[1]
             time.sleep(0.02)
-        approval.reject(approval.evidence(second, None), "one queue is worse")
+        approval.reject(approval.read_evidence(second, None), "one queue is worse")
         before = events_of(second)
     complaint = late.communicate()[1]
     assert late.returncode and "is not waiting for an answer: it was rejected" in complaint
@@ -554,8 +554,8 @@ history.writing = looked
     "promote": lambda: gate_decision.promote(version, made, params.load(pathlib.Path(root)).promote),
     "by hand": lambda: manual.promote_manually(version, "by hand", check),
     "rollback": lambda: manual.roll_back(name, int(number), "back", check),
-    "approve": lambda: approval.approve(approval.evidence(version, None), "yes", check),
-    "reject": lambda: approval.reject(approval.evidence(version, None), "no"),
+    "approve": lambda: approval.approve(approval.read_evidence(version, None), "yes", check),
+    "reject": lambda: approval.reject(approval.read_evidence(version, None), "no"),
 }[act]()
 """
 

@@ -138,12 +138,12 @@ class Steward(RuleBasedStateMachine):
     @precondition(has_run)
     @rule(number=VERSIONS, crash=CRASHES)
     def approve(self, number, crash):
-        self.of(number, crash, lambda each: approval.approve(approval.evidence(each, None), "yes", self.check))
+        self.of(number, crash, lambda each: approval.approve(approval.read_evidence(each, None), "yes", self.check))
 
     @precondition(has_run)
     @rule(number=VERSIONS, crash=CRASHES)
     def reject(self, number, crash):
-        self.of(number, crash, lambda version: approval.reject(approval.evidence(version, None), "no"))
+        self.of(number, crash, lambda version: approval.reject(approval.read_evidence(version, None), "no"))
 
     @rule(name=IDS)
     def forget(self, name):
@@ -217,6 +217,9 @@ class Steward(RuleBasedStateMachine):
         assert not any("is not whole" in line for line in said), said
         again = [line for line in reconcile.reconcile(NAME) if "was deleted from" not in line]
         assert [line for line in again if "goes on there when it is run again" not in line] == []
+        state = reconcile.State.read(NAME)
+        for case in reconcile.CASES:
+            assert case.only_reports or list(case.repair(state)) == [], (case.history, case.registry)
         self.dirty = False
 
     @invariant()
