@@ -39,10 +39,15 @@ OF_REGISTRY = {path for path in PATHS if path.startswith("retune/registry/")}
 DOORS = {
     "prefect": OF_FLOWS,
     "mlflow": OF_REGISTRY,  # the folder is the door
-    "transformers": {"retune/models/classifier.py", "retune/models/chat_template.py", "retune/models/causal_lm.py"},
+    "transformers": {
+        "retune/models/classifier.py",
+        "retune/models/chat_template.py",
+        "retune/models/decoder.py",
+        "retune/models/generation.py",
+    },
     "peft": {
         "retune/models/classifier.py",
-        "retune/models/causal_lm.py",
+        "retune/models/decoder.py",
         "tasks/train/decoder/lora_fusion.py",
     },  # lora: its layers, made quick
     "huggingface_hub": {"retune/models/base_model.py"},

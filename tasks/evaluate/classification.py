@@ -91,7 +91,7 @@ def report_on(model_folder: Path, rows: pd.DataFrame, section: Evaluate, out: Pa
     """Score a model folder on `rows`, and write into `out` what the shell of evaluation promises."""
     fine_tuned = classifier.load(model_folder)
     untouched = classifier.load_probe(model_folder)
-    labels = fine_tuned.card.labels
+    labels = fine_tuned.manifest.labels
 
     candidate = evaluate(rows, lambda texts: fine_tuned.predict(texts, section.batch_size), section)
     vectors = untouched.embed(rows["text"].tolist(), section.batch_size)  # once, for base and probe alike
@@ -104,7 +104,9 @@ def report_on(model_folder: Path, rows: pd.DataFrame, section: Evaluate, out: Pa
     _write_predictions(rows, {"": candidate, "base_": base, "probe_": probe}, out / "predictions.parquet")
     _draw(rows, {"candidate": candidate, "base": base, "probe": probe}, section, out)
     stage_io.write_json(found, out / "details.json")
-    report.write(out / "report.html", headline, found, asdict(fine_tuned.card), sorted((out / "plots").rglob("*.png")))
+    report.write(
+        out / "report.html", headline, found, asdict(fine_tuned.manifest), sorted((out / "plots").rglob("*.png"))
+    )
     stage_io.write_json(headline, out / "evaluate.json")
     for name in statistics.SCORES:
         told = "  ".join(f"{who or 'candidate_'}{headline[who + name]:.4f}" for who in ("", "base_", "probe_"))

@@ -62,7 +62,7 @@ def report_on(model_folder: Path, rows: pd.DataFrame, section: InstructEvaluate,
         seconds[prefix] = time.perf_counter() - began
         general[prefix] = answers(model, section)
         if not prefix:
-            card, moved = model.card, merged(model, rows[asked])
+            card, moved = model.manifest, merged(model, rows[asked])
         del model
 
     headline = summary(said, seconds[""], int(asked.sum()), section)
@@ -160,7 +160,7 @@ def _of_text(model: causal_lm.CausalLM, section: InstructEvaluate) -> Callable[[
     """Log-likelihood of a continuation after a context, as plain text, with no template."""
 
     def likelihood(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        longest = model.card.max_tokens
+        longest = model.manifest.max_tokens
         rendered = [chat_template.continuation(model.tokenizer, context, text, longest) for context, text in pairs]
         return -model.likelihood(rendered, section.batch_size).nll
 

@@ -16,7 +16,7 @@ from retune.config import params
 from retune.data import row_table
 from retune.errors import Refused
 from retune.evaluation import task_metrics
-from retune.models import causal_lm, chat_template
+from retune.models import causal_lm, chat_template, decoder
 from retune.models.manifest import CausalLMManifest
 from retune.promotion import gate
 from tasks.evaluate import generation
@@ -34,10 +34,10 @@ def writer_folder(tiny_writer, tmp_path_factory):
         f"folder:{tiny_writer}",
         hashlib.sha256((tiny_writer / "model.safetensors").read_bytes()).hexdigest(),
     )
-    tokenizer, network = causal_lm.load_base(name, weights, "fp32", CPU)
+    tokenizer, network = decoder.load_base(name, weights, "fp32", CPU)
     chat_template.choose(tokenizer, "chatml")
     torch.manual_seed(2)
-    network = causal_lm.add_lora(network, name, 4, 8, 0.0, False, False)
+    network = decoder.add_lora(network, name, 4, 8, 0.0, False, False)
     with torch.no_grad():
         for own, value in network.named_parameters():
             if "lora_B" in own:
