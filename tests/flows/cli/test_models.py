@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from flows.cli import train
+from flows.cli import models
 from flows.project import environment
 from retune.models import causal_lm, chat_template, classifier, decoder, loading
 from retune.models.base_model import weights_sha256
@@ -38,7 +38,7 @@ def predict(writer, monkeypatch):
     monkeypatch.setattr(environment, "activate_project", lambda: None)
     monkeypatch.setattr(versions, "resolve", lambda name: name)
     monkeypatch.setattr(versions, "model_folder", lambda version: writer)
-    return lambda *words: CliRunner().invoke(train.predict, ["writer@champion", *words])
+    return lambda *words: CliRunner().invoke(models.predict, ["writer@champion", *words])
 
 
 def test_a_prompt_that_is_cut_is_told_with_its_tokens(predict):
