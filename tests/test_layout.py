@@ -70,7 +70,7 @@ DOORS = {
     "sacrebleu": {"retune/evaluation/text_metrics.py"},
     "httpx": {
         "tasks/fetch/http.py",
-        "retune/evaluation/llm_judge.py",
+        "retune/evaluation/judge_endpoint.py",
         *OF_FLOWS,
     },  # flows: Prefect's server and its errors
     "sqlalchemy": {
