@@ -56,7 +56,7 @@ DOORS = {
     "sklearn": {"retune/evaluation/label_metrics.py", "tasks/train/encoder/probe.py"},
     "sklearn.metrics": {"retune/evaluation/label_metrics.py"},
     "sklearn.linear_model": {"tasks/train/encoder/probe.py"},
-    "great_expectations": {"tasks/validate/__main__.py"},
+    "great_expectations": {"tasks/validate/expectations.py", "tasks/validate/data_docs.py"},
     "matplotlib": {"retune/evaluation/plots.py"},
     "model_signing": {"retune/lineage/signing.py"},
     "cryptography": {"retune/lineage/signing.py"},

@@ -9,6 +9,7 @@ from retune.evaluation import task_metrics
 from retune.lineage import parent_version
 from tasks.curate.row_steps import ROW_STEPS
 from tasks.curate.table_steps import TABLE_STEPS
+from tasks.validate.expectations import CHECKS
 
 TASKS = set(params.TASKS)
 MESSAGES = {task for task, facts in task_data.TASKS.items() if facts.text_is_messages}
@@ -40,3 +41,7 @@ def test_every_curation_step_of_a_task_exists(task):
 
 def test_every_curation_step_is_of_some_task_or_of_general_examples():
     assert STEPS - {"asked_by_a_record"} == {name for facts in task_data.TASKS.values() for name in facts.curation}
+
+
+def test_every_check_is_of_some_task_and_every_check_of_a_task_exists():
+    assert set(CHECKS) == {name for facts in task_data.TASKS.values() for name in facts.checks}
