@@ -9,7 +9,7 @@ setup: .venv/ready
 .venv/ready: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Retune needs Python 3.11 or newer, this is " + sys.version)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	$(BIN)/python infra/install.py
 	touch .venv/ready
 
 run: setup            ## the shipped sample, from raw records to a registered model
