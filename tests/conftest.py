@@ -34,8 +34,10 @@ QUIET = {
     "DVC_NO_ANALYTICS": "1",
     "GX_ANALYTICS_ENABLED": "false",
     "HF_HUB_OFFLINE": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait for work leave the cores to other processes
 }
+
+if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():  # as flows/home.py does, before torch reads it
+    os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
 def pytest_addoption(parser):
