@@ -1,6 +1,7 @@
 # One word a chore. `make run` and `make test` work on a fresh clone with git, make and Python 3.11 or newer.
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores : 4)))
 
 .PHONY: setup run test test-slow test-long check bench up clean
 
@@ -17,8 +18,8 @@ run: setup            ## the shipped sample, from raw records to a registered mo
 		--licence 'Apache-2.0 (synthetic, made by tests/samples/generate.py)'
 	$(BIN)/retune run
 
-test: setup           ## minutes
-	$(BIN)/pytest
+test: setup           ## minutes; `make test WORKERS=1` where little memory is
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadscope --durations=25
 
 test-slow: setup      ## what takes longer
 	$(BIN)/pytest -m 'slow and not long'
