@@ -46,12 +46,12 @@ def train(steps: int) -> tuple[float, str]:
     import torch
     import yaml
 
-    from tasks.core import model
+    from retune.models import classifier
     from tasks.train import loop
 
     base = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))["train"]["base"]
     loop.prepare(17, "cpu")
-    _, network = model.load_base(**base)
+    _, network = classifier.load_base(**base)
     network.train()
     head = torch.nn.Linear(network.config.hidden_size, 77)
     optimizer = torch.optim.AdamW([*network.parameters(), *head.parameters()], lr=1e-4)

@@ -488,6 +488,18 @@ def register_tiny():
     return make
 
 
+@pytest.fixture(scope="session")
+def make_repository(once):
+    """Makes a folder a fresh git and DVC repository without a commit, as a copy: `dvc init` takes a second."""
+
+    def init(folder):
+        for command in (["git", "init", "-q", "-b", "main"], [sys.executable, "-m", "dvc", "init", "-q"]):
+            subprocess.run(command, cwd=folder, env={**os.environ, **QUIET}, check=True)
+
+    template = once("repository", init)
+    return lambda folder: shutil.copytree(template, folder, dirs_exist_ok=True)
+
+
 @dataclass(frozen=True)
 class TinyPipeline:
     """A scratch DVC repository with two small stages in a row, for tests of the bridge and the plan."""

@@ -106,7 +106,7 @@ def test_threads_of_a_stage_wait_briefly_for_each_other_unless_the_user_has_said
 
 @pytest.mark.skipif(sys.platform != "linux", reason="torch has another OpenMP there")
 def test_a_command_that_computes_itself_enters_early_enough_for_torch_to_read_it(project):
-    program = "from flows import home; environment.activate_project(); import torch"
+    program = "from flows.project import environment; environment.activate_project(); import torch"
     env = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
     env |= {"OMP_DISPLAY_ENV": "verbose", "PYTHONPATH": str(Path(environment.__file__).resolve().parents[1])}
     done = subprocess.run([sys.executable, "-c", program], cwd=project, env=env, capture_output=True, text=True)
