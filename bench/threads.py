@@ -5,8 +5,8 @@
 torch's threads meet at a barrier after each part of a step, and libgomp lets those that come first spin there, by
 default some 300,000 times. Alone, that is the quickest. Where another process has the core of the thread that they
 wait for, all of them burn their time: a step takes many times as long as its share of the machine would ask for. So
-`flows/home.py` sets GOMP_SPINCOUNT, unless the user has chosen. The value has to cost at most 5 % on a quiet machine
-and to stay within 2.5 times of that beside two busy processes; this says which of the candidates do.
+`flows/project/environment.py` sets GOMP_SPINCOUNT, unless the user has chosen. The value has to cost at most 5 % on a
+quiet machine and to stay within 2.5 times of that beside two busy processes; this says which of the candidates do.
 
 A step: the default base, 32 rows of 18 tokens, forwards, backwards and AdamW. Each candidate computes in a process of
 its own, since libgomp reads its variables when it is loaded: quiet, beside one and beside two processes that do nothing
@@ -47,7 +47,7 @@ def train(steps: int) -> tuple[float, str]:
     import yaml
 
     from retune.models import classifier
-    from tasks.train import loop
+    from tasks.train.encoder import loop
 
     base = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))["train"]["base"]
     loop.prepare(17, "cpu")

@@ -99,16 +99,16 @@ def test_threads_of_a_stage_wait_briefly_for_each_other_unless_the_user_has_said
         monkeypatch.setenv(name, value)
     os.chdir(project)
     environment.activate_project()
-    environment = dvc.environment()
-    assert environment.get("GOMP_SPINCOUNT") == spins
-    assert own.items() <= environment.items()
+    variables = dvc.environment()
+    assert variables.get("GOMP_SPINCOUNT") == spins
+    assert own.items() <= variables.items()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="torch has another OpenMP there")
 def test_a_command_that_computes_itself_enters_early_enough_for_torch_to_read_it(project):
     program = "from flows.project import environment; environment.activate_project(); import torch"
     env = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
-    env |= {"OMP_DISPLAY_ENV": "verbose", "PYTHONPATH": str(Path(environment.__file__).resolve().parents[1])}
+    env |= {"OMP_DISPLAY_ENV": "verbose", "PYTHONPATH": str(Path(environment.__file__).resolve().parents[2])}
     done = subprocess.run([sys.executable, "-c", program], cwd=project, env=env, capture_output=True, text=True)
     assert f"GOMP_SPINCOUNT = '{environment.SPINS}'" in done.stderr
 
