@@ -1,6 +1,7 @@
 # One word a chore. `make run` and `make test` work on a fresh clone with git, make and Python 3.11 or newer.
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores : 4)))
 
 .PHONY: setup run test test-slow test-long check bench up clean
 
@@ -9,7 +10,7 @@ setup: .venv/ready
 .venv/ready: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Retune needs Python 3.11 or newer, this is " + sys.version)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	$(BIN)/python infra/install.py
 	touch .venv/ready
 
 run: setup            ## the shipped sample, from raw records to a registered model
@@ -17,11 +18,11 @@ run: setup            ## the shipped sample, from raw records to a registered mo
 		--licence 'Apache-2.0 (synthetic, made by tests/samples/generate.py)'
 	$(BIN)/retune run
 
-test: setup           ## minutes
-	$(BIN)/pytest
+test: setup           ## minutes; `make test WORKERS=1` where little memory is
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadscope --durations=25
 
 test-slow: setup      ## what takes longer
-	$(BIN)/pytest -m 'slow and not long'
+	$(BIN)/pytest -m 'slow and not long' --durations=25
 
 test-long: setup      ## real servers, real kills, the whole road many times: hours; `--moments 200` asks for more
 	$(BIN)/pytest -m long

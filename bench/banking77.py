@@ -25,10 +25,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from retune.config import params
+from retune.data import task_data
 from retune.evaluation import statistics
 from retune.models import base_model as bases
 from retune.models import classifier
 from tasks.curate.__main__ import curate
+from tasks.curate.row_steps import Context
 from tasks.split import split
 from tasks.train.encoder.fit import fit
 
@@ -115,7 +117,7 @@ def trainer_way(
 
 def retune_way(table: pd.DataFrame, section: params.Train) -> dict[str, Any]:
     shipped = params.load(ROOT / "params.yaml")
-    kept, _ = curate(table, shipped.curate)
+    kept, _ = curate(table, Context(task_data.of("classify"), shipped.curate))
     sides = split(kept, shipped.split)
     with tempfile.TemporaryDirectory() as work:
         began = time.monotonic()

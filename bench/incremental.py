@@ -25,11 +25,13 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from retune.config import params
+from retune.data import task_data
 from retune.evaluation import statistics
 from retune.lineage.parent_version import ParentVersion
 from retune.models import classifier
 from retune.models.manifest import read_classifier
 from tasks.curate.__main__ import curate
+from tasks.curate.row_steps import Context
 from tasks.split import split
 from tasks.train.encoder.fit import fit
 from tasks.train.parent import CONTENT, ParentClassifier
@@ -43,7 +45,7 @@ def sides(chosen: params.Params) -> dict[str, pd.DataFrame]:
     """The three sides of the sample, each in the order of the file, which is that of the ids."""
     table = pd.read_csv(ROOT / "tests/samples/tickets.csv", dtype="str", keep_default_na=False)
     table = table.rename(columns=COLUMNS)[[*COLUMNS.values()]].assign(source="sample", given="")
-    rows = curate(table, chosen.curate)[0]
+    rows = curate(table, Context(task_data.of("classify"), chosen.curate))[0]
     return split(rows, chosen.split)
 
 

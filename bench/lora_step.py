@@ -301,9 +301,9 @@ def as_one_graph(network: Any) -> None:
     """The layers of `network`, captured at their first batch; all batches of a lesson have one shape."""
     from transformers.modeling_outputs import BaseModelOutput
 
-    from retune.models import causal_lm
+    from retune.models import decoder
 
-    body = causal_lm.body(network)
+    body = decoder.body(network)
     forward, made = body.forward, []
 
     class Layers(nn.Module):

@@ -100,7 +100,8 @@ def _parts(md5: str) -> list[str]:
 
 
 def _kept(md5: str) -> pd.DataFrame:
-    return pq.read_table(dvc_store.parquet(md5), columns=["id", "text"]).to_pandas()
+    rows: pd.DataFrame = pq.read_table(dvc_store.parquet(md5), columns=["id", "text"]).to_pandas()
+    return rows
 
 
 def _refuse_nonsense(ids: Sequence[str], reason: str, by: str, at: str) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from retune.config import params
 from retune.data import replay, replay_sampling, row_table, task_data
+from retune.data.finding import Finding
 from retune.errors import WrongUse
 from retune.evaluation import plots
 from retune.lineage import parent_version
@@ -30,7 +31,7 @@ PICTURE = Path(".retune/audit/lengths.png")
 class Audited:
     rows_from: str
     base: dict[str, str]  # its name, and its licence in words
-    findings: list[token_audit.Finding]
+    findings: list[Finding]
     figures: dict[str, Any]
     general: dict[str, Any] | None  # figures of general examples, none of which is a row
     effort: compute_estimate.ComputeEstimate

@@ -12,14 +12,16 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import yaml
+from filelock import FileLock
 
 pytest_plugins = ("tests.support.small_models",)
 
@@ -34,8 +36,10 @@ QUIET = {
     "DVC_NO_ANALYTICS": "1",
     "GX_ANALYTICS_ENABLED": "false",
     "HF_HUB_OFFLINE": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait for work leave the cores to other processes
 }
+
+if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():  # as flows/home.py does, before torch reads it
+    os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
 def pytest_addoption(parser):
@@ -281,20 +285,55 @@ def wait_for(address, process, seconds=120):
 
 
 @pytest.fixture(scope="session")
-def prefect_url(tmp_path_factory):
-    """A real Prefect server for the whole session."""
-    home, port = tmp_path_factory.mktemp("prefect"), free_port()
+def once(tmp_path_factory):
+    """Fills a folder once a session, for all workers: the first that asks does it, the others wait for it.
+
+    Who is given a folder leaves it as it is.
+    """
+    own = tmp_path_factory.getbasetemp()
+    common = own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own
+
+    def make(name, fill):
+        folder = common / name
+        with FileLock(common / f"{name}.lock"):
+            if not (common / f"{name}.full").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                (common / f"{name}.full").touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def prefect_url(once):
+    """A real Prefect server for the whole session, and for all its workers. `pytest_sessionfinish` stops it."""
+    return json.loads((once("prefect", start_prefect) / "server.json").read_text("utf-8"))["url"]
+
+
+def start_prefect(home):
+    port = free_port()
     env = {**os.environ, **QUIET, "PREFECT_HOME": str(home)}
     env.pop("PREFECT_API_URL", None)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with (home / "server.log").open("w") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
-        try:
-            wait_for(f"http://127.0.0.1:{port}/api/health", process)
-            yield f"http://127.0.0.1:{port}/api"
-        finally:
-            process.terminate()
-            process.wait(30)
+    server = {"url": f"http://127.0.0.1:{port}/api", "pid": process.pid}
+    (home / "server.json").write_text(json.dumps(server), "utf-8")
+    wait_for(f"http://127.0.0.1:{port}/api/health", process)
+
+
+def pytest_sessionfinish(session):
+    """Last of all, and where no worker is left, so the server may go."""
+    factory = session.config._tmp_path_factory
+    if hasattr(session.config, "workerinput") or not factory._basetemp:
+        return
+    for path in factory.getbasetemp().glob("prefect/server.json"):
+        with suppress(psutil.NoSuchProcess):
+            server = psutil.Process(json.loads(path.read_text("utf-8"))["pid"])
+            server.terminate()
+            server.wait(30)
 
 
 @pytest.fixture(scope="session")
@@ -449,6 +488,18 @@ def register_tiny():
     return make
 
 
+@pytest.fixture(scope="session")
+def make_repository(once):
+    """Makes a folder a fresh git and DVC repository without a commit, as a copy: `dvc init` takes a second."""
+
+    def init(folder):
+        for command in (["git", "init", "-q", "-b", "main"], [sys.executable, "-m", "dvc", "init", "-q"]):
+            subprocess.run(command, cwd=folder, env={**os.environ, **QUIET}, check=True)
+
+    template = once("repository", init)
+    return lambda folder: shutil.copytree(template, folder, dirs_exist_ok=True)
+
+
 @dataclass(frozen=True)
 class TinyPipeline:
     """A scratch DVC repository with two small stages in a row, for tests of the bridge and the plan."""
@@ -485,8 +536,12 @@ class TinyPipeline:
 
 
 @pytest.fixture(scope="session")
-def ran_once(tmp_path_factory):
-    tiny = TinyPipeline(tmp_path_factory.mktemp("tiny"))
+def ran_once(once):
+    return TinyPipeline(once("tiny", run_tiny))
+
+
+def run_tiny(folder):
+    tiny = TinyPipeline(folder)
     tiny.write("params.yaml", "# two knobs and a list\ncook:\n  minutes: 3\n  salt: [a, b]\nserve:\n  plate: blue\n")
     tiny.write("cook.py", COOK)
     tiny.write("serve.py", SERVE)
@@ -502,7 +557,6 @@ def ran_once(tmp_path_factory):
     tiny.git("commit", "-q", "-m", "start")
     tiny.dvc("add", "-q", "data/raw")
     tiny.dvc("repro", "-q")
-    return tiny
 
 
 @pytest.fixture

@@ -39,10 +39,15 @@ OF_REGISTRY = {path for path in PATHS if path.startswith("retune/registry/")}
 DOORS = {
     "prefect": OF_FLOWS,
     "mlflow": OF_REGISTRY,  # the folder is the door
-    "transformers": {"retune/models/classifier.py", "retune/models/chat_template.py", "retune/models/causal_lm.py"},
+    "transformers": {
+        "retune/models/classifier.py",
+        "retune/models/chat_template.py",
+        "retune/models/decoder.py",
+        "retune/models/generation.py",
+    },
     "peft": {
         "retune/models/classifier.py",
-        "retune/models/causal_lm.py",
+        "retune/models/decoder.py",
         "tasks/train/decoder/lora_fusion.py",
     },  # lora: its layers, made quick
     "huggingface_hub": {"retune/models/base_model.py"},
@@ -51,7 +56,7 @@ DOORS = {
     "sklearn": {"retune/evaluation/label_metrics.py", "tasks/train/encoder/probe.py"},
     "sklearn.metrics": {"retune/evaluation/label_metrics.py"},
     "sklearn.linear_model": {"tasks/train/encoder/probe.py"},
-    "great_expectations": {"tasks/validate/__main__.py"},
+    "great_expectations": {"tasks/validate/expectations.py", "tasks/validate/data_docs.py"},
     "matplotlib": {"retune/evaluation/plots.py"},
     "model_signing": {"retune/lineage/signing.py"},
     "cryptography": {"retune/lineage/signing.py"},
@@ -65,7 +70,7 @@ DOORS = {
     "sacrebleu": {"retune/evaluation/text_metrics.py"},
     "httpx": {
         "tasks/fetch/http.py",
-        "retune/evaluation/llm_judge.py",
+        "retune/evaluation/judge_endpoint.py",
         *OF_FLOWS,
     },  # flows: Prefect's server and its errors
     "sqlalchemy": {

@@ -7,10 +7,13 @@ from retune.data import chat_formats, task_data
 from retune.documents import task_texts
 from retune.evaluation import task_metrics
 from retune.lineage import parent_version
-from tasks.curate.__main__ import STEPS
+from tasks.curate.row_steps import ROW_STEPS
+from tasks.curate.table_steps import TABLE_STEPS
+from tasks.validate.expectations import CHECKS
 
 TASKS = set(params.TASKS)
 MESSAGES = {task for task, facts in task_data.TASKS.items() if facts.text_is_messages}
+STEPS = {*ROW_STEPS, *TABLE_STEPS}
 TABLES = {
     "retune.data.task_data.TASKS": (task_data.TASKS, TASKS),
     "retune.data.chat_formats.FORMATS": (chat_formats.FORMATS, MESSAGES),
@@ -36,5 +39,9 @@ def test_every_curation_step_of_a_task_exists(task):
     assert [name for name in task_data.of(task).curation if name not in STEPS] == []
 
 
-def test_every_curation_step_is_of_some_task():
-    assert set(STEPS) == {name for facts in task_data.TASKS.values() for name in facts.curation}
+def test_every_curation_step_is_of_some_task_or_of_general_examples():
+    assert STEPS - {"asked_by_a_record"} == {name for facts in task_data.TASKS.values() for name in facts.curation}
+
+
+def test_every_check_is_of_some_task_and_every_check_of_a_task_exists():
+    assert set(CHECKS) == {name for facts in task_data.TASKS.values() for name in facts.checks}

@@ -60,14 +60,14 @@ def history(name: str | None, at: str | None, verify_: bool, json_: bool) -> Non
     if json_:
         print_json([_entry(entry) for entry in entries])
     else:
-        _print_entries(entries)
+        print_entries(entries)
     damaged = {tag: why for chain in histories for tag, why in chain.damaged.items()}
     if damaged:
         raise Refused("; ".join(f"{tag} {why}" for tag, why in damaged.items()))
     verify.require_whole_history()
 
 
-def _print_entries(entries: Sequence[Any]) -> None:
+def print_entries(entries: Sequence[Any]) -> None:
     """A line for each, and below it why, in four lines at most; --json has all of it."""
     whats = [_what(entry) for entry in entries]
     room = max(map(len, whats), default=4)

@@ -84,7 +84,7 @@ def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
 
     network = loading.load(folder)
     if isinstance(network, causal_lm.CausalLM):
-        _warn_of_truncation(network.cut(prompts), len(prompts))
+        _warn_of_truncation(network.truncated(prompts), len(prompts))
     answers = network.predict(prompts)
     rows = zip(prompts, answers.labels, answers.confidence.tolist(), strict=True)
     if json_:
@@ -99,7 +99,7 @@ def _warn_of_truncation(cut: list[Any], texts: int) -> None:
     for each in cut:
         click.echo(
             f"text {each.row + 1} of {texts} has {each.tokens} tokens with its template, and the model reads "
-            f"{each.read}: its beginning is left out",
+            f"{each.tokens_read}: its beginning is left out",
             err=True,
         )
 

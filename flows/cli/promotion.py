@@ -42,7 +42,7 @@ def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
 
         version = _resolve_after_repair(model)
         entry = manual.promote_manually(version, reason, lambda each: manual.fit_to_serve(each, reader, even_forgotten))
-    _print_entry(entry, json_)
+    print_entry(entry, json_)
 
 
 @click.command(epilog='Example: retune rollback classifier --reason "too many refunds misrouted"')
@@ -65,7 +65,7 @@ def rollback(name: str | None, to: str | None, reason: str, even_forgotten: bool
         model, number = _rollback_target(name, to)
         _reconcile(model)
         entry = manual.roll_back(model, number, reason, lambda each: manual.fit_to_serve(each, reader, even_forgotten))
-    _print_entry(entry, json_)
+    print_entry(entry, json_)
 
 
 @click.command(epilog='Example: retune approve classifier/3 --reason "checked by hand"')
@@ -88,7 +88,7 @@ def approve(model: str, reason: str, named: str | None, even_forgotten: bool, js
         evidence = approval.read_evidence(_resolve_after_repair(model), named)
         _show(evidence, json_)
         entry = approval.approve(evidence, reason, lambda each: manual.fit_to_serve(each, reader, even_forgotten))
-    _print_entry(entry, json_, _resume(evidence.version))
+    print_entry(entry, json_, _resume(evidence.version))
 
 
 @click.command(epilog='Example: retune reject classifier/3 --reason "worse on refunds"')
@@ -107,7 +107,7 @@ def reject(model: str, reason: str, named: str | None, json_: bool) -> None:
     evidence = approval.read_evidence(_resolve_after_repair(model), named)
     _show(evidence, json_)
     entry = approval.reject(evidence, reason)
-    _print_entry(entry, json_, _resume(evidence.version))
+    print_entry(entry, json_, _resume(evidence.version))
 
 
 def _activate_as_a_person() -> None:
@@ -186,7 +186,7 @@ def _resume(version: Any) -> bool | None:
     return approval.resume(flow_run)
 
 
-def _print_entry(entry: Any, json_: bool, resumed: bool | None = None) -> None:
+def print_entry(entry: Any, json_: bool, resumed: bool | None = None) -> None:
     what = f"{entry.model}/{entry.version}"
     if not resumed:  # a flow run that goes on tells it with its outcome
         _notify_others(entry)

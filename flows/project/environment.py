@@ -25,6 +25,7 @@ RIGHTS = (
     " (`git clone`, `dvc pull`); what only reads works here too"
 )
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+SPINS = "1000"  # of a thread that waits for another at a barrier: bench/threads.py
 BRIEFLY = 20  # seconds that an ingest or forget waits for another to end
 
 
@@ -38,6 +39,7 @@ def activate_project(services: bool = True) -> Path:
         if all((folder / mark).is_file() for mark in MARKS):
             os.chdir(folder)
             _set_tool_defaults(state())
+            _share_the_cores()
             _use_services(state() / SERVICES, services)
             return folder
     raise WrongUse(f"{here} is in no Retune project: no {' and '.join(MARKS)} here or above; go to your clone")
@@ -93,6 +95,15 @@ def _set_tool_defaults(state: Path) -> None:
         "DVC_NO_ANALYTICS": "1",
     }.items():
         os.environ.setdefault(name, value)
+
+
+def _share_the_cores() -> None:
+    """Whatever computes is started by a command, or is one, and imports torch, which reads this, after it has entered.
+
+    libgomp's own 300,000 spins make a training step many times as slow beside other work.
+    """
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():  # the first would override the second
+        os.environ["GOMP_SPINCOUNT"] = SPINS
 
 
 def _use_services(folder: Path, needed: bool) -> None:

@@ -17,6 +17,8 @@ messages, and `label` the answer; prefer has one column more:
 
 import re
 import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +29,8 @@ from retune.system import failpoints
 from retune.system.files import replace_whole
 
 COLUMNS = ("id", "text", "label", "group", "source", "given")
+TEXT = pa.large_string()  # what pandas keeps a column of texts as
+GROUP = 1 << 20  # rows of a group of a Parquet file
 SPLITS = ("train", "val", "test")
 REJECTED = "rejected"
 JOINERS = "\u200c\u200d"  # hold emoji, Persian and Hindi words together; the only format characters kept
@@ -35,17 +39,79 @@ LOOSE_JOINER = re.compile(f"(?<!\\S)[{JOINERS}]+|[{JOINERS}]+(?!\\S)")
 
 def read(path: Path) -> pd.DataFrame:
     """Read one Parquet file, or every Parquet file of a folder in the order of their names."""
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    files = _parts(path)
     if not files:
         return pd.DataFrame({name: pd.Series(dtype="str") for name in COLUMNS})
-    return pd.concat([pq.read_table(file).to_pandas() for file in files], ignore_index=True)
+    frames: list[pd.DataFrame] = [pq.read_table(file).to_pandas() for file in files]
+    return pd.concat(frames, ignore_index=True)
+
+
+def names(path: Path) -> list[str]:
+    """The columns that `read` finds, without reading the rows."""
+    found = [name for file in _parts(path) for name in pq.read_schema(file).names]
+    return list(dict.fromkeys(found or COLUMNS))
+
+
+def batches(path: Path, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
+    """The rows that `read` finds, at most `size` at once: the named columns, as texts; a null or no column is empty."""
+    for file in _parts(path):
+        with pq.ParquetFile(file) as part:
+            present = [name for name in columns if name in part.schema_arrow.names]
+            for batch in part.iter_batches(size, columns=present):
+                blank = pa.repeat(pa.scalar("", TEXT), batch.num_rows)
+                texts = {name: batch.column(name).cast(TEXT).fill_null("") for name in present}
+                yield pa.RecordBatch.from_pydict({name: texts.get(name, blank) for name in columns})
+
+
+def _parts(path: Path) -> list[Path]:
+    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
 
 
 def write(rows: pd.DataFrame, path: Path) -> None:
     """Write `rows` whole or not at all; the same rows always give the same bytes."""
     table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
+    with _replace(path) as unfinished:
+        pq.write_table(table, unfinished, row_group_size=GROUP, compression="zstd")
+
+
+@contextmanager
+def writing(path: Path, columns: Sequence[str]) -> Iterator["Writer"]:
+    """A writer of batches of texts: at the end of the block, the file has the bytes that `write` gives."""
+    schema = pa.schema([(name, TEXT) for name in columns])
+    with _replace(path) as unfinished, pq.ParquetWriter(unfinished, schema, compression="zstd") as parquet:
+        writer = Writer(parquet)
+        yield writer
+        writer.flush()
+
+
+class Writer:
+    """Writes groups of `GROUP` rows, so that the bytes do not depend on how the rows were cut into batches."""
+
+    def __init__(self, parquet: pq.ParquetWriter) -> None:
+        self._parquet, self._written = parquet, False
+        self._pending = parquet.schema.empty_table()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add the rows of `batch`, of which the columns of the file are taken."""
+        rows = pa.Table.from_batches([batch]).select(self._parquet.schema.names)
+        self._pending = pa.concat_tables([self._pending, rows])
+        while len(self._pending) >= GROUP:
+            self._write(self._pending.slice(0, GROUP))
+            self._pending = self._pending.slice(GROUP)
+
+    def flush(self) -> None:
+        if len(self._pending) or not self._written:
+            self._write(self._pending)
+
+    def _write(self, rows: pa.Table) -> None:
+        self._parquet.write_table(rows.combine_chunks(), row_group_size=GROUP)
+        self._written = True
+
+
+@contextmanager
+def _replace(path: Path) -> Iterator[Path]:
     with replace_whole(path) as unfinished:
-        pq.write_table(table, unfinished, compression="zstd")
+        yield unfinished
         failpoints.point("rows:unfinished")
 
 

@@ -45,14 +45,14 @@ def read(raw: Path) -> Stated:
     """What was stated, by source. Raises Broken if the file holds anything else."""
     path = raw / FILE
     try:
-        told = json.loads(path.read_text("utf-8"))
+        stated: Stated = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
         raise Broken(f"{path} cannot be read: {error}. {MEND}") from None
-    if not _is_stated(told):
+    if not _is_stated(stated):
         raise Broken(f"{path} holds something else than {' and '.join(FACTS)} of each source. {MEND}")
-    return told
+    return stated
 
 
 def _is_stated(told: object) -> bool:

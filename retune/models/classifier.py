@@ -60,16 +60,16 @@ class Encoder(nn.Module):
 class Classifier:
     """A loaded model folder: predicts labels for texts."""
 
-    card: ClassifierManifest
+    manifest: ClassifierManifest
     tokenizer: Any
     encoder: Encoder
     head: nn.Linear
 
     def predict(self, texts: Sequence[str], batch_size: int = 64) -> Predictions:
-        return predict_labels(self.embed(texts, batch_size), self.head, self.card.labels)
+        return predict_labels(self.embed(texts, batch_size), self.head, self.manifest.labels)
 
     def embed(self, texts: Sequence[str], batch_size: int = 64) -> torch.Tensor:
-        return embed(self.encoder, self.tokenizer, texts, self.card.max_tokens, batch_size)
+        return embed(self.encoder, self.tokenizer, texts, self.manifest.max_tokens, batch_size)
 
 
 def predict_labels(vectors: torch.Tensor, head: nn.Linear, labels: Sequence[str]) -> Predictions:
@@ -78,9 +78,6 @@ def predict_labels(vectors: torch.Tensor, head: nn.Linear, labels: Sequence[str]
         probability = head(vectors.to(head.weight.device)).float().softmax(-1).cpu().numpy()
     best = probability.argmax(-1)
     return Predictions([labels[i] for i in best], probability.max(-1))
-
-
-# ---------------------------------------------------------------- the base
 
 
 def load_base(name: str, sha256: str, dropout: float = 0.0) -> tuple[Any, nn.Module]:
@@ -120,7 +117,7 @@ def _network(folder: Path, dropout: float = 0.0) -> nn.Module:
     for key in ("attention_probs_dropout_prob", "attention_dropout"):
         if hasattr(config, key):
             setattr(config, key, 0.0)
-    return AutoModel.from_pretrained(
+    network: nn.Module = AutoModel.from_pretrained(
         folder,
         config=config,
         dtype=torch.float32,
@@ -128,9 +125,7 @@ def _network(folder: Path, dropout: float = 0.0) -> nn.Module:
         local_files_only=True,
         trust_remote_code=False,
     )
-
-
-# ---------------------------------------------------------------- texts to vectors
+    return network
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> Tokens:
@@ -185,9 +180,6 @@ def pick_device(device: str) -> torch.device:
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-# ---------------------------------------------------------------- heads
-
-
 def head_of_names(labels: Sequence[str], encode: Callable[[list[str]], torch.Tensor], scale: float = 20.0) -> nn.Linear:
     """A head that answers with the label whose name is nearest: the base without any tuning.
 
@@ -201,9 +193,6 @@ def linear(weight: torch.Tensor, bias: torch.Tensor) -> nn.Linear:
     head = nn.Linear(weight.shape[1], weight.shape[0])
     head.load_state_dict({"weight": weight.float(), "bias": bias.float()})
     return head
-
-
-# ---------------------------------------------------------------- folders
 
 
 def add_adapter(network: nn.Module, rank: int, alpha: int, dropout: float, base_name: str) -> nn.Module:
@@ -220,22 +209,23 @@ def add_adapter(network: nn.Module, rank: int, alpha: int, dropout: float, base_
     )
     network.name_or_path = base_name  # type: ignore[assignment]  # else PEFT writes a path of this machine into the adapter
     with quiet():
-        return get_peft_model(network, config)
+        adapted: nn.Module = get_peft_model(network, config)
+    return adapted
 
 
 def save(
-    folder: Path, card: ClassifierManifest, tokenizer: Any, encoder: Encoder, head: nn.Linear, probe: nn.Linear
+    folder: Path, manifest: ClassifierManifest, tokenizer: Any, encoder: Encoder, head: nn.Linear, probe: nn.Linear
 ) -> None:
     """Write a model folder; the same weights always give the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     save_tokenizer(tokenizer, folder / "tokenizer")
-    if card.method == "full":
+    if manifest.method == "full":
         encoder.network.save_pretrained(folder / "encoder")  # type: ignore[operator]
-    elif card.method == "lora":
+    elif manifest.method == "lora":
         save_adapter(encoder.network, folder / "adapter")
     save_file(_state(head), folder / "head.safetensors")
     save_file(_state(probe), folder / "probe.safetensors")
-    write(card, folder)
+    write(manifest, folder)
 
 
 @contextmanager
@@ -268,29 +258,29 @@ def _state(module: nn.Module) -> dict[str, torch.Tensor]:
 
 def load(folder: Path, device: str = "auto") -> Classifier:
     """The classifier of a model folder, ready to predict."""
-    card = read_classifier(folder)
-    if card.method == "full":
+    manifest = read_classifier(folder)
+    if manifest.method == "full":
         network = _network(folder / "encoder")
     else:
-        _, network = load_base(card.base_name, card.base_sha256)
-    if card.method == "lora":
+        _, network = load_base(manifest.base_name, manifest.base_sha256)
+    if manifest.method == "lora":
         from peft import PeftModel
 
         with quiet():
             network = PeftModel.from_pretrained(network, folder / "adapter").merge_and_unload()
-    return _classifier(card, folder, network, "head.safetensors", pick_device(device))
+    return _classifier(manifest, folder, network, "head.safetensors", pick_device(device))
 
 
 def load_to_train(folder: Path, dropout: float, adapter_dropout: float) -> tuple[nn.Module, nn.Linear]:
     """The network and head of a folder of method full or lora, to go on training: an adapter is not merged."""
-    card, values = read_classifier(folder), load_file(folder / "head.safetensors")
+    manifest, values = read_classifier(folder), load_file(folder / "head.safetensors")
     head = linear(values["weight"], values["bias"])
-    if card.method == "full":
+    if manifest.method == "full":
         return _network(folder / "encoder", dropout), head
     from peft import LoraConfig, PeftModel
 
-    _, network = load_base(card.base_name, card.base_sha256, dropout)
-    network.name_or_path = card.base_name  # type: ignore[assignment]  # as when the adapter was made
+    _, network = load_base(manifest.base_name, manifest.base_sha256, dropout)
+    network.name_or_path = manifest.base_name  # type: ignore[assignment]  # as when the adapter was made
     config = LoraConfig.from_pretrained(folder / "adapter")
     config.lora_dropout = adapter_dropout
     with quiet():
@@ -299,18 +289,18 @@ def load_to_train(folder: Path, dropout: float, adapter_dropout: float) -> tuple
 
 def load_probe(folder: Path, device: str = "auto") -> Classifier:
     """The probe inside a model folder: the untouched base under its logistic regression."""
-    card = read_classifier(folder)
-    _, network = load_base(card.base_name, card.base_sha256)
-    return _classifier(card, folder, network, "probe.safetensors", pick_device(device))
+    manifest = read_classifier(folder)
+    _, network = load_base(manifest.base_name, manifest.base_sha256)
+    return _classifier(manifest, folder, network, "probe.safetensors", pick_device(device))
 
 
 def _classifier(
-    card: ClassifierManifest, folder: Path, network: nn.Module, head: str, device: torch.device
+    manifest: ClassifierManifest, folder: Path, network: nn.Module, head: str, device: torch.device
 ) -> Classifier:
     encoder = Encoder(network).eval().to(device)
     values = load_file(folder / head)
     return Classifier(
-        card, load_tokenizer(folder / "tokenizer"), encoder, linear(values["weight"], values["bias"]).to(device)
+        manifest, load_tokenizer(folder / "tokenizer"), encoder, linear(values["weight"], values["bias"]).to(device)
     )
 
 

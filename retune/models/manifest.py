@@ -18,7 +18,7 @@ class ClassifierManifest:
 
 @dataclass(frozen=True)
 class CausalLMManifest:
-    """The card of a model that writes texts. That it has a task tells it from a classifier's."""
+    """The manifest of a causal language model. That it has a task tells it from a classifier's."""
 
     task: str  # instruct or prefer
     method: str  # full, lora, qlora, dora, ia3 or prompt
@@ -29,13 +29,13 @@ class CausalLMManifest:
     template: str  # which one was chosen; its text is stored with the tokenizer
 
 
-def write(card: ClassifierManifest | CausalLMManifest, folder: Path) -> None:
-    text = json.dumps(card.__dict__, indent=2, ensure_ascii=False)
+def write(manifest: ClassifierManifest | CausalLMManifest, folder: Path) -> None:
+    text = json.dumps(manifest.__dict__, indent=2, ensure_ascii=False)
     (folder / "model.json").write_text(text + "\n", "utf-8")
 
 
 def read(folder: Path) -> ClassifierManifest | CausalLMManifest:
-    """Raises WrongUse if `folder` is no model folder, Refused if its card is damaged."""
+    """Raises WrongUse if `folder` is no model folder, Refused if its model.json is damaged."""
     try:
         values = json.loads((folder / "model.json").read_text("utf-8"))
         return CausalLMManifest(**values) if "task" in values else ClassifierManifest(**values)
@@ -46,16 +46,16 @@ def read(folder: Path) -> ClassifierManifest | CausalLMManifest:
 
 
 def read_classifier(folder: Path) -> ClassifierManifest:
-    """The card of a classifier."""
-    card = read(folder)
-    if not isinstance(card, ClassifierManifest):
-        raise WrongUse(f"the model in {folder} writes texts (task {card.task}) and knows no labels")
-    return card
+    """The manifest of a classifier."""
+    manifest = read(folder)
+    if not isinstance(manifest, ClassifierManifest):
+        raise WrongUse(f"the model in {folder} writes texts (task {manifest.task}) and knows no labels")
+    return manifest
 
 
 def read_causal_lm(folder: Path) -> CausalLMManifest:
-    """The card of a model that writes texts."""
-    card = read(folder)
-    if not isinstance(card, CausalLMManifest):
+    """The manifest of a causal language model."""
+    manifest = read(folder)
+    if not isinstance(manifest, CausalLMManifest):
         raise WrongUse(f"the model in {folder} chooses labels (task classify) and writes no texts")
-    return card
+    return manifest

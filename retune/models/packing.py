@@ -10,92 +10,93 @@ import torch
 
 from retune.models.chat_template import TokenizedExample
 
-OPEN = 8  # batches that are being filled at once
-FILLER = 0  # a token that is in every vocabulary; nothing is learned from it and nothing sees it
+MAX_OPEN = 8  # batches that are filled at once
+FILLER = 0  # a token of every vocabulary; nothing learns from it and nothing attends to it
 
 
 @dataclass(frozen=True)
 class PackedBatch:
     """One batch on a device."""
 
-    ids: torch.Tensor  # [1, tokens]
-    positions: torch.Tensor  # [1, tokens], from 0 in each row
-    cuts: torch.Tensor  # [rows + 1], where each row begins; then the end of the last, repeated
-    longest: int  # no row is longer
-    where: torch.Tensor  # [supervised], the places in `ids` whose next token is supervised
-    targets: torch.Tensor  # [supervised], those next tokens
+    input_ids: torch.Tensor  # [1, tokens]
+    position_ids: torch.Tensor  # [1, tokens], from 0 in each row
+    cu_seqlens: torch.Tensor  # [rows + 1], where each row begins; then the end of the last, repeated
+    max_seqlen: int  # no row is longer
+    supervised: torch.Tensor  # [targets], the places in `input_ids` whose next token is supervised
+    targets: torch.Tensor  # [targets], those next tokens
 
 
 @dataclass(frozen=True)
 class BatchShape:
     """What all batches of a run have in common."""
 
-    budget: int  # tokens
+    tokens: int
     rows: int  # at most, padding included
-    longest: int
+    max_seqlen: int
 
 
 def pack_first_fit(lengths: Sequence[int], budget: int, order: Sequence[int]) -> list[list[int]]:
     """Cut `order`, row numbers, into batches of at most `budget` tokens: first fit, so that hardly a token is wasted.
 
-    Open batches are few: past that the fullest is closed, so that a batch stays a random draw.
+    Open batches are few: past MAX_OPEN the fullest is closed, so that a batch stays a random draw. Raises ValueError
+    for a row that is longer than the budget.
     """
-    made: list[list[int]] = []
-    open_batches: list[tuple[int, list[int]]] = []  # tokens left, rows
+    closed: list[list[int]] = []
+    open_batches: list[tuple[int, list[int]]] = []  # free tokens, rows
     for row in order:
         if lengths[row] > budget:
             raise ValueError(f"row {row} has {lengths[row]} tokens, a batch holds {budget}")
-        for place, (left, rows) in enumerate(open_batches):
-            if lengths[row] <= left:
+        for place, (free, rows) in enumerate(open_batches):
+            if lengths[row] <= free:
                 rows.append(row)
-                open_batches[place] = (left - lengths[row], rows)
+                open_batches[place] = (free - lengths[row], rows)
                 break
         else:
             open_batches.append((budget - lengths[row], [row]))
-            if len(open_batches) > OPEN:
+            if len(open_batches) > MAX_OPEN:
                 fullest = min(range(len(open_batches)), key=lambda place: open_batches[place][0])
-                made.append(open_batches.pop(fullest)[1])
-    return made + [rows for _, rows in open_batches]
+                closed.append(open_batches.pop(fullest)[1])
+    return closed + [rows for _, rows in open_batches]
 
 
 def shape(lengths: Sequence[int], batches: Sequence[Sequence[int]], budget: int) -> BatchShape:
-    """The one shape of all these batches, so that what is compiled for the first serves the last."""
+    """The one shape of all these batches of row numbers, so that what is compiled for the first serves the last."""
     longest = max(lengths[row] for batch in batches for row in batch)
-    taken = [sum(lengths[row] for row in batch) for batch in batches]
-    rows = max(len(batch) + -(-(budget - used) // longest) for batch, used in zip(batches, taken, strict=True))
+    sizes = [sum(lengths[row] for row in batch) for batch in batches]
+    rows = max(len(batch) + -(-(budget - size) // longest) for batch, size in zip(batches, sizes, strict=True))
     return BatchShape(budget, rows, longest)
 
 
 def pack(rows: Sequence[TokenizedExample], device: torch.device, shape: BatchShape | None = None) -> PackedBatch:
-    """`rows` in one batch. What is left of the budget of `shape` is filled with rows that nothing is learned from."""
-    ids: list[int] = []
-    positions: list[int] = []
-    where: list[int] = []
+    """`rows` in one batch. The rest of the tokens of `shape` is filled with rows that supervise nothing."""
+    input_ids: list[int] = []
+    position_ids: list[int] = []
+    supervised: list[int] = []
     targets: list[int] = []
-    cuts = [0]
+    cu_seqlens = [0]
     for row in rows:
-        first = max(row.prompt, 1)  # nothing comes before the first token that could say it
-        where += range(len(ids) + first - 1, len(ids) + len(row.tokens) - 1)
+        first = max(row.prompt, 1)  # no token comes before the first one to predict it
+        supervised += range(len(input_ids) + first - 1, len(input_ids) + len(row.tokens) - 1)
         targets += row.tokens[first:]
-        ids += row.tokens
-        positions += range(len(row.tokens))
-        cuts.append(len(ids))
-    longest = max(len(row.tokens) for row in rows)
+        input_ids += row.tokens
+        position_ids += range(len(row.tokens))
+        cu_seqlens.append(len(input_ids))
+    max_seqlen = max(len(row.tokens) for row in rows)
     if shape:
-        longest = shape.longest
-        while left := shape.budget - len(ids):
-            step = min(left, longest)
-            ids += [FILLER] * step
-            positions += range(step)
-            cuts.append(len(ids))
-        cuts += [shape.budget] * (shape.rows + 1 - len(cuts))
+        max_seqlen = shape.max_seqlen
+        while free := shape.tokens - len(input_ids):
+            length = min(free, max_seqlen)
+            input_ids += [FILLER] * length
+            position_ids += range(length)
+            cu_seqlens.append(len(input_ids))
+        cu_seqlens += [shape.tokens] * (shape.rows + 1 - len(cu_seqlens))
     return PackedBatch(
-        _on(device, [ids], torch.long),
-        _on(device, [positions], torch.long),
-        _on(device, cuts, torch.int32),
-        longest,
-        _on(device, where, torch.long),
-        _on(device, targets, torch.long),
+        _tensor([input_ids], torch.long, device),
+        _tensor([position_ids], torch.long, device),
+        _tensor(cu_seqlens, torch.int32, device),
+        max_seqlen,
+        _tensor(supervised, torch.long, device),
+        _tensor(targets, torch.long, device),
     )
 
 
@@ -104,6 +105,6 @@ def supervised(row: TokenizedExample) -> int:
     return max(0, len(row.tokens) - max(row.prompt, 1))
 
 
-def _on(device: torch.device, values: list[int] | list[list[int]], kind: torch.dtype) -> torch.Tensor:
-    made = torch.tensor(values, dtype=kind)
-    return made.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else made
+def _tensor(values: list[int] | list[list[int]], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    tensor = torch.tensor(values, dtype=dtype)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from retune.data import messages, row_table
+from retune.data.finding import Finding
 from retune.errors import Refused
 from retune.models import base_model, chat_template
 from retune.models.chat_template import TokenizedExample
@@ -43,15 +44,6 @@ class Limits(Protocol):
     def max_truncated_share(self) -> float: ...
     @property
     def examples(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class Finding:
-    name: str
-    expected: str
-    found: str
-    success: bool
-    examples: list[str]  # row ids
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ CARRIED = (
     "models/causal_lm.py",
     "models/chat_template.py",
     "models/classifier.py",
+    "models/decoder.py",
+    "models/generation.py",
     "models/loading.py",
     "models/manifest.py",
     "models/packing.py",

@@ -2,13 +2,13 @@
 
     python -m tasks.evaluate MODEL_FOLDER ROWS.parquet REPORT_FOLDER
 
-Any model folder, any rows: the gate scores the champion with the same command. Into REPORT_FOLDER go
+Any model folder, any rows: the champion is scored for the gate with the same command. It writes into REPORT_FOLDER
 
     evaluate.json          the headline scores with their intervals, for DVC and MLflow
-    predictions.parquet    what each model said of each row
+    predictions.parquet    the predictions of each model for each row
     details.json           what is worth looking at: mistakes, or answers side by side
-    plots/scores/*.png     two pictures of it
-    report.html            all of it on one page, with no network; also the learning curve where it lies there
+    plots/scores/*.png     plots of the scores
+    report.html            all of it on one page that needs no network, with the learning curve if there is one
 """
 
 from pathlib import Path
@@ -20,11 +20,11 @@ from tasks.evaluate import classification, generation
 
 
 def main(model_folder: Path, rows_path: Path, out: Path) -> None:
-    chosen, rows = params.load(), row_table.read(rows_path)
-    if chosen.task == "classify":
-        classification.report_on(model_folder, rows, chosen.evaluate, out)
+    config, rows = params.load(), row_table.read(rows_path)
+    if isinstance(config.evaluate, params.Evaluate):
+        classification.report_on(model_folder, rows, config.evaluate, out)
     else:
-        generation.report_on(model_folder, rows, chosen.evaluate, out)
+        generation.report_on(model_folder, rows, config.evaluate, out)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A classifier beside the untouched base and the probe: labels, how sure it was of them, and where it is wrong.
+"""A classifier beside the untouched base and the probe: labels, their confidence, and the mistakes.
 
-details.json holds scores a label, the most confident mistakes and the most confused pairs; the plots are the confusion
-matrix and the reliability.
+details.json holds scores of each label, the most confident mistakes and the most confused pairs; the plots are the
+confusion matrix and the reliability diagram.
 """
 
 import time
@@ -24,45 +24,47 @@ Predict = Callable[[list[str]], classifier.Predictions]
 
 
 @dataclass(frozen=True)
-class Scored:
+class ModelScores:
     """One model on one set of rows."""
 
-    predicted: list[str]
-    confidence: np.ndarray
+    predictions: list[str]  # [rows] labels
+    confidence: np.ndarray  # [rows]
     scores: dict[str, statistics.Interval]
     seconds: float
 
 
-def evaluate(rows: pd.DataFrame, predict: Predict, section: Evaluate) -> Scored:
-    """What `predict` says of `rows`, and what that is worth."""
-    if rows.empty:
-        raise Refused("there are no rows to score: the side is empty")
-    began = time.perf_counter()
-    said = predict(rows["text"].tolist())
-    seconds = time.perf_counter() - began
-    return Scored(said.labels, said.confidence, _intervals(rows["label"], said, section), seconds)
-
-
-def _intervals(label: pd.Series, said: classifier.Predictions, section: Evaluate) -> dict[str, statistics.Interval]:
+def evaluate(rows: pd.DataFrame, predict: Predict, evaluate_config: Evaluate) -> ModelScores:
+    """The predictions of `predict` for `rows`, and their scores."""
     from retune.evaluation import label_metrics
 
-    draws = statistics.resamples(len(label), section.bootstrap, section.seed)
-    return label_metrics.intervals(
-        label.tolist(), said.labels, said.confidence, draws, section.confidence, section.bins
+    if rows.empty:
+        raise Refused("There are no rows to score: the test split is empty. Add rows, or a larger share in split.test")
+    start = time.perf_counter()
+    predictions = predict(rows["text"].tolist())
+    seconds = time.perf_counter() - start
+    draws = statistics.resamples(len(rows), evaluate_config.bootstrap, evaluate_config.seed)
+    scores = label_metrics.intervals(
+        rows["label"].tolist(),
+        predictions.labels,
+        predictions.confidence,
+        draws,
+        evaluate_config.confidence,
+        evaluate_config.bins,
     )
+    return ModelScores(predictions.labels, predictions.confidence, scores, seconds)
 
 
-def details(rows: pd.DataFrame, scored: Scored, most: int) -> dict[str, Any]:
-    """Where the model is wrong: scores a label, confident mistakes, confused pairs; at most `most` of each list."""
+def details(rows: pd.DataFrame, candidate: ModelScores, limit: int) -> dict[str, Any]:
+    """Where the model is wrong: scores of labels, confident mistakes, confused pairs; at most `limit` of each list."""
     from retune.evaluation import label_metrics
 
     truth = rows["label"].tolist()
-    table = rows[["id", "text", "label"]].assign(predicted=scored.predicted, confidence=scored.confidence)
+    table = rows[["id", "text", "label"]].assign(predicted=candidate.predictions, confidence=candidate.confidence)
     wrong = table[table["label"] != table["predicted"]].sort_values(["confidence", "id"], ascending=[False, True])
-    pairs = wrong.groupby(["label", "predicted"]).size().sort_values(ascending=False, kind="stable").head(most)
+    pairs = wrong.groupby(["label", "predicted"]).size().sort_values(ascending=False, kind="stable").head(limit)
     return {
-        "labels": label_metrics.per_label(truth, scored.predicted).to_dict("records"),
-        "mistakes": wrong.head(most).to_dict("records"),
+        "labels": label_metrics.per_label(truth, candidate.predictions).to_dict("records"),
+        "mistakes": wrong.head(limit).to_dict("records"),
         "confused": [
             {"label": pair[0], "predicted": pair[1], "rows": int(count)}
             for pair, count in zip(pairs.index.tolist(), pairs.tolist(), strict=True)
@@ -70,63 +72,59 @@ def details(rows: pd.DataFrame, scored: Scored, most: int) -> dict[str, Any]:
     }
 
 
-def summary(candidate: Scored, base: Scored, probe: Scored, rows: int) -> dict[str, Any]:
+def summary(candidate: ModelScores, base: ModelScores, probe: ModelScores, rows: int) -> dict[str, float]:
     """The headline: flat names, so that DVC and MLflow show a column each."""
-    told: dict[str, Any] = {"rows": rows}
-    for prefix, scored in (("", candidate), ("base_", base), ("probe_", probe)):
-        for name, spread in scored.scores.items():
-            told |= {
+    headline: dict[str, float] = {"rows": rows}
+    for prefix, model in (("", candidate), ("base_", base), ("probe_", probe)):
+        for name, spread in model.scores.items():
+            headline |= {
                 f"{prefix}{name}": spread.value,
                 f"{prefix}{name}_low": spread.low,
                 f"{prefix}{name}_high": spread.high,
             }
-    told["gain_over_base"] = told["macro_f1"] - told["base_macro_f1"]
-    told["gain_over_probe"] = told["macro_f1"] - told["probe_macro_f1"]
-    told["seconds"] = round(candidate.seconds, 3)
-    told["rows_per_second"] = round(rows / candidate.seconds, 1)
-    return told
+    headline["gain_over_base"] = headline["macro_f1"] - headline["base_macro_f1"]
+    headline["gain_over_probe"] = headline["macro_f1"] - headline["probe_macro_f1"]
+    headline["seconds"] = round(candidate.seconds, 3)
+    headline["rows_per_second"] = round(rows / candidate.seconds, 1)
+    return headline
 
 
-def report_on(model_folder: Path, rows: pd.DataFrame, section: Evaluate, out: Path) -> None:
-    """Score a model folder on `rows`, and write into `out` what the shell of evaluation promises."""
-    fine_tuned = classifier.load(model_folder)
+def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: Evaluate, out: Path) -> None:
+    """Score a model folder on `rows`, and write into `out` the files that `tasks.evaluate` names."""
+    model, batch_size = classifier.load(model_folder), evaluate_config.batch_size
     untouched = classifier.load_probe(model_folder)
-    labels = fine_tuned.card.labels
+    labels = model.manifest.labels
 
-    candidate = evaluate(rows, lambda texts: fine_tuned.predict(texts, section.batch_size), section)
-    vectors = untouched.embed(rows["text"].tolist(), section.batch_size)  # once, for base and probe alike
-    names = classifier.head_of_names(labels, lambda texts: untouched.embed(texts, section.batch_size))
-    base = evaluate(rows, lambda _: classifier.predict_labels(vectors, names, labels), section)
-    probe = evaluate(rows, lambda _: classifier.predict_labels(vectors, untouched.head, labels), section)
+    candidate = evaluate(rows, lambda texts: model.predict(texts, batch_size), evaluate_config)
+    vectors = untouched.embed(rows["text"].tolist(), batch_size)  # once, for base and probe alike
+    names = classifier.head_of_names(labels, lambda texts: untouched.embed(texts, batch_size))
+    base = evaluate(rows, lambda _: classifier.predict_labels(vectors, names, labels), evaluate_config)
+    probe = evaluate(rows, lambda _: classifier.predict_labels(vectors, untouched.head, labels), evaluate_config)
 
     headline = summary(candidate, base, probe, len(rows))
-    found = details(rows, candidate, section.examples)
+    shown = details(rows, candidate, evaluate_config.examples)
     _write_predictions(rows, {"": candidate, "base_": base, "probe_": probe}, out / "predictions.parquet")
-    _draw(rows, {"candidate": candidate, "base": base, "probe": probe}, section, out)
-    stage_io.write_json(found, out / "details.json")
-    report.write(out / "report.html", headline, found, asdict(fine_tuned.card), sorted((out / "plots").rglob("*.png")))
+    _draw(rows, {"candidate": candidate, "base": base, "probe": probe}, evaluate_config.bins, out)
+    stage_io.write_json(shown, out / "details.json")
+    report.write(out / "report.html", headline, shown, asdict(model.manifest), sorted((out / "plots").rglob("*.png")))
     stage_io.write_json(headline, out / "evaluate.json")
     for name in statistics.SCORES:
-        told = "  ".join(f"{who or 'candidate_'}{headline[who + name]:.4f}" for who in ("", "base_", "probe_"))
-        print(f"{name}: {told}", flush=True)
+        values = "  ".join(f"{who or 'candidate_'}{headline[who + name]:.4f}" for who in ("", "base_", "probe_"))
+        print(f"{name}: {values}", flush=True)
 
 
-def _write_predictions(rows: pd.DataFrame, models: dict[str, Scored], path: Path) -> None:
+def _write_predictions(rows: pd.DataFrame, models: dict[str, ModelScores], path: Path) -> None:
     table = rows[["id", "label"]].copy()
-    for prefix, scored in models.items():
-        table[f"{prefix}predicted"] = scored.predicted
-        table[f"{prefix}confidence"] = scored.confidence.astype("float64")
+    for prefix, model in models.items():
+        table[f"{prefix}predicted"] = model.predictions
+        table[f"{prefix}confidence"] = model.confidence.astype("float64")
     row_table.write(table, path)
 
 
-def _draw(rows: pd.DataFrame, models: dict[str, Scored], section: Evaluate, out: Path) -> None:
+def _draw(rows: pd.DataFrame, models: dict[str, ModelScores], bins: int, out: Path) -> None:
     from retune.evaluation import label_metrics
 
-    truth = rows["label"].tolist()
-    plots.confusion(
-        label_metrics.confusion(truth, models["candidate"].predicted), out / "plots" / "scores" / "confusion.png"
-    )
-    lines = {
-        name: (np.array(truth) == np.array(scored.predicted), scored.confidence) for name, scored in models.items()
-    }
-    plots.reliability(lines, section.bins, out / "plots" / "scores" / "reliability.png")
+    truth, folder = rows["label"].tolist(), out / "plots" / "scores"
+    plots.confusion(label_metrics.confusion(truth, models["candidate"].predictions), folder / "confusion.png")
+    lines = {name: (np.array(truth) == np.array(model.predictions), model.confidence) for name, model in models.items()}
+    plots.reliability(lines, bins, folder / "reliability.png")

@@ -1,19 +1,18 @@
-"""A model that writes beside its untouched base: how likely each holds the reference, and what each writes itself.
+"""A causal LM beside its untouched base: how likely each finds the references, and what each writes itself.
 
-Of pairs the reference is the chosen answer, and each model is asked of the rejected one too: of task prefer, of which
-this is the evaluation as well, that is the headline.
+Of pairs the reference is the chosen answer. Each model scores the rejected answer too, and the share of pairs whose
+chosen answer is the likelier is the headline of task prefer.
 
-Likelihood is measured on every row, writing on some of them: `evaluate.generate_rows`, drawn by the hash of their ids,
-so that the champion writes on the same ones. details.json shows answers side by side; the plots are the likelihood of
-the references and the likeness of what was written to them.
+Likelihood is measured on every row; answers are written for `evaluate.generate_rows` of them, drawn by the hash of
+their ids, so that the champion answers the same ones. details.json shows answers side by side; the plots are the
+likelihood of the references and the likeness of the answers to them.
 """
 
-import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,201 +24,163 @@ from retune.data import messages, row_table
 from retune.errors import Refused
 from retune.evaluation import (
     json_validity,
+    judge_endpoint,
     llm_judge,
-    multiple_choice,
     plots,
     report,
     statistics,
     task_metrics,
-    text_metrics,
 )
-from retune.models import causal_lm, chat_template
+from retune.models import causal_lm
+from retune.models.manifest import CausalLMManifest
 from retune.system import stage_io
+from tasks.evaluate import model_answers
 
-MERGED_ON = (4, 64)  # rows, and tokens of each, on whose logits an adapter and the same one merged are compared
 TEXT_SCORES = ("rouge_l", "chrf", "bleu", "exact_match", "json_valid")
 
 
-def report_on(model_folder: Path, rows: pd.DataFrame, section: InstructEvaluate, out: Path) -> None:
-    """Score a model folder on `rows`, and write into `out` what the shell of evaluation promises."""
+@dataclass(frozen=True)
+class Answers:
+    """What the candidate and its base say of the rows."""
+
+    predictions: pd.DataFrame  # predictions.parquet
+    questions: pd.DataFrame  # of `model_answers.retention_table`
+    seconds: float  # of the candidate, for writing
+    merge: dict[str, float]  # of `model_answers.compare_with_merged`
+    manifest: CausalLMManifest
+
+
+def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: InstructEvaluate, out: Path) -> None:
+    """Score a model folder on `rows`, and write into `out` the files that `tasks.evaluate` names."""
     if rows.empty:
-        raise Refused("there are no rows to score: the side is empty")
-    asked, schema = drawn(rows["id"], section), json_validity.read_schema(section.json_schema)
-    said = rows[["id", "label"]].copy()
-    general: dict[str, np.ndarray] = {}
-    seconds: dict[str, float] = {}
-    for prefix, load in (
-        ("", causal_lm.load),
-        ("base_", causal_lm.load_base_model),
-    ):  # one after the other: memory holds one
-        model = load(model_folder)
-        said["tokens"], said[f"{prefix}nll"] = likelihoods(model, rows, "label", section)
-        if row_table.REJECTED in rows:
-            said["rejected_tokens"], said[f"{prefix}rejected_nll"] = likelihoods(model, rows, "rejected", section)
-            said[f"{prefix}preferred"] = task_metrics.preferred(task_metrics.predictions_of(said, prefix))
-        began = time.perf_counter()
-        said = said.join(written(model, rows[asked], section, schema).add_prefix(prefix))
-        seconds[prefix] = time.perf_counter() - began
-        general[prefix] = answers(model, section)
-        if not prefix:
-            card, moved = model.card, merged(model, rows[asked])
-        del model
-
-    headline = summary(said, seconds[""], int(asked.sum()), section)
-    questions = remembered(section, general)
-    headline |= {f"general_{name}": float(right.mean()) for name, right in questions.groupby("set")["right"]}
-    headline |= {f"base_general_{name}": float(right.mean()) for name, right in questions.groupby("set")["base_right"]}
-    found = details(rows, said, section.examples) | {"general": questions.to_dict("list")}
-    if section.judge.url:
-        verdicts = judged(rows, said, section.judge)
-        headline |= {
-            f"judge_{name}": value for name, value in asdict(llm_judge.summary(verdicts["said"].tolist())).items()
-        }
-        found["judge"] = {**asdict(section.judge), "verdicts": verdicts.to_dict("records")}
-    headline |= moved
-    row_table.write(said, out / "predictions.parquet")
-    _draw(said, out)
-    stage_io.write_json(found, out / "details.json")
-    report.write_answers(out / "report.html", headline, found, asdict(card), sorted((out / "plots").rglob("*.png")))
-    stage_io.write_json(headline, out / "evaluate.json")
-    for name, title in task_metrics.titles_in(headline).items():
-        print(f"{title}: {headline[name]:.4f}  base {headline[f'base_{name}']:.4f}", flush=True)
+        raise Refused("There are no rows to score: the test split is empty. Add rows, or a larger share in split.test")
+    answers = ask_models(model_folder, rows, evaluate_config)
+    predictions = answers.predictions
+    scores = summary(predictions, answers.seconds, evaluate_config) | retention_scores(answers.questions)
+    shown = details(rows, predictions, evaluate_config.examples) | {"general": answers.questions.to_dict("list")}
+    if evaluate_config.judge.url:
+        verdicts = judge_answers(rows, predictions, evaluate_config.judge)
+        shown["judge"] = {**asdict(evaluate_config.judge), "verdicts": verdicts.to_dict("records")}
+        judge_scores = asdict(llm_judge.summary(verdicts["said"].tolist()))
+        scores |= {f"judge_{name}": value for name, value in judge_scores.items()}
+    scores |= answers.merge
+    row_table.write(predictions, out / "predictions.parquet")
+    _draw(predictions, out)
+    stage_io.write_json(shown, out / "details.json")
+    pictures = sorted((out / "plots").rglob("*.png"))
+    report.write_answers(out / "report.html", scores, shown, asdict(answers.manifest), pictures)
+    stage_io.write_json(scores, out / "evaluate.json")
+    for name, title in task_metrics.titles_in(scores).items():
+        print(f"{title}: {scores[name]:.4f}  base {scores[f'base_{name}']:.4f}", flush=True)
 
 
-# ---------------------------------------------------------------- likelihood
-
-
-def likelihoods(
-    model: causal_lm.CausalLM, rows: pd.DataFrame, answer: str, section: InstructEvaluate
-) -> tuple[np.ndarray, np.ndarray]:
-    """Of each answer in that column: its tokens, and the negative log-likelihood of all of them, in nats."""
-    rendered = [
-        chat_template.render(model.tokenizer, text, said) for text, said in zip(rows["text"], rows[answer], strict=True)
-    ]
-    found = model.likelihood(rendered, section.batch_size)
-    return found.tokens, found.nll
-
-
-def merged(model: causal_lm.CausalLM, rows: pd.DataFrame) -> dict[str, float]:
-    """How far the logits of a few rows move when the adapter is merged, which is done here: the model's last use."""
-    count, most = MERGED_ON
-    few = rows.head(count)
-    rendered = [chat_template.render(model.tokenizer, *row) for row in zip(few["text"], few["label"], strict=True)]
-    moved, apart = causal_lm.merge(
-        model, [chat_template.TokenizedExample(row.tokens[:most], row.prompt) for row in rendered]
+def ask_models(model_folder: Path, rows: pd.DataFrame, evaluate_config: InstructEvaluate) -> Answers:
+    """The candidate first, then its base: the memory of one is free before the other is loaded."""
+    predictions = rows[["id", "label"]].copy()
+    candidate = causal_lm.load(model_folder)
+    predictions, seconds = _predict(candidate, "", predictions, rows, evaluate_config)
+    right = model_answers.retention_answers(candidate, evaluate_config)
+    manifest = candidate.manifest
+    merge = model_answers.compare_with_merged(
+        candidate, rows[model_answers.rows_to_answer(rows["id"], evaluate_config)]
     )
-    return {"merged_moved": moved, "merged_rounding": apart}
+    del candidate
+    base = causal_lm.load_base_model(model_folder)
+    predictions, _ = _predict(base, "base_", predictions, rows, evaluate_config)
+    base_right = model_answers.retention_answers(base, evaluate_config)
+    questions = model_answers.retention_table(evaluate_config, right, base_right)
+    return Answers(predictions, questions, seconds, merge, manifest)
 
 
-# ---------------------------------------------------------------- writing
+def _predict(
+    model: causal_lm.CausalLM,
+    prefix: str,
+    predictions: pd.DataFrame,
+    rows: pd.DataFrame,
+    evaluate_config: InstructEvaluate,
+) -> tuple[pd.DataFrame, float]:
+    """`predictions` with the columns of this model, and the seconds that it took to write its answers."""
+    table, size = predictions.copy(), evaluate_config.batch_size
+    table["tokens"], table[f"{prefix}nll"] = model_answers.likelihoods(model, rows, "label", size)
+    if row_table.REJECTED in rows:
+        rejected = model_answers.likelihoods(model, rows, row_table.REJECTED, size)
+        table["rejected_tokens"], table[f"{prefix}rejected_nll"] = rejected
+        table[f"{prefix}preferred"] = task_metrics.preferred(task_metrics.predictions_of(table, prefix))
+    schema = json_validity.read_schema(evaluate_config.json_schema)
+    start = time.perf_counter()
+    rows_to_answer = rows[model_answers.rows_to_answer(rows["id"], evaluate_config)]
+    answers = model_answers.write_answers(model, rows_to_answer, size, schema)
+    return table.join(answers.add_prefix(prefix)), time.perf_counter() - start
 
 
-def drawn(ids: pd.Series, section: InstructEvaluate) -> pd.Series:
-    """Which rows an answer is written for: those with the smallest hash of seed and id."""
-    draw = ids.map(lambda name: hashlib.sha256(f"{section.seed}:{name}".encode("utf-8", "surrogatepass")).hexdigest())
-    return draw.rank(method="first") <= section.generate_rows
-
-
-def written(
-    model: causal_lm.CausalLM, rows: pd.DataFrame, section: InstructEvaluate, schema: dict[str, Any] | None
-) -> pd.DataFrame:
-    """What the model answers to `rows`, how sure it was, and how near that comes to the reference; by their index."""
-    said = model.predict(rows["text"].tolist(), section.batch_size)
-    scores = text_metrics.score_rows(rows["label"].tolist(), said.labels, schema)
-    answers = pd.DataFrame({"predicted": said.labels, "confidence": said.confidence.astype("float64")})
-    return answers.join(scores).set_index(rows.index)
-
-
-def judged(rows: pd.DataFrame, said: pd.DataFrame, section: Judge) -> pd.DataFrame:
-    """What the judge says of each pair of answers. Nobody can build it again: another day it may say something else."""
+def judge_answers(rows: pd.DataFrame, predictions: pd.DataFrame, judge_config: Judge) -> pd.DataFrame:
+    """The verdicts of the judge on each pair of answers. Not reproducible: another day it may say something else."""
     prompts = rows.set_index("id")["text"].map(lambda text: messages.words(messages.parse(text) or []))
-    there = said[said["predicted"].notna()]
-    asked = {"id": there["id"], "prompt": prompts[there["id"]].to_numpy()}
-    pairs = pd.DataFrame({**asked, "ours": there["predicted"], "theirs": there["base_predicted"]})
-    with llm_judge.endpoint(section, lambda told: print(told, flush=True)) as ask:
-        return llm_judge.judge_pairs(pairs, ask, section.criterion)
-
-
-# ---------------------------------------------------------------- what the base knew
-
-
-def answers(model: causal_lm.CausalLM, section: InstructEvaluate) -> np.ndarray:
-    """[questions] of all sets, whether the likeliest choice was the right one."""
-    told = [np.zeros(0, dtype=bool)]
-    for each in section.retention:
-        questions = multiple_choice.read(Path(each.path))
-        told.append(
-            multiple_choice.right(
-                questions, multiple_choice.answers(questions, _of_text(model, section), each.by_length)
-            )
-        )
-    return np.concatenate(told)
-
-
-def _of_text(model: causal_lm.CausalLM, section: InstructEvaluate) -> Callable[[Sequence[tuple[str, str]]], np.ndarray]:
-    """Log-likelihood of a continuation after a context, as plain text, with no template."""
-
-    def likelihood(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        longest = model.card.max_tokens
-        rendered = [chat_template.continuation(model.tokenizer, context, text, longest) for context, text in pairs]
-        return -model.likelihood(rendered, section.batch_size).nll
-
-    return likelihood
-
-
-def remembered(section: InstructEvaluate, general: dict[str, np.ndarray]) -> pd.DataFrame:
-    sizes = [len(multiple_choice.read(Path(each.path))) for each in section.retention]
-    names = [each.name for each, size in zip(section.retention, sizes, strict=True) for _ in range(size)]
-    return pd.DataFrame(
+    answers = predictions[predictions["predicted"].notna()]
+    pairs = pd.DataFrame(
         {
-            "set": pd.Series(names, dtype="str"),
-            "question": [number for size in sizes for number in range(size)],
-            "right": general[""],
-            "base_right": general["base_"],
+            "id": answers["id"],
+            "prompt": prompts[answers["id"]].to_numpy(),
+            "ours": answers["predicted"],
+            "theirs": answers["base_predicted"],
         }
     )
+    with judge_endpoint.connect(judge_config, lambda message: print(message, flush=True)) as ask:
+        return llm_judge.judge_pairs(pairs, ask, judge_config.criterion)
 
 
-# ---------------------------------------------------------------- what is told
-
-
-def summary(said: pd.DataFrame, seconds: float, wrote: int, section: InstructEvaluate) -> dict[str, Any]:
-    """The headline: flat names, so that DVC and MLflow show a column each."""
-    told: dict[str, Any] = {"rows": len(said), "rows_written": wrote}
+def summary(predictions: pd.DataFrame, seconds: float, evaluate_config: InstructEvaluate) -> dict[str, float]:
+    """The headline: flat names, so that DVC and MLflow show a column each. seconds: for writing the answers."""
+    scores: dict[str, float] = {"rows": len(predictions), "rows_written": int(predictions["predicted"].notna().sum())}
     for prefix in ("", "base_"):
-        for name, spread in intervals(task_metrics.predictions_of(said, prefix), section).items():
-            told |= {
+        for name, spread in intervals(task_metrics.predictions_of(predictions, prefix), evaluate_config).items():
+            scores |= {
                 f"{prefix}{name}": spread.value,
                 f"{prefix}{name}_low": spread.low,
                 f"{prefix}{name}_high": spread.high,
             }
-    told["gain_over_base"] = (
-        told["preferred"] - told["base_preferred"]
-        if "preferred" in said
-        else math.log(told["base_perplexity"] / told["perplexity"])  # nats a token
+    scores["gain_over_base"] = (
+        scores["preferred"] - scores["base_preferred"]
+        if "preferred" in predictions
+        else math.log(scores["base_perplexity"] / scores["perplexity"])  # nats a token
     )
-    told["seconds"] = round(seconds, 3)
-    return told
-
-
-def intervals(predictions: pd.DataFrame, section: InstructEvaluate) -> dict[str, statistics.Interval]:
-    """Every score with its bootstrap interval: whole rows are drawn again, with all of their tokens and n-grams."""
-    tokens, nll = predictions["tokens"].to_numpy(float), predictions["nll"].to_numpy(float)
-    scores = {"perplexity": _interval(lambda rows: statistics.perplexity(tokens[rows], nll[rows]), len(nll), section)}
-    for name in ("preferred", *TEXT_SCORES):
-        if name in predictions:
-            written = predictions[predictions[name].notna()]
-            scores[name] = _interval(task_metrics.score_of_rows(name, written), len(written), section)
+    scores["seconds"] = round(seconds, 3)
     return scores
 
 
-def _interval(score: Callable[[np.ndarray], float], rows: int, section: InstructEvaluate) -> statistics.Interval:
-    return statistics.interval(score, statistics.resamples(rows, section.bootstrap, section.seed), section.confidence)
+def retention_scores(questions: pd.DataFrame) -> dict[str, float]:
+    """The share of right answers of each set of questions, of the candidate and of its base."""
+    sets = questions.groupby("set")
+    scores = {f"general_{name}": float(right.mean()) for name, right in sets["right"]}
+    return scores | {f"base_general_{name}": float(right.mean()) for name, right in sets["base_right"]}
 
 
-def details(rows: pd.DataFrame, said: pd.DataFrame, most: int) -> dict[str, Any]:
-    """Answers beside those of the base and the reference: those that are least like it first."""
-    there = said[said["predicted"].notna()].sort_values(["rouge_l", "id"]).head(most)
+def intervals(predictions: pd.DataFrame, evaluate_config: InstructEvaluate) -> dict[str, statistics.Interval]:
+    """Every score with its bootstrap interval: whole rows are drawn again, with all of their tokens and n-grams."""
+    tokens, nll = predictions["tokens"].to_numpy(float), predictions["nll"].to_numpy(float)
+
+    def perplexity(rows: np.ndarray) -> float:
+        return statistics.perplexity(tokens[rows], nll[rows])
+
+    scores = {"perplexity": _interval(perplexity, len(nll), evaluate_config)}
+    for name in ("preferred", *TEXT_SCORES):
+        if name in predictions:
+            answers = predictions[predictions[name].notna()]
+            score = task_metrics.score_of_rows(name, answers)
+            scores[name] = _interval(score, len(answers), evaluate_config)
+    return scores
+
+
+def _interval(
+    score: Callable[[np.ndarray], float], rows: int, evaluate_config: InstructEvaluate
+) -> statistics.Interval:
+    draws = statistics.resamples(rows, evaluate_config.bootstrap, evaluate_config.seed)
+    return statistics.interval(score, draws, evaluate_config.confidence)
+
+
+def details(rows: pd.DataFrame, predictions: pd.DataFrame, limit: int) -> dict[str, Any]:
+    """The `limit` answers that are least like the reference, beside those of the base."""
+    answers = predictions[predictions["predicted"].notna()].sort_values(["rouge_l", "id"]).head(limit)
     prompts = rows.set_index("id")["text"]
     return {
         "answers": [
@@ -231,20 +192,21 @@ def details(rows: pd.DataFrame, said: pd.DataFrame, most: int) -> dict[str, Any]
                 "base": row["base_predicted"],
                 "rouge_l": row["rouge_l"],
             }
-            for row in there.to_dict("records")
+            for row in answers.to_dict("records")
         ]
     }
 
 
-def _draw(said: pd.DataFrame, out: Path) -> None:
-    each = {name: said[f"{prefix}nll"] / said["tokens"] for name, prefix in (("candidate", ""), ("base", "base_"))}
-    plots.spread(each, "nats a token of the reference; less is better", out / "plots" / "scores" / "likelihood.png")
-    if "preferred" in said:
-        apart = {
-            name: said[f"{prefix}rejected_nll"] / said["rejected_tokens"] - each[name]
-            for name, prefix in (("candidate", ""), ("base", "base_"))
+def _draw(predictions: pd.DataFrame, out: Path) -> None:
+    folder, models = out / "plots" / "scores", {"candidate": "", "base": "base_"}
+    nats = {name: predictions[f"{prefix}nll"] / predictions["tokens"] for name, prefix in models.items()}
+    plots.spread(nats, "nats a token of the reference; less is better", folder / "likelihood.png")
+    if "preferred" in predictions:
+        margins = {
+            name: predictions[f"{prefix}rejected_nll"] / predictions["rejected_tokens"] - nats[name]
+            for name, prefix in models.items()
         }
-        told = "nats a token by which the chosen answer is likelier than the rejected; above 0: preferred"
-        plots.spread(apart, told, out / "plots" / "scores" / "preference.png")
-    like = {name: said[f"{prefix}rouge_l"].dropna() for name, prefix in (("candidate", ""), ("base", "base_"))}
-    plots.spread(like, "ROUGE-L of what was written", out / "plots" / "scores" / "likeness.png")
+        label = "nats a token by which the chosen answer is likelier than the rejected; above 0: preferred"
+        plots.spread(margins, label, folder / "preference.png")
+    likeness = {name: predictions[f"{prefix}rouge_l"].dropna() for name, prefix in models.items()}
+    plots.spread(likeness, "ROUGE-L of the answers", folder / "likeness.png")

@@ -17,7 +17,7 @@ from retune.data import replay_sampling, row_table
 from retune.errors import Refused
 from retune.evaluation import plots, statistics
 from retune.lineage import parent_version
-from retune.models import attention, causal_lm, chat_template, classifier, packing
+from retune.models import attention, causal_lm, chat_template, classifier, decoder, generation, packing
 from retune.models.manifest import CausalLMManifest
 from retune.system import failpoints, stage_io
 from retune.system.files import file_sha256
@@ -131,8 +131,9 @@ def fingerprint(read: tuple[Path, ...], section: Section) -> str:
 
 
 def _code() -> list[Path]:
-    nouns = (attention, causal_lm, replay_sampling, classifier, packing, statistics, chat_template)
-    return [*sorted(Path(__file__).parent.rglob("*.py")), *(Path(str(noun.__file__)) for noun in nouns)]
+    modules = (attention, causal_lm, chat_template, classifier, decoder, generation, packing)
+    files = [Path(str(module.__file__)) for module in (*modules, replay_sampling, statistics)]
+    return [*sorted(Path(__file__).parent.rglob("*.py")), *files]
 
 
 if __name__ == "__main__":

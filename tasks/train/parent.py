@@ -33,7 +33,7 @@ BASE_INSTEAD = 'write {"from": "base"} into models/start.json to start from the 
 class ParentClassifier:
     start: ParentVersion
     folder: Path  # of the model
-    card: ClassifierManifest
+    manifest: ClassifierManifest
     known: pd.DataFrame  # the rows that it learned from, with the columns of CONTENT
 
 
@@ -43,7 +43,7 @@ class ParentCausalLM:
 
     start: ParentVersion
     folder: Path
-    card: CausalLMManifest
+    manifest: CausalLMManifest
     known: pd.DataFrame  # none if it learned from pairs, which are rows of another kind
 
 
@@ -94,7 +94,7 @@ def _bring(start: ParentVersion, hashes: dict[str, str], folder: Path, instead: 
 
 def check(champion: ParentClassifier, params: Train) -> None:
     """Raises Refused where the champion's weights are not such as these params would have made."""
-    card = champion.card
+    card = champion.manifest
     there: dict[str, Any] = {"method": card.method, "base.name": card.base_name, "base.sha256": card.base_sha256}
     if card.method == "lora":
         adapter = json.loads((champion.folder / "adapter/adapter_config.json").read_text("utf-8"))

@@ -1,8 +1,11 @@
 import hashlib
+import io
 import json
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -10,9 +13,15 @@ from hypothesis import strategies as st
 
 from retune.config.params import Curate, CurateWriting
 from retune.data import messages, row_table, suppression, task_data
-from retune.data.row_table import COLUMNS
+from retune.data.row_table import COLUMNS, clean
 from retune.errors import Refused, WrongUse
-from tasks.curate.__main__ import clean, curate, curate_general, main, report
+from retune.system import files
+from tasks import ingest
+from tasks.curate import __main__ as stage
+from tasks.curate.__main__ import main
+from tasks.curate.report import Tally
+from tasks.curate.row_steps import Context
+from tasks.curate.table_steps import digests
 
 LENIENT = Curate(min_chars=1, max_chars=1000, min_label_rows=1)
 BANKING77 = Path(__file__).parents[3] / "shared" / "data" / "banking77"
@@ -24,6 +33,25 @@ def rows(*given_rows):
     return pd.DataFrame(
         [(id_, text, label, "", "desk", given) for id_, text, label, given in full], columns=list(COLUMNS)
     ).astype("str")
+
+
+def curate(table, config=LENIENT, listed=suppression.NOTHING, task="classify", batch_rows=stage.BATCH_ROWS):
+    return stage.curate(table, Context(task_data.of(task), config, listed), batch_rows)
+
+
+def curate_general(examples, records, config):
+    words = ["\n".join(message["content"] for message in messages.parse(text)) for text in records["text"]]
+    keys = row_table.same_text(pd.Series([*map(row_table.clean_lines, words)], dtype="str"))
+    return stage.curate_general(examples, Context(task_data.of("instruct"), config), digests(keys))
+
+
+def report(table, config=LENIENT, listed=suppression.NOTHING, task="classify"):
+    context = Context(task_data.of(task), config, listed)
+    stream, tally = stage.from_frame(table, context.facts.columns), Tally(context.facts)
+    decision, _ = stage.decide(stream, context, context.facts.curation, tally)
+    for kept, rejects in stage.outcome(stream, context, decision):
+        tally.sort(kept, rejects)
+    return tally.report()
 
 
 def outcome(table, params=LENIENT):
@@ -133,7 +161,7 @@ def test_a_suppressed_row_no_longer_stands_in_the_way_of_others():
     assert outcome(table) == (["1"], [("2", "contradicts_test", "1"), ("3", "contradicts_test", "1")])
     kept, rejects = curate(table, LENIENT, FORGOTTEN)
     assert list(kept["id"]) == ["2"] and list(rejects["reason"]) == ["suppressed", "exact_copy"]
-    assert report(table, kept, rejects)["reasons"]["suppressed"] == 1
+    assert report(table, LENIENT, FORGOTTEN)["reasons"]["suppressed"] == 1
 
 
 # ---- the data's own test side ----------------------------------------------------------------------------
@@ -190,6 +218,81 @@ def test_no_row_is_lost_or_doubled(some, least):
     pd.testing.assert_frame_equal(table, before)
 
 
+CELLS = {
+    "id": ["", "1", "2", "3", "4", "5"],
+    "text": ["", "a", "A ", "b\u200b", "b", "longer text"],
+    "answer": ["", "x", "x ", "y"],
+    "given": ["", "train", "val", "test"],
+}
+
+
+def same(left, right):
+    return all(one.equals(other) and one.index.equals(other.index) for one, other in zip(left, right, strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(*(st.sampled_from(values) for values in CELLS.values())), max_size=30),
+    st.sampled_from(["classify", "instruct", "prefer"]),
+)
+def test_the_size_of_the_batches_changes_nothing(some, task):
+    table = rows(*some)
+    if task != "classify":
+        table = table.assign(text=table["text"].map(asked).astype("str"))
+    table["rejected"] = table["label"].iloc[::-1].to_numpy()
+    config = Curate(min_chars=1, max_chars=5, min_label_rows=2) if task == "classify" else WRITING
+    whole = curate(table, config, FORGOTTEN, task)
+    for size in (1, 7, 1000):
+        assert same(curate(table, config, FORGOTTEN, task, size), whole)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_the_size_of_the_batches_changes_no_byte_of_the_files(in_folder, monkeypatch, size):
+    row_table.write(rows(*((str(n % 40), f"text {n % 30}", "ab"[n % 2]) for n in range(50))), Path("raw/000.parquet"))
+    row_table.write(rows(*((str(n), f"words {n}", "a", "test") for n in range(9))), Path("raw/001.parquet"))
+    main(*PATHS)
+    files = [PATHS[3], *sorted(PATHS[2].iterdir())]
+    before = [file.read_bytes() for file in files]
+    monkeypatch.setattr(stage.from_folder, "__defaults__", (size,))
+    main(*PATHS)
+    assert [file.read_bytes() for file in files] == before
+    monkeypatch.setattr(row_table, "GROUP", 16)
+    main(*PATHS)
+    assert pq.read_metadata(PATHS[2] / "rows.parquet").num_row_groups > 1
+    assert row_table.read(PATHS[2] / "rows.parquet").equals(pq.read_table(io.BytesIO(before[-1])).to_pandas())
+
+
+def test_no_row_leaves_without_being_counted():
+    tally = Tally(task_data.of("classify"))
+    tally.receive(pa.RecordBatch.from_pydict({"source": ["desk"]}))
+    with pytest.raises(AssertionError, match="1 rows received, but 0 kept and 0 rejected"):
+        tally.report()
+
+
+GOLDEN = {
+    "classify": ("tickets.csv", ingest.Columns("body", "queue", "ticket_id", "customer_id")),
+    "instruct": ("replies.csv", ingest.Columns("prompt", "completion", "request_id", "customer_id")),
+    "prefer": ("preferences.csv", ingest.Columns("prompt", "chosen", "pair_id", "customer_id", None, "rejected")),
+}
+BYTES = {  # begin of the sha256 of rows, rejects and report: what the stage gave when it held all rows in memory
+    "classify": ["cfb0ce0ea4c0178d", "33a3381afc807b40", "6da789445e2a1c00"],
+    "instruct": ["17a71f922700056c", "8d33984dbdb711ae", "93060b1e295bce56"],
+    "prefer": ["2e3104c2f926bed3", "5bce07fdcf47850f", "229f4f64ec7f27ae"],
+}
+
+
+@pytest.mark.parametrize("task", GOLDEN)
+def test_the_samples_give_the_bytes_that_they_always_gave(in_folder, task):
+    file, columns = GOLDEN[task]
+    root = Path(__file__).parents[2]
+    if task != "classify":
+        Path("params.yaml").write_bytes((root / f"retune/config/defaults/{task}.yaml").read_bytes())
+    ingest.ingest(str(root / "tests/samples" / file), PATHS[0], columns, task=task)
+    main(*PATHS)
+    made = [PATHS[2] / "rows.parquet", PATHS[2] / "rejects.parquet", PATHS[3]]
+    assert [files.file_sha256(path)[:16] for path in made] == BYTES[task]
+
+
 def test_curating_twice_rejects_nothing_more():
     table = rows(("1", " a\tb ", "x"), ("2", "A B", "x"), ("3", "c", "y"), ("4", "c", "z"), ("5", "d", "x", "test"))
     kept, _ = curate(table, LENIENT)
@@ -200,7 +303,7 @@ def test_curating_twice_rejects_nothing_more():
 
 def test_the_report_counts_every_row():
     table = rows(("1", "one", "a"), ("2", "one", "a"), ("3", "two", "b", "test"))
-    told = report(table, *curate(table, LENIENT))
+    told = report(table)
     assert (told["received"], told["kept"], told["rejected"]) == (3, 2, 1)
     assert told["reasons"] == {name: int(name == "exact_copy") for name in task_data.of("classify").curation}
     assert told["labels"] == {"a": 1, "b": 1}
@@ -368,7 +471,7 @@ def test_the_worse_answer_is_kept_and_of_a_forgotten_row_nothing():
 
 def test_the_report_names_no_answer():
     table = said(("1", "Where?", "a"), ("2", "Why?", "b"))
-    told = report(table, *curate(table, WRITING, task="instruct"), "instruct")
+    told = report(table, WRITING, task="instruct")
     assert (told["kept"], told["labels"]) == (2, {})
     assert list(told["reasons"]) == [*task_data.of("instruct").curation]
 

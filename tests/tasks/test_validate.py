@@ -15,7 +15,9 @@ from retune.config.params import Preflight, Validate, ValidateWriting
 from retune.data import row_table, task_data
 from retune.data.row_table import COLUMNS
 from retune.errors import Broken, Refused
-from tasks.validate.__main__ import data_docs, main, suite, validate
+from tasks.validate import data_docs
+from tasks.validate.__main__ import main, validate
+from tasks.validate.expectations import suite
 
 PARAMS = Validate(
     min_rows=8,
@@ -110,7 +112,7 @@ def test_too_many_rejected_rows_are_refused():
 
 
 def test_every_expectation_has_a_fault():
-    assert {check.name for check in suite(PARAMS)} == {*FAULTS, "rejected_share"}
+    assert {*suite(PARAMS, task_data.of("classify"))} == {*FAULTS, "rejected_share"}
 
 
 def test_measures_at_their_limits_pass():
@@ -143,7 +145,7 @@ def test_a_threshold_changes_the_digest_of_the_suite_and_the_rows_do_not():
 
 def test_the_page_is_the_same_twice_and_holds_no_text_and_no_live_markup():
     table = put("label", "<img src=x>")(put("text", "private words")(rows()))
-    pages = [data_docs(validate(table, CURATED, PARAMS).result) for _ in range(2)]
+    pages = [data_docs.render(validate(table, CURATED, PARAMS).result) for _ in range(2)]
     assert pages[0] == pages[1]
     assert "no label but card, cash" in pages[0]
     assert "private words" not in pages[0]
@@ -156,7 +158,7 @@ def test_no_check_touches_the_network(monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    data_docs(validate(rows(), CURATED, PARAMS).result)
+    data_docs.render(validate(rows(), CURATED, PARAMS).result)
 
 
 # ---- the stage -------------------------------------------------------------------------------------------

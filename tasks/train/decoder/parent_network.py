@@ -12,7 +12,7 @@ from torch import nn
 from retune.config.params import Base, DecoderLora, Parallel
 from retune.errors import Refused, WrongUse
 from retune.lineage.parent_version import WRITERS
-from retune.models import causal_lm, classifier
+from retune.models import causal_lm, classifier, decoder
 from retune.models.manifest import CausalLMManifest
 from tasks.train.decoder import lora_fusion
 from tasks.train.distributed import collectives
@@ -57,7 +57,7 @@ def load(folder: Path, card: CausalLMManifest, params: Asked) -> tuple[Any, nn.M
     whole, device = card.method == "full", classifier.pick_device(params.device)
     precision = "fp32" if whole else params.precision  # what was learned would be rounded away in bf16
     if params.lora.base_precision == "fp8":
-        lora_fusion.check_eight_bits(device, causal_lm.weight_dtype(precision, device))
+        lora_fusion.check_eight_bits(device, decoder.weight_dtype(precision, device))
     kept, place = collectives.loaded_as(params.parallel, precision, device)
     loaded = causal_lm.load_to_train(folder, place.type, kept, params.lora.dropout)
     if not whole:

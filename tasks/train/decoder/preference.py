@@ -23,7 +23,7 @@ from torch import nn
 
 from retune.config.params import PreferTrain
 from retune.errors import Refused, WrongUse
-from retune.models import causal_lm, chat_template, classifier, packing
+from retune.models import chat_template, classifier, decoder, packing
 from retune.models.chat_template import TokenizedExample
 from retune.models.manifest import CausalLMManifest, read_causal_lm
 from retune.models.packing import BatchShape, supervised
@@ -187,7 +187,7 @@ def _start(folder: Path, card: CausalLMManifest, params: PreferTrain) -> tuple[A
     tokenizer, network = parent_network.load(folder, card, params)
     if card.method == "full":
         torch.manual_seed(params.seed)
-        network = causal_lm.add_lora(
+        network = decoder.add_lora(
             network, card.base_name, own.rank, own.alpha, own.dropout, own.rank_stabilised, dora=False
         )
     return tokenizer, network
@@ -215,7 +215,7 @@ def _asked(network: nn.Module, rows: list[TokenizedExample], params: PreferTrain
 
 def _form(network: nn.Module, lengths: list[int], batches: list[list[int]], params: PreferTrain) -> BatchShape | None:
     """One shape for all on CUDA, else compiled layers would be compiled time and again."""
-    return packing.shape(lengths, batches, params.batch_tokens) if causal_lm.head(network).is_cuda else None
+    return packing.shape(lengths, batches, params.batch_tokens) if decoder.head(network).is_cuda else None
 
 
 @torch.no_grad()
@@ -229,7 +229,7 @@ def _without_learning(
     """[rows], log-probability, on the CPU; of rows in no batch 0."""
     was_training = network.training
     network.eval()
-    found = torch.zeros(len(rows), device=causal_lm.head(network).device)
+    found = torch.zeros(len(rows), device=decoder.head(network).device)
     for _, batch, counts in collectives.local_batches(batches):
         each = _likelihoods(network, [rows[row] for row in batch], form, params.precision)
         if counts:
@@ -242,13 +242,13 @@ def _likelihoods(
     network: nn.Module, rows: Sequence[TokenizedExample], form: BatchShape | None, precision: str
 ) -> torch.Tensor:
     """[rows], the log-probability of each row's supervised tokens together; gradients go through it."""
-    device = causal_lm.head(network).device
+    device = decoder.head(network).device
     own = packing.pack(rows, device, form)
 
     def compute() -> torch.Tensor:
-        with causal_lm.autocast(network, precision):
+        with decoder.autocast(network, precision):
             return log_likelihood(
-                causal_lm.hidden_states(network, own), causal_lm.head(network), own.where, own.targets
+                decoder.hidden_states(network, own), decoder.head(network), own.supervised, own.targets
             )
 
     each = collectives.with_gathered_root(network, compute)
@@ -300,7 +300,7 @@ def make_lesson(network: nn.Module, train: Pairs, val: Pairs | None, epochs: int
         whole = float(sum(map(len, step)))
         drift = _drift(network, train, [pair for batch in step for pair in batch], params)
         network.train()
-        loss = hits = torch.zeros((), device=causal_lm.head(network).device)
+        loss = hits = torch.zeros((), device=decoder.head(network).device)
         for number, batch, counts in collectives.local_batches(step):
             loop.seed_batch(params, at, number)
             rows = _rows_of(batch)

@@ -21,7 +21,7 @@ from torch import nn
 from retune.config.params import InstructTrain, PreferTrain
 from retune.data import replay_sampling
 from retune.errors import Refused, WrongUse
-from retune.models import base_model, causal_lm, chat_template, classifier, packing
+from retune.models import base_model, chat_template, classifier, decoder, packing
 from retune.models.chat_template import TokenizedExample
 from retune.models.manifest import CausalLMManifest
 from retune.models.packing import BatchShape, supervised
@@ -80,7 +80,7 @@ def fit(
     began = time.monotonic()
     check(params)
     if start:
-        parent_network.check(start.card, params, method=params.method)
+        parent_network.check(start.manifest, params, method=params.method)
     warnings = unusual_rate(params) + (seen_before(start) if start else [])
     for warning in warnings:
         print(f"warning: {warning}", flush=True)
@@ -180,7 +180,7 @@ def check_room(
     only the estimate of the whole is, prints a warning. `start`: the method of the version that preferences are learned
     on.
     """
-    cuda, bf16 = device.type == "cuda", causal_lm.weight_dtype(params.precision, device) == torch.bfloat16
+    cuda, bf16 = device.type == "cuda", decoder.weight_dtype(params.precision, device) == torch.bfloat16
     try:
         shape = compute_estimate.shape_of(base_model.find(params.base.name))
     except Refused as error:  # it may be one that trains all the same
@@ -308,13 +308,13 @@ def _start(params: InstructTrain, device: torch.device, start: ParentCausalLM | 
     Whole networks learn in float32, whatever they are multiplied in: at these rates bf16 rounds the steps away.
     """
     if start:
-        return parent_network.load(start.folder, start.card, params)
+        return parent_network.load(start.folder, start.manifest, params)
     precision = "fp32" if params.method == "full" else params.precision
     if params.lora.base_precision == "fp8":
-        lora_fusion.check_eight_bits(device, causal_lm.weight_dtype(precision, device))
+        lora_fusion.check_eight_bits(device, decoder.weight_dtype(precision, device))
     name, sha256 = params.base.name, params.base.sha256
     kept, place = collectives.loaded_as(params.parallel, precision, device)
-    tokenizer, network = causal_lm.load_base(name, sha256, kept, place, params.method == "qlora")
+    tokenizer, network = decoder.load_base(name, sha256, kept, place, params.method == "qlora")
     chat_template.choose(tokenizer, params.template)
     return tokenizer, network
 
@@ -326,18 +326,18 @@ def _add_adapter(network: nn.Module, params: InstructTrain) -> nn.Module:
     if hasattr(network, "peft_config"):
         pass
     elif params.method == "ia3":
-        network = causal_lm.add_ia3(network, name)
+        network = decoder.add_ia3(network, name)
     elif params.method == "prompt":
-        network = causal_lm.add_prompt(network, name, params.prompt.virtual_tokens)
+        network = decoder.add_prompt(network, name, params.prompt.virtual_tokens)
     elif params.method in LIKE_LORA:
         dora = params.method == "dora"
-        network = causal_lm.add_lora(network, name, own.rank, own.alpha, own.dropout, own.rank_stabilised, dora)
+        network = decoder.add_lora(network, name, own.rank, own.alpha, own.dropout, own.rank_stabilised, dora)
     return network
 
 
 def prepare_network(network: nn.Module, params: InstructTrain | PreferTrain, device: torch.device) -> nn.Module:
     """The network as it learns: whole and quick, or in parts, one with each process."""
-    kind = causal_lm.weight_dtype(params.precision, device)
+    kind = decoder.weight_dtype(params.precision, device)
     compiled = params.compile and kind == torch.bfloat16  # the attention of float32 cannot be
     own = params.gradient_checkpointing, compiled
     if params.parallel.strategy == "ddp":
@@ -351,7 +351,7 @@ def apply_speedups(network: nn.Module, eight_bits: bool, checkpointing: bool, co
         lora_fusion.fuse(network, eight_bits)
     if checkpointing:
         _checkpoint(network)
-    if compiled and causal_lm.head(network).is_cuda:
+    if compiled and decoder.head(network).is_cuda:
         step.compile_layers(network)
     return network
 
@@ -364,7 +364,7 @@ def shard_network(
         _checkpoint(network)
     if compiled and device.type == "cuda":
         step.compile_forwards(network)
-    collectives.shard(network, list(causal_lm.body(network).layers), multiplied_in, device)
+    collectives.shard(network, list(decoder.body(network).layers), multiplied_in, device)
     return network
 
 
@@ -395,10 +395,10 @@ def make_lesson(
     epochs: int,
     params: InstructTrain,
 ) -> Objective:
-    ready, device = causal_lm.with_virtual_tokens(train, network), causal_lm.head(network).device
+    ready, device = decoder.with_virtual_tokens(train, network), decoder.head(network).device
     lengths = [len(row.tokens) for row in ready]
     steps = loop.plan(lengths, epochs, params)
-    seen = causal_lm.with_virtual_tokens(val or [], network)
+    seen = decoder.with_virtual_tokens(val or [], network)
     val_lengths = [len(row.tokens) for row in seen]
     val_batches = packing.pack_first_fit(val_lengths, params.batch_tokens, range(len(seen)))
     form = None
@@ -432,7 +432,7 @@ def _validate(
     params: InstructTrain,
 ) -> dict[str, float]:
     network.eval()
-    device, whole = causal_lm.head(network).device, float(sum(map(supervised, rows)))
+    device, whole = decoder.head(network).device, float(sum(map(supervised, rows)))
     loss = torch.zeros((), device=device)
     for _, batch, counts in collectives.local_batches(batches):
         own = packing.pack([rows[row] for row in batch], device, form)

@@ -30,7 +30,7 @@ from torch.distributed.tensor import DTensor
 
 from retune.config.params import Parallel
 from retune.errors import RetuneError
-from retune.models import causal_lm
+from retune.models import decoder
 from tasks.train.checkpoint import Checkpoints, Found, Tensors
 
 PATIENCE = timedelta(hours=1)  # with the slowest process; one that has died is noticed by the launcher, at once
@@ -163,7 +163,7 @@ def loaded_as(section: Parallel, precision: str, device: torch.device) -> tuple[
     """What weights come into memory as, and where. Those that no device holds whole, the processor does."""
     if section.strategy == "ddp":
         return precision, device
-    return "bf16" if causal_lm.weight_dtype(precision, device) == torch.bfloat16 else "fp32", torch.device("cpu")
+    return "bf16" if decoder.weight_dtype(precision, device) == torch.bfloat16 else "fp32", torch.device("cpu")
 
 
 def shard(network: nn.Module, layers: Sequence[nn.Module], multiplied_in: torch.dtype, device: torch.device) -> None:

@@ -152,12 +152,12 @@ def _from_champion(
     weights = _class_weights(own.truth, len(labels), params.class_weights)
     network, known = classifier.load_to_train(earlier.folder, params.dropout, params.lora.dropout)
     encoder = classifier.Encoder(network).to(device)
-    new_labels = sorted(set(labels) - set(earlier.card.labels))
+    new_labels = sorted(set(labels) - set(earlier.manifest.labels))
     fresh = None
     if new_labels:  # they start as all do from the base, but on the champion's vectors
         vectors = classifier.embed_tokens(encoder, own.tokens, pad, 2 * params.batch_size)
         fresh = probe.fit(vectors, own.truth, len(labels), weights, params.probe)
-    head = parent.carried(known, earlier.card.labels, labels, fresh).to(device)
+    head = parent.carried(known, earlier.manifest.labels, labels, fresh).to(device)
 
     epochs, watched = params.incremental.epochs, val.rows if val and not earlier.start.refit else None
     rates, checkpoints = parent.slower(params), Checkpoints(work)
@@ -169,7 +169,7 @@ def _from_champion(
         "old_rows": choice.old,
         "gone_rows": choice.gone,
         "new_labels": new_labels,
-        "gone_labels": sorted(set(earlier.card.labels) - set(labels)),
+        "gone_labels": sorted(set(earlier.manifest.labels) - set(labels)),
     }
     best = {"best_epoch": curve.best_epoch or epochs, **(_probe_seen(cheap, val) if val else {})}
     return TrainedModel(encoder.eval(), head, cheap, curve), {"start": told, "rows": len(own.truth), **best}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.cli import lineage
+from flows.cli import history
 from flows.cli.output import cut, print_wrapped, width
 from retune.lineage.history import Entry
 
@@ -19,13 +19,13 @@ def entry(number=7, why=WHY):
 @pytest.mark.parametrize("columns", [80, 100, 200])
 def test_the_history_fits_the_terminal_and_cuts_at_a_word_with_an_ellipsis(columns, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", str(columns))
-    lineage._tell_entries([entry(), entry(1234, ("short",))])
+    history.print_entries([entry(), entry(1234, ("short",))])
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= columns
     (last,) = (line for line in lines if line.endswith(" …"))
     assert last.split()[-2].strip(",;") in " ".join(WHY).replace(",", "").split()
     assert lines[-1].split() == ["evidence", "abababababab;", "short"]
-    lineage._tell_entries([])
+    history.print_entries([])
 
 
 def test_piped_there_is_a_width_as_well(monkeypatch):

@@ -26,7 +26,7 @@ def did(tmp_path, monkeypatch, mailbox):
     def tell(event, how=None, resumed=None):
         facts = {"Record": commit, "Checked": "64 rows", **({history.HOW: how} if how else {})}
         entry = history.append("classifier", 5, event, ["the desk asked"], facts, lambda entry: None)
-        promotion._tell(entry, False, resumed)
+        promotion.print_entry(entry, False, resumed)
         return taken
 
     return tell

@@ -1,9 +1,12 @@
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from flows.execution import dvc
 from flows.project import environment
 from retune.errors import Broken, WrongUse
 from retune.system import process_identity
@@ -78,6 +81,36 @@ def test_what_the_user_has_set_wins(project, monkeypatch):
     os.chdir(project)
     environment.activate_project()
     assert os.environ["PREFECT_HOME"] == "/srv/prefect"
+
+
+@pytest.mark.parametrize(
+    ("own", "spins"),
+    [
+        ({}, environment.SPINS),
+        ({"OMP_NUM_THREADS": "1"}, environment.SPINS),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, None),
+    ],
+)
+def test_threads_of_a_stage_wait_briefly_for_each_other_unless_the_user_has_said_how(project, monkeypatch, own, spins):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    os.chdir(project)
+    environment.activate_project()
+    variables = dvc.environment()
+    assert variables.get("GOMP_SPINCOUNT") == spins
+    assert own.items() <= variables.items()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="torch has another OpenMP there")
+def test_a_command_that_computes_itself_enters_early_enough_for_torch_to_read_it(project):
+    program = "from flows.project import environment; environment.activate_project(); import torch"
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    env |= {"OMP_DISPLAY_ENV": "verbose", "PYTHONPATH": str(Path(environment.__file__).resolve().parents[2])}
+    done = subprocess.run([sys.executable, "-c", program], cwd=project, env=env, capture_output=True, text=True)
+    assert f"GOMP_SPINCOUNT = '{environment.SPINS}'" in done.stderr
 
 
 @pytest.fixture

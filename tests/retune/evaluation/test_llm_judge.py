@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from retune.errors import Broken, Refused, RetuneError, WrongUse
-from retune.evaluation import llm_judge
+from retune.evaluation import judge_endpoint, llm_judge
 
 KEY = "sk-very-secret-0451"
 PAIRS = pd.DataFrame(
@@ -97,12 +97,12 @@ def settings(desk, monkeypatch):
 
 
 def ask(settings, said):
-    with llm_judge.endpoint(settings, said.append) as it:
+    with judge_endpoint.connect(settings, said.append) as it:
         return it([{"role": "user", "content": "?"}])
 
 
 def test_a_pair_is_asked_in_both_orders_and_the_better_answer_wins_from_either_place(desk, settings, said):
-    with llm_judge.endpoint(settings, said.append) as it:
+    with judge_endpoint.connect(settings, said.append) as it:
         table = llm_judge.judge_pairs(PAIRS, it, settings.criterion)
     assert table["said"].tolist() == ["ours", "alike", "theirs"]
     told = llm_judge.summary(table["said"].tolist())
@@ -117,11 +117,11 @@ def test_a_pair_is_asked_in_both_orders_and_the_better_answer_wins_from_either_p
 
 def test_a_judge_that_likes_a_place_is_inconsistent_and_one_without_verdict_unclear(desk, settings, said):
     desk.say = lambda body: "VERDICT: A"
-    with llm_judge.endpoint(settings, said.append) as it:
+    with judge_endpoint.connect(settings, said.append) as it:
         assert set(llm_judge.judge_pairs(PAIRS, it, "better")["said"]) == {llm_judge.INCONSISTENT}
         desk.say = lambda body: "Both have their merits."
         table = llm_judge.judge_pairs(PAIRS, it, "better")
-    assert llm_judge.summary(table["said"].tolist()) == llm_judge.Judged(3, 0, 0, 0, 0, 3, 1.0)
+    assert llm_judge.summary(table["said"].tolist()) == llm_judge.JudgeSummary(3, 0, 0, 0, 0, 3, 1.0)
 
 
 def test_what_passes_is_asked_again(desk, settings, said):
@@ -146,7 +146,7 @@ def test_nobody_there_is_broken(settings, said):
     ("answer", "kind", "told"),
     [
         ((401, {}, f"Incorrect API key provided: {KEY}"), Refused, "the judge's key is wrong"),
-        ((404, {}, f"no model for {KEY}"), Refused, "mend the judge's url or model"),
+        ((404, {}, f"no model for {KEY}"), Refused, "fix the judge's url or model"),
         ((307, {"Location": "http://127.0.0.1:9/"}, ""), Refused, "must not travel"),
         ((200, {}, f"<html>{KEY}</html>"), Broken, "something else"),
         ((200, {}, '{"choices": []}'), Broken, "something else"),

@@ -2,7 +2,6 @@
 
 import hashlib
 import subprocess
-import sys
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -64,17 +63,16 @@ def keep(table):
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory):
+def line(tmp_path_factory, make_repository):
     """1; 2 from 1, without `c`, with `a` corrected; 3 from 2, without `b`, tested on `c`; 4 from the base."""
     folder = tmp_path_factory.mktemp("line")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         dvc_store._repository.cache_clear()
+        make_repository(folder)
         for command in (
-            "git init -q -b main",
             "git config user.name tester",
             "git config user.email tester@example.com",
-            f"{sys.executable} -m dvc init -q",
             "git commit -qm start",
         ):
             subprocess.run(command.split(), check=True)

@@ -21,10 +21,10 @@ from transformers import (
 )
 
 from retune.errors import Refused, WrongUse
-from retune.models import attention, causal_lm, chat_template
+from retune.models import attention, causal_lm, chat_template, decoder
 from retune.models.base_model import weights_sha256
 from retune.models.chat_template import TokenizedExample
-from retune.models.manifest import CausalLMManifest, read_classifier
+from retune.models.manifest import CausalLMManifest, read_causal_lm, read_classifier
 from retune.models.packing import pack
 
 CPU = torch.device("cpu")
@@ -47,15 +47,15 @@ def base_of(folder):
 def made(folder, method):
     """A decoder whose adapter (or whole) has been moved away from where it starts."""
     name, sha256 = base_of(folder)
-    tokenizer, network = causal_lm.load_base(name, sha256, "fp32", CPU)
+    tokenizer, network = decoder.load_base(name, sha256, "fp32", CPU)
     chat_template.choose(tokenizer, "chatml")
     torch.manual_seed(1)
     if method in ("lora", "dora"):
-        network = causal_lm.add_lora(network, name, 4, 8, 0.0, False, method == "dora")
+        network = decoder.add_lora(network, name, 4, 8, 0.0, False, method == "dora")
     if method == "ia3":
-        network = causal_lm.add_ia3(network, name)
+        network = decoder.add_ia3(network, name)
     if method == "prompt":
-        network = causal_lm.add_prompt(network, name, 3)
+        network = decoder.add_prompt(network, name, 3)
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.requires_grad:
@@ -73,7 +73,7 @@ def saved(tiny_writer, tmp_path_factory):
         if method not in known:
             own = made(tiny_writer, method)
             folder = tmp_path_factory.mktemp(method)
-            causal_lm.save(folder, own.card, own.tokenizer, own.network)
+            causal_lm.save(folder, own.manifest, own.tokenizer, own.network)
             known[method] = (own, folder)
         return known[method]
 
@@ -88,8 +88,8 @@ def rows_of(own, make_replies, count=7):
 def logits(network, rows):
     with torch.no_grad():
         return (
-            causal_lm.hidden_states(network, pack(causal_lm.with_virtual_tokens(rows, network), CPU))
-            @ causal_lm.head(network).t()
+            decoder.hidden_states(network, pack(decoder.with_virtual_tokens(rows, network), CPU))
+            @ decoder.head(network).t()
         )
 
 
@@ -153,21 +153,21 @@ def test_a_base_whose_head_does_more_than_multiply_is_refused(tmp_path, tiny_wri
     CohereForCausalLM(config).save_pretrained(tmp_path)
     for file in tiny_writer.glob("tokenizer*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(Refused, match="not known here"):
-        causal_lm.load_base(*base_of(tmp_path), "fp32", CPU)
+    with pytest.raises(Refused, match="in an unknown way"):
+        decoder.load_base(*base_of(tmp_path), "fp32", CPU)
 
 
 def test_a_base_of_other_weights_is_refused(tiny_writer):
     with pytest.raises(Refused, match="restore that base"):
-        causal_lm.load_base(f"folder:{tiny_writer}", "0" * 64, "fp32", CPU)
+        decoder.load_base(f"folder:{tiny_writer}", "0" * 64, "fp32", CPU)
 
 
 def test_weights_are_16_bits_on_a_gpu_and_32_elsewhere_unless_params_say_otherwise(tiny_writer):
     """Whoever loads a base by its name alone gets float32, twice the memory."""
     cuda = torch.device("cuda")
-    kinds = [causal_lm.weight_dtype(*asked) for asked in (("auto", cuda), ("auto", CPU), ("fp32", cuda), ("bf16", CPU))]
+    kinds = [decoder.weight_dtype(*asked) for asked in (("auto", cuda), ("auto", CPU), ("fp32", cuda), ("bf16", CPU))]
     assert kinds == [torch.bfloat16, torch.float32, torch.float32, torch.bfloat16]
-    _, network = causal_lm.load_base(*base_of(tiny_writer), "bf16", CPU)
+    _, network = decoder.load_base(*base_of(tiny_writer), "bf16", CPU)
     assert {parameter.dtype for parameter in network.parameters()} == {torch.bfloat16}
 
 
@@ -175,7 +175,7 @@ def test_an_adapter_whose_base_has_changed_where_it_lies_is_refused(tmp_path, ti
     """PEFT keeps the base's path alone, and would load whatever lies there."""
     base = shutil.copytree(tiny_writer, tmp_path / "base")
     own = made(base, "lora")
-    causal_lm.save(tmp_path / "model", own.card, own.tokenizer, own.network)
+    causal_lm.save(tmp_path / "model", own.manifest, own.tokenizer, own.network)
     bits = bytearray((base / "model.safetensors").read_bytes())
     bits[-1] ^= 1
     (base / "model.safetensors").write_bytes(bits)
@@ -185,7 +185,7 @@ def test_an_adapter_whose_base_has_changed_where_it_lies_is_refused(tmp_path, ti
 
 def test_four_bits_without_a_gpu_are_refused_with_what_to_do(tiny_writer):
     with pytest.raises(Refused, match="write train"):
-        causal_lm.load_base(*base_of(tiny_writer), "auto", CPU, four_bits=True)
+        decoder.load_base(*base_of(tiny_writer), "auto", CPU, four_bits=True)
 
 
 # ---------------------------------------------------------------- answers
@@ -209,7 +209,7 @@ def test_an_answer_is_the_most_likely_next_token_time_and_again(saved, make_repl
         "input_ids"
     ]
     tokens = list(prompt)
-    for _ in range(own.card.max_new_tokens):
+    for _ in range(own.manifest.max_new_tokens):
         tokens.append(int(logits(own.network, [TokenizedExample(tokens, 0)])[-1].argmax()))
         if tokens[-1] == own.tokenizer.eos_token_id:
             break
@@ -224,7 +224,7 @@ def test_an_answer_is_the_most_likely_next_token_time_and_again(saved, make_repl
 def test_a_prompt_that_leaves_no_room_is_cut_from_the_left(saved, make_replies):
     own, _ = saved("lora")
     long = json.dumps([{"role": "user", "content": "invoice " * 400}])
-    assert len(own._prompt(long, 12)) == own.card.max_tokens - 12
+    assert len(own._prompt(long, 12)) == own.manifest.max_tokens - 12
     assert own.predict([long], max_new_tokens=3).confidence.shape == (1,)
 
 
@@ -242,7 +242,7 @@ def test_adapter_merged_and_reloaded_give_the_same_logits(saved, make_replies, m
     moved, apart = causal_lm.merge(again, rows)
     assert torch.allclose(before, logits(again.network, rows), atol=1e-5)
     assert (moved > 0) == (method in ("lora", "dora", "ia3")) and max(moved, apart) < 1e-5
-    plain = causal_lm.load_base(*base_of(Path(own.card.base_name.removeprefix("folder:"))), "fp32", CPU)[1]
+    plain = decoder.load_base(*base_of(Path(own.manifest.base_name.removeprefix("folder:"))), "fp32", CPU)[1]
     assert before.shape != logits(plain, rows).shape or (before - logits(plain, rows)).abs().max() > 1e-2
 
 
@@ -259,9 +259,9 @@ def test_an_adapter_that_is_lost_on_merging_is_refused(saved, make_replies, monk
 def test_the_same_weights_give_the_same_bytes_and_no_path_of_this_machine(saved, tiny_writer, tmp_path, method):
     own, folder = saved(method)
     again = made(tiny_writer, method)
-    causal_lm.save(tmp_path / "again", again.card, again.tokenizer, again.network)
+    causal_lm.save(tmp_path / "again", again.manifest, again.tokenizer, again.network)
     reloaded = causal_lm.load(folder, "cpu")
-    causal_lm.save(tmp_path / "reloaded", own.card, reloaded.tokenizer, reloaded.network)
+    causal_lm.save(tmp_path / "reloaded", own.manifest, reloaded.tokenizer, reloaded.network)
     assert files(folder) == files(tmp_path / "again") == files(tmp_path / "reloaded")
     assert {Path(name).suffix for name in files(folder)} <= SAFE
     for file in folder.rglob("*.json"):
@@ -272,13 +272,13 @@ def test_the_same_weights_give_the_same_bytes_and_no_path_of_this_machine(saved,
 def test_answering_leaves_the_folder_that_would_be_saved_as_it_was(saved, make_replies, tmp_path):
     own, folder = saved("full")
     own.predict(make_replies(2)["text"].tolist())
-    causal_lm.save(tmp_path, own.card, own.tokenizer, own.network)
+    causal_lm.save(tmp_path, own.manifest, own.tokenizer, own.network)
     assert files(tmp_path) == files(folder)
 
 
 def test_the_card_of_a_writer_is_none_of_a_classifier(saved, model_folder):
     _, folder = saved("lora")
-    assert causal_lm.read_writes(folder).method == "lora"
+    assert read_causal_lm(folder).method == "lora"
     with pytest.raises(WrongUse, match="writes texts"):
         read_classifier(folder)
     with pytest.raises(WrongUse, match="chooses labels"):
@@ -288,7 +288,7 @@ def test_the_card_of_a_writer_is_none_of_a_classifier(saved, model_folder):
 def test_an_adapter_is_put_on_and_loaded_without_a_word_of_deprecation(tiny_writer, tmp_path, recwarn):
     warnings.simplefilter("always")
     own = made(tiny_writer, "lora")
-    causal_lm.save(tmp_path, own.card, own.tokenizer, own.network)
+    causal_lm.save(tmp_path, own.manifest, own.tokenizer, own.network)
     causal_lm.load(tmp_path, "cpu")
     assert [str(each.message) for each in recwarn if "gradient_checkpointing" in str(each.message)] == []
     with pytest.warns(FutureWarning, match="is_gradient_checkpointing"):  # once it is gone, `model.quiet` may go
@@ -323,7 +323,7 @@ def test_in_bf16_an_adapter_of_eight_billion_weights_merges_within_what_is_allow
     torch.set_default_dtype(torch.bfloat16)
     with torch.device("cuda"):
         config = LlamaConfig(**shape, vocab_size=128256, attn_implementation="sdpa")
-        network = causal_lm.add_lora(LlamaForCausalLM(config), "random", 16, 32, 0.0, False, False).eval()
+        network = decoder.add_lora(LlamaForCausalLM(config), "random", 16, 32, 0.0, False, False).eval()
     torch.set_default_dtype(torch.float32)
     with torch.no_grad():
         for name, parameter in network.named_parameters():

@@ -43,11 +43,11 @@ def test_the_confidence_is_the_probability_of_the_label(loaded_model):
     with torch.no_grad():
         probability = loaded_model.head(loaded_model.embed(TEXTS)).softmax(-1).numpy()
     assert said.confidence == pytest.approx(probability.max(-1), abs=1e-6)
-    assert [loaded_model.card.labels.index(label) for label in said.labels] == probability.argmax(-1).tolist()
+    assert [loaded_model.manifest.labels.index(label) for label in said.labels] == probability.argmax(-1).tolist()
 
 
 def test_words_beyond_max_tokens_do_not_count(loaded_model):
-    limit = loaded_model.card.max_tokens
+    limit = loaded_model.manifest.max_tokens
     texts = ["hello " * (limit - 2) + rest for rest in ("invoice", "broken broken broken")]
     one, other = loaded_model.embed(texts)
     assert torch.equal(one, other)
@@ -111,7 +111,7 @@ def test_an_adapter_is_written_alike_everywhere_with_no_path_of_this_machine(
     base = settings["train"]["base"]
     tokenizer, network = classifier.load_base(base["name"], base["sha256"])
     network = classifier.add_adapter(network, 2, 4, 0.0, "package:the-base")
-    card = replace(loaded_model.card, method="lora")
+    card = replace(loaded_model.manifest, method="lora")
     classifier.save(
         tmp_path / "out", card, tokenizer, classifier.Encoder(network), loaded_model.head, loaded_model.head
     )

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retune.models.chat_template import TokenizedExample
-from retune.models.packing import FILLER, OPEN, pack, pack_first_fit, shape, supervised
+from retune.models.packing import FILLER, MAX_OPEN, pack, pack_first_fit, shape, supervised
 
 CPU = torch.device("cpu")
 LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=200)
@@ -23,7 +23,7 @@ def test_every_row_is_in_exactly_one_batch_and_no_batch_is_over_its_budget(lengt
 def test_hardly_a_token_of_a_batch_is_wasted():
     lengths = [1 + (number * 37) % 90 for number in range(2000)]
     made = pack_first_fit(lengths, 1000, range(2000))
-    assert sum(lengths) / (1000 * (len(made) - OPEN)) > 0.99
+    assert sum(lengths) / (1000 * (len(made) - MAX_OPEN)) > 0.99
 
 
 def test_a_row_that_no_batch_holds_is_named():
@@ -38,20 +38,20 @@ def test_all_batches_of_a_run_have_one_shape(lengths):
     form = shape(lengths, batches, 60)
     for batch in batches:
         made = pack([TokenizedExample([7] * lengths[row], 0) for row in batch], CPU, form)
-        assert made.ids.shape == made.positions.shape == (1, 60)
-        assert made.cuts.shape == (form.rows + 1,)
-        assert made.cuts.diff().max() <= made.longest == form.longest
-        assert made.cuts.diff().min() >= 0
-        assert (made.cuts[0], made.cuts[-1]) == (0, 60)
+        assert made.input_ids.shape == made.position_ids.shape == (1, 60)
+        assert made.cu_seqlens.shape == (form.rows + 1,)
+        assert made.cu_seqlens.diff().max() <= made.max_seqlen == form.max_seqlen
+        assert made.cu_seqlens.diff().min() >= 0
+        assert (made.cu_seqlens[0], made.cu_seqlens[-1]) == (0, 60)
 
 
 def test_each_row_starts_at_position_0_and_its_completion_is_what_is_learned():
     rows = [TokenizedExample([5, 6, 7, 8], 2), TokenizedExample([9, 10], 1), TokenizedExample([11, 12, 13], 0)]
     made = pack(rows, CPU)
-    assert made.ids.tolist() == [[5, 6, 7, 8, 9, 10, 11, 12, 13]]
-    assert made.positions.tolist() == [[0, 1, 2, 3, 0, 1, 0, 1, 2]]
-    assert made.cuts.tolist() == [0, 4, 6, 9]
-    assert made.where.tolist() == [1, 2, 4, 6, 7]
+    assert made.input_ids.tolist() == [[5, 6, 7, 8, 9, 10, 11, 12, 13]]
+    assert made.position_ids.tolist() == [[0, 1, 2, 3, 0, 1, 0, 1, 2]]
+    assert made.cu_seqlens.tolist() == [0, 4, 6, 9]
+    assert made.supervised.tolist() == [1, 2, 4, 6, 7]
     assert made.targets.tolist() == [7, 8, 10, 12, 13]
     assert [supervised(row) for row in rows] == [2, 1, 2]
 
@@ -59,6 +59,6 @@ def test_each_row_starts_at_position_0_and_its_completion_is_what_is_learned():
 def test_what_is_left_of_the_budget_is_learned_nothing_from():
     rows = [TokenizedExample([5, 6, 7], 1)]
     made = pack(rows, CPU, shape([3], [[0]], 8))
-    assert made.ids.tolist() == [[5, 6, 7, *[FILLER] * 5]]
-    assert made.cuts.tolist() == [0, 3, 6, 8]
+    assert made.input_ids.tolist() == [[5, 6, 7, *[FILLER] * 5]]
+    assert made.cu_seqlens.tolist() == [0, 3, 6, 8]
     assert made.targets.tolist() == [6, 7]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from retune.errors import Broken
-from retune.models import causal_lm, chat_template, classifier
+from retune.models import causal_lm, chat_template, classifier, decoder
 from retune.models.base_model import weights_sha256
 from retune.models.manifest import CausalLMManifest
 from retune.registry import backend, clean_process, versions
@@ -41,7 +41,7 @@ def test_a_version_says_the_same_in_a_clean_process_with_its_own_code_and_no_pic
 def test_an_adapter_on_a_base_in_a_folder_says_what_it_learned_once_it_is_registered(sealed, tiny_writer, tmp_path):
     """Logged by MLflow's own hand, such a model loads with its query and value weights drawn anew (mlflow#23761)."""
     own = adapted(tiny_writer)
-    causal_lm.save(tmp_path / "model", own.card, own.tokenizer, own.network)
+    causal_lm.save(tmp_path / "model", own.manifest, own.tokenizer, own.network)
     version, _ = sealed(tmp_path / "model")
     here, prompts = causal_lm.load(tmp_path / "model", "cpu").predict(PROMPTS), list(PROMPTS)
     with clean_process.clean_process() as reader:
@@ -55,9 +55,9 @@ def test_an_adapter_on_a_base_in_a_folder_says_what_it_learned_once_it_is_regist
 def adapted(base):
     """A decoder under LoRA, its adapter moved away from where it starts."""
     name, sha256 = f"folder:{base}", weights_sha256(base)
-    tokenizer, network = causal_lm.load_base(name, sha256, "fp32", torch.device("cpu"))
+    tokenizer, network = decoder.load_base(name, sha256, "fp32", torch.device("cpu"))
     chat_template.choose(tokenizer, "chatml")
-    network = causal_lm.add_lora(network, name, 4, 8, 0.0, False, False)
+    network = decoder.add_lora(network, name, 4, 8, 0.0, False, False)
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in network.parameters():

@@ -16,10 +16,10 @@ from retune.config import params
 from retune.data import row_table
 from retune.errors import Refused
 from retune.evaluation import task_metrics
-from retune.models import causal_lm, chat_template
+from retune.models import causal_lm, chat_template, decoder
 from retune.models.manifest import CausalLMManifest
 from retune.promotion import gate
-from tasks.evaluate import generation
+from tasks.evaluate import generation, model_answers
 from tasks.evaluate.__main__ import main
 
 SHIPPED = yaml.safe_load((Path(__file__).parents[3] / "retune/config/defaults/instruct.yaml").read_text("utf-8"))
@@ -34,10 +34,10 @@ def writer_folder(tiny_writer, tmp_path_factory):
         f"folder:{tiny_writer}",
         hashlib.sha256((tiny_writer / "model.safetensors").read_bytes()).hexdigest(),
     )
-    tokenizer, network = causal_lm.load_base(name, weights, "fp32", CPU)
+    tokenizer, network = decoder.load_base(name, weights, "fp32", CPU)
     chat_template.choose(tokenizer, "chatml")
     torch.manual_seed(2)
-    network = causal_lm.add_lora(network, name, 4, 8, 0.0, False, False)
+    network = decoder.add_lora(network, name, 4, 8, 0.0, False, False)
     with torch.no_grad():
         for own, value in network.named_parameters():
             if "lora_B" in own:
@@ -96,16 +96,16 @@ def test_the_stage_scores_it_beside_its_untouched_base(place, writer_folder):
 def test_the_same_rows_are_written_for_whatever_the_order(place):
     rows = place()
     section = params.load().evaluate
-    drawn = generation.drawn(rows["id"], section)
+    drawn = model_answers.rows_to_answer(rows["id"], section)
     turned = rows.iloc[::-1]
-    assert set(rows["id"][drawn]) == set(turned["id"][generation.drawn(turned["id"], section)])
+    assert set(rows["id"][drawn]) == set(turned["id"][model_answers.rows_to_answer(turned["id"], section)])
     assert drawn.sum() == 5
 
 
 def test_what_the_base_knew_is_asked_of_both(place, writer_folder, tmp_path):
     lines = [{"query": f"The number {n} is", "choices": ["odd", "even"], "gold": n % 2} for n in range(6)]
     (tmp_path / "numbers.jsonl").write_text("\n".join(map(json.dumps, lines)), "utf-8")
-    place(general=[{"name": "numbers", "path": str(tmp_path / "numbers.jsonl"), "by_length": False}])
+    place(retention=[{"name": "numbers", "path": str(tmp_path / "numbers.jsonl"), "by_length": False}])
     told, _ = scored(writer_folder)
     asked = gate.general_of(json.loads(Path("reports/details.json").read_text("utf-8")))
     assert asked["set"].tolist() == ["numbers"] * 6

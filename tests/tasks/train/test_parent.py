@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -259,12 +258,11 @@ def test_all_learning_rates_are_slowed_alike(knobs):
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch, settings, first, made, make_tickets):
+def desk(tmp_path, monkeypatch, settings, first, made, make_tickets, make_repository):
     """A DVC repository whose cache holds a champion of method full, and a start that names it."""
     monkeypatch.chdir(tmp_path)
     dvc_store._repository.cache_clear()
-    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
-        subprocess.run(command, check=True)
+    make_repository(tmp_path)
     Path("params.yaml").write_text(yaml.safe_dump(settings), "utf-8")
     more = make_tickets(30, seed=5)
     row_table.write(pd.concat([first[0], more], ignore_index=True), Path("train.parquet"))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from retune.errors import Refused
-from retune.models import causal_lm
+from retune.models import decoder
 from retune.models.base_model import weights_sha256
 from retune.models.chat_template import TokenizedExample
 from retune.models.packing import pack
@@ -21,9 +21,9 @@ def adapted(tiny_writer):
 
     def make(dropout=0.0, rank_stabilised=False, dora=False):
         name = f"folder:{tiny_writer}"
-        _, network = causal_lm.load_base(name, weights_sha256(tiny_writer), "fp32", CPU)
+        _, network = decoder.load_base(name, weights_sha256(tiny_writer), "fp32", CPU)
         torch.manual_seed(7)
-        network = causal_lm.add_lora(network, name, 4, 8, dropout, rank_stabilised, dora)
+        network = decoder.add_lora(network, name, 4, 8, dropout, rank_stabilised, dora)
         with torch.no_grad():
             for parameter in network.parameters():
                 if parameter.requires_grad:
@@ -78,7 +78,7 @@ def test_a_layer_computed_again_for_its_gradient_gives_the_same(adapted):
 def test_a_forward_that_was_left_halfway_spoils_none_that_follow(adapted):
     plain, fused = adapted(), adapted()
     lora_fusion.fuse(fused)
-    causal_lm.body(fused).layers[0].self_attn.q_proj(torch.ones(1, 3, 64))  # and its siblings were never asked
+    decoder.body(fused).layers[0].self_attn.q_proj(torch.ones(1, 3, 64))  # and its siblings were never asked
     assert torch.allclose(learned(plain)[0], learned(fused)[0], atol=1e-6)
 
 
@@ -93,17 +93,17 @@ def test_a_fused_network_saves_what_peft_reads(adapted, tmp_path, tiny_writer):
     fused = adapted()
     lora_fusion.fuse(fused)
     fused.save_pretrained(tmp_path)
-    _, network = causal_lm.load_base(f"folder:{tiny_writer}", weights_sha256(tiny_writer), "fp32", CPU)
+    _, network = decoder.load_base(f"folder:{tiny_writer}", weights_sha256(tiny_writer), "fp32", CPU)
     plain = PeftModel.from_pretrained(network, tmp_path)
     with torch.no_grad():
-        assert torch.allclose(causal_lm.hidden_states(plain, ROWS), causal_lm.hidden_states(fused, ROWS), atol=1e-6)
+        assert torch.allclose(decoder.hidden_states(plain, ROWS), decoder.hidden_states(fused, ROWS), atol=1e-6)
 
 
 def test_a_fused_layer_is_never_silently_with_its_adapter_when_told_to_be_without(adapted):
     fused = adapted()
     lora_fusion.fuse(fused)
     with pytest.raises(ValueError, match="load the model anew"), fused.disable_adapter():
-        causal_lm.hidden_states(fused, ROWS)
+        decoder.hidden_states(fused, ROWS)
 
 
 def test_eight_bits_are_refused_where_nothing_multiplies_them():

@@ -117,7 +117,7 @@ def test_it_starts_as_the_reference_and_learns_to_prefer(tmp_path, sides, start_
     best = seen[report["best_epoch"] - 1]
     assert (gain[:, 0] > gain[:, 1]).mean() == pytest.approx(best["val_preferred"])
     assert params.beta * (gain[:, 0] - gain[:, 1]).mean() == pytest.approx(best["val_margin"], abs=1e-3)
-    assert (own.card.task, own.card.method, own.card.template) == ("prefer", start, "chatml")
+    assert (own.manifest.task, own.manifest.method, own.manifest.template) == ("prefer", start, "chatml")
     trained(tmp_path / "two", sides, params, start_of(start))
     assert files(tmp_path / "one/model") == files(tmp_path / "two/model")
 

@@ -19,7 +19,7 @@ from peft import PeftConfig
 from retune.config.params import Base
 from retune.errors import Refused, WrongUse
 from retune.lineage.parent_version import ParentVersion
-from retune.models import causal_lm, chat_template
+from retune.models import causal_lm, chat_template, decoder, generation
 from retune.models.chat_template import TokenizedExample
 from retune.models.manifest import read_causal_lm
 from retune.preflight import compute_estimate, memory_check
@@ -72,8 +72,8 @@ def test_each_method_learns_and_makes_the_same_bits_twice(tmp_path, sides, lesso
 
 
 def base_loss(params, rows):
-    _, network = causal_lm.load_base(params.base.name, params.base.sha256, "fp32", torch.device("cpu"))
-    found = causal_lm.likelihood(network, rows, 8)
+    _, network = decoder.load_base(params.base.name, params.base.sha256, "fp32", torch.device("cpu"))
+    found = generation.likelihood(network, rows, 8)
     return found.nll.sum() / found.tokens.sum()
 
 
@@ -84,7 +84,7 @@ def test_what_a_row_was_asked_is_not_learned(tmp_path, sides, lesson_of):
     assert report["supervised_tokens"] == sum(len(row.tokens) - row.prompt for row in rows)
     assert report["tokens"] == sum(len(row.tokens) for row in rows)
     assert all(row.tokens[-1] == own.tokenizer.eos_token_id for row in rows)
-    assert own.card.max_new_tokens == max(len(row.tokens) - row.prompt for row in rows)
+    assert own.manifest.max_new_tokens == max(len(row.tokens) - row.prompt for row in rows)
 
 
 def test_a_trained_model_answers_and_stops(tmp_path, sides, lesson_of):
@@ -120,7 +120,7 @@ def test_batches_accumulated_to_one_step_equal_the_one_big_batch(tmp_path, make_
 def test_the_loss_of_a_step_is_that_of_transformers_on_the_same_rows(tmp_path, make_replies, lesson_of):
     sides, params = (make_replies(4), make_replies(2, seed=2)), lesson_of(batch_tokens=4096, accumulate=1)
     _, loss = first_moment(tmp_path, sides, params)
-    tokenizer, network = causal_lm.load_base(params.base.name, params.base.sha256, "fp32", torch.device("cpu"))
+    tokenizer, network = decoder.load_base(params.base.name, params.base.sha256, "fp32", torch.device("cpu"))
     chat_template.choose(tokenizer, "chatml")
     network.set_attn_implementation("eager")
     total = count = 0
@@ -158,7 +158,7 @@ def test_refit_learns_from_both_sides_for_as_many_epochs_as_were_best(tmp_path, 
     assert [point["step"] for point in curve.points] == told == sorted(told)
     both = pd.concat(sides, ignore_index=True)
     by_hand, _, _ = trained(tmp_path / "hand", (both, sides[1]), lesson_of(epochs=report["best_epoch"], patience=9))
-    if by_hand.card and report["best_epoch"] == lesson_of().epochs:
+    if by_hand.manifest and report["best_epoch"] == lesson_of().epochs:
         one, other = (dict(each.network.named_parameters()) for each in (own, by_hand))
         assert all(torch.equal(value, other[name]) for name, value in one.items())
 
@@ -251,7 +251,7 @@ def test_it_goes_on_from_the_weights_of_the_version_to_the_same_bits_twice(
     at_first = before.nll.sum() / before.tokens.sum()
     assert curve.points[0]["train_loss"] < 0.9 * base_loss(params, rows), "it begins as who has learned"
     assert report_loss(own, rows) < at_first
-    assert (own.card.task, own.card.method) == ("instruct", method)
+    assert (own.manifest.task, own.manifest.method) == ("instruct", method)
     if method != "full":
         kept = [PeftConfig.from_pretrained(folder / "adapter") for folder in (begins.folder, tmp_path / "one/model")]
         assert kept[0].r == kept[1].r == 8 and len(list((tmp_path / "one/model/adapter").iterdir())) == 2
@@ -272,7 +272,7 @@ def test_without_a_step_it_is_the_version_that_it_started_from(sides, lesson_of,
         network = sft._add_adapter(network, lesson_of(method=method)).eval()
         there = causal_lm.load(begins.folder, "cpu").network
         rows = [TokenizedExample([5, 6, 7, 8], 1)]
-        found = [causal_lm.likelihood(each, rows, 1).nll for each in (network, there)]
+        found = [generation.likelihood(each, rows, 1).nll for each in (network, there)]
         assert found[0] == pytest.approx(found[1], abs=1e-5)
         learning = {name for name, value in network.named_parameters() if value.requires_grad}
         assert learning and all(("lora_" in name) == (method == "lora") for name in learning)

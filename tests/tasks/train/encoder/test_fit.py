@@ -22,6 +22,7 @@ from retune.data import row_table
 from retune.errors import Broken, Refused
 from retune.lineage import parent_version
 from retune.models import classifier
+from retune.models.manifest import read_classifier
 from retune.system import stage_io
 from tasks.train.__main__ import fingerprint, main
 from tasks.train.encoder import fit as story
@@ -111,7 +112,7 @@ def test_two_labels_are_enough(tmp_path, make_tickets, knobs, method):
 def test_a_label_that_only_validation_knows_is_carried_and_never_guessed_by_the_probe(tmp_path, make_tickets, knobs):
     train = make_tickets(40, labels=("bills", "parcels"))
     folder, _, before = trained(tmp_path, train, make_tickets(24, seed=2), knobs(method="probe"))
-    assert classifier.read_card(folder).labels == ["bills", "parcels", "repairs"]
+    assert read_classifier(folder).labels == ["bills", "parcels", "repairs"]
     assert "repairs" not in before.labels
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from flows.cli import train
+from flows.cli import models
 from flows.project import environment
-from retune.models import causal_lm, chat_template, classifier, loading
+from retune.models import causal_lm, chat_template, classifier, decoder, loading
 from retune.models.base_model import weights_sha256
 from retune.models.manifest import CausalLMManifest
 from retune.registry import versions
@@ -25,7 +25,7 @@ def writer(make_writer, tmp_path_factory):
     texts = ["Where is my parcel? It is late, and the invoice is wrong.", "system user assistant"] * 20
     base = make_writer(tmp_path_factory.mktemp("writer"), texts)
     name, sha256 = f"folder:{base}", weights_sha256(base)
-    tokenizer, network = causal_lm.load_base(name, sha256, "fp32", torch.device("cpu"))
+    tokenizer, network = decoder.load_base(name, sha256, "fp32", torch.device("cpu"))
     chat_template.choose(tokenizer, "chatml")
     folder = tmp_path_factory.mktemp("saved")
     causal_lm.save(folder, CausalLMManifest("instruct", "full", name, sha256, 64, 12, "chatml"), tokenizer, network)
@@ -38,7 +38,7 @@ def predict(writer, monkeypatch):
     monkeypatch.setattr(environment, "activate_project", lambda: None)
     monkeypatch.setattr(versions, "resolve", lambda name: name)
     monkeypatch.setattr(versions, "model_folder", lambda version: writer)
-    return lambda *words: CliRunner().invoke(train.predict, ["writer@champion", *words])
+    return lambda *words: CliRunner().invoke(models.predict, ["writer@champion", *words])
 
 
 def test_a_prompt_that_is_cut_is_told_with_its_tokens(predict):

@@ -1,0 +1,100 @@
+"""What a causal language model does with a prompt: write the likeliest answer, and say how likely an answer is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from retune.models import attention, decoder
+from retune.models.chat_template import TokenizedExample
+from retune.models.packing import pack, supervised
+
+CHUNK = 4096  # tokens whose logits are held at once
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    nll: np.ndarray  # [rows], negative log-likelihood: sums over supervised tokens, in nats
+    tokens: np.ndarray  # [rows], how many those are
+
+
+@torch.inference_mode()
+def likelihood(
+    network: nn.Module, rows: Sequence[TokenizedExample], batch_size: int, precision: str = "auto"
+) -> Likelihood:
+    """How likely the network holds the supervised tokens of each row. Rows of like length share a batch."""
+    was_training = network.training
+    network.eval()
+    inputs, device = decoder.with_virtual_tokens(rows, network), decoder.head(network).device
+    nll, tokens = np.zeros(len(rows)), np.array([supervised(row) for row in rows], dtype=np.int64)
+    order = sorted(range(len(rows)), key=lambda row: (len(rows[row].tokens), row))
+    for start in range(0, len(order), batch_size):
+        numbers = order[start : start + batch_size]
+        batch = pack([inputs[row] for row in numbers], device)
+        with decoder.autocast(network, precision):
+            hidden = decoder.hidden_states(network, batch)[batch.supervised]
+            losses = _token_losses(hidden, decoder.head(network), batch.targets)
+        owner = np.repeat(np.arange(len(numbers)), tokens[numbers])
+        nll[numbers] = np.bincount(owner, weights=losses, minlength=len(numbers))
+    network.train(was_training)
+    return Likelihood(nll, tokens)
+
+
+def _token_losses(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
+    """[tokens], cross-entropy in nats. hidden: [tokens, width]; head: [vocabulary, width]; targets: [tokens]."""
+    losses = [
+        nn.functional.cross_entropy((part.to(head.dtype) @ head.t()).float(), target, reduction="none")
+        for part, target in zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True)
+    ]
+    return torch.cat(losses).double().cpu().numpy() if losses else np.zeros(0)
+
+
+@torch.inference_mode()
+def generate(network: Any, prompts: Sequence[list[int]], end: int, max_new_tokens: int) -> list[list[int]]:
+    """Greedy answers to prompts of token ids: up to the token `end` and with it, or `max_new_tokens`."""
+    from transformers import GenerationConfig
+
+    base = decoder.below_adapter(network)
+    device, virtual = decoder.device_of(base), decoder.virtual_tokens(network)
+    lengths = [len(prompt) for prompt in prompts]
+    padding = [max(lengths) - length for length in lengths]
+    ids = torch.tensor([[end] * left + prompt for left, prompt in zip(padding, prompts, strict=True)], device=device)
+    mask = [[0] * left + [1] * length for left, length in zip(padding, lengths, strict=True)]
+    attention_mask = torch.tensor(mask, device=device)
+    embedded = base.get_input_embeddings()(ids)
+    if virtual is not None:
+        embedded, attention_mask = _prepend_virtual_tokens(embedded, attention_mask, virtual, lengths)
+    greedy = GenerationConfig(do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=end, pad_token_id=end)
+    # What the base was published with (temperature, penalties) is not what is measured here.
+    published, base.generation_config = base.generation_config, greedy
+    base.set_attn_implementation("sdpa")  # packed attention keeps no cache
+    try:
+        answers = base.generate(inputs_embeds=embedded, attention_mask=attention_mask, generation_config=greedy)
+    finally:
+        base.set_attn_implementation(attention.NAME)
+        base.generation_config = published
+    return [_until(answer, end) for answer in answers.tolist()]
+
+
+def _until(tokens: list[int], end: int) -> list[int]:
+    return tokens[: tokens.index(end) + 1] if end in tokens else tokens
+
+
+def _prepend_virtual_tokens(
+    embedded: torch.Tensor, mask: torch.Tensor, virtual: torch.Tensor, lengths: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Left-padded prompts with the virtual tokens between the padding and the prompt, where training has them.
+
+    embedded: [rows, tokens, width]; mask: [rows, tokens]; virtual: [virtual tokens, width]; lengths: of the prompts.
+    """
+    count, longest = len(virtual), embedded.shape[1]
+    wider = embedded.new_zeros(len(lengths), count + longest, embedded.shape[2])
+    wider_mask = mask.new_zeros(len(lengths), count + longest)
+    for row, length in enumerate(lengths):
+        prompt = embedded[row, longest - length :]
+        wider[row, longest - length :] = torch.cat([virtual.to(embedded.dtype), prompt])
+        wider_mask[row, longest - length :] = 1
+    return wider, wider_mask

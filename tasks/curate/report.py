@@ -1,0 +1,71 @@
+"""The report of curation: what came, what stayed, and why the rest did not. Git keeps it, so it quotes no answer."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from retune.data import replay
+from retune.data.row_table import SPLITS
+from retune.data.task_data import TaskData
+
+
+class Tally:
+    """Counts rows as they pass."""
+
+    def __init__(self, facts: TaskData) -> None:
+        self._facts = facts
+        self.received: Counter[str] = Counter()  # by source
+        self.kept: Counter[str] = Counter()  # by source
+        self.reasons: Counter[str] = Counter()
+        self.labels: Counter[str] = Counter()
+        self.splits: Counter[str] = Counter()  # that the data itself puts kept rows on
+
+    def receive(self, batch: pa.RecordBatch) -> None:
+        self.received.update(batch.column("source").to_pylist())
+
+    def sort(self, kept: pa.RecordBatch, rejects: pa.RecordBatch) -> None:
+        self.kept.update(kept.column("source").to_pylist())
+        self.splits.update(kept.column("given").to_pylist())
+        self.reasons.update(rejects.column("reason").to_pylist())
+        if self._facts.has_labels:
+            self.labels.update(kept.column("label").to_pylist())
+
+    def report(self) -> dict[str, Any]:
+        """The numbers as curate.json holds them. Raises AssertionError if a row was lost or doubled."""
+        received, kept, rejected = self.received.total(), self.kept.total(), self.reasons.total()
+        if kept + rejected != received:
+            raise AssertionError(f"{received} rows received, but {kept} kept and {rejected} rejected")
+        return {
+            "received": received,
+            "kept": kept,
+            "rejected": rejected,
+            "reasons": {name: self.reasons[name] for name in self._facts.curation},
+            "labels": dict(sorted(self.labels.items())),
+            "sources": {
+                source: {"received": count, "kept": self.kept[source]}
+                for source, count in sorted(self.received.items())
+            },
+            "given": {split or "none": self.splits[split] for split in (*SPLITS, "")},
+        }
+
+
+def report_general(
+    files: Sequence[replay.File], examples: pd.DataFrame, kept: pd.DataFrame, reasons: dict[str, int]
+) -> dict[str, Any]:
+    """Which files the general examples come from, and what became of them."""
+    received, stayed = (Counter(table["source"]) for table in (examples, kept))
+    return {
+        "files": {
+            replay.file_name(file): {
+                "path": file.path,
+                "sha256": file.sha256,
+                "received": received[replay.file_name(file)],
+                "kept": stayed[replay.file_name(file)],
+            }
+            for file in files
+        },
+        "reasons": reasons,
+    }

@@ -1,0 +1,146 @@
+"""The curation steps that need nothing but the row itself.
+
+A `RowStep` takes an Arrow record batch and gives back the rows that stay and what it rejects:
+
+    def too_short(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Rejects]: ...
+
+So its answer does not depend on how the rows are cut into batches. A batch has the columns of the task, all of them
+texts without nulls, and what `as_received` and `clean` add:
+
+    row     the row's place among all received rows
+    test    the data itself puts the row on the test side
+    words   what is said before the answer, cleaned: to compare, and to measure
+    asks    characters of what is asked: of a text its own, of messages those of the last one
+    chars   characters of all `words`
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from retune.config import params
+from retune.data import messages, row_table, suppression
+from retune.data.row_table import TEXT
+from retune.data.suppression import Suppression
+from retune.data.task_data import TaskData
+from retune.errors import WrongUse
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a step may need beside the rows."""
+
+    facts: TaskData
+    config: params.Curate | params.CurateWriting
+    suppression: Suppression = suppression.NOTHING
+
+
+@dataclass(frozen=True)
+class Rejects:
+    """Rows that a step rejects. At most one of `details` and `twins` is there; both have one value a row."""
+
+    rows: np.ndarray[Any, Any]  # places among all received rows, ascending
+    details: pa.Array | None = None  # texts, such as a length
+    twins: np.ndarray[Any, Any] | None = None  # places of the rows that stay instead; the detail is that row's id
+
+
+RowStep = Callable[[pa.RecordBatch, Context], tuple[pa.RecordBatch, Rejects]]
+
+
+def as_received(batch: pa.RecordBatch, start: int) -> pa.RecordBatch:
+    """`batch` with its place in the stream: its first row is row number `start` of all received rows."""
+    columns = {name: batch.column(name) for name in batch.schema.names}
+    places = pa.array(np.arange(start, start + batch.num_rows, dtype=np.int64))
+    return pa.RecordBatch.from_pydict({**columns, "row": places, "test": pc.equal(batch.column("given"), "test")})
+
+
+def clean(batch: pa.RecordBatch, context: Context) -> pa.RecordBatch:
+    """The batch with clean words. A prompt whose last message says nothing becomes an empty text."""
+    columns = {name: batch.column(name) for name in batch.schema.names}
+    answers = {name: columns[name].to_pylist() for name in context.facts.answers}
+    texts = columns["text"].to_pylist()
+    if context.facts.text_is_messages:
+        ids = columns["id"].to_pylist()
+        prompts = [
+            messages.cleaned(_prompt(text, name), row_table.clean_lines) for text, name in zip(texts, ids, strict=True)
+        ]
+        questions = [prompt[-1]["content"] if prompt else "" for prompt in prompts]
+        words = [messages.words(prompt) for prompt in prompts]
+        pairs = zip(prompts, questions, strict=True)
+        texts = [messages.dump(prompt) if question else "" for prompt, question in pairs]
+        answers = {name: list(map(row_table.clean_lines, values)) for name, values in answers.items()}
+    else:
+        texts = questions = words = list(map(row_table.clean, texts))
+        answers = {name: list(map(row_table.clean, values)) for name, values in answers.items()}
+    cleaned = {name: pa.array(values, TEXT) for name, values in {"text": texts, **answers, "words": words}.items()}
+    lengths = {"asks": _lengths(questions), "chars": _lengths(words)}
+    return pa.RecordBatch.from_pydict({**columns, **cleaned, **lengths})
+
+
+def _lengths(texts: list[str]) -> pa.Array:
+    return pa.array(map(len, texts), pa.int64(), size=len(texts))
+
+
+def _prompt(text: str, row_id: str) -> messages.Messages:
+    prompt = messages.parse(text)
+    if prompt is None and text.strip():
+        raise WrongUse(
+            f"row {row_id} of the raw rows holds no messages, so it came in under another task than that of"
+            " params.yaml: use a clone of its own for each task"
+        )
+    return prompt or []
+
+
+def no_id(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Rejects]:
+    blank = [not name.strip() for name in batch.column("id").to_pylist()]
+    return reject(batch, pa.array(blank, pa.bool_()))
+
+
+def suppressed(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Rejects]:
+    """Every state of a row that must not be learned from, whatever side it stands on."""
+    listed = suppression.contains(context.suppression, batch.column("id").to_pandas())
+    return reject(batch, pa.array(listed.to_numpy(), pa.bool_()))
+
+
+def empty(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Rejects]:
+    return reject(batch, pc.equal(batch.column("text"), ""))
+
+
+def no_label(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Rejects]:
+    return reject(batch, pc.equal(batch.column("label"), ""))
+
+
+def no_rejected(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Rejects]:
+    return reject(batch, pc.equal(batch.column("rejected"), ""))
+
+
+def no_preference(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Rejects]:
+    """Both answers are the same, so neither is better."""
+    return reject(batch, pc.equal(batch.column("label"), batch.column("rejected")))
+
+
+def too_short(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Rejects]:
+    short = pc.less(batch.column("asks"), context.config.min_chars)
+    return reject(batch, pc.and_not(short, batch.column("test")), "asks")
+
+
+def too_long(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Rejects]:
+    long = pc.greater(batch.column("chars"), context.config.max_chars)
+    return reject(batch, pc.and_not(long, batch.column("test")), "chars")
+
+
+def reject(batch: pa.RecordBatch, mask: pa.Array, detail: str | None = None) -> tuple[pa.RecordBatch, Rejects]:
+    """The rows outside of `mask`, and those in it, with the value of the column `detail` as their detail."""
+    rejected = batch.filter(mask)
+    details = rejected.column(detail).cast(TEXT) if detail else None
+    return batch.filter(pc.invert(mask)), Rejects(rejected.column("row").to_numpy(), details)
+
+
+ROW_STEPS: dict[str, RowStep] = {
+    step.__name__: step
+    for step in (no_id, suppressed, empty, no_label, no_rejected, no_preference, too_short, too_long)
+}
