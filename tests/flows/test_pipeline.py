@@ -140,7 +140,7 @@ def recorder(monkeypatch, tmp_path):
     monkeypatch.setattr(gate_decision, "promote", made.promote)
     monkeypatch.setattr(dvc_store, "has_remote", lambda: made.remote)
     monkeypatch.setattr(dvc, "status", lambda: made.edits)
-    monkeypatch.setattr(pipeline.repair, "repair", lambda name: [])
+    monkeypatch.setattr(pipeline.recovery, "repair", lambda name: [])
     monkeypatch.setattr(dvc, "push", lambda: made.did.append("push"))
     monkeypatch.setattr(runs, "run", made.mlflow_run)
     monkeypatch.setattr(versions, "turn", nullcontext)

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from retune.errors import Broken, WrongUse
 from retune.lineage import checksums, signing
+from retune.lineage.check import Check
 
 FILES = {
     "MLmodel": b"flavors: {}\n",
@@ -84,7 +85,7 @@ def refit(folder, key, change):
 
 def test_what_was_signed_checks_by_its_signer_alone_and_by_a_trusted_key(folder, key):
     signer = signing.sign(folder, key)
-    assert signing.check(folder, signer) == signing.Link("signature", signer, signer, ok=True)
+    assert signing.check(folder, signer) == Check("signature", signer, signer, ok=True)
     assert signing.check(folder, signer, key.with_suffix(".pub")).ok
     assert (folder / "signer.pub").read_bytes() == key.with_suffix(".pub").read_bytes()
 
@@ -128,7 +129,7 @@ def test_a_trusted_key_may_be_written_with_other_line_ends(folder, key, tmp_path
 
 
 def test_an_unsigned_version_says_so_and_passes_only_where_no_key_is_trusted(folder, key):
-    assert signing.check(folder, "unsigned") == signing.Link("signature", "unsigned", "unsigned", ok=True)
+    assert signing.check(folder, "unsigned") == Check("signature", "unsigned", "unsigned", ok=True)
     refused = signing.check(folder, "unsigned", key.with_suffix(".pub"))
     assert (refused.ok, refused.found) == (False, "unsigned")
 
