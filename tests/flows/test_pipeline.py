@@ -152,7 +152,7 @@ def recorder(monkeypatch, tmp_path):
     monkeypatch.setattr(versions, "champion", made.champion)
     monkeypatch.setattr(versions, "model_folder", lambda version: Path(f"folder-{version.version}"))
     monkeypatch.setattr(runs, "log_metrics", lambda run_id, values, step=0: made.metrics.append((run_id, step, values)))
-    for name in ("run_stage", "run_gate", "keep_record", "run_register", "run_admit", "run_promote"):
+    for name in ("run_stage", "run_gate", "snapshot_workspace", "run_register", "run_admit", "run_promote"):
         monkeypatch.setattr(pipeline, name, getattr(pipeline, name).fn)
     monkeypatch.setattr(pipeline, "get_run_logger", lambda: logging.getLogger("test"))
     return made
