@@ -15,7 +15,7 @@ from retune.data import suppression
 from retune.errors import Refused, RetuneError, WrongUse
 from retune.lineage import ancestry, history, record
 from retune.lineage.record import Record, reasons_of
-from retune.promotion.gate import Decision, Section
+from retune.promotion.gate import Decision, PromoteConfig
 from retune.registry import backend, clean_process, reload_check, versions
 from retune.system import dvc_store, failpoints, git
 from retune.system.files import file_sha256
@@ -41,7 +41,7 @@ class Evidence:
 # ---------------------------------------------------------------- by the gate
 
 
-def promote(version: versions.Version, made: Record, section: Section) -> Decision:
+def promote(version: versions.Version, made: Record, section: PromoteConfig) -> Decision:
     """Carry out what the gate decided, or wait for a person if the params ask for one.
 
     Nobody is promoted over a champion that he was not compared with, and nobody twice: what was rolled back stays so.

@@ -29,7 +29,8 @@ from retune.lineage.record import Record
 from retune.models import base_model
 from retune.models import manifest as cards
 from retune.models.manifest import CausalLMManifest, ClassifierManifest
-from retune.promotion.gate import Decision, as_record
+from retune.promotion.gate import Decision
+from retune.promotion.gate_record import as_record
 from retune.registry import clean_process, reload_check, runs, versions
 from retune.registry.reload_check import REFUSED, RELOADED
 from retune.system import dvc_pipeline, failpoints, git

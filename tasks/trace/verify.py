@@ -29,7 +29,7 @@ from retune.lineage import ancestry, checksums, history, parent_version, record
 from retune.lineage.check import Check
 from retune.lineage.record import Record
 from retune.models import base_model
-from retune.promotion import gate
+from retune.promotion import gate, gate_record, latency
 from retune.registry import versions
 from retune.system import dvc_pipeline, dvc_store, git
 from retune.system.files import bytes_md5, file_md5, file_sha256
@@ -356,18 +356,19 @@ def _decided_again(made: Record, folder: Path) -> dict[str, Any]:
         raise dvc_store.MissingBytes(GONE)
     champion = row_table.read(folder / record.CHAMPION_SAID) if told["champion"] else None
     if made["schema_version"] == 1:
-        return gate.as_schema_1(said, champion, made["params"]["promote"])
+        return gate_record.as_schema_1(said, champion, made["params"]["promote"])
     task, hashes = task_metrics.task_of(made["params"]), made["pipeline"]["hashes"]
     section = params.parse_section(params.sections(task)["promote"], renames.upgrade(made["params"])["promote"])
-    general = (
-        None if task_data.of(task).has_labels else gate.general_of(json.loads(dvc_store.read_bytes(hashes[DETAILS])))
-    )
+    questions = None
+    if not task_data.of(task).has_labels:
+        questions = gate_record.questions_of(json.loads(dvc_store.read_bytes(hashes[DETAILS])))
     rows = _kept(made["data"]["sides"]["test"]["md5"], ["id", "source"])
     known = _kept(told["champion_test"], ["id"])["id"].tolist() if told["champion_test"] else None
-    decision = gate.evaluate_gate(gate.with_source(said, rows), champion, section, told["champion"], known, general)
+    predictions = gate_record.with_source(said, rows)
+    decision = gate.evaluate_gate(predictions, champion, section, told["champion"], known, questions)
     if told["latency"]:
-        decision = gate.with_latency(decision, gate.latency_of(told["latency"]), section)
-    return gate.as_record(decision, section, told["champion_test"])
+        decision = gate.with_latency(decision, latency.parse(told["latency"]), section)
+    return gate_record.as_record(decision, section, told["champion_test"])
 
 
 def _kept(md5: str, columns: list[str]) -> pd.DataFrame:
