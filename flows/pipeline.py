@@ -26,6 +26,7 @@ from retune.errors import Broken, Refused, RetuneError
 from retune.evaluation import multiple_choice
 from retune.lineage import record
 from retune.promotion import gate as gates
+from retune.promotion import gate_record, latency
 from retune.promotion.gate import Decision
 from retune.registry import backend, clean_process, runs, versions
 from retune.system import dvc_pipeline, dvc_store, failpoints
@@ -147,15 +148,15 @@ def run_gate(chosen: params.Params, run_id: str) -> record_builder.Gate:
     if champion:
         dvc.score(versions.model_folder(champion), TEST, CHAMPION_REPORT, log.info)
         theirs = row_table.read(CHAMPION_REPORT / "predictions.parquet")
-    said = gates.with_source(row_table.read(REPORTS / "predictions.parquet"), row_table.read(TEST))
+    said = gate_record.with_source(row_table.read(REPORTS / "predictions.parquet"), row_table.read(TEST))
     ids = known["id"].to_pylist() if known is not None else None
     decision = gates.evaluate_gate(
         said, theirs, chosen.promote, str(champion) if champion else None, ids, retention_answers(chosen)
     )
     if champion and decision.promote:
         dvc.measure(MODEL, versions.model_folder(champion), TEST, LATENCY, log.info)
-        decision = gates.with_latency(decision, gates.latency_of(json.loads(LATENCY.read_text())), chosen.promote)
-    runs.log_metrics(run_id, gates.figures(decision))
+        decision = gates.with_latency(decision, latency.parse(json.loads(LATENCY.read_text())), chosen.promote)
+    runs.log_metrics(run_id, gate_record.run_metrics(decision))
     failpoints.point("gate:decided")
     return record_builder.Gate(decision, CHAMPION_REPORT if champion else None, tested if known is not None else None)
 
@@ -164,7 +165,7 @@ def retention_answers(chosen: params.Params) -> pd.DataFrame | None:
     """What a model that writes and its base answered to questions of no concern to the training."""
     if chosen.task == "classify":
         return None
-    return gates.general_of(json.loads((REPORTS / "details.json").read_text("utf-8")))
+    return gate_record.questions_of(json.loads((REPORTS / "details.json").read_text("utf-8")))
 
 
 @task(task_run_name="record", cache_policy=NO_CACHE)

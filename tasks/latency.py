@@ -2,78 +2,84 @@
 
     python -m tasks.latency CANDIDATE_FOLDER CHAMPION_FOLDER ROWS.parquet OUT.json
 
-No stage of DVC, and no part of `evaluate`: a time is never the same twice, and what a stage makes must be. Both models
-are loaded into one process and asked in turn, so that whatever else the machine does meets both; the ratio is that
-of a pass of one and the pass of the other right beside it. A model that writes is timed by the token: one that learned
-to give longer answers is no slower for it. How many each wrote is told too, since in short answers most of the time is
-that of reading the prompt: the gate (`retune.promotion.gate`) asks for both ratios.
+Not a DVC stage, and not part of `evaluate`: a time is never the same twice, and the output of a stage must be. Both
+models are loaded into one process and asked in turn, so that other work of the machine slows both; the ratio is that of
+a pass of one and the next pass of the other. A generative model is timed by the token, so that longer answers do not
+make it slower. The file also says how many tokens each wrote, since most of the time of a short answer goes into
+reading the prompt: the gate (`retune.promotion.latency`) uses both ratios.
 """
 
 import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from retune.config import params
-from retune.config.params import Latency
 from retune.data import row_table
 from retune.errors import Refused
 from retune.models import loading
-from retune.promotion import gate
+from retune.promotion import latency
+from retune.promotion.latency import Latency
 from retune.system import stage_io
 
 Predict = Callable[[list[str]], int | None]
-"""Asks a model; how many tokens it wrote, or None of one that writes none."""
+"""Asks a model. Returns how many tokens it wrote, None for a classifier."""
 
 
 def measure_latency(
-    candidate: Predict, champion: Predict, texts: list[str], section: Latency, clock: Callable[[], float]
-) -> dict[str, Any]:
-    """What the gate compares: the middle time of each, in ms a text or token, and the middle ratio of the passes."""
-    texts = texts[: section.texts]
+    candidate: Predict,
+    champion: Predict,
+    texts: list[str],
+    latency_config: params.Latency,
+    clock: Callable[[], float],
+) -> Latency:
+    """The median time of each model, in ms a text or token, and the median ratio of the passes. clock: in seconds."""
+    texts = texts[: latency_config.texts]
     if not texts:
-        raise Refused("there are no rows to time the models on")
+        raise Refused("There are no rows to time the models on: the test split is empty")
 
     def milliseconds(predict: Predict) -> float:
-        began = clock()
-        written = predict(texts)
-        return 1000 * (clock() - began) / (len(texts) if written is None else max(written, 1))
+        start = clock()
+        tokens = predict(texts)
+        return 1000 * (clock() - start) / (len(texts) if tokens is None else max(tokens, 1))
 
-    # The first pass fills caches and starts threads; what is written in it is written in each.
-    tokens = {"candidate_tokens": candidate(texts), "champion_tokens": champion(texts)}
-    writes = None not in tokens.values()
-    ours: list[float] = []
-    theirs: list[float] = []
-    for number in range(section.passes):  # who goes first takes turns too
-        pair = [(candidate, ours), (champion, theirs)]
-        for predict, taken in pair if number % 2 == 0 else pair[::-1]:
-            taken.append(milliseconds(predict))
-    return {
-        "candidate": median(ours),
-        "champion": median(theirs),
-        "ratio": median(one / max(other, 1e-9) for one, other in zip(ours, theirs, strict=True)),
-        "texts": len(texts),
-        "passes": section.passes,
-        "per": gate.TOKEN if writes else gate.TEXT,
-        **(tokens if writes else {}),
-    }
+    # The first pass fills caches and starts threads; each pass writes the same tokens.
+    candidate_tokens, champion_tokens = candidate(texts), champion(texts)
+    by_token = candidate_tokens is not None and champion_tokens is not None
+    candidate_times: list[float] = []
+    champion_times: list[float] = []
+    for number in range(latency_config.passes):  # the two take turns in going first
+        pair = [(candidate, candidate_times), (champion, champion_times)]
+        for predict, times in pair if number % 2 == 0 else pair[::-1]:
+            times.append(milliseconds(predict))
+    ratios = [one / max(other, 1e-9) for one, other in zip(candidate_times, champion_times, strict=True)]
+    return Latency(
+        candidate=median(candidate_times),
+        champion=median(champion_times),
+        ratio=median(ratios),
+        texts=len(texts),
+        passes=latency_config.passes,
+        per=latency.TOKEN if by_token else latency.TEXT,
+        candidate_tokens=candidate_tokens if by_token else None,
+        champion_tokens=champion_tokens if by_token else None,
+    )
 
 
 def main(candidate: Path, champion: Path, rows_path: Path, out: Path) -> None:
-    section = params.load().latency
-    ours, theirs = (_predictor(folder, section.batch_size) for folder in (candidate, champion))
-    told = measure_latency(ours, theirs, row_table.read(rows_path)["text"].tolist(), section, time.perf_counter)
-    stage_io.write_json(told, out)
-    print(f"{told['candidate']:.3g} ms a {told['per']}, the champion {told['champion']:.3g}", flush=True)
+    latency_config = params.load().latency
+    models = [_predictor(folder, latency_config.batch_size) for folder in (candidate, champion)]
+    texts = row_table.read(rows_path)["text"].tolist()
+    measurement = measure_latency(models[0], models[1], texts, latency_config, time.perf_counter)
+    stage_io.write_json(latency.as_record(measurement), out)
+    print(f"{measurement.candidate:.3g} ms a {measurement.per}, the champion {measurement.champion:.3g}", flush=True)
 
 
 def _predictor(folder: Path, batch_size: int) -> Predict:
-    asked = loading.load(folder)
+    model = loading.load(folder)
 
     def predict(texts: list[str]) -> int | None:
-        written = asked.predict(texts, batch_size).tokens
-        return None if written is None else int(written.sum())
+        tokens = model.predict(texts, batch_size).tokens
+        return None if tokens is None else int(tokens.sum())
 
     return predict
 

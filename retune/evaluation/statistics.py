@@ -1,7 +1,7 @@
-"""What a number is worth: scores from counts, their intervals, and paired comparison. NumPy only.
+"""Scores, their bootstrap intervals, and paired comparison of two models. NumPy only.
 
-`retune.evaluation.label_metrics` says what each score means to `evaluate`; the arithmetic that is done thousands of
-times in a bootstrap is here. Truth and predictions are arrays of label numbers, 0 to labels - 1.
+`retune.evaluation.label_metrics` hands these functions to `evaluate`. Truth and predictions are arrays of label
+numbers, 0 to labels - 1.
 """
 
 import math
@@ -30,19 +30,19 @@ class Comparison:
     high: float
     confidence: float  # share of resamples in which the gain is larger than the margin
     rows: int
-    below: float  # share of resamples in which the gain is below zero
-    error: float  # standard error of the gain, from the resamples
-    differing: int  # rows on which one of the two is better
+    share_below_zero: float  # of the resamples, by their gain
+    standard_error: float  # of the gain, from the resamples
+    discordant: int  # rows on which one of the two is better
 
 
 @dataclass(frozen=True)
 class Loss:
-    """How much smaller the share of right rows is than the rival's, on some of the rows."""
+    """How much smaller the share of right rows is than that of the rival, on some of the rows."""
 
     rows: int
     value: float  # above zero: worse than the rival
     confidence: float  # share of resamples in which the loss is larger than the limit
-    differing: int
+    discordant: int  # rows on which one of the two is right
 
 
 def accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
@@ -101,81 +101,84 @@ def interval(score: Callable[[np.ndarray], float], draws: np.ndarray, confidence
 def compare(
     score: Score,
     truth: np.ndarray,
-    ours: np.ndarray,
-    theirs: np.ndarray,
-    differ: np.ndarray,
+    candidate: np.ndarray,
+    rival: np.ndarray,
+    differs: np.ndarray,
     margin: float,
     draws: np.ndarray,
     confidence: float,
 ) -> Comparison:
     """Paired bootstrap: both models on the same resampled rows (Koehn 2004, section 3.3).
 
-    differ: [rows] of bool, where one of the two is better than the other.
+    truth: [rows]; candidate, rival: [rows] or [rows, counts] of the two models; differs: [rows] of bool, where one of
+    the two is better than the other; draws: [times, rows] of `resamples`.
     """
-    gains = np.array([score(truth[rows], ours[rows]) - score(truth[rows], theirs[rows]) for rows in draws])
+    gains = np.array([score(truth[rows], candidate[rows]) - score(truth[rows], rival[rows]) for rows in draws])
     low, high = np.quantile(gains, _tails(confidence))
     return Comparison(
-        gain=score(truth, ours) - score(truth, theirs),
+        gain=score(truth, candidate) - score(truth, rival),
         low=float(low),
         high=float(high),
         confidence=float(np.mean(gains > margin)),
         rows=len(truth),
-        below=float(np.mean(gains < 0)),
-        error=float(np.std(gains)),
-        differing=int(np.sum(differ)),
+        share_below_zero=float(np.mean(gains < 0)),
+        standard_error=float(np.std(gains)),
+        discordant=int(np.sum(differs)),
     )
 
 
-def loss(ours: np.ndarray, theirs: np.ndarray, limit: float, times: int, seed: int) -> Loss:
-    """Paired bootstrap of the loss in right rows. ours, theirs: [rows] of bool, whether each model is right.
+def loss(candidate: np.ndarray, rival: np.ndarray, limit: float, times: int, seed: int) -> Loss:
+    """Paired bootstrap of the loss in right rows. candidate, rival: [rows] of bool, whether each model is right.
 
     A row is lost, won or neither, so that resampling rows is drawing three counts from a multinomial: quick enough
     for every label of many.
     """
-    rows, lost, won = len(ours), int(np.sum(theirs & ~ours)), int(np.sum(ours & ~theirs))
+    rows, lost, won = len(candidate), int(np.sum(rival & ~candidate)), int(np.sum(candidate & ~rival))
     shares = np.array([lost, won, rows - lost - won]) / rows
-    drawn = np.random.default_rng(seed).multinomial(rows, shares, size=times)
-    losses = (drawn[:, 0] - drawn[:, 1]) / rows
+    counts = np.random.default_rng(seed).multinomial(rows, shares, size=times)
+    losses = (counts[:, 0] - counts[:, 1]) / rows
     return Loss(rows, (lost - won) / rows, float(np.mean(losses > limit + 1e-12)), lost + won)
 
 
 def min_discordant_rows(confidence: float) -> int:
-    """The fewest differing rows that can be sure of anything: if n rows agree by chance, they do so in 1 of 2^n cases.
+    """The fewest discordant rows that can show anything: n rows favour one model by chance in 1 of 2^n cases.
 
     The exact sign test of McNemar (1947). A bootstrap of three rows that agree is 100% sure, and wrong to be.
     """
     return math.ceil(math.log2(1 / (1 - confidence)) - 1e-9)
 
 
-def required_sample_size(found: Comparison, difference: float, confidence: float, power: float) -> int:
-    """Rows on which a true gain of `difference` above the margin is seen, at this confidence, in `power` of cases.
+def required_sample_size(comparison: Comparison, difference: float, confidence: float, power: float) -> int:
+    """Rows that show a true gain of `difference` above the margin, at this confidence, in `power` of cases.
 
     n = (z_confidence + z_power)^2 variance / difference^2 for paired differences, one-sided (Chow, Shao & Wang 2008,
     Sample Size Calculations in Clinical Research, 3.1.2; for right and wrong answers it is Connor 1987, Biometrics 43).
-    The difference is the one asked for beforehand, not the one observed: power at the observed gain says nothing that
-    the confidence does not say already (Hoenig & Heisey 2001, The Abuse of Power).
+    The difference is the one that params ask for beforehand, not the observed gain: power at that says nothing beyond
+    what the confidence says already (Hoenig & Heisey 2001, The Abuse of Power).
 
-    The variance is taken one standard error larger than it was found, about 1 / sqrt(differing rows): else the number
-    would be too small every other time. And a true gain of `difference` takes at least as large a share of differing
-    rows, however alike the two were on the rows seen, and enough of those to be sure of anything.
+    The variance is taken one standard error larger than observed, about 1 / sqrt(discordant rows): else the number
+    would be too small every other time. And a true gain of `difference` takes at least as large a share of discordant
+    rows, however alike the two were on the rows so far, and enough of those to show anything.
     """
-    reach, least = _deviations(confidence) + _deviations(power), min_discordant_rows(confidence)
-    unsure = 1 + 1 / math.sqrt(max(found.differing, 1))
-    spread = max(variance(found) * unsure, difference * (1 - difference))
-    differ = max(found.differing / found.rows, difference)
-    return math.ceil(max(reach**2 * spread / difference**2, (least + _deviations(power) * math.sqrt(least)) / differ))
+    deviations, fewest = _deviations(confidence) + _deviations(power), min_discordant_rows(confidence)
+    error = 1 + 1 / math.sqrt(max(comparison.discordant, 1))
+    spread = max(variance(comparison) * error, difference * (1 - difference))
+    share = max(comparison.discordant / comparison.rows, difference)
+    by_variance = deviations**2 * spread / difference**2
+    by_discordance = (fewest + _deviations(power) * math.sqrt(fewest)) / share
+    return math.ceil(max(by_variance, by_discordance))
 
 
-def upper_gain(found: Comparison, confidence: float) -> float:
-    """The gain that these rows still leave open, at this confidence."""
-    return found.gain + _deviations(confidence) * math.sqrt(variance(found) / found.rows)
+def upper_gain(comparison: Comparison, confidence: float) -> float:
+    """The largest gain that these rows do not rule out, at this confidence."""
+    return comparison.gain + _deviations(confidence) * math.sqrt(variance(comparison) / comparison.rows)
 
 
-def variance(found: Comparison) -> float:
-    """Of the paired difference of one row. Never zero: that two models agreed on ten rows is no proof that they
-    agree everywhere, so one differing row is added to what was seen (as in Agresti & Min 2005, Statistics in Medicine).
+def variance(comparison: Comparison) -> float:
+    """Of the paired difference of one row. Never zero: that two models agree on ten rows does not prove that they
+    agree everywhere, so it counts one discordant row more (as in Agresti & Min 2005, Statistics in Medicine).
     """
-    return max(found.rows * found.error**2, 1 / (found.rows + 2))
+    return max(comparison.rows * comparison.standard_error**2, 1 / (comparison.rows + 2))
 
 
 def _deviations(share: float) -> float:
@@ -186,10 +189,13 @@ def _tails(confidence: float) -> tuple[float, float]:
     return (1 - confidence) / 2, (1 + confidence) / 2
 
 
-OURS, THEIRS, ALIKE = "ours", "theirs", "alike"  # what somebody says of two answers
+OURS, THEIRS, ALIKE = "ours", "theirs", "alike"  # verdicts on two answers
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """The chance of a lead as large as this or larger, for either side, if each row is the toss of a coin."""
+    """The probability of a lead as large as this or larger, for either model, if each row is the toss of a coin.
+
+    Exact and two-sided; ties are left out (Dixon & Mood 1946).
+    """
     rows, fewer = wins + losses, min(wins, losses)
     return min(1.0, sum(math.comb(rows, k) for k in range(fewer + 1)) / 2 ** (rows - 1)) if rows else 1.0

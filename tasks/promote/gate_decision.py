@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from retune.lineage import history
 from retune.lineage.record import Record, reasons_of
-from retune.promotion.gate import Decision, Section
+from retune.promotion.gate import Decision, PromoteConfig
 from retune.registry import versions
 from tasks.promote.succession import (
     AWAITING,
@@ -20,7 +20,7 @@ from tasks.promote.succession import (
 )
 
 
-def promote(version: versions.Version, record: Record, promote_config: Section) -> Decision:
+def promote(version: versions.Version, record: Record, promote_config: PromoteConfig) -> Decision:
     """Carry out what the gate decided, or wait for a person if the params ask for one.
 
     No version is promoted over a champion that it was not compared with, and none twice: a rollback stays.

@@ -21,7 +21,8 @@ from retune.lineage import record as records
 from retune.lineage.record import Record
 from retune.models import base_model
 from retune.models.manifest import CausalLMManifest, ClassifierManifest
-from retune.promotion.gate import Decision, as_record
+from retune.promotion.gate import Decision
+from retune.promotion.gate_record import as_record
 from retune.registry import versions
 from retune.system import dvc_pipeline, git
 from retune.system.files import file_sha256

@@ -16,7 +16,7 @@ from retune.evaluation import task_metrics
 from retune.lineage import record as records
 from retune.lineage.check import Check
 from retune.lineage.record import Record
-from retune.promotion import gate
+from retune.promotion import gate, gate_record, latency
 from retune.system import dvc_store
 from retune.system.files import file_sha256
 from tasks.trace.checks import GONE, MISSING, Blobs, equal, read_columns, recorded_predictions, same, suppression_list
@@ -119,19 +119,24 @@ def _evaluate_gate_again(record: Record, folder: Path) -> records.Gate:
         raise dvc_store.MissingBytes(GONE)
     champion = row_table.read(folder / records.CHAMPION_SAID) if recorded["champion"] else None
     if record["schema_version"] == 1:
-        return cast(records.Gate, gate.as_schema_1(predictions, champion, record["params"]["promote"]))
+        return cast(records.Gate, gate_record.as_schema_1(predictions, champion, record["params"]["promote"]))
     task, hashes = task_metrics.task_of(record["params"]), record["pipeline"]["hashes"]
     config = renames.upgrade(record["params"])
     promote_config = params.parse_section(params.sections(task)["promote"], config["promote"])
-    details = (
-        None if task_data.of(task).has_labels else gate.general_of(json.loads(dvc_store.read_bytes(hashes[DETAILS])))
-    )
+    questions = None
+    if not task_data.of(task).has_labels:
+        questions = gate_record.questions_of(json.loads(dvc_store.read_bytes(hashes[DETAILS])))
     rows = read_columns(record["data"]["sides"]["test"]["md5"], ["id", "source"])
     champion_test = recorded["champion_test"]
     champion_ids = read_columns(champion_test, ["id"])["id"].tolist() if champion_test else None
     decision = gate.evaluate_gate(
-        gate.with_source(predictions, rows), champion, promote_config, recorded["champion"], champion_ids, details
+        gate_record.with_source(predictions, rows),
+        champion,
+        promote_config,
+        recorded["champion"],
+        champion_ids,
+        questions,
     )
-    if latency := recorded["latency"]:
-        decision = gate.with_latency(decision, gate.latency_of(dict(latency)), promote_config)
-    return cast(records.Gate, gate.as_record(decision, promote_config, champion_test))
+    if measurement := recorded["latency"]:
+        decision = gate.with_latency(decision, latency.parse(measurement), promote_config)
+    return cast(records.Gate, gate_record.as_record(decision, promote_config, champion_test))

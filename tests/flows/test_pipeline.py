@@ -353,7 +353,7 @@ def test_the_rows_that_the_champion_was_tested_on_are_known_by_its_own_test_side
     sides = {"7" * 32: pa.table({"id": ["r0", "r1", "r2", "elsewhere"]})}
     monkeypatch.setattr(dvc_store, "table", lambda md5, columns: sides.get(md5))
     decision = pipeline.pipeline.fn().decision
-    assert {bound.name: bound.rows for bound in decision.bounds if bound.name in ("known", "new")} == {
+    assert {bound.name: bound.rows for bound in decision.guardrails if bound.name in ("known", "new")} == {
         "known": 3,
         "new": 37,
     }

@@ -4,6 +4,7 @@ import pytest
 
 from retune.config.params import Latency
 from retune.errors import Refused
+from retune.promotion import latency
 from tasks import latency as verb
 from tasks.latency import measure_latency
 
@@ -31,7 +32,7 @@ class Machine:
 def test_both_are_timed_on_the_same_few_texts_in_turn():
     machine = Machine()
     told = measure_latency(machine.model("new", 6), machine.model("old", 4), list("abcdefgh"), SECTION, machine.clock)
-    assert told == {
+    assert latency.as_record(told) == {
         "candidate": pytest.approx(6),
         "champion": pytest.approx(4),
         "ratio": pytest.approx(1.5),
@@ -49,29 +50,27 @@ def test_both_are_timed_on_the_same_few_texts_in_turn():
 def test_a_machine_that_slows_down_in_the_middle_slows_both():
     machine = Machine(busy=lambda asked: 10.0 if asked >= 6 else 1.0)
     told = measure_latency(machine.model("new", 5), machine.model("old", 5), list("abcd"), SECTION, machine.clock)
-    assert told["ratio"] == pytest.approx(1.0)
+    assert told.ratio == pytest.approx(1.0)
 
 
 def test_a_first_pass_that_loads_things_does_not_count():
     machine = Machine(busy=lambda asked: 1000.0 if asked < 2 else 1.0)
     told = measure_latency(machine.model("new", 5), machine.model("old", 5), list("abcd"), SECTION, machine.clock)
-    assert told["candidate"] == pytest.approx(5)
+    assert told.candidate == pytest.approx(5)
 
 
 def test_a_model_that_writes_longer_answers_is_not_slower_for_it():
     machine = Machine()
     longer, shorter = machine.model("new", 477, tokens=246), machine.model("old", 141, tokens=48)
     told = measure_latency(longer, shorter, list("abcd"), SECTION, machine.clock)
-    assert told["per"] == "token" and (told["candidate_tokens"], told["champion_tokens"]) == (4 * 246, 4 * 48)
-    assert told["candidate"] == pytest.approx(477 / 246) and told["champion"] == pytest.approx(141 / 48)
-    assert told["ratio"] == pytest.approx(477 / 246 / (141 / 48))
+    assert told.per == "token" and (told.candidate_tokens, told.champion_tokens) == (4 * 246, 4 * 48)
+    assert told.candidate == pytest.approx(477 / 246) and told.champion == pytest.approx(141 / 48)
+    assert told.ratio == pytest.approx(477 / 246 / (141 / 48))
 
 
 def test_few_rows_are_enough_and_none_are_refused():
     machine = Machine()
-    assert (
-        measure_latency(machine.model("new", 5), machine.model("old", 5), ["a"], SECTION, machine.clock)["texts"] == 1
-    )
+    assert measure_latency(machine.model("new", 5), machine.model("old", 5), ["a"], SECTION, machine.clock).texts == 1
     with pytest.raises(Refused, match="no rows"):
         measure_latency(machine.model("new", 5), machine.model("old", 5), [], SECTION, machine.clock)
 

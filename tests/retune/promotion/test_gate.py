@@ -9,18 +9,10 @@ from hypothesis import strategies as st
 from retune.config.params import Promote
 from retune.errors import Refused
 from retune.evaluation import statistics
-from retune.promotion.gate import (
-    CANNOT_TELL,
-    NOT_BETTER,
-    WON,
-    Latency,
-    as_record,
-    as_schema_1,
-    evaluate_gate,
-    latency_of,
-    with_latency,
-    with_source,
-)
+from retune.promotion import latency
+from retune.promotion.gate import CANNOT_TELL, NOT_BETTER, WON, evaluate_gate, with_latency
+from retune.promotion.gate_record import as_record, as_schema_1, with_source
+from retune.promotion.latency import Latency
 
 SECTION = Promote(
     metric="macro_f1",
@@ -68,7 +60,7 @@ def answers(wrong, base_wrong=True):
 
 
 def broken(decision):
-    return [(bound.kind, bound.name) for bound in decision.bounds if bound.broken]
+    return [(bound.kind, bound.name) for bound in decision.guardrails if bound.violated]
 
 
 def outcomes(decision):
@@ -84,7 +76,7 @@ def test_the_first_model_becomes_champion_by_beating_the_base():
     (reason,) = decision.reasons
     assert reason.startswith("macro_f1 beats the base: gain +0.4")
     assert "on 120 rows" in reason
-    assert decision.bounds == ()
+    assert decision.guardrails == ()
 
 
 def test_a_model_no_better_than_the_base_is_held():
@@ -99,7 +91,7 @@ def test_a_better_candidate_takes_the_champions_place_and_a_worse_one_does_not()
     assert evaluate_gate(better, worse, SECTION).promote
     decision = evaluate_gate(worse, better, SECTION)
     assert not decision.promote and decision.worse
-    assert decision.rivals[1].worse and not decision.rivals[0].worse
+    assert decision.rivals[1].significantly_worse and not decision.rivals[0].significantly_worse
     assert "macro_f1 is worse than that of the champion: gain -0.2" in decision.reasons[1]
 
 
@@ -114,7 +106,7 @@ def test_a_tie_keeps_the_champion_and_makes_nobody_worse():
     decision = evaluate_gate(said(wrong=10), said(wrong=10), SECTION)
     assert not decision.promote and not decision.worse
     assert outcomes(decision) == {"base": WON, "champion": NOT_BETTER}
-    assert decision.rivals[1].found.confidence == 0
+    assert decision.rivals[1].comparison.confidence == 0
 
 
 def test_who_beats_the_champion_must_still_beat_the_base():
@@ -125,7 +117,7 @@ def test_who_beats_the_champion_must_still_beat_the_base():
 
 def test_a_gain_within_the_margin_is_not_enough():
     candidate = said(wrong=10, base_wrong=60)
-    gain = evaluate_gate(candidate, None, SECTION).rivals[0].found.gain
+    gain = evaluate_gate(candidate, None, SECTION).rivals[0].comparison.gain
     assert not evaluate_gate(candidate, None, replace(SECTION, margin_over_base=gain + 0.01)).promote
 
 
@@ -150,7 +142,7 @@ def test_rows_too_few_for_the_difference_are_named_with_the_number_that_would_do
     decision = evaluate_gate(answers(at < 10), answers((at >= 10) & (at < 20)), ACCURACY)
     assert not decision.promote and not decision.worse
     assert outcomes(decision)["champion"] == CANNOT_TELL
-    needed = decision.rivals[1].needed
+    needed = decision.rivals[1].required_rows
     variance = 0.1 * (1 + 1 / np.sqrt(20))
     assert needed == pytest.approx((1.645 + 0.842) ** 2 * variance / 0.02**2, rel=0.15)
     assert decision.reasons[1].startswith(
@@ -169,14 +161,14 @@ def test_enough_rows_that_show_no_gain_are_an_answer():
 def test_few_rows_excuse_nobody_whose_best_is_below_the_difference():
     """On 100 rows, two more wrong than the champion: 344 rows are asked for, but a gain is out of the question."""
     decision = evaluate_gate(said(wrong=12, rows=100), said(wrong=10, rows=100), ACCURACY)
-    assert decision.rivals[1].needed > 100
+    assert decision.rivals[1].required_rows > 100
     assert outcomes(decision)["champion"] == NOT_BETTER
     assert "; 2 rows tell the two apart, it takes 5" in decision.reasons[1]
 
 
 def test_three_rows_that_agree_are_no_proof_whatever_the_bootstrap_says():
     decision = evaluate_gate(answers(np.zeros(3, bool)), None, SECTION)
-    assert decision.rivals[0].found.confidence == 1.0
+    assert decision.rivals[0].comparison.confidence == 1.0
     assert outcomes(decision) == {"base": CANNOT_TELL}
     assert outcomes(evaluate_gate(answers(np.zeros(8, bool)), None, SECTION)) == {"base": WON}
 
@@ -186,7 +178,7 @@ def test_three_rows_that_agree_are_no_proof_whatever_the_bootstrap_says():
 def test_a_candidate_equal_to_the_champion_never_wins(wrong, metric):
     frame = answers(np.array(wrong))
     section = replace(SECTION, metric=metric, bootstrap=100)
-    decision = evaluate_gate(frame, frame.copy(), section, known=frame["id"].head(3))
+    decision = evaluate_gate(frame, frame.copy(), section, champion_test_ids=frame["id"].head(3))
     assert not decision.promote and not decision.worse
     assert decision.rivals[1].outcome != WON
 
@@ -202,7 +194,7 @@ def test_a_candidate_is_never_better_and_worse_than_the_same_champion(data):
     one, other = evaluate_gate(ours, theirs, section), evaluate_gate(theirs, ours, section)
     assert not (one.promote and other.promote)
     assert not (one.promote and one.worse)
-    assert not (one.rivals[1].won and other.rivals[1].won)
+    assert not (one.rivals[1].is_beaten and other.rivals[1].is_beaten)
     assert one.promote <= (other.rivals[1].outcome == NOT_BETTER)
 
 
@@ -217,11 +209,11 @@ def test_the_rows_named_tell_the_difference_in_the_share_of_cases_asked_for(metr
         ours, theirs = answers(draw < 0.05), answers((draw >= 0.05) & (draw < 0.15))
         return evaluate_gate(ours, theirs, section).rivals[1]
 
-    needed = [against(300).needed for _ in range(3)]
+    needed = [against(300).required_rows for _ in range(3)]
     assert all(300 < rows < 650 for rows in needed)
-    won = [against(rows).won for rows in needed for _ in range(30)]
+    won = [against(rows).is_beaten for rows in needed for _ in range(30)]
     assert np.mean(won) > 0.8 - 2 * np.sqrt(0.8 * 0.2 / len(won))
-    assert np.mean([against(100).won for _ in range(30)]) < 0.6  # fewer rows would not have done
+    assert np.mean([against(100).is_beaten for _ in range(30)]) < 0.6  # fewer rows would not have done
 
 
 def test_the_fewest_rows_are_those_of_the_exact_sign_test():
@@ -264,8 +256,8 @@ def test_a_small_label_holds_nobody_by_chance():
         frame.loc[at >= 116, "predicted"] = "rare"
     candidate.loc[116, "predicted"] = "bills"
     decision = evaluate_gate(candidate, champion, SECTION)
-    (rare,) = [bound for bound in decision.bounds if bound.name == "rare"]
-    assert (rare.rows, rare.loss, rare.broken) == (4, 0.25, False)
+    (rare,) = [bound for bound in decision.guardrails if bound.name == "rare"]
+    assert (rare.rows, rare.loss, rare.violated) == (4, 0.25, False)
     assert decision.promote
     assert (
         "no label and no slice is surely worse than the champion beyond its bound; lowest: label rare -0.2500"
@@ -294,9 +286,9 @@ def with_repairs(lost, won, rows):
     ],
 )
 def test_a_label_is_worse_only_if_it_surely_is(lost, won, rows, sure):
-    found = evaluate_gate(*with_repairs(lost, won, rows), SECTION).bounds
+    found = evaluate_gate(*with_repairs(lost, won, rows), SECTION).guardrails
     repairs = next(bound for bound in found if bound.name == "repairs")
-    assert (repairs.loss, repairs.broken) == (pytest.approx((lost - won) / rows), sure)
+    assert (repairs.loss, repairs.violated) == (pytest.approx((lost - won) / rows), sure)
 
 
 def test_a_champion_is_not_displaced_by_who_wins_on_new_rows_alone_and_loses_on_the_known():
@@ -304,11 +296,11 @@ def test_a_champion_is_not_displaced_by_who_wins_on_new_rows_alone_and_loses_on_
     at = np.arange(400)
     old = at < 300
     candidate, champion = answers(old & (at % 10 == 0)), answers(~old)
-    decision = evaluate_gate(candidate, champion, SECTION, "m/1", known=set(candidate["id"][:300]))
+    decision = evaluate_gate(candidate, champion, SECTION, "m/1", champion_test_ids=set(candidate["id"][:300]))
     assert outcomes(decision)["champion"] == WON
     assert ("slice", "known") in broken(decision)
     assert not decision.promote and decision.worse
-    new = next(bound for bound in decision.bounds if bound.name == "new")
+    new = next(bound for bound in decision.guardrails if bound.name == "new")
     assert (new.rows, new.loss) == (100, -1.0)
 
 
@@ -324,7 +316,7 @@ def test_slices_that_are_not_asked_for_are_not_looked_at():
     frame = said(wrong=5).drop(columns="source")
     decision = evaluate_gate(frame, said(wrong=30), replace(SECTION, slices=[]))
     assert decision.promote
-    assert {bound.kind for bound in decision.bounds} == {"label", "calibration"}
+    assert {bound.kind for bound in decision.guardrails} == {"label", "calibration"}
 
 
 @pytest.mark.parametrize(
@@ -338,8 +330,10 @@ def test_slices_that_are_not_asked_for_are_not_looked_at():
     ],
 )
 def test_known_and_new_rows_are_told_apart(known, names, told):
-    decision = evaluate_gate(said(wrong=5), said(wrong=30), SECTION, known=known)
-    found = [bound.name for bound in decision.bounds if bound.kind == "slice" and not bound.name.startswith("source")]
+    decision = evaluate_gate(said(wrong=5), said(wrong=30), SECTION, champion_test_ids=known)
+    found = [
+        bound.name for bound in decision.guardrails if bound.kind == "slice" and not bound.name.startswith("source")
+    ]
     assert found == names
     assert (
         any(told in reason for reason in decision.reasons)
@@ -368,7 +362,7 @@ def test_a_label_that_the_champion_never_knew_is_a_label_that_it_got_wrong():
     champion["predicted"] = champion["predicted"].replace("repairs", "a label that is no more")
     decision = evaluate_gate(candidate, champion, SECTION)
     assert decision.promote
-    assert next(bound for bound in decision.bounds if bound.name == "returns").loss == -1
+    assert next(bound for bound in decision.guardrails if bound.name == "returns").loss == -1
 
 
 # ---- calibration
@@ -428,7 +422,7 @@ def test_the_reason_names_the_knob_and_of_what_the_time_is():
         "of 1.5 (promote.latency_ratio; median of 5 passes over 32 texts)"
     )
     kept = as_record(token, SECTION, None)["latency"]
-    assert latency_of(kept) == wrote
+    assert latency.parse(kept) == wrote
     assert set(as_record(with_latency(yes, LATENCY, SECTION), SECTION, None)["latency"]) == OLD_KEYS, "as it was"
 
 

@@ -9,7 +9,7 @@ from sacrebleu import corpus_bleu
 
 from retune.config.params import PromoteWriting
 from retune.evaluation import text_metrics
-from retune.promotion import gate, guardrails
+from retune.promotion import gate, gate_record, guardrails
 
 SECTION = PromoteWriting(
     metric="perplexity",
@@ -62,8 +62,8 @@ def test_a_tie_keeps_the_champion_and_a_loss_is_worse():
 
 def test_a_better_whole_does_not_pay_for_a_worse_slice():
     decision = gate.evaluate_gate(said(1.0, of_shop=2.2), said(2.0), SECTION, "writer/1")
-    assert decision.rivals[1].won
-    assert [(bound.kind, bound.name) for bound in decision.bounds if bound.broken] == [("slice", "source shop")]
+    assert decision.rivals[1].is_beaten
+    assert [(bound.kind, bound.name) for bound in decision.guardrails if bound.violated] == [("slice", "source shop")]
     assert not decision.promote
     assert gate.evaluate_gate(said(1.0, of_shop=2.2), said(2.0), replace(SECTION, slices=[]), "writer/1").promote
 
@@ -75,10 +75,10 @@ def questions(right, base_right):
 @pytest.mark.parametrize("champion", [None, said(2.5)])
 def test_who_forgot_what_its_base_knew_is_held(champion):
     name = None if champion is None else "writer/1"
-    forgot = gate.evaluate_gate(said(2.0), champion, SECTION, name, general=questions(200, 280))
+    forgot = gate.evaluate_gate(said(2.0), champion, SECTION, name, questions=questions(200, 280))
     assert not forgot.promote
     assert "forgot what its base knew: boolq -0.2000 on 400 questions" in " ".join(forgot.reasons)
-    kept = gate.evaluate_gate(said(2.0), champion, SECTION, name, general=questions(275, 280))
+    kept = gate.evaluate_gate(said(2.0), champion, SECTION, name, questions=questions(275, 280))
     assert kept.promote
     assert "has not surely forgotten" in " ".join(kept.reasons)
 
@@ -87,24 +87,24 @@ def test_who_forgot_what_its_base_knew_is_held(champion):
 def test_a_loss_that_chance_explains_is_no_loss_of_what_the_base_knew(lost, won, rows):
     numbers = np.arange(rows)
     answers = pd.DataFrame({"set": "boolq", "right": numbers >= lost, "base_right": ~(numbers >= rows - won)})
-    bounds, _ = guardrails.check_general(answers, replace(SECTION, max_retention_loss=0.02, bootstrap=2000))
-    assert not bounds[0].broken
+    bounds, _ = guardrails.check_retention(answers, replace(SECTION, max_retention_loss=0.02, bootstrap=2000))
+    assert not bounds[0].violated
 
 
 def test_too_few_rows_to_tell_say_how_many_would_do():
     few = said(2.0).head(12), said(2.0).head(12).assign(nll=lambda rows: rows["nll"] + [6.0, -5.0] * 6)
     decision = gate.evaluate_gate(*few, SECTION, "writer/1")
     assert "not enough rows to tell" in decision.reasons[1]
-    assert decision.rivals[1].needed > 12
+    assert decision.rivals[1].required_rows > 12
 
 
 def test_the_record_of_it_fits_the_schema_and_is_decided_again_without_texts():
-    decision = gate.evaluate_gate(said(2.0), said(2.5), SECTION, "writer/1", general=questions(275, 280))
-    told = gate.as_record(decision, SECTION, None)
+    decision = gate.evaluate_gate(said(2.0), said(2.5), SECTION, "writer/1", questions=questions(275, 280))
+    told = gate_record.as_record(decision, SECTION, None)
     again = gate.evaluate_gate(
-        said(2.0), said(2.5).drop(columns="label"), SECTION, "writer/1", general=questions(275, 280)
+        said(2.0), said(2.5).drop(columns="label"), SECTION, "writer/1", questions=questions(275, 280)
     )
-    assert gate.as_record(again, SECTION, None) == told
+    assert gate_record.as_record(again, SECTION, None) == told
     assert {bound["kind"] for bound in told["bounds"]} == {"slice", "general"}
 
 
@@ -139,10 +139,10 @@ def test_answers_are_compared_by_the_scores_of_the_whole_not_by_the_mean_of_rows
     references = [["The parcel left us on Monday morning."] * 40]
     expected = (corpus_bleu(ours, references).score - corpus_bleu(theirs, references).score) / 100
     for rival in decision.rivals:
-        assert rival.found.gain == pytest.approx(expected)
-        assert rival.found.low < expected < rival.found.high
-        assert (rival.found.rows, rival.found.differing) == (40, 30)
-    assert decision.bounds[0].loss == pytest.approx(-expected)
+        assert rival.comparison.gain == pytest.approx(expected)
+        assert rival.comparison.low < expected < rival.comparison.high
+        assert (rival.comparison.rows, rival.comparison.discordant) == (40, 30)
+    assert decision.guardrails[0].loss == pytest.approx(-expected)
 
 
 def test_answers_of_tables_from_before_the_counts_are_compared_by_the_mean_of_rows():
@@ -150,5 +150,5 @@ def test_answers_of_tables_from_before_the_counts_are_compared_by_the_mean_of_ro
     before = table.drop(columns=[name for name in table if name.endswith("_counts")])
     for champion in (before, table):
         decision = gate.evaluate_gate(before, champion, replace(SECTION, metric="bleu", slices=[]), "writer/1")
-        assert decision.rivals[0].found.gain == pytest.approx((table["bleu"] - table["base_bleu"]).mean() / 100)
-        assert decision.rivals[1].found.gain == 0
+        assert decision.rivals[0].comparison.gain == pytest.approx((table["bleu"] - table["base_bleu"]).mean() / 100)
+        assert decision.rivals[1].comparison.gain == 0

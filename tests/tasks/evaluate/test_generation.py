@@ -18,7 +18,7 @@ from retune.errors import Refused
 from retune.evaluation import task_metrics
 from retune.models import causal_lm, chat_template, decoder
 from retune.models.manifest import CausalLMManifest
-from retune.promotion import gate
+from retune.promotion import gate_record
 from tasks.evaluate import generation, model_answers
 from tasks.evaluate.__main__ import main
 
@@ -107,7 +107,7 @@ def test_what_the_base_knew_is_asked_of_both(place, writer_folder, tmp_path):
     (tmp_path / "numbers.jsonl").write_text("\n".join(map(json.dumps, lines)), "utf-8")
     place(retention=[{"name": "numbers", "path": str(tmp_path / "numbers.jsonl"), "by_length": False}])
     told, _ = scored(writer_folder)
-    asked = gate.general_of(json.loads(Path("reports/details.json").read_text("utf-8")))
+    asked = gate_record.questions_of(json.loads(Path("reports/details.json").read_text("utf-8")))
     assert asked["set"].tolist() == ["numbers"] * 6
     assert told["general_numbers"] == asked["right"].mean()
     assert told["base_general_numbers"] == asked["base_right"].mean()

@@ -12,8 +12,8 @@ import yaml
 from retune.config import params
 from retune.data import row_table
 from retune.lineage import record
-from retune.promotion import gate
-from retune.promotion.gate import Latency
+from retune.promotion import gate, gate_record
+from retune.promotion.latency import Latency
 from retune.system import dvc_store
 from tasks.trace import checks, recomputed
 
@@ -62,13 +62,13 @@ def made(keep, settings, tmp_path):
     """As much of a record as the gate needs, and the model's folder with the champion's predictions in it."""
     chosen = params.parse(settings).promote
     known = TEST.head(100)
-    decision = gate.evaluate_gate(gate.with_source(SAID, TEST), CHAMPION, chosen, "m/1", set(known["id"]))
+    decision = gate.evaluate_gate(gate_record.with_source(SAID, TEST), CHAMPION, chosen, "m/1", set(known["id"]))
     decision = gate.with_latency(decision, LATENCY, chosen)
     assert decision.promote
     row_table.write(CHAMPION, tmp_path / record.CHAMPION_SAID)
     return {
         "schema_version": 2,
-        "gate": gate.as_record(decision, chosen, keep(known)),
+        "gate": gate_record.as_record(decision, chosen, keep(known)),
         "params": {"promote": settings["promote"]},  # an old record has no section that came later
         "data": {"sides": {"test": {"md5": keep(TEST)}}},
         "pipeline": {"hashes": {"models/reports/predictions.parquet": keep(SAID)}},
@@ -139,7 +139,7 @@ def test_other_predictions_of_the_champion_are_found(made, tmp_path):
 def test_a_record_of_schema_1_is_decided_by_the_rule_of_its_time(made, tmp_path):
     old = {"metric": "macro_f1", "margin_over_base": 0.01, "margin_over_champion": 0.0, "confidence": 0.95}
     old |= {"bootstrap": 200, "seed": 17}
-    told = gate.as_schema_1(SAID, CHAMPION, old)
+    told = gate_record.as_schema_1(SAID, CHAMPION, old)
     rivals = [{"name": name, **rival} for name, rival in zip(("base", "champion"), told["rivals"], strict=True)]
     made |= {"schema_version": 1, "params": {"promote": old}}
     made["gate"] = {"decision": told["decision"], "champion": "m/1", "rivals": rivals}
