@@ -1,7 +1,8 @@
 """Where MLflow keeps its books, and how they are opened: a server's, or a SQLite file of this clone.
 
 Addresses are environment: MLFLOW_TRACKING_URI if it is set, else a SQLite file in `.retune/` of this clone
-with the artifacts beside it. That file of our own is also read and written without MLflow, whose import takes seconds.
+with the artifacts beside it. `sqlite_reader` reads that file without MLflow, whose import takes seconds; every write
+goes through MLflow's client.
 """
 
 import atexit
@@ -15,14 +16,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from retune.errors import Broken
 from retune.system import git
 
 STATE = ".retune"
 OPENING = threading.Lock()  # two threads that find no store make one
-BUSY = 30  # seconds to wait for another writer of our own SQLite file
 ANSWERS_WITHIN = 5  # seconds for a server to say that it is there
 AWAY = (500, 502, 503, 504)  # from a server, or the proxy before it, whose database or self is away
 PATIENCE = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"  # who sets it says how long to wait: MLflow's own 7 are four minutes
@@ -36,11 +36,9 @@ QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
-T = TypeVar("T")
-
 
 def address() -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_own_store()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{own_store()}"
 
 
 def state() -> Path:
@@ -53,7 +51,7 @@ def _state(here: Path) -> Path:
     return git.main_checkout() / STATE
 
 
-def _own_store() -> Path:
+def own_store() -> Path:
     return state() / "mlflow.db"
 
 
@@ -75,8 +73,8 @@ def opened() -> Any:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     must_answer()
     with OPENING:
-        if address() == f"sqlite:///{_own_store()}" and not _own_store().exists():
-            _make_tables(_own_store())
+        if address() == f"sqlite:///{own_store()}" and not own_store().exists():
+            _make_tables(own_store())
     return mlflow
 
 
@@ -178,35 +176,3 @@ def pages(search: Callable[..., Any], *words: str) -> Iterator[Any]:
         token = page.token
         if not token:
             return
-
-
-# ---------------------------------------------------------------- our own file, without MLflow
-
-
-def read(ask: Callable[[sqlite3.Connection], T], empty: T) -> T | None:
-    """What `ask` finds in our own SQLite file, `empty` before there is one; None where only MLflow can tell.
-
-    MLflow's import takes three seconds, and this is asked before and after each answer, and each night.
-    """
-    if address() != f"sqlite:///{_own_store()}":
-        return None
-    if not _own_store().exists():
-        return empty
-    try:
-        with closing(sqlite3.connect(f"file:{_own_store()}?mode=ro", uri=True, timeout=BUSY)) as database:
-            return ask(database)
-    except sqlite3.Error:  # tables of another MLflow, or a damaged file: MLflow has the words for it
-        return None
-
-
-def write(*statements: tuple[str, tuple[Any, ...]]) -> bool:
-    """Whether our own SQLite file has taken all of it: nobody should wait for an import to move an alias."""
-    if address() != f"sqlite:///{_own_store()}" or not _own_store().exists():
-        return False
-    try:
-        with closing(sqlite3.connect(_own_store(), timeout=BUSY)) as database, database:
-            for statement in statements:
-                database.execute(*statement)
-            return True
-    except sqlite3.Error:  # as in `read`
-        return False

@@ -59,7 +59,7 @@ def _experiment(name: str) -> str:
     for tag, value in _looks().items():
         if tag not in experiment.tags:  # what people have changed stays
             client().set_experiment_tag(experiment.experiment_id, tag, value)
-    return experiment.experiment_id
+    return str(experiment.experiment_id)
 
 
 def _looks() -> dict[str, str]:

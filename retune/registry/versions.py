@@ -2,23 +2,20 @@
 
 import os
 import shutil
-import sqlite3
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from retune.errors import Broken, Refused, WrongUse
 from retune.lineage import checksums, history, record, signing
 from retune.lineage.check import Check
 from retune.models import base_model
-from retune.registry import backend
+from retune.registry import backend, sqlite_reader
 from retune.registry.backend import client
+from retune.registry.version import Version as Version  # callers write versions.Version
+from retune.registry.version import iso_time
 from retune.system import failpoints, locks
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -46,28 +43,6 @@ CARRIED = (
     "system/__init__.py",
     "system/files.py",
 )  # code that a version serves with
-
-
-@dataclass(frozen=True)
-class Version:
-    """One registered version of a model."""
-
-    name: str
-    version: int
-    run_id: str
-    created: str  # ISO 8601, UTC
-    aliases: tuple[str, ...]
-    tags: dict[str, str]
-
-    @property
-    def uri(self) -> str:
-        return f"models:/{self.name}/{self.version}"
-
-    def __str__(self) -> str:
-        return f"{self.name}/{self.version}"
-
-
-# ---------------------------------------------------------------- a new one
 
 
 @contextmanager
@@ -107,13 +82,13 @@ def add_version(name: str, run_id: str, packed: Path, tags: dict[str, str], desc
     client().log_artifacts(run_id, str(packed), "model")
     failpoints.point("register:logged")
     source = f"{client().get_run(run_id).info.artifact_uri}/model"
-    _enter(name)
+    _ensure_model(name)
     failpoints.point("register:named")
     made = client().create_model_version(name, source, run_id=run_id, tags=tags, description=description)
     return _first_of_its_kind(find(name, version=int(made.version)))
 
 
-def _enter(name: str) -> None:
+def _ensure_model(name: str) -> None:
     """A model of that name, if there is none yet."""
     from mlflow.exceptions import MlflowException
 
@@ -148,19 +123,15 @@ def turn() -> Iterator[None]:
         yield
 
 
-# ---------------------------------------------------------------- which there are
-
-
 def versions(name: str | None = None) -> list[Version]:
     """Every version, newest first."""
-    none: list[Version] = []
-    found = backend.read(lambda database: _versions_of(database, name), none)
-    if found is None:
-        found = _versions_of_server(name)
-    return sorted(found, key=lambda version: (version.created, version.version), reverse=True)
+    existing = sqlite_reader.versions(name)
+    if existing is None:
+        existing = _ask_client(name)
+    return sorted(existing, key=lambda version: (version.created, version.version), reverse=True)
 
 
-def _versions_of_server(name: str | None) -> list[Version]:
+def _ask_client(name: str | None) -> list[Version]:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -174,33 +145,6 @@ def _versions_of_server(name: str | None) -> list[Version]:
         raise Broken(f"{backend.address()} does not tell its versions (`retune doctor` checks): {error}") from None
 
 
-def _versions_of(database: sqlite3.Connection, name: str | None) -> list[Version]:
-    tags: dict[tuple[str, int], dict[str, str]] = {}
-    for model, number, key, value in database.execute("select name, version, key, value from model_version_tags"):
-        tags.setdefault((model, number), {})[key] = value
-    aliases: dict[tuple[str, int], list[str]] = {}
-    for model, number, alias in database.execute(
-        "select name, version, alias from registered_model_aliases order by alias"
-    ):
-        aliases.setdefault((model, number), []).append(alias)
-    rows = database.execute(
-        "select name, version, run_id, creation_time from model_versions where current_stage != 'Deleted_Internal' and "
-        "name not in (select name from registered_model_tags where key = 'mlflow.prompt.is_prompt')"
-    )
-    return [
-        Version(
-            model,
-            number,
-            run_id,
-            _in_words(created),
-            tuple(aliases.get((model, number), [])),
-            tags.get((model, number), {}),
-        )
-        for model, number, run_id, created in rows
-        if name in (None, model)
-    ]
-
-
 def _aliases(model: Any) -> dict[int, list[str]]:
     by_version: dict[int, list[str]] = {}
     for alias, version in sorted(model.aliases.items()):
@@ -209,12 +153,8 @@ def _aliases(model: Any) -> dict[int, list[str]]:
 
 
 def _version(entity: Any, aliases: dict[int, list[str]]) -> Version:
-    number, created = int(entity.version), _in_words(entity.creation_timestamp)
+    number, created = int(entity.version), iso_time(entity.creation_timestamp)
     return Version(entity.name, number, entity.run_id, created, tuple(aliases.get(number, [])), dict(entity.tags))
-
-
-def _in_words(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def find(name: str, *, version: int | None = None, alias: str | None = None) -> Version:
@@ -262,15 +202,12 @@ def metrics(version: Version) -> dict[str, float]:
         return {}
 
 
-# ---------------------------------------------------------------- its bytes
-
-
 def version_folder(version: Version) -> Path:
     """A local folder with all that a version holds, as it is in the store now.
 
     What a server hands out stays for as long as this process lives.
     """
-    if folder := backend.read(lambda database: _folder_of(database, version), None):
+    if folder := sqlite_reader.folder(version):
         return folder
     backend.opened()
     from mlflow.artifacts import download_artifacts
@@ -289,16 +226,6 @@ def _cleared(version: Version) -> Path:
     if place.exists():
         shutil.rmtree(place)
     return place
-
-
-def _folder_of(database: sqlite3.Connection, version: Version) -> Path | None:
-    """Where our own store has put it, if that is a folder here."""
-    source = "select coalesce(storage_location, source) from model_versions where name = ? and version = ?"
-    for (where,) in database.execute(source, (version.name, version.version)):
-        folder = Path(unquote(urlsplit(where).path))
-        if where.startswith("file:///") and folder.is_dir():
-            return folder
-    return None
 
 
 def checked_folder(version: Version) -> Path:
@@ -337,59 +264,42 @@ def model_folder(version: Version) -> Path:
     return folder
 
 
-# ---------------------------------------------------------------- what is said of it
-
-
 def tag_version(version: Version, tags: dict[str, str]) -> None:
-    statement = "insert or replace into model_version_tags (name, version, key, value) values (?, ?, ?, ?)"
-    rows = [(statement, (version.name, version.version, key, value)) for key, value in tags.items()]
-    if not backend.write(*rows):
-        for key, value in tags.items():
-            client().set_model_version_tag(version.name, str(version.version), key, value)
+    """Set tags in their order: after a crash in between, the last one is missing."""
+    for key, value in tags.items():
+        client().set_model_version_tag(version.name, str(version.version), key, value)
 
 
 def set_alias(version: Version, alias: str) -> None:
-    find(version.name, version=version.version)  # raises Refused if somebody has deleted it
-    statement = "insert or replace into registered_model_aliases (name, alias, version) values (?, ?, ?)"
-    if not backend.write((statement, (version.name, alias, version.version))):
-        client().set_registered_model_alias(version.name, alias, str(version.version))
+    """Raises Refused if somebody has deleted the version."""
+    find(version.name, version=version.version)
+    client().set_registered_model_alias(version.name, alias, str(version.version))
 
 
 def drop_alias(version: Version, alias: str) -> None:
     """Take `alias` away if this version has it."""
     if alias in find(version.name, version=version.version).aliases:
-        statement = "delete from registered_model_aliases where name = ? and alias = ? and version = ?"
-        if not backend.write((statement, (version.name, alias, version.version))):
-            client().delete_registered_model_alias(version.name, alias)
+        client().delete_registered_model_alias(version.name, alias)
 
 
 def anchor(chain: history.Chain) -> bool:
-    """Keep the last entry of a model's history where the history itself is not, though no version may be there yet.
+    """Store the head of a model's history in the registry, though the model may have no version yet.
 
-    Returns whether it was not kept yet. Raises Refused if the history lacks what was kept before.
+    Returns whether it was not stored yet. Raises Refused if the history lacks what was stored before.
     """
-    kept = heads().get(chain.model)
-    history.must_hold(chain, kept)
-    if chain.head == (kept or history.START):
+    head = heads().get(chain.model)
+    history.must_hold(chain, head)
+    if chain.head == (head or history.START):
         return False
-    now = int(time.time() * 1000)
-    model = "insert or ignore into registered_models (name, creation_time, last_updated_time) values (?, ?, ?)"
-    tag = "insert or replace into registered_model_tags (name, key, value) values (?, ?, ?)"
-    if not backend.write((model, (chain.model, now, now)), (tag, (chain.model, HEAD, chain.head))):
-        _enter(chain.model)
-        client().set_registered_model_tag(chain.model, HEAD, chain.head)
+    _ensure_model(chain.model)
+    client().set_registered_model_tag(chain.model, HEAD, chain.head)
     return True
 
 
 def heads() -> dict[str, str]:
-    """What `anchor` kept of each model that has a history."""
-    none: dict[str, str] = {}
-    found = backend.read(_heads_of, none)
-    if found is not None:
-        return found
+    """Model -> head of its history, as `anchor` stored it."""
+    existing = sqlite_reader.tags_of_models(HEAD)
+    if existing is not None:
+        return existing
     models = backend.pages(client().search_registered_models)
     return {model.name: model.tags[HEAD] for model in models if HEAD in model.tags}
-
-
-def _heads_of(database: sqlite3.Connection) -> dict[str, str]:
-    return dict(database.execute("select name, value from registered_model_tags where key = ?", (HEAD,)))

@@ -1,7 +1,6 @@
 import re
 import socket
 import sqlite3
-import subprocess
 import threading
 from contextlib import closing, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,8 +9,7 @@ import mlflow
 import pytest
 
 from retune.errors import Broken
-from retune.lineage import history
-from retune.registry import backend, versions
+from retune.registry import backend
 
 pytestmark = pytest.mark.usefixtures("store")
 
@@ -23,44 +21,6 @@ def test_the_address_is_below_this_folder_unless_the_environment_says_otherwise(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert backend.address() == "http://127.0.0.1:5000"
     assert backend.artifact_root() is None
-
-
-def test_our_own_file_is_read_as_mlflow_reads_it(names, add, monkeypatch):
-    name = next(names)
-    made = [add(name, f"f{number}", note=f"it's {number}") for number in range(4)]
-    versions.set_alias(made[0], "champion")
-    versions.set_alias(made[2], "challenger")
-    versions.set_alias(made[2], "a-third")
-    backend.client().delete_model_version(name, "2")
-    backend.client().register_prompt(f"{name}-prompt", "a template")
-    ours = versions.versions(), versions.versions(name), versions.heads()
-    monkeypatch.setattr(backend, "read", lambda *_: None)
-    assert ours == (versions.versions(), versions.versions(name), versions.heads())
-    assert [version.version for version in ours[1]] == [4, 3, 1]
-
-
-def test_a_file_that_is_no_store_is_left_to_mlflow(tmp_path, monkeypatch):
-    monkeypatch.setattr(backend, "_own_store", lambda: tmp_path / "mlflow.db")
-    assert versions.versions() == []
-    (tmp_path / "mlflow.db").write_text("no database")
-    assert backend.read(versions._heads_of, {}) is None
-
-
-def test_a_decision_is_written_down_without_mlflow(names, add, store, start):
-    name = next(names)
-    add(name)
-    program = (
-        "from retune.lineage import history; from retune.registry import versions\n"
-        f"history.decide({name!r}, ['nothing to do'], {{}}, versions.anchor)"
-        "; import sys; print(sorted({'mlflow', 'torch', 'prefect', 'sqlalchemy'} & set(sys.modules)))"
-    )
-    for words in (
-        ["init", "-q"],
-        ["-c", "user.name=A", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "x"],
-    ):
-        subprocess.run(["git", *words], cwd=store, check=True)
-    assert start(program, store).communicate()[0] == "[]\n"
-    assert versions.heads()[name] == history.read(name).last.head
 
 
 def test_what_goes_wrong_while_opening_early_is_told_to_who_asks_and_not_printed(monkeypatch, capfd):
