@@ -44,7 +44,7 @@ def switch(task: str, reference: str | None) -> Iterator[str]:
     if before != task:
         if POINTER.exists():
             yield from take_out()
-        intake_branch.turn(before, task)
+        intake_branch.switch(before, task)
     params_editor.choose(source, values)
     parent_version.write(begins)
     if begins:
