@@ -107,11 +107,11 @@ def main(curated: Path, general: Path, curate_json: Path, accepted: Path, report
         examples = f" Rows: {', '.join(finding.examples)}." if finding.examples else ""
         print(f"{finding.name}: expected {finding.expected}; found {finding.found}.{examples}")
     names, count = ", ".join(f"{finding.name} ({finding.found})" for finding in failures), len(verdict.expectations)
-    where = f"{report_json.absolute()} and {(docs / 'index.html').absolute()}"  # read elsewhere: a mail, the history
+    paths = [report_json.absolute(), (docs / "index.html").absolute()]  # read elsewhere: in a mail, in the history
     if verdict.verdict == "broken":
-        raise Broken(f"the checks could not all run, so nothing is known about the data: {names}; see {where}")
+        raise Broken(f"the checks could not all run, so nothing is known about the data: {names}", paths=paths)
     if verdict.verdict == "refused":
-        raise Refused(f"the data fails {len(failures)} of {count} expectations: {names}; see {where}")
+        raise Refused(f"the data fails {len(failures)} of {count} expectations: {names}", paths=paths)
     write_json({"accepted": True, "rows": verdict.rows, "sha256": file_sha256(curated)}, accepted)
     print(f"accepted {verdict.rows} rows under {count} expectations")
 
