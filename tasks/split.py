@@ -25,12 +25,14 @@ from typing import Any
 import pandas as pd
 
 from retune.config import params
+from retune.config.classification import Split
+from retune.config.common import SplitShares
 from retune.data import messages, row_table, task_data
 from retune.data.row_table import SPLITS
 from retune.errors import Refused, WrongUse
 from retune.system.stage_io import run, write_json
 
-Config = params.Split | params.SplitWriting
+Config = Split | SplitShares
 STRICTEST = ("test", "val", "train")  # a group of several given sides goes here first, until it is refused
 
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from flows.execution import dvc, worktree
-from retune.config.params import Fetch
+from retune.config.sources import Fetch
 from retune.data import intake_branch, source_facts
 from retune.errors import Broken, Refused, WrongUse
 from retune.registry import backend

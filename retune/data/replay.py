@@ -13,6 +13,7 @@ from typing import Protocol
 import pandas as pd
 
 from retune.config import params
+from retune.config.generation import InstructCurate
 from retune.data import chat_formats, readers, row_table
 from retune.errors import Refused, WrongUse
 from retune.system.files import file_sha256
@@ -48,7 +49,7 @@ def check(files: Sequence[File]) -> None:
 
 def files_of(config: params.Params) -> Sequence[File]:
     """The files that params.yaml names; none where the task has no place for them."""
-    return config.curate.replay if isinstance(config.curate, params.CurateAnswers) else []
+    return config.curate.replay if isinstance(config.curate, InstructCurate) else []
 
 
 def read(files: Sequence[File]) -> pd.DataFrame:

@@ -22,7 +22,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.config import params
+from retune.config.classification import Curate
+from retune.config.generation import GenerationCurate
 from retune.data import messages, row_table, suppression
 from retune.data.row_table import TEXT
 from retune.data.suppression import Suppression
@@ -35,7 +36,7 @@ class Context:
     """What a step may need beside the rows."""
 
     facts: TaskData
-    config: params.Curate | params.CurateWriting
+    config: Curate | GenerationCurate
     suppression: Suppression = suppression.NOTHING
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from retune.config.params import Columns, Fetch, NamedColumns
+from retune.config.sources import Columns, Fetch, NamedColumns
 from retune.data.intake_branch import Cursor
 from retune.data.readers import SIDE_OF
 from retune.errors import Broken, Refused, WrongUse

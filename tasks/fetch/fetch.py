@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from retune.config.params import Columns, DatabaseSource, EndpointSource, Fetch, FileSource, NamedColumns
+from retune.config.sources import Columns, DatabaseSource, EndpointSource, Fetch, FileSource, NamedColumns
 from retune.data.intake_branch import Cursor, Cursors
 from retune.data.source_facts import facts
 from retune.errors import Broken, RetuneError

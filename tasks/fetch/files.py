@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from retune.config.params import Fetch, FileSource
+from retune.config.sources import Fetch, FileSource
 from retune.data.intake_branch import Cursor
 from retune.data.readers import HALF_PAIR, READERS, NoRows, read
 from retune.errors import Broken, Refused, RetuneError, WrongUse

@@ -25,7 +25,7 @@ from typing import Any
 
 import httpx
 
-from retune.config.params import EndpointSource, Fetch
+from retune.config.sources import EndpointSource, Fetch
 from retune.data.intake_branch import Cursor
 from retune.errors import Refused, WrongUse
 from retune.system.retry import TransientError, retry_after_seconds

@@ -24,7 +24,7 @@ from sqlalchemy import exc
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
-from retune.config.params import DatabaseSource, Fetch
+from retune.config.sources import DatabaseSource, Fetch
 from retune.data.intake_branch import Cursor
 from retune.errors import Refused, WrongUse
 from retune.system.retry import TransientError

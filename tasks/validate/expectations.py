@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from retune.config import params
+from retune.config.classification import Validate
+from retune.config.generation import GenerationValidate
 from retune.data import messages, row_table
 from retune.data.finding import Finding
 from retune.data.row_table import SPLITS
@@ -21,7 +22,7 @@ from retune.data.task_data import TaskData
 
 EXAMPLES = 5  # rows that a failed check names
 MEASURES = ("text_chars", "label_rows", "near_copy", "leaked", "rejected_share")  # columns that `measure` adds
-Limits = params.Validate | params.ValidateWriting
+Limits = Validate | GenerationValidate
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Check:
     arguments: dict[str, Any]
 
 
-def _of_labels(limits: Limits) -> params.Validate:
-    assert isinstance(limits, params.Validate), "only a task with labels has checks of labels"
+def _of_labels(limits: Limits) -> Validate:
+    assert isinstance(limits, Validate), "only a task with labels has checks of labels"
     return limits
 
 

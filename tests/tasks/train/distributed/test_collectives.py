@@ -18,7 +18,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from retune.config.params import Parallel
+from retune.config.generation import Parallel
 from retune.data import row_table
 from retune.errors import Broken, WrongUse
 from retune.models.base_model import weights_sha256
