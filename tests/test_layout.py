@@ -276,7 +276,8 @@ def test_every_verb_has_a_section_of_its_name_and_every_section_a_verb():
 
 
 def test_every_section_has_a_type_and_no_field_a_default():
-    classes = [node for file in CONFIG for node in tree(file).body if isinstance(node, ast.ClassDef)]
+    files = [file for file in CONFIG if file.name != "reference.py"]  # which reads the types
+    classes = [node for file in files for node in tree(file).body if isinstance(node, ast.ClassDef)]
     lines = {each.name: [line for line in each.body if not is_docstring(line)] for each in classes}
     names = {
         name: {ast.unparse(line.target) for line in body if isinstance(line, ast.AnnAssign)}
