@@ -14,16 +14,16 @@ from retune.errors import Refused
 
 @click.group()
 def params() -> None:
-    """What the parameters in params.yaml mean, and bring an old file up to date."""
+    """Explain the parameters; rename old ones."""
 
 
 @params.command(epilog="Example: retune params explain train.epochs")
 @click.argument("name")
 @as_json
 def explain(name: str, json_: bool) -> None:
-    """Say what a parameter or a section means: description, type, allowed values, usual range, and its value now.
+    """Say what a parameter or a section means.
 
-    NAME is its dotted path, such as train.epochs.
+    Prints its description, type, allowed values, usual range and value now. NAME is its dotted path.
     """
     environment.activate_project()
     from retune.config import params, reference, renames
@@ -58,9 +58,9 @@ def _print_section(section: Any, below: list[Any], json_: bool) -> None:
 @params.command(epilog="Example: retune params migrate --check")
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if there is something to rename.")
 def migrate(check: bool) -> None:
-    """Rename the parameters of an old params.yaml; comments, order and values stay.
+    """Rename the parameters of an old params.yaml.
 
-    A file that is wrong in another way stays as it is.
+    Comments, order and values stay. A file that is wrong in another way stays as it is.
     """
     environment.activate_project()
     from flows.project import migrate_params
