@@ -47,15 +47,15 @@ def forget(
     _check_arguments(names, reason, by, at)
     existing = set(_rows(raw)["id"])
     with waiting(LOCK, PATIENCE, "forget"):
-        listed = suppression.read(path)
-        known = suppression.contains(listed, pd.Series(names, dtype="str"))
-        on_list = [name for name, is_known in zip(names, known, strict=True) if is_known]
-        added = [name for name, is_known in zip(names, known, strict=True) if not is_known]
+        suppressions = suppression.read(path)
+        is_listed = suppression.contains(suppressions, pd.Series(names, dtype="str"))
+        known_names = [name for name, on_list in zip(names, is_listed, strict=True) if on_list]
+        added = [name for name, on_list in zip(names, is_listed, strict=True) if not on_list]
         _refuse_unknown([name for name in added if name not in existing], raw)
-        after = suppression.add(listed, added, reason, by, at)
-        if after != listed:
+        after = suppression.add(suppressions, added, reason, by, at)
+        if after != suppressions:
             suppression.write(after, path)
-    return ForgetResult(tuple(added), tuple(on_list), suppression.count(after))
+    return ForgetResult(tuple(added), tuple(known_names), suppression.count(after))
 
 
 def copies(ids: Sequence[str], raw: Path = RAW, path: Path = suppression.LIST) -> dict[str, tuple[str, ...]]:
@@ -67,12 +67,12 @@ def copies(ids: Sequence[str], raw: Path = RAW, path: Path = suppression.LIST) -
     rows = _rows(raw)
     rows["key"] = row_table.same_text(rows["text"].map(row_table.clean).astype("str"))
     rows["present"] = ~rows["id"].duplicated(keep="last")
-    named = rows[rows["id"].isin(set(ids)) & (rows["key"] != "")]
-    others = rows[rows["present"] & rows["key"].isin(set(named["key"]))]
+    matches = rows[rows["id"].isin(set(ids)) & (rows["key"] != "")]
+    others = rows[rows["present"] & rows["key"].isin(set(matches["key"]))]
     others = others[~suppression.contains(suppression.read(path), others["id"])]
     ids_of = others.groupby("key", sort=False)["id"].agg(tuple).to_dict()
     copies_of: dict[str, tuple[str, ...]] = {}
-    for name, keys in named.groupby("id", sort=False)["key"]:
+    for name, keys in matches.groupby("id", sort=False)["key"]:
         if same := dict.fromkeys(other for key in keys for other in ids_of.get(key, ()) if other != name):
             copies_of[str(name)] = tuple(same)
     return copies_of

@@ -234,9 +234,9 @@ def _refuse_two_answers(rows: pd.DataFrame, table: Table) -> None:
 def fates_of(rows: pd.DataFrame, existing: pd.DataFrame) -> pd.Series:
     """For each row: added, corrected, known or repeated. `existing` is all that data/raw holds."""
     key = ["id", *_content([*rows.columns])]
-    known = pd.concat([existing[key], rows[key]], ignore_index=True).duplicated().to_numpy()[len(existing) :]
+    is_known = pd.concat([existing[key], rows[key]], ignore_index=True).duplicated().to_numpy()[len(existing) :]
     fates = np.select(
-        [rows.duplicated(key).to_numpy(), known, rows["id"].isin(existing["id"]).to_numpy()],
+        [rows.duplicated(key).to_numpy(), is_known, rows["id"].isin(existing["id"]).to_numpy()],
         ["repeated", "known", "corrected"],
         default="added",
     )

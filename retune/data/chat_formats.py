@@ -87,10 +87,10 @@ def _row(table: Table, form: Format, row: int, cells: Sequence[Any]) -> tuple[Me
     return prompt, answers
 
 
-def _unknown(table: Table, task: str, missing: str, named: bool) -> str:
+def _unknown(table: Table, task: str, missing: str, explicit: bool) -> str:
     has = ", ".join(table.names[:40])
     how = " ".join(f"--{role} COLUMN" for role in ("text", *task_data.of(task).answers))
-    if named:
+    if explicit:
         near = difflib.get_close_matches(missing, table.names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return f"{table.name} has no column {missing!r}; it has {has}{hint or '.'} Say which ones to take with {how}"

@@ -65,28 +65,30 @@ def parse(content: bytes, path: Path = LIST) -> Suppression:
     return Suppression(value["salt"], tuple(Row(**row) for row in value["rows"]))
 
 
-def write(listed: Suppression, path: Path = LIST) -> None:
-    write_json({"salt": listed.salt, "rows": [asdict(row) for row in listed.rows]}, path)
+def write(suppressions: Suppression, path: Path = LIST) -> None:
+    write_json({"salt": suppressions.salt, "rows": [asdict(row) for row in suppressions.rows]}, path)
 
 
-def contains(listed: Suppression, ids: pd.Series) -> pd.Series:
+def contains(suppressions: Suppression, ids: pd.Series) -> pd.Series:
     """For each id whether it is on the list: a mask with the index of `ids`, a million of them in seconds."""
-    if not listed.rows:
+    if not suppressions.rows:
         return pd.Series(False, index=ids.index, dtype="bool")
-    hashes = {row.id_sha256 for row in listed.rows}
-    return pd.Series([name in hashes for name in _hashes(listed.salt, ids)], index=ids.index, dtype="bool")
+    hashes = {row.id_sha256 for row in suppressions.rows}
+    return pd.Series([name in hashes for name in _hashes(suppressions.salt, ids)], index=ids.index, dtype="bool")
 
 
-def add(listed: Suppression, ids: Iterable[str], reason: str, by: str, at: str) -> Suppression:
+def add(suppressions: Suppression, ids: Iterable[str], reason: str, by: str, at: str) -> Suppression:
     """The list with those of `ids` that are not on it yet, at its end."""
-    salt = listed.salt or secrets.token_hex(16)
-    existing = {row.id_sha256 for row in listed.rows}
+    salt = suppressions.salt or secrets.token_hex(16)
+    existing = {row.id_sha256 for row in suppressions.rows}
     fresh = [name for name in dict.fromkeys(_hashes(salt, ids)) if name not in existing]
-    return Suppression(salt, (*listed.rows, *(Row(name, reason, by, at) for name in fresh))) if fresh else listed
+    if not fresh:
+        return suppressions
+    return Suppression(salt, (*suppressions.rows, *(Row(name, reason, by, at) for name in fresh)))
 
 
-def count(listed: Suppression) -> int:
-    return len(listed.rows)
+def count(suppressions: Suppression) -> int:
+    return len(suppressions.rows)
 
 
 def _hashes(salt: str, ids: Iterable[str]) -> Iterable[str]:

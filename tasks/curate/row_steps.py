@@ -103,8 +103,8 @@ def no_id(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Reje
 
 def suppressed(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Rejects]:
     """Every state of a row that must not be learned from, whatever side it stands on."""
-    listed = suppression.contains(context.suppression, batch.column("id").to_pandas())
-    return reject(batch, pa.array(listed.to_numpy(), pa.bool_()))
+    mask = suppression.contains(context.suppression, batch.column("id").to_pandas())
+    return reject(batch, pa.array(mask.to_numpy(), pa.bool_()))
 
 
 def empty(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Rejects]:

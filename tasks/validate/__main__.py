@@ -84,12 +84,12 @@ def audit_tokens(
     train, limits = config.train, config.validate.preflight
     audit = token_audit.of_base(rows, train, limits)
     plots.lengths(audit.lengths, train.max_tokens, picture)
-    asked = {"template": train.template, "max_tokens": train.max_tokens, "too_long": train.too_long, **vars(limits)}
+    questions = {"template": train.template, "max_tokens": train.max_tokens, "too_long": train.too_long, **vars(limits)}
     findings, figures = audit.findings, audit.figures
     if general := token_audit.of_general(examples, train, limits):
         findings, figures = findings + general.findings, {**figures, "general": general.figures}
-        asked["general"] = [finding.name for finding in general.findings]
-    return TokenAudit(findings, figures, asked)
+        questions["general"] = [finding.name for finding in general.findings]
+    return TokenAudit(findings, figures, questions)
 
 
 def main(curated: Path, general: Path, curate_json: Path, accepted: Path, report_json: Path, docs: Path) -> None:

@@ -179,8 +179,10 @@ def great_expectations() -> Any:
     return great_expectations
 
 
-def run(frame: pd.DataFrame, checks: dict[str, Check], shown: Sequence[str]) -> tuple[dict[str, Any], list[Any]]:
-    """What Great Expectations answers, and what it was asked. `shown`: the columns that it names of rows that fail."""
+def run(
+    frame: pd.DataFrame, checks: dict[str, Check], example_columns: Sequence[str]
+) -> tuple[dict[str, Any], list[Any]]:
+    """What Great Expectations answers, and what it was asked. It shows the `example_columns` of rows that fail."""
     gx = great_expectations()
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
@@ -194,7 +196,7 @@ def run(frame: pd.DataFrame, checks: dict[str, Check], shown: Sequence[str]) -> 
     result_format = {
         "result_format": "SUMMARY",
         "partial_unexpected_count": EXAMPLES,
-        "unexpected_index_column_names": [*shown],
+        "unexpected_index_column_names": [*example_columns],
     }
     answer = batch.validate(gx.ExpectationSuite("curated", expectations), result_format=result_format).to_json_dict()
     result: dict[str, Any] = json.loads(json.dumps(answer))  # its own Data Docs cannot print the numbers of numpy
