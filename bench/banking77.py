@@ -25,6 +25,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from retune.config import params
+from retune.config.classification import Train
 from retune.data import task_data
 from retune.evaluation import statistics
 from retune.models import base_model as bases
@@ -115,7 +116,7 @@ def trainer_way(
     return seen
 
 
-def retune_way(table: pd.DataFrame, section: params.Train) -> dict[str, Any]:
+def retune_way(table: pd.DataFrame, section: Train) -> dict[str, Any]:
     shipped = params.load(ROOT / "params.yaml")
     kept, _ = curate(table, Context(task_data.of("classify"), shipped.curate))
     sides = split(kept, shipped.split)

@@ -25,6 +25,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from retune.config import params
+from retune.config.classification import Incremental, Train
 from retune.data import task_data
 from retune.evaluation import statistics
 from retune.lineage.parent_version import ParentVersion
@@ -54,7 +55,7 @@ def quiet(*_: Any, **__: Any) -> None:
 
 
 def trained(
-    train: pd.DataFrame, val: pd.DataFrame, section: params.Train, folder: Path, earlier: ParentClassifier | None = None
+    train: pd.DataFrame, val: pd.DataFrame, section: Train, folder: Path, earlier: ParentClassifier | None = None
 ) -> dict[str, Any]:
     """Fit and save below `folder`. Returns the report, with the seconds of it all, by the clock and of the processor.
 
@@ -77,7 +78,7 @@ def scored(folder: Path, rows: pd.DataFrame, label: str | None) -> dict[str, flo
     return found
 
 
-def compare(whole: dict[str, pd.DataFrame], section: params.Train, asked: argparse.Namespace) -> list[dict[str, Any]]:
+def compare(whole: dict[str, pd.DataFrame], section: Train, asked: argparse.Namespace) -> list[dict[str, Any]]:
     """A line for the champion, one for a start from the base, one for each way to continue."""
     ids = pd.concat([whole["train"], whole["val"]])["id"].sort_values(ignore_index=True)
     last = ids[int(asked.first * len(ids)) - 1]
@@ -104,7 +105,7 @@ def compare(whole: dict[str, pd.DataFrame], section: params.Train, asked: argpar
             (share, epochs, factor) for share in asked.old_shares for epochs in asked.epochs for factor in asked.factors
         ]
         for number, (share, epochs, factor) in enumerate(tries, 3):
-            knobs = params.Incremental(replay_share=share, epochs=int(epochs), learning_rate_factor=factor)
+            knobs = Incremental(replay_share=share, epochs=int(epochs), learning_rate_factor=factor)
             own = dataclasses.replace(section, incremental=knobs)
             report = trained(whole["train"], whole["val"], own, folder / str(number), champion)
             told(f"continued, old {share:g}, epochs {epochs:g}, rate x {factor:g}", folder / str(number), report)

@@ -124,7 +124,7 @@ def run_stage(name: str, run_id: str) -> None:
         except RetuneError as error:
             keep_reasons(name, run_id, error)
             if name in OF_THE_ROWS and isinstance(error, Refused):
-                raise RefusedRows(str(error)) from None
+                raise RefusedRows(error.message, remedy=error.remedy, paths=error.paths) from None
             raise
     failpoints.point(f"after:{name}")
 

@@ -234,7 +234,7 @@ def run_in_worktree(
         try:
             outcome = pipeline.pipeline(command, verdict.why)
         except pipeline.RefusedRows as error:
-            raise refused(chosen, arrived, verdict, before, str(error)) from None
+            raise refused(chosen, arrived, verdict, before, error) from None
     return apply_outcome(chosen, arrived, verdict, outcome, before)
 
 
@@ -296,18 +296,20 @@ def refused(
     arrived: intake.IntakeResult,
     verdict: trigger.RetrainDecision,
     before: trigger.VersionInputs | None,
-    words: str,
+    error: pipeline.RefusedRows,
 ) -> pipeline.RefusedRows:
     """People are told that the run was refused, then the rows are set aside: a kill in between has them refused again,
     where the other way round it would leave nothing to refuse and nobody who knows. The report outlives its folder."""
     parts = new_parts(arrived, before)
     if parts:
-        words = refusal_reports.moved(words, refusal_reports.keep(Path.cwd().name))
-    why = "; ".join([words, *taken_back(parts)])
+        copies = refusal_reports.keep(Path.cwd().name)
+        paths = refusal_reports.move(error.paths, copies)
+        error = pipeline.RefusedRows(error.message, remedy=error.remedy, paths=paths)
+    why = "; ".join([str(error), *taken_back(parts)])
     record_outcome(chosen, replace(_told(REFUSED, arrived, verdict), why=(why,)))
     failpoints.point("retrain:refused")
     if parts:
-        quarantine_parts(parts, f"the run was refused: {words}")
+        quarantine_parts(parts, f"the run was refused: {error}")
     return pipeline.RefusedRows(why)
 
 

@@ -23,39 +23,39 @@ from retune.system.locks import waiting
 RAW = Path("data/raw")
 LOCK = Path(".retune/suppressed.lock")
 PATIENCE = 60  # seconds to wait for another forget
-TOLD = 20  # unknown ids to name
+NAMED = 20  # unknown ids to name
 
 
 @dataclass(frozen=True)
-class Forgotten:
+class ForgetResult:
     """What became of the ids that were given, each named once."""
 
     added: tuple[str, ...]
-    known: tuple[str, ...]  # on the list before
+    known: tuple[str, ...]  # were on the list before
     listed: int  # rows on the list now
 
 
 def forget(
     ids: Sequence[str], reason: str, by: str, at: str, raw: Path = RAW, path: Path = suppression.LIST
-) -> Forgotten:
+) -> ForgetResult:
     """Add `ids` to the list at `path`, all of them or none.
 
     An id that is neither in `raw` nor on the list is refused by name: a typing error must not pass for a row that
     was forgotten. `at` is ISO 8601, `by` whoever answers for it.
     """
-    wanted, reason, by = list(dict.fromkeys(name.strip() for name in ids)), reason.strip(), by.strip()
-    _refuse_nonsense(wanted, reason, by, at)
-    there = set(_rows(raw)["id"])
+    names, reason, by = list(dict.fromkeys(name.strip() for name in ids)), reason.strip(), by.strip()
+    _check_arguments(names, reason, by, at)
+    existing = set(_rows(raw)["id"])
     with waiting(LOCK, PATIENCE, "forget"):
-        listed = suppression.read(path)
-        known = suppression.contains(listed, pd.Series(wanted, dtype="str"))
-        on_list = [name for name, is_known in zip(wanted, known, strict=True) if is_known]
-        added = [name for name, is_known in zip(wanted, known, strict=True) if not is_known]
-        _refuse_unknown([name for name in added if name not in there], raw)
-        after = suppression.add(listed, added, reason, by, at)
-        if after != listed:
+        suppressions = suppression.read(path)
+        is_listed = suppression.contains(suppressions, pd.Series(names, dtype="str"))
+        known_names = [name for name, on_list in zip(names, is_listed, strict=True) if on_list]
+        added = [name for name, on_list in zip(names, is_listed, strict=True) if not on_list]
+        _refuse_unknown([name for name in added if name not in existing], raw)
+        after = suppression.add(suppressions, added, reason, by, at)
+        if after != suppressions:
             suppression.write(after, path)
-    return Forgotten(tuple(added), tuple(on_list), suppression.count(after))
+    return ForgetResult(tuple(added), tuple(known_names), suppression.count(after))
 
 
 def copies(ids: Sequence[str], raw: Path = RAW, path: Path = suppression.LIST) -> dict[str, tuple[str, ...]]:
@@ -67,24 +67,23 @@ def copies(ids: Sequence[str], raw: Path = RAW, path: Path = suppression.LIST) -
     rows = _rows(raw)
     rows["key"] = row_table.same_text(rows["text"].map(row_table.clean).astype("str"))
     rows["present"] = ~rows["id"].duplicated(keep="last")
-    mine = rows[rows["id"].isin(set(ids)) & (rows["key"] != "")]
-    others = rows[rows["present"] & rows["key"].isin(set(mine["key"]))]
+    matches = rows[rows["id"].isin(set(ids)) & (rows["key"] != "")]
+    others = rows[rows["present"] & rows["key"].isin(set(matches["key"]))]
     others = others[~suppression.contains(suppression.read(path), others["id"])]
     ids_of = others.groupby("key", sort=False)["id"].agg(tuple).to_dict()
-    found: dict[str, tuple[str, ...]] = {}
-    for name, keys in mine.groupby("id", sort=False)["key"]:
+    copies_of: dict[str, tuple[str, ...]] = {}
+    for name, keys in matches.groupby("id", sort=False)["key"]:
         if same := dict.fromkeys(other for key in keys for other in ids_of.get(key, ()) if other != name):
-            found[str(name)] = tuple(same)
-    return found
+            copies_of[str(name)] = tuple(same)
+    return copies_of
 
 
 def _rows(raw: Path) -> pd.DataFrame:
     """Id and words of all that has come in: what retrainings brought in first, then what stands in the checkout."""
-    brought = [
-        _kept(own) for pointer in intake_branch.read().pointers.values() for own in _parts(intake_branch.md5(pointer))
-    ]
+    pointers = intake_branch.read().pointers.values()
+    fetched = [_ids_and_texts(part) for pointer in pointers for part in _parts(intake_branch.md5(pointer))]
     pointer = raw.with_name(f"{raw.name}.dvc")
-    if not brought and not raw.exists() and not pointer.exists():
+    if not fetched and not raw.exists() and not pointer.exists():
         raise WrongUse("there are no records yet, so there is nothing to forget: `retune ingest` brings them in")
     try:
         rows = row_table.read(raw)[["id", "text"]] if raw.exists() else pd.DataFrame(columns=["id", "text"])
@@ -92,19 +91,19 @@ def _rows(raw: Path) -> pd.DataFrame:
         raise Broken(f"{raw} holds a file that is no part: {error}. Run `dvc checkout` to restore it") from None
     if rows.empty and pointer.exists():
         raise Broken(f"{pointer} says there are rows, but {raw} is empty: run `dvc checkout` or `dvc pull` first")
-    return pd.concat([*brought, rows], ignore_index=True).fillna("").astype("str")
+    return pd.concat([*fetched, rows], ignore_index=True).fillna("").astype("str")
 
 
 def _parts(md5: str) -> list[str]:
-    return [own for path, own in sorted(dvc_store.listing(md5).items()) if path.endswith(".parquet")]
+    return [part_md5 for path, part_md5 in sorted(dvc_store.listing(md5).items()) if path.endswith(".parquet")]
 
 
-def _kept(md5: str) -> pd.DataFrame:
+def _ids_and_texts(md5: str) -> pd.DataFrame:
     rows: pd.DataFrame = pq.read_table(dvc_store.parquet(md5), columns=["id", "text"]).to_pandas()
     return rows
 
 
-def _refuse_nonsense(ids: Sequence[str], reason: str, by: str, at: str) -> None:
+def _check_arguments(ids: Sequence[str], reason: str, by: str, at: str) -> None:
     if not ids or "" in ids:
         raise WrongUse("say which rows: one id or more, none of them empty")
     if not reason or not by:
@@ -112,13 +111,13 @@ def _refuse_nonsense(ids: Sequence[str], reason: str, by: str, at: str) -> None:
     try:
         datetime.fromisoformat(at)
     except ValueError:
-        raise WrongUse(f"{at!r} is no time of ISO 8601") from None
+        raise WrongUse(f"{at!r} is not a time of ISO 8601. Example: 2026-11-24T10:00:00Z") from None
 
 
 def _refuse_unknown(ids: Sequence[str], raw: Path) -> None:
     if ids:
-        more = f" and {len(ids) - TOLD} more" if len(ids) > TOLD else ""
+        more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
         raise Refused(
-            f"no row of {raw} has the id {', '.join(map(repr, ids[:TOLD]))}{more}: nothing was forgotten;"
+            f"no row of {raw} has the id {', '.join(map(repr, ids[:NAMED]))}{more}: nothing was forgotten;"
             " mend the spelling, or leave it out"
         )

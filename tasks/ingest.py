@@ -53,7 +53,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Ingested:
+class IngestResult:
     """What became of the rows: received = added + corrected + known + repeated."""
 
     received: int
@@ -63,7 +63,7 @@ class Ingested:
     repeated: int  # one id with the same content, twice in this source; added once
     total: int  # rows in data/raw, the corrected ones included
     part: Path | None  # None: nothing was new
-    unused: tuple[str, ...]  # columns of the source that nobody asked for
+    unused: tuple[str, ...]  # columns of the source that are not read
     format: str  # in which text and label were found
 
 
@@ -80,7 +80,7 @@ def ingest(
     collected: str | None = None,
     also: Path | None = None,
     task: str = "classify",
-) -> Ingested:
+) -> IngestResult:
     """Append what is new in `source` to the folder `raw`, then `track` it; if that raises, take it back.
 
     Rows that stand in the folder `also` count as known: they came in before and were set aside.
@@ -88,47 +88,44 @@ def ingest(
     anew replaces what was stated before, what is not stated stays.
     """
     facts = source_facts.facts(licence, collected)
-    table, chosen, mapped, rows = _parsed(source, columns, name, task)
+    table, columns, mapped, rows = _parse(source, columns, name, task)
     failpoints.point("ingest:parsed")
     with waiting(LOCK, PATIENCE, "ingest"):
-        there = _there(raw, task)
-        aside = row_table.read(also)[list(task_data.of(task).columns)] if also and also.exists() else there[:0]
-        fates = fates_of(rows, pd.concat([there, aside], ignore_index=True))
+        existing = _existing_rows(raw, task)
+        quarantine = row_table.read(also)[list(task_data.of(task).columns)] if also and also.exists() else existing[:0]
+        fates = fates_of(rows, pd.concat([existing, quarantine], ignore_index=True))
         fresh = rows[fates.isin(["added", "corrected"])]
-        with _stated(name or _name(source), facts, raw):
+        with _with_facts(name or _name(source), facts, raw):
             part = _append(fresh, raw, _number(raw, also), track)
     count = Counter(fates)
-    return Ingested(
+    return IngestResult(
         received=len(rows),
         added=count["added"],
         corrected=count["corrected"],
         known=count["known"],
         repeated=count["repeated"],
-        total=len(there) + len(fresh),
+        total=len(existing) + len(fresh),
         part=part,
-        unused=tuple(column for column in table.names if column not in {*vars(chosen).values(), *mapped.columns}),
+        unused=tuple(column for column in table.names if column not in {*vars(columns).values(), *mapped.columns}),
         format=mapped.format,
     )
 
 
 def count_rows(source: str, columns: Columns, name: str | None = None, task: str = "classify") -> int:
     """How many rows `ingest` would read. Raises what it would raise; keeps nothing."""
-    return len(_parsed(source, columns, name, task)[-1])
+    return len(_parse(source, columns, name, task)[-1])
 
 
-def _parsed(
+def _parse(
     source: str, columns: Columns, name: str | None, task: str
 ) -> tuple[Table, Columns, chat_formats.Mapped, pd.DataFrame]:
     table = read(source)
-    chosen = choose(columns, table, task)
-    mapped = mapped_by(table, chosen, task)
-    return table, chosen, mapped, rows_of(table, chosen, name or _name(source), mapped.values)
+    columns = complete_columns(columns, table, task)
+    mapped = read_answers(table, columns, task)
+    return table, columns, mapped, rows_of(table, columns, name or _name(source), mapped.values)
 
 
-# ---- thinking: from values to values
-
-
-def choose(columns: Columns, table: Table, task: str = "classify") -> Columns:
+def complete_columns(columns: Columns, table: Table, task: str = "classify") -> Columns:
     """The columns with what is not named filled in. Raises WrongUse if one of them isn't in the table.
 
     Where a model is to write, it is not known yet which columns hold prompt and answers.
@@ -137,39 +134,38 @@ def choose(columns: Columns, table: Table, task: str = "classify") -> Columns:
         raise WrongUse(
             f"--rejected {columns.rejected} names the worse of two answers: only task prefer has one, not {task}"
         )
-    chosen = columns
+    complete = columns
     if not task_data.of(task).text_is_messages:
-        chosen = replace(columns, text=columns.text or "text", label=columns.label or "label")
-    for role, column in vars(chosen).items():
+        complete = replace(columns, text=columns.text or "text", label=columns.label or "label")
+    for role, column in vars(complete).items():
         if column is None or column in table.names or (role == "split" and column in SIDE_OF):
             continue
         if task_data.of(task).text_is_messages and role in ANSWERS:
             continue
-        told = f"{table.name} has no column {column!r}; it has {', '.join(table.names[:40])}"
+        message = f"{table.name} has no column {column!r}; it has {', '.join(table.names[:40])}"
         near = difflib.get_close_matches(column, table.names, n=1)
-        told += f"; did you mean {near[0]!r}?" if near else "."
-        told += f" Say which one holds the {role} with --{role} COLUMN"
-        raise WrongUse(told + (f", or the side of all rows: {', '.join(SIDE_OF)}" if role == "split" else ""))
-    return chosen
+        message += f"; did you mean {near[0]!r}?" if near else "."
+        message += f" Say which one holds the {role} with --{role} COLUMN"
+        raise WrongUse(message + (f", or the side of all rows: {', '.join(SIDE_OF)}" if role == "split" else ""))
+    return complete
 
 
-def mapped_by(table: Table, chosen: Columns, task: str) -> chat_formats.Mapped:
+def read_answers(table: Table, columns: Columns, task: str) -> chat_formats.Mapped:
     """Text, label and, for prefer, rejected of each row."""
     if task_data.of(task).text_is_messages:
-        return chat_formats.read(table, task, chosen.text, chosen.label, chosen.rejected)
-    columns = {role: str(vars(chosen)[role]) for role in ("text", "label")}
-    told = f"the columns {' and '.join(columns.values())}"
-    values = {role: words(table, column) for role, column in columns.items()}
-    return chat_formats.Mapped(told, tuple(columns.values()), values)
+        return chat_formats.read(table, task, columns.text, columns.label, columns.rejected)
+    names = {role: str(vars(columns)[role]) for role in ("text", "label")}
+    values = {role: words(table, name) for role, name in names.items()}
+    return chat_formats.Mapped(f"the columns {' and '.join(names.values())}", tuple(names.values()), values)
 
 
-def rows_of(table: Table, chosen: Columns, name: str, mapped: dict[str, list[str]]) -> pd.DataFrame:
-    """The rows as `example.columns` wants them; the index says where in the source each one begins."""
+def rows_of(table: Table, columns: Columns, name: str, mapped: dict[str, list[str]]) -> pd.DataFrame:
+    """The rows with the columns of the task; the index says where in the source each one begins."""
     blank = [""] * len(table.places)
-    others = {role: column for role, column in vars(chosen).items() if role not in ANSWERS}
+    others = {role: column for role, column in vars(columns).items() if role not in ANSWERS}
     values = mapped | {role: words(table, column) for role, column in others.items() if column in table.names}
-    given = values.get("split") or [chosen.split or ""] * len(blank)
-    values["given"] = list(table.sides) if table.sides and not chosen.split else _sides(table, given)
+    splits = values.get("split") or [columns.split or ""] * len(blank)
+    values["given"] = list(table.sides) if table.sides and not columns.split else _splits(table, splits)
     values["source"] = [name] * len(blank)
     contents = zip(*(values.get(role, blank) for role in _content(mapped)), strict=True)
     values["id"] = name_rows([word.strip() for word in values.get("id", blank)], contents)
@@ -202,26 +198,26 @@ def _word(value: Any, table: Table, column: str, row: int) -> str:
         raise Refused(f"{table.place(row)}: {column} is {reprlib.repr(value)}{error}") from None
 
 
-def _sides(table: Table, given: Sequence[str]) -> list[str]:
-    folded = [word.strip().lower() for word in given]
+def _splits(table: Table, names: Sequence[str]) -> list[str]:
+    folded = [word.strip().lower() for word in names]
     for row, side in enumerate(folded):
         if side and side not in SIDE_OF:
-            told = f"{table.place(row)}: the side is {reprlib.repr(given[row])}"
-            raise Refused(f"{told}: use {', '.join(SIDE_OF)}, or leave it empty")
+            message = f"{table.place(row)}: the side is {reprlib.repr(names[row])}"
+            raise Refused(f"{message}: use {', '.join(SIDE_OF)}, or leave it empty")
     return [SIDE_OF.get(word, "") for word in folded]
 
 
 def name_rows(ids: Sequence[str], contents: Iterator[tuple[str, ...]]) -> list[str]:
     """Give each row without an id one that its content makes; the second copy gets `-2`, so none is lost."""
-    seen: Counter[str] = Counter()
-    named = []
-    for given, content in zip(ids, contents, strict=True):
-        name = given or "r-" + hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-        if not given:
-            seen[name] += 1
-            name += f"-{seen[name]}" if seen[name] > 1 else ""
-        named.append(name)
-    return named
+    copies: Counter[str] = Counter()
+    names = []
+    for own_id, content in zip(ids, contents, strict=True):
+        name = own_id or "r-" + hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+        if not own_id:
+            copies[name] += 1
+            name += f"-{copies[name]}" if copies[name] > 1 else ""
+        names.append(name)
+    return names
 
 
 def _refuse_two_answers(rows: pd.DataFrame, table: Table) -> None:
@@ -235,12 +231,12 @@ def _refuse_two_answers(rows: pd.DataFrame, table: Table) -> None:
         )
 
 
-def fates_of(rows: pd.DataFrame, there: pd.DataFrame) -> pd.Series:
-    """For each row: added, corrected, known or repeated. `there` is all that data/raw holds."""
+def fates_of(rows: pd.DataFrame, existing: pd.DataFrame) -> pd.Series:
+    """For each row: added, corrected, known or repeated. `existing` is all that data/raw holds."""
     key = ["id", *_content([*rows.columns])]
-    seen = pd.concat([there[key], rows[key]], ignore_index=True).duplicated().to_numpy()[len(there) :]
+    is_known = pd.concat([existing[key], rows[key]], ignore_index=True).duplicated().to_numpy()[len(existing) :]
     fates = np.select(
-        [rows.duplicated(key).to_numpy(), seen, rows["id"].isin(there["id"]).to_numpy()],
+        [rows.duplicated(key).to_numpy(), is_known, rows["id"].isin(existing["id"]).to_numpy()],
         ["repeated", "known", "corrected"],
         default="added",
     )
@@ -254,10 +250,7 @@ def _name(source: str) -> str:
     return Path(source).stem.encode("utf-8", "replace").decode()
 
 
-# ---- writing
-
-
-def _there(raw: Path, task: str) -> pd.DataFrame:
+def _existing_rows(raw: Path, task: str) -> pd.DataFrame:
     for unfinished in raw.glob(".*.tmp"):  # an ingest was killed; we are alone, so nobody writes these
         unfinished.unlink()
     pointer = raw.with_name(f"{raw.name}.dvc")
@@ -278,7 +271,7 @@ def _there(raw: Path, task: str) -> pd.DataFrame:
 
 
 @contextmanager
-def _stated(name: str, facts: dict[str, str], raw: Path) -> Iterator[None]:
+def _with_facts(name: str, facts: dict[str, str], raw: Path) -> Iterator[None]:
     """What is stated of the source `name` stands in `raw` from here on, unless the block ends with an error."""
     before = source_facts.read(raw)
     after = {**before, name: {**before.get(name, {}), **facts}} if facts else before
@@ -286,31 +279,31 @@ def _stated(name: str, facts: dict[str, str], raw: Path) -> Iterator[None]:
         yield
         return
     path = raw / source_facts.FILE
-    was_there, kept = raw.exists(), path.read_bytes() if path.exists() else None
+    is_new, content = not raw.exists(), path.read_bytes() if path.exists() else None
     try:
         _write_facts(after, raw)
         failpoints.point("ingest:stated")
         yield
     except BaseException:
-        _put_back(kept, path)
-        if not was_there:
+        _restore(content, path)
+        if is_new:
             with suppress(OSError):
                 raw.rmdir()
         raise
 
 
-def _write_facts(stated: source_facts.Stated, raw: Path) -> None:
+def _write_facts(facts: source_facts.Stated, raw: Path) -> None:
     try:
-        source_facts.write(stated, raw)
+        source_facts.write(facts, raw)
     except OSError as error:
         raise Broken(f"{raw / source_facts.FILE} could not be written: {error}. Nothing was added") from None
 
 
-def _put_back(kept: bytes | None, path: Path) -> None:
-    if kept is None:
+def _restore(content: bytes | None, path: Path) -> None:
+    if content is None:
         path.unlink(missing_ok=True)
         return
-    write_bytes(path, kept)
+    write_bytes(path, content)
 
 
 def _append(fresh: pd.DataFrame, raw: Path, number: int, track: Callable[[], None]) -> Path | None:
@@ -318,7 +311,7 @@ def _append(fresh: pd.DataFrame, raw: Path, number: int, track: Callable[[], Non
     if fresh.empty:
         track()
         return None
-    was_there = raw.exists()
+    is_new = not raw.exists()
     part = raw / _part_name(fresh, number)
     try:
         _write(fresh, part)
@@ -327,7 +320,7 @@ def _append(fresh: pd.DataFrame, raw: Path, number: int, track: Callable[[], Non
         failpoints.point("ingest:tracked")
     except BaseException:
         part.unlink(missing_ok=True)
-        if not was_there:
+        if is_new:
             with suppress(OSError):
                 raw.rmdir()
         raise

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from retune.config import params
+from retune.config import common, params
 from retune.data import row_table
 from retune.errors import Refused
 from retune.models import loading
@@ -30,7 +30,7 @@ def measure_latency(
     candidate: Predict,
     champion: Predict,
     texts: list[str],
-    latency_config: params.Latency,
+    latency_config: common.Latency,
     clock: Callable[[], float],
 ) -> Latency:
     """The median time of each model, in ms a text or token, and the median ratio of the passes. clock: in seconds."""

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import unquote
 
-from retune.config.params import Event, Notify
+from retune.config.common import Notify
+from retune.config.types import Event
 
 VARIABLE = "RETUNE_NOTIFY_URLS"
 LOG = logging.getLogger("retune.notify")

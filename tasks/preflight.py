@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from retune.config import params
+from retune.config.common import SplitShares
 from retune.data import replay, replay_sampling, row_table, task_data
 from retune.data.finding import Finding
 from retune.errors import WrongUse
@@ -71,7 +72,7 @@ def _examples(knobs: params.Instruct | params.Prefer) -> pd.DataFrame:
     return row_table.read(GENERAL) if GENERAL.exists() else replay.read(replay.files_of(knobs))
 
 
-def _learned(side: pd.Series, parted: bool, split: params.SplitWriting) -> float:
+def _learned(side: pd.Series, parted: bool, split: SplitShares) -> float:
     """The share of the rows that is learned from: those on train, or those that `split` will put there."""
     given = {"train": 1 - split.val_share, "": 1 - split.val_share - split.test_share}
     return float(side.map({"train": 1.0} if parted else given).fillna(0.0).mean())

@@ -25,33 +25,35 @@ from typing import Any
 import pandas as pd
 
 from retune.config import params
+from retune.config.classification import Split
+from retune.config.common import SplitShares
 from retune.data import messages, row_table, task_data
 from retune.data.row_table import SPLITS
 from retune.errors import Refused, WrongUse
 from retune.system.stage_io import run, write_json
 
-Knobs = params.Split | params.SplitWriting
+Config = Split | SplitShares
 STRICTEST = ("test", "val", "train")  # a group of several given sides goes here first, until it is refused
 
 
-def split(rows: pd.DataFrame, params: Knobs, task: str = "classify") -> dict[str, pd.DataFrame]:
-    """Part `rows` by side, each sorted by id, so that the order of arrival changes nothing."""
+def split(rows: pd.DataFrame, split_config: Config, task: str = "classify") -> dict[str, pd.DataFrame]:
+    """The rows of train, val and test, each sorted by id, so that the order of arrival changes nothing."""
     unit = units(rows, task)
-    given = _given(unit, rows["given"])
-    place = unit.map({name: _place(name, params.seed) for name in unit.unique()})
-    side = given.where(given.isin(["val", "test"]), "train")
-    side = side.mask((given == "") & (place < params.test_share), "test")
-    side = side.mask(given.isin(["", "train"]) & (place >= 1 - params.val_share), "val")
+    preassigned = _preassigned(unit, rows["given"])
+    place = unit.map({name: _place(name, split_config.seed) for name in unit.unique()})
+    side = preassigned.where(preassigned.isin(["val", "test"]), "train")
+    side = side.mask((preassigned == "") & (place < split_config.test_share), "test")
+    side = side.mask(preassigned.isin(["", "train"]) & (place >= 1 - split_config.val_share), "val")
     ordered = rows[list(task_data.of(task).columns)].sort_values("id", kind="stable")
     return {name: ordered[side[ordered.index] == name].reset_index(drop=True) for name in SPLITS}
 
 
 def units(rows: pd.DataFrame, task: str = "classify") -> pd.Series:
-    """What must not be parted, by name; customer 12 is not row 12."""
+    """The name of what stays on one side, of each row; customer 12 is not row 12."""
     alone = "row:" + rows["id"]
     if task_data.of(task).split_unit == "prompt":
-        said = rows["text"].map(lambda text: messages.words(messages.parse(text) or [])).astype("str")
-        alone = "prompt:" + row_table.same_text(said)
+        words = rows["text"].map(lambda text: messages.words(messages.parse(text) or [])).astype("str")
+        alone = "prompt:" + row_table.same_text(words)
     return ("group:" + rows["group"]).where(rows["group"] != "", alone)
 
 
@@ -60,8 +62,8 @@ def _place(unit: str, seed: int) -> float:
     return int(hashlib.sha256(f"{seed}:{unit}".encode()).hexdigest()[:13], 16) / 16**13  # 52 bits: exact
 
 
-def _given(unit: pd.Series, given: pd.Series) -> pd.Series:
-    """For each row, the side that any row of its unit is given."""
+def _preassigned(unit: pd.Series, given: pd.Series) -> pd.Series:
+    """For each row, the side on which the data itself puts any row of its unit."""
     unknown = sorted(set(given) - {*SPLITS, ""})
     if unknown:
         raise WrongUse(f"given is {unknown[0]!r} in a row; it may be {', '.join(SPLITS)} or empty")
@@ -69,11 +71,11 @@ def _given(unit: pd.Series, given: pd.Series) -> pd.Series:
     return pd.Series([sides.get(name, "") for name in unit], index=unit.index, dtype="str")
 
 
-def parted_groups(rows: pd.DataFrame) -> dict[str, dict[str, str]]:
+def divided_groups(rows: pd.DataFrame) -> dict[str, dict[str, str]]:
     """The groups that the data itself puts on several sides, each with one example row id a side."""
-    named = rows[(rows["given"] != "") & (rows["group"] != "")].drop_duplicates(["group", "given"])
-    named = named[named["group"].duplicated(keep=False)].sort_values(["group", "given"])
-    return {str(group): dict(zip(some["given"], some["id"], strict=True)) for group, some in named.groupby("group")}
+    groups = rows[(rows["given"] != "") & (rows["group"] != "")].drop_duplicates(["group", "given"])
+    groups = groups[groups["group"].duplicated(keep=False)].sort_values(["group", "given"])
+    return {str(name): dict(zip(group["given"], group["id"], strict=True)) for name, group in groups.groupby("group")}
 
 
 def report(rows: pd.DataFrame, sides: dict[str, pd.DataFrame], task: str = "classify") -> dict[str, Any]:
@@ -88,53 +90,53 @@ def report(rows: pd.DataFrame, sides: dict[str, pd.DataFrame], task: str = "clas
         "labels": labels,
         "missing": {name: [label for label, count in labels.items() if not count[name]] for name in sides},
         "groups": {name: int(side.loc[side["group"] != "", "group"].nunique()) for name, side in sides.items()},
-        "parted_groups": parted_groups(rows),
+        "parted_groups": divided_groups(rows),
     }
 
 
-def check_splits(told: dict[str, Any], params: Knobs) -> list[str]:
-    """The warnings of a report; raises Refused when nobody should train or measure on these sides."""
-    if told["parted_groups"]:
-        some = [
+def check_splits(report: dict[str, Any], split_config: Config) -> list[str]:
+    """The warnings of a report. Raises Refused if a side cannot be trained or measured on."""
+    if report["parted_groups"]:
+        examples = [
             f"{group} ({', '.join(f'{side}: row {row}' for side, row in sides.items())})"
-            for group, sides in list(told["parted_groups"].items())[:5]
+            for group, sides in list(report["parted_groups"].items())[:5]
         ]
-        count = len(told["parted_groups"])
+        count = len(report["parted_groups"])
         raise Refused(
-            f"{count} groups stand on more than one given side: {'; '.join(some)}. Rows of one group must not be"
+            f"{count} groups stand on more than one given side: {'; '.join(examples)}. Rows of one group must not be"
             " parted: give them one side, or leave their group empty if they may be parted"
         )
-    bare = [side for side, count in told["rows"].items() if not count]
-    if bare:
+    empty = [side for side, count in report["rows"].items() if not count]
+    if empty:
         raise Refused(
-            f"no row falls on {' and '.join(bare)} of {sum(told['rows'].values())} rows: bring more rows,"
+            f"no row falls on {' and '.join(empty)} of {sum(report['rows'].values())} rows: bring more rows,"
             " raise split.test_share or split.val_share, or give rows a side in the data"
         )
-    told_missing = {
+    warnings = {
         side: f"no row on {side} for {len(labels)} labels: {', '.join(labels[:20])}"
-        for side, labels in told["missing"].items()
+        for side, labels in report["missing"].items()
         if labels
     }
-    on_missing = getattr(params, "missing_label", None)  # where a model is to write there are no labels to miss
-    refused = [text for side, text in told_missing.items() if getattr(on_missing, side) == "refuse"]
-    if refused:
+    on_missing = getattr(split_config, "missing_label", None)  # where a model is to write there are no labels to miss
+    errors = [text for side, text in warnings.items() if getattr(on_missing, side) == "refuse"]
+    if errors:
         raise Refused(
-            "; ".join(refused) + ". Bring more rows of these labels, raise curate.min_label_rows so that"
+            "; ".join(errors) + ". Bring more rows of these labels, raise curate.min_label_rows so that"
             " labels this rare are left out, or set split.missing_label to warn for that side"
         )
-    return list(told_missing.values())
+    return list(warnings.values())
 
 
 def main(curated: Path, splits: Path, report_json: Path) -> None:
-    rows, knobs = row_table.read(curated), params.load()
-    sides = split(rows, knobs.split, knobs.task)
-    told = report(rows, sides, knobs.task)
-    write_json(told, report_json)  # before the verdict: a refusal is read from it
-    for warning in check_splits(told, knobs.split):
+    rows, config = row_table.read(curated), params.load()
+    sides = split(rows, config.split, config.task)
+    counts = report(rows, sides, config.task)
+    write_json(counts, report_json)  # before the verdict: a refusal is read from it
+    for warning in check_splits(counts, config.split):
         print(f"warning: {warning}")
     for name, side in sides.items():
         row_table.write(side, splits / f"{name}.parquet")
-    print("rows: " + ", ".join(f"{name} {count}" for name, count in told["rows"].items()))
+    print("rows: " + ", ".join(f"{name} {count}" for name, count in counts["rows"].items()))
 
 
 if __name__ == "__main__":

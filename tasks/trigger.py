@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from retune.config import params, renames
-from retune.config.params import Trigger
+from retune.config.common import Trigger
 from retune.data import suppression
 from retune.lineage import ancestry, history
 from retune.system import dvc_pipeline, dvc_store, git

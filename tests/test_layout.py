@@ -25,9 +25,9 @@ WITHOUT_SECTION = {
     "trace",  # and its: which version or row; it changes nothing
 }
 
+CONFIG = sorted((ROOT / "retune/config").glob("*.py"))  # hold no value, so no stage depends on them: types.py
 NO_RESULT = {
-    "retune/config/params.py",  # holds no value, so no stage depends on it: its docstring says why
-    "retune/config/renames.py",  # the same: old names and new ones
+    *(str(file.relative_to(ROOT)) for file in CONFIG),
     "retune/system/failpoints.py",  # so does this one's: it ends the process or does nothing
     "retune/preflight/compute_estimate.py",  # an estimate, after which training starts or not
     "retune/preflight/memory_check.py",  # the same
@@ -276,24 +276,32 @@ def test_every_verb_has_a_section_of_its_name_and_every_section_a_verb():
 
 
 def test_every_section_has_a_type_and_no_field_a_default():
-    classes = [node for node in tree(ROOT / "retune/config/params.py").body if isinstance(node, ast.ClassDef)]
-    fields = {each.name: [line for line in each.body if isinstance(line, ast.AnnAssign)] for each in classes}
+    files = [file for file in CONFIG if file.name != "reference.py"]  # which reads the types
+    classes = [node for file in files for node in tree(file).body if isinstance(node, ast.ClassDef)]
+    lines = {each.name: [line for line in each.body if not is_docstring(line)] for each in classes}
+    names = {
+        name: {ast.unparse(line.target) for line in body if isinstance(line, ast.AnnAssign)}
+        for name, body in lines.items()
+    }
     for task in ("Classify", "Instruct", "Prefer"):
-        sections = {field.target.id for field in fields[task] if isinstance(field.target, ast.Name)}
-        assert sections == set(PARAMS), task
+        assert names[task] | names["Shared"] == set(PARAMS), task
     for each in classes:
         assert [ast.unparse(mark) for mark in each.decorator_list] == ["section"], f"{each.name} is not strict"
-        assert len(fields[each.name]) == len(each.body), f"{each.name} holds more than annotated fields"
-        for field in fields[each.name]:
-            assert field.value is None, f"{each.name}.{ast.unparse(field.target)} has a default"
+        for line in lines[each.name]:
+            assert isinstance(line, ast.AnnAssign), f"{each.name} holds more than annotated fields"
+            assert line.value is None, f"{each.name}.{ast.unparse(line.target)} has a default"
+
+
+def is_docstring(line: ast.stmt) -> bool:
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)
 
 
 def test_no_type_of_a_parameter_carries_a_default():
-    for call in calls(ROOT / "retune/config/params.py"):
+    limits = {"ge", "gt", "le", "lt", "pattern", "max_length", "allow_inf_nan"}
+    for call in (call for file in CONFIG for call in calls(file)):
         if ast.unparse(call.func) == "Field":
             assert not call.args
-            limits = {"ge", "gt", "le", "lt", "pattern", "max_length", "allow_inf_nan"}
-            assert {word.arg for word in call.keywords} <= limits
+            assert {word.arg for word in call.keywords} <= limits | {"description", "json_schema_extra"}
 
 
 def test_params_know_nothing_of_the_sample():

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from flows.cli import data, history, lineage, models, promotion, retraining, review, schedule, services, train
+from flows.cli import data, history, lineage, models, params, promotion, retraining, review, schedule, services, train
 from flows.cli.groups import SectionedGroup
 from flows.cli.output import reader_has_gone
 from flows.execution import disk_errors
@@ -20,7 +20,7 @@ from retune.errors import Broken, RetuneError, WrongUse
 
 SECTIONS = {
     "Data": (data.ingest, data.sources, data.quarantine, data.forget),
-    "Train": (train.task, train.preflight, train.plan, train.run),
+    "Train": (train.task, params.params, train.preflight, train.plan, train.run),
     "Models": (
         models.models,
         models.predict,

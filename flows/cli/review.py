@@ -47,7 +47,7 @@ def export(models: tuple[str, ...], rows: int, seed: int | None, out: Path, json
     records = [record.read(versions.version_folder(version) / record.FILE) for version in chosen_versions]
     pairs = human_review.pairs(records[0], records[1] if len(records) == 2 else None)
     other_side = str(chosen_versions[1]) if len(chosen_versions) == 2 else f"the base of {chosen_versions[0]}"
-    sheet, key = human_review.shuffled(
+    sheet, key = human_review.draw_sheet(
         pairs, str(chosen_versions[0]), other_side, rows, secrets.randbits(32) if seed is None else seed
     )
     human_review.write_key(key, _keys())
@@ -84,13 +84,13 @@ def import_(files: tuple[Path, ...], confidence: float, json_: bool) -> None:
     """
     files = tuple(path.absolute() for path in files)
     environment.activate_project()
-    from retune.evaluation import human_review
+    from retune.evaluation import human_review, human_verdicts
     from retune.registry import versions
 
-    key = human_review.read_key(human_review.sheet_of(files), _keys())
-    answers = human_review.answers(files, key)
-    result = human_review.result(answers, key, confidence)
-    _write_down(versions.resolve(key.ours), human_review.as_record(result, answers, key), str(result))
+    key = human_review.read_key(human_verdicts.sheet_of(files), _keys())
+    verdicts = human_verdicts.read_verdicts(files, key)
+    result = human_verdicts.score(verdicts, key, confidence)
+    _write_down(versions.resolve(key.ours), human_verdicts.as_record(result, verdicts, key), str(result))
     if json_:
         print_json(asdict(result))
         return

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.execution import process_guard
-from retune.errors import Broken, Refused, RetuneError, WrongUse
+from retune.errors import Broken, RetuneError, from_line
 from retune.system import dvc_pipeline, git
 
 Say = Callable[[str], None]
@@ -34,7 +34,6 @@ NOISE = re.compile(
     r"|To track the changes|\tgit add|auto staging|\tdvc config|`dvc push`"
 )
 DVC = (sys.executable, "-m", "dvc")
-OUR_ERRORS: dict[str, type[RetuneError]] = {"refused": Refused, "wronguse": WrongUse, "broken": Broken}
 
 
 def run(name: str, say: Say = print, on_progress: OnProgress = lambda *_: None) -> bool:
@@ -88,18 +87,25 @@ def _stream(
 ) -> list[str]:
     """Run a command, hand its lines on as they come, and return them, progress left out."""
     lines: list[str] = []
+    reported: RetuneError | None = None
     with _process(command, folder, env or environment()) as process:
         assert process.stdout
         for line in process.stdout:
             line = line.rstrip("\n")
-            if told := parse_progress(line):
-                on_progress(*told)
+            if step := parse_progress(line):
+                on_progress(*step)
+            elif error := from_line(line):
+                reported = reported or error
+                say(f"{type(error).__name__}: {error}")
             elif line.strip() and not NOISE.search(line):
                 lines.append(line)
                 say(line)
         code = process.wait()
+    if code and reported:
+        message = f"{name}: {reported.message}"
+        raise type(reported)(message, remedy=reported.remedy, paths=reported.paths)
     if code:
-        raise _error(name, lines[-LAST_LINES:])
+        raise Broken(f"the stage {name} failed; its last lines:\n  " + "\n  ".join(lines[-LAST_LINES:]))
     return lines
 
 
@@ -110,15 +116,6 @@ def parse_progress(line: str) -> tuple[int, int, dict[str, float]] | None:
     values = dict(word.split("=", 1) for word in line.split()[1:])
     step, of = int(values.pop("step")), int(values.pop("of"))
     return step, of, {name: float(value) for name, value in values.items()}
-
-
-def _error(name: str, lines: list[str]) -> RetuneError:
-    for number, line in enumerate(lines):
-        kind, colon, message = line.partition(": ")
-        if colon and kind in OUR_ERRORS:
-            rest = [more for more in lines[number + 1 :] if not more.startswith("ERROR: failed to reproduce")]
-            return OUR_ERRORS[kind]("\n".join([f"{name}: {message}", *rest]))
-    return Broken(f"the stage {name} failed; its last lines:\n  " + "\n  ".join(lines))
 
 
 def track(path: str) -> None:

@@ -17,6 +17,7 @@ from flows.execution import dvc
 from flows.execution.reproduce import tracked
 from flows.project import params_editor
 from retune.config import params
+from retune.config.classification import Train
 from retune.data import intake_branch, task_data
 from retune.errors import Refused, WrongUse
 from retune.lineage import parent_version
@@ -44,7 +45,7 @@ def switch(task: str, reference: str | None) -> Iterator[str]:
     if before != task:
         if POINTER.exists():
             yield from take_out()
-        intake_branch.turn(before, task)
+        intake_branch.switch(before, task)
     params_editor.choose(source, values)
     parent_version.write(begins)
     if begins:
@@ -65,7 +66,7 @@ def begin(task: str, reference: str | None, source: Path) -> tuple[ParentVersion
     made = register.record_of_version(version)
     values = parent_version.params_from_parent(made, task, manifest.read(versions.model_folder(version)).method)
     room = params.load(source).train
-    assert not isinstance(room, params.Train)
+    assert not isinstance(room, Train)
     least = values["train.max_tokens"] * (2 if task_data.of(task).has_pairs else 1)  # one row has to fit, or one pair
     values["train.batch_tokens"] = max(room.batch_tokens, least)
     return parent_version.start_of(str(version), version.tags["seal"], made), values

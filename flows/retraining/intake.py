@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 import yaml
 
 from flows.execution import dvc, worktree
-from retune.config.params import Fetch
+from retune.config.sources import Fetch
 from retune.data import intake_branch, source_facts
 from retune.errors import Broken, Refused, WrongUse
 from retune.registry import backend
 from retune.system import dvc_store, failpoints
 from tasks import trigger
-from tasks.fetch.connector import of_the_original
+from tasks.fetch.connector import name_original
 from tasks.fetch.fetch import Batch, fetch
 from tasks.ingest import Columns, count_rows, ingest
 
@@ -121,7 +121,7 @@ def read_closely(batch: Batch, kept: intake_branch.Cursor, say: Say, task: str) 
             if load.place is None:
                 say(f"{batch.source}: FAILED, nothing of it would be taken: {error}")
                 return replace(batch, files=(), rows=0, cursor=kept, error=error)
-            unfit.append(of_the_original(str(error), load.file, Path(load.place)))
+            unfit.append(name_original(str(error), load.file, Path(load.place)))
             cursor = _without(cursor, load.place)
             say(f"{batch.source}: FAILED, the other files would be taken: {unfit[-1]}")
     return replace(
@@ -228,7 +228,7 @@ def _ingested_all(delivery: Delivery, task: str) -> tuple[int, intake_branch.Cur
         except (Refused, WrongUse) as error:
             if load.place is None:
                 raise
-            unfit.append(of_the_original(str(error), load.file, Path(load.place)))
+            unfit.append(name_original(str(error), load.file, Path(load.place)))
             cursor = _without(cursor, load.place)
     return rows, cursor, unfit
 

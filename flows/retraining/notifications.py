@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from retune.config import params
-from retune.config.params import Event, Notify
+from retune.config.common import Notify
+from retune.config.types import Event
 from retune.errors import RetuneError
 from retune.lineage import history
 from tasks import notify

@@ -12,7 +12,9 @@ from prefect.artifacts import create_markdown_artifact
 from flows.execution import run_context
 from flows.retraining import notifications
 from retune.config import params
-from retune.config.params import Event, Notify, Params
+from retune.config.common import Notify
+from retune.config.params import Params
+from retune.config.types import Event
 from retune.errors import Broken, RetuneError
 from retune.lineage import history, retraining_log
 from retune.lineage.retraining_log import AWAITING, FAILED, HELD, NOTHING, PROMOTED, TRAIN, End

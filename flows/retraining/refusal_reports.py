@@ -5,7 +5,7 @@ person has decided about them. `.retune/refusals/<run>/` holds it.
 """
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from retune.data import intake_branch
@@ -17,30 +17,31 @@ OF_REFUSAL = ("validate.json", "data_docs")
 
 def keep(run: str) -> Path:
     """Copy the report out of the folder that this run works in. Returns where it is now."""
-    kept = _folder() / run
-    kept.mkdir(parents=True, exist_ok=True)
+    copies = _folder() / run
+    copies.mkdir(parents=True, exist_ok=True)
     for name in OF_REFUSAL:
-        made = REPORTS / name
-        if made.is_dir():
-            shutil.copytree(made, kept / name, dirs_exist_ok=True)
-        elif made.exists():
-            shutil.copy2(made, kept / name)
-    return kept
+        report = REPORTS / name
+        if report.is_dir():
+            shutil.copytree(report, copies / name, dirs_exist_ok=True)
+        elif report.exists():
+            shutil.copy2(report, copies / name)
+    return copies
 
 
-def moved(words: str, kept: Path) -> str:
-    """The words of a refusal that named the report in the run's own folder, with where it is kept instead."""
-    return words.replace(str(REPORTS.absolute()), str(kept))
+def move(paths: Sequence[Path], copies: Path) -> tuple[Path, ...]:
+    """The paths of a refusal, those below the reports of this run's folder with where `keep` has put their copies."""
+    reports = REPORTS.absolute()
+    return tuple(copies / path.relative_to(reports) if path.is_relative_to(reports) else path for path in paths)
 
 
 def sweep(aside: Iterable[intake_branch.Aside]) -> list[Path]:
-    """Remove the reports of which no part that is set aside speaks any more. Returns them."""
-    told = [each.why for each in aside]
-    found = sorted(_folder().iterdir()) if _folder().exists() else []
-    over = [folder for folder in found if not any(f"{folder}/" in why for why in told)]
-    for folder in over:
+    """Remove the reports that the reason of no part set aside names any more. Returns them."""
+    reasons = [each.why for each in aside]
+    folders = sorted(_folder().iterdir()) if _folder().exists() else []
+    unused = [folder for folder in folders if not any(f"{folder}/" in why for why in reasons)]
+    for folder in unused:
         shutil.rmtree(folder)
-    return over
+    return unused
 
 
 def _folder() -> Path:

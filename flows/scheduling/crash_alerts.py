@@ -10,7 +10,7 @@ from datetime import timedelta
 from flows.project import environment
 from flows.scheduling import prefect_api
 from flows.scheduling.prefect_api import Run
-from retune.config.params import Event
+from retune.config.types import Event
 from retune.lineage import history, retraining_log
 
 NEWS = timedelta(days=1)  # what crashed longer ago, perhaps before this was told at all, is told to nobody

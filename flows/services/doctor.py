@@ -34,11 +34,7 @@ class Finding:
 
 
 class Fault(RetuneError):
-    """A finding that another remedy mends than the check's usual one."""
-
-    def __init__(self, found: str, mend: str) -> None:
-        super().__init__(found)
-        self.mend = mend
+    """A finding with another remedy than the check's usual one."""
 
 
 def examine() -> list[Finding]:
@@ -48,8 +44,8 @@ def examine() -> list[Finding]:
 def _look(name: str, check: Callable[[], tuple[bool, str]], mend: str) -> Finding:
     try:
         ok, found = check()
-    except Fault as fault:
-        ok, found, mend = False, str(fault), fault.mend
+    except Fault as error:
+        ok, found, mend = False, error.message, error.remedy
     except RetuneError as error:
         ok, found = False, str(error)
     except Exception as error:  # whatever a broken installation throws is the finding
@@ -90,7 +86,9 @@ def _chosen() -> params.Params:
     try:
         return params.load()
     except RetuneError:
-        raise Fault("not looked at: params.yaml is wrong", "mend params.yaml first, as params says above") from None
+        raise Fault(
+            "not looked at: params.yaml is wrong", remedy="mend params.yaml first, as params says above"
+        ) from None
 
 
 def _base() -> tuple[bool, str]:
@@ -149,7 +147,9 @@ def _schedule() -> tuple[bool, str]:
 def _require_served() -> None:
     state = State.read()
     if not os.environ.get("MLFLOW_TRACKING_URI") and state.database == "postgres" and not state.alive("mlflow"):
-        raise Fault(f"`retune up` serves it, and MLflow ({url(state, 'mlflow')}) is down", "`retune up` starts it")
+        raise Fault(
+            f"`retune up` serves it, and MLflow ({url(state, 'mlflow')}) is down", remedy="`retune up` starts it"
+        )
 
 
 def _store() -> tuple[bool, str]:
@@ -164,7 +164,9 @@ def _champion() -> tuple[bool, str]:
         _require_served()
         champion = versions.champion(name)
     except Exception:  # whatever a store that is away throws: `registry` says it
-        raise Fault("not looked at: the registry gives no answer", "mend the registry first, as said above") from None
+        raise Fault(
+            "not looked at: the registry gives no answer", remedy="mend the registry first, as said above"
+        ) from None
     if champion is None:
         return True, f"{name} has none yet"
     versions.checked_folder(champion)
@@ -178,13 +180,13 @@ def _require_free_of_suppressed(champion: versions.Version) -> None:
     except Refused as error:
         raise Fault(
             f"nobody can say whether {champion} learned from suppressed rows: {error}",
-            f"mend {suppression.LIST}, or `dvc pull` the rows of {champion}",
+            remedy=f"mend {suppression.LIST}, or `dvc pull` the rows of {champion}",
         ) from None
     if count:
         rows = "1 row that is" if count == 1 else f"{count} rows that are"
         raise Fault(
             f"{champion} learned from {rows} suppressed now",
-            "`retune retrain`, or `retune promote NAME/VERSION --reason TEXT` of a newer one that learned from none",
+            remedy="`retune retrain`, or `retune promote NAME/VERSION --reason TEXT` with a newer one without them",
         )
 
 

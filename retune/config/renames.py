@@ -37,7 +37,8 @@ def current_name(path: str) -> str | None:
 
 def upgrade(values: dict[str, Any]) -> dict[str, Any]:
     """The same values under the names of today, in the same order. The argument stays as it is."""
-    return _upgrade(values, "")
+    upgraded: dict[str, Any] = _upgrade(values, "")
+    return upgraded
 
 
 def outdated(values: Any) -> list[str]:

@@ -38,7 +38,7 @@ class Mapped:
 
 
 class Misread(Exception):
-    """What in a cell is no conversation, and what to do about it; whoever knows the place tells it."""
+    """What in a cell is no conversation, and what to do about it; the caller adds the place."""
 
     def __init__(self, value: Any, why: str) -> None:
         super().__init__(f"{reprlib.repr(value)} {why}")
@@ -87,18 +87,17 @@ def _row(table: Table, form: Format, row: int, cells: Sequence[Any]) -> tuple[Me
     return prompt, answers
 
 
-def _unknown(table: Table, task: str, missing: str, named: bool) -> str:
+def _unknown(table: Table, task: str, missing: str, explicit: bool) -> str:
     has = ", ".join(table.names[:40])
     how = " ".join(f"--{role} COLUMN" for role in ("text", *task_data.of(task).answers))
-    if named:
+    if explicit:
         near = difflib.get_close_matches(missing, table.names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return f"{table.name} has no column {missing!r}; it has {has}{hint or '.'} Say which ones to take with {how}"
-    known = "; ".join(f"{each.name} ({', '.join(each.needs)})" for each in FORMATS[task])
-    return f"{table.name} has the columns {has}: no format of task {task}. Those are {known}. Or name yours with {how}"
-
-
-# ---------------------------------------------------------------- a cell
+    formats = "; ".join(f"{each.name} ({', '.join(each.needs)})" for each in FORMATS[task])
+    return (
+        f"{table.name} has the columns {has}: no format of task {task}. Those are {formats}. Or name yours with {how}"
+    )
 
 
 def _text(value: Any) -> str:
@@ -123,7 +122,7 @@ def _messages(value: Any, speaker: str = "role", words: str = "content") -> Mess
 def _message(value: Any, speaker: str, words: str) -> dict[str, str]:
     if not isinstance(value, dict) or not {speaker, words} <= value.keys():
         raise Misread(value, f"is no message: give it {speaker} and {words}")
-    if more := [name for name, held in value.items() if name not in (speaker, words) and held not in (None, [], "")]:
+    if more := [name for name, cell in value.items() if name not in (speaker, words) and cell not in (None, [], "")]:
         raise Misread(value, f"holds {more[0]!r}, which no model here learns: take it out, or leave the row out")
     names = SPEAKERS if speaker == "from" else {role: role for role in ROLES}
     role = names.get(value[speaker]) if isinstance(value[speaker], str) else None
@@ -144,10 +143,10 @@ def _answer(value: Any) -> tuple[Messages, str]:
     """The answer, and what a list of messages holds before it."""
     if not isinstance(value, list):
         text = _text(value)
-        held = parse(text)
-        if held is None:
+        messages = parse(text)
+        if messages is None:
             return [], text
-        value = held
+        value = messages
     return _last(_messages(value))
 
 
@@ -156,9 +155,6 @@ def _last(messages: Messages) -> tuple[Messages, str]:
     if last["role"] != "assistant":
         raise Misread(last, "comes last, and only what the assistant says is learned: end with its answer")
     return before, last["content"]
-
-
-# ---------------------------------------------------------------- a row of each format
 
 
 def _whole(messages: Any) -> tuple[Messages, tuple[str, ...]]:
@@ -177,8 +173,8 @@ def _pair(prompt: Any, completion: Any) -> tuple[Messages, tuple[str, ...]]:
 
 
 def _alpaca(instruction: Any, output: Any, more: Any) -> tuple[Messages, tuple[str, ...]]:
-    asked = "\n\n".join(filter(str.strip, (_text(instruction), _text(more))))
-    return [{"role": "user", "content": asked}], (_text(output),)
+    question = "\n\n".join(filter(str.strip, (_text(instruction), _text(more))))
+    return [{"role": "user", "content": question}], (_text(output),)
 
 
 def _preference(chosen: Any, rejected: Any, prompt: Any) -> tuple[Messages, tuple[str, ...]]:
@@ -187,8 +183,8 @@ def _preference(chosen: Any, rejected: Any, prompt: Any) -> tuple[Messages, tupl
         raise Misread(rejected, "answers something else than chosen does: both must follow the same messages")
     if prompt is None and not before:
         raise Misread(chosen, "answers nothing: give a prompt, or lists of messages that hold it")
-    asked = [] if prompt is None else _prompt(prompt)
-    whole = before if all(message in before for message in asked) else [*asked, *before]
+    question = [] if prompt is None else _prompt(prompt)
+    whole = before if all(message in before for message in question) else [*question, *before]
     return whole, (better, worse)
 
 

@@ -29,7 +29,7 @@ REF = "refs/heads/retune/intake"
 RAW, ASIDE, WHY, CURSORS = "data/raw.dvc", "data/aside.dvc", "data/aside.json", "data/cursors.json"
 Cursor = dict[str, Any]  # how far one source was read; what it holds is the business of its kind
 Cursors = dict[str, Cursor]  # by the name of the source
-NONE = "0" * 40  # git's name for a ref that is not there
+NONE = "0" * 40  # git's name for a missing ref
 
 
 class Moved(Broken):
@@ -68,13 +68,13 @@ def read() -> Intake:
     commit = _commit(REF)
     if not commit:
         return Intake()
-    kept = git.blobs(commit, [RAW, ASIDE, WHY, CURSORS])
+    files = git.blobs(commit, [RAW, ASIDE, WHY, CURSORS])
     try:
-        why = json.loads(kept.get(WHY, b"{}"))
-        aside = {part: Aside(**told) for part, told in why.items()}
-        pointers = {path: kept[path] for path in (RAW, ASIDE) if path in kept}
-        found = Intake(commit, pointers, aside, json.loads(kept.get(CURSORS, b"{}")))
-        return found if found.raw else Intake(commit)
+        why = json.loads(files.get(WHY, b"{}"))
+        aside = {part: Aside(**facts) for part, facts in why.items()}
+        pointers = {path: files[path] for path in (RAW, ASIDE) if path in files}
+        intake = Intake(commit, pointers, aside, json.loads(files.get(CURSORS, b"{}")))
+        return intake if intake.raw else Intake(commit)
     except (ValueError, TypeError, AttributeError, KeyError, yaml.YAMLError) as error:
         raise Broken(f"the branch retune/intake at {commit[:12]} cannot be read: {error}; `git log` shows it") from None
 
@@ -82,8 +82,8 @@ def read() -> Intake:
 def move(before: Intake, folder: Path, cursors: Cursors, aside: dict[str, Aside], why: str) -> Intake:
     """Enter what stands in `folder`, whose data/raw and data/aside DVC tracks. Raises Moved if `before` is past."""
     files = {path: (folder / path).read_bytes() for path in (RAW, ASIDE) if (folder / path).exists()}
-    told = {part: asdict(each) for part, each in aside.items()}
-    for path, value in ((WHY, told), (CURSORS, cursors)):
+    reasons = {part: asdict(each) for part, each in aside.items()}
+    for path, value in ((WHY, reasons), (CURSORS, cursors)):
         files[path] = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
     commit = git.commit_tree(_tree(files), [] if before.commit == NONE else [before.commit], why)
     try:
@@ -93,15 +93,15 @@ def move(before: Intake, folder: Path, cursors: Cursors, aside: dict[str, Aside]
     return read()
 
 
-def turn(before: str, after: str) -> None:
-    """Put aside what came in for the task `before`, and go on with what had come in for `after`, if anything had."""
-    here, aside, back = (_commit(ref) for ref in (REF, f"{REF}-{before}", f"{REF}-{after}"))
+def switch(before: str, after: str) -> None:
+    """Store the branch under the name of the task `before`, and bring back that of `after`, if there is one."""
+    current, stored, returning = (_commit(ref) for ref in (REF, f"{REF}-{before}", f"{REF}-{after}"))
     steps = []
-    if here:
-        steps += [f"update {REF}-{before} {here} {aside or NONE}", f"delete {REF} {here}"]
-    if back:
+    if current:
+        steps += [f"update {REF}-{before} {current} {stored or NONE}", f"delete {REF} {current}"]
+    if returning:
         steps = [step for step in steps if not step.startswith("delete")]
-        steps += [f"update {REF} {back} {here or NONE}", f"delete {REF}-{after} {back}"]
+        steps += [f"update {REF} {returning} {current or NONE}", f"delete {REF}-{after} {returning}"]
     git.run("update-ref", "--stdin", input="".join(f"{step}\n" for step in steps).encode())
 
 

@@ -51,14 +51,14 @@ class Table:
 def read(source: str) -> Table:
     """Read the source whole. Raises WrongUse if it isn't there, Refused if what it holds is no table."""
     if source.startswith("hf:"):
-        return _checked(_hub(*source.removeprefix("hf:").partition(":")[::2]))
+        return _check(_hub(*source.removeprefix("hf:").partition(":")[::2]))
     path = Path(source)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise WrongUse(f"{source}: I read {', '.join(READERS)} and hf:DATASET[:SPLIT], not {path.suffix!r}")
     try:
         with path.open("rb"):  # before a reader takes a missing file for a broken one
-            return _checked(reader(path))
+            return _check(reader(path))
     except OSError as error:
         raise WrongUse(f"{source} cannot be read: {error.strerror or error}") from None
 
@@ -80,9 +80,9 @@ def word(value: Any) -> str:
     return str(value)
 
 
-def _checked(table: Table) -> Table:
-    if twice := [name for name, times in Counter(table.names).items() if times > 1]:
-        raise Refused(f"{table.name}: the column {twice[0]!r} is there twice: rename or remove one")
+def _check(table: Table) -> Table:
+    if duplicates := [name for name, times in Counter(table.names).items() if times > 1]:
+        raise Refused(f"{table.name}: the column {duplicates[0]!r} is there twice: rename or remove one")
     if HALF_PAIR.search("".join(table.names)):
         raise Refused(f"{table.name}: a column's name holds half a surrogate pair: mend the export")
     if not table.places:
@@ -122,36 +122,36 @@ def _csv(path: Path, delimiter: str = ",") -> Table:
             begins = reader.line_num + 1
             for row in reader:
                 if row and len(row) != len(header):
-                    told = f"{path}, line {begins}: {len(row)} fields where the header has {len(header)}"
-                    raise Refused(f"{told}: quote fields that hold {delimiter!r} or a new line")
+                    message = f"{path}, line {begins}: {len(row)} fields where the header has {len(header)}"
+                    raise Refused(f"{message}: quote fields that hold {delimiter!r} or a new line")
                 if row:
                     places.append(begins)
                     rows.append(row)
                 begins = reader.line_num + 1
         except csv.Error as error:
-            told = f"{path}, the row that begins at line {begins}: {error}"
-            raise Refused(f"{told}; a quote inside a quoted field is written twice") from None
-    where = {name: index for index, name in enumerate(header)}
-    return Table(str(path), header, places, lambda name: [row[where[name]] for row in rows])
+            message = f"{path}, the row that begins at line {begins}: {error}"
+            raise Refused(f"{message}; a quote inside a quoted field is written twice") from None
+    index_of = {name: index for index, name in enumerate(header)}
+    return Table(str(path), header, places, lambda name: [row[index_of[name]] for row in rows])
 
 
 def _json_lines(path: Path) -> Table:
     with _utf8(path) as file:
         lines = [(number, line) for number, line in enumerate(file, 1) if line.strip()]
     places = [number for number, _ in lines]
-    return _records(path, places, [_parsed(line.rstrip("\r\n"), path, number) for number, line in lines], "line")
+    return _records(path, places, [_parse_json(line.rstrip("\r\n"), path, number) for number, line in lines], "line")
 
 
 def _json(path: Path) -> Table:
     with _utf8(path) as file:
-        value = _parsed(file.read(), path)
+        value = _parse_json(file.read(), path)
     records = value.get("data") if isinstance(value, dict) else value
     if not isinstance(records, list):
         raise Refused(f'{path} is neither a list of objects nor {{"data": [...]}}')
     return _records(path, range(1, len(records) + 1), records, "row")
 
 
-def _parsed(text: str, path: Path, line: int = 1) -> Any:
+def _parse_json(text: str, path: Path, line: int = 1) -> Any:
     # Numbers stay as they are written, so 1.10 and an id of 20 digits survive. NaN is a way to write null.
     try:
         return json.loads(text, parse_int=str, parse_float=str, parse_constant=lambda _: None)
@@ -197,12 +197,12 @@ def _hub(dataset: str, split: str) -> Table:
     if not dataset.strip("/"):
         raise WrongUse(f"hf:{dataset} names no dataset: use hf:DATASET[:SPLIT] or hf:FOLDER")
     try:
-        loaded = datasets.load_dataset(dataset, split=split or None)
+        dataset_or_splits = datasets.load_dataset(dataset, split=split or None)
     except (FileNotFoundError, ValueError, RuntimeError) as error:
         raise WrongUse(f"hf:{dataset}: {error}") from None
     except (OSError, datasets.exceptions.DatasetsError) as error:
         raise Broken(f"hf:{dataset} could not be fetched: {error}. Try again, or give a local folder") from None
-    parts = {split: loaded} if split else dict(loaded)
+    parts = {split: dataset_or_splits} if split else dict(dataset_or_splits)
     if len(parts) > 1 and (other := [side for side in parts if side not in SIDE_OF]):
         raise WrongUse(
             f"hf:{dataset} has a split {other[0]!r}, which is no side: choose one of {', '.join(parts)}"

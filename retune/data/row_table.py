@@ -48,8 +48,8 @@ def read(path: Path) -> pd.DataFrame:
 
 def names(path: Path) -> list[str]:
     """The columns that `read` finds, without reading the rows."""
-    found = [name for file in _parts(path) for name in pq.read_schema(file).names]
-    return list(dict.fromkeys(found or COLUMNS))
+    columns = [name for file in _parts(path) for name in pq.read_schema(file).names]
+    return list(dict.fromkeys(columns or COLUMNS))
 
 
 def batches(path: Path, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:

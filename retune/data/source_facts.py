@@ -32,11 +32,11 @@ def sources(raw: Path) -> Stated:
     stated = read(raw)
     return {
         name: {fact: stated.get(name, {}).get(fact, NOT_STATED) for fact in FACTS}
-        for name in sorted({*stated, *_named(raw)})
+        for name in sorted({*stated, *_source_names(raw)})
     }
 
 
-def _named(raw: Path) -> set[str]:
+def _source_names(raw: Path) -> set[str]:
     parts = [pq.read_table(part, columns=["source"]).column("source") for part in sorted(raw.glob("*.parquet"))]
     return {name or "" for part in parts for name in part.unique().to_pylist()}
 
@@ -55,10 +55,10 @@ def read(raw: Path) -> Stated:
     return stated
 
 
-def _is_stated(told: object) -> bool:
-    return isinstance(told, dict) and all(
+def _is_stated(value: object) -> bool:
+    return isinstance(value, dict) and all(
         isinstance(facts, dict) and set(facts) <= set(FACTS) and all(isinstance(word, str) for word in facts.values())
-        for facts in told.values()
+        for facts in value.values()
     )
 
 
@@ -68,14 +68,14 @@ def write(stated: Stated, raw: Path) -> None:
 
 def facts(licence: str | None, collected: str | None) -> dict[str, str]:
     """What a user states of a source, checked; empty if that is nothing. Raises WrongUse."""
-    told = {"licence": licence, "collected": collected}
-    given = {fact: " ".join(word.split()) for fact, word in told.items() if word is not None}
-    for fact, word in given.items():
+    options = {"licence": licence, "collected": collected}
+    facts = {fact: " ".join(word.split()) for fact, word in options.items() if word is not None}
+    for fact, word in facts.items():
         if not word:
             raise WrongUse(f"the {fact} is empty: state it, or leave --{fact} out")
-    if "collected" in given:
-        check_window(given["collected"])
-    return given
+    if "collected" in facts:
+        check_window(facts["collected"])
+    return facts
 
 
 def check_window(window: str) -> None:

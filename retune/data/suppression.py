@@ -57,70 +57,72 @@ def read(path: Path = LIST) -> Suppression:
 def parse(content: bytes, path: Path = LIST) -> Suppression:
     """The list in `content`, which stands or stood at `path`."""
     try:
-        told = json.loads(content.decode("utf-8"), object_pairs_hook=_object)
+        value = json.loads(content.decode("utf-8"), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise Refused(f"{path} is no list of suppressed rows: {error}. {MEND}") from None
-    if wrong := _wrong(told):
-        raise Refused(f"{path} is no list of suppressed rows: {wrong}. {MEND}")
-    return Suppression(told["salt"], tuple(Row(**row) for row in told["rows"]))
+    if problem := _problem(value):
+        raise Refused(f"{path} is no list of suppressed rows: {problem}. {MEND}")
+    return Suppression(value["salt"], tuple(Row(**row) for row in value["rows"]))
 
 
-def write(listed: Suppression, path: Path = LIST) -> None:
-    write_json({"salt": listed.salt, "rows": [asdict(row) for row in listed.rows]}, path)
+def write(suppressions: Suppression, path: Path = LIST) -> None:
+    write_json({"salt": suppressions.salt, "rows": [asdict(row) for row in suppressions.rows]}, path)
 
 
-def contains(listed: Suppression, ids: pd.Series) -> pd.Series:
+def contains(suppressions: Suppression, ids: pd.Series) -> pd.Series:
     """For each id whether it is on the list: a mask with the index of `ids`, a million of them in seconds."""
-    if not listed.rows:
+    if not suppressions.rows:
         return pd.Series(False, index=ids.index, dtype="bool")
-    known = {row.id_sha256 for row in listed.rows}
-    return pd.Series([name in known for name in _hashes(listed.salt, ids)], index=ids.index, dtype="bool")
+    hashes = {row.id_sha256 for row in suppressions.rows}
+    return pd.Series([name in hashes for name in _hashes(suppressions.salt, ids)], index=ids.index, dtype="bool")
 
 
-def add(listed: Suppression, ids: Iterable[str], reason: str, by: str, at: str) -> Suppression:
+def add(suppressions: Suppression, ids: Iterable[str], reason: str, by: str, at: str) -> Suppression:
     """The list with those of `ids` that are not on it yet, at its end."""
-    salt = listed.salt or secrets.token_hex(16)
-    known = {row.id_sha256 for row in listed.rows}
-    fresh = [name for name in dict.fromkeys(_hashes(salt, ids)) if name not in known]
-    return Suppression(salt, (*listed.rows, *(Row(name, reason, by, at) for name in fresh))) if fresh else listed
+    salt = suppressions.salt or secrets.token_hex(16)
+    existing = {row.id_sha256 for row in suppressions.rows}
+    fresh = [name for name in dict.fromkeys(_hashes(salt, ids)) if name not in existing]
+    if not fresh:
+        return suppressions
+    return Suppression(salt, (*suppressions.rows, *(Row(name, reason, by, at) for name in fresh)))
 
 
-def count(listed: Suppression) -> int:
-    return len(listed.rows)
+def count(suppressions: Suppression) -> int:
+    return len(suppressions.rows)
 
 
 def _hashes(salt: str, ids: Iterable[str]) -> Iterable[str]:
-    begun = hashlib.sha256(f"{salt}:".encode())
+    salted = hashlib.sha256(f"{salt}:".encode())
     for name in ids:
-        one = begun.copy()
+        one = salted.copy()
         one.update(name.encode("utf-8", "surrogatepass"))
         yield one.hexdigest()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Of two keys of one name, as a careless merge leaves them, JSON would drop the first in silence."""
-    if len(named := dict(pairs)) < len(pairs):
+    if len(value := dict(pairs)) < len(pairs):
         raise ValueError(f"an object names one of its keys twice: {', '.join(key for key, _ in pairs)}")
-    return named
+    return value
 
 
-def _wrong(told: Any) -> str:
-    """What is wrong with the list, or nothing."""
-    if not isinstance(told, dict) or set(told) != {"salt", "rows"} or not isinstance(told["rows"], list):
+def _problem(value: Any) -> str:
+    """What is wrong with the list; empty if nothing is."""
+    if not isinstance(value, dict) or set(value) != {"salt", "rows"} or not isinstance(value["rows"], list):
         return 'it has to be an object of "salt" and the list "rows"'
-    if (told["salt"] != "" or told["rows"]) and not _is_hex(told["salt"], 32):
-        return f"the salt is {told['salt']!r}, not 32 hexadecimal digits"
-    seen: dict[str, int] = {}
-    for number, row in enumerate(told["rows"], 1):
+    if (value["salt"] != "" or value["rows"]) and not _is_hex(value["salt"], 32):
+        return f"the salt is {value['salt']!r}, not 32 hexadecimal digits"
+    numbers: dict[str, int] = {}
+    for number, row in enumerate(value["rows"], 1):
         if not isinstance(row, dict) or set(row) != set(FIELDS) or {*map(type, row.values())} != {str}:
             return f"row {number} has to be an object of the texts {', '.join(FIELDS)}"
         if not _is_hex(row["id_sha256"], 64):
             return f"the id_sha256 of row {number} is {row['id_sha256']!r}, not 64 hexadecimal digits"
         if not _is_time(row["at"]):
             return f"the time of row {number} is {row['at']!r}, not one of ISO 8601"
-        if row["id_sha256"] in seen:
-            return f"rows {seen[row['id_sha256']]} and {number} are of one id"
-        seen[row["id_sha256"]] = number
+        if row["id_sha256"] in numbers:
+            return f"rows {numbers[row['id_sha256']]} and {number} are of one id"
+        numbers[row["id_sha256"]] = number
     return ""
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from retune.config import params
+from retune.config.generation import GenerationEvaluate
 from retune.errors import Refused, WrongUse
 
 Likelihood = Callable[[Sequence[tuple[str, str]]], np.ndarray]
@@ -51,7 +52,7 @@ def read(path: Path) -> list[Question]:
 
 def check(chosen: params.Params) -> None:
     """Raises as `read` does for a set that `evaluate.retention` names: a person reads it before training, not after."""
-    if isinstance(chosen.evaluate, params.InstructEvaluate):
+    if isinstance(chosen.evaluate, GenerationEvaluate):
         for each in chosen.evaluate.retention:
             read(Path(each.path))
 

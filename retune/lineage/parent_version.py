@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from retune.config import renames
-from retune.config.params import Train, at
+from retune.config.classification import Train
+from retune.config.params import at
 from retune.errors import Refused
 from retune.system.stage_io import write_json
 

@@ -8,7 +8,7 @@ import json
 from datetime import datetime
 from typing import Literal, cast
 
-from retune.config.params import Event
+from retune.config.types import Event
 from retune.lineage import history
 
 End = Event | Literal["nothing to do", "train"]

@@ -14,14 +14,15 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from retune.config.params import Promote, PromoteWriting
+from retune.config.classification import Promote
+from retune.config.generation import GenerationPromote
 from retune.errors import Refused
 from retune.evaluation import statistics, task_metrics
 from retune.promotion import guardrails, latency
 from retune.promotion.guardrails import Guardrail
 from retune.promotion.latency import Latency
 
-PromoteConfig = Promote | PromoteWriting
+PromoteConfig = Promote | GenerationPromote
 WON, NOT_BETTER, CANNOT_TELL = "won", "not better", "cannot tell"
 
 

@@ -28,10 +28,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from retune.config.params import Promote, PromoteWriting
+from retune.config.classification import Promote
+from retune.config.generation import GenerationPromote
 from retune.evaluation import statistics, task_metrics
 
-PromoteConfig = Promote | PromoteWriting
+PromoteConfig = Promote | GenerationPromote
 NAMED = 3  # violated labels and slices that the reasons name; the record holds all
 
 
@@ -65,7 +66,7 @@ def check(
     that the champion was tested on, None if they are lost.
     """
     reasons = tuple(_champion_test_reasons(predictions, promote_config, champion_test_ids))
-    if isinstance(promote_config, PromoteWriting):
+    if isinstance(promote_config, GenerationPromote):
         slices = tuple(_answer_slices(predictions, champion, promote_config, champion_test_ids))
         return slices, (*reasons, *_part_reasons(slices, promote_config))
     parts = tuple(_labels_and_slices(predictions, champion, promote_config, champion_test_ids))
@@ -79,7 +80,7 @@ def check_retention(questions: pd.DataFrame | None, promote_config: PromoteConfi
 
     Each set may lose `max_retention_loss` of its right answers.
     """
-    if questions is None or not isinstance(promote_config, PromoteWriting):
+    if questions is None or not isinstance(promote_config, GenerationPromote):
         return (), ()
     guardrails = tuple(_retention(questions, promote_config))
     return guardrails, tuple(_retention_reason(guardrail, promote_config) for guardrail in guardrails)
@@ -105,7 +106,7 @@ def _labels_and_slices(
 def _answer_slices(
     predictions: pd.DataFrame,
     champion: pd.DataFrame,
-    promote_config: PromoteWriting,
+    promote_config: GenerationPromote,
     champion_test_ids: Collection[str] | None,
 ) -> Iterator[Guardrail]:
     confidence, limit = promote_config.confidence, promote_config.max_slice_loss
@@ -123,13 +124,13 @@ def _answer_slices(
         yield Guardrail(kind, name, comparison.rows, loss, limit, certainty, violated)
 
 
-def _retention(questions: pd.DataFrame, promote_config: PromoteWriting) -> Iterator[Guardrail]:
+def _retention(questions: pd.DataFrame, promote_config: GenerationPromote) -> Iterator[Guardrail]:
     for name, rows in _groups(questions["set"]):
         right, base_right = (questions.loc[rows, column].to_numpy(dtype=bool) for column in ("right", "base_right"))
         yield _share_guardrail("general", name, right, base_right, promote_config.max_retention_loss, promote_config)
 
 
-def _retention_reason(guardrail: Guardrail, promote_config: PromoteWriting) -> str:
+def _retention_reason(guardrail: Guardrail, promote_config: GenerationPromote) -> str:
     verdict = "forgot what its base knew" if guardrail.violated else "has not surely forgotten what its base knew"
     limit = f"the bound is {-promote_config.max_retention_loss:g}"
     return f"{verdict}: {guardrail.name} {-guardrail.loss:+.4f} on {guardrail.rows} questions, {limit}"

@@ -30,7 +30,8 @@ def read_other(stage: str, path: str) -> bool:
 
 def pipeline(path: Path = Path("dvc.yaml")) -> dict[str, Any]:
     """The stages of dvc.yaml, in the order of the file."""
-    return yaml.safe_load(path.read_text("utf-8"))["stages"]
+    stages: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))["stages"]
+    return stages
 
 
 def outputs(stage: dict[str, Any]) -> list[str]:

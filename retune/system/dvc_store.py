@@ -55,14 +55,15 @@ def cached(md5: str) -> Path:
 
 
 def open_bytes(md5: str) -> IO[bytes]:
-    """The bytes that are kept under a hash. Raises Gone if nobody has them."""
+    """The bytes that are kept under a hash. Raises MissingBytes if nobody has them."""
     if (path := cached(md5)).is_file():
         return path.open("rb")
     for name in _repository(Path.cwd()).config["remote"]:
         try:
             store = _repository(Path.cwd()).cloud.get_remote_odb(name)
             if store.fs.exists(where := store.oid_to_path(md5)):
-                return store.fs.open(where, "rb")
+                file: IO[bytes] = store.fs.open(where, "rb")
+                return file
         except Exception as error:  # a client of any maker, or none installed; all mean: not known whether it is there
             raise Broken(f"the DVC remote {name} cannot be asked for {md5}: {error}") from None
     raise MissingBytes(f"bytes gone, hash kept: {md5} is neither in the DVC cache nor in a remote")
@@ -80,7 +81,7 @@ def parquet(md5: str) -> Path | io.BytesIO:
 
 
 def rehash(md5: str) -> str:
-    """The hash that the bytes kept under `md5` have now: of a folder's listing with its `.dir`. Raises Gone."""
+    """The hash that the bytes kept under `md5` have now: of a folder's listing with its `.dir`. Raises MissingBytes."""
     digest = hashlib.md5(usedforsecurity=False)
     with open_bytes(md5) as file:
         while chunk := file.read(CHUNK):
@@ -89,8 +90,8 @@ def rehash(md5: str) -> str:
 
 
 def fetch(md5: str, target: Path) -> None:
-    """Write what is kept under a hash to `target`, a folder's files below it. Raises Gone, or Refused for other bytes
-    than those of the hash."""
+    """Write what is kept under a hash to `target`, a folder's files below it. Raises MissingBytes, or
+    Refused for other bytes than those of the hash."""
     if md5.endswith(".dir"):
         if (found := rehash(md5)) != md5:
             raise Refused(f"the listing {md5} in the DVC store is damaged, it is {found}")
@@ -108,7 +109,7 @@ def fetch(md5: str, target: Path) -> None:
 
 
 def listing(md5: str) -> dict[str, str]:
-    """path -> md5 of the files of a folder, whose hash ends in `.dir`. Raises Gone, or Refused if it is damaged."""
+    """path -> md5 of the files of a folder, whose hash ends in `.dir`. Raises MissingBytes; Refused if damaged."""
     try:
         return {entry["relpath"]: entry["md5"] for entry in json.loads(read_bytes(md5))}
     except (ValueError, TypeError, KeyError):

@@ -1,4 +1,4 @@
-"""The thin shell that every stage shares: paths in, files out, one plain message when the answer is no.
+"""The thin shell that every stage shares: paths in, files out, one line of JSON when the answer is no.
 
     if __name__ == "__main__":
         run(main)
@@ -14,13 +14,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from retune.errors import Broken, RetuneError, WrongUse
+from retune.errors import Broken, RetuneError, WrongUse, to_line
 from retune.system import failpoints
 from retune.system.files import replace_whole
 
 
 def run(main: Callable[..., None]) -> None:
-    """Call `main` with the paths of the command line and end the process with the right exit code."""
+    """Call `main` with the paths of the command line and end the process with the right exit code.
+
+    An error of ours is one line of JSON on stderr, which `flows/execution/dvc.py` reads (`errors.from_line`).
+    """
     names = list(inspect.signature(main).parameters)
     try:
         if len(sys.argv) - 1 != len(names):
@@ -28,7 +31,7 @@ def run(main: Callable[..., None]) -> None:
         main(*(Path(argument) for argument in sys.argv[1:]))
         failpoints.point("shell:made")
     except RetuneError as error:
-        print(f"{type(error).__name__.lower()}: {error}", file=sys.stderr, flush=True)
+        print(to_line(error), file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
     except Exception:  # Python's own exit code for it is 1, which here means that the answer is no
         traceback.print_exc()
@@ -48,5 +51,5 @@ def progress(step: int, of: int, **values: float) -> None:
 
     `progress step=120 of=900 train_loss=0.4121 learning_rate=8.1e-05`
     """
-    told = " ".join(f"{name}={value:.6g}" for name, value in values.items())
-    print(f"progress step={step} of={of} {told}".rstrip(), flush=True)
+    numbers = " ".join(f"{name}={value:.6g}" for name, value in values.items())
+    print(f"progress step={step} of={of} {numbers}".rstrip(), flush=True)

@@ -73,10 +73,10 @@ def decide(
     for batch in _received(stream, context):
         if tally:
             tally.receive(batch)
-        left = clean(batch, context)
-        collector.add(left)
+        remaining = clean(batch, context)
+        collector.add(remaining)
         for name in (name for name in steps if name in ROW_STEPS):
-            left, rejected = ROW_STEPS[name](left, context)
+            remaining, rejected = ROW_STEPS[name](remaining, context)
             rejects[name].append(rejected)
     keys, digests = collector.keys(), collector.text_digests()
     if record_digests is not None:
@@ -133,15 +133,15 @@ def _rejected(batch: pa.RecordBatch, position: Array, decision: Decision) -> pa.
 def _details(stream: Stream, position: Array, rejects: list[list[Rejects]]) -> tuple[Array, pa.Array]:
     """The rejected rows, ascending, and the detail of each. A row step may have rejected what an earlier step did."""
     twins = [rejected.twins for step in rejects for rejected in step if rejected.twins is not None]
-    wanted = np.unique(np.concatenate([np.empty(0, np.int64), *twins]))
-    ids = _ids(stream, wanted)
+    twin_rows = np.unique(np.concatenate([np.empty(0, np.int64), *twins]))
+    ids = _ids(stream, twin_rows)
     rows, details = [np.empty(0, np.int64)], [pa.array([], TEXT)]
     for place, step in enumerate(rejects):
         for rejected in step:
             stands = position[rejected.rows] == place
             rows.append(rejected.rows[stands])
             if rejected.twins is not None:
-                details.append(ids.take(pa.array(np.searchsorted(wanted, rejected.twins[stands]))))
+                details.append(ids.take(pa.array(np.searchsorted(twin_rows, rejected.twins[stands]))))
             elif rejected.details is not None:
                 details.append(rejected.details.filter(pa.array(stands)))
             else:
@@ -195,16 +195,16 @@ def curate_general(
     """The clean examples, and how many were left out, by reason. `record_digests`: of all rows that were received."""
     stream = from_frame(examples, context.facts.columns)
     decision, _ = decide(stream, context, GENERAL, record_digests=record_digests)
-    kept, rejects = _frames(stream, context, decision)
+    clean_examples, rejects = _frames(stream, context, decision)
     counts = rejects["reason"].value_counts()
-    return kept.reset_index(drop=True), {name: int(counts.get(name, 0)) for name in GENERAL}
+    return clean_examples.reset_index(drop=True), {name: int(counts.get(name, 0)) for name in GENERAL}
 
 
 def _frames(stream: Stream, context: Context, decision: Decision) -> tuple[pd.DataFrame, pd.DataFrame]:
     pairs = [*outcome(stream, context, decision)]
     columns = context.facts.columns
-    kept = _frame([batch for batch, _ in pairs], columns)
-    return kept, _frame([batch for _, batch in pairs], (*columns, "reason", "detail"))
+    clean_rows = _frame([batch for batch, _ in pairs], columns)
+    return clean_rows, _frame([batch for _, batch in pairs], (*columns, "reason", "detail"))
 
 
 def _frame(batches: list[pa.RecordBatch], columns: Sequence[str]) -> pd.DataFrame:
@@ -226,10 +226,10 @@ def main(raw: Path, suppressed_json: Path, curated: Path, report_json: Path) -> 
         row_table.writing(curated / "rows.parquet", columns) as rows,
         row_table.writing(curated / "rejects.parquet", (*columns, "reason", "detail")) as rejects,
     ):
-        for kept, rejected in outcome(stream, context, decision):
-            tally.sort(kept, rejected)
-            rows.write(kept)
-            rejects.write(rejected)
+        for clean_rows, rejected_rows in outcome(stream, context, decision):
+            tally.sort(clean_rows, rejected_rows)
+            rows.write(clean_rows)
+            rejects.write(rejected_rows)
         report: dict[str, Any] = tally.report()
     if files:
         general, reasons = curate_general(examples, context, digests)

@@ -26,21 +26,21 @@ class Tally:
     def receive(self, batch: pa.RecordBatch) -> None:
         self.received.update(batch.column("source").to_pylist())
 
-    def sort(self, kept: pa.RecordBatch, rejects: pa.RecordBatch) -> None:
-        self.kept.update(kept.column("source").to_pylist())
-        self.splits.update(kept.column("given").to_pylist())
+    def sort(self, rows: pa.RecordBatch, rejects: pa.RecordBatch) -> None:
+        self.kept.update(rows.column("source").to_pylist())
+        self.splits.update(rows.column("given").to_pylist())
         self.reasons.update(rejects.column("reason").to_pylist())
         if self._facts.has_labels:
-            self.labels.update(kept.column("label").to_pylist())
+            self.labels.update(rows.column("label").to_pylist())
 
     def report(self) -> dict[str, Any]:
         """The numbers as curate.json holds them. Raises AssertionError if a row was lost or doubled."""
-        received, kept, rejected = self.received.total(), self.kept.total(), self.reasons.total()
-        if kept + rejected != received:
-            raise AssertionError(f"{received} rows received, but {kept} kept and {rejected} rejected")
+        received, stayed, rejected = self.received.total(), self.kept.total(), self.reasons.total()
+        if stayed + rejected != received:
+            raise AssertionError(f"{received} rows received, but {stayed} kept and {rejected} rejected")
         return {
             "received": received,
-            "kept": kept,
+            "kept": stayed,
             "rejected": rejected,
             "reasons": {name: self.reasons[name] for name in self._facts.curation},
             "labels": dict(sorted(self.labels.items())),
@@ -53,10 +53,10 @@ class Tally:
 
 
 def report_general(
-    files: Sequence[replay.File], examples: pd.DataFrame, kept: pd.DataFrame, reasons: dict[str, int]
+    files: Sequence[replay.File], examples: pd.DataFrame, clean_examples: pd.DataFrame, reasons: dict[str, int]
 ) -> dict[str, Any]:
     """Which files the general examples come from, and what became of them."""
-    received, stayed = (Counter(table["source"]) for table in (examples, kept))
+    received, stayed = (Counter(table["source"]) for table in (examples, clean_examples))
     return {
         "files": {
             replay.file_name(file): {

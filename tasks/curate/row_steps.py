@@ -22,7 +22,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.config import params
+from retune.config.classification import Curate
+from retune.config.generation import GenerationCurate
 from retune.data import messages, row_table, suppression
 from retune.data.row_table import TEXT
 from retune.data.suppression import Suppression
@@ -35,7 +36,7 @@ class Context:
     """What a step may need beside the rows."""
 
     facts: TaskData
-    config: params.Curate | params.CurateWriting
+    config: Curate | GenerationCurate
     suppression: Suppression = suppression.NOTHING
 
 
@@ -102,8 +103,8 @@ def no_id(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Reje
 
 def suppressed(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Rejects]:
     """Every state of a row that must not be learned from, whatever side it stands on."""
-    listed = suppression.contains(context.suppression, batch.column("id").to_pandas())
-    return reject(batch, pa.array(listed.to_numpy(), pa.bool_()))
+    mask = suppression.contains(context.suppression, batch.column("id").to_pandas())
+    return reject(batch, pa.array(mask.to_numpy(), pa.bool_()))
 
 
 def empty(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Rejects]:

@@ -14,6 +14,7 @@ Any model folder, any rows: the champion is scored for the gate with the same co
 from pathlib import Path
 
 from retune.config import params
+from retune.config.classification import Evaluate
 from retune.data import row_table
 from retune.system import stage_io
 from tasks.evaluate import classification, generation
@@ -21,7 +22,7 @@ from tasks.evaluate import classification, generation
 
 def main(model_folder: Path, rows_path: Path, out: Path) -> None:
     config, rows = params.load(), row_table.read(rows_path)
-    if isinstance(config.evaluate, params.Evaluate):
+    if isinstance(config.evaluate, Evaluate):
         classification.report_on(model_folder, rows, config.evaluate, out)
     else:
         generation.report_on(model_folder, rows, config.evaluate, out)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retune.config.params import Evaluate
+from retune.config.classification import Evaluate
 from retune.data import row_table
 from retune.errors import Refused
 from retune.evaluation import plots, report, statistics

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retune.config.params import InstructEvaluate, Judge
+from retune.config.generation import GenerationEvaluate, Judge
 from retune.data import messages, row_table
 from retune.errors import Refused
 from retune.evaluation import (
@@ -50,7 +50,7 @@ class Answers:
     manifest: CausalLMManifest
 
 
-def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: InstructEvaluate, out: Path) -> None:
+def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: GenerationEvaluate, out: Path) -> None:
     """Score a model folder on `rows`, and write into `out` the files that `tasks.evaluate` names."""
     if rows.empty:
         raise Refused("There are no rows to score: the test split is empty. Add rows, or a larger share in split.test")
@@ -74,7 +74,7 @@ def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: InstructE
         print(f"{title}: {scores[name]:.4f}  base {scores[f'base_{name}']:.4f}", flush=True)
 
 
-def ask_models(model_folder: Path, rows: pd.DataFrame, evaluate_config: InstructEvaluate) -> Answers:
+def ask_models(model_folder: Path, rows: pd.DataFrame, evaluate_config: GenerationEvaluate) -> Answers:
     """The candidate first, then its base: the memory of one is free before the other is loaded."""
     predictions = rows[["id", "label"]].copy()
     candidate = causal_lm.load(model_folder)
@@ -97,7 +97,7 @@ def _predict(
     prefix: str,
     predictions: pd.DataFrame,
     rows: pd.DataFrame,
-    evaluate_config: InstructEvaluate,
+    evaluate_config: GenerationEvaluate,
 ) -> tuple[pd.DataFrame, float]:
     """`predictions` with the columns of this model, and the seconds that it took to write its answers."""
     table, size = predictions.copy(), evaluate_config.batch_size
@@ -129,7 +129,7 @@ def judge_answers(rows: pd.DataFrame, predictions: pd.DataFrame, judge_config: J
         return llm_judge.judge_pairs(pairs, ask, judge_config.criterion)
 
 
-def summary(predictions: pd.DataFrame, seconds: float, evaluate_config: InstructEvaluate) -> dict[str, float]:
+def summary(predictions: pd.DataFrame, seconds: float, evaluate_config: GenerationEvaluate) -> dict[str, float]:
     """The headline: flat names, so that DVC and MLflow show a column each. seconds: for writing the answers."""
     scores: dict[str, float] = {"rows": len(predictions), "rows_written": int(predictions["predicted"].notna().sum())}
     for prefix in ("", "base_"):
@@ -155,7 +155,7 @@ def retention_scores(questions: pd.DataFrame) -> dict[str, float]:
     return scores | {f"base_general_{name}": float(right.mean()) for name, right in sets["base_right"]}
 
 
-def intervals(predictions: pd.DataFrame, evaluate_config: InstructEvaluate) -> dict[str, statistics.Interval]:
+def intervals(predictions: pd.DataFrame, evaluate_config: GenerationEvaluate) -> dict[str, statistics.Interval]:
     """Every score with its bootstrap interval: whole rows are drawn again, with all of their tokens and n-grams."""
     tokens, nll = predictions["tokens"].to_numpy(float), predictions["nll"].to_numpy(float)
 
@@ -172,7 +172,7 @@ def intervals(predictions: pd.DataFrame, evaluate_config: InstructEvaluate) -> d
 
 
 def _interval(
-    score: Callable[[np.ndarray], float], rows: int, evaluate_config: InstructEvaluate
+    score: Callable[[np.ndarray], float], rows: int, evaluate_config: GenerationEvaluate
 ) -> statistics.Interval:
     draws = statistics.resamples(rows, evaluate_config.bootstrap, evaluate_config.seed)
     return statistics.interval(score, draws, evaluate_config.confidence)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from retune.config.params import InstructEvaluate
+from retune.config.generation import GenerationEvaluate
 from retune.evaluation import multiple_choice, text_metrics
 from retune.evaluation.json_validity import Schema
 from retune.models import causal_lm, chat_template
@@ -36,7 +36,7 @@ def compare_with_merged(model: causal_lm.CausalLM, rows: pd.DataFrame) -> dict[s
     return {"merged_moved": distance, "merged_rounding": rounding}
 
 
-def rows_to_answer(ids: pd.Series, evaluate_config: InstructEvaluate) -> pd.Series:
+def rows_to_answer(ids: pd.Series, evaluate_config: GenerationEvaluate) -> pd.Series:
     """[rows] of bool: the rows that each model writes an answer for, those with the smallest hash of seed and id."""
     seed = evaluate_config.seed
     hashes = ids.map(lambda name: hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogatepass")).hexdigest())
@@ -53,7 +53,7 @@ def write_answers(
     return answers.join(scores).set_index(rows.index)
 
 
-def retention_answers(model: causal_lm.CausalLM, evaluate_config: InstructEvaluate) -> np.ndarray:
+def retention_answers(model: causal_lm.CausalLM, evaluate_config: GenerationEvaluate) -> np.ndarray:
     """[questions of all sets] of bool: the likeliest choice is the right one."""
     likelihood = _plain_likelihood(model, evaluate_config.batch_size)
     answers = [np.zeros(0, dtype=bool)]
@@ -75,7 +75,7 @@ def _plain_likelihood(model: causal_lm.CausalLM, batch_size: int) -> Callable[[S
     return likelihood
 
 
-def retention_table(evaluate_config: InstructEvaluate, candidate: np.ndarray, base: np.ndarray) -> pd.DataFrame:
+def retention_table(evaluate_config: GenerationEvaluate, candidate: np.ndarray, base: np.ndarray) -> pd.DataFrame:
     """[questions] set, question, right, base_right. candidate, base: of `retention_answers`."""
     sizes = [len(multiple_choice.read(Path(each.path))) for each in evaluate_config.retention]
     names = [each.name for each, size in zip(evaluate_config.retention, sizes, strict=True) for _ in range(size)]

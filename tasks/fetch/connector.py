@@ -1,18 +1,19 @@
-"""What the kinds of sources share: what was taken, which columns must be there, and how often to try."""
+"""What the kinds of sources share: the result of a fetch, the columns that must be there, and the retries."""
 
 import difflib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from retune.config.params import Columns, Fetch, NamedColumns
+from retune.config.sources import Columns, Fetch, NamedColumns
 from retune.data.intake_branch import Cursor
 from retune.data.readers import SIDE_OF
 from retune.errors import Broken, Refused, WrongUse
+from retune.system.retry import RetryPolicy, TransientError, retry
 
 T = TypeVar("T")
+LONGEST_PAUSE = 3600.0  # seconds between two attempts, whatever a server asks for
 
 
 @dataclass(frozen=True)
@@ -21,32 +22,23 @@ class FetchResult:
     rows: int
     cursor: Cursor
     waiting: tuple[str, ...] = ()
-    refused: tuple[str, ...] = ()  # why files of it were not taken; the others were
+    refused: tuple[str, ...] = ()  # why it does not bring some of its files; it brings the others
     places: tuple[str, ...] = ()  # of each file, where it comes from, as the cursor names it
 
 
-class TransientError(Exception):
-    """A failure that may pass by itself: no connection, a time-out, a cut answer, a server in trouble."""
-
-
-def retry(act: Callable[[], T], knobs: Fetch, say: Callable[[str], None]) -> T:
-    """`act`, again after a pause as long as what it meets may pass. Raises Broken after the last attempt."""
-    for attempt in range(1, knobs.attempts):
-        try:
-            return act()
-        except TransientError as problem:
-            pause = knobs.pause_seconds * 2 ** (attempt - 1)
-            say(f"{problem}; attempt {attempt} of {knobs.attempts}, again in {pause:g} s")
-            time.sleep(pause)
+def with_retries(action: Callable[[], T], fetch_config: Fetch, say: Callable[[str], None]) -> T:
+    """The result of `action`, under the retry policy of section `fetch`. Raises Broken after the last attempt."""
+    policy = RetryPolicy(fetch_config.attempts, fetch_config.pause_seconds, LONGEST_PAUSE)
     try:
-        return act()
-    except TransientError as problem:
-        raise Broken(f"{problem}, in {knobs.attempts} attempts: is it up, and reachable from here?") from None
+        return retry(action, policy, say)
+    except TransientError as error:
+        attempts = fetch_config.attempts
+        raise Broken(f"{error}, in {attempts} attempts: is it up, and reachable from here?") from None
 
 
-def of_the_original(words: str, copy: Path, original: Path) -> str:
-    """What was said of a copy, which is gone when people read it, said of the file that they can mend."""
-    return words.replace(str(copy), str(original)).replace(copy.name, original.name)
+def name_original(message: str, copy: Path, original: Path) -> str:
+    """A message about a copy, which is gone when people read it, as one about the file that they can mend."""
+    return message.replace(str(copy), str(original)).replace(copy.name, original.name)
 
 
 def require(columns: Columns | NamedColumns, names: Sequence[str], where: str, first: bool = True) -> None:
@@ -63,20 +55,20 @@ def require(columns: Columns | NamedColumns, names: Sequence[str], where: str, f
         hint = f"; did you mean {near[0]!r}?" if near else "."
         raise WrongUse(
             f"{where} has no column {column!r}; it has {', '.join(map(str, names[:40]))}{hint}"
-            f" Mend columns.{role} of the source in params.yaml"
+            f" Correct columns.{role} of the source in params.yaml"
         )
 
 
 def select_columns(record: Mapping[str, Any], columns: Columns | NamedColumns) -> dict[str, Any]:
-    """The columns that params name, and no others: what nobody asked for is not kept."""
-    wanted = dict.fromkeys(column for column in vars(columns).values() if column)
-    return {column: record.get(column) for column in wanted if column in record or column not in SIDE_OF}
+    """The columns that params name; the others are left out."""
+    names = dict.fromkeys(column for column in vars(columns).values() if column)
+    return {column: record.get(column) for column in names if column in record or column not in SIDE_OF}
 
 
-def refuse_too_much(count: int, knobs: Fetch, where: str) -> None:
+def refuse_too_much(count: int, fetch_config: Fetch, where: str) -> None:
     """Raises Refused if `count` bytes are more than one source may bring at once."""
-    if count > knobs.max_megabytes * 10**6:
+    if count > fetch_config.max_megabytes * 10**6:
         raise Refused(
-            f"{where} brings more than {knobs.max_megabytes} MB at once: raise fetch.max_megabytes if that is right,"
-            " and see that there is memory for it"
+            f"{where} brings more than {fetch_config.max_megabytes} MB at once: raise fetch.max_megabytes if that is"
+            " right, and see that there is memory for it"
         )

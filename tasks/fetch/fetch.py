@@ -3,9 +3,9 @@
     for batch in fetch(params.load().fetch, cursors.read(), into, say):
         ...                      # ingest batch.files in their order, then commit rows and batch.cursor together
 
-Nothing is ingested here and no cursor is kept: whoever calls commits both at once. Whoever dies before that fetches
-the same rows again, and ingest knows a row that is there already: so each row comes in exactly once, wherever a crash
-falls. A source that fails is told and stays where it was; the others go on.
+Nothing is ingested here and no cursor is stored: the caller commits both at once. A caller that dies before that
+fetches the same rows again, and ingest knows a row that is there already: so each row comes in exactly once, wherever a
+crash falls. A source that fails is told and stays where it was; the others go on.
 
 Ids are one name space: two sources that give the same id mean the same row, and the later one corrects it.
 """
@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from retune.config.params import Columns, DatabaseSource, EndpointSource, Fetch, FileSource, NamedColumns
+from retune.config.sources import Columns, DatabaseSource, EndpointSource, Fetch, FileSource, NamedColumns
 from retune.data.intake_branch import Cursor, Cursors
 from retune.data.source_facts import facts
 from retune.errors import Broken, RetuneError
@@ -48,60 +48,61 @@ class Batch:
     places: tuple[str, ...] = ()  # where each of `files` comes from, by the name that the cursor gives it; or none
 
 
-def fetch(section: Fetch, cursors: Cursors, into: Path, say: Say) -> list[Batch]:
+def fetch(fetch_config: Fetch, cursors: Cursors, into: Path, say: Say) -> list[Batch]:
     """One batch for each source. The files lie in `into`/<source>, a folder that is made anew."""
     return [
-        _batch(source, section, cursors.get(source.name, {}), into / source.name, say) for source in section.sources
+        _batch(source, fetch_config, cursors.get(source.name, {}), into / source.name, say)
+        for source in fetch_config.sources
     ]
 
 
 def _batch(
-    source: FileSource | EndpointSource | DatabaseSource, section: Fetch, kept: Cursor, into: Path, say: Say
+    source: FileSource | EndpointSource | DatabaseSource, fetch_config: Fetch, cursor: Cursor, into: Path, say: Say
 ) -> Batch:
-    def told(words: str) -> None:
-        say(f"{source.name}: {words}")
+    def report(message: str) -> None:
+        say(f"{source.name}: {message}")
 
     definition = _definition(source)
-    if kept and kept.get("definition") != definition:
-        told("it is defined in another way than when it was fetched last: reading it from its start")
-    begin = kept if kept.get("definition") == definition else {}
-    taken, error = FetchResult((), 0, kept), None
+    if cursor and cursor.get("definition") != definition:
+        report("it is defined in another way than when it was fetched last: reading it from its start")
+    start = cursor if cursor.get("definition") == definition else {}
+    result, error = FetchResult((), 0, cursor), None
     try:
         facts(source.licence, source.collected)  # ingest would refuse these only after everything was fetched
         _make_anew(into)
-        taken = _take(source, section, begin, into, told)
-        cursor = {"definition": definition, **taken.cursor}
+        result = _take(source, fetch_config, start, into, report)
+        next_cursor = {"definition": definition, **result.cursor}
     except RetuneError as problem:
-        error, cursor = problem, kept
+        error, next_cursor = problem, cursor
     except OSError as problem:
-        error, cursor = Broken(f"{into} could not be written: {problem}"), kept
+        error, next_cursor = Broken(f"{into} could not be written: {problem}"), cursor
     if error:
         shutil.rmtree(into, ignore_errors=True)
-        told(f"FAILED, nothing of it was taken: {error}")
-    for why in () if error else taken.refused:
-        told(f"FAILED, the other files were taken: {why}")
+        report(f"FAILED, nothing of it was taken: {error}")
+    for why in () if error else result.refused:
+        report(f"FAILED, the other files were taken: {why}")
     return Batch(
         source=source.name,
         kind=source.kind,
-        files=taken.files,
-        rows=taken.rows,
-        cursor=cursor,
+        files=result.files,
+        rows=result.rows,
+        cursor=next_cursor,
         columns=source.columns,
         licence=source.licence,
         collected=source.collected,
-        waiting=taken.waiting,
+        waiting=result.waiting,
         error=error,
-        refused=() if error else taken.refused,
-        places=taken.places,
+        refused=() if error else result.refused,
+        places=result.places,
     )
 
 
-def _take(source: Any, section: Fetch, kept: Cursor, into: Path, say: Say) -> FetchResult:
+def _take(source: Any, fetch_config: Fetch, cursor: Cursor, into: Path, say: Say) -> FetchResult:
     if isinstance(source, FileSource):
-        return files.take(source, section, kept, into, say)
+        return files.take(source, fetch_config, cursor, into, say)
     if isinstance(source, EndpointSource):
-        return http.take(source, section, kept, into, say)
-    return sql.take(source, section, kept, into, say)
+        return http.take(source, fetch_config, cursor, into, say)
+    return sql.take(source, fetch_config, cursor, into, say)
 
 
 def _definition(source: FileSource | EndpointSource | DatabaseSource) -> str:

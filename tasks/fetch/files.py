@@ -15,65 +15,72 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from retune.config.params import Fetch, FileSource
+from retune.config.sources import Fetch, FileSource
 from retune.data.intake_branch import Cursor
 from retune.data.readers import HALF_PAIR, READERS, NoRows, read
 from retune.errors import Broken, Refused, RetuneError, WrongUse
-from tasks.fetch.connector import FetchResult, of_the_original, refuse_too_much, require
+from tasks.fetch.connector import FetchResult, name_original, refuse_too_much, require
 
 UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".swp", "~")
 CHUNK = 1 << 20
 
-Known = dict[str, dict[str, str | int]]  # path -> its size and hash
+FileEntries = dict[str, dict[str, str | int]]  # path -> its size and hash
 
 
 @dataclass(frozen=True)
-class State:
-    """What tells that somebody has written to a file in between."""
+class FileState:
+    """Changes when somebody writes to the file."""
 
     size: int
     changed: int  # nanoseconds, by the clock of whoever wrote
 
 
-def take(source: FileSource, knobs: Fetch, kept: Cursor, into: Path, say: Callable[[str], None]) -> FetchResult:
+def take(
+    source: FileSource, fetch_config: Fetch, cursor: Cursor, into: Path, say: Callable[[str], None]
+) -> FetchResult:
     try:
-        found = listed(source.path, say)
+        paths = list_files(source.path, say)
     except OSError as error:
         raise _unreadable(Path(source.path), error) from None
-    before = _known(kept)
-    refused: list[RetuneError] = [_no_text(path) for path in found if not _is_utf8(path)]
-    found = [path for path in found if _is_utf8(path)]
-    quiet = _quiet(found, knobs.settle_seconds)
-    known: Known = {str(path): before[str(path)] for path in found if str(path) in before}
-    copies: dict[Path, Path] = {}  # what was copied -> whence
-    rows = brought = 0
-    waiting = [path for path in found if path not in quiet and path.exists()]
-    for path, state in quiet.items():
+    before = _file_entries(cursor)
+    errors: list[RetuneError] = [_not_utf8(path) for path in paths if not _is_utf8(path)]
+    paths = [path for path in paths if _is_utf8(path)]
+    settled = _settled(paths, fetch_config.settle_seconds)
+    entries: FileEntries = {str(path): before[str(path)] for path in paths if str(path) in before}
+    originals: dict[Path, Path] = {}  # copy -> original
+    rows = size = 0
+    waiting = [path for path in paths if path not in settled and path.exists()]
+    for path, state in settled.items():
         try:
-            if _told(path, state, known.get(str(path))):
+            if _is_unchanged(path, state, entries.get(str(path))):
                 continue
-            brought += state.size
-            refuse_too_much(brought, knobs, source.path)
-            copy = into / f"{len(copies) + 1:05d}-{path.name[-200:]}"
-            entry = _copied(path, copy, state)
+            size += state.size
+            refuse_too_much(size, fetch_config, source.path)
+            copy = into / f"{len(originals) + 1:05d}-{path.name[-200:]}"
+            entry = _copy(path, copy, state)
             if entry is None:
                 waiting.append(path)
                 continue
             if count := _rows(copy, path, source, say):
-                copies[copy] = path
+                originals[copy] = path
                 rows += count
-            known[str(path)] = entry
-        except Unfit as problem:
-            refused.append(problem.error)
-    _refuse_all(refused, bool(copies))
+            entries[str(path)] = entry
+        except UnusableFile as problem:
+            errors.append(problem.error)
+    _refuse_all(errors, bool(originals))
     for path in waiting:
         say(f"{path} is still being written: it waits for the next time")
-    cursor = {"files": dict(sorted(known.items()))}
-    told, places = tuple(map(str, refused)), tuple(map(str, copies.values()))
-    return FetchResult(tuple(copies), rows, cursor, tuple(map(str, waiting)), told, places)
+    return FetchResult(
+        tuple(originals),
+        rows,
+        {"files": dict(sorted(entries.items()))},
+        tuple(map(str, waiting)),
+        tuple(map(str, errors)),
+        tuple(map(str, originals.values())),
+    )
 
 
-class Unfit(Exception):
+class UnusableFile(Exception):
     """One file cannot be taken, for a reason that concerns no other."""
 
     def __init__(self, error: RetuneError) -> None:
@@ -81,29 +88,29 @@ class Unfit(Exception):
         self.error = error
 
 
-def _refuse_all(refused: list[RetuneError], others: bool) -> None:
+def _refuse_all(errors: list[RetuneError], others: bool) -> None:
     """Raises what is wrong, of every file, where no other brings a row."""
-    if refused and not others:
-        raise refused[0] if len(refused) == 1 else Refused("; ".join(map(str, refused)))
+    if errors and not others:
+        raise errors[0] if len(errors) == 1 else Refused("; ".join(map(str, errors)))
 
 
-def _known(kept: Cursor) -> Known:
-    known = kept.get("files", {})
-    if not isinstance(known, dict) or not all(isinstance(entry, dict) for entry in known.values()):
+def _file_entries(cursor: Cursor) -> FileEntries:
+    entries = cursor.get("files", {})
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
         raise Broken("its cursor is damaged: remove its entry from the cursors, and every file is read again")
-    return known
+    return entries
 
 
-def listed(path: str, say: Callable[[str], None]) -> list[Path]:
+def list_files(path: str, say: Callable[[str], None]) -> list[Path]:
     """The files that are meant, by name. Raises WrongUse if there is nothing where params point to."""
     if Path(path).is_file():
         return [Path(path)]
     pattern = glob.has_magic(path) and not Path(path).exists()
     fixed = _fixed_part(path) if pattern else Path(path)
-    found = list(fixed.glob(str(Path(path).relative_to(fixed)))) if pattern else _in_folder(fixed)
+    matches = list(fixed.glob(str(Path(path).relative_to(fixed)))) if pattern else _in_folder(fixed)
     if pattern and not fixed.is_dir():
         raise WrongUse(f"there is no folder {fixed}: mend `path` of the source, or mount what belongs there")
-    files = sorted(file for file in found if file.is_file() and not file.name.startswith("."))
+    files = sorted(file for file in matches if file.is_file() and not file.name.startswith("."))
     other = [file.name for file in files if not _readable(file) and not _unfinished(file)]
     if other:
         say(f"not read, since I read {', '.join(READERS)}: {', '.join(other[:5])}{' …' if len(other) > 5 else ''}")
@@ -133,7 +140,7 @@ def _is_utf8(file: Path) -> bool:
     return not HALF_PAIR.search(str(file))
 
 
-def _no_text(file: Path) -> RetuneError:
+def _not_utf8(file: Path) -> RetuneError:
     return Refused(f"{str(file)!a} has a name that is no UTF-8, and could not be remembered: rename it")
 
 
@@ -141,7 +148,7 @@ def _unfinished(file: Path) -> bool:
     return file.name.lower().endswith(UNFINISHED)
 
 
-def _quiet(files: list[Path], settle_seconds: float) -> dict[Path, State]:
+def _settled(files: list[Path], settle_seconds: float) -> dict[Path, FileState]:
     """The files that nobody is writing to, each as it is now.
 
     A file from the future (a clock was moved) says nothing by its age: it is looked at twice.
@@ -158,31 +165,31 @@ def _quiet(files: list[Path], settle_seconds: float) -> dict[Path, State]:
     }
 
 
-def _state(file: Path) -> State | None:
+def _state(file: Path) -> FileState | None:
     try:
-        found = file.stat()
-    except FileNotFoundError:  # gone since it was listed
+        status = file.stat()
+    except FileNotFoundError:  # gone since it was list_files
         return None
     except OSError as error:
         raise _unreadable(file, error) from None
-    return State(found.st_size, found.st_mtime_ns)
+    return FileState(status.st_size, status.st_mtime_ns)
 
 
-def _told(path: Path, state: State, entry: dict[str, str | int] | None) -> bool:
-    """Whether the file is as it was when it was taken."""
+def _is_unchanged(path: Path, state: FileState, entry: dict[str, str | int] | None) -> bool:
+    """Whether the file is as it was when it was fetched."""
     if entry is None or entry.get("bytes") != state.size:
         return False
     return entry.get("sha256") == _sha256(_chunks(path))
 
 
-def _copied(path: Path, copy: Path, state: State) -> dict[str, str | int] | None:
+def _copy(path: Path, copy: Path, state: FileState) -> dict[str, str | int] | None:
     """Size and hash of what was copied; None if the file changed meanwhile."""
     with copy.open("wb") as target:
-        found = _sha256(_written(chunk, target.write) for chunk in _chunks(path))
+        digest = _sha256(_written(chunk, target.write) for chunk in _chunks(path))
     if _state(path) != state:
         copy.unlink()
         return None
-    return {"bytes": state.size, "sha256": found}
+    return {"bytes": state.size, "sha256": digest}
 
 
 def _written(chunk: bytes, write: Callable[[bytes], int]) -> bytes:
@@ -196,7 +203,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
             while chunk := file.read(CHUNK):
                 yield chunk
     except OSError as error:
-        raise Unfit(_unreadable(path, error)) from None
+        raise UnusableFile(_unreadable(path, error)) from None
 
 
 def _sha256(chunks: Iterator[bytes]) -> str:
@@ -221,5 +228,5 @@ def _rows(copy: Path, path: Path, source: FileSource, say: Callable[[str], None]
         return 0
     except RetuneError as error:
         copy.unlink()
-        raise Unfit(type(error)(of_the_original(str(error), copy, path))) from None
+        raise UnusableFile(type(error)(name_original(str(error), copy, path))) from None
     return len(table.places)

@@ -25,11 +25,12 @@ from typing import Any
 
 import httpx
 
-from retune.config.params import EndpointSource, Fetch
+from retune.config.sources import EndpointSource, Fetch
 from retune.data.intake_branch import Cursor
 from retune.errors import Refused, WrongUse
-from tasks.fetch.connector import FetchResult, TransientError, refuse_too_much, require, retry, select_columns
-from tasks.fetch.watermark import JsonlWriter, Watermark, order_of, watermarked
+from retune.system.retry import TransientError, retry_after_seconds
+from tasks.fetch.connector import FetchResult, refuse_too_much, require, select_columns, with_retries
+from tasks.fetch.watermark import JsonlWriter, Watermark, order_of, read_watermark
 
 HOPS = 5  # redirects on the same host
 SLOW = 10  # times the time-out that a whole page may take
@@ -48,36 +49,38 @@ class Page:
     next: httpx.URL | None
 
 
-def take(source: EndpointSource, knobs: Fetch, kept: Cursor, into: Path, say: Callable[[str], None]) -> FetchResult:
-    mark, sheets = watermarked(kept, order_of), JsonlWriter(into)
+def take(
+    source: EndpointSource, fetch_config: Fetch, cursor: Cursor, into: Path, say: Callable[[str], None]
+) -> FetchResult:
+    watermark, writer = read_watermark(cursor, order_of), JsonlWriter(into)
     names: dict[str, None] = {}
     size = 0
-    with _client(source, knobs, say) as client:
-        for page in _pages(client, source, knobs, mark, sheets, say):
+    with _client(source, fetch_config, say) as client:
+        for page in _pages(client, source, fetch_config, watermark, writer, say):
             size += page.size
-            refuse_too_much(size, knobs, page.name)
+            refuse_too_much(size, fetch_config, page.name)
             names |= dict.fromkeys(name for _, record in page.records for name in record)
     if names:
-        require(source.columns, list(names), _name(httpx.URL(source.url)), first=not kept)
-    return FetchResult(sheets.close(), sheets.rows, mark.cursor())
+        require(source.columns, list(names), _name(httpx.URL(source.url)), first=not cursor)
+    return FetchResult(writer.close(), writer.rows, watermark.cursor())
 
 
 def _pages(
     client: httpx.Client,
     source: EndpointSource,
-    knobs: Fetch,
-    mark: Watermark,
-    sheets: JsonlWriter,
+    fetch_config: Fetch,
+    watermark: Watermark,
+    writer: JsonlWriter,
     say: Callable[[str], None],
 ) -> Iterator[Page]:
     """Every page, what is new of it written. Where the endpoint names no next page, it is asked until it says nothing
     new: from the lower of the two highest values, then from the highest, since a page may be full of what was seen.
     """
-    url, linked = _from(source, mark.lower), set[httpx.URL]()
+    url, linked = _from(source, watermark.lower), set[httpx.URL]()
     idle: dict[httpx.URL, Page] = {}  # questions that would bring nothing new, and their answers
     while True:
-        page = retry(partial(_page, client, url, knobs), knobs, say)
-        fresh = [_put(number, record, source, mark, sheets, page.name) for number, record in page.records]
+        page = with_retries(partial(_page, client, url, fetch_config), fetch_config, say)
+        fresh = [_write_if_new(number, record, source, watermark, writer, page.name) for number, record in page.records]
         yield page
         if page.next and page.records:
             if page.next in linked:
@@ -87,34 +90,35 @@ def _pages(
         idle = {url: page} if any(fresh) else {**idle, url: page}
         if linked or not page.records:
             return
-        lower, last = (_from(source, value) for value in (mark.lower, mark.last))
+        lower, last = (_from(source, value) for value in (watermark.lower, watermark.last))
         if lower in idle and last in idle:
-            _refuse_full_page(idle[lower], idle[last], mark, source)
+            _refuse_full_page(idle[lower], idle[last], watermark, source)
             return
         url = last if lower in idle else lower
 
 
-def _refuse_full_page(lower: Page, last: Page, mark: Watermark, source: EndpointSource) -> None:
+def _refuse_full_page(lower: Page, last: Page, watermark: Watermark, source: EndpointSource) -> None:
     """Raises Refused if the last answer was a page full of one value, behind which there may be more.
 
     Whoever asks from the lower value gets its records, too, and so more records, unless a page holds no more.
     """
-    at_last = all(mark.order(record[source.cursor.field]) == max(mark.values) for _, record in last.records)
-    if len(mark.values) == 2 and at_last and len(last.records) >= len(lower.records):
+    at_last = all(watermark.order(record[source.cursor.field]) == max(watermark.values) for _, record in last.records)
+    if len(watermark.values) == 2 and at_last and len(last.records) >= len(lower.records):
         raise Refused(
-            f"{last.name} gives {len(last.records)} records with {source.cursor.field} {mark.last}, as many as a page"
-            ' holds: what comes after them cannot be reached. Let it give longer pages, or `Link: <...>; rel="next"`'
+            f"{last.name} gives {len(last.records)} records with {source.cursor.field} {watermark.last}, as many as"
+            " a page holds: what comes after them cannot be reached. Let it give longer pages, or"
+            ' `Link: <...>; rel="next"`'
         )
 
 
-def _client(source: EndpointSource, knobs: Fetch, say: Callable[[str], None]) -> httpx.Client:
+def _client(source: EndpointSource, fetch_config: Fetch, say: Callable[[str], None]) -> httpx.Client:
     headers = {"Accept": "application/x-ndjson, application/jsonl, */*;q=0.1", "User-Agent": "retune"}
     if source.authorization_env is not None:
         headers["Authorization"] = _secret(source.authorization_env)
         if source.url.startswith("http://"):
             say(f"what {source.authorization_env} holds is sent in clear, since the address is http://")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # below that it logs each address with its query
-    return httpx.Client(headers=headers, timeout=knobs.timeout_seconds, follow_redirects=False)
+    return httpx.Client(headers=headers, timeout=fetch_config.timeout_seconds, follow_redirects=False)
 
 
 def _secret(variable: str) -> str:
@@ -136,7 +140,9 @@ def _from(source: EndpointSource, value: Any | None) -> httpx.URL:
     return url if since is None else url.copy_merge_params({source.cursor.param: str(since)})
 
 
-def _put(number: int, record: Record, source: EndpointSource, mark: Watermark, sheets: JsonlWriter, page: str) -> bool:
+def _write_if_new(
+    number: int, record: Record, source: EndpointSource, watermark: Watermark, writer: JsonlWriter, page: str
+) -> bool:
     """Whether the record is new; then it is written."""
     where = f"{page}, line {number}"
     for column in (source.columns.id, source.cursor.field):
@@ -144,21 +150,21 @@ def _put(number: int, record: Record, source: EndpointSource, mark: Watermark, s
             raise Refused(
                 f"{where} has no {column!r}; it has {', '.join(list(record)[:40])}. Mend the source in params"
             )
-    told = json.dumps(select_columns(record, source.columns))
-    if not mark.passes(record[source.cursor.field], told, f"{where}: {source.cursor.field}"):
+    line = json.dumps(select_columns(record, source.columns))
+    if not watermark.passes(record[source.cursor.field], line, f"{where}: {source.cursor.field}"):
         return False
-    sheets.add(record[source.columns.id], told, f"{where}: {source.columns.id}")
+    writer.add(record[source.columns.id], line, f"{where}: {source.columns.id}")
     return True
 
 
-def _page(client: httpx.Client, url: httpx.URL, knobs: Fetch) -> Page:
-    """Ask once. Raises Passing if another attempt may help, Refused if what came is no page."""
+def _page(client: httpx.Client, url: httpx.URL, fetch_config: Fetch) -> Page:
+    """One answer. Raises TransientError if another attempt may help, Refused if it is not a page of records."""
     name = _name(url)
     try:
         for _ in range(HOPS):
             with client.stream("GET", url) as answer:
                 if not answer.has_redirect_location:
-                    body = _body(answer, name, knobs)
+                    body = _body(answer, name, fetch_config)
                     return Page(name, _records(body, name), len(body), _link(answer, url, name))
                 url = _same_host(url, url.join(answer.headers["location"]), name)
     except (httpx.TransportError, httpx.DecodingError) as error:
@@ -189,9 +195,10 @@ def _link(answer: httpx.Response, url: httpx.URL, name: str) -> httpx.URL | None
     return _same_host(url, url.join(target), name) if target else None
 
 
-def _body(answer: httpx.Response, name: str, knobs: Fetch) -> bytes:
+def _body(answer: httpx.Response, name: str, fetch_config: Fetch) -> bytes:
     if answer.status_code in BUSY or answer.status_code >= 500:
-        raise TransientError(f"{name} answers {answer.status_code} {answer.reason_phrase}")
+        pause = retry_after_seconds(answer.headers.get("retry-after"))
+        raise TransientError(f"{name} answers {answer.status_code} {answer.reason_phrase}", pause)
     if answer.status_code == 204:
         return b""
     if answer.status_code != 200:
@@ -199,11 +206,11 @@ def _body(answer: httpx.Response, name: str, knobs: Fetch) -> bytes:
         raise Refused(f"{name} answers {answer.status_code} {answer.reason_phrase}: {hint}")
     if "content-length" not in answer.headers and "chunked" not in answer.headers.get("transfer-encoding", "").lower():
         raise Refused(f"{name} answers without a length, so that a cut answer would look whole: let it send one")
-    until, body = time.monotonic() + SLOW * knobs.timeout_seconds, bytearray()
+    deadline, body = time.monotonic() + SLOW * fetch_config.timeout_seconds, bytearray()
     for chunk in answer.iter_bytes():
         body += chunk
-        refuse_too_much(len(body), knobs, name)
-        if time.monotonic() > until:
+        refuse_too_much(len(body), fetch_config, name)
+        if time.monotonic() > deadline:
             raise TransientError(f"{name} sends its answer slower than {SLOW} times fetch.timeout_seconds")
     return bytes(body)
 

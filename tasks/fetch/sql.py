@@ -2,9 +2,10 @@
 
     SELECT id, body, queue, changed FROM tickets WHERE changed >= :cursor
 
-The query must give the cursor's column, and an id: rows at the mark come again with every fetch, and only an id tells
-them from new ones with the same words. The address is in an environment variable, since it holds the password; it is
-never shown. Any driver that SQLAlchemy knows will do, if it is installed: Retune brings those of SQLite and PostgreSQL.
+The query must give the cursor's column, and an id: rows at the watermark come again with every fetch, and only an id
+tells them from new ones with the same words. The address is in an environment variable, since it holds the password; it
+is never shown. Any driver that SQLAlchemy knows will do, if it is installed: Retune brings those of SQLite and
+PostgreSQL.
 """
 
 import json
@@ -23,11 +24,12 @@ from sqlalchemy import exc
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
-from retune.config.params import DatabaseSource, Fetch
+from retune.config.sources import DatabaseSource, Fetch
 from retune.data.intake_branch import Cursor
 from retune.errors import Refused, WrongUse
-from tasks.fetch.connector import FetchResult, TransientError, refuse_too_much, require, retry, select_columns
-from tasks.fetch.watermark import JsonlWriter, Key, order_of, watermarked
+from retune.system.retry import TransientError
+from tasks.fetch.connector import FetchResult, refuse_too_much, require, select_columns, with_retries
+from tasks.fetch.watermark import JsonlWriter, Key, order_of, read_watermark
 
 CHUNK = 1000  # rows
 PSYCOPG = "postgresql+psycopg"  # the driver that Retune brings
@@ -35,10 +37,12 @@ NAMES_NO_DRIVER = ("postgresql", "postgres")  # addresses that SQLAlchemy would 
 PASSES_IN_SQLITE = ("locked", "busy", "unable to open", "disk I/O")  # whatever is wrong it calls operational
 
 
-def take(source: DatabaseSource, knobs: Fetch, kept: Cursor, into: Path, say: Callable[[str], None]) -> FetchResult:
+def take(
+    source: DatabaseSource, fetch_config: Fetch, cursor: Cursor, into: Path, say: Callable[[str], None]
+) -> FetchResult:
     engine = _engine(source)
     try:
-        return retry(lambda: _read(engine, source, knobs, kept, into), knobs, say)
+        return with_retries(lambda: _read(engine, source, fetch_config, cursor, into), fetch_config, say)
     finally:
         engine.dispose()
 
@@ -69,38 +73,38 @@ def _with_driver(url: sqlalchemy.URL) -> sqlalchemy.URL:
     return url.set(drivername=PSYCOPG) if url.drivername in NAMES_NO_DRIVER else url
 
 
-def _read(engine: Engine, source: DatabaseSource, knobs: Fetch, kept: Cursor, into: Path) -> FetchResult:
-    """Everything from the mark on, in one transaction that changes nothing. Raises Passing if trying again may help."""
-    for torn in into.iterdir():  # of the attempt before
-        torn.unlink()
-    mark, sheets = watermarked(kept, ORDERS[source.cursor_type]), JsonlWriter(into)
-    since = _bound(source.cursor_start if mark.lower is None else mark.lower, source)
+def _read(engine: Engine, source: DatabaseSource, fetch_config: Fetch, cursor: Cursor, into: Path) -> FetchResult:
+    """All rows from the watermark on, in one read-only transaction. TransientError: another attempt may help."""
+    for leftover in into.iterdir():  # of the attempt before
+        leftover.unlink()
+    watermark, writer = read_watermark(cursor, ORDERS[source.cursor_type]), JsonlWriter(into)
+    since = _bound(source.cursor_start if watermark.lower is None else watermark.lower, source)
     names: list[str] = []
     size = 0
     try:
         with engine.connect() as connection:
-            found = _asked(connection, source, since, knobs)
-            names = list(found.keys())
+            result = _execute(connection, source, since, fetch_config)
+            names = list(result.keys())
             _refuse_other_columns(names, source)
-            for number, row in enumerate(found.mappings().yield_per(CHUNK), 1):
-                value, told = _value(row[source.cursor_column], source), _line(select_columns(row, source.columns))
+            for number, row in enumerate(result.mappings().yield_per(CHUNK), 1):
+                value, line = _value(row[source.cursor_column], source), _line(select_columns(row, source.columns))
                 where = f"row {number} of the query"
-                if mark.passes(value, told, f"{where}: {source.cursor_column}"):
-                    sheets.add(row[source.columns.id], told, f"{where}: {source.columns.id}")
-                    size += len(told)
-                    refuse_too_much(size, knobs, "the query")
+                if watermark.passes(value, line, f"{where}: {source.cursor_column}"):
+                    writer.add(row[source.columns.id], line, f"{where}: {source.columns.id}")
+                    size += len(line)
+                    refuse_too_much(size, fetch_config, "the query")
     except (exc.SQLAlchemyError, OSError) as error:
-        raise _named(error, source, engine.dialect.name) from None
-    return FetchResult(sheets.close(), sheets.rows, mark.cursor())
+        raise _explain(error, source, engine.dialect.name) from None
+    return FetchResult(writer.close(), writer.rows, watermark.cursor())
 
 
-def _asked(connection: Connection, source: DatabaseSource, since: Any, knobs: Fetch) -> Any:
+def _execute(connection: Connection, source: DatabaseSource, since: Any, fetch_config: Fetch) -> Any:
     backend = connection.dialect.name
     if backend == "sqlite":
         connection.exec_driver_sql("PRAGMA query_only = ON")
     elif backend == "postgresql":
         connection = connection.execution_options(postgresql_readonly=True)
-        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(knobs.timeout_seconds * 1000)}")
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(fetch_config.timeout_seconds * 1000)}")
     elif backend in ("mysql", "mariadb"):
         connection.exec_driver_sql("SET SESSION TRANSACTION READ ONLY")
     streamed = connection.execution_options(stream_results=True, max_row_buffer=CHUNK)
@@ -108,8 +112,8 @@ def _asked(connection: Connection, source: DatabaseSource, since: Any, knobs: Fe
 
 
 def _refuse_other_columns(names: list[str], source: DatabaseSource) -> None:
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise Refused(f"the query gives the column {twice[0]!r} twice: name them apart with AS")
+    if duplicates := [name for name in names if names.count(name) > 1]:
+        raise Refused(f"the query gives the column {duplicates[0]!r} twice: name them apart with AS")
     if source.cursor_column not in names:
         raise WrongUse(
             f"the query gives no column {source.cursor_column!r}, which params name as cursor_column;"
@@ -118,17 +122,14 @@ def _refuse_other_columns(names: list[str], source: DatabaseSource) -> None:
     require(source.columns, names, "the query")
 
 
-def _named(error: Exception, source: DatabaseSource, backend: str) -> Exception:
+def _explain(error: Exception, source: DatabaseSource, backend: str) -> Exception:
     """Never with the address. SQLAlchemy's own words repeat the query; the driver's say what is wrong."""
     words = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
-    told = f"the database of {source.url_env} says: {words[0]}"
-    away = isinstance(error, exc.OperationalError | exc.InterfaceError | OSError)
-    if away and (backend != "sqlite" or any(sign in words[0] for sign in PASSES_IN_SQLITE)):
-        return TransientError(told)
-    return Refused(f"{told}. Mend the query, cursor_type or cursor_start of the source")
-
-
-# ---- values: what the database gives, as JSON keeps it and as the query takes it
+    message = f"the database of {source.url_env} says: {words[0]}"
+    unreachable = isinstance(error, exc.OperationalError | exc.InterfaceError | OSError)
+    if unreachable and (backend != "sqlite" or any(sign in words[0] for sign in PASSES_IN_SQLITE)):
+        return TransientError(message)
+    return Refused(f"{message}. Correct the query, cursor_type or cursor_start of the source")
 
 
 def _value(value: Any, source: DatabaseSource) -> Any:

@@ -25,7 +25,7 @@ from retune.errors import Broken, Refused
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?")
 AHEAD = timedelta(days=1)  # a time without a zone may be this much ahead
 LINES = 1000  # to write at once
-REMEMBERED = 1000  # records at a value; of more none is remembered, and ingest sorts them out
+MAX_DIGESTS = 1000  # records at a value; of more none is remembered, and ingest sorts them out
 
 Key = tuple[str, Any]  # a kind of value, and what it is ordered by
 
@@ -86,24 +86,24 @@ class Watermark:
         """What to keep of it, in JSON."""
         at = []
         for key in sorted(self.values):
-            there = sorted(digest for digest, place in self.seen.items() if place == key)
-            at.append({"value": self.values[key], "seen": there if len(there) <= REMEMBERED else []})
+            digests = sorted(digest for digest, place in self.seen.items() if place == key)
+            at.append({"value": self.values[key], "seen": digests if len(digests) <= MAX_DIGESTS else []})
         return {"at": at}
 
 
-def watermarked(kept: Cursor, order: Callable[[Any], Key]) -> Watermark:
-    """The mark that `kept` speaks of. Raises Broken if it speaks of none."""
-    mark = Watermark(order)
+def read_watermark(stored: Cursor, order: Callable[[Any], Key]) -> Watermark:
+    """The watermark that a cursor holds. Raises Broken if the cursor is damaged."""
+    watermark = Watermark(order)
     try:
-        for step in kept.get("at", []):
+        for step in stored.get("at", []):
             key = order(step["value"])
-            mark.values[key] = step["value"]
-            mark.seen |= dict.fromkeys(step["seen"], key)
+            watermark.values[key] = step["value"]
+            watermark.seen |= dict.fromkeys(step["seen"], key)
     except (KeyError, TypeError, ValueError, AttributeError, Refused):
         raise Broken(
             "its cursor is damaged: remove its entry from the cursors, and it is read from its start"
         ) from None
-    return mark
+    return watermark
 
 
 def order_of(value: Any) -> Key:
@@ -146,25 +146,25 @@ class JsonlWriter:
         name = "" if name is None else str(name).strip()
         if not name:
             raise Refused(f"{where} is empty, so nobody could tell whether the row is there already")
-        sheet, before = self.latest.get(name, (0, ""))
+        number, before = self.latest.get(name, (0, ""))
         digest = digest_of(line)
         if digest == before:
             return  # only its cursor moved
-        self.latest[name] = (sheet + 1, digest)
-        lines = self.pending.setdefault(sheet + 1, [])
+        self.latest[name] = (number + 1, digest)
+        lines = self.pending.setdefault(number + 1, [])
         lines.append(f"{line}\n")
         self.rows += 1
         if len(lines) >= LINES:
-            self._flush(sheet + 1)
+            self._flush(number + 1)
 
-    def _flush(self, sheet: int) -> None:
-        with (self.folder / f".{sheet:05d}.jsonl.tmp").open("a", encoding="ascii") as file:
-            file.writelines(self.pending.pop(sheet))
+    def _flush(self, number: int) -> None:
+        with (self.folder / f".{number:05d}.jsonl.tmp").open("a", encoding="ascii") as file:
+            file.writelines(self.pending.pop(number))
 
     def close(self) -> tuple[Path, ...]:
         """The files under their names, once everything is in them."""
-        for sheet in list(self.pending):
-            self._flush(sheet)
+        for number in list(self.pending):
+            self._flush(number)
         return tuple(
             unfinished.rename(unfinished.with_name(unfinished.name[1:].removesuffix(".tmp")))
             for unfinished in sorted(self.folder.glob(".*.jsonl.tmp"))

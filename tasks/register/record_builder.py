@@ -13,7 +13,8 @@ from typing import Any, cast
 
 import pandas as pd
 
-from retune.config.params import Estimate, Params
+from retune.config.common import Estimate
+from retune.config.params import Params
 from retune.data import row_table, source_facts, suppression
 from retune.evaluation import task_metrics
 from retune.lineage import ancestry, parent_version

@@ -11,7 +11,8 @@ import json
 import os
 from pathlib import Path
 
-from retune.config.params import Params, Register
+from retune.config.common import Register
+from retune.config.params import Params
 from retune.data import row_table, suppression
 from retune.documents import bom, model_card, provenance
 from retune.documents.lineage_page import page

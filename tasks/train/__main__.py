@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from retune.config import params
+from retune.config.classification import Train
+from retune.config.generation import InstructTrain, PreferTrain
 from retune.data import replay_sampling, row_table
 from retune.errors import Refused
 from retune.evaluation import plots, statistics
@@ -27,7 +29,7 @@ from tasks.train.decoder import preference, sft
 from tasks.train.distributed import collectives, launcher
 from tasks.train.encoder.fit import fit
 
-Section = params.Train | params.InstructTrain | params.PreferTrain
+Section = Train | InstructTrain | PreferTrain
 Sides = tuple[pd.DataFrame, pd.DataFrame]  # train, val
 Told = tuple[list[dict[str, float]], dict[str, Any]]  # the points of the learning curve, and train.json
 
@@ -37,7 +39,7 @@ def main(
 ) -> None:
     section, begins = params.load().train, parent_version.read(start_file)
     device = classifier.pick_device(section.device)
-    if not isinstance(section, params.Train):
+    if not isinstance(section, Train):
         launcher.check(section.parallel, section.accumulate, device)
         if launcher.wanted(section.parallel):
             launcher.spread(section.parallel)
@@ -47,9 +49,9 @@ def main(
         sides = row_table.read(train), row_table.read(val)
         if not collectives.rank():
             shutil.rmtree(model_folder, ignore_errors=True)
-        if isinstance(section, params.Train):
+        if isinstance(section, Train):
             points, report = train_classifier(sides, section, begins, own, model_folder)
-        elif isinstance(section, params.PreferTrain):
+        elif isinstance(section, PreferTrain):
             points, report = preferrer(sides, section, begins, own, model_folder)
         else:
             points, report = writer(sides, row_table.read(general), section, begins, own, model_folder)
@@ -76,7 +78,7 @@ def tell(points: list[dict[str, float]], report: dict[str, Any], reports: Path) 
 
 
 def train_classifier(
-    sides: Sides, section: params.Train, begins: parent_version.ParentVersion | None, own: Path, folder: Path
+    sides: Sides, section: Train, begins: parent_version.ParentVersion | None, own: Path, folder: Path
 ) -> Told:
     earlier = parent.fetch(begins, own / "start") if begins else None
     card, tokenizer, tuned, report = fit(*sides, section, own, stage_io.progress, earlier)
@@ -87,7 +89,7 @@ def train_classifier(
 def writer(
     sides: Sides,
     general: pd.DataFrame,
-    section: params.InstructTrain,
+    section: InstructTrain,
     begins: parent_version.ParentVersion | None,
     own: Path,
     folder: Path,
@@ -100,7 +102,7 @@ def writer(
 
 
 def preferrer(
-    sides: Sides, section: params.PreferTrain, begins: parent_version.ParentVersion | None, own: Path, folder: Path
+    sides: Sides, section: PreferTrain, begins: parent_version.ParentVersion | None, own: Path, folder: Path
 ) -> Told:
     """Every pair is new to the version that is started from: it has learned from rows of another kind."""
     if begins is None:

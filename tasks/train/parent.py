@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from retune.config.params import Train
+from retune.config.classification import Train
 from retune.data import row_table
 from retune.errors import Refused
 from retune.lineage.parent_version import MODEL, ParentVersion, incompatibilities

@@ -84,12 +84,12 @@ def audit_tokens(
     train, limits = config.train, config.validate.preflight
     audit = token_audit.of_base(rows, train, limits)
     plots.lengths(audit.lengths, train.max_tokens, picture)
-    asked = {"template": train.template, "max_tokens": train.max_tokens, "too_long": train.too_long, **vars(limits)}
+    questions = {"template": train.template, "max_tokens": train.max_tokens, "too_long": train.too_long, **vars(limits)}
     findings, figures = audit.findings, audit.figures
     if general := token_audit.of_general(examples, train, limits):
         findings, figures = findings + general.findings, {**figures, "general": general.figures}
-        asked["general"] = [finding.name for finding in general.findings]
-    return TokenAudit(findings, figures, asked)
+        questions["general"] = [finding.name for finding in general.findings]
+    return TokenAudit(findings, figures, questions)
 
 
 def main(curated: Path, general: Path, curate_json: Path, accepted: Path, report_json: Path, docs: Path) -> None:
@@ -107,11 +107,11 @@ def main(curated: Path, general: Path, curate_json: Path, accepted: Path, report
         examples = f" Rows: {', '.join(finding.examples)}." if finding.examples else ""
         print(f"{finding.name}: expected {finding.expected}; found {finding.found}.{examples}")
     names, count = ", ".join(f"{finding.name} ({finding.found})" for finding in failures), len(verdict.expectations)
-    where = f"{report_json.absolute()} and {(docs / 'index.html').absolute()}"  # read elsewhere: a mail, the history
+    paths = [report_json.absolute(), (docs / "index.html").absolute()]  # read elsewhere: in a mail, in the history
     if verdict.verdict == "broken":
-        raise Broken(f"the checks could not all run, so nothing is known about the data: {names}; see {where}")
+        raise Broken(f"the checks could not all run, so nothing is known about the data: {names}", paths=paths)
     if verdict.verdict == "refused":
-        raise Refused(f"the data fails {len(failures)} of {count} expectations: {names}; see {where}")
+        raise Refused(f"the data fails {len(failures)} of {count} expectations: {names}", paths=paths)
     write_json({"accepted": True, "rows": verdict.rows, "sha256": file_sha256(curated)}, accepted)
     print(f"accepted {verdict.rows} rows under {count} expectations")
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from retune.config import params
+from retune.config.classification import Validate
+from retune.config.generation import GenerationValidate
 from retune.data import messages, row_table
 from retune.data.finding import Finding
 from retune.data.row_table import SPLITS
@@ -21,7 +22,7 @@ from retune.data.task_data import TaskData
 
 EXAMPLES = 5  # rows that a failed check names
 MEASURES = ("text_chars", "label_rows", "near_copy", "leaked", "rejected_share")  # columns that `measure` adds
-Limits = params.Validate | params.ValidateWriting
+Limits = Validate | GenerationValidate
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Check:
     arguments: dict[str, Any]
 
 
-def _of_labels(limits: Limits) -> params.Validate:
-    assert isinstance(limits, params.Validate), "only a task with labels has checks of labels"
+def _of_labels(limits: Limits) -> Validate:
+    assert isinstance(limits, Validate), "only a task with labels has checks of labels"
     return limits
 
 
@@ -178,8 +179,10 @@ def great_expectations() -> Any:
     return great_expectations
 
 
-def run(frame: pd.DataFrame, checks: dict[str, Check], shown: Sequence[str]) -> tuple[dict[str, Any], list[Any]]:
-    """What Great Expectations answers, and what it was asked. `shown`: the columns that it names of rows that fail."""
+def run(
+    frame: pd.DataFrame, checks: dict[str, Check], example_columns: Sequence[str]
+) -> tuple[dict[str, Any], list[Any]]:
+    """What Great Expectations answers, and what it was asked. It shows the `example_columns` of rows that fail."""
     gx = great_expectations()
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
@@ -193,7 +196,7 @@ def run(frame: pd.DataFrame, checks: dict[str, Check], shown: Sequence[str]) -> 
     result_format = {
         "result_format": "SUMMARY",
         "partial_unexpected_count": EXAMPLES,
-        "unexpected_index_column_names": [*shown],
+        "unexpected_index_column_names": [*example_columns],
     }
     answer = batch.validate(gx.ExpectationSuite("curated", expectations), result_format=result_format).to_json_dict()
     result: dict[str, Any] = json.loads(json.dumps(answer))  # its own Data Docs cannot print the numbers of numpy

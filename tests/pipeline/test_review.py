@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import sync_playwright
 
-from retune.evaluation import human_review
+from retune.evaluation import human_review, human_verdicts, statistics
 
 ROOT = Path(__file__).parent.parent.parent
 PAIRS = pd.DataFrame({"id": list("abc"), "prompt": ["1", "2", "3"], "ours": ["x"] * 3, "theirs": ["y"] * 3})
@@ -31,7 +31,7 @@ def chromium():
 
 
 def test_the_page_keeps_verdicts_and_hands_them_out_as_a_file(chromium, tmp_path):
-    sheet, key = human_review.shuffled(PAIRS, "writer/2", "writer/1", 3, 17)
+    sheet, key = human_review.draw_sheet(PAIRS, "writer/2", "writer/1", 3, 17)
     (tmp_path / "sheet.html").write_text(human_review.as_page(sheet, key), "utf-8")
     view = chromium.new_context(accept_downloads=True).new_page()
     asked, said = [], []
@@ -49,10 +49,10 @@ def test_the_page_keeps_verdicts_and_hands_them_out_as_a_file(chromium, tmp_path
     path = tmp_path / saved.value.suggested_filename
     saved.value.save_as(path)
     assert said == [] and [url for url in asked if not url.startswith(("file:", "blob:"))] == []
-    assert human_review.sheet_of([path]) == key.sheet
-    answers = {answer.id: answer for answer in human_review.answers([path], key)}
-    assert set(answers) == {"a", "c"} and answers["c"].said == human_review.ALIKE
-    assert answers["a"].said == (human_review.OURS if key.ours_is["a"] == "A" else human_review.THEIRS)
+    assert human_verdicts.sheet_of([path]) == key.sheet
+    answers = {answer.id: answer for answer in human_verdicts.read_verdicts([path], key)}
+    assert set(answers) == {"a", "c"} and answers["c"].value == statistics.ALIKE
+    assert answers["a"].value == (statistics.OURS if key.ours_is["a"] == "A" else statistics.THEIRS)
     assert answers["a"].reviewer == 'Ada, "the" first'
     assert "'=both fine" in path.read_text("utf-8")
 

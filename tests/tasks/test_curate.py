@@ -11,7 +11,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retune.config.params import Curate, CurateWriting
+from retune.config.classification import Curate
+from retune.config.generation import GenerationCurate
 from retune.data import messages, row_table, suppression, task_data
 from retune.data.row_table import COLUMNS, clean
 from retune.errors import Refused, WrongUse
@@ -379,7 +380,7 @@ def test_banking77_keeps_its_test_side_whole():
 
 # ---- where a model is to write ---------------------------------------------------------------------------
 
-WRITING = CurateWriting(min_chars=2, max_chars=200)
+WRITING = GenerationCurate(min_chars=2, max_chars=200)
 
 
 def asked(*contents):
@@ -550,7 +551,7 @@ def test_without_files_nothing_is_said_of_general_examples_and_their_file_is_emp
 @pytest.mark.parametrize(("changes", "error", "told"), [
     ({"sha256": "0" * 64}, Refused, "have sha256 .*, not 0{64}: restore that file, or write the new hash into"),
     ({"path": "/nowhere/own.jsonl"}, WrongUse, "/nowhere/own.jsonl cannot be read: No such file"),
-    ({"path": "own.jsonl"}, WrongUse, r"replay.0.path: 'own.jsonl' is no absolute path"),
+    ({"path": "own.jsonl"}, WrongUse, r"replay.0.path: not an absolute path: 'own.jsonl'"),
     ({"sha256": "short"}, WrongUse, r"curate.replay.0.sha256 is 'short'"),
 ])  # fmt: skip
 def test_a_file_that_is_not_there_or_another_than_was_meant_is_refused(in_writing, changes, error, told):

@@ -68,7 +68,7 @@ def test_an_id_that_has_left_the_data_since_stays_known():
         ((["1", " "], *WHO), "none of them empty"),
         ((["1"], " ", *WHO[1:]), "say why"),
         ((["1"], WHO[0], "", WHO[2]), "say who"),
-        ((["1"], *WHO[:2], "now"), "'now' is no time"),
+        ((["1"], *WHO[:2], "now"), "'now' is not a time"),
     ],
 )
 def test_a_call_that_leaves_something_out_is_a_wrong_use(call, said):

@@ -22,7 +22,7 @@ from retune.data import row_table, task_data
 from retune.data.readers import NoRows
 from retune.errors import Broken, Refused, RetuneError, WrongUse
 from tasks import ingest as ingest_module
-from tasks.ingest import Columns, Ingested, ingest
+from tasks.ingest import Columns, IngestResult, ingest
 
 RAW = Path("data/raw")
 BITEXT = (
@@ -42,7 +42,7 @@ def put(text, name="tickets.csv"):
     return name
 
 
-def take(text, columns=Columns(), name="tickets.csv", **more) -> Ingested:  # noqa: B008
+def take(text, columns=Columns(), name="tickets.csv", **more) -> IngestResult:  # noqa: B008
     return ingest(put(text, name), RAW, columns, **more)
 
 

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from retune.config.params import Latency
+from retune.config.common import Latency
 from retune.errors import Refused
 from retune.promotion import latency
 from tasks import latency as verb

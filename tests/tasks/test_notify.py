@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from retune.config import params
-from retune.config.params import Notify
+from retune.config.common import Notify
 from tasks import notify
 
 ALL = ("promoted", "held", "refused", "failed", "recovered", "unhealthy", "awaiting")

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from retune.config import params
+from retune.config.generation import ReplayFile
 from retune.data import row_table
 from retune.errors import WrongUse
 from retune.lineage import parent_version
@@ -179,5 +180,5 @@ def test_before_anything_is_curated_they_are_read_from_their_files(knobs, make_r
     file = tmp_path / "own.csv"
     file.write_text("prompt,completion\nwho?,she\n", "utf-8")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    named = replace(knobs.curate, replay=[params.ReplayFile(str(file), digest)])
+    named = replace(knobs.curate, replay=[ReplayFile(str(file), digest)])
     assert run_preflight(replace(knobs, curate=named)).general["rows"] == 1

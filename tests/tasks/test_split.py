@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retune.config.params import MissingLabel, Split, SplitWriting
+from retune.config.classification import MissingLabel, Split
+from retune.config.common import SplitShares
 from retune.data import messages, row_table, task_data
 from retune.data.row_table import COLUMNS, SPLITS
 from retune.errors import Refused, WrongUse
@@ -187,7 +188,7 @@ def test_a_refused_split_leaves_its_report_and_no_sides(in_folder, count):
 
 # ---- where a model is to write ---------------------------------------------------------------------------
 
-WRITING = SplitWriting(seed=17, val_share=0.2, test_share=0.3)
+WRITING = SplitShares(seed=17, val_share=0.2, test_share=0.3)
 
 
 def answers(prompts, each):

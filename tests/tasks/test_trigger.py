@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retune.config import params
+from retune.config.common import Trigger
 from tasks import trigger
 from tasks.trigger import RetrainDecision, TrainingInputs, VersionInputs
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
-SECTION = params.Trigger(
+SECTION = Trigger(
     new_rows=200, on_change=True, max_age_days=90, on_forgotten=True, incremental=False, keep_failed_days=14.0
 )
 THEN = TrainingInputs(

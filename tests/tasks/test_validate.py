@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from retune.config.params import Preflight, Validate, ValidateWriting
+from retune.config.classification import Validate
+from retune.config.generation import GenerationValidate, Preflight
 from retune.data import row_table, task_data
 from retune.data.row_table import COLUMNS
 from retune.errors import Broken, Refused
@@ -303,7 +304,7 @@ def test_an_answer_stands_in_no_report_and_on_no_page(writing, make_replies):
 
 def test_a_pair_needs_its_worse_answer(make_replies):
     pairs = make_replies(20).assign(rejected=[" ", *["no"] * 19])
-    params = ValidateWriting(
+    params = GenerationValidate(
         min_rows=1,
         max_rows=99,
         min_chars=2,

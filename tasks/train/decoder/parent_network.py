@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from retune.config.params import Base, DecoderLora, Parallel
+from retune.config.common import Base
+from retune.config.generation import DecoderLora, Parallel
 from retune.errors import Refused, WrongUse
 from retune.lineage.parent_version import WRITERS
 from retune.models import causal_lm, classifier, decoder

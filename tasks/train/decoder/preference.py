@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from retune.config.params import PreferTrain
+from retune.config.generation import PreferTrain
 from retune.errors import Refused, WrongUse
 from retune.models import chat_template, classifier, decoder, packing
 from retune.models.chat_template import TokenizedExample

@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from retune.config.params import InstructTrain, PreferTrain
+from retune.config.generation import InstructTrain, PreferTrain
 from retune.data import replay_sampling
 from retune.errors import Refused, WrongUse
 from retune.models import base_model, chat_template, classifier, decoder, packing

@@ -28,7 +28,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from retune.config.params import Parallel
+from retune.config.generation import Parallel
 from retune.errors import RetuneError
 from retune.models import decoder
 from tasks.train.checkpoint import Checkpoints, Found, Tensors

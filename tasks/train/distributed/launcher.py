@@ -19,7 +19,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from retune.config.params import Parallel
+from retune.config.generation import Parallel
 from retune.errors import Broken, WrongUse
 from tasks.train.distributed import collectives
 

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from retune.config.params import Train
+from retune.config.classification import Train
 from retune.evaluation import statistics
 from retune.lineage import parent_version
 from retune.models import classifier

@@ -14,7 +14,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from retune.config.params import Train
+from retune.config.classification import Train
 from retune.evaluation import statistics
 from retune.models import classifier
 from tasks.train.checkpoint import Checkpoints, Tensors

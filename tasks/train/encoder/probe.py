@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from retune.config.params import Probe
+from retune.config.classification import Probe
 from retune.models import classifier
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from flows.retraining import notifications
-from retune.config.params import Notify
+from retune.config.common import Notify
 from retune.data import intake_branch
 
 

@@ -170,9 +170,9 @@ def test_a_wrong_params_file_is_named_before_anything_starts(own_clone):
     wrong(
         own_clone.retune("plan"),
         2,
-        r"train\.epochen is no parameter.*train\.epochs is missing|train\.epochs is missing.*train\.epochen",
+        r"train\.epochen is not a parameter.*train\.epochs is missing|train\.epochs is missing.*train\.epochen",
     )
-    wrong(own_clone.retune("run"), 2, r"train\.epochen is no parameter")
+    wrong(own_clone.retune("run"), 2, r"train\.epochen is not a parameter")
 
 
 @pytest.mark.parametrize("words", [["plan"], ["run"], ["retrain", "--dry-run"]], ids=" ".join)

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from flows.execution import dvc
-from retune.errors import Broken, Refused, WrongUse
+from retune.errors import Broken, Refused, WrongUse, to_line
 
 
 def fails_with(tiny, code, *lines):
@@ -57,15 +57,17 @@ def test_only_the_named_stage_runs(tiny):
     assert Path("models/reports/serve.json").read_text("utf-8") == before
 
 
-@pytest.mark.parametrize(
-    ("code", "kind", "error"), [(1, "refused", Refused), (2, "wronguse", WrongUse), (3, "broken", Broken)]
-)
-def test_a_stages_own_error_comes_out_as_that_error(tiny, code, kind, error):
-    fails_with(tiny, code, "two rows are wrong", f"{kind}: the data fails", "  see the report")
+@pytest.mark.parametrize("error", [Refused, WrongUse, Broken])
+def test_a_stages_own_error_comes_out_as_that_error_with_its_fields(tiny, error):
+    line = to_line(error("the data fails:\n  2 rows", remedy="mend them", paths=[Path("/a/report.json")]))
+    fails_with(tiny, error.exit_code, "two rows are wrong", line)
+    lines = []
     with pytest.raises(error) as raised:
-        dvc.run("cook", lambda line: None)
+        dvc.run("cook", lines.append)
     assert type(raised.value) is error
-    assert str(raised.value) == "cook: the data fails\n  see the report"
+    assert raised.value.paths == (Path("/a/report.json"),) and raised.value.remedy == "mend them"
+    assert str(raised.value) == "cook: the data fails:\n  2 rows: mend them; see /a/report.json"
+    assert any(line.startswith(f"{error.__name__}: the data fails") for line in lines) and line not in lines
 
 
 def test_a_crash_is_broken_and_shows_the_last_lines(tiny):

@@ -17,9 +17,9 @@ import yaml
 from flows.execution import dvc
 from flows.execution import reproduce as reproducing
 from flows.execution.reproduce import MISSING, other_packages, reproduce, weights
-from retune.errors import Broken, Refused, WrongUse
+from retune.errors import Broken, Refused, WrongUse, to_line
 from retune.lineage.check import Check
-from retune.system import dvc_store
+from retune.system import dvc_store, git
 
 STAGES = """\
 stages:
@@ -199,7 +199,7 @@ def test_the_clone_reuses_raw_bytes_only(shop, record, into):
     own = {path.stat().st_ino for path in (into / ".dvc/cache").rglob("*") if path.is_file()}
     theirs = {path.stat().st_ino for path in (shop.folder / ".dvc/cache").rglob("*") if path.is_file()}
     assert own & theirs == set()
-    assert dvc._git("-C", str(into), "remote") == ""
+    assert git.output("remote", cwd=into) == ""
 
 
 def test_other_weights_with_the_same_scores_are_told_from_the_same_bits(shop, into, tmp_path):
@@ -291,7 +291,9 @@ def test_a_folder_that_is_not_empty_or_part_of_the_checkout_is_wrong_use(shop, r
 
 
 def test_a_stage_that_refuses_is_told_in_its_own_words(shop, record, into):
-    shop.write("tasks/step.py", "import sys\nprint('refused: no such rows', file=sys.stderr)\nsys.exit(1)\n")
+    shop.write(
+        "tasks/step.py", f"import sys\nprint({to_line(Refused('no such rows'))!r}, file=sys.stderr)\nsys.exit(1)\n"
+    )
     md5 = hashlib.md5(Path("tasks/step.py").read_bytes()).hexdigest()
     shop.git("commit", "-qam", "refuse")
     shop.git("add", "data/raw.dvc")

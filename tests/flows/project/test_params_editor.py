@@ -132,7 +132,7 @@ def test_a_wrong_setting_is_refused_in_words_and_the_file_is_untouched(path, set
 
 def test_a_file_that_is_wrong_already_is_refused_without_a_setting(path):
     path.write_text(path.read_text("utf-8").replace("epochs: ", "epochen: "), "utf-8")
-    with pytest.raises(WrongUse, match=r"train\.epochen is no parameter"):
+    with pytest.raises(WrongUse, match=r"train\.epochen is not a parameter"):
         params_editor.write([], path)
 
 

@@ -79,8 +79,8 @@ def test_what_has_come_in_for_one_task_waits_while_another_is_at_work(own_clone)
     commit(own_clone)
     second = own_clone.git("rev-parse", "HEAD")
     own_clone.git("update-ref", came_in, "HEAD")
-    turned = "from retune.data import intake_branch; intake_branch.turn('instruct', 'classify')"
-    assert own_clone.python("-c", turned).returncode == 0
+    switched = "from retune.data import intake_branch; intake_branch.switch('instruct', 'classify')"
+    assert own_clone.python("-c", switched).returncode == 0
     assert own_clone.git(*branches) == f"retune/intake {first}retune/intake-instruct {second}"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.retraining import notifications
-from retune.config.params import Notify
+from retune.config.common import Notify
 from tasks import notify
 
 SHIPPED = (Path(__file__).parents[3] / "params.yaml").read_text("utf-8")

@@ -12,7 +12,7 @@ from flows.execution import recovery, run_context
 from flows.execution.run_context import Outcome
 from flows.retraining import outcome_report
 from flows.retraining.outcome_report import RetrainingOutcome
-from retune.config.params import Notify
+from retune.config.common import Notify
 from retune.errors import Broken, Refused
 from retune.lineage import history, retraining_log
 from retune.promotion.gate import Decision

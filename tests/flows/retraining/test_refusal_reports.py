@@ -7,11 +7,12 @@ import pytest
 
 from flows.retraining import refusal_reports
 from retune.data.intake_branch import Aside
+from retune.errors import Refused
 
 
 @pytest.fixture
 def in_a_run(tmp_path, monkeypatch):
-    """The worktree of a run that was refused, and the words of the refusal."""
+    """The worktree of a run that was refused, and the files that the refusal names."""
     clone, run = tmp_path / "clone", tmp_path / "clone/.retune/runs/brave-newt"
     author = ["-c", "user.name=A", "-c", "user.email=a@b"]
     subprocess.run(["git", "init", "-q", str(clone)], check=True)
@@ -22,20 +23,21 @@ def in_a_run(tmp_path, monkeypatch):
     (run / "models/reports/data_docs/index.html").write_text("<html>")
     monkeypatch.chdir(run)
     reports = run / "models/reports"
-    return f"the data fails; see {reports}/validate.json and {reports}/data_docs/index.html"
+    return reports / "validate.json", reports / "data_docs/index.html", Path("/elsewhere/rows.csv")
 
 
-def test_the_words_name_files_that_are_there_when_the_folder_of_the_run_is_gone(in_a_run):
+def test_a_refusal_names_files_that_are_there_when_the_folder_of_the_run_is_gone(in_a_run):
     kept = refusal_reports.keep("brave-newt")
-    words = refusal_reports.moved(in_a_run, kept)
+    paths = refusal_reports.move(in_a_run, kept)
     assert kept == Path.cwd().parents[1] / "refusals/brave-newt"
-    assert words == f"the data fails; see {kept}/validate.json and {kept}/data_docs/index.html"
+    assert paths == (kept / "validate.json", kept / "data_docs/index.html", Path("/elsewhere/rows.csv"))
     assert (kept / "validate.json").exists() and (kept / "data_docs/index.html").exists()
 
 
 def test_it_is_swept_when_no_row_is_set_aside_because_of_it_any_more(in_a_run):
     kept = refusal_reports.keep("brave-newt")
-    aside = Aside(f"the run was refused: {refusal_reports.moved(in_a_run, kept)}", "2026-11-25", 3)
+    refusal = Refused("the data fails", paths=refusal_reports.move(in_a_run, kept))
+    aside = Aside(f"the run was refused: {refusal}", "2026-11-25", 3)
     assert refusal_reports.sweep([aside]) == [] and kept.exists()
     assert refusal_reports.sweep([]) == [kept] and not kept.exists()
     assert refusal_reports.sweep([]) == []

@@ -8,6 +8,7 @@ import yaml
 from pydantic.dataclasses import is_pydantic_dataclass
 
 from retune.config import params
+from retune.config.sources import KINDS
 from retune.errors import WrongUse
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -67,7 +68,7 @@ def test_a_section_cannot_be_changed():
         ("train.lora.rank", True, "True"),
         ("train.lora.rank", None, "None"),
         ("train.lora.rank", GONE, "is missing"),
-        ("train.lora.rnak", 16, "is no parameter of Retune"),
+        ("train.lora.rnak", 16, "is not a parameter of Retune"),
         ("train.lora", 3, "3"),
         ("train.lora", GONE, "is missing"),
         ("train.full.learning_rate", "2e-4", "write 2.0e-4"),
@@ -106,7 +107,7 @@ def test_a_section_cannot_be_changed():
         ("latency.passes", 0, "greater than or equal to 1"),
         ("latency", GONE, "is missing"),
         ("promote", GONE, "is missing"),
-        ("serve", {}, "is no parameter of Retune"),
+        ("serve", {}, "is not a parameter of Retune"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_dotted_path(path, value, told):
@@ -156,9 +157,9 @@ def test_a_source_is_one_of_three_kinds():
     [
         ({**FILES, "kind": "ftp"}, "0.kind is 'ftp': write one of files, http, sql"),
         ({**FILES, "kind": None}, "0.kind is None"),
-        ({**FILES, "path": "exports"}, "0.path: 'exports' is no absolute path"),
+        ({**FILES, "path": "exports"}, "0.path: not an absolute path: 'exports'"),
         ({**FILES, "name": "a/b"}, "0.name is 'a/b'"),
-        ({**FILES, "url": "x"}, "0.url is no parameter of Retune"),
+        ({**FILES, "url": "x"}, "0.url is not a parameter of Retune"),
         ({**FILES, "columns": {**COLUMNS, "text": ""}}, "0.columns.text is ''"),
         ({**FILES, "columns": {"text": "a"}}, "0.columns.label is missing"),
         ({**HTTP, "columns": {**COLUMNS, "id": None}}, "0.columns.id is None"),
@@ -166,8 +167,8 @@ def test_a_source_is_one_of_three_kinds():
         ({**HTTP, "url": "https://me:s3cret@desk/"}, "0.url: write http(s)://HOST/PATH, without user, password"),
         ({**HTTP, "url": "ftp://desk/"}, "0.url: write http(s)://"),
         ({**SQL, "url_env": "postgresql://me:s3cret@desk/d"}, "0.url_env: name the environment variable"),
-        ({**SQL, "query": "DELETE FROM t WHERE a > :cursor"}, "is no question: write one SELECT"),
-        ({**SQL, "query": "SELECT a::cursor FROM t"}, "asks for every row each time"),
+        ({**SQL, "query": "DELETE FROM t WHERE a > :cursor"}, "Write one SELECT"),
+        ({**SQL, "query": "SELECT a::cursor FROM t"}, "reads every row each time"),
         ("tickets.csv", "0 is 'tickets.csv'"),
     ],
 )
@@ -183,7 +184,7 @@ def test_the_example_of_the_runbook_is_taken_as_it_stands():
     page = (ROOT / "infra/README.md").read_text("utf-8")
     (example,) = re.findall(r"```yaml\n(fetch:\n.*?)```", page, re.DOTALL)
     sources = yaml.safe_load(example)["fetch"]["sources"]
-    assert [source.kind for source in params.parse(changed("fetch.sources", sources)).fetch.sources] == [*params.KINDS]
+    assert [source.kind for source in params.parse(changed("fetch.sources", sources)).fetch.sources] == [*KINDS]
 
 
 def test_two_sources_of_one_name_would_share_a_cursor():
@@ -278,5 +279,5 @@ def test_two_files_of_general_examples_are_told_apart_by_their_names():
 def test_pairs_have_no_general_examples():
     values = shipped("prefer")
     values["curate"]["replay"] = []
-    with pytest.raises(WrongUse, match=r"curate.replay is no parameter of Retune"):
+    with pytest.raises(WrongUse, match=r"curate.replay is not a parameter of Retune"):
         params.parse(values)

@@ -11,8 +11,9 @@ from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score
 
 from retune.errors import Refused, WrongUse
-from retune.evaluation import human_review, statistics
-from retune.evaluation.human_review import ALIKE, OURS, THEIRS, Answer
+from retune.evaluation import human_review, human_verdicts, statistics
+from retune.evaluation.human_verdicts import Verdict
+from retune.evaluation.statistics import ALIKE, OURS, THEIRS
 
 PAIRS = pd.DataFrame(
     {
@@ -26,7 +27,7 @@ PAIRS = pd.DataFrame(
 
 @pytest.fixture
 def exported():
-    return human_review.shuffled(PAIRS, "writer/2", "writer/1", rows=100, seed=17)
+    return human_review.draw_sheet(PAIRS, "writer/2", "writer/1", rows=100, seed=17)
 
 
 def filled(path, sheet, key, verdict, reviewer=""):
@@ -56,11 +57,11 @@ def test_rows_with_two_equal_answers_are_left_out_and_counted(exported):
     sheet, key = exported
     assert len(sheet) == 39 and key.alike == 1 and "Q-38" not in set(sheet["id"])
     with pytest.raises(Refused, match="nothing to review"):
-        human_review.shuffled(PAIRS.assign(theirs=PAIRS["ours"]), "a/1", "a/2", 10, 1)
+        human_review.draw_sheet(PAIRS.assign(theirs=PAIRS["ours"]), "a/1", "a/2", 10, 1)
 
 
 def test_one_seed_one_sheet_another_seed_another():
-    first, again, other = (human_review.shuffled(PAIRS, "a/1", "a/2", 20, seed) for seed in (1, 1, 2))
+    first, again, other = (human_review.draw_sheet(PAIRS, "a/1", "a/2", 20, seed) for seed in (1, 1, 2))
     assert first[1] == again[1] and first[0].equals(again[0])
     assert other[1].sheet != first[1].sheet
 
@@ -73,7 +74,7 @@ def test_no_cell_of_the_sheet_is_a_formula(exported):
 
 def test_the_page_holds_whatever_was_written_as_text_alone():
     wild = PAIRS.assign(theirs="<script>alert(1)</script>", prompt='" onload="alert(1)')
-    page = human_review.as_page(*human_review.shuffled(wild, "a/1", "a/2", 3, 1))
+    page = human_review.as_page(*human_review.draw_sheet(wild, "a/1", "a/2", 3, 1))
     assert page.count("<script>") == 1 and "&lt;script&gt;alert" in page
     assert not re.search(r"(src|href)=|https?:", page)
 
@@ -90,15 +91,15 @@ def test_verdicts_come_back_without_their_sides(exported, tmp_path):
     sheet, key = exported
     first = filled(tmp_path / "ada.csv", sheet, key, lambda row, ours: ours.lower())
     second = filled(tmp_path / "b.csv", sheet, key, lambda row, ours: "tie" if row == "Q-1" else ours, "Bob")
-    said = human_review.answers([first, second], key)
+    said = human_verdicts.read_verdicts([first, second], key)
     assert {answer.reviewer for answer in said} == {"ada", "Bob"}
-    found = human_review.result(said, key, 0.95)
+    found = human_verdicts.score(said, key, 0.95)
     assert (found.wins, found.losses, found.ties, found.answered) == (38, 0, 1, 39)
     assert found.verdict == "better" and found.p < 1e-9
     assert "writer/2 is better than writer/1: 38 won" in str(found)
     assert found.agreement[0].reviewers == ("Bob", "ada") and found.agreement[0].agreed == pytest.approx(38 / 39)
-    assert human_review.sheet_of([first, second]) == key.sheet
-    kept = json.dumps(human_review.as_record(found, said, key))
+    assert human_verdicts.sheet_of([first, second]) == key.sheet
+    kept = json.dumps(human_verdicts.as_record(found, said, key))
     assert "Order" not in kept and "no idea" not in kept
 
 
@@ -106,36 +107,36 @@ def test_a_spreadsheet_that_saves_semicolons_is_read_too(exported, tmp_path):
     _, key = exported
     path = tmp_path / "carla.csv"
     path.write_text(f"\ufeffsheet;id;verdict\r\n{key.sheet};Q-3;A\r\n{key.sheet};Q-4;\r\n", "utf-8")
-    assert [answer.id for answer in human_review.answers([path], key)] == ["Q-3"]
+    assert [answer.id for answer in human_verdicts.read_verdicts([path], key)] == ["Q-3"]
 
 
 @pytest.mark.parametrize(
     ("line", "told"),
-    [("Q-3,C,ada", "line 2.*'C'"), ("Q-99,A,ada", "no row 'Q-99'"), ("Q-3,A,ada\n{sheet},Q-3,B,ada", "two things")],
+    [("Q-3,C,ada", "line 2.*'C'"), ("Q-99,A,ada", "no row 'Q-99'"), ("Q-3,A,ada\n{sheet},Q-3,B,ada", "two verdicts")],
 )
 def test_a_line_that_cannot_be_is_named(exported, tmp_path, line, told):
     _, key = exported
     path = tmp_path / "sheet.csv"
     path.write_text(f"sheet,id,verdict,reviewer\n{key.sheet},{line.format(sheet=key.sheet)}\n", "utf-8")
     with pytest.raises(Refused, match=told):
-        human_review.answers([path], key)
+        human_verdicts.read_verdicts([path], key)
 
 
 def test_files_that_are_no_sheet_or_of_two_are_refused(tmp_path):
     (tmp_path / "other.csv").write_text("a,b\n1,2\n", "utf-8")
     with pytest.raises(WrongUse, match="lacks the column"):
-        human_review.sheet_of([tmp_path / "other.csv"])
+        human_verdicts.sheet_of([tmp_path / "other.csv"])
     for name in "ab":
         (tmp_path / f"{name}.csv").write_text(f"sheet,id,verdict\n{name},1,A\n", "utf-8")
     with pytest.raises(WrongUse, match="of one sheet"):
-        human_review.sheet_of([tmp_path / "a.csv", tmp_path / "b.csv"])
+        human_verdicts.sheet_of([tmp_path / "a.csv", tmp_path / "b.csv"])
 
 
 def test_most_reviewers_decide_a_row_and_as_many_on_either_side_tie(exported):
     _, key = exported
-    said = [Answer("Q-1", "a", OURS), Answer("Q-1", "b", OURS), Answer("Q-1", "c", THEIRS)]
-    said += [Answer("Q-2", "a", OURS), Answer("Q-2", "b", THEIRS), Answer("Q-3", "a", THEIRS)]
-    found = human_review.result(said, key, 0.95)
+    said = [Verdict("Q-1", "a", OURS), Verdict("Q-1", "b", OURS), Verdict("Q-1", "c", THEIRS)]
+    said += [Verdict("Q-2", "a", OURS), Verdict("Q-2", "b", THEIRS), Verdict("Q-3", "a", THEIRS)]
+    found = human_verdicts.score(said, key, 0.95)
     assert (found.wins, found.losses, found.ties, found.rows, found.answered) == (1, 1, 1, 39, 3)
     assert found.verdict == "undecided" and found.p == 1
 
@@ -153,13 +154,13 @@ SAID = st.sampled_from([OURS, THEIRS, ALIKE])
 def test_kappa_is_cohens(pairs):
     ours, theirs = zip(*pairs, strict=True)
     if len({*ours, *theirs}) == 1:
-        assert human_review.kappa(ours, theirs) is None
+        assert human_verdicts.kappa(ours, theirs) is None
     else:
-        assert human_review.kappa(ours, theirs) == pytest.approx(cohen_kappa_score(ours, theirs))
+        assert human_verdicts.kappa(ours, theirs) == pytest.approx(cohen_kappa_score(ours, theirs))
 
 
 def test_a_prompt_of_messages_is_read_as_a_talk():
     told = json.dumps([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi\nthere"}])
-    assert human_review.in_words(told) == "system: Be kind.\n\nuser: Hi\nthere"
-    assert human_review.in_words("Where is it?") == "Where is it?"
-    assert human_review.in_words("3") == "3"
+    assert human_review.readable_prompt(told) == "system: Be kind.\n\nuser: Hi\nthere"
+    assert human_review.readable_prompt("Where is it?") == "Where is it?"
+    assert human_review.readable_prompt("3") == "3"

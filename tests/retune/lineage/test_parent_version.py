@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from retune.config import params
+from retune.config.common import Base
 from retune.errors import Refused
 from retune.lineage import parent_version
 
@@ -48,7 +49,7 @@ def test_a_record_from_before_there_was_a_choice_started_from_the_base(record):
 def test_from_a_record_it_is_known_whether_these_params_can_continue_its_weights(record, settings):
     section = params.parse(settings).train
     there = parent_version.weights_facts(record)
-    mine = replace(section, base=params.Base(record["base"]["name"], record["base"]["sha256"]))
+    mine = replace(section, base=Base(record["base"]["name"], record["base"]["sha256"]))
     assert parent_version.incompatibilities(there, mine) == []
     assert parent_version.incompatibilities(there, replace(mine, method="lora")) == [
         "train.method is 'lora', its own was 'full'"

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from retune.config.params import Parallel
+from retune.config.generation import Parallel
 from retune.errors import Refused
 from retune.preflight import compute_estimate
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from retune.config.params import Parallel
+from retune.config.generation import Parallel
 from retune.preflight import compute_estimate, memory_check
 from retune.preflight.memory_check import AvailableMemory
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 import pytest
 
-from retune.config.params import Preflight
+from retune.config.generation import Preflight
 from retune.data import messages
 from retune.data.row_table import COLUMNS
 from retune.models import chat_template

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retune.config.params import Promote
+from retune.config.classification import Promote
 from retune.errors import Refused
 from retune.evaluation import statistics
 from retune.promotion import latency

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from sacrebleu import corpus_bleu
 
-from retune.config.params import PromoteWriting
+from retune.config.generation import GenerationPromote
 from retune.evaluation import text_metrics
 from retune.promotion import gate, gate_record, guardrails
 
-SECTION = PromoteWriting(
+SECTION = GenerationPromote(
     metric="perplexity",
     margin_over_base=0.01,
     margin_over_champion=0.0,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from retune.errors import Broken, Refused, RetuneError, WrongUse
+from retune.errors import Broken, Refused, RetuneError, WrongUse, from_line
 from retune.system import stage_io
 
 
@@ -17,7 +17,9 @@ def test_an_error_of_our_own_is_one_line_and_an_exit_code(monkeypatch, capsys, e
     with pytest.raises(SystemExit) as ended:
         stage_io.run(main)
     assert ended.value.code == code
-    assert capsys.readouterr().err == f"{error.__name__.lower()}: the reason\n"
+    (line,) = capsys.readouterr().err.splitlines()
+    read = from_line(line)
+    assert (read.message, read.exit_code) == ("the reason", code)
 
 
 def test_paths_reach_main_in_their_order(monkeypatch):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from retune.config.params import Evaluate
+from retune.config.classification import Evaluate
 from retune.data import row_table
 from retune.errors import Refused
 from retune.models import classifier

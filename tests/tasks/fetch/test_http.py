@@ -92,7 +92,7 @@ def test_a_server_in_trouble_is_asked_again(desk, http, work, ids, reply):
     desk.add(("1", "a", "x", day(1)))
     desk.moods = [reply(503), "cut"]
     assert ids(work.one(http)) == ["1"]
-    assert "503" in work.said[0] and "attempt 1 of 3" in work.said[0]
+    assert "503" in work.said[0] and "attempt 2 of 3" in work.said[0]
 
 
 def test_nothing_of_a_fetch_is_taken_if_its_last_page_is_cut(desk, http, work):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retune.config.params import Estimate, Register
+from retune.config.common import Estimate, Register
 from retune.data import row_table
 from retune.errors import Refused
 from retune.models.manifest import ClassifierManifest

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from retune.config.params import Base, DecoderLora, Full, InstructTrain, Parallel, PromptTuning
+from retune.config.common import Base, Full
+from retune.config.generation import DecoderLora, InstructTrain, Parallel, PromptTuning
 from retune.models.base_model import weights_sha256
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from retune.config.params import Incremental
+from retune.config.classification import Incremental
 from retune.data import row_table
 from retune.errors import Refused
 from retune.lineage import parent_version

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from retune.config.params import Base, PreferTrain
+from retune.config.common import Base
+from retune.config.generation import PreferTrain
 from retune.errors import Refused, WrongUse
 from retune.models import causal_lm, chat_template
 from retune.models.packing import supervised

@@ -16,7 +16,7 @@ import pytest
 import torch
 from peft import PeftConfig
 
-from retune.config.params import Base
+from retune.config.common import Base
 from retune.errors import Refused, WrongUse
 from retune.lineage.parent_version import ParentVersion
 from retune.models import causal_lm, chat_template, decoder, generation
@@ -181,10 +181,11 @@ TRAINER = """
 import sys, json
 from pathlib import Path
 import pandas as pd
-from retune.config import load
+from retune.config import params
+from retune.config.generation import InstructTrain
 from tasks.train.decoder.sft import fit
 work, train, val, section = map(Path, sys.argv[1:])
-section = load.parse_section(load.InstructTrain, json.loads(section.read_text()))
+section = params.parse_section(InstructTrain, json.loads(section.read_text()))
 sides = [pd.read_json(side, dtype=False) for side in (train, val)]
 progress = lambda step, of, **_: print("step", step, flush=True)
 fit(*sides, section, work, progress)

@@ -18,7 +18,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from retune.config.params import Parallel
+from retune.config.generation import Parallel
 from retune.data import row_table
 from retune.errors import Broken, WrongUse
 from retune.models.base_model import weights_sha256
@@ -199,7 +199,7 @@ def test_a_process_that_is_killed_ends_the_job_and_the_next_start_goes_on_to_the
     took = time.monotonic() - began
     assert took < 30
     assert not any(own.is_running() and own.status() != psutil.STATUS_ZOMBIE for own in both)
-    assert f"broken: process {which + 1} of 2 was ended by SIGKILL" in "".join(said)
+    assert f'"Broken", "message": "process {which + 1} of 2 was ended by SIGKILL' in "".join(said)
     assert "Traceback" not in "".join(said)
     again, report, told = made(folder)
     assert int(re.search(r"going on from the checkpoint of step (\d+)", told)[1]) >= 9
@@ -240,7 +240,7 @@ def test_nothing_outlives_the_stage(desk, how):
 def test_a_refusal_is_said_once(desk):
     code, told = go(desk("refused", max_tokens=8, batch_tokens=16, parallel=TWO))
     assert code == 1
-    assert told.count("refused: ") == 1
+    assert told.count('{"error": "Refused"') == 1
     assert "Traceback" not in told
 
 

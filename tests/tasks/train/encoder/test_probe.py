@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from retune.config.params import Probe
+from retune.config.classification import Probe
 from tasks.train.encoder import probe
 
 PARAMS = Probe(c=10.0, max_iterations=1000)

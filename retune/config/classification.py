@@ -1,0 +1,106 @@
+"""The sections of params.yaml that differ for task classify."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from retune.config.common import EvaluateCommon, Full, Lora, PromoteCommon, SplitShares, TrainCommon, ValidateLimits
+from retune.config.types import Count, Limit, OnMissing, Positive, Share, Tokens, about, section
+
+
+@section
+class Curate:
+    min_chars: Annotated[Count, about("Texts with fewer characters are rejected.", "2 to 20")]
+    max_chars: Annotated[Count, about("Texts with more characters are rejected.")]
+    min_label_rows: Annotated[
+        Count, about("Labels with fewer rows are rejected: they are typing errors rather than classes.", "5 to 50")
+    ]
+
+
+@section
+class Validate(ValidateLimits):
+    min_labels: Annotated[int, Field(ge=2), about("Smallest number of labels.", "2")]
+    labels: Annotated[list[str], about("The only labels that are allowed; an empty list allows those of the data.")]
+    min_rows_per_label: Annotated[
+        Count, about("Smallest number of rows per label that are not preassigned to test.", "10 to 50")
+    ]
+
+
+@section
+class MissingLabel:
+    train: Annotated[OnMissing, about("For a label without a training row.", "refuse")]
+    val: Annotated[OnMissing, about("For a label without a validation row.", "warn")]
+    test: Annotated[OnMissing, about("For a label without a test row.", "warn")]
+
+
+@section
+class Split(SplitShares):
+    missing_label: Annotated[MissingLabel, about("What to do when a label has no row in a split: refuse or warn.")]
+
+
+@section
+class Probe:
+    c: Annotated[
+        Positive, about("Inverse strength of the logistic regression's L2 penalty (scikit-learn's C).", "0.1 to 100")
+    ]
+    max_iterations: Annotated[Count, about("Largest number of iterations of the solver.", "100 to 5000")]
+
+
+@section
+class Incremental:
+    replay_share: Annotated[
+        float,
+        Field(gt=0, le=1),
+        about(
+            "Share of each label's rows that the parent version learned from and that are replayed against "
+            "catastrophic forgetting.",
+            "0.1 to 0.5",
+        ),
+    ]
+    epochs: Annotated[Count, about("Passes over the new and the replayed rows.", "1 to 3")]
+    learning_rate_factor: Annotated[Positive, about("Factor of every learning rate of the method.", "0.1 to 1.0")]
+
+
+@section
+class Train(TrainCommon):
+    method: Annotated[
+        Literal["probe", "lora", "full"],
+        about("probe: logistic regression on the frozen base; lora: an adapter; full: the whole network."),
+    ]
+    max_tokens: Annotated[Tokens, about("Longer texts are cut to this many tokens.", "64 to 512")]
+    probe: Annotated[Probe, about("Parameters of method probe, which is also the baseline and the start of the head.")]
+    full: Annotated[Full, about("Parameters of method full.")]
+    lora: Annotated[Lora, about("Parameters of method lora.")]
+    head_learning_rate: Annotated[Positive, about("Peak learning rate of the classification head.", "1.0e-4 to 1.0e-2")]
+    batch_size: Annotated[Count, about("Rows per batch.", "8 to 64")]
+    dropout: Annotated[Share, about("Dropout inside the encoder.", "0 to 0.2")]
+    class_weights: Annotated[
+        Literal["none", "balanced"], about("balanced weighs each label's rows by the inverse of their share.")
+    ]
+    incremental: Annotated[
+        Incremental, about("Used only when models/start.json names a parent version to continue from.")
+    ]
+
+
+@section
+class Evaluate(EvaluateCommon):
+    bins: Annotated[Count, about("Bins of the calibration error and of its plot.", "10 to 20")]
+
+
+@section
+class Promote(PromoteCommon):
+    metric: Annotated[Literal["accuracy", "macro_f1"], about("The score that decides about promotion.")]
+    max_label_recall_loss: Annotated[
+        Limit,
+        about(
+            "Largest loss of recall against the champion that a label may have, beyond chance; 1.0 allows any.",
+            "0.02 to 0.1",
+        ),
+    ]
+    calibration_error_rise: Annotated[
+        Limit,
+        about(
+            "Largest rise of the calibration error against the champion, beyond chance; 1.0 allows any.", "0.02 to 0.1"
+        ),
+    ]
+    calibration_bins: Annotated[Count, about("Bins of the calibration error.", "10 to 20")]

@@ -1,0 +1,119 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.project import migrate_params, params_editor
+from retune.config import params, renames
+from retune.errors import WrongUse
+
+ROOT = Path(__file__).resolve().parents[3]
+FILES = [ROOT / "params.yaml", *sorted((ROOT / "retune/config/defaults").glob("*.yaml"))]
+
+
+def with_old_names(text):
+    """The file as it was before its parameters had the names of today; each stands at the start of a line."""
+    lines, section, part = [], "", ""
+    for line in text.splitlines(keepends=True):
+        name = line.split(":")[0]
+        if line[0].isalpha():
+            section = name
+        if line.startswith("  ") and line[2].isalpha():
+            part = name.strip()
+        path = {0: name, 2: f"{section}.{name.strip()}"}.get(
+            len(name) - len(name.lstrip()), f"{section}.{part}.{name.strip()}"
+        )
+        old = {new: old for old, new in renames.KEYS.items()}.get(path)
+        lines.append(line.replace(path.rpartition(".")[2], old.rpartition(".")[2], 1) if old else line)
+    return "".join(lines).replace("recovered, unhealthy,", "recovered, silent,")
+
+
+@pytest.fixture(params=FILES, ids=lambda file: file.stem)
+def old(request, tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(with_old_names(request.param.read_text("utf-8")), "utf-8")
+    return path, request.param
+
+
+def words(text):
+    """All but the width of the space before a comment, which a longer name takes from."""
+    return [line.split() for line in text.splitlines()]
+
+
+def test_only_the_names_change_and_comments_and_order_stay(old):
+    path, today = old
+    with pytest.raises(WrongUse, match="run `retune params migrate`"):
+        params.load(path)
+    changes = migrate_params.migrate(path)
+    assert "`decide` is now called `trigger`" in changes
+    assert words(path.read_text("utf-8")) == words(today.read_text("utf-8"))
+    assert params.load(path) == params.load(today)
+
+
+def test_a_second_time_there_is_nothing_to_do(old):
+    path, _ = old
+    assert migrate_params.migrate(path)
+    before = path.read_bytes()
+    assert migrate_params.migrate(path) == []
+    assert path.read_bytes() == before
+    assert [each.name for each in path.parent.iterdir()] == ["params.yaml"]
+
+
+def test_a_check_says_the_changes_and_writes_nothing(old):
+    path, _ = old
+    before = path.read_bytes()
+    assert migrate_params.migrate(path, write=False)
+    assert path.read_bytes() == before
+
+
+def one(tmp_path, change):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(change(with_old_names(FILES[0].read_text("utf-8"))).encode("utf-8"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace("epochs: 3", "epochs: three"), "train.epochs is 'three'"),
+        (lambda text: text.replace("  epochs: 3", "  epohcs: 3"), "did you mean train.epochs"),
+        (lambda text: text + "\ntrigger: {}\n", "both `decide` and `trigger`: remove one"),
+        (lambda text: text.replace("task: classify", "task: [", 1), "is not YAML"),
+        (lambda _: "- 1\n", "has no sections"),
+        (lambda _: "", "has no sections"),
+        (lambda text: text + "\nsplit: {}\n", "is not YAML|split"),
+    ],
+)
+def test_a_file_that_is_wrong_otherwise_stays_as_it_is(tmp_path, change, message):
+    path = one(tmp_path, change)
+    before = path.read_bytes()
+    with pytest.raises(WrongUse, match=message):
+        migrate_params.migrate(path)
+    assert path.read_bytes() == before
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(WrongUse, match="run this in the folder that holds it"):
+        migrate_params.migrate(tmp_path / "params.yaml")
+
+
+def test_line_ends_of_windows_and_quoted_names_stay(tmp_path):
+    path = one(tmp_path, lambda text: text.replace("\ndecide:", '\n"decide":').replace("\n", "\r\n"))
+    migrate_params.migrate(path)
+    text = path.read_bytes().decode()
+    assert '\r\n"trigger":' in text
+    assert text.count("\n") == text.count("\r\n")
+
+
+def test_a_setting_by_its_old_name_is_refused_with_the_new_one():
+    with pytest.raises(
+        WrongUse, match=r"`decide\.new_rows` is now called `trigger\.new_rows`: write -S trigger\.new_rows=5"
+    ):
+        params_editor.write(["decide.new_rows=5"], FILES[0])
+
+
+def test_a_setting_for_a_file_with_old_names_says_how_to_migrate_it(tmp_path):
+    path = one(tmp_path, lambda text: text)
+    with pytest.raises(WrongUse, match="run `retune params migrate`"):
+        params_editor.write(["train.epochs=5"], path)
+    assert yaml.safe_load(path.read_text("utf-8"))["decide"]
