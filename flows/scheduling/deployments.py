@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
-from flows.scheduling import prefect_api
-from flows.scheduling.prefect_api import POOL, RETRAIN, WATCH
+from flows.execution import prefect_api
+from flows.execution.prefect_api import POOL, RETRAIN, WATCH
 from retune.errors import Broken, Refused, WrongUse
 
 RETRAIN_ENTRYPOINT = "flows/retrain.py:retrain"

@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from flows.execution import prefect_api
+from flows.execution.prefect_api import Run
 from flows.project import environment
-from flows.scheduling import crash_alerts, prefect_api, run_hygiene
-from flows.scheduling.prefect_api import Run
+from flows.scheduling import crash_alerts, run_hygiene
 from retune.errors import RetuneError
 from retune.lineage import history, retraining_log
 from retune.system import files

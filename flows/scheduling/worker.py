@@ -29,7 +29,8 @@ def work() -> None:
     own = {"RETUNE_CLONE": str(Path.cwd()), "RETUNE_PYTHON": sys.executable, "RETUNE_RUN_LOG": str(log)}
     os.environ |= own
     print(f"what the runs say goes to {log}", flush=True)
-    from flows.scheduling import deployments, prefect_api, resume_approved
+    from flows.execution import prefect_api
+    from flows.scheduling import deployments, resume_approved
 
     deployments.ensure_pool()
     tidier = run_hygiene.Reconciler()
@@ -43,7 +44,7 @@ def work() -> None:
 
 def heard() -> bool:
     """Whether Prefect has heard lately from a worker of this machine that lives: it waits for one that was killed."""
-    from flows.scheduling import prefect_api
+    from flows.execution import prefect_api
 
     return any(each["status"] == "ONLINE" and process_identity.alive(each["name"]) for each in prefect_api.workers())
 

@@ -111,7 +111,7 @@ def workers_online(state: State) -> list[str]:
     """The names of the workers that Prefect has heard from lately: each is the name of its process."""
     import httpx
 
-    from flows.scheduling.prefect_api import POOL
+    from flows.execution.prefect_api import POOL
 
     login = (USER, credentials.kept()["prefect"])
     with suppress(httpx.HTTPError, ValueError):

@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from flows.scheduling import prefect_api, run_hygiene
+from flows.execution import prefect_api
+from flows.scheduling import run_hygiene
 from retune.lineage import history, retraining_log
 from retune.system import files, process_identity
 from tasks import notify

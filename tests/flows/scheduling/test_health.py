@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.scheduling import crash_alerts, health, prefect_api, run_hygiene
+from flows.execution import prefect_api
+from flows.scheduling import crash_alerts, health, run_hygiene
 from flows.services import doctor
 from retune.lineage import history, retraining_log
 from tasks import notify

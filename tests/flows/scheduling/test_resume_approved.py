@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.scheduling import health, prefect_api, resume_approved
+from flows.execution import prefect_api
+from flows.scheduling import health, resume_approved
 from retune.config import params
 from retune.lineage import history, record, retraining_log
 from retune.registry import versions

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from flows.scheduling import prefect_api
+from flows.execution import prefect_api
 
 
 @contextmanager
