@@ -1,20 +1,23 @@
-"""Prefect's server, asked over HTTP: importing Prefect takes two seconds, and these questions are asked often."""
+"""The one client of Prefect's REST API: importing Prefect takes two seconds, and these questions are asked often.
+
+Questions go to the server that PREFECT_API_URL names, or to the `server` of the call.
+"""
 
 import os
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from time import sleep
 from typing import Any
 
 import httpx
 
 from retune.errors import Broken, WrongUse
+from retune.system.retry import RetryPolicy, TransientError, retry, retry_after_seconds
 
-POOL = os.environ.get("RETUNE_POOL") or "retune"  # also the name of its deployments; one a project on a shared server
 RETRAIN, WATCH = "retrain", "watch"  # the flows that are deployed
 TIMEOUT = 20
 BUSY = (429, 503)  # "ask again": nothing was done. So it answers while another process writes to its SQLite
-PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before a busy server is asked once more
+POLICY = RetryPolicy(attempts=5, pause_seconds=0.5, longest_pause_seconds=4)  # for a busy server
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 AT_WORK = ("PENDING", "RUNNING", "CANCELLING")
 WAITING = ("Scheduled", "Late", "AwaitingConcurrencySlot")  # names of the states of a run that is due and has not begun
@@ -26,6 +29,21 @@ class Away(Broken):
     """The server does not answer, or not as one."""
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server by the address of its API, with what it needs to let us in."""
+
+    url: str
+    login: tuple[str, str] | None = None
+    key: str | None = None
+    timeout: float = TIMEOUT
+
+
+def pool_name() -> str:
+    """The work pool, and the name of its deployments: one a project on a shared server."""
+    return os.environ.get("RETUNE_POOL") or "retune"
+
+
 def address() -> str:
     url = os.environ.get("PREFECT_API_URL")
     if not url:
@@ -35,47 +53,62 @@ def address() -> str:
     return url.rstrip("/")
 
 
-def ask(method: str, path: str, body: Any = None) -> Any:
+def _configured() -> Server:
+    user, _, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
+    return Server(address(), (user, password) if user else None, os.environ.get("PREFECT_API_KEY"))
+
+
+def ask(method: str, path: str, body: Any = None, server: Server | None = None) -> Any:
     """The answer's JSON; None if there is no such thing. Raises Away if the server is."""
-    answer = _asked(method, path, body)
+    answer = _send(method, path, body, server)
     return answer.json() if answer.status_code != 404 and answer.content else None
 
 
 def now() -> datetime:
     """The server's own time: runs and heartbeats carry it, and the clocks of two machines differ."""
-    return parsedate_to_datetime(_asked("GET", "/health").headers["date"])
+    return parsedate_to_datetime(_send("GET", "/health").headers["date"])
 
 
-def _asked(method: str, path: str, body: Any = None) -> httpx.Response:
-    for pause in PAUSES:
-        answer = _asked_once(method, path, body)
-        if answer.status_code not in BUSY:
-            break
-        sleep(pause)
-    else:
-        answer = _asked_once(method, path, body)
+def is_healthy(url: str) -> bool:
+    """Whether the server with this API address says that it is well. Raises Away if nothing answers there."""
+    return _send_once("GET", "/health", None, Server(url.rstrip("/"), timeout=5)).is_success
+
+
+def _send(method: str, path: str, body: Any = None, server: Server | None = None) -> httpx.Response:
+    to = server or _configured()
+
+    def attempt() -> httpx.Response:
+        answer = _send_once(method, path, body, to)
+        if answer.status_code in BUSY:
+            raise TransientError(_describe(answer, path, to), retry_after_seconds(answer.headers.get("Retry-After")))
+        return answer
+
+    try:
+        answer = retry(attempt, POLICY, on_retry=lambda _: None)
+    except TransientError as error:
+        raise Away(str(error)) from None
     if answer.status_code in (401, 403):
-        raise Away(f"the Prefect server at {address()} lets nobody in without its password: PREFECT_API_AUTH_STRING")
+        raise Away(f"the Prefect server at {to.url} does not let us in: set PREFECT_API_AUTH_STRING to its password")
     if answer.is_error and answer.status_code != 404:
-        raise Away(f"the Prefect server at {address()} answers {answer.status_code} to {path}: {answer.text[:200]}")
+        raise Away(_describe(answer, path, to))
     return answer
 
 
-def _asked_once(method: str, path: str, body: Any) -> httpx.Response:
-    user, _, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
-    login, key = ((user, password) if user else None), os.environ.get("PREFECT_API_KEY")
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+def _describe(answer: httpx.Response, path: str, server: Server) -> str:
+    return f"the Prefect server at {server.url} answers {answer.status_code} to {path}: {answer.text[:200]}"
+
+
+def _send_once(method: str, path: str, body: Any, server: Server) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
+    options: dict[str, Any] = {"auth": server.login, "headers": headers, "timeout": server.timeout}
     try:
-        return httpx.request(method, f"{address()}{path}", json=body, auth=login, headers=headers, timeout=TIMEOUT)
+        return httpx.request(method, f"{server.url}{path}", json=body, **options)
     except httpx.HTTPError as error:
-        raise Away(f"the Prefect server at {address()} is away: {type(error).__name__}: {error}") from None
-
-
-# ---------------------------------------------------------------- what is there
+        raise Away(f"the Prefect server at {server.url} is away: {type(error).__name__}: {error}") from None
 
 
 def deployment(flow: str) -> dict[str, Any] | None:
-    return ask("GET", f"/deployments/name/{flow}/{POOL}")
+    return ask("GET", f"/deployments/name/{flow}/{pool_name()}")
 
 
 def runs(limit: int = 200, sort: str = "EXPECTED_START_TIME_DESC", **criteria: Any) -> list[Run]:
@@ -106,50 +139,56 @@ def parent(run: Run) -> Run | None:
     return ask("GET", f"/flow_runs/{task['flow_run_id']}") if task else None
 
 
-def workers() -> list[dict[str, Any]]:
-    return ask("POST", f"/work_pools/{POOL}/workers/filter", {}) or []
+def workers(server: Server | None = None) -> list[dict[str, Any]]:
+    return ask("POST", f"/work_pools/{pool_name()}/workers/filter", {}, server) or []
 
 
 def pool() -> dict[str, Any] | None:
-    return ask("GET", f"/work_pools/{POOL}")
+    return ask("GET", f"/work_pools/{pool_name()}")
 
 
 def last_sign(run: Run, since: datetime) -> datetime | None:
     """When the server last got a heartbeat of this run, since then."""
-    wanted = {
+    criteria = {
         "occurred": {"since": since.isoformat()},
         "event": {"name": ["prefect.flow-run.heartbeat"]},
         "resource": {"id": [f"prefect.flow-run.{run['id']}"]},
     }
-    found = (ask("POST", "/events/filter", {"filter": wanted, "limit": 1}) or {}).get("events") or []
-    return time(found[0]["received"]) if found else None
+    events = (ask("POST", "/events/filter", {"filter": criteria, "limit": 1}) or {}).get("events") or []
+    return time(events[0]["received"]) if events else None
 
 
-def time(told: str) -> datetime:
-    return datetime.fromisoformat(told)
-
-
-# ---------------------------------------------------------------- what is changed
+def time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def set_state(run: Run, kind: str, message: str, name: str | None = None) -> bool:
     """Move a run to another state, in words. Whether the server agreed: another may have moved it first."""
     state = {"type": kind, "name": name or kind.capitalize(), "message": message}
-    told = ask("POST", f"/flow_runs/{run['id']}/set_state", {"state": state})
-    return bool(told) and told["status"] == "ACCEPT"
+    answer = ask("POST", f"/flow_runs/{run['id']}/set_state", {"state": state})
+    return bool(answer) and answer["status"] == "ACCEPT"
+
+
+def resume(run_id: str) -> bool:
+    """Have a worker start a suspended run again. False if it is not suspended, or is gone."""
+    run = ask("GET", f"/flow_runs/{run_id}")
+    if not run or run["state_type"] != "PAUSED":
+        return False
+    answer = ask("POST", f"/flow_runs/{run_id}/resume", {"run_input": None})
+    return bool(answer) and answer["status"] == "ACCEPT"
 
 
 def emit(event: str, payload: dict[str, Any]) -> None:
     from uuid import uuid4
 
-    told = {
+    record = {
         "id": str(uuid4()),
         "occurred": now().isoformat(),
         "event": event,
-        "resource": {"prefect.resource.id": POOL},
+        "resource": {"prefect.resource.id": pool_name()},
         "payload": payload,
     }
-    ask("POST", "/events", [told])
+    ask("POST", "/events", [record])
 
 
 def in_local_time(when: datetime) -> str:

@@ -37,9 +37,9 @@ def work() -> None:
     _do(tidier.tidy, {})  # before the first run is taken, which a late one would be
     for left in prefect_api.workers():
         if process_identity.here(left["name"]) and not process_identity.alive(left["name"]):
-            prefect_api.ask("DELETE", f"/work_pools/{prefect_api.POOL}/workers/{left['name']}")
+            prefect_api.ask("DELETE", f"/work_pools/{prefect_api.pool_name()}/workers/{left['name']}")
     threading.Thread(target=_forever, args=(tidier.tidy, resume_approved.Waker().wake), daemon=True).start()
-    asyncio.run(_work(prefect_api.POOL))
+    asyncio.run(_work(prefect_api.pool_name()))
 
 
 def heard() -> bool:

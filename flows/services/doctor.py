@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.execution import dvc
+from flows.execution import dvc, prefect_api
 from flows.scheduling import health
 from flows.services import up_down
 from flows.services.state import State, folder, url
@@ -191,12 +191,10 @@ def _require_free_of_suppressed(champion: versions.Version) -> None:
 
 
 def _prefect() -> tuple[bool, str]:
-    url = os.environ.get("PREFECT_API_URL")
-    if not url:
+    address = os.environ.get("PREFECT_API_URL")
+    if not address:
         return True, "a temporary server for each run (PREFECT_API_URL is not set)"
-    import httpx
-
-    return httpx.get(f"{url}/health", timeout=5).is_success, f"server at {url}"
+    return prefect_api.is_healthy(address), f"server at {address}"
 
 
 CHECKS: list[tuple[str, Callable[[], tuple[bool, str]], str]] = [

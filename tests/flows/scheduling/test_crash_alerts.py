@@ -23,8 +23,7 @@ def deployed(tmp_path, monkeypatch, prefect_url, mailbox):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
     monkeypatch.setenv(notify.VARIABLE, f"json://127.0.0.1:{mailbox[0]}")
-    for module in (prefect_api, deployments):
-        monkeypatch.setattr(module, "POOL", tmp_path.name)
+    monkeypatch.setenv("RETUNE_POOL", tmp_path.name)
     author = ["-c", "user.name=A", "-c", "user.email=a@b"]
     for words in (["init", "-q"], [*author, "commit", "-q", "--allow-empty", "-m", "start"]):
         subprocess.run(["git", *words], check=True)

@@ -28,8 +28,7 @@ def house(tmp_path, monkeypatch, prefect_url, register_tiny):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    for module in (prefect_api, deployments):
-        monkeypatch.setattr(module, "POOL", tmp_path.name)
+    monkeypatch.setenv("RETUNE_POOL", tmp_path.name)
     for words in (["init", "-q"], ["config", "user.name", "A. Tester"], ["config", "user.email", "t@example.com"]):
         subprocess.run(["git", *words], check=True)
     subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "start"], check=True)
