@@ -33,6 +33,7 @@ from retune.models import classifier
 from tasks.curate.__main__ import curate
 from tasks.curate.row_steps import Context
 from tasks.split import split
+from tasks.train.context import train_context
 from tasks.train.encoder.fit import fit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,13 +123,14 @@ def retune_way(table: pd.DataFrame, section: Train) -> dict[str, Any]:
     sides = split(kept, shipped.split)
     with tempfile.TemporaryDirectory() as work:
         began = time.monotonic()
-        card, tokenizer, tuned, report = fit(sides["train"], sides["val"], section, Path(work), lambda *_, **__: None)
+        context = train_context(section, Path(work), lambda *_, **__: None)
+        result = fit(sides["train"], sides["val"], context)
         seconds = time.monotonic() - began
     test = sides["test"]
-    vectors = classifier.embed(tuned.encoder, tokenizer, test["text"].tolist(), section.max_tokens, 64)
-    said = classifier.predict_labels(vectors, tuned.head, card.labels)
+    vectors = classifier.embed(result.model.encoder, result.tokenizer, test["text"].tolist(), section.max_tokens, 64)
+    said = classifier.predict_labels(vectors, result.model.head, result.manifest.labels)
     accuracy = float(np.mean(np.array(said.labels) == test["label"].to_numpy()))
-    rows_used = report["rows"]
+    rows_used = result.report["rows"]
     name = f"{section.method}{', refit' if section.refit else ''}, seed {section.seed}"
     print(f"retune, {name}: {accuracy:.4f} after {seconds:.0f} s on {rows_used} rows", flush=True)
     return {"name": name, "accuracy": accuracy, "seconds": seconds, "rows": rows_used, "tested": len(test)}

@@ -34,6 +34,7 @@ from retune.models.manifest import read_classifier
 from tasks.curate.__main__ import curate
 from tasks.curate.row_steps import Context
 from tasks.split import split
+from tasks.train.context import train_context
 from tasks.train.encoder.fit import fit
 from tasks.train.parent import CONTENT, ParentClassifier
 
@@ -62,9 +63,9 @@ def trained(
     Those of the processor say the same on a machine that others use too.
     """
     began, worked = time.monotonic(), time.process_time()
-    card, tokenizer, tuned, report = fit(train, val, section, folder / "work", quiet, earlier)
-    classifier.save(folder / "model", card, tokenizer, tuned.encoder, tuned.head, tuned.probe)
-    return {**report, "seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - worked}
+    result = fit(train, val, train_context(section, folder / "work", quiet), earlier)
+    result.save(folder / "model")
+    return {**result.report, "seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - worked}
 
 
 def scored(folder: Path, rows: pd.DataFrame, label: str | None) -> dict[str, float]:

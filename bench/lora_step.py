@@ -220,7 +220,7 @@ def contend(who: str, asked: argparse.Namespace) -> dict[str, Any]:
     told = run(who, rows, asked, began)
     gib = torch.cuda.max_memory_allocated() / 2**30 if ON_GPU else 0.0
     times = 1.5 if who == "full" else 1.0  # the gradients of its weights too
-    return told | {"gib": gib, "flops_a_token": times * flops(SHAPES[asked.shape]) / collectives.size()}
+    return told | {"gib": gib, "flops_a_token": times * flops(SHAPES[asked.shape]) / collectives.world_size()}
 
 
 def flops(shape: dict[str, Any]) -> float:
@@ -262,6 +262,7 @@ def own_steps(rows: Rows, asked: argparse.Namespace) -> tuple[Any, list[Any]]:
     budget = BUDGET[asked.tokens is None] if ON_GPU else 1024
     accumulate = asked.batches if asked.tokens else STEP_TOKENS // budget
     params = SimpleNamespace(seed=17, batch_tokens=budget, accumulate=accumulate, neftune_alpha=0.0, precision="auto")
+    params.method, params.weight_decay, params.lora = "lora", 0.0, SimpleNamespace(learning_rate=RATE)
     return params, [TokenizedExample(own, prompt) for own, prompt in rows]
 
 
@@ -269,6 +270,7 @@ def retune(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dic
     from transformers import AttentionInterface, AttentionMaskInterface
 
     from retune.models import attention
+    from tasks.train.decoder import network as networks
     from tasks.train.decoder import sft
 
     AttentionInterface.register(attention.NAME, attention.packed)
@@ -276,22 +278,22 @@ def retune(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dic
     params, ready = own_steps(rows, asked)
     torch.use_deterministic_algorithms(who == "exact")
     if who != "full":
-        network = sft.apply_speedups(adapted(network_of(asked, attention.NAME)), who.endswith("fp8"), False, True)
+        network = networks.apply_speedups(adapted(network_of(asked, attention.NAME)), who.endswith("fp8"), False, True)
     else:
         network = network_of(asked, attention.NAME, torch.float32)
-        spread = collectives.size() > 1
+        spread = collectives.world_size() > 1
         network = (
-            sft.shard_network(network, True, True, KIND, DEVICE)
+            networks.shard_network(network, True, True, KIND, DEVICE)
             if spread
-            else sft.apply_speedups(network, False, True, True)
+            else networks.apply_speedups(network, False, True, True)
         )
     if graphs := who.startswith("graphs"):
         as_one_graph(network)
-    lesson = sft.make_lesson(network, ready, None, epochs(rows, params, asked), params)
-    steps = [step for epoch in lesson.plan for step in epoch]
+    objective = sft.make_objective(network, ready, None, epochs(rows, params, asked), params)
+    steps = [step for epoch in objective.plan for step in epoch]
 
     def one(at: int) -> tuple[torch.Tensor, int]:
-        loss = lesson.learn(steps[at], at)["train_loss"]
+        loss = objective.backward(steps[at], at)["train_loss"]
         return loss, sum(len(ready[number].tokens) for batch in steps[at] for number in batch)
 
     return timed(one, network, asked, began, kept=graphs)
@@ -333,13 +335,13 @@ def as_one_graph(network: Any) -> None:
 
 
 def unpacked(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dict[str, Any]:
-    from tasks.train.decoder import loop
+    from tasks.train.decoder import batch_plan
 
     params, _ = own_steps(rows, asked)
     network = adapted(network_of(asked, "sdpa"))
     steps = [
         step
-        for epoch in loop.plan([len(own) for own, _ in rows], epochs(rows, params, asked), params)
+        for epoch in batch_plan.plan_steps([len(own) for own, _ in rows], epochs(rows, params, asked), params)
         for step in epoch
     ]
 

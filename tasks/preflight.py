@@ -43,7 +43,9 @@ class Audited:
         return all(finding.success for finding in self.findings)
 
     def report(self) -> dict[str, Any]:
-        return {"ok": self.ok, **asdict(self)}
+        memory = self.memory
+        judged = {"verdict": memory.verdict, "told": memory.message, "would_fit": memory.suggestions}
+        return {"ok": self.ok, **asdict(self), "memory": judged}
 
 
 def run_preflight(knobs: params.Params, picture: Path = PICTURE) -> Audited:

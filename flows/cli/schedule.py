@@ -48,6 +48,8 @@ def list_(json_: bool) -> None:
     else:
         _print_schedules(planned)
         _print_runs(runs)
+    if sentence := deployments.outdated():
+        click.echo(sentence, err=True)
     _require_a_schedule(planned)
 
 

@@ -95,7 +95,7 @@ def _print_preflight(report: Any, picture: Path) -> None:
         f"\nestimated: {effort.steps} steps over {effort.tokens} tokens, about {_duration(effort.seconds)} on this"
         f" machine,"
         f" {effort.bytes / 2**30:.1f} GiB of memory, {effort.trained_parameters:,} parameters trained"
-        f"\nmemory:    on this machine {VERDICTS[report.memory.verdict]}: {report.memory.told}"
+        f"\nmemory:    on this machine {VERDICTS[report.memory.verdict]}: {report.memory.message}"
         f"\npicture:   {picture}"
     )
 

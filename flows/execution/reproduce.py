@@ -13,12 +13,10 @@ Not covered: another Python than this one, and another build of the same torch. 
 """
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import re
 import sys
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from flows.execution import dvc
+from flows.execution import dvc, locked_packages
 from retune.errors import Broken, Refused, WrongUse
 from retune.lineage import parent_version
 from retune.lineage.check import Check
@@ -197,7 +195,7 @@ def bring_base(record: Record, into: Path) -> None:
 
 def interpreter(into: Path, say: Say) -> tuple[Path, str]:
     """This interpreter if its packages are those of the recorded requirements.lock, else one made from that."""
-    differing = other_packages(into)
+    differing = locked_packages.unlike_project(into)
     if not differing:
         return Path(sys.executable), "This interpreter: its packages are those of the recorded requirements.lock."
     name, (here, then) = next(iter(sorted(differing.items())))
@@ -213,41 +211,6 @@ def interpreter(into: Path, say: Say) -> tuple[Path, str]:
     except Broken as error:
         raise Broken(f"the recorded packages cannot be had here ({name}=={then}{more}): {error}") from None
     return python, note
-
-
-def other_packages(into: Path) -> dict[str, tuple[str, str]]:
-    """name -> (installed, locked) of the packages that the clone's project needs and that are here as another version.
-
-    What only development needs may differ. A build's name after the plus is no other version.
-    """
-    project = tomllib.loads((into / "pyproject.toml").read_text("utf-8"))["project"]
-    locked = pins(into / "requirements.lock")
-    asked, seen, found = [*project.get("dependencies", [])], set(), {}
-    direct = {_canonical(need) for need in asked}
-    while asked:
-        if (name := _canonical(asked.pop())) in seen:
-            continue
-        seen.add(name)
-        try:
-            here = importlib.metadata.version(name).partition("+")[0]
-        except importlib.metadata.PackageNotFoundError:
-            here = MISSING
-        else:
-            asked += [need for need in importlib.metadata.requires(name) or [] if "extra ==" not in need]
-        # A need of a need that is not here is one of another platform.
-        if here != locked.get(name, here) and (here != MISSING or name in direct):
-            found[name] = (here, locked[name])
-    return found
-
-
-def pins(path: Path) -> dict[str, str]:
-    lines = (line.partition("==") for line in path.read_text("utf-8").splitlines() if not line.startswith("#"))
-    return {_canonical(name): version.strip() for name, equals, version in lines if equals}
-
-
-def _canonical(requirement: str) -> str:
-    name = re.match(r"\s*([\w.-]*)", requirement)
-    return re.sub(r"[-_.]+", "-", name[1] if name else "").lower()
 
 
 def surroundings(python: Path, recorded: Mapping[str, Any], into: Path) -> tuple[dict[str, str], list[str]]:

@@ -42,12 +42,15 @@ def activate_project(services: bool = True) -> Path:
             _share_the_cores()
             _use_services(state() / SERVICES, services)
             return folder
-    raise WrongUse(f"{here} is in no Retune project: no {' and '.join(MARKS)} here or above; go to your clone")
+    raise WrongUse(f"{here} is not in a Retune project: no {' and '.join(MARKS)} here or above; go to your clone")
 
 
 @contextmanager
 def project_lock(patience: float = 0) -> Iterator[None]:
-    """One run, ingest or forget in one folder at a time: a run must read what it records. Waits `patience` seconds."""
+    """One run, ingest or forget in one folder at a time: a run must read what it records. Waits `patience` seconds.
+
+    Raises Broken if the folder is still busy then.
+    """
     from filelock import FileLock, Timeout
 
     try:
@@ -56,12 +59,12 @@ def project_lock(patience: float = 0) -> Iterator[None]:
             yield
     except Timeout:
         raise Broken(
-            f"another run is at work in {Path.cwd()}, or an ingest or forget: wait for it, or work in another clone"
+            f"another run is at work in {Path.cwd()}, or an ingest or forget: wait until it ends, or use another clone"
         ) from None
 
 
 def require_writable() -> None:
-    """Raises Broken, in words, before servers and stages meet a folder that they cannot write to, each in its way."""
+    """Raises Broken if Retune cannot write to a folder that servers and stages need."""
     for folder in (Path.cwd(), state(), Path(os.environ.get("PREFECT_HOME", state()))):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -107,19 +110,19 @@ def _share_the_cores() -> None:
 
 
 def _use_services(folder: Path, needed: bool) -> None:
-    """Decided here and nowhere else: the clone's own servers are used if they are up and the user named no others."""
+    """Use the clone's own servers if they are up and the user named no others; nothing else decides that."""
     if not all((folder / name).exists() for name in (SERVICES_ENV, SERVICES_STATE)):
         return
-    told = json.loads((folder / SERVICES_STATE).read_text("utf-8"))
+    services = json.loads((folder / SERVICES_STATE).read_text("utf-8"))
     offered = dict(line.split("=", 1) for line in (folder / SERVICES_ENV).read_text("utf-8").splitlines())
     for name, switch in {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}.items():
         if os.environ.get(switch):
             continue
-        if told.get("folder") == str(folder) and process_identity.alive(told["processes"].get(name, "")):
+        if services.get("folder") == str(folder) and process_identity.alive(services["processes"].get(name, "")):
             prefix = switch.partition("_")[0]
             os.environ |= {each: value for each, value in offered.items() if each.startswith(prefix)}
-        elif needed and name == "mlflow" and told["database"] == "postgres":
+        elif needed and name == "mlflow" and services["database"] == "postgres":
             raise Broken(
-                f"the registry of this clone is kept by its services, and MLflow ({offered[switch]}) is down: "
-                "`retune up` starts what is not up, or name another registry by MLFLOW_TRACKING_URI"
+                f"the services of this clone keep its registry, and MLflow ({offered[switch]}) is down: "
+                "start it with `retune up`, or name another registry in MLFLOW_TRACKING_URI"
             )

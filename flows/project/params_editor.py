@@ -1,6 +1,5 @@
 """Write single values into params.yaml, as `retune run -S section.key=value` asks; comments and order stay."""
 
-import difflib
 import io
 import json
 import math
@@ -15,8 +14,8 @@ from retune.config import params, renames
 from retune.errors import WrongUse
 from retune.system.files import write_text
 
-# YAML 1.1 takes 2e-4 for a word; whoever types it means a number.
 SHIPPED = Path("retune/config/defaults")
+# YAML 1.1 reads 2e-4 as a word; a person who types it means a number.
 POWER_OF_TEN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
@@ -41,7 +40,7 @@ def _changed(path: Path, settings: Sequence[str]) -> str:
     except (YAMLError, UnicodeDecodeError) as error:
         raise WrongUse(f"{path} is not YAML: {error}") from None
     if not isinstance(document, dict):
-        raise WrongUse(f"{path} holds no sections: `git checkout {path}` brings them back")
+        raise WrongUse(f"{path} has no sections: `git checkout {path}` brings them back")
     renames.refuse_outdated(document, str(path))
     for setting in settings:
         _put(document, setting)
@@ -57,13 +56,13 @@ def _write(text: str, path: Path) -> None:
 
 def shipped(task: str) -> Path:
     """The file of parameters that comes for `task`. Raises WrongUse if there is none."""
-    there = {file.stem: file for file in sorted(SHIPPED.glob("*.yaml"))}
-    if task not in there:
+    defaults = {file.stem: file for file in sorted(SHIPPED.glob("*.yaml"))}
+    if task not in defaults:
         raise WrongUse(
-            f"there is no file of parameters for the task {task!r}: write one of {', '.join(there)}; the "
+            f"no file of parameters for the task {task!r}: write one of {', '.join(defaults)}; the "
             "params.yaml that comes with the repository is for classify, and git brings it back"
         )
-    return there[task]
+    return defaults[task]
 
 
 def choose(source: Path, values: Mapping[str, Any], path: Path = Path("params.yaml")) -> None:
@@ -83,8 +82,7 @@ def _put(document: Any, setting: str) -> None:
     for parent in parents:
         section = section.get(parent) if isinstance(section, dict) else None
     if not isinstance(section, dict) or key not in section or isinstance(section[key], dict):
-        close = difflib.get_close_matches(name, _names(document), n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = params.did_you_mean(name, _names(document))
         raise WrongUse(f"-S {setting}: params.yaml has no value {name}{hint}")
     section[key] = _value(value)
 
@@ -93,11 +91,11 @@ def _value(text: str) -> Any:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise WrongUse(f"{text!r} is not a value of YAML") from None
+        raise WrongUse(f"not a YAML value: {text!r}") from None
     if isinstance(value, str) and POWER_OF_TEN.fullmatch(value):
         value = float(value)
     if isinstance(value, float) and not math.isfinite(value):
-        raise WrongUse(f"{text!r} is no finite number")
+        raise WrongUse(f"not a finite number: {text!r}")
     if isinstance(value, list):
         from ruamel.yaml.comments import CommentedSeq
 

@@ -1,4 +1,4 @@
-"""Turn a clone to another task: params.yaml and models/start.json are written anew, the records so far leave.
+"""Switch a clone to another task: write params.yaml and models/start.json anew, and remove the records from data/raw.
 
 Nothing is lost by it. The two files and data/raw.dvc are refused unless git has them as they are, and the records
 themselves stay in the DVC store, where the versions that learned from them find them. What has come in for retraining
@@ -32,68 +32,68 @@ OF_ROWS = ("curate", "validate", "split")  # the stages that make rows of rows
 
 
 def switch(task: str, reference: str | None) -> Iterator[str]:
-    """Write what `task` needs; says what was done, a line each. Whatever is in the way is refused before that."""
+    """Write what `task` needs; yields a line for each thing that is done. Refuses before it changes anything."""
     params_editor.shipped(task)
     for path in ("params.yaml", str(parent_version.FILE)):
         if git.is_edited(path):
-            raise WrongUse(f"{path} has edits that git does not hold: commit them, or `git checkout {path}`")
-    before = task_so_far()
+            raise WrongUse(f"{path} has uncommitted edits: commit them, or `git checkout {path}`")
+    before = current_task()
     if before != task:
         check_records()
     source = Path("params.yaml") if before == task and reference else params_editor.shipped(task)
-    begins, values = begin(task, reference, source)
+    parent, values = find_parent(task, reference, source)
     if before != task:
         if POINTER.exists():
-            yield from take_out()
+            yield from remove_records()
         intake_branch.switch(before, task)
     params_editor.choose(source, values)
-    parent_version.write(begins)
-    if begins:
-        yield f"taken over from {begins.name}: {', '.join(f'{name} {value}' for name, value in values.items())}"
-    yield f"params.yaml is for {task} now{f', from {begins.name}' if begins else ''}; commit it to keep it"
+    parent_version.write(parent)
+    if parent:
+        yield f"copied from {parent.name}: {', '.join(f'{name} {value}' for name, value in values.items())}"
+    yield f"params.yaml is for {task} now{f', from {parent.name}' if parent else ''}; commit it to keep it"
 
 
-def begin(task: str, reference: str | None, source: Path) -> tuple[ParentVersion | None, dict[str, Any]]:
-    """Where training starts, and what params.yaml has to say of it; `source`: the file that the rest is taken from."""
+def find_parent(task: str, reference: str | None, source: Path) -> tuple[ParentVersion | None, dict[str, Any]]:
+    """The version that training continues from, and the parameters that it fixes, by dotted path.
+
+    source: the file that has all other parameters. Raises WrongUse if the task needs a version and none is named.
+    """
     if reference is None:
         if task_data.of(task).has_pairs:
             raise WrongUse(
-                "which of two answers is better is learned by a version that writes answers already: "
-                "`retune task prefer --from NAME@ALIAS` names it"
+                "Task prefer continues from a version that generates answers: name it with "
+                "`retune task prefer --from NAME@ALIAS`"
             )
         return None, {}
     version = versions.resolve(reference)
-    made = register.record_of_version(version)
-    values = parent_version.params_from_parent(made, task, manifest.read(versions.model_folder(version)).method)
-    room = params.load(source).train
-    assert not isinstance(room, Train)
+    record = register.record_of_version(version)
+    values = parent_version.params_from_parent(record, task, manifest.read(versions.model_folder(version)).method)
+    train_config = params.load(source).train
+    assert not isinstance(train_config, Train)
     least = values["train.max_tokens"] * (2 if task_data.of(task).has_pairs else 1)  # one row has to fit, or one pair
-    values["train.batch_tokens"] = max(room.batch_tokens, least)
-    return parent_version.start_of(str(version), version.tags["seal"], made), values
+    values["train.batch_tokens"] = max(train_config.batch_tokens, least)
+    return parent_version.start_of(str(version), version.tags["seal"], record), values
 
 
-# ---------------------------------------------------------------- the records so far
-
-
-def task_so_far() -> str:
-    """Without asking whether the rest of params.yaml is as it should be, which is about to go."""
+def current_task() -> str:
+    """The task of params.yaml, whose other parameters are not checked: they are replaced next."""
     try:
-        told = yaml.safe_load(Path("params.yaml").read_text("utf-8"))
+        values = yaml.safe_load(Path("params.yaml").read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise WrongUse(f"params.yaml cannot be read: {error}; `git checkout params.yaml` brings it back") from None
-    return str(told.get("task", "classify")) if isinstance(told, dict) else "classify"
+    return str(values.get("task", "classify")) if isinstance(values, dict) else "classify"
 
 
 def check_records() -> None:
-    """Raises WrongUse or Refused unless git and the DVC store hold all that stands in data/raw."""
+    """Raises WrongUse or Refused unless git and the DVC store have everything in data/raw."""
     if not POINTER.exists():
         if RAW.exists():
-            raise WrongUse(f"{RAW} holds records that DVC does not know: `retune ingest` them, or take them away")
+            raise WrongUse(f"{RAW} has records that DVC does not know: `retune ingest` them, or remove them")
         return
     if git.is_edited(str(POINTER)):
         raise WrongUse(
-            f"{RAW} holds records of the task so far, and git does not hold {POINTER} as it is, so nobody would find "
-            f"them again: `git add {POINTER} && git commit`"
+            f"{RAW} has records of the current task that would be lost, as {POINTER} has uncommitted edits: "
+            f"`git add {POINTER} && git commit`"
         )
     if RAW.exists() and (changed := dvc.changes(RAW)):
         raise WrongUse(
@@ -104,13 +104,15 @@ def check_records() -> None:
             dvc_store.open_bytes(md5).close()
     except dvc_store.MissingBytes as error:
         raise Refused(
-            f"the DVC store does not keep all records of {RAW}: {error}. `dvc add {RAW}` keeps them"
+            f"the DVC store does not have all records of {RAW}: {error}. `dvc add {RAW}` stores them"
         ) from None
 
 
-def take_out() -> Iterator[str]:
-    """The records, and what was made of them, go from the workspace; the pointer last, so that a kill in between leaves
-    what `dvc checkout` mends."""
+def remove_records() -> Iterator[str]:
+    """Remove the records, and what was computed from them, from the workspace.
+
+    The pointer goes last: after a kill in between, `dvc checkout` restores the rest.
+    """
     md5, commit = tracked(Path()), git.commit()[0]
     stages = dvc_pipeline.pipeline()
     for path in (
@@ -120,6 +122,6 @@ def take_out() -> Iterator[str]:
     shutil.rmtree(RAW, ignore_errors=True)
     POINTER.unlink()
     yield (
-        f"the records so far have left {RAW}: the DVC store keeps them under {md5}, and `git checkout {commit[:12]} -- "
+        f"removed the records from {RAW}: the DVC store keeps them under {md5}, and `git checkout {commit[:12]} -- "
         f"{POINTER} && dvc checkout {POINTER}` brings them back"
     )

@@ -12,16 +12,15 @@ who starts it again, and just ends; `retune approve` promotes all the same.
 
 from collections.abc import Iterator
 from contextlib import suppress
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from prefect.runtime import deployment, flow_run
 
-from retune.errors import Refused
+from flows.execution import prefect_api
+from retune.errors import Refused, WrongUse
 from retune.lineage import history, retraining_log
 from retune.registry import versions
 from tasks.promote import approval, succession
-
-WAIT = 10  # seconds for a server to answer
 
 
 def pending(flow_run_id: str | None = None) -> versions.Version | None:
@@ -73,19 +72,6 @@ def can_suspend() -> bool:
 
 def resume(flow_run_id: str) -> bool:
     """Have a worker start a suspended flow run again. False if it is not suspended, is gone, or no server answers."""
-    import httpx
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.responses import SetStateStatus
-    from prefect.exceptions import ObjectNotFound
-    from prefect.settings import PREFECT_API_URL
-
-    if not PREFECT_API_URL.value():
-        return False  # Prefect would start a server of its own, which no worker asks
-    try:
-        with get_client(sync_client=True, httpx_settings={"timeout": WAIT}) as client:
-            found = client.read_flow_run(UUID(flow_run_id))
-            if not (found.state and found.state.is_paused()):
-                return False
-            return client.resume_flow_run(UUID(flow_run_id)).status == SetStateStatus.ACCEPT
-    except (ObjectNotFound, httpx.HTTPError, RuntimeError, ValueError):  # RuntimeError: Prefect's for a server away
-        return False
+    with suppress(prefect_api.Away, WrongUse):  # WrongUse: no server that stays up is named, so none has the run
+        return prefect_api.resume(flow_run_id)
+    return False

@@ -7,9 +7,9 @@ whoever tidies next tells it. A tag of the run says that this was done.
 from collections.abc import Callable
 from datetime import timedelta
 
+from flows.execution import prefect_api
+from flows.execution.prefect_api import Run
 from flows.project import environment
-from flows.scheduling import prefect_api
-from flows.scheduling.prefect_api import Run
 from retune.config.types import Event
 from retune.lineage import history, retraining_log
 

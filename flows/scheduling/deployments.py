@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
-from flows.scheduling import prefect_api
-from flows.scheduling.prefect_api import POOL, RETRAIN, WATCH
+from flows.execution import prefect_api
+from flows.execution.prefect_api import RETRAIN, WATCH, pool_name
 from retune.errors import Broken, Refused, WrongUse
 
 RETRAIN_ENTRYPOINT = "flows/retrain.py:retrain"
@@ -81,7 +81,7 @@ def ensure_pool() -> None:
         return
     from prefect.workers.process import ProcessWorker
 
-    wanted = {"name": POOL, "type": "process", "description": "where Retune retrains"}
+    wanted = {"name": pool_name(), "type": "process", "description": "where Retune retrains"}
     template = {"base_job_template": ProcessWorker.get_default_base_job_template()}
     try:
         prefect_api.ask("POST", "/work_pools/", {**wanted, **template})
@@ -99,10 +99,10 @@ def _deploy(flow: str, entrypoint: str, cron: str, timezone: str, parameters: di
     with get_client(sync_client=True) as client:
         made = client.create_deployment(
             flow_id=client.create_flow_from_name(flow),
-            name=POOL,
+            name=pool_name(),
             path=".",
             entrypoint=entrypoint,
-            work_pool_name=POOL,
+            work_pool_name=pool_name(),
             job_variables={"command": STARTED_BY},
             parameters=parameters,
             parameter_openapi_schema={"type": "object", "properties": PARAMETERS[flow]},
@@ -128,15 +128,33 @@ def _take_requests(deployment: str) -> None:
 
     reason = "{{ event.payload.get('because') or 'an event that gave no reason' }}"
     trigger = DeploymentEventTrigger(
-        name=f"{POOL}: retrain on request",
+        name=f"{pool_name()}: retrain on request",
         expect={REQUESTED},
-        match={"prefect.resource.id": POOL},
+        match={"prefect.resource.id": pool_name()},
         parameters={"because": {"__prefect_kind": "jinja", "template": reason}},
     )
     trigger.set_deployment_id(UUID(deployment))
     with get_client(sync_client=True) as client:
         client.delete_resource_owned_automations(f"prefect.deployment.{deployment}")
         client.create_automation(trigger.as_automation())
+
+
+def redeploy_command(deployment: dict[str, Any]) -> str:
+    """The command that deploys once more if an earlier version of Retune made this deployment, else empty.
+
+    The runs of such a deployment cannot start: it names a module that is gone.
+    """
+    if (deployment.get("job_variables") or {}).get("command") == STARTED_BY:
+        return ""
+    schedule: dict[str, Any] = next((each["schedule"] for each in deployment["schedules"]), {})
+    return f'`retune schedule set "{schedule.get("cron", "0 2 * * 1")}" --timezone {schedule.get("timezone") or "UTC"}`'
+
+
+def outdated() -> str:
+    """A sentence for people if an earlier version of Retune deployed the retraining; else empty."""
+    deployment = prefect_api.deployment(RETRAIN)
+    command = redeploy_command(deployment) if deployment else ""
+    return f"An earlier version of Retune made this deployment: run {command} once more" if command else ""
 
 
 def planned() -> list[Planned]:
@@ -160,7 +178,7 @@ def _planned(flow: str, schedule: dict[str, Any], active: bool, silent_after: in
 
     cron, timezone = schedule["schedule"]["cron"], schedule["schedule"].get("timezone") or "UTC"
     due = next(CronSim(cron, prefect_api.now().astimezone(ZoneInfo(timezone)))).isoformat(timespec="minutes")
-    return Planned(f"{flow}/{POOL}", cron, timezone, active, due if active else "paused", silent_after)
+    return Planned(f"{flow}/{pool_name()}", cron, timezone, active, due if active else "paused", silent_after)
 
 
 NEWEST = 10  # runs to show

@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from flows.execution import prefect_api
+from flows.execution.prefect_api import Run
 from flows.project import environment
-from flows.scheduling import crash_alerts, prefect_api, run_hygiene
-from flows.scheduling.prefect_api import Run
+from flows.scheduling import crash_alerts, deployments, run_hygiene
 from retune.errors import RetuneError
 from retune.lineage import history, retraining_log
 from retune.system import files
@@ -37,9 +38,6 @@ class ScheduleHealth:
     words: str
     mend: str = ""
     succeeded: str | None = None  # when a retraining last did, as far as can be known
-
-
-# ---------------------------------------------------------------- the dead-man's switch
 
 
 def check_health(now: datetime | None = None) -> ScheduleHealth:
@@ -73,10 +71,13 @@ def _silent(now: datetime | None) -> ScheduleHealth:
         return ScheduleHealth(
             False,
             UNSCHEDULED,
-            f"nothing is scheduled as {prefect_api.RETRAIN}/{prefect_api.POOL} on the Prefect server at "
+            f"nothing is scheduled as {prefect_api.RETRAIN}/{prefect_api.pool_name()} on the Prefect server at "
             f"{prefect_api.address()}",
             '`retune schedule set "0 2 * * 1"`; RETUNE_POOL names another pool',
         )
+    if command := deployments.redeploy_command(found):
+        words = "an earlier version of Retune made the deployment, and its runs cannot start"
+        return ScheduleHealth(False, "outdated", words, f"run {command} once more")
     periods = _periods()
     due = _due(schedule, now or prefect_api.now(), periods + 1)
     since = due[-2] if _in_vain(found, due[0]) else due[-1]  # the newest period counts once its run has failed
@@ -134,7 +135,8 @@ def _why(found: dict[str, Any], schedule: dict[str, Any]) -> tuple[str, str, str
         return "paused", "the schedule is paused", "`retune schedule resume`"
     pool = prefect_api.pool()
     if pool and pool["is_paused"]:
-        return "paused", f"the work pool {prefect_api.POOL} is paused", f"`prefect work-pool resume {prefect_api.POOL}`"
+        name = prefect_api.pool_name()
+        return "paused", f"the work pool {name} is paused", f"`prefect work-pool resume {name}`"
     return _why_at_work(found) or _why_waiting(found) or _why_ended(found)
 
 
@@ -197,9 +199,6 @@ def _why_ended(found: dict[str, Any]) -> tuple[str, str, str]:
     )
 
 
-# ---------------------------------------------------------------- telling
-
-
 def check_and_notify(tell: crash_alerts.Tell | None = None) -> ScheduleHealth:
     """`silent`, and whoever should know is told once: when it has fallen silent, each cause of it, when it is over.
 
@@ -238,12 +237,3 @@ def _end_silence(found: ScheduleHealth, before: dict[str, Any], note: Path, tell
             note.unlink()
     elif before["kind"] != found.kind:
         files.write_text(note, json.dumps({**before, "kind": found.kind, "causes": []}))
-
-
-# ---------------------------------------------------------------- runs that wait
-
-
-# ---------------------------------------------------------------- runs whose process has died
-
-
-# ---------------------------------------------------------------- all of it, again and again

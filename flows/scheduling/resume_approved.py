@@ -6,7 +6,7 @@ would wake it later, and a run that sleeps on would hide from the watch whatever
 
 from typing import Any
 
-from flows.scheduling import prefect_api
+from flows.execution import prefect_api
 
 
 class Waker:

@@ -16,7 +16,7 @@ from retune.registry import backend
 def main() -> None:
     environment.activate_project()
     backend.wait_patiently()
-    from flows.scheduling import prefect_api
+    from flows.execution import prefect_api
 
     run_id = os.environ["PREFECT__FLOW_RUN_ID"]
     _log_to(Path(os.environ["RETUNE_RUN_LOG"]))

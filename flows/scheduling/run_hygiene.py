@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from flows.execution import prefect_api
+from flows.execution.prefect_api import Run, in_local_time
 from flows.project import environment
-from flows.scheduling import crash_alerts, prefect_api
+from flows.scheduling import crash_alerts
 from flows.scheduling.crash_alerts import Tell, tell
-from flows.scheduling.prefect_api import Run, in_local_time
 from retune.system import process_identity
 from retune.system.files import write_text
 

@@ -29,21 +29,22 @@ def work() -> None:
     own = {"RETUNE_CLONE": str(Path.cwd()), "RETUNE_PYTHON": sys.executable, "RETUNE_RUN_LOG": str(log)}
     os.environ |= own
     print(f"what the runs say goes to {log}", flush=True)
-    from flows.scheduling import deployments, prefect_api, resume_approved
+    from flows.execution import prefect_api
+    from flows.scheduling import deployments, resume_approved
 
     deployments.ensure_pool()
     tidier = run_hygiene.Reconciler()
     _do(tidier.tidy, {})  # before the first run is taken, which a late one would be
     for left in prefect_api.workers():
         if process_identity.here(left["name"]) and not process_identity.alive(left["name"]):
-            prefect_api.ask("DELETE", f"/work_pools/{prefect_api.POOL}/workers/{left['name']}")
+            prefect_api.ask("DELETE", f"/work_pools/{prefect_api.pool_name()}/workers/{left['name']}")
     threading.Thread(target=_forever, args=(tidier.tidy, resume_approved.Waker().wake), daemon=True).start()
-    asyncio.run(_work(prefect_api.POOL))
+    asyncio.run(_work(prefect_api.pool_name()))
 
 
 def heard() -> bool:
     """Whether Prefect has heard lately from a worker of this machine that lives: it waits for one that was killed."""
-    from flows.scheduling import prefect_api
+    from flows.execution import prefect_api
 
     return any(each["status"] == "ONLINE" and process_identity.alive(each["name"]) for each in prefect_api.workers())
 

@@ -51,7 +51,7 @@ def prefect(state: State) -> Service:
         "prefect",
         [sys.executable, *words],
         _quiet(state, own),
-        lambda: _answers(f"{url(state, 'prefect')}/api/health"),
+        lambda: _prefect_answers(f"{url(state, 'prefect')}/api"),
     )
 
 
@@ -109,16 +109,12 @@ def worker(state: State) -> Service:
 
 def workers_online(state: State) -> list[str]:
     """The names of the workers that Prefect has heard from lately: each is the name of its process."""
-    import httpx
-
-    from flows.scheduling.prefect_api import POOL
+    from flows.execution import prefect_api
 
     login = (USER, credentials.kept()["prefect"])
-    with suppress(httpx.HTTPError, ValueError):
-        told = httpx.post(
-            f"{url(state, 'prefect')}/api/work_pools/{POOL}/workers/filter", json={}, auth=login, timeout=5
-        )
-        return [each["name"] for each in told.json() if each["status"] == "ONLINE"] if told.is_success else []
+    server = prefect_api.Server(f"{url(state, 'prefect')}/api", login, timeout=5)
+    with suppress(prefect_api.Away, ValueError):
+        return [each["name"] for each in prefect_api.workers(server) if each["status"] == "ONLINE"]
     return []
 
 
@@ -135,4 +131,12 @@ def _answers(address: str) -> bool:
 
     with suppress(httpx.HTTPError):
         return httpx.get(address, timeout=5).is_success
+    return False
+
+
+def _prefect_answers(address: str) -> bool:
+    from flows.execution import prefect_api
+
+    with suppress(prefect_api.Away):
+        return prefect_api.is_healthy(address)
     return False

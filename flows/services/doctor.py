@@ -1,15 +1,13 @@
 """Check the installation: what is there, what should be, and how to mend the difference."""
 
-import importlib.metadata
 import os
 import platform
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from flows.execution import dvc
+from flows.execution import dvc, locked_packages, prefect_api
 from flows.scheduling import health
 from flows.services import up_down
 from flows.services.state import State, folder, url
@@ -58,22 +56,9 @@ def _python() -> tuple[bool, str]:
 
 
 def _versions() -> tuple[bool, str]:
-    wrong = unlike_lock(Path("requirements.lock"))
+    differing = locked_packages.unlike_lock()
+    wrong = [f"{name} is {installed}, locked {locked}" for name, (installed, locked) in differing.items()]
     return not wrong, "; ".join(wrong) or "every installed package has the version of requirements.lock"
-
-
-def unlike_lock(lock: Path) -> list[str]:
-    """The packages whose installed version is not the locked one. Packages that are not installed do not count."""
-    locked = dict(line.split("==") for line in lock.read_text("utf-8").split() if "==" in line)
-    wrong = []
-    for package, version in locked.items():
-        try:
-            installed = importlib.metadata.version(package).partition("+")[0]
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        if installed != version:
-            wrong.append(f"{package} is {installed}, locked {version}")
-    return wrong
 
 
 def _params() -> tuple[bool, str]:
@@ -191,12 +176,10 @@ def _require_free_of_suppressed(champion: versions.Version) -> None:
 
 
 def _prefect() -> tuple[bool, str]:
-    url = os.environ.get("PREFECT_API_URL")
-    if not url:
+    address = os.environ.get("PREFECT_API_URL")
+    if not address:
         return True, "a temporary server for each run (PREFECT_API_URL is not set)"
-    import httpx
-
-    return httpx.get(f"{url}/health", timeout=5).is_success, f"server at {url}"
+    return prefect_api.is_healthy(address), f"server at {address}"
 
 
 CHECKS: list[tuple[str, Callable[[], tuple[bool, str]], str]] = [

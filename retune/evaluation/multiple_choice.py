@@ -1,17 +1,17 @@
-"""Multiple choice as a measure of general ability: what a model knew before it was tuned, and whether it still does.
+"""Multiple choice as a measure of retention: what a model knew before it was tuned, and whether it still does.
 
 A set is a JSONL file, one question a line:
 
     {"query": "Passage: ... Question: is ethanol dearer?", "choices": ["no", "yes"], "gold": 0}
 
-Each choice is scored by the log-likelihood of its text after the query and one space, or what the line's `between`
-says instead ("\\nAnswer: "), in plain text and with no chat template. Two conventions, by the names that they have in
-EleutherAI's lm-evaluation-harness, which counts length in the same way:
+Each choice is scored by the log-likelihood of its text after the query and one space, or after the text of `between`
+if the line has one ("\\nAnswer: "), in plain text without a chat template. Two conventions, by the names that they have
+in EleutherAI's lm-evaluation-harness, which counts length in the same way:
 
     acc        the choice with the highest log-likelihood
     acc_norm   divided by the choice's length in characters first, so that long choices are not punished
 
-Of choices that score the same the first is taken.
+Of choices with the same score the first wins.
 """
 
 import json
@@ -39,44 +39,41 @@ class Question:
 
 
 def read(path: Path) -> list[Question]:
-    """The questions of a set. Raises WrongUse if it cannot be read, Refused naming the line if one is no question."""
+    """The questions of a set. Raises WrongUse if it cannot be read, Refused with the line of an invalid question."""
     try:
         lines = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise WrongUse(f"the multiple-choice set {path} cannot be read: {error}") from None
-    found = [_question(line, f"{path}, line {at}") for at, line in enumerate(lines, start=1) if line.strip()]
-    if not found:
-        raise Refused(f"the multiple-choice set {path} holds no question")
-    return found
+        raise WrongUse(f"The multiple-choice set {path} cannot be read: {error}") from None
+    questions = [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
+    if not questions:
+        raise Refused(f"The multiple-choice set {path} holds no question. Write one JSON object a line")
+    return questions
 
 
-def check(chosen: params.Params) -> None:
-    """Raises as `read` does for a set that `evaluate.retention` names: a person reads it before training, not after."""
-    if isinstance(chosen.evaluate, GenerationEvaluate):
-        for each in chosen.evaluate.retention:
-            read(Path(each.path))
+def check(config: params.Params) -> None:
+    """Raises as `read` does for the sets of `evaluate.retention`, so that a person learns it before training."""
+    if isinstance(config.evaluate, GenerationEvaluate):
+        for question_set in config.evaluate.retention:
+            read(Path(question_set.path))
 
 
-def _question(line: str, place: str) -> Question:
+def _parse(line: str, place: str) -> Question:
     try:
-        told = json.loads(line)
-        query, choices, gold = (told[name] for name in ("query", "choices", "gold"))
+        question = json.loads(line)
+        query, choices, gold = (question[name] for name in ("query", "choices", "gold"))
     except (ValueError, TypeError, KeyError) as error:
-        raise Refused(f"{place}: a question is an object of query, choices and gold; {error!r}") from None
-    if not isinstance(query, str) or not _texts(choices) or len(choices) < 2:
+        raise Refused(f"{place}: a question is an object with query, choices and gold: {error!r}") from None
+    if not isinstance(query, str) or not _are_texts(choices) or len(choices) < 2:
         raise Refused(f"{place}: query must be a text, and choices a list of two texts or more, none of them empty")
     if type(gold) is not int or not 0 <= gold < len(choices):
-        raise Refused(f"{place}: gold is {gold!r}: write the number of the right choice, 0 to {len(choices) - 1}")
-    if not isinstance(between := told.get("between", " "), str):
-        raise Refused(f"{place}: between is {between!r}: write the text that stands between query and choice")
+        raise Refused(f"{place}: gold is {gold!r}. Write the number of the right choice, 0 to {len(choices) - 1}")
+    if not isinstance(between := question.get("between", " "), str):
+        raise Refused(f"{place}: between is {between!r}. Write the text between query and choice")
     return Question(query, tuple(choices), gold, between)
 
 
-def _texts(choices: Any) -> bool:
+def _are_texts(choices: Any) -> bool:
     return isinstance(choices, list) and all(isinstance(choice, str) and choice.strip() for choice in choices)
-
-
-# ---------------------------------------------------------------- answers
 
 
 def answers(questions: Sequence[Question], likelihood: Likelihood, by_length: bool) -> np.ndarray:
@@ -90,10 +87,10 @@ def answers(questions: Sequence[Question], likelihood: Likelihood, by_length: bo
 
 
 def _likeliest(question: Question, values: Iterator[float], by_length: bool) -> int:
-    own = np.array([next(values) for _ in question.choices])
-    if not np.isfinite(own).all():
-        raise Refused(f"the model gives no likelihood to a choice of {question.query[:80]!r}: {own.tolist()}")
-    return int(np.argmax(own / [len(choice) for choice in question.choices] if by_length else own))
+    scores = np.array([next(values) for _ in question.choices])
+    if not np.isfinite(scores).all():
+        raise Refused(f"The model gives no likelihood to a choice of {question.query[:80]!r}: {scores.tolist()}")
+    return int(np.argmax(scores / [len(choice) for choice in question.choices] if by_length else scores))
 
 
 def right(questions: Sequence[Question], answers: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pictures of scores, as PNG: MLflow, `dvc plots show` and the report show the same files. Door to matplotlib.
+"""Plots of scores, as PNG: MLflow, `dvc plots show` and the report show the same files. Adapter of matplotlib.
 
 Colours are the Okabe-Ito palette, which colour-blind readers can tell apart.
 """
@@ -17,23 +17,23 @@ MOST_CONFUSED = 25  # labels that a confusion matrix can show and still be read
 
 def learning_curve(points: pd.DataFrame, path: Path) -> None:
     """Loss on the left, validation scores on the right, over steps. points: the columns of learning_curve.csv."""
-    figure, (losses, values) = _axes(2, (10, 4))
+    figure, (losses, scores) = _axes(2, (10, 4))
     for axis, column, label, colour in [
         (losses, "train_loss", "train", GREY),
         (losses, "val_loss", "validation", BLUE),
-        (values, "val_macro_f1", "macro-F1", BLUE),
-        (values, "val_accuracy", "accuracy", ORANGE),
+        (scores, "val_macro_f1", "macro-F1", BLUE),
+        (scores, "val_accuracy", "accuracy", ORANGE),
     ]:
         if column in points and points[column].notna().any():
-            seen = points[points[column].notna()]
-            mark = "o" if column.startswith("val") else ""
-            axis.plot(seen["step"], seen[column], label=label, color=colour, marker=mark)
+            values = points[points[column].notna()]
+            marker = "o" if column.startswith("val") else ""
+            axis.plot(values["step"], values[column], label=label, color=colour, marker=marker)
     losses.set(xlabel="step", ylabel="cross-entropy", title="Loss")
-    values.set(xlabel="step", ylabel="score", title="Validation")
+    scores.set(xlabel="step", ylabel="score", title="Validation")
     if not losses.lines:  # a probe is fitted in one go
         losses.text(0.5, 0.5, "no steps of training", ha="center", va="center", color=GREY)
-        values.text(0.5, 0.5, "no steps of training", ha="center", va="center", color=GREY)
-    _finish(figure, [losses, values], path)
+        scores.text(0.5, 0.5, "no steps of training", ha="center", va="center", color=GREY)
+    _finish(figure, [losses, scores], path)
 
 
 def reliability(models: dict[str, tuple[np.ndarray, np.ndarray]], bins: int, path: Path) -> None:
@@ -41,11 +41,11 @@ def reliability(models: dict[str, tuple[np.ndarray, np.ndarray]], bins: int, pat
     figure, (axis,) = _axes(1, (5, 5))
     axis.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", label="perfect")
     for number, (name, (right, confidence)) in enumerate(models.items()):
-        which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-        count = np.bincount(which, minlength=bins)
+        bin_of_row = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+        count = np.bincount(bin_of_row, minlength=bins)
         full = count > 0
-        mean = np.bincount(which, weights=confidence, minlength=bins)[full] / count[full]
-        share = np.bincount(which, weights=right, minlength=bins)[full] / count[full]
+        mean = np.bincount(bin_of_row, weights=confidence, minlength=bins)[full] / count[full]
+        share = np.bincount(bin_of_row, weights=right, minlength=bins)[full] / count[full]
         look = {"color": (BLUE, GREY, ORANGE)[number], "zorder": 9 - number}  # the candidate on top
         axis.plot(mean, share, marker="o", markersize=4, label=name, **look)
     axis.set(xlabel="confidence", ylabel="accuracy", title="Reliability", xlim=(0, 1.02), ylim=(0, 1.02))

@@ -6,6 +6,8 @@ from typing import Any
 
 from retune.evaluation import task_metrics
 
+Scores = dict[str, float]
+
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Evaluation</title>
@@ -28,7 +30,7 @@ img { max-width: 100%; background: #fff; border: 1px solid var(--line); border-r
 .text { overflow-wrap: anywhere; min-width: 18rem }
 </style></head><body>
 <h1>Evaluation</h1>
-<p>Method {{ card.method }}, {{ card.labels | length }} labels, base {{ card.base_name }}.
+<p>Method {{ manifest.method }}, {{ manifest.labels | length }} labels, base {{ manifest.base_name }}.
 Scored on {{ scores.rows }} rows that training did not see; in brackets the bootstrap interval.</p>
 <div class="wide"><table>
 <tr><th>model</th>{% for name in names %}<th>{{ name.replace("_", " ") }}</th>{% endfor %}</tr>
@@ -63,9 +65,9 @@ Scored on {{ scores.rows }} rows that training did not see; in brackets the boot
 ANSWERS = (
     PAGE[: PAGE.index("<h1>")]
     + """<h1>Evaluation</h1>
-<p>Method {{ card.method }}, base {{ card.base_name }}, template {{ card.template }}. Likelihood of the references on
-{{ scores.rows }} rows that training did not see; answers written for {{ scores.rows_written }} of them. In brackets the
-bootstrap interval.</p>
+<p>Method {{ manifest.method }}, base {{ manifest.base_name }}, template {{ manifest.template }}. Likelihood of the
+references on {{ scores.rows }} rows that training did not see; answers written for {{ scores.rows_written }} of them.
+In brackets the bootstrap interval.</p>
 <div class="wide"><table>
 <tr><th>model</th>{% for name, title in names.items() %}<th>{{ title }}</th>{% endfor %}</tr>
 {% for prefix, title in models %}<tr><th>{{ title }}</th>
@@ -96,33 +98,31 @@ is; larger is better.</p>
 )
 
 
-def write(
-    path: Path, scores: dict[str, Any], details: dict[str, Any], card: dict[str, Any], pictures: list[Path]
-) -> None:
-    """scores: evaluate.json; details: details.json; card: model.json; pictures: PNG files, shown in this order."""
+def write(path: Path, scores: Scores, details: dict[str, Any], manifest: dict[str, Any], pictures: list[Path]) -> None:
+    """scores: evaluate.json; details: details.json; manifest: model.json; pictures: PNG files, in this order."""
     _render(
         path,
         PAGE,
         pictures,
         scores=scores,
         details=details,
-        card=card,
+        manifest=manifest,
         names=("accuracy", "macro_f1", "calibration_error"),
         models=(("", "candidate"), ("probe_", "probe"), ("base_", "base, untouched")),
     )
 
 
 def write_answers(
-    path: Path, scores: dict[str, Any], details: dict[str, Any], card: dict[str, Any], pictures: list[Path]
+    path: Path, scores: Scores, details: dict[str, Any], manifest: dict[str, Any], pictures: list[Path]
 ) -> None:
-    """The same of a model that writes: its answers beside those of the base and the reference."""
+    """The same of a generative model: its answers beside those of the base and the reference."""
     _render(
         path,
         ANSWERS,
         pictures,
         scores=scores,
         details=details,
-        card=card,
+        manifest=manifest,
         names=task_metrics.titles_in(scores),
         general=sorted(set(details["general"]["set"])),
         models=(("", "candidate"), ("base_", "base, untouched")),
@@ -132,5 +132,5 @@ def write_answers(
 def _render(path: Path, page: str, pictures: list[Path], **values: Any) -> None:
     from jinja2 import Environment
 
-    shown = [(file.stem, base64.b64encode(file.read_bytes()).decode()) for file in pictures]
-    path.write_text(Environment(autoescape=True).from_string(page).render(**values, pictures=shown), "utf-8")
+    images = [(file.stem, base64.b64encode(file.read_bytes()).decode()) for file in pictures]
+    path.write_text(Environment(autoescape=True).from_string(page).render(**values, pictures=images), "utf-8")

@@ -114,7 +114,7 @@ def trained(shape: ModelShape, training: Any) -> int:
         return int(training.prompt.virtual_tokens * shape.width)
     if training.method == "ia3":
         return sum(rows for rows, _ in shape.linear) // 2  # keys, values and the inner layer: about half the outputs
-    lora = sum(training.lora.rank * (rows + columns) for rows, columns in shape.linear)
+    lora = sum(int(training.lora.rank) * (rows + columns) for rows, columns in shape.linear)
     return lora + sum(rows for rows, _ in shape.linear) * (training.method == "dora")
 
 

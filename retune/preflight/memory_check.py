@@ -1,4 +1,4 @@
-"""The memory that there is for a training, whether it fits, and if not which changes to the params would make it fit.
+"""Whether a training fits into memory, and if not, which changes to the params would make it fit.
 
 The estimate (`retune.preflight.compute_estimate`) is good to a factor of two, so only what is certain is a reason to
 refuse: the weights, their gradients and Adam's moments. Like that estimate this changes no result: no stage depends on
@@ -7,8 +7,10 @@ it.
 
 import importlib.util
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial, reduce
+from itertools import chain, combinations, product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,15 +29,12 @@ class AvailableMemory:
 @dataclass(frozen=True)
 class MemoryVerdict:
     verdict: Literal["fits", "tight", "too large"]
-    told: str
-    would_fit: list[str]  # changes, each enough by itself; none where it fits
-
-
-# ---------------------------------------------------------------- what there is
+    message: str
+    suggestions: list[str]  # changes to the params, each enough by itself; none where it fits
 
 
 def find(cuda: bool) -> AvailableMemory:
-    """Free memory of the GPU, or what this process may still take of the machine's."""
+    """Free memory of the GPU, or of what this process may take of the machine's."""
     if cuda:
         import torch
 
@@ -45,13 +44,13 @@ def find(cuda: bool) -> AvailableMemory:
 
 
 def of_machine(root: Path = ROOT) -> AvailableMemory:
-    """Of what is available and what the control groups of this process leave, the least. Swap counts for nothing."""
-    return min(_available(root), *_of_groups(root), key=lambda room: room.free)
+    """The least of what is available and what the control groups of this process leave. Swap does not count."""
+    return min(_available(root), *_of_groups(root), key=lambda memory: memory.free)
 
 
 def _available(root: Path) -> AvailableMemory:
-    if (told := root / "proc/meminfo").exists():
-        lines = dict(line.split(":") for line in told.read_text("ascii").splitlines())
+    if (meminfo := root / "proc/meminfo").exists():
+        lines = dict(line.split(":") for line in meminfo.read_text("ascii").splitlines())
         free = int(lines["MemAvailable"].split()[0]) * 1024
     else:
         import psutil
@@ -63,22 +62,22 @@ def _available(root: Path) -> AvailableMemory:
 def _of_groups(root: Path) -> Iterator[AvailableMemory]:
     """Every group above this process may limit it, in version 1 of control groups and in 2.
 
-    A container sees its own group as the root of the tree, whatever the name that it is told.
+    A container sees its own group as the root of the tree, whatever name that file gives.
     """
-    told = root / "proc/self/cgroup"
-    for line in told.read_text("utf-8").splitlines() if told.exists() else []:
+    groups = root / "proc/self/cgroup"
+    for line in groups.read_text("utf-8").splitlines() if groups.exists() else []:
         _, controllers, path = line.split(":", 2)
         if controllers not in ("", "memory"):
             continue
         tree = root / "sys/fs/cgroup" / controllers
-        own = tree / path.lstrip("/")
-        for group in [own, *own.parents]:
+        innermost = tree / path.lstrip("/")
+        for group in [innermost, *innermost.parents]:
             if group.is_relative_to(tree):
-                yield from _left(group, "max current" if not controllers else "limit_in_bytes usage_in_bytes")
+                yield from _remaining(group, "max current" if not controllers else "limit_in_bytes usage_in_bytes")
 
 
-def _left(group: Path, names: str) -> Iterator[AvailableMemory]:
-    """Files that were read and could be read again count as used, and are given up for the asking."""
+def _remaining(group: Path, names: str) -> Iterator[AvailableMemory]:
+    """What the limit of a group leaves. Cached files count as used, and the kernel frees them on demand."""
     try:
         limit, used = ((group / f"memory.{name}").read_text("ascii").strip() for name in names.split())
         lines = (line.split() for line in (group / "memory.stat").read_text("ascii").splitlines())
@@ -90,95 +89,95 @@ def _left(group: Path, names: str) -> Iterator[AvailableMemory]:
         yield AvailableMemory(int(limit) - int(used) + files, f"under the limit of the control group {group}")
 
 
-# ---------------------------------------------------------------- whether it fits
-
-
 def check_memory(
-    shape: ModelShape, training: Any, bf16: bool, room: AvailableMemory, cuda: bool, start: str | None = None
+    shape: ModelShape, training: Any, bf16: bool, available: AvailableMemory, cuda: bool, start: str | None = None
 ) -> MemoryVerdict:
     """`training`: the section; `start`: the method of the version that preferences are learned on, if that is known."""
-    need, free = memory(shape, training, bf16, start), f"{_gib(room.free)} are free {room.where}"
+    need, free = memory(shape, training, bf16, start), f"{_gib(available.free)} are free {available.where}"
     if not cuda and training.parallel.processes > 1:  # they share the memory that GPUs have each of their own
-        room = replace(room, free=room.free // training.parallel.processes)
-        free += f", {_gib(room.free)} for each of {training.parallel.processes} processes"
-    if need.peak <= room.free:
-        return MemoryVerdict("fits", f"training takes about {_gib(need.peak)}, and {free}", [])
-    would = suggest_changes(shape, Plan(training, bf16, start), room, cuda)
-    if need.certain > room.free:
-        told = f"training takes {_gib(need.certain)} for weights, gradients and Adam's moments alone, and {free}"
-        return MemoryVerdict("too large", f"{told}. {_advice(would)}", would)
-    told = f"training may take about {_gib(need.peak)}, {_gib(need.certain)} of them for certain, and {free}"
-    return MemoryVerdict("tight", f"{told}. {_advice(would)}", would)
+        available = replace(available, free=available.free // training.parallel.processes)
+        free += f", {_gib(available.free)} for each of {training.parallel.processes} processes"
+    if need.peak <= available.free:
+        return MemoryVerdict("fits", f"Fits into memory: needs about {_gib(need.peak)}, and {free}", [])
+    suggestions = suggest_changes(shape, Plan(training, bf16, start), available, cuda)
+    advice = _advice(suggestions)
+    if need.certain > available.free:
+        reason = f"needs {_gib(need.certain)} for weights, gradients and Adam's moments alone, and {free}"
+        return MemoryVerdict("too large", f"Does not fit into memory: {reason}. {advice}", suggestions)
+    reason = f"needs about {_gib(need.peak)}, {_gib(need.certain)} of them for certain, and {free}"
+    return MemoryVerdict("tight", f"May not fit into memory: {reason}. {advice}", suggestions)
 
 
 def _gib(count: int) -> str:
     return f"{count / 2**30:.2f} GiB"
 
 
-def _advice(would: list[str]) -> str:
-    if would:
-        return f"By estimate any of these is enough: {'; '.join(would)}"
+def _advice(suggestions: list[str]) -> str:
+    if suggestions:
+        return f"By estimate any of these is enough: {'; '.join(suggestions)}"
     return "By estimate no change to the params is enough: take a smaller base, or a machine with more memory"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A training as it is asked for, or as it could be."""
+    """A training as it is configured, or as it could be."""
 
     training: Any
     bf16: bool
-    start: str | None
+    start: str | None  # method of the version that preferences are learned on
     changes: tuple[str, ...] = ()
 
-    def but(self, told: str, bf16: bool | None = None, start: str | None = None, **settings: Any) -> "Plan":
-        own = replace(self.training, **settings)
-        return Plan(own, self.bf16 if bf16 is None else bf16, start or self.start, (*self.changes, told))
+    def change(self, text: str, bf16: bool | None = None, start: str | None = None, **settings: Any) -> "Plan":
+        training = replace(self.training, **settings)
+        changes = (*self.changes, text)
+        return Plan(training, self.bf16 if bf16 is None else bf16, start or self.start, changes)
 
 
-def suggest_changes(shape: ModelShape, asked: Plan, room: AvailableMemory, cuda: bool) -> list[str]:
-    """Changes of which each is enough, the least far-reaching first."""
-
-    def first(plans: list[Plan]) -> list[str]:
-        fitting = (each for each in plans if memory(shape, each.training, each.bf16, each.start).peak <= room.free)
-        return [" and ".join(each.changes) for each in fitting][:1]
-
-    alone = first(_checkpointed(asked)) + first(_smaller(asked))
-    others = [*_in_parts(asked, room.gpus), *_otherwise(asked, cuda)]
-    other = [first([plan, *_checkpointed(plan), *_smaller(plan), *_both(plan)]) for plan in others]
-    return [*(alone or first(_both(asked))), *(change for found in other for change in found)]
+Change = Callable[[Plan], Plan]
 
 
-def _checkpointed(plan: Plan) -> list[Plan]:
-    if plan.training.gradient_checkpointing:
+def suggest_changes(shape: ModelShape, plan: Plan, available: AvailableMemory, cuda: bool) -> list[str]:
+    """Changes that are each enough, the least far-reaching first.
+
+    First checkpointing alone and a smaller batch alone, or both where neither suffices; then every other way to learn,
+    with as few of these two beside it as it needs.
+    """
+
+    def first(start: Plan, combinations_of_changes: Iterable[tuple[Change, ...]]) -> list[str]:
+        for changes in combinations_of_changes:
+            changed = reduce(lambda before, change: change(before), changes, start)
+            if memory(shape, changed.training, changed.bf16, changed.start).peak <= available.free:
+                return [" and ".join(changed.changes)]
         return []
-    return [plan.but("train.gradient_checkpointing=true", gradient_checkpointing=True)]
+
+    checkpointing, batches = list(_checkpointing(plan)), list(_smaller_batches(plan))
+    suggestions = first(plan, combinations(checkpointing, 1)) + first(plan, combinations(batches, 1))
+    suggestions = suggestions or first(plan, product(checkpointing, batches))
+    for other in [*_sharded(plan, available.gpus), *_other_methods(plan, cuda)]:
+        changes = [*_checkpointing(other), *_smaller_batches(other)]
+        suggestions += first(other, chain.from_iterable(combinations(changes, count) for count in range(3)))
+    return suggestions
 
 
-def _smaller(plan: Plan) -> list[Plan]:
+def _checkpointing(plan: Plan) -> Iterator[Change]:
+    if not plan.training.gradient_checkpointing:
+        text = "train.gradient_checkpointing=true"
+        yield lambda before: before.change(text, gradient_checkpointing=True)
+
+
+def _smaller_batches(plan: Plan) -> Iterator[Change]:
     """Half the batch and half of that, down to one row or pair; more batches a step, so that a step stays as it is."""
-    now, least = plan.training.batch_tokens, _least(plan.training)
-    made = []
-    for tokens in [size for size in (now // 2**halved for halved in range(1, 30)) if size > least] + [least]:
-        if tokens < now:
-            batches = math.ceil(plan.training.accumulate * now / tokens)
-            told = f"train.batch_tokens={tokens} with train.accumulate={batches}"
-            made.append(plan.but(told, batch_tokens=tokens, accumulate=batches))
-    return made
 
+    def batch_of(tokens: int, before: Plan) -> Plan:
+        batches = math.ceil(before.training.accumulate * before.training.batch_tokens / tokens)
+        text = f"train.batch_tokens={tokens} with train.accumulate={batches}"
+        return before.change(text, batch_tokens=tokens, accumulate=batches)
 
-def _both(plan: Plan) -> list[Plan]:
-    return [smaller for checkpointed in _checkpointed(plan) for smaller in _smaller(checkpointed)]
-
-
-def _in_parts(plan: Plan, gpus: int) -> Iterator[Plan]:
-    """Over all GPUs of this host. What is held in 4 or 8 bits is not spread."""
-    training = plan.training
-    fewer_bits = training.lora.base_precision == "fp8" or "qlora" in (training.method, plan.start)
-    if gpus > 1 and training.parallel.strategy == "ddp" and not fewer_bits:
-        batches = math.ceil(training.accumulate / gpus) * gpus
-        told = f"train.parallel.strategy=fsdp with train.parallel.processes={gpus} and train.accumulate={batches}"
-        own = replace(training.parallel, processes=gpus, strategy="fsdp")
-        yield plan.but(told, parallel=own, accumulate=batches)
+    current, least = plan.training.batch_tokens, _least(plan.training)
+    halves = [size for size in (current // 2**times for times in range(1, 30)) if size > least]
+    for tokens in [*halves, least]:
+        if tokens < current:
+            yield partial(batch_of, tokens)
 
 
 def _least(training: Any) -> int:
@@ -188,22 +187,36 @@ def _least(training: Any) -> int:
     return int(training.max_tokens + (training.prompt.virtual_tokens if training.method == "prompt" else 0))
 
 
-def _otherwise(plan: Plan, cuda: bool) -> Iterator[Plan]:
+def _sharded(plan: Plan, gpus: int) -> Iterator[Plan]:
+    """Over all GPUs of this host. Weights in 4 or 8 bits are not sharded."""
+    training = plan.training
+    fewer_bits = training.lora.base_precision == "fp8" or "qlora" in (training.method, plan.start)
+    if gpus > 1 and training.parallel.strategy == "ddp" and not fewer_bits:
+        batches = math.ceil(training.accumulate / gpus) * gpus
+        text = f"train.parallel.strategy=fsdp with train.parallel.processes={gpus} and train.accumulate={batches}"
+        parallel = replace(training.parallel, processes=gpus, strategy="fsdp")
+        yield plan.change(text, parallel=parallel, accumulate=batches)
+
+
+def _other_methods(plan: Plan, cuda: bool) -> Iterator[Plan]:
     """Other ways to learn, whose weights take less."""
-    training, lacks = plan.training, "" if importlib.util.find_spec("bitsandbytes") else " (pip install bitsandbytes)"
-    whole = "full" in (training.method, plan.start)
+    training = plan.training
+    install = "" if importlib.util.find_spec("bitsandbytes") else " (pip install bitsandbytes)"
+    is_full = "full" in (training.method, plan.start)
     if training.method in PREFERENCES:
-        if whole:
-            yield plan.but("a start of method lora", start="lora")
+        if is_full:
+            yield plan.change("a start of method lora", start="lora")
         if cuda and plan.start != "qlora":
-            yield plan.but(f"a start of method qlora{lacks}", start="qlora")
+            start = f"a start of method qlora{install}"
+            yield plan.change(start, start="qlora")
     else:
-        if whole:
-            yield plan.but("train.method=lora", method="lora")
+        if is_full:
+            yield plan.change("train.method=lora", method="lora")
         if cuda and training.method != "qlora":
-            eight = training.lora.base_precision == "fp8"
-            own = replace(training.lora, base_precision="bf16")
-            told = f"train.method=qlora{lacks}{' and train.lora.base_precision=bf16' if eight else ''}"
-            yield plan.but(told, method="qlora", lora=own)
-    if not plan.bf16 and not whole:
-        yield plan.but("train.precision=bf16", bf16=True, precision="bf16")
+            fp8 = training.lora.base_precision == "fp8"
+            lora = replace(training.lora, base_precision="bf16")
+            qlora = f"train.method=qlora{install}{' and train.lora.base_precision=bf16' if fp8 else ''}"
+            yield plan.change(qlora, method="qlora", lora=lora)
+    if not plan.bf16 and not is_full:
+        precision = "train.precision=bf16"
+        yield plan.change(precision, bf16=True, precision="bf16")

@@ -5,8 +5,8 @@ difference that params ask for, with the number that would do. A candidate that 
 guardrail is violated (`retune.promotion.guardrails`), or if it is slower than a limit allows. Pure: frames in, a
 decision out.
 
-The reasons are part of a record, and `retune verify` compares them to the letter: whoever changes a word here makes the
-gate of each older version fail its check.
+The reasons are part of a record, and `retune verify` compares them to the letter: a changed word makes the gate of each
+older version fail its check.
 """
 
 from collections.abc import Collection
@@ -70,7 +70,9 @@ def evaluate_gate(
     lost; questions: what a generative model and its base answered in multiple choice: set, right, base_right.
     """
     if predictions.empty:
-        raise Refused("there are no test rows: the candidate cannot be compared")
+        raise Refused(
+            "There are no test rows: the candidate cannot be compared. Add rows, or a larger split.test_share"
+        )
     base_predictions = task_metrics.predictions_of(predictions, "base_")
     base = compare_with("base", predictions, base_predictions, promote_config.margin_over_base, promote_config)
     retention, retention_reasons = guardrails.check_retention(questions, promote_config)
@@ -94,7 +96,7 @@ def evaluate_gate(
 def _require_same_rows(predictions: pd.DataFrame, champion: pd.DataFrame) -> None:
     columns = [name for name in ("id", "label") if name in predictions and name in champion]
     if predictions[columns].to_numpy().tolist() != champion[columns].to_numpy().tolist():
-        raise Refused("candidate and champion were scored on different rows: they cannot be compared")
+        raise Refused("The candidate and the champion were scored on different rows. Score both on the same test split")
 
 
 def with_latency(decision: Decision, measurement: Latency, promote_config: PromoteConfig) -> Decision:

@@ -38,7 +38,7 @@ def evaluate(rows: pd.DataFrame, predict: Predict, evaluate_config: Evaluate) ->
     from retune.evaluation import label_metrics
 
     if rows.empty:
-        raise Refused("There are no rows to score: the test split is empty. Add rows, or a larger share in split.test")
+        raise Refused("There are no rows to score: the test split is empty. Add rows, or a larger split.test_share")
     start = time.perf_counter()
     predictions = predict(rows["text"].tolist())
     seconds = time.perf_counter() - start
@@ -102,11 +102,13 @@ def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: Evaluate,
     probe = evaluate(rows, lambda _: classifier.predict_labels(vectors, untouched.head, labels), evaluate_config)
 
     headline = summary(candidate, base, probe, len(rows))
-    shown = details(rows, candidate, evaluate_config.examples)
+    report_details = details(rows, candidate, evaluate_config.examples)
     _write_predictions(rows, {"": candidate, "base_": base, "probe_": probe}, out / "predictions.parquet")
     _draw(rows, {"candidate": candidate, "base": base, "probe": probe}, evaluate_config.bins, out)
-    stage_io.write_json(shown, out / "details.json")
-    report.write(out / "report.html", headline, shown, asdict(model.manifest), sorted((out / "plots").rglob("*.png")))
+    stage_io.write_json(report_details, out / "details.json")
+    report.write(
+        out / "report.html", headline, report_details, asdict(model.manifest), sorted((out / "plots").rglob("*.png"))
+    )
     stage_io.write_json(headline, out / "evaluate.json")
     for name in statistics.SCORES:
         values = "  ".join(f"{who or 'candidate_'}{headline[who + name]:.4f}" for who in ("", "base_", "probe_"))

@@ -53,22 +53,24 @@ class Answers:
 def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: GenerationEvaluate, out: Path) -> None:
     """Score a model folder on `rows`, and write into `out` the files that `tasks.evaluate` names."""
     if rows.empty:
-        raise Refused("There are no rows to score: the test split is empty. Add rows, or a larger share in split.test")
+        raise Refused("There are no rows to score: the test split is empty. Add rows, or a larger split.test_share")
     answers = ask_models(model_folder, rows, evaluate_config)
     predictions = answers.predictions
     scores = summary(predictions, answers.seconds, evaluate_config) | retention_scores(answers.questions)
-    shown = details(rows, predictions, evaluate_config.examples) | {"general": answers.questions.to_dict("list")}
+    report_details = details(rows, predictions, evaluate_config.examples) | {
+        "general": answers.questions.to_dict("list")
+    }
     if evaluate_config.judge.url:
         verdicts = judge_answers(rows, predictions, evaluate_config.judge)
-        shown["judge"] = {**asdict(evaluate_config.judge), "verdicts": verdicts.to_dict("records")}
+        report_details["judge"] = {**asdict(evaluate_config.judge), "verdicts": verdicts.to_dict("records")}
         judge_scores = asdict(llm_judge.summary(verdicts["said"].tolist()))
         scores |= {f"judge_{name}": value for name, value in judge_scores.items()}
     scores |= answers.merge
     row_table.write(predictions, out / "predictions.parquet")
     _draw(predictions, out)
-    stage_io.write_json(shown, out / "details.json")
+    stage_io.write_json(report_details, out / "details.json")
     pictures = sorted((out / "plots").rglob("*.png"))
-    report.write_answers(out / "report.html", scores, shown, asdict(answers.manifest), pictures)
+    report.write_answers(out / "report.html", scores, report_details, asdict(answers.manifest), pictures)
     stage_io.write_json(scores, out / "evaluate.json")
     for name, title in task_metrics.titles_in(scores).items():
         print(f"{title}: {scores[name]:.4f}  base {scores[f'base_{name}']:.4f}", flush=True)

@@ -2,8 +2,8 @@
 
 They live outside DVC's outputs (which DVC deletes before a stage runs), in a folder named by the fingerprint
 of everything that the run depends on, so that no run ever takes another's. Safetensors and JSON, no pickle.
-A checkpoint is written under another name, then renamed; a sha256 over both its files tells a damaged one,
-which is left out, with a warning, for the one before it.
+A checkpoint is written under another name, then renamed. A sha256 over both its files shows damage: a damaged one is
+left out, with a warning, for the one before it.
 """
 
 import hashlib
@@ -22,10 +22,10 @@ from safetensors.torch import load, save
 from retune.errors import Broken
 from retune.system import failpoints
 
-KEPT = 2  # the newest, and one before it in case the newest is damaged
+KEEP = 2  # the newest, and one before it in case the newest is damaged
 
 Tensors = dict[str, torch.Tensor]
-Found = tuple[Tensors, dict[str, Any]]  # the tensors, and the state beside them
+Checkpoint = tuple[Tensors, dict[str, Any]]  # the tensors, and the state beside them
 
 
 @dataclass(frozen=True)
@@ -49,30 +49,30 @@ class Checkpoints:
             shutil.rmtree(target)
         unfinished.rename(target)
         failpoints.point("checkpoint:whole")
-        for old in self._newest_first()[KEPT:]:
+        for old in self._newest_first()[KEEP:]:
             shutil.rmtree(old)
 
-    def newest(self) -> Found | None:
-        return next(self._whole(), (0, None))[1]
+    def newest(self) -> Checkpoint | None:
+        return next(self._complete(), (0, None))[1]
 
     def steps(self) -> list[int]:
-        """Of all that are whole, the newest first."""
-        return [step for step, _ in self._whole()]
+        """Of all that are complete, the newest first."""
+        return [step for step, _ in self._complete()]
 
-    def load(self, step: int) -> Found | None:
-        return next((found for own, found in self._whole() if own == step), None)
+    def load(self, step: int) -> Checkpoint | None:
+        return next((checkpoint for number, checkpoint in self._complete() if number == step), None)
 
-    def _whole(self) -> Iterator[tuple[int, Found]]:
+    def _complete(self) -> Iterator[tuple[int, Checkpoint]]:
         """The newest first, each read when it is asked for; what is unfinished or damaged is swept."""
         for unfinished in self.folder.glob(".step-*"):
             shutil.rmtree(unfinished)
         for folder in self._newest_first():
             try:
                 data, text = (folder / "tensors.safetensors").read_bytes(), (folder / "state.json").read_bytes()
-                whole = (folder / "sha256").read_bytes() == _digest(data, text)
+                complete = (folder / "sha256").read_bytes() == _digest(data, text)
             except OSError:
-                whole = False
-            if whole:
+                complete = False
+            if complete:
                 yield int(folder.name.removeprefix("step-")), (load(data), json.loads(text))
             else:
                 print(f"warning: the checkpoint {folder} is damaged and is left out", flush=True)
@@ -87,7 +87,7 @@ def _digest(data: bytes, text: bytes) -> bytes:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path) -> Iterator[None]:
     """Hold `folder` while training; a second trainer of the same fingerprint is refused at once.
 
     The lock is the operating system's: it goes with the process, however that ends.

@@ -102,13 +102,13 @@ def knobs(settings):
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory, knobs):
     """A small model folder of method probe: the quickest that there is."""
-    from retune.models import classifier
+    from tasks.train.context import train_context
     from tasks.train.encoder.fit import fit
 
     work = tmp_path_factory.mktemp("probe")
     train, val = tickets(60), tickets(30, seed=2)
-    card, tokenizer, tuned, _ = fit(train, val, knobs(method="probe"), work / "work", lambda *_, **__: None)
-    classifier.save(work / "model", card, tokenizer, tuned.encoder, tuned.head, tuned.probe)
+    context = train_context(knobs(method="probe"), work / "work", lambda *_, **__: None)
+    fit(train, val, context).save(work / "model")
     return work / "model"
 
 

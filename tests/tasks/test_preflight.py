@@ -112,7 +112,7 @@ def test_the_audit_says_whether_the_training_fits_into_this_machine(knobs, make_
     monkeypatch.setattr(memory_check, "find", lambda cuda: memory_check.AvailableMemory(2**19, "in a thimble"))
     told = run_preflight(knobs)
     assert told.memory.verdict == "too large"
-    assert "are free in a thimble" in told.memory.told
+    assert "are free in a thimble" in told.memory.message
     assert told.ok, "the rows are as good as before"
     json.dumps(told.report())
 

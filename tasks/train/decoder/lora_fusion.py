@@ -62,7 +62,7 @@ def _join(members: list[Any], eight_bits: bool) -> None:
     """One matrix for all members, of which their own weights become views. The first computes for them all."""
     whole = torch.cat([member.base_layer.weight for member in members])
     sizes = [member.base_layer.out_features for member in members]
-    for place, (member, part) in enumerate(zip(members, whole.split(sizes), strict=True)):
+    for place, (member, part) in enumerate(zip(members, torch.split(whole, sizes), strict=True)):
         member.base_layer.weight.data = part
         member.__class__ = Fused  # the class and not the object, so that one compilation serves every layer
         member.place = place
@@ -80,7 +80,7 @@ def _join(members: list[Any], eight_bits: bool) -> None:
         whole.untyped_storage().resize_(0)
 
 
-class Fused(Linear):
+class Fused(Linear):  # type: ignore[misc, unused-ignore]
     """A LoRA layer of one adapter that is neither merged nor switched off."""
 
     def forward(self, x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:

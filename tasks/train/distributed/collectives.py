@@ -8,7 +8,7 @@ spread is told by `train.parallel.strategy`:
     fsdp   fully sharded (FSDP2, Zhao et al. 2023): every process holds a part of each weight of the base, or, where all
            learns, of everything; a layer is whole only while it computes. Adapters are small, and whole everywhere
 
-Alone, none of this does anything. `tasks.train.launch` starts the processes.
+Alone, none of this does anything. `tasks.train.distributed.launcher` starts the processes.
 """
 
 import ctypes
@@ -31,15 +31,12 @@ from torch.distributed.tensor import DTensor
 from retune.config.generation import Parallel
 from retune.errors import RetuneError
 from retune.models import decoder
-from tasks.train.checkpoint import Checkpoints, Found, Tensors
+from tasks.train.checkpoint import Checkpoint, Checkpoints, Tensors
 
 PATIENCE = timedelta(hours=1)  # with the slowest process; one that has died is noticed by the launcher, at once
 UNHEARD = 5.0  # seconds that a process waits with its own complaint when another has one to make
 BUCKET = 2**26  # numbers that are added up at once
 PARENT_DIES = 1  # PR_SET_PDEATHSIG in linux/prctl.h
-
-
-# ---------------------------------------------------------------- who is there
 
 
 def is_worker() -> bool:
@@ -51,7 +48,7 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def size() -> int:
+def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
@@ -62,13 +59,13 @@ def process_group(device: torch.device) -> Iterator[None]:
         yield
         return
     _end_with_the_launcher()
-    own = None
+    gpu = None
     if device.type == "cuda":
-        own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(own)
-    dist.init_process_group("nccl" if own else "gloo", timeout=PATIENCE, device_id=own)
+        gpu = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(gpu)
+    dist.init_process_group("nccl" if gpu else "gloo", timeout=PATIENCE, device_id=gpu)
     try:
-        with _heard():
+        with _only_first_prints():
             yield
             dist.barrier()
     except Exception as error:
@@ -80,7 +77,7 @@ def process_group(device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def _heard() -> Iterator[None]:
+def _only_first_prints() -> Iterator[None]:
     if not rank():
         yield
         return
@@ -95,31 +92,28 @@ def _end_with_the_launcher() -> None:
         ctypes.CDLL(None).prctl(PARENT_DIES, signal.SIGKILL, 0, 0, 0)
 
 
-# ---------------------------------------------------------------- what each does, and what comes together
-
-
 def local_batches(batches: Sequence[Any]) -> Iterator[tuple[int, Any, bool]]:
     """The batches of this process: the number of each in the step, and whether it counts.
 
     All processes take equally many turns, since they meet in each; where one has none left it takes the first batch
     again, not to count.
     """
-    for turn in range(math.ceil(len(batches) / size())):
-        number = turn * size() + rank()
+    for turn in range(math.ceil(len(batches) / world_size())):
+        number = turn * world_size() + rank()
         counts = number < len(batches)
         yield (number if counts else 0), batches[number if counts else 0], counts
 
 
 def all_reduce_sum(value: torch.Tensor) -> torch.Tensor:
     """The sum of what each process holds."""
-    if size() > 1:
+    if world_size() > 1:
         dist.all_reduce(value)
     return value
 
 
-def broadcast_flag(wish: bool, device: torch.device) -> bool:
-    """What the first process wishes."""
-    return bool(all_reduce_sum(torch.tensor(float(wish and not rank()), device=device)).item())
+def broadcast_flag(flag: bool, device: torch.device) -> bool:
+    """The flag of the first process, for all."""
+    return bool(all_reduce_sum(torch.tensor(float(flag and not rank()), device=device)).item())
 
 
 def all_reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
@@ -128,55 +122,53 @@ def all_reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
     Sums, where torch's DistributedDataParallel takes the mean of means, which is wrong for batches that hold unlike
     numbers of supervised tokens.
     """
-    if size() == 1:
+    if world_size() == 1:
         return
-    for bucket in _buckets([own for own in parameters if not isinstance(own, DTensor)]):
-        grads = [torch.zeros_like(own) if own.grad is None else own.grad for own in bucket]
+    for bucket in _buckets([parameter for parameter in parameters if not isinstance(parameter, DTensor)]):
+        grads = [torch.zeros_like(each) if each.grad is None else each.grad for each in bucket]
         flat = all_reduce_sum(torch.cat([grad.view(-1) for grad in grads]))
-        for own, grad in zip(bucket, flat.split([own.numel() for own in bucket]), strict=True):
-            own.grad = grad.view_as(own)
+        for parameter, grad in zip(bucket, torch.split(flat, [each.numel() for each in bucket]), strict=True):
+            parameter.grad = grad.view_as(parameter)
 
 
 def _buckets(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
     bucket: list[nn.Parameter] = []
-    for own in parameters:
-        if bucket and (own.dtype != bucket[0].dtype or sum(each.numel() for each in bucket) + own.numel() > BUCKET):
+    for parameter in parameters:
+        numbers = sum(each.numel() for each in bucket) + parameter.numel()
+        if bucket and (parameter.dtype != bucket[0].dtype or numbers > BUCKET):
             yield bucket
             bucket = []
-        bucket.append(own)
+        bucket.append(parameter)
     if bucket:
         yield bucket
 
 
 def clip(parameters: Iterable[nn.Parameter], max_norm: float) -> None:
     """The gradients together to a norm of at most `max_norm`, whole or in parts."""
-    own = list(parameters)
-    norm = nn.utils.get_total_norm([each.grad for each in own if each.grad is not None])
-    whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
-    nn.utils.clip_grads_with_norm_(own, max_norm, whole)
+    members = list(parameters)
+    norm = nn.utils.get_total_norm([each.grad for each in members if each.grad is not None])
+    total_norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+    nn.utils.clip_grads_with_norm_(members, max_norm, total_norm)
 
 
-# ---------------------------------------------------------------- weights in parts
-
-
-def loaded_as(section: Parallel, precision: str, device: torch.device) -> tuple[str, torch.device]:
+def loaded_as(config: Parallel, precision: str, device: torch.device) -> tuple[str, torch.device]:
     """What weights come into memory as, and where. Those that no device holds whole, the processor does."""
-    if section.strategy == "ddp":
+    if config.strategy == "ddp":
         return precision, device
     return "bf16" if decoder.weight_dtype(precision, device) == torch.bfloat16 else "fp32", torch.device("cpu")
 
 
-def shard(network: nn.Module, layers: Sequence[nn.Module], multiplied_in: torch.dtype, device: torch.device) -> None:
+def shard(network: nn.Module, layers: Sequence[nn.Module], dtype: torch.dtype, device: torch.device) -> None:
     """Leave each process a part of the weights of `network`, in place. Adapters stay whole, on `device`."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
-    learned = {own for own in network.parameters() if own.requires_grad}
-    everything = len(learned) == len(list(network.parameters()))
+    trainable = {parameter for parameter in network.parameters() if parameter.requires_grad}
+    everything = len(trainable) == len(list(network.parameters()))
     rules: dict[str, Any] = {
-        "mesh": init_device_mesh(device.type, (size(),)),
-        "mp_policy": MixedPrecisionPolicy(param_dtype=multiplied_in, reduce_dtype=torch.float32),
-        "ignored_params": set() if everything else learned,
+        "mesh": init_device_mesh(device.type, (world_size(),)),
+        "mp_policy": MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32),
+        "ignored_params": set() if everything else trainable,
     }
     root = _Root(network)
     for layer in layers:
@@ -187,8 +179,8 @@ def shard(network: nn.Module, layers: Sequence[nn.Module], multiplied_in: torch.
         part.set_gradient_divide_factor(1.0)  # sums, not means
         part.set_force_sum_reduction_for_comms(True)  # gloo knows no scaled sum
     if not everything:
-        for own in learned:
-            own.data = own.data.to(device)
+        for parameter in trainable:
+            parameter.data = parameter.data.to(device)
     object.__setattr__(network, "root", root)  # past nn.Module, which would list it as a part of this one
 
 
@@ -210,26 +202,26 @@ def with_gathered_root(network: nn.Module, compute: Callable[[], torch.Tensor]) 
 
 
 def is_sharded(parameters: Iterable[torch.Tensor]) -> bool:
-    return any(isinstance(own, DTensor) for own in parameters)
+    return any(isinstance(parameter, DTensor) for parameter in parameters)
 
 
-def gather_weights(network: nn.Module, again: Callable[[], nn.Module]) -> nn.Module:
-    """The network with all that it has learned, to be saved. `again` loads and adapts one as training began with."""
+def gather_weights(network: nn.Module, load: Callable[[], nn.Module]) -> nn.Module:
+    """The network with all that it has learned, to be saved. `load` gives one as training began with it."""
     if not hasattr(network, "root"):
         return network
-    learned = {name: own for name, own in network.named_parameters() if own.requires_grad}
+    trainable = {name: value for name, value in network.named_parameters() if value.requires_grad}
     gathered = {}
-    for name, own in learned.items():  # one after the other: the whole may not fit on a device
-        full = own.full_tensor() if isinstance(own, DTensor) else own.data
+    for name, value in trainable.items():  # one after the other: all of them may not fit on a device
+        full = value.full_tensor() if isinstance(value, DTensor) else value.data
         if not rank():
             gathered[name] = full.cpu()
     if rank():
         return network
-    fresh = again()
+    fresh = load()
     with torch.no_grad():
-        for name, own in fresh.named_parameters():
-            if own.requires_grad:
-                own.copy_(gathered[name])
+        for name, value in fresh.named_parameters():
+            if value.requires_grad:
+                value.copy_(gathered[name])
     return fresh
 
 
@@ -243,37 +235,33 @@ def like(value: torch.Tensor, parameter: nn.Parameter) -> torch.Tensor:
     value = value.to(parameter.device)
     if not isinstance(parameter, DTensor) or value.shape != parameter.to_local().shape:
         return value
-    spread = (parameter.device_mesh, parameter.placements)
-    return DTensor.from_local(value, *spread, run_check=False, shape=parameter.shape, stride=parameter.stride())
+    layout = (parameter.device_mesh, parameter.placements)
+    return DTensor.from_local(value, *layout, run_check=False, shape=parameter.shape, stride=parameter.stride())
 
 
-# ---------------------------------------------------------------- checkpoints
-
-
-def newest(checkpoints: Checkpoints, in_parts: bool, device: torch.device) -> Found | None:
+def newest(checkpoints: Checkpoints, sharded: bool, device: torch.device) -> Checkpoint | None:
     """The newest checkpoint that is complete: for weights in parts, the newest that every process has its part of."""
-    if size() == 1:
+    if world_size() == 1:
         return checkpoints.newest()
-    if in_parts:
-        everybody: list[list[int]] = [[] for _ in range(size())]
-        dist.all_gather_object(everybody, checkpoints.steps())
-        common = set(everybody[0]).intersection(*everybody[1:])
+    if sharded:
+        steps: list[list[int]] = [[] for _ in range(world_size())]
+        dist.all_gather_object(steps, checkpoints.steps())
+        common = set(steps[0]).intersection(*steps[1:])
         return checkpoints.load(max(common)) if common else None
-    found = None if rank() else checkpoints.newest()
-    return _from_the_first(found, device)
+    return _broadcast(None if rank() else checkpoints.newest(), device)
 
 
-def _from_the_first(found: Found | None, device: torch.device) -> Found | None:
-    """What the first process has read, for all: they may be on hosts that don't see its folder."""
-    shapes = None if found is None else {name: (own.shape, own.dtype) for name, own in found[0].items()}
-    told = [(shapes, found[1] if found else None)]
-    dist.broadcast_object_list(told, device=device if device.type == "cuda" else None)
-    shapes, state = told[0]
+def _broadcast(checkpoint: Checkpoint | None, device: torch.device) -> Checkpoint | None:
+    """The checkpoint that the first process has read, for all: they may be on hosts that don't see its folder."""
+    shapes = None if checkpoint is None else {name: (value.shape, value.dtype) for name, value in checkpoint[0].items()}
+    message = [(shapes, checkpoint[1] if checkpoint else None)]
+    dist.broadcast_object_list(message, device=device if device.type == "cuda" else None)
+    shapes, state = message[0]
     if shapes is None or state is None:
         return None
     tensors: Tensors = {}
     for name, (shape, dtype) in shapes.items():
-        own = (found[0][name] if found else torch.empty(shape, dtype=dtype)).to(device)
-        dist.broadcast(own, 0)
-        tensors[name] = own.cpu()
+        tensor = (checkpoint[0][name] if checkpoint else torch.empty(shape, dtype=dtype)).to(device)
+        dist.broadcast(tensor, 0)
+        tensors[name] = tensor.cpu()
     return tensors, state

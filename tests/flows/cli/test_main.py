@@ -156,7 +156,7 @@ def test_a_reason_that_says_nothing_is_refused(call, words, nothing):
 
 
 def test_outside_a_project_every_command_says_where_to_go(clone, tmp_path):
-    wrong(clone.retune("plan", cwd=tmp_path), 2, "is in no Retune project")
+    wrong(clone.retune("plan", cwd=tmp_path), 2, "is not in a Retune project")
     assert list(tmp_path.iterdir()) == []
 
 

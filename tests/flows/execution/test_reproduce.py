@@ -16,7 +16,8 @@ import yaml
 
 from flows.execution import dvc
 from flows.execution import reproduce as reproducing
-from flows.execution.reproduce import MISSING, other_packages, reproduce, weights
+from flows.execution.locked_packages import MISSING, unlike_project
+from flows.execution.reproduce import reproduce, weights
 from retune.errors import Broken, Refused, WrongUse, to_line
 from retune.lineage.check import Check
 from retune.system import dvc_store, git
@@ -347,23 +348,7 @@ def project(folder, *dependencies, lock=""):
     told = ", ".join(f'"{name}"' for name in dependencies)
     (folder / "pyproject.toml").write_text(f"[project]\nname = 't'\ndependencies = [{told}]\n", "utf-8")
     (folder / "requirements.lock").write_text(f"# pins\n{lock}", "utf-8")
-    return other_packages(folder)
-
-
-def test_packages_are_compared_as_far_as_the_project_needs_them(tmp_path):
-    from importlib.metadata import version
-
-    click, pandas, numpy = version("click"), version("pandas"), version("numpy")
-    lock = f"click=={click}\npandas=={pandas}\nnumpy=={numpy}\nruff==0.0.1\nno-such-thing==1\n"
-    assert project(tmp_path, "click>=8", "Pandas[all]>=2", lock=lock) == {}
-    assert project(tmp_path, "pandas", lock=lock.replace(numpy, "0.1")) == {"numpy": (numpy, "0.1")}
-    assert project(tmp_path, "no_such.thing", lock=lock) == {"no-such-thing": (MISSING, "1")}
-
-
-def test_the_build_of_a_package_is_no_other_version(tmp_path):
-    from importlib.metadata import version
-
-    assert project(tmp_path, "torch", lock=f"torch=={version('torch').partition('+')[0]}\n") == {}
+    return unlike_project(folder)
 
 
 def test_other_packages_are_installed_for_it_or_the_answer_is_that_they_cannot_be_had(shop, into, monkeypatch):

@@ -103,7 +103,7 @@ def test_the_last_of_two_settings_wins(path):
         ("train.epochs.more=5", "params.yaml has no value train.epochs.more"),
         ("train.epochs", "section.key=value"),
         ("=5", "params.yaml has no value"),
-        ("train.epochs=[", "not a value of YAML"),
+        ("train.epochs=[", "not a YAML value"),
         ("train.epochs=five", "train.epochs is 'five'"),
         ("train.epochs=5.5", "train.epochs is 5.5"),
         ("train.epochs=0", "train.epochs is 0"),
@@ -116,9 +116,9 @@ def test_the_last_of_two_settings_wins(path):
         ("validate.labels=[1]", "validate.labels.0 is 1"),
         ("register.name=12", "register.name is 12"),
         ("register.name=a b", "register.name is 'a b'"),
-        ("train.probe.c=.inf", "no finite number"),
-        ("train.probe.c=.nan", "no finite number"),
-        ("train.probe.c=1e999", "no finite number"),
+        ("train.probe.c=.inf", "not a finite number"),
+        ("train.probe.c=.nan", "not a finite number"),
+        ("train.probe.c=1e999", "not a finite number"),
     ],
 )
 def test_a_wrong_setting_is_refused_in_words_and_the_file_is_untouched(path, setting, told):

@@ -30,7 +30,7 @@ def everything(folder):
 
 @pytest.mark.parametrize(("words", "code", "told"), [
     (["translate"], 2, "'translate': write one of instruct, prefer"),
-    (["prefer"], 2, "`retune task prefer --from NAME@ALIAS` names it"),
+    (["prefer"], 2, "name it with `retune task prefer --from NAME@ALIAS`"),
     (["instruct", "--from", "writer"], 2, "write NAME@ALIAS or NAME/VERSION"),
     (["instruct", "--from", "writer/1"], 1, "no model 'writer' is registered"),
     (["prefer", "--from", "writer"], 2, "write NAME@ALIAS or NAME/VERSION"),
@@ -92,11 +92,13 @@ def test_records_that_only_this_folder_holds_stay(own_clone):
     refused(own_clone.retune("task", "instruct"), 2, "changes that DVC does not know: data/raw/00002-more.parquet")
     part.with_name("00002-more.parquet").unlink()
     (own_clone.folder / "data/raw.dvc").rename(own_clone.folder / "aside")
-    refused(own_clone.retune("task", "instruct"), 2, "records that DVC does not know|git does not hold data/raw.dvc")
+    refused(
+        own_clone.retune("task", "instruct"), 2, "records that DVC does not know|data/raw.dvc has uncommitted edits"
+    )
     (own_clone.folder / "aside").rename(own_clone.folder / "data/raw.dvc")
     shutil.rmtree(own_clone.folder / ".dvc/cache", ignore_errors=True)
     shutil.rmtree(own_clone.folder / ".retune/cache", ignore_errors=True)
-    refused(own_clone.retune("task", "instruct"), 1, "the DVC store does not keep all records")
+    refused(own_clone.retune("task", "instruct"), 1, "the DVC store does not have all records")
     assert part.exists() and own_clone.git("status", "--porcelain") == ""
 
 
@@ -105,6 +107,6 @@ def test_edits_of_params_and_start_are_kept(own_clone):
         path = own_clone.folder / name
         text = path.read_text("utf-8")
         path.write_text(text + "\n", "utf-8")
-        refused(own_clone.retune("task", "instruct"), 2, f"{name} has edits that git does not hold")
+        refused(own_clone.retune("task", "instruct"), 2, f"{name} has uncommitted edits")
         assert path.read_text("utf-8") == text + "\n"
         path.write_text(text, "utf-8")

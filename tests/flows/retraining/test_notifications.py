@@ -42,7 +42,7 @@ def test_where_the_section_cannot_be_read_everything_is_told(wanted, text):
 
 def test_and_where_there_is_no_file(tmp_path):
     section, wrong = notifications.wanted(tmp_path / "params.yaml")
-    assert section == notifications.EVERYTHING and "there is no" in wrong
+    assert section == notifications.EVERYTHING and "run this in the folder" in wrong
 
 
 def test_it_is_told_once_any_channel_took_it_or_nobody_wants_it_and_not_where_there_is_none(mailbox, monkeypatch):

@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from flows.scheduling import prefect_api, run_hygiene
+from flows.execution import prefect_api
+from flows.scheduling import run_hygiene
 from retune.lineage import history, retraining_log
 from retune.system import files, process_identity
 from tasks import notify
@@ -22,8 +23,7 @@ def deployed(tmp_path, monkeypatch, prefect_url, mailbox):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
     monkeypatch.setenv(notify.VARIABLE, f"json://127.0.0.1:{mailbox[0]}")
-    for module in (prefect_api, deployments):
-        monkeypatch.setattr(module, "POOL", tmp_path.name)
+    monkeypatch.setenv("RETUNE_POOL", tmp_path.name)
     author = ["-c", "user.name=A", "-c", "user.email=a@b"]
     for words in (["init", "-q"], [*author, "commit", "-q", "--allow-empty", "-m", "start"]):
         subprocess.run(["git", *words], check=True)

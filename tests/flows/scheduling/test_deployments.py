@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flows.scheduling import health, prefect_api
+from flows.execution import prefect_api
+from flows.scheduling import health
 from tasks import notify
 
 pytestmark = pytest.mark.long

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.scheduling import crash_alerts, health, prefect_api, run_hygiene
+from flows.execution import prefect_api
+from flows.scheduling import crash_alerts, deployments, health, run_hygiene
 from flows.services import doctor
 from retune.lineage import history, retraining_log
 from tasks import notify
@@ -42,8 +43,6 @@ def test_a_retraining_by_hand_ends_a_silence_once_it_is_approved_and_none_in_whi
 ):
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.scheduling import deployments
-
     def by_hand(days, **more):
         facts = {retraining_log.DECISION: "held", **more}
         return history.append_decision("classifier", ["why"], facts, lambda entry: None, FAR - timedelta(days=days))
@@ -72,14 +71,21 @@ def scheduled(in_clone, tmp_path, prefect_url, monkeypatch):
     """The deployment of a schedule that no worker serves."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.scheduling import deployments
-
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
-    for module in (prefect_api, deployments):
-        monkeypatch.setattr(module, "POOL", tmp_path.name)
+    monkeypatch.setenv("RETUNE_POOL", tmp_path.name)
     with temporary_settings({PREFECT_API_URL: prefect_url}):
         deployments.set_("0 2 * * *", "UTC", 2)
         yield prefect_api.deployment("retrain")
+
+
+def test_a_deployment_of_an_earlier_version_is_noticed_with_the_command_that_deploys_it_again(scheduled):
+    assert deployments.outdated() == ""
+    earlier = {"command": "sh -c 'exec python -m flows.schedules.start'"}
+    prefect_api.ask("PATCH", f"/deployments/{scheduled['id']}", {"job_variables": earlier})
+    report = health.check_health()
+    assert (report.ok, report.kind) == (False, "outdated")
+    assert report.mend == 'run `retune schedule set "0 2 * * *" --timezone UTC` once more'
+    assert "once more" in deployments.outdated()
 
 
 @pytest.fixture

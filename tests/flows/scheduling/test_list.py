@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flows.scheduling import prefect_api
+from flows.execution import prefect_api
 
 pytestmark = pytest.mark.slow
 STATES = {  # what Prefect is told -> what people read

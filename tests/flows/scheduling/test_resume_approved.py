@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.scheduling import health, prefect_api, resume_approved
+from flows.execution import prefect_api
+from flows.scheduling import health, resume_approved
 from retune.config import params
 from retune.lineage import history, record, retraining_log
 from retune.registry import versions
@@ -27,8 +28,7 @@ def house(tmp_path, monkeypatch, prefect_url, register_tiny):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    for module in (prefect_api, deployments):
-        monkeypatch.setattr(module, "POOL", tmp_path.name)
+    monkeypatch.setenv("RETUNE_POOL", tmp_path.name)
     for words in (["init", "-q"], ["config", "user.name", "A. Tester"], ["config", "user.email", "t@example.com"]):
         subprocess.run(["git", *words], check=True)
     subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "start"], check=True)

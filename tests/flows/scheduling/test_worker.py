@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from flows.scheduling import prefect_api, worker
+from flows.execution import prefect_api
+from flows.scheduling import worker
 from retune.errors import Refused
 from retune.system import process_identity
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from flows.scheduling import prefect_api
+from flows.execution import prefect_api
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 

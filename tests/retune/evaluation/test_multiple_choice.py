@@ -111,6 +111,6 @@ def test_the_sets_of_params_are_looked_at_and_refused_in_the_same_words(tmp_path
         multiple_choice.check(named(good, task))
         with pytest.raises(Refused, match=r"torn\.jsonl, line 1: gold is 2"):
             multiple_choice.check(named(torn, task))
-        with pytest.raises(WrongUse, match=r"the multiple-choice set .*gone\.jsonl cannot be read"):
+        with pytest.raises(WrongUse, match=r"The multiple-choice set .*gone\.jsonl cannot be read"):
             multiple_choice.check(named(tmp_path / "gone.jsonl", task))
     multiple_choice.check(params.load(ROOT / "params.yaml"))

@@ -99,35 +99,35 @@ def test_only_what_is_certain_is_a_reason_to_refuse():
     need = compute_estimate.memory(LLAMA_8B, Knobs(), bf16=True)
     verdicts = [judged(free, Knobs()).verdict for free in (need.certain / GIB - 1, need.certain / GIB + 1, 100)]
     assert verdicts == ["too large", "tight", "fits"]
-    assert judged(100, Knobs()).would_fit == []
+    assert judged(100, Knobs()).suggestions == []
 
 
 def test_a_whole_8b_network_is_refused_on_an_h100_with_figures_and_what_would_fit():
     told = memory_check.check_memory(LLAMA_8B, Knobs(method="full"), True, H100, cuda=True)
     assert told.verdict == "too large"
-    assert "119.66 GiB for weights, gradients and Adam's moments alone" in told.told
-    assert "78.00 GiB are free on the NVIDIA H100" in told.told
-    assert told.would_fit[0] == "train.method=lora"
-    assert told.would_fit[1].startswith("train.method=qlora")
+    assert "119.66 GiB for weights, gradients and Adam's moments alone" in told.message
+    assert "78.00 GiB are free on the NVIDIA H100" in told.message
+    assert told.suggestions[0] == "train.method=lora"
+    assert told.suggestions[1].startswith("train.method=qlora")
 
 
 def test_what_changes_least_comes_first():
-    assert judged(60, Knobs()).would_fit[:2] == [
+    assert judged(60, Knobs()).suggestions[:2] == [
         "train.gradient_checkpointing=true",
         "train.batch_tokens=4096 with train.accumulate=6",
     ]
-    both = judged(18.5, Knobs()).would_fit
+    both = judged(18.5, Knobs()).suggestions
     assert both[0].startswith("train.gradient_checkpointing=true and train.batch_tokens=")
     assert both[1].startswith("train.method=qlora")
     kept = judged(60, Knobs(batch_tokens=16384, gradient_checkpointing=True, method="full"))
-    assert kept.would_fit[0] == "train.method=lora", "neither a smaller batch nor what is asked for already"
+    assert kept.suggestions[0] == "train.method=lora", "neither a smaller batch nor what is asked for already"
 
 
 @pytest.mark.parametrize("free", [7, 12, 16, 19, 25, 40, 60, 90])
 @pytest.mark.parametrize("method", ["full", "lora", "qlora"])
 def test_each_change_that_is_named_is_enough(free, method):
     """Read back as a person would type it."""
-    for change in judged(free, Knobs(method=method)).would_fit:
+    for change in judged(free, Knobs(method=method)).suggestions:
         settings = dict(re.findall(r"train\.(\w+)=(\w+)", change))
         own = {name: int(value) if value.isdigit() else value == "true" for name, value in settings.items()}
         own |= {name: settings[name] for name in ("method", "precision") if name in settings}
@@ -139,7 +139,7 @@ def test_each_change_that_is_named_is_enough(free, method):
 
 def test_more_gpus_are_named_where_a_part_each_is_enough():
     two = replace(H100, gpus=2)
-    told = memory_check.check_memory(LLAMA_8B, Knobs(method="full", compile=True), True, two, cuda=True).would_fit[0]
+    told = memory_check.check_memory(LLAMA_8B, Knobs(method="full", compile=True), True, two, cuda=True).suggestions[0]
     assert told.startswith("train.parallel.strategy=fsdp with train.parallel.processes=2 and train.accumulate=4")
     spread = Knobs(method="full", compile=True, gradient_checkpointing=True, parallel=Parallel(2, 1, "fsdp"))
     assert memory_check.check_memory(LLAMA_8B, spread, True, two, cuda=True).verdict == "fits"
@@ -151,34 +151,34 @@ def test_processes_share_the_memory_of_a_machine_and_not_that_of_gpus():
     need = compute_estimate.memory(LLAMA_8B, two, bf16=True).peak / GIB
     assert judged(1.5 * need, two).verdict == "fits"
     assert judged(1.5 * need, two, cuda=False).verdict != "fits"
-    assert "for each of 2 processes" in judged(1.5 * need, two, cuda=False).told
+    assert "for each of 2 processes" in judged(1.5 * need, two, cuda=False).message
 
 
 def test_where_nothing_is_enough_it_says_so():
     told = judged(1, Knobs())
-    assert (told.verdict, told.would_fit) == ("too large", [])
-    assert "take a smaller base" in told.told
+    assert (told.verdict, told.suggestions) == ("too large", [])
+    assert "take a smaller base" in told.message
 
 
 def test_on_a_processor_4_bits_are_no_way_out_and_half_the_bits_are():
     found = judged(25, Knobs(), bf16=False, cuda=False)
     assert found.verdict == "too large"
-    assert found.would_fit == ["train.precision=bf16 and train.gradient_checkpointing=true"]
+    assert found.suggestions == ["train.precision=bf16 and train.gradient_checkpointing=true"]
 
 
 def test_a_base_in_8_bits_is_given_up_for_4():
-    (found,) = judged(14, Knobs(lora=Lora(base_precision="fp8"))).would_fit
+    (found,) = judged(14, Knobs(lora=Lora(base_precision="fp8"))).suggestions
     assert "train.method=qlora" in found
     assert "train.lora.base_precision=bf16" in found
 
 
 def test_preferences_need_another_start_and_a_batch_that_holds_a_pair():
-    found = judged(25, Knobs(method="dpo"), start="full").would_fit
+    found = judged(25, Knobs(method="dpo"), start="full").suggestions
     assert [change.split(" and ")[0].split(" (")[0] for change in found] == [
         "a start of method lora",
         "a start of method qlora",
     ]
-    whole = judged(40, Knobs(method="dpo"), start="full").would_fit
+    whole = judged(40, Knobs(method="dpo"), start="full").suggestions
     assert whole[0].startswith("train.gradient_checkpointing=true")
     smallest = max(memory_check._least(Knobs(method=method)) for method in ("dpo", "kto"))
     assert smallest == 2 * 1024

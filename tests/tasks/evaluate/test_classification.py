@@ -84,7 +84,7 @@ def test_the_most_confident_mistakes_come_first_and_only_so_many(rows):
     def surer_and_surer(texts):
         return classifier.Predictions(predict(texts).labels, np.linspace(0.5, 0.9, len(texts)))
 
-    told = details(rows, evaluate(rows, surer_and_surer, SECTION), most=3)
+    told = details(rows, evaluate(rows, surer_and_surer, SECTION), limit=3)
     assert [row["id"] for row in told["mistakes"]] == [rows["id"][n] for n in (9, 8, 7)]
     assert all(row["label"] != row["predicted"] for row in told["mistakes"])
     assert {(row["label"], row["predicted"]): row["rows"] for row in told["confused"]} == {
@@ -97,7 +97,7 @@ def test_the_most_confident_mistakes_come_first_and_only_so_many(rows):
 
 
 def test_a_perfect_model_has_no_mistakes_to_list(rows):
-    told = details(rows, evaluate(rows, knowing(rows), SECTION), most=3)
+    told = details(rows, evaluate(rows, knowing(rows), SECTION), limit=3)
     assert (told["mistakes"], told["confused"]) == ([], [])
 
 

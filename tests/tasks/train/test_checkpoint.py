@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from retune.errors import Broken
-from tasks.train.checkpoint import KEPT, Checkpoints, alone
+from tasks.train.checkpoint import KEEP, Checkpoints, exclusive
 
 FILES = ["tensors.safetensors", "state.json", "sha256"]
 TENSORS = {"weight": torch.arange(6.0).reshape(2, 3)}
@@ -32,7 +32,7 @@ def test_an_empty_folder_has_no_checkpoint(tmp_path):
 def test_the_newest_is_found_and_the_oldest_go(tmp_path):
     checkpoints = filled(tmp_path, 9, 10, 100)
     assert checkpoints.newest()[1]["step"] == 100
-    assert len(list(tmp_path.iterdir())) == KEPT
+    assert len(list(tmp_path.iterdir())) == KEEP
 
 
 def test_one_step_saved_twice_is_one_checkpoint(tmp_path):
@@ -78,12 +78,12 @@ def test_an_unfinished_checkpoint_is_not_taken(tmp_path):
 
 
 def test_two_trainers_of_one_model_are_one_too_many(tmp_path):
-    with alone(tmp_path / "work"), pytest.raises(Broken, match="another trainer"), alone(tmp_path / "work"):
+    with exclusive(tmp_path / "work"), pytest.raises(Broken, match="another trainer"), exclusive(tmp_path / "work"):
         pass
-    with alone(tmp_path / "work"):
+    with exclusive(tmp_path / "work"):
         pass
 
 
 def test_trainers_of_two_models_do_not_wait_for_each_other(tmp_path):
-    with alone(tmp_path / "one"), alone(tmp_path / "other"):
+    with exclusive(tmp_path / "one"), exclusive(tmp_path / "other"):
         pass

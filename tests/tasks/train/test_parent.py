@@ -21,8 +21,9 @@ from retune.models.manifest import read_classifier
 from retune.system import dvc_store, stage_io
 from tasks.train import parent
 from tasks.train.__main__ import main
+from tasks.train.context import train_context
 from tasks.train.encoder.fit import fit
-from tasks.train.parent import CONTENT, ParentClassifier, carried, check, choose
+from tasks.train.parent import CONTENT, ParentClassifier, carry_head, check, select_rows
 
 EARLIER = parent_version.ParentVersion(
     "tickets/3", "5" * 64, "c" * 40, "f" * 64, "1" * 32 + ".dir", "2" * 32, "3" * 32, False
@@ -46,7 +47,7 @@ def test_every_new_or_corrected_row_is_taken_and_a_share_of_the_old_of_each_labe
     known, more = make_tickets(60), make_tickets(10, seed=2)
     rows = pd.concat([known, more], ignore_index=True)
     rows.loc[0, "label"], rows.loc[1, "text"], rows.loc[2, "group"] = "parcels", "another text", "C-1"
-    choice = choose(rows, there(rows), knowing(known), 0.2, seed=17)
+    choice = select_rows(rows, there(rows), knowing(known), 0.2, seed=17)
     taken = rows.iloc[choice.rows]
     assert (choice.new, choice.corrected, choice.gone) == (12, 2, 0), "a group teaches nothing"
     assert {*more["id"], rows["id"][0], rows["id"][1]} <= set(taken["id"])
@@ -60,7 +61,7 @@ def test_every_new_or_corrected_row_is_taken_and_a_share_of_the_old_of_each_labe
 def test_the_same_rows_are_chosen_again_and_others_for_another_seed_or_champion(make_tickets):
     rows = make_tickets(300)
     chosen = [
-        tuple(choose(rows, there(rows), champion, 0.1, seed).rows)
+        tuple(select_rows(rows, there(rows), champion, 0.1, seed).rows)
         for champion, seed in [
             (knowing(rows), 17),
             (knowing(rows), 17),
@@ -71,20 +72,20 @@ def test_the_same_rows_are_chosen_again_and_others_for_another_seed_or_champion(
     assert chosen[0] == chosen[1]
     assert len(set(chosen)) == 3
     shuffled = rows.sample(frac=1, random_state=1)
-    again = shuffled.iloc[choose(shuffled, there(rows), knowing(rows), 0.1, 17).rows]
+    again = shuffled.iloc[select_rows(shuffled, there(rows), knowing(rows), 0.1, 17).rows]
     assert set(again["id"]) == set(rows.iloc[list(chosen[0])]["id"]), "whatever their order"
 
 
 def test_no_old_label_goes_unseen_however_small_the_share(make_tickets):
     rows = make_tickets(30)
-    taken = rows.iloc[choose(rows, there(rows), knowing(rows), 0.001, 17).rows]
+    taken = rows.iloc[select_rows(rows, there(rows), knowing(rows), 0.001, 17).rows]
     assert sorted(taken["label"]) == ["bills", "parcels", "repairs"]
-    assert len(choose(rows, there(rows), knowing(rows), 1.0, 17).rows) == 30
+    assert len(select_rows(rows, there(rows), knowing(rows), 1.0, 17).rows) == 30
 
 
 def test_rows_that_are_no_longer_there_are_counted_and_those_that_moved_to_val_are_not(make_tickets):
     known = make_tickets(30)
-    choice = choose(known.iloc[:20], there(known.iloc[:25]), knowing(known), 0.5, 17)
+    choice = select_rows(known.iloc[:20], there(known.iloc[:25]), knowing(known), 0.5, 17)
     assert (choice.new, choice.gone) == (0, 5)
 
 
@@ -94,19 +95,19 @@ def test_rows_that_are_no_longer_there_are_counted_and_those_that_moved_to_val_a
 def test_a_known_label_keeps_its_row_a_new_one_gets_a_fresh_one_and_a_label_that_is_gone_has_none():
     known = classifier.linear(torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), torch.tensor([1.0, 2.0, 3.0]))
     fresh = classifier.linear(torch.full((3, 2), 9.0), torch.tensor([7.0, 8.0, 9.0]))
-    head = carried(known, ["a", "b", "d"], ["b", "c", "d"], fresh)
+    head = carry_head(known, ["a", "b", "d"], ["b", "c", "d"], fresh)
     assert head.weight.tolist() == [[2.0, 2.0], [9.0, 9.0], [3.0, 3.0]]
     assert head.bias.tolist() == [2.0, 8.0, 3.0]
-    assert torch.equal(carried(known, ["a", "b", "d"], ["a", "b", "d"], None).weight, known.weight)
+    assert torch.equal(carry_head(known, ["a", "b", "d"], ["a", "b", "d"], None).weight, known.weight)
 
 
 # ---------------------------------------------------------------- what fits together
 
 
 def trained(folder, train, val, params, earlier=None):
-    card, tokenizer, tuned, report = fit(train, val, params, folder / "work", QUIET, earlier)
-    classifier.save(folder / "model", card, tokenizer, tuned.encoder, tuned.head, tuned.probe)
-    return folder / "model", report
+    result = fit(train, val, train_context(params, folder / "work", QUIET), earlier)
+    result.save(folder / "model")
+    return folder / "model", result.report
 
 
 @pytest.fixture(scope="module")
@@ -204,8 +205,9 @@ def test_val_is_learned_from_where_refit_says_so_and_chooses_only_where_nobody_l
         known = pd.concat(first) if begins.refit else train
         earlier = knowing(known, begins, made["full"])
         params = knobs(method="full", refit=refit, incremental=three)
-        _, _, tuned, report = fit(train, val, params, tmp_path / name, QUIET, earlier)
-        reports[name] = report, ["val_macro_f1" in point for point in tuned.curve.points].count(True)
+        result = fit(train, val, train_context(params, tmp_path / name, QUIET), earlier)
+        scored = ["val_macro_f1" in point for point in result.model.history.points]
+        reports[name] = result.report, scored.count(True)
     assert reports["refit"][0]["start"]["new_rows"] == len(val)
     assert (reports["refit"][0]["best_epoch"], reports["refit"][1]) == (3, 0)
     assert reports["chosen"][0]["rows"] == len(train) / 2
@@ -237,7 +239,7 @@ def test_a_continued_training_that_was_cut_off_goes_on_to_the_same_bits(tmp_path
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(train, val, params, tmp_path / "cut/work", cut, earlier)
+        fit(train, val, train_context(params, tmp_path / "cut/work", cut), earlier)
     resumed, report = trained(tmp_path / "cut", train, val, params, earlier)
     assert report["resumed_from_step"] > 0
     undisturbed, _ = trained(tmp_path / "undisturbed", train, val, params, earlier)

@@ -35,7 +35,7 @@ def adapted(tiny_writer):
 
 def learned(network, rows=ROWS):
     """The loss of two rows, and the gradient of every adapter weight."""
-    value = step.learn(network, rows, 20.0, 0.0, "fp32")
+    value = step.backward(network, rows, 20.0, 0.0, "fp32")
     return value, {name: each.grad for name, each in network.named_parameters() if each.requires_grad}
 
 

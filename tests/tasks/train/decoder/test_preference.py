@@ -14,10 +14,12 @@ from retune.errors import Refused, WrongUse
 from retune.models import causal_lm, chat_template
 from retune.models.packing import supervised
 from retune.preflight import compute_estimate, memory_check
-from tasks.train.__main__ import preferrer
+from tasks.train.__main__ import train_preferences
 from tasks.train.checkpoint import Checkpoints
-from tasks.train.decoder import preference, sft
-from tasks.train.decoder.preference import dpo, fit, kto
+from tasks.train.context import train_context
+from tasks.train.decoder import pairs, sft
+from tasks.train.decoder.losses import dpo, kto
+from tasks.train.decoder.preference import fit
 
 QUIET = lambda *_, **__: None  # noqa: E731
 
@@ -50,8 +52,7 @@ def start_of(tmp_path_factory, sides, lesson_of):
         if method not in known:
             folder = tmp_path_factory.mktemp(method)
             params = lesson_of(method=method, epochs=1)
-            card, tokenizer, network, *_ = sft.fit(*sides, params, folder / "work", QUIET)
-            causal_lm.save(folder / "model", card, tokenizer, network)
+            sft.fit(*sides, train_context(params, folder / "work", QUIET)).save(folder / "model")
             known[method] = folder / "model"
         return known[method]
 
@@ -83,9 +84,9 @@ def pairs_of(lesson_of):
 
 
 def trained(folder, sides, params, start, on_progress=QUIET):
-    card, tokenizer, network, curve, report = fit(*sides, params, start, folder / "work", on_progress)
-    causal_lm.save(folder / "model", card, tokenizer, network)
-    return causal_lm.CausalLM(card, tokenizer, network), curve, report
+    result = fit(*sides, train_context(params, folder / "work", on_progress), start)
+    result.save(folder / "model")
+    return causal_lm.CausalLM(result.manifest, result.tokenizer, result.network), result.history, result.report
 
 
 def gains(own, start, frame):
@@ -214,15 +215,15 @@ def test_kto_is_the_papers_value_of_each_answer():
 
 def test_an_answer_to_another_prompt_is_never_ones_own(sides, start_of, pairs_of):
     tokenizer = chat_template.load(start_of("lora") / "tokenizer")
-    rows = preference.render(sides[0], tokenizer, pairs_of())
-    made = preference.mismatched(rows, 128, seed=1)
+    rows = pairs.render(sides[0], tokenizer, pairs_of())
+    made = pairs.mismatched(rows, 128, seed=1)
     assert len(made) == len(rows) // 2
     for row, chosen in zip(made, rows[::2], strict=True):
         assert row.tokens[: row.prompt] == chosen.tokens[: chosen.prompt]
     answers = sorted(tuple(row.tokens[row.prompt :]) for row in made)
     assert answers == sorted(tuple(row.tokens[row.prompt :]) for row in rows[::2]), "each is used once"
-    assert made == preference.mismatched(rows, 128, seed=1) != preference.mismatched(rows, 128, seed=2)
-    assert all(len(row.tokens) <= 30 and supervised(row) for row in preference.mismatched(rows, 30, seed=1))
+    assert made == pairs.mismatched(rows, 128, seed=1) != pairs.mismatched(rows, 128, seed=2)
+    assert all(len(row.tokens) <= 30 and supervised(row) for row in pairs.mismatched(rows, 30, seed=1))
 
 
 # ---------------------------------------------------------------- refusals
@@ -230,14 +231,14 @@ def test_an_answer_to_another_prompt_is_never_ones_own(sides, start_of, pairs_of
 
 def test_a_pair_keeps_one_prompt_when_it_is_cut(sides, start_of, pairs_of):
     tokenizer = chat_template.load(start_of("lora") / "tokenizer")
-    whole = preference.render(sides[0], tokenizer, pairs_of())
+    whole = pairs.render(sides[0], tokenizer, pairs_of())
     most = sorted(len(row.tokens) for row in whole)[len(whole) // 2]
-    cut = preference.render(sides[0], tokenizer, pairs_of(max_tokens=most, too_long="cut_prompt"))
+    cut = pairs.render(sides[0], tokenizer, pairs_of(max_tokens=most, too_long="cut_prompt"))
     assert len(cut) == len(whole)
     assert max(len(row.tokens) for row in cut) == most
     for one, other in zip(cut[::2], cut[1::2], strict=True):
         assert one.tokens[: one.prompt] == other.tokens[: other.prompt]
-    dropped = preference.render(sides[0], tokenizer, pairs_of(max_tokens=most))
+    dropped = pairs.render(sides[0], tokenizer, pairs_of(max_tokens=most))
     assert 0 < len(dropped) < len(whole)
     assert len(dropped) % 2 == 0
 
@@ -246,7 +247,7 @@ def test_two_answers_that_are_one_are_refused(sides, start_of, pairs_of):
     tokenizer = chat_template.load(start_of("lora") / "tokenizer")
     same = sides[0].assign(rejected=sides[0]["label"])
     with pytest.raises(Refused, match="are the same answer"):
-        preference.render(same, tokenizer, pairs_of())
+        pairs.render(same, tokenizer, pairs_of())
 
 
 def test_params_that_belie_the_start_are_refused(tmp_path, sides, start_of, pairs_of):
@@ -289,4 +290,4 @@ def test_pairs_whose_network_has_no_room_are_refused_by_what_their_start_takes(
 
 def test_the_base_is_no_start_and_the_refusal_says_what_is(tmp_path, sides, pairs_of):
     with pytest.raises(Refused, match="`retune task prefer --from NAME@ALIAS`"):
-        preferrer(sides, pairs_of(), None, tmp_path, tmp_path)
+        train_preferences(sides, pairs_of(), None, tmp_path, tmp_path)

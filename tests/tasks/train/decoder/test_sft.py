@@ -24,7 +24,10 @@ from retune.models.chat_template import TokenizedExample
 from retune.models.manifest import read_causal_lm
 from retune.preflight import compute_estimate, memory_check
 from tasks.train.checkpoint import Checkpoints
-from tasks.train.decoder import sft
+from tasks.train.context import train_context
+from tasks.train.decoder import batch_plan, checks, sft
+from tasks.train.decoder import examples as decoder_examples
+from tasks.train.decoder.network import add_adapter, load_start
 from tasks.train.decoder.sft import fit, unusual_rate
 from tasks.train.parent import CONTENT, ParentCausalLM
 
@@ -41,9 +44,9 @@ def files(folder):
 
 
 def trained(folder, sides, params, on_progress=QUIET, **more):
-    card, tokenizer, network, curve, report = fit(*sides, params, folder / "work", on_progress, **more)
-    causal_lm.save(folder / "model", card, tokenizer, network)
-    return causal_lm.CausalLM(card, tokenizer, network), curve, report
+    result = fit(*sides, train_context(params, folder / "work", on_progress), **more)
+    result.save(folder / "model")
+    return causal_lm.CausalLM(result.manifest, result.tokenizer, result.network), result.history, result.report
 
 
 @pytest.fixture(scope="module")
@@ -183,12 +186,13 @@ from pathlib import Path
 import pandas as pd
 from retune.config import params
 from retune.config.generation import InstructTrain
+from tasks.train.context import train_context
 from tasks.train.decoder.sft import fit
 work, train, val, section = map(Path, sys.argv[1:])
 section = params.parse_section(InstructTrain, json.loads(section.read_text()))
 sides = [pd.read_json(side, dtype=False) for side in (train, val)]
 progress = lambda step, of, **_: print("step", step, flush=True)
-fit(*sides, section, work, progress)
+fit(*sides, train_context(section, work, progress))
 """
 
 
@@ -269,8 +273,8 @@ def report_loss(own, rows):
 def test_without_a_step_it_is_the_version_that_it_started_from(sides, lesson_of, earlier_of):
     for method in ("lora", "full"):
         begins = earlier_of(method)
-        _, network = sft._start(lesson_of(method=method), torch.device("cpu"), begins)
-        network = sft._add_adapter(network, lesson_of(method=method)).eval()
+        _, network = load_start(train_context(lesson_of(method=method), Path(), QUIET), begins)
+        network = add_adapter(network, lesson_of(method=method)).eval()
         there = causal_lm.load(begins.folder, "cpu").network
         rows = [TokenizedExample([5, 6, 7, 8], 1)]
         found = [generation.likelihood(each, rows, 1).nll for each in (network, there)]
@@ -325,7 +329,9 @@ def examples(make_replies):
 def test_without_examples_nothing_is_other_than_it_was_whatever_the_share(tmp_path, sides, lesson_of, examples):
     _, curve, report = trained(tmp_path / "none", sides, lesson_of(epochs=1))
     for folder, share, given in (("empty", 0.3, examples.head(0)), ("nought", 0.0, examples)):
-        _, again, told = trained(tmp_path / folder, sides, lesson_of(epochs=1, replay_share=share), examples=given)
+        _, again, told = trained(
+            tmp_path / folder, sides, lesson_of(epochs=1, replay_share=share), replay_examples=given
+        )
         assert files(tmp_path / folder / "model") == files(tmp_path / "none/model")
         assert again.points == curve.points
         assert {**told, "seconds": 0} == {**report, "seconds": 0}
@@ -336,10 +342,12 @@ def test_the_share_of_all_that_is_learned_is_general_and_told_apart(
     tmp_path, sides, lesson_of, examples, refit, monkeypatch
 ):
     seen = []
-    plan = sft.study.plan
-    monkeypatch.setattr(sft.study, "plan", lambda lengths, *rest: seen.append(len(lengths)) or plan(lengths, *rest))
+    plan = batch_plan.plan_steps
+    monkeypatch.setattr(
+        batch_plan, "plan_steps", lambda lengths, *rest: seen.append(len(lengths)) or plan(lengths, *rest)
+    )
     params = lesson_of(epochs=1, refit=refit, replay_share=0.25)
-    _, _, report = trained(tmp_path / "one", sides, params, examples=examples)
+    _, _, report = trained(tmp_path / "one", sides, params, replay_examples=examples)
     assert seen == ([36 + 12, 48 + 16] if refit else [36 + 12])
     rows, general = (48, 16) if refit else (36, 12)
     assert report["rows"] == rows, "an example is no row"
@@ -350,7 +358,7 @@ def test_the_share_of_all_that_is_learned_is_general_and_told_apart(
     assert (report["tokens"], report["supervised_tokens"]) == (plain["tokens"], plain["supervised_tokens"])
     assert files(tmp_path / "one/model") != files(tmp_path / "plain/model")
 
-    trained(tmp_path / "two", sides, params, examples=examples.sample(frac=1, random_state=3))
+    trained(tmp_path / "two", sides, params, replay_examples=examples.sample(frac=1, random_state=3))
     assert files(tmp_path / "one/model") == files(tmp_path / "two/model"), "the seed alone draws"
 
 
@@ -361,7 +369,7 @@ def test_what_was_mixed_in_is_learned(tmp_path, sides, lesson_of, examples):
             tmp_path / name,
             sides,
             lesson_of(epochs=4, accumulate=1, replay_share=0.4),
-            examples=given,
+            replay_examples=given,
         )
         rows = [chat_template.render(own.tokenizer, *row) for row in examples[["text", "label"]].head(8).to_numpy()]
         said[name] = own.likelihood(rows).nll.sum()
@@ -371,13 +379,16 @@ def test_what_was_mixed_in_is_learned(tmp_path, sides, lesson_of, examples):
 def test_another_seed_draws_other_examples(sides, lesson_of, examples, tiny_writer):
     tokenizer = chat_template.load(tiny_writer)
     chat_template.choose(tokenizer, "chatml")
-    drawn = [sft.mixed(examples, 20, tokenizer, lesson_of(seed=seed, replay_share=0.2)).rows for seed in (1, 1, 2)]
+    drawn = [
+        decoder_examples.draw_replay(examples, 20, tokenizer, lesson_of(seed=seed, replay_share=0.2)).rows
+        for seed in (1, 1, 2)
+    ]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_too_few_examples_and_such_as_are_too_long_are_told(tmp_path, sides, lesson_of, examples, capsys):
     long = examples.head(6).assign(label=["words " * 200, *["It is four."] * 5])
-    _, _, report = trained(tmp_path, sides, lesson_of(epochs=1, replay_share=0.5), examples=long)
+    _, _, report = trained(tmp_path, sides, lesson_of(epochs=1, replay_share=0.5), replay_examples=long)
     assert report["general"]["rows"] == 5
     warning = report["warnings"][-1]
     assert "asks for 36 general examples beside 36 rows: only 5 are there and short enough" in warning
@@ -402,18 +413,20 @@ def test_ia3_and_prompt_tuning_are_used_to_fifty_times_the_rate_of_a_whole_netwo
 
 def test_a_row_that_supervises_nothing_is_refused_with_its_number():
     with pytest.raises(Refused, match=re.escape("2 rows supervise no token, such as row 1, 2")):
-        sft.check_rows([TokenizedExample([1, 2], 1), TokenizedExample([1, 2], 2), TokenizedExample([1], 0)], 10)
+        decoder_examples.check_rows(
+            [TokenizedExample([1, 2], 1), TokenizedExample([1, 2], 2), TokenizedExample([1], 0)], 10
+        )
 
 
 def test_a_tokenizer_that_knows_more_than_the_base_is_refused():
     with pytest.raises(Refused, match="knows a token 10, and the base has 10"):
-        sft.check_rows([TokenizedExample([1, 10], 1)], 10)
+        decoder_examples.check_rows([TokenizedExample([1, 10], 1)], 10)
 
 
 def test_rows_that_are_too_long_are_counted_and_left_out_or_cut(tmp_path, sides, lesson_of):
     tokenizer = chat_template.load(Path(lesson_of().base.name.removeprefix("folder:")))
     chat_template.choose(tokenizer, "chatml")
-    rows = [row for side in sides for row in sft.render(side, tokenizer, 1000, "drop").rows]
+    rows = [row for side in sides for row in decoder_examples.render(side, tokenizer, 1000, "drop").rows]
     most = sorted(len(row.tokens) for row in rows)[len(rows) // 2]
     _, _, dropped = trained(tmp_path / "drop", sides, lesson_of(max_tokens=most, epochs=1))
     _, _, cut = trained(tmp_path / "cut", sides, lesson_of(max_tokens=most, epochs=1, too_long="cut_prompt"))
@@ -463,19 +476,19 @@ def test_a_training_that_may_not_fit_is_told_so_and_goes_on(lesson_of, capsys):
     shape = compute_estimate.shape_of(Path(params.base.name.removeprefix("folder:")))
     need = compute_estimate.memory(shape, params, bf16=False)
     device = torch.device("cpu")
-    sft.check_room(params, device, memory_check.AvailableMemory(need.peak, "here"))
+    checks.check_memory(params, device, memory_check.AvailableMemory(need.peak, "here"))
     assert capsys.readouterr().out == ""
-    sft.check_room(params, device, memory_check.AvailableMemory(need.peak - 1, "here"))
+    checks.check_memory(params, device, memory_check.AvailableMemory(need.peak - 1, "here"))
     told = capsys.readouterr().out
-    assert told.startswith("warning: training may take about")
+    assert told.startswith("warning: May not fit into memory: needs about")
     assert "train.gradient_checkpointing=true; train.batch_tokens=1024 with train.accumulate=4" in told
     with pytest.raises(Refused, match="are free here"):
-        sft.check_room(params, device, memory_check.AvailableMemory(need.certain - 1, "here"))
+        checks.check_memory(params, device, memory_check.AvailableMemory(need.certain - 1, "here"))
 
 
 def test_a_base_whose_shape_nobody_can_read_is_trained_without_a_verdict(tmp_path, lesson_of, capsys):
     own = shutil.copytree(lesson_of().base.name.removeprefix("folder:"), tmp_path / "base")
     (own / "config.json").write_text('{"model_type": "odd"}')
     params = lesson_of(base=replace(lesson_of().base, name=f"folder:{own}"))
-    sft.check_room(params, torch.device("cpu"), memory_check.AvailableMemory(1, "here"))
-    assert "nobody knows whether the training fits into memory" in capsys.readouterr().out
+    checks.check_memory(params, torch.device("cpu"), memory_check.AvailableMemory(1, "here"))
+    assert "it is unknown whether the training fits into memory" in capsys.readouterr().out

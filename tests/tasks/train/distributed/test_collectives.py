@@ -121,16 +121,16 @@ def test_two_processes_make_the_model_that_one_makes(desk, method, two, rows):
 PREFER = """
 import sys
 from pathlib import Path
-from retune.models import causal_lm, classifier; from retune.data import row_table; from retune.config import load
+from retune.models import classifier; from retune.data import row_table; from retune.config import load
 from tasks.train.distributed import collectives; from tasks.train.decoder import preference
+from tasks.train.context import train_context
 section, sides = load.load().train, [row_table.read(Path(f"{side}.parquet")) for side in ("train", "val")]
 for side in sides:
     side["rejected"] = "Never call us again."
 with collectives.process_group(classifier.pick_device(section.device)):
     work = Path(f"work-{collectives.rank()}")
-    card, tokenizer, network, *_ = preference.fit(*sides, section, Path(sys.argv[1]), work, lambda *_, **__: None)
-    if not collectives.rank():
-        causal_lm.save(Path("model"), card, tokenizer, network)
+    context = train_context(section, work, lambda *_, **__: None)
+    preference.fit(*sides, context, Path(sys.argv[1])).save(Path("model"))
 """
 
 
@@ -270,7 +270,7 @@ def test_a_host_that_does_not_know_where_it_is_is_told_what_to_set(monkeypatch, 
     monkeypatch.setenv(launcher.RENDEZVOUS, where)
     monkeypatch.setenv(launcher.NODE_RANK, node)
     with pytest.raises(WrongUse, match="RETUNE_RENDEZVOUS"):
-        launcher.spread(Parallel(1, 2, "ddp"))
+        launcher.launch(Parallel(1, 2, "ddp"))
 
 
 # ---------------------------------------------------------------- several hosts
@@ -279,8 +279,8 @@ def test_a_host_that_does_not_know_where_it_is_is_told_what_to_set(monkeypatch, 
 def test_a_host_that_nobody_knows_is_named(monkeypatch):
     monkeypatch.setenv(launcher.RENDEZVOUS, "nobody.invalid:29500")
     monkeypatch.setenv(launcher.NODE_RANK, "1")
-    with pytest.raises(WrongUse, match=r"nobody\.invalid:29500', and nobody knows that host"):
-        launcher.spread(Parallel(1, 2, "ddp"))
+    with pytest.raises(WrongUse, match=r"nobody\.invalid:29500', and that host is unknown"):
+        launcher.launch(Parallel(1, 2, "ddp"))
 
 
 def test_a_port_that_is_taken_is_told(monkeypatch):
@@ -291,7 +291,7 @@ def test_a_port_that_is_taken_is_told(monkeypatch):
         monkeypatch.setenv(launcher.NODE_RANK, "0")
         monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which the launcher sets where nobody has
         with pytest.raises(Broken, match=r"did not meet at 127\.0\.0\.1"):
-            launcher.spread(Parallel(1, 2, "ddp"))
+            launcher.launch(Parallel(1, 2, "ddp"))
 
 
 @pytest.mark.slow
@@ -319,7 +319,7 @@ def free_port():
 
 @pytest.mark.parametrize("count", [1, 4, 5])
 def test_every_batch_counts_once_and_all_take_equally_many_turns(monkeypatch, count):
-    monkeypatch.setattr(collectives, "size", lambda: 2)
+    monkeypatch.setattr(collectives, "world_size", lambda: 2)
     taken = []
     for own in (0, 1):
         monkeypatch.setattr(collectives, "rank", lambda own=own: own)

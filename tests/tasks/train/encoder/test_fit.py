@@ -25,9 +25,10 @@ from retune.models import classifier
 from retune.models.manifest import read_classifier
 from retune.system import stage_io
 from tasks.train.__main__ import fingerprint, main
+from tasks.train.context import train_context
 from tasks.train.encoder import fit as story
 from tasks.train.encoder.fit import fit, unusual_rate
-from tasks.train.encoder.loop import TrainingHistory
+from tasks.train.loop import TrainingHistory
 
 ROOT = Path(__file__).parents[4]
 QUIET = lambda *_, **__: None  # noqa: E731
@@ -45,10 +46,11 @@ def files(folder):
 
 def trained(folder, train, val, params):
     """Fit and save; returns the model folder, the report and what the model said before it was saved."""
-    card, tokenizer, tuned, report = fit(train, val, params, folder / "work", QUIET)
-    before = classifier.Classifier(card, tokenizer, tuned.encoder, tuned.head).predict(val["text"].tolist(), 16)
-    classifier.save(folder / "model", card, tokenizer, tuned.encoder, tuned.head, tuned.probe)
-    return folder / "model", report, before
+    result = fit(train, val, train_context(params, folder / "work", QUIET))
+    loaded = classifier.Classifier(result.manifest, result.tokenizer, result.model.encoder, result.model.head)
+    before = loaded.predict(val["text"].tolist(), 16)
+    result.save(folder / "model")
+    return folder / "model", result.report, before
 
 
 @pytest.fixture(scope="module")
@@ -137,24 +139,25 @@ def test_refit_learns_from_train_and_val(tmp_path, sides, knobs):
 def test_refit_takes_as_many_epochs_as_were_best(tmp_path, sides, knobs, monkeypatch, best):
     rounds = []
 
-    def recorded(encoder, head, train, val, pad, weights, epochs, *_):
-        rounds.append((len(train.truth), epochs))
+    def recorded(encoder, head, data, context):
+        rounds.append((len(data.train.label_ids), data.epochs))
         return TrainingHistory(best_epoch=best)
 
     monkeypatch.setattr(story, "fine_tune", recorded)
     train, val = sides
-    fit(train, val, knobs(refit=True, epochs=7), tmp_path, QUIET)
+    fit(train, val, train_context(knobs(refit=True, epochs=7), tmp_path, QUIET))
     assert rounds == [(len(train), 7), (len(train) + len(val), best)]
 
 
 def test_one_curve_shows_choosing_and_refit_one_after_the_other(tmp_path, sides, knobs):
-    told = []
+    reported = []
     train, val = sides
-    _, _, tuned, _ = fit(train, val, knobs(refit=True, epochs=2), tmp_path, lambda step, of, **_: told.append(step))
-    steps = [point["step"] for point in tuned.curve.points]
-    assert steps == told == sorted(steps)
-    assert sum("val_macro_f1" in point for point in tuned.curve.points) == 2
-    assert "train_loss" in tuned.curve.points[-1]
+    context = train_context(knobs(refit=True, epochs=2), tmp_path, lambda step, total, **_: reported.append(step))
+    points = fit(train, val, context).model.history.points
+    steps = [point["step"] for point in points]
+    assert steps == reported == sorted(steps)
+    assert sum("val_macro_f1" in point for point in points) == 2
+    assert "train_loss" in points[-1]
 
 
 def test_balanced_weights_make_every_label_weigh_the_same(tmp_path, make_tickets, knobs):
@@ -187,14 +190,14 @@ def test_a_learning_rate_far_from_the_usual_is_warned_of_and_reported(tmp_path, 
 
 def test_the_inputs_of_fit_are_left_as_they_were(tmp_path, sides, knobs):
     before = [side.copy(deep=True) for side in sides]
-    fit(*sides, knobs(method="probe"), tmp_path, QUIET)
+    fit(*sides, train_context(knobs(method="probe"), tmp_path, QUIET))
     assert all(side.equals(copy) for side, copy in zip(sides, before, strict=True))
 
 
 def test_a_base_with_other_weights_is_refused_by_name_and_hash(tmp_path, sides, knobs):
     base = knobs().base
     with pytest.raises(Refused, match=f"{base.sha256}, not {'0' * 64}"):
-        fit(*sides, knobs(base=replace(base, sha256="0" * 64)), tmp_path, QUIET)
+        fit(*sides, train_context(knobs(base=replace(base, sha256="0" * 64)), tmp_path, QUIET))
 
 
 # ---------------------------------------------------------------- the stage

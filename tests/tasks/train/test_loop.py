@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from retune.models import classifier
 from tasks.train.checkpoint import Checkpoints
-from tasks.train.encoder.loop import Rows, batches, fine_tune, rate_factor
+from tasks.train.context import train_context
+from tasks.train.encoder.objective import Round, Rows, batches, fine_tune
+from tasks.train.loop import rate_factor
 
 QUIET = lambda *_, **__: None  # noqa: E731
 
@@ -34,7 +36,8 @@ def untrained(knobs):
 
 def trained(untrained, params, folder, train, val=None, weights=None, epochs=1, on_progress=QUIET):
     encoder, head = untrained(params.dropout)
-    curve = fine_tune(encoder, head, train, val, 0, weights, epochs, params, Checkpoints(folder), on_progress)
+    data = Round(train, val, epochs, 0, weights)
+    curve = fine_tune(encoder, head, data, train_context(params, folder, on_progress))
     return curve, {f"encoder.{name}": value for name, value in encoder.state_dict().items()} | head.state_dict()
 
 
@@ -82,7 +85,7 @@ def test_batches_accumulated_to_one_step_equal_the_one_big_batch(untrained, knob
 def test_the_best_epoch_is_kept_and_training_stops_when_none_is_better(untrained, knobs, tmp_path):
     """Labels of validation contradict those of training, so learning only makes it worse."""
     train = some_rows(24)
-    val = Rows(train.tokens, [(label + 1) % 3 for label in train.truth])
+    val = Rows(train.tokens, [(label + 1) % 3 for label in train.label_ids])
     params = knobs(full=type(knobs().full)(learning_rate=3e-3), patience=2, head_learning_rate=0.05)
     curve, weights = trained(untrained, params, tmp_path / "long", train, val, epochs=30)
     seen = [point["val_macro_f1"] for point in curve.points if "val_macro_f1" in point]
@@ -97,7 +100,7 @@ def test_the_best_epoch_is_kept_and_training_stops_when_none_is_better(untrained
 
 def test_an_interrupted_run_that_had_run_out_of_patience_does_not_go_on(untrained, knobs, tmp_path):
     train = some_rows(24)
-    val = Rows(train.tokens, [(label + 1) % 3 for label in train.truth])
+    val = Rows(train.tokens, [(label + 1) % 3 for label in train.label_ids])
     params = knobs(full=type(knobs().full)(learning_rate=3e-3), patience=1, head_learning_rate=0.05)
     first, weights = trained(untrained, params, tmp_path / "a", train, val, epochs=30)
     again, same = trained(untrained, params, tmp_path / "a", train, val, epochs=30)
@@ -133,9 +136,9 @@ def test_a_label_of_weight_0_teaches_nothing(untrained, knobs, tmp_path):
     rows = some_rows(24)
     params = knobs(batch_size=24, dropout=0.0)
     mute = torch.tensor([1.0, 1.0, 0.0])
-    wrong = Rows(rows.tokens, rows.truth)
-    only = [number for number, label in enumerate(rows.truth) if label != 2]
-    less = Rows([rows.tokens[number] for number in only], [rows.truth[number] for number in only])
+    wrong = Rows(rows.tokens, rows.label_ids)
+    only = [number for number, label in enumerate(rows.label_ids) if label != 2]
+    less = Rows([rows.tokens[number] for number in only], [rows.label_ids[number] for number in only])
     losses = []
     for side, weights in ((wrong, mute), (less, None)):
         trained(

@@ -2,12 +2,13 @@
 
 import json
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from flows.scheduling import prefect_api
+from flows.execution import prefect_api
 
 
 @contextmanager
@@ -39,7 +40,7 @@ def answers(*codes):
 @pytest.fixture
 def pauses(monkeypatch):
     slept = []
-    monkeypatch.setattr(prefect_api, "sleep", slept.append)
+    monkeypatch.setattr(time, "sleep", slept.append)
     return slept
 
 
@@ -49,7 +50,7 @@ def test_a_busy_server_is_asked_the_same_again(code, pauses, monkeypatch):
         monkeypatch.setenv("PREFECT_API_URL", url)
         assert prefect_api.ask("POST", "/runs", {"a": 1}) == {"number": 3}
     assert asked == [{"a": 1}] * 3
-    assert tuple(pauses) == prefect_api.PAUSES[:2]
+    assert pauses == [0.5, 1]
 
 
 def test_one_that_stays_busy_is_away_and_its_answer_is_told(pauses, monkeypatch):
@@ -57,7 +58,7 @@ def test_one_that_stays_busy_is_away_and_its_answer_is_told(pauses, monkeypatch)
         monkeypatch.setenv("PREFECT_API_URL", url)
         with pytest.raises(prefect_api.Away, match=r"answers 503 to /runs: .*number"):
             prefect_api.ask("POST", "/runs", {})
-    assert tuple(pauses) == prefect_api.PAUSES and len(asked) == len(prefect_api.PAUSES) + 1
+    assert pauses == [0.5, 1, 2, 4] and len(asked) == prefect_api.POLICY.attempts
 
 
 def test_an_error_of_another_kind_is_told_at_once_and_what_is_not_there_is_none(pauses, monkeypatch):

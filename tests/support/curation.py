@@ -1,0 +1,77 @@
+"""Tables to curate, and what becomes of their rows."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from retune.config.classification import Curate
+from retune.config.generation import GenerationCurate
+from retune.data import messages, row_table, suppression, task_data
+from retune.data.row_table import COLUMNS
+from tasks.curate import __main__ as stage
+from tasks.curate.report import Tally
+from tasks.curate.row_steps import Context
+from tasks.curate.table_steps import digests
+
+LENIENT = Curate(min_chars=1, max_chars=1000, min_label_rows=1)
+
+
+WRITING = GenerationCurate(min_chars=2, max_chars=200)
+
+
+FORGOTTEN = suppression.add(suppression.NOTHING, ["1"], "asked", "A. Tester", "2026-11-24T10:00:00Z")
+
+
+PATHS = tuple(map(Path, ("raw", "suppressed.json", "curated", "curate.json")))
+
+
+def rows(*given_rows):
+    """Rows of (id, text, label) or (id, text, label, given)."""
+    full = [(*row, "")[:4] for row in given_rows]
+    return pd.DataFrame(
+        [(id_, text, label, "", "desk", given) for id_, text, label, given in full], columns=list(COLUMNS)
+    ).astype("str")
+
+
+def curate(table, config=LENIENT, listed=suppression.NOTHING, task="classify", batch_rows=stage.BATCH_ROWS):
+    return stage.curate(table, Context(task_data.of(task), config, listed), batch_rows)
+
+
+def curate_general(examples, records, config):
+    words = ["\n".join(message["content"] for message in messages.parse(text)) for text in records["text"]]
+    keys = row_table.same_text(pd.Series([*map(row_table.clean_lines, words)], dtype="str"))
+    return stage.curate_general(examples, Context(task_data.of("instruct"), config), digests(keys))
+
+
+def report(table, config=LENIENT, listed=suppression.NOTHING, task="classify"):
+    context = Context(task_data.of(task), config, listed)
+    stream, tally = stage.from_frame(table, context.facts.columns), Tally(context.facts)
+    decision, _ = stage.decide(stream, context, context.facts.curation, tally)
+    for kept, rejects in stage.outcome(stream, context, decision):
+        tally.sort(kept, rejects)
+    return tally.report()
+
+
+def outcome(table, params=LENIENT):
+    kept, rejects = curate(table, params)
+    return list(kept["id"]), [tuple(reject) for reject in rejects[["id", "reason", "detail"]].to_numpy()]
+
+
+def asked(*contents):
+    return messages.dump([{"role": "user", "content": content} for content in contents])
+
+
+def said(*some):
+    """Rows of (id, prompt, answer), or (id, prompt, answer, given)."""
+    return rows(*((id_, asked(prompt), *rest) for id_, prompt, *rest in some))
+
+
+def pairs(*some):
+    """Rows of (id, prompt, chosen, rejected), or (id, prompt, chosen, rejected, given)."""
+    table = said(*((id_, prompt, chosen, *given) for id_, prompt, chosen, _, *given in some))
+    return table.assign(rejected=pd.Series([row[3] for row in some], dtype="str"))
+
+
+def fates(table, task, params=WRITING):
+    kept, rejects = curate(table, params, task=task)
+    return list(kept["id"]), [tuple(reject) for reject in rejects[["id", "reason", "detail"]].to_numpy()]

@@ -1,0 +1,127 @@
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retune.config.classification import Curate
+from retune.data import messages, task_data
+from retune.data.row_table import clean
+from retune.errors import WrongUse
+from tests.support.curation import FORGOTTEN, LENIENT, WRITING, asked, curate, fates, outcome, pairs, rows, said
+
+
+@pytest.mark.parametrize(
+    ("dirty", "tidy"),
+    [
+        ("  two\t words\r\n here ", "two words here"),
+        ("cafe\u0301", "caf\u00e9"),
+        ("zero\u200bwidth \ufeffmark\x00\x07", "zerowidth mark"),
+        ("no\u00a0break", "no break"),
+        (
+            "family \U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f",
+            "family \U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f",
+        ),
+        ("loose\u200d \u200djoiner", "loose joiner"),
+        ("e\u200b\u0301", "\u00e9"),
+        (" \u200b\n\u200d ", ""),
+    ],
+)
+def test_a_text_is_cleaned(dirty, tidy):
+    assert clean(dirty) == tidy
+
+
+@given(st.text())
+def test_cleaning_twice_changes_nothing_more(text):
+    assert clean(clean(text)) == clean(text)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (("", "some words", "a"), "no_id"),
+        (("1", " \u200b\n", "a"), "empty"),
+        (("1", "some words", " \t"), "no_label"),
+        (("1", " abc ", "a"), "too_short"),
+        (("1", "a text that is far too long", "a"), "too_long"),
+    ],
+)
+def test_an_unusable_row_is_rejected(row, reason):
+    params = Curate(min_chars=4, max_chars=10, min_label_rows=1)
+    assert [reject[1] for reject in outcome(rows(row), params)[1]] == [reason]
+
+
+def test_lengths_at_the_limits_are_kept():
+    params = Curate(min_chars=4, max_chars=10, min_label_rows=1)
+    assert outcome(rows(("1", "four", "a"), ("2", "tentenchar", "a")), params) == (["1", "2"], [])
+
+
+def test_a_suppressed_row_is_rejected_in_all_its_states_and_on_every_side():
+    table = rows(("1", "old", "a"), ("2", "other", "a"), ("1", "new", "b", "test"), (" ", "third", "a"))
+    kept, rejects = curate(table, LENIENT, FORGOTTEN)
+    assert list(kept["id"]) == ["2"]
+    assert list(rejects["reason"]) == ["suppressed", "suppressed", "no_id"]
+
+
+def test_nothing_of_a_suppressed_row_but_id_source_and_side_is_written_anew():
+    table = rows(("1", "my secret", "a", "train"), ("2", "other", "")).assign(group="c7")
+    _, rejects = curate(table, LENIENT, FORGOTTEN)
+    assert rejects.iloc[0].to_dict() == {
+        "id": "1", "text": "", "label": "", "group": "", "source": "desk", "given": "train",
+        "reason": "suppressed", "detail": "",
+    }  # fmt: skip
+    assert rejects.iloc[1]["text"] == "other" and rejects.iloc[1]["group"] == "c7"
+
+
+def test_a_test_row_stays_byte_for_byte():
+    strict = Curate(min_chars=5, max_chars=6, min_label_rows=3)
+    table = rows(("1", " a\u200b ", "x", "test"), ("2", "A", "x", "test"), ("3", "A", "y", "test"))
+    kept, rejects = curate(table, strict)
+    assert list(kept["text"]) == [" a\u200b ", "A", "A"]
+    assert rejects.empty
+
+
+def test_a_test_row_without_text_or_label_is_rejected():
+    table = rows(("1", " ", "x", "test"), ("2", "words", " ", "test"))
+    assert outcome(table) == ([], [("1", "empty", ""), ("2", "no_label", "")])
+
+
+def test_an_answer_keeps_its_lines_and_a_prompt_stays_messages():
+    table = rows(("1", asked(" a\u200b  b \r\n  c ", "why? \n"), "Do:\r\n\r\n    if x:\t\n        y\n\n"))
+    kept, _ = curate(table, WRITING, task="instruct")
+    (row,) = kept.to_dict("records")
+    assert messages.parse(row["text"]) == [
+        {"role": "user", "content": "a  b\n  c"},
+        {"role": "user", "content": "why?"},
+    ]
+    assert row["label"] == "Do:\n\n    if x:\n        y"
+    again, rejects = curate(kept, WRITING, task="instruct")
+    assert rejects.empty
+    pd.testing.assert_frame_equal(again, kept)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (("1", " \u200b\n", "a"), "empty"),
+        (("1", "words", " \n"), "no_label"),
+        (("1", "x", "a"), "too_short"),
+        (("1", "word " * 41, "a"), "too_long"),
+    ],
+)
+def test_an_unusable_prompt_or_answer_is_rejected(row, reason):
+    assert [reject[1] for reject in fates(said(row), "instruct")[1]] == [reason]
+
+
+def test_the_worse_answer_is_kept_and_of_a_forgotten_row_nothing():
+    table = pairs(("1", "Where?", "my secret", "my other secret"), ("2", "Why?", "so\n\nthen", "no \n"))
+    kept, rejects = curate(table, WRITING, FORGOTTEN, "prefer")
+    assert tuple(kept.columns) == task_data.of("prefer").columns
+    assert kept[["label", "rejected"]].to_numpy().tolist() == [["so\n\nthen", "no"]]
+    assert rejects[["text", "label", "rejected"]].to_numpy().tolist() == [["", "", ""]]
+
+
+def test_rows_of_another_task_are_a_wrong_use():
+    with pytest.raises(WrongUse, match="row 1 of the raw rows holds no messages"):
+        curate(rows(("1", "card lost", "a")), WRITING, task="instruct")
+    with pytest.raises(WrongUse, match="lack rejected"):
+        curate(said(("1", "Where?", "a")), WRITING, task="prefer")

@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from retune.config.classification import Curate
+from tests.support.curation import FORGOTTEN, LENIENT, curate, fates, outcome, pairs, report, rows, said
+
+
+def test_the_newest_row_of_an_id_wins():
+    kept, rejects = curate(rows(("1", "old", "a"), ("2", "other", "a"), ("1", "new", "b")), LENIENT)
+    assert list(zip(kept["id"], kept["text"], strict=True)) == [("2", "other"), ("1", "new")]
+    assert list(zip(rejects["text"], rejects["reason"], strict=True)) == [("old", "superseded")]
+
+
+def test_the_first_of_equal_rows_is_kept():
+    table = rows(("1", "Card lost", "a"), ("2", "card  LOST", "a"), ("3", "ｃard lost", " a "))
+    assert outcome(table) == (["1"], [("2", "exact_copy", "1"), ("3", "exact_copy", "1")])
+
+
+def test_one_text_under_two_labels_is_rejected_under_both():
+    table = rows(("1", "card lost", "b"), ("2", "Card lost", "a"), ("3", "card lost", "b"), ("4", "other", "a"))
+    assert outcome(table) == (["4"], [(id_, "conflicting_labels", "a | b") for id_ in "123"])
+
+
+def test_a_label_with_few_rows_left_is_rejected():
+    table = rows(("1", "one", "a"), ("2", "two", "a"), ("3", "three", "b"), ("4", "Three", "b"))
+    assert outcome(table, Curate(min_chars=1, max_chars=99, min_label_rows=2)) == (
+        ["1", "2"],
+        [("3", "rare_label", "1"), ("4", "exact_copy", "3")],
+    )
+
+
+def test_a_suppressed_row_no_longer_stands_in_the_way_of_others():
+    table = rows(("1", "card lost", "a", "test"), ("2", "card lost", "b"), ("3", "Card lost", "b"))
+    assert outcome(table) == (["1"], [("2", "contradicts_test", "1"), ("3", "contradicts_test", "1")])
+    kept, rejects = curate(table, LENIENT, FORGOTTEN)
+    assert list(kept["id"]) == ["2"] and list(rejects["reason"]) == ["suppressed", "exact_copy"]
+    assert report(table, LENIENT, FORGOTTEN)["reasons"]["suppressed"] == 1
+
+
+def test_other_rows_give_way_to_test_rows():
+    table = rows(
+        ("1", "card lost", "a", "train"),
+        ("2", "Card  lost", "b"),
+        ("3", " card lost\n", "a", "test"),
+        ("4", "fine", "a", "val"),
+    )
+    assert outcome(table) == (["3", "4"], [("1", "copy_of_test", "3"), ("2", "contradicts_test", "3")])
+
+
+def test_one_prompt_may_have_many_answers_and_a_rare_answer_is_no_typing_error():
+    table = said(("1", "Where is it?", "a"), ("2", "where is it", "b"), ("3", "Where is it?", "a"))
+    assert fates(table, "instruct") == (["1", "2"], [("3", "exact_copy", "1")])
+
+
+def test_no_prompt_of_the_test_side_is_learned_from():
+    table = said(("1", "Where?", "a"), ("2", "where", "b"), ("3", "Where? ", "a", "test"))
+    assert fates(table, "instruct") == (["3"], [("1", "copy_of_test", "3"), ("2", "prompt_of_test", "3")])
+
+
+def test_pairs_that_say_nothing_or_both_are_rejected():
+    table = pairs(
+        ("1", "Where?", "same", " same\n"),
+        ("2", "Where?", "good", ""),
+        ("3", "How?", "a", "b"),
+        ("4", "how", "b", "a"),
+        ("5", "How?", "a", "c"),
+        ("6", "How?", "a", "c"),
+        ("7", "Why?", "b", "a"),
+    )
+    assert fates(table, "prefer") == (
+        ["5", "7"],
+        [
+            ("1", "no_preference", ""),
+            ("2", "no_rejected", ""),
+            ("3", "contradicts_itself", "4"),
+            ("4", "contradicts_itself", "3"),
+            ("6", "exact_copy", "5"),
+        ],
+    )
+
+
+BANKING77 = Path(__file__).parents[4] / "shared" / "data" / "banking77"
+
+
+@pytest.mark.skipif(not BANKING77.exists(), reason="needs the Banking77 files")
+def test_banking77_keeps_its_test_side_whole():
+    sides = {name: pd.read_csv(BANKING77 / f"{name}.csv", dtype="str") for name in ("train", "test")}
+    table = rows(
+        *(
+            (f"{name}-{n}", text, label, name)
+            for name, side in sides.items()
+            for n, (text, label) in enumerate(zip(side["text"], side["category"], strict=True))
+        )
+    )
+    kept, rejects = curate(table, Curate(min_chars=2, max_chars=20000, min_label_rows=10))
+    assert list(kept.loc[kept["given"] == "test", "text"]) == list(sides["test"]["text"])
+    assert rejects["reason"].value_counts().to_dict() == {"copy_of_test": 25, "exact_copy": 30, "conflicting_labels": 2}
