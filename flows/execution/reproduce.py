@@ -92,9 +92,6 @@ def reproduce(version: str, record: Record, into: Path, tolerance: float, say: S
     return compare_with_record(record, into, tolerance, " ".join([note, *notes, *given]))
 
 
-# ---------------------------------------------------------------- before anything is written
-
-
 def check_target(into: Path) -> None:
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise WrongUse(f"{into} is not empty: name a folder that is, or one that is not there yet")
@@ -126,9 +123,6 @@ def stored(what: str, md5: str) -> list[str]:
 def start_objects(begins: parent_version.ParentVersion) -> list[str]:
     """The hashes of all that training reads of the version that it continued from."""
     return [each for path, md5 in begins.needed().items() for each in stored(f"{path} of {begins.name}", md5)]
-
-
-# ---------------------------------------------------------------- the folder
 
 
 def clone(commit: str, into: Path) -> None:
@@ -188,9 +182,6 @@ def bring_base(record: Record, into: Path) -> None:
     if kind == "folder" and not Path(where).is_absolute() and not (into / where).exists() and Path(where).is_dir():
         (into / where).parent.mkdir(parents=True, exist_ok=True)
         (into / where).symlink_to(Path(where).resolve(), target_is_directory=True)
-
-
-# ---------------------------------------------------------------- what it runs with
 
 
 def interpreter(into: Path, say: Say) -> tuple[Path, str]:
@@ -254,9 +245,6 @@ def _train_without_gpu(path: Path) -> None:
     """A model that asked for a GPU is rebuilt on the CPU where there is none; its scores are compared."""
     text = path.read_text("utf-8")
     path.write_text(re.sub(r"(?m)^(  device: *)cuda\b", r"\1auto", text), "utf-8")
-
-
-# ---------------------------------------------------------------- what came out
 
 
 def compare_with_record(record: Record, into: Path, tolerance: float, note: str) -> Reproduced:

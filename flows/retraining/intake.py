@@ -247,9 +247,6 @@ def _ingested(load: IngestJob, task: str) -> int:
     return done.added + done.corrected
 
 
-# ---------------------------------------------------------------- set aside, and taken back
-
-
 def quarantine(parts: Iterable[str], why: str, at: str) -> list[str]:
     """Keep parts of the raw data, by md5, out of what models learn from. Returns their names; none if all would go."""
     wanted = set(parts)

@@ -40,9 +40,6 @@ class Wanted:
     names: tuple[str, ...] = ORDER
 
 
-# ---------------------------------------------------------------- up
-
-
 def up(wanted: Wanted, say: Say = print) -> State:
     """Start what is not up. Returns what is up then; raises Broken with the last lines of what does not come up."""
     folder().mkdir(mode=0o711, parents=True, exist_ok=True)  # others may pass, as the database's account must
@@ -174,9 +171,6 @@ def _bring_versions(state: State, say: Say) -> None:
             say(f"{moved} rows of .retune/mlflow.db were brought into PostgreSQL; the file stays, as mlflow.db.moved")
 
 
-# ---------------------------------------------------------------- down
-
-
 def down(say: Say = print) -> list[str]:
     """Stop what `up` started, the worker first and the database last. Returns the names of what was stopped."""
     if not folder().exists():
@@ -213,9 +207,6 @@ def _alone(who: str) -> Iterator[None]:
         raise Broken(f"another `retune up` or `retune down` is at work here: wait for it, then {who} again") from None
 
 
-# ---------------------------------------------------------------- other passwords
-
-
 def rotate_passwords(say: Say = print) -> State:
     """New passwords for database, Prefect, MLflow, and a new session key; whatever uses them is started again."""
     state, kept = State.read(), credentials.kept()
@@ -247,9 +238,6 @@ def _set_mlflow_password(state: State, old: str, new: str) -> None:
     )
     if not told.is_success:
         raise Broken(f"MLflow did not take the new password: {told.status_code} {told.text[:200]}")
-
-
-# ---------------------------------------------------------------- what is up
 
 
 def facts(state: State) -> list[dict[str, Any]]:
