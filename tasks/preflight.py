@@ -80,13 +80,13 @@ def _learned(side: pd.Series, parted: bool, split: SplitShares) -> float:
     return float(side.map({"train": 1.0} if parted else given).fillna(0.0).mean())
 
 
-def _mixed_in(found: token_audit.Audit, others: token_audit.Audit | None, train: Any) -> int:
-    """The tokens of as many general examples as will be mixed in, each as long as they are on average."""
-    if others is None:
+def _mixed_in(rows: token_audit.Audit, replay_examples: token_audit.Audit | None, train: Any) -> int:
+    """The tokens of as many replay examples as will be mixed in, each as long as they are on average."""
+    if replay_examples is None:
         return 0
-    there = others.figures["rows"]
-    some = min(replay_sampling.required_count(found.figures["rows"], train.replay_share), there)
-    return round(some * others.figures["trained_tokens"] / there)
+    figures = replay_examples.figures
+    count = min(replay_sampling.required_count(rows.figures["rows"], train.replay_share), figures["rows"])
+    return round(count * int(figures["trained_tokens"]) / int(figures["rows"]))
 
 
 def _rows(task: str) -> tuple[pd.DataFrame, pd.Series, str]:

@@ -115,7 +115,8 @@ def trained(shape: ModelShape, training: Any) -> int:
     if training.method == "ia3":
         return sum(rows for rows, _ in shape.linear) // 2  # keys, values and the inner layer: about half the outputs
     lora = sum(int(training.lora.rank) * (rows + columns) for rows, columns in shape.linear)
-    return lora + sum(rows for rows, _ in shape.linear) * (training.method == "dora")
+    magnitudes = sum(rows for rows, _ in shape.linear) if training.method == "dora" else 0
+    return lora + magnitudes
 
 
 def memory(shape: ModelShape, training: Any, bf16: bool, start: str | None = None) -> Memory:

@@ -4,6 +4,7 @@ PEFT's own forward makes four tensors of the size of the output and reads the in
 the time of a step. The modules and their names stay PEFT's, so what is saved is its format.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -87,13 +88,15 @@ class Fused(Linear):  # type: ignore[misc, unused-ignore]
         if self.disable_adapters or self.merged_adapters:
             raise ValueError("a fused LoRA layer is never without its adapter: load the model anew for that")
         if self.place:
-            return self.first.ahead.pop(0)
+            output: torch.Tensor = self.first.ahead.pop(0)
+            return output
         name = self.active_adapters[0]
         down = torch.cat([member.lora_A[name].weight for member in self.members])
-        up = torch.block_diag(*[member.lora_B[name].weight for member in self.members])
+        block_diag: Callable[..., torch.Tensor] = torch.block_diag
+        up = block_diag(*[member.lora_B[name].weight for member in self.members])
         kind, frozen = self.computes_in, [getattr(self, f"frozen_{number}") for number in range(self.parts)]
         out, _low = lora_linear(x.reshape(-1, x.shape[-1]).to(kind), frozen, down.to(kind), up.to(kind), self.scale)
-        mine, *others = out.view(*x.shape[:-1], -1).split(self.sizes, -1)
+        first, *others = torch.split(out.view(*x.shape[:-1], -1), self.sizes, -1)
         self.ahead.clear()  # a layer that is computed again may have been left halfway
         self.ahead.extend(others)
-        return mine
+        return first
