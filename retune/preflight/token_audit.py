@@ -80,9 +80,6 @@ def of_general(examples: pd.DataFrame, training: Training, limits: Limits) -> Au
     return replace(found, findings=[replace(each, name=f"general_{each.name}") for each in own])
 
 
-# ---------------------------------------------------------------- counting
-
-
 def counted(
     rows: pd.DataFrame, tokenizer: Any, training: Training, render: Render = chat_template.render
 ) -> pd.DataFrame:
@@ -118,9 +115,6 @@ def _counted(
     learned = kept.tokens[kept.prompt :] if kept else row.tokens[row.prompt :]
     ends = learned[-1:] == [tokenizer.eos_token_id]
     return row.prompt, supervised, ends, len(kept.tokens) if kept else 0, ""
-
-
-# ---------------------------------------------------------------- judging
 
 
 def findings(table: pd.DataFrame, tokenizer: Any, training: Training, limits: Limits) -> list[Finding]:
@@ -184,9 +178,6 @@ def leaked(rows: pd.DataFrame, side: pd.Series, limits: Limits, allowed: int = 0
     found = f"{len(ids)} of {len(rows)} rows otherwise"
     expected = f"at most {allowed} rows whose prompt also stands on another side"
     return Finding("prompts_apart", expected, found, success, [] if success else ids[: limits.examples])
-
-
-# ---------------------------------------------------------------- figures
 
 
 def figures(table: pd.DataFrame, training: Training) -> dict[str, Any]:

@@ -83,9 +83,6 @@ def _backward(ctx: Any, grad: torch.Tensor, _: torch.Tensor) -> Any:
 lora_linear.register_autograd(_backward, setup_context=_keep)
 
 
-# ---------------------------------------------------------------- the frozen weights in 8 bits
-
-
 def frozen_in_8_bits(weight: torch.Tensor) -> Frozen:
     made = []
     for values in (weight, weight.t().contiguous()):
