@@ -61,23 +61,23 @@ def pipeline(command: str | None = None, because: Sequence[str] = ()) -> run_con
 
     `command`: what a person would type for this; `because`: why it was started, if not by a person. Both are recorded.
     """
-    chosen = params.load()
-    replay.check(replay.files_of(chosen))  # DVC knows them by the hash in params.yaml, and would see no change
-    multiple_choice.check(chosen)
+    config = params.load()
+    replay.check(replay.files_of(config))  # DVC knows them by the hash in params.yaml, and would see no change
+    multiple_choice.check(config)
     with environment.project_lock():
-        for mended in recovery.repair(chosen.register.name):
-            get_run_logger().warning("repaired: %s", mended)
+        for repair in recovery.repair(config.register.name):
+            get_run_logger().warning("repaired: %s", repair)
         steps = plan.plan()
         started = Trigger(command or shlex.join(["retune", *sys.argv[1:]]), (*because, *reasons(steps)))
-        return nothing_to_do(chosen, steps) or run_lifecycle(chosen, started)
+        return nothing_to_do(config, steps) or run_lifecycle(config, started)
 
 
 def reasons(steps: Sequence[plan.Planned]) -> list[str]:
     return [f"{step.name}: {reason}" for step in steps for reason in step.why]
 
 
-def run_lifecycle(chosen: params.Params, started: Trigger) -> run_context.Outcome:
-    with runs.run(chosen.register.name, run_context.run_name(), {"method": chosen.train.method}) as run_id:
+def run_lifecycle(config: params.Params, started: Trigger) -> run_context.Outcome:
+    with runs.run(config.register.name, run_context.run_name(), {"method": config.train.method}) as run_id:
         failpoints.point("run:opened")
         register.check_key()
         for name in STAGES[:-1]:
@@ -86,21 +86,21 @@ def run_lifecycle(chosen: params.Params, started: Trigger) -> run_context.Outcom
             run_stage(STAGES[-1], run_id)
             origin = snapshot_workspace(run_id, started)
             with versions.turn():  # from the question who is champion to its answer
-                version = versions.known(chosen.register.name, dvc_pipeline.fingerprint())
-                version = version or run_register(chosen, origin, run_gate(chosen, run_id))
+                version = versions.known(config.register.name, dvc_pipeline.fingerprint())
+                version = version or run_register(config, origin, run_gate(config, run_id))
                 decided = succession.decided(version)
-                made = register.record_of_version(version)
-                version = run_admit(chosen, run_id, version, made, reader)
-                decision = decided or run_promote(chosen, version, made)
+                version_record = register.record_of_version(version)
+                version = run_admit(config, run_id, version, version_record, reader)
+                decision = decided or run_promote(config, version, version_record)
         failpoints.point("run:decided")
     return run_context.Outcome(versions.find(version.name, version=version.version), decided is None, decision)
 
 
-def nothing_to_do(chosen: params.Params, steps: list[plan.Planned]) -> run_context.Outcome | None:
+def nothing_to_do(config: params.Params, steps: list[plan.Planned]) -> run_context.Outcome | None:
     """The outcome that this workspace has led to already, if no stage would run and its gate was decided."""
     if any(step.run for step in steps):
         return None
-    version = versions.known(chosen.register.name, dvc_pipeline.fingerprint())
+    version = versions.known(config.register.name, dvc_pipeline.fingerprint())
     decision = succession.decided(version) if version else None
     return run_context.Outcome(version, False, decision) if version and decision else None
 
@@ -137,33 +137,40 @@ def keep_reasons(name: str, run_id: str, error: RetuneError) -> None:
 
 
 @task(task_run_name="gate", cache_policy=NO_CACHE)
-def run_gate(chosen: params.Params, run_id: str) -> record_builder.Gate:
+def run_gate(config: params.Params, run_id: str) -> record_builder.Gate:
     """The champion is scored now, on the candidate's own test rows, by the same stage; who would take its place is
     timed beside it.
     """
-    champion = versions.champion(chosen.register.name)
+    champion = versions.champion(config.register.name)
     tested = champion.tags.get("data.test") if champion else None
-    known = dvc_store.table(tested, ["id"]) if tested else None
-    theirs, log = None, get_run_logger()
+    champion_ids = dvc_store.table(tested, ["id"]) if tested else None
+    champion_predictions, log = None, get_run_logger()
     if champion:
         dvc.score(versions.model_folder(champion), TEST, CHAMPION_REPORT, log.info)
-        theirs = row_table.read(CHAMPION_REPORT / "predictions.parquet")
-    said = gate_record.with_source(row_table.read(REPORTS / "predictions.parquet"), row_table.read(TEST))
-    ids = known["id"].to_pylist() if known is not None else None
+        champion_predictions = row_table.read(CHAMPION_REPORT / "predictions.parquet")
+    predictions = gate_record.with_source(row_table.read(REPORTS / "predictions.parquet"), row_table.read(TEST))
+    ids = champion_ids["id"].to_pylist() if champion_ids is not None else None
     decision = gates.evaluate_gate(
-        said, theirs, chosen.promote, str(champion) if champion else None, ids, retention_answers(chosen)
+        predictions,
+        champion_predictions,
+        config.promote,
+        str(champion) if champion else None,
+        ids,
+        retention_answers(config),
     )
     if champion and decision.promote:
         dvc.measure(MODEL, versions.model_folder(champion), TEST, LATENCY, log.info)
-        decision = gates.with_latency(decision, latency.parse(json.loads(LATENCY.read_text())), chosen.promote)
+        decision = gates.with_latency(decision, latency.parse(json.loads(LATENCY.read_text())), config.promote)
     runs.log_metrics(run_id, gate_record.run_metrics(decision))
     failpoints.point("gate:decided")
-    return record_builder.Gate(decision, CHAMPION_REPORT if champion else None, tested if known is not None else None)
+    return record_builder.Gate(
+        decision, CHAMPION_REPORT if champion else None, tested if champion_ids is not None else None
+    )
 
 
-def retention_answers(chosen: params.Params) -> pd.DataFrame | None:
+def retention_answers(config: params.Params) -> pd.DataFrame | None:
     """What a model that writes and its base answered to questions of no concern to the training."""
-    if chosen.task == "classify":
+    if config.task == "classify":
         return None
     return gate_record.questions_of(json.loads((REPORTS / "details.json").read_text("utf-8")))
 
@@ -186,18 +193,22 @@ def snapshot_workspace(run_id: str, started: Trigger) -> record_builder.Origin:
 
 
 @task(task_run_name="register", cache_policy=NO_CACHE)
-def run_register(chosen: params.Params, origin: record_builder.Origin, gate: record_builder.Gate) -> versions.Version:
-    return register.register(chosen, origin, gate)
+def run_register(config: params.Params, origin: record_builder.Origin, gate: record_builder.Gate) -> versions.Version:
+    return register.register(config, origin, gate)
 
 
 @task(task_run_name="admit", cache_policy=NO_CACHE)
 def run_admit(
-    chosen: params.Params, run_id: str, version: versions.Version, made: record.Record, reader: clean_process.Reader
+    config: params.Params,
+    run_id: str,
+    version: versions.Version,
+    version_record: record.Record,
+    reader: clean_process.Reader,
 ) -> versions.Version:
     for page in dict.fromkeys((run_id, *unfinished_page(version))):
-        run_page.log_lifecycle(chosen, page, made)
+        run_page.log_lifecycle(config, page, version_record)
     failpoints.point("admit:logged")
-    return register.admit(version, made, chosen.register, reader)
+    return register.admit(version, version_record, config.register, reader)
 
 
 def unfinished_page(version: versions.Version) -> list[str]:
@@ -206,8 +217,8 @@ def unfinished_page(version: versions.Version) -> list[str]:
 
 
 @task(task_run_name="promote", cache_policy=NO_CACHE)
-def run_promote(chosen: params.Params, version: versions.Version, made: record.Record) -> Decision:
-    return gate_decision.promote(version, made, chosen.promote)
+def run_promote(config: params.Params, version: versions.Version, version_record: record.Record) -> Decision:
+    return gate_decision.promote(version, version_record, config.promote)
 
 
 @contextmanager

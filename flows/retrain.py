@@ -1,9 +1,16 @@
-"""On a schedule: bring records in, decide, run the pipeline in a folder of its own, promote or hold, tell people.
+"""On a schedule: bring records in, decide, run the pipeline in a worktree, promote or hold, tell people.
 
     retune retrain --dry-run
 
-Every decision is kept, also "nothing to do": as an artifact of the Prefect run and as an entry of the history. Rows
-with which a run was refused, or made a worse model, are set aside, so that the next run does not stumble over them.
+Every decision is recorded, also "nothing to do": as an artifact of the Prefect run and as an entry of the history. Rows
+that a check refused, or that made a worse model, are quarantined, so that the next run does not stumble over them.
+
+    repair what a killed run left
+      ├─ a version waits for an answer ────────── suspend, resume ──> promoted | held
+      ├─ a version was cut off ── finish it ── in a worktree ───────> promoted | held | awaiting
+      └─ fetch ── decide ─┬─ no reason ────────────────────────────> nothing to do
+                          └─ train ── in a worktree ───────────────> promoted | held | awaiting | refused
+    whatever breaks on the way ────────────────────────────────────> failed
 """
 
 import json
@@ -57,35 +64,35 @@ SAME_WORK = 12 * 3600  # seconds to wait for another run on the very same data, 
 class Incomplete(Refused):
     """It did what it could, and a source failed: the Prefect run fails with it, so that it ends no silence."""
 
-    def __init__(self, told: RetrainingOutcome) -> None:
-        about = f" {told.version}" if told.version else ""
-        super().__init__(f"{told.outcome}{about}, but {'; '.join(failed(told))}")
-        self.told = told
+    def __init__(self, result: RetrainingOutcome) -> None:
+        about = f" {result.version}" if result.version else ""
+        super().__init__(f"{result.outcome}{about}, but {'; '.join(failed(result))}")
+        self.result = result
 
 
 @flow(name="retrain")
 def retrain(because: str | None = None, dry_run: bool = False) -> RetrainingOutcome:
     """`because`: who asks for it, and why; without it, the triggers of params.yaml decide. Raises Incomplete."""
     environment.activate_project()
-    told = explain(because) if dry_run else retrain_and_report(because)
-    if told.failures:
-        raise Incomplete(told)
-    return told
+    result = explain(because) if dry_run else retrain_and_report(because)
+    if result.failures:
+        raise Incomplete(result)
+    return result
 
 
 def retrain_and_report(because: str | None) -> RetrainingOutcome:
     """All that a retraining does. What breaks it is kept, and told to people, before it is raised."""
-    found = Progress()
+    progress = Progress()
     try:
-        return run_steps(found, because)
+        return run_steps(progress, because)
     except pipeline.RefusedRows:  # of which people were told when the rows were set aside
         raise
     except Exception as error:
-        told = RetrainingOutcome(FAILED, (describe_error(error),), found.left)
-        if found.arrived:
-            told = replace(told, failures=found.arrived.failures)
+        result = RetrainingOutcome(FAILED, (describe_error(error),), progress.unfinished)
+        if progress.incoming:
+            result = replace(result, failures=progress.incoming.failures)
         try:
-            keep_end(told)
+            keep_end(result)
         except Exception as second:
             get_run_logger().error("this end could not be kept: %s", describe_error(second))
         raise
@@ -95,180 +102,188 @@ def retrain_and_report(because: str | None) -> RetrainingOutcome:
 class Progress:
     """How far a retraining came: what it took up again, and what its sources gave."""
 
-    left: str | None = None
-    arrived: intake.IntakeResult | None = None
+    unfinished: str | None = None
+    incoming: intake.IntakeResult | None = None
 
 
 def describe_error(error: Exception) -> str:
     return str(error) if isinstance(error, RetuneError) else f"{type(error).__name__}: {error}"[:LONGEST]
 
 
-def run_steps(found: Progress, because: str | None) -> RetrainingOutcome:
-    chosen = params.load()
-    name, log = chosen.register.name, get_run_logger()
+def run_steps(progress: Progress, because: str | None) -> RetrainingOutcome:
+    config = params.load()
+    name, log = config.register.name, get_run_logger()
     for sentence in [*recovery.scratch(), *recovery.runs(name), *reconcile.reconcile(name)]:
         log.warning("repaired: %s", sentence)
     if version := approval.pending():
-        return resumed(chosen, approval.suspend(version))
-    found.left = left_over(name)
-    finished = finish(chosen, found.left) if found.left else None
+        return resumed(config, approval.suspend(version))
+    progress.unfinished = unfinished_version(name)
+    finished = finish(config, progress.unfinished) if progress.unfinished else None
     if finished and finished.outcome == AWAITING:
         return finished
-    lost = LOST.format(found.left) if found.left and found.left == left_over(name) else None
-    found.left = None
+    lost_note = (
+        LOST.format(progress.unfinished)
+        if progress.unfinished and progress.unfinished == unfinished_version(name)
+        else None
+    )
+    progress.unfinished = None
     because = because or unanswered_request(history.read(name))
-    found.arrived = arrived = run_fetch(chosen)
-    verdict = run_decide(chosen, arrived, because, lost)
+    progress.incoming = incoming = run_fetch(config)
+    verdict = run_decide(config, incoming, because, lost_note)
     if verdict.train:
-        with exclusive(arrived):
-            return run_in_worktree(chosen, arrived, verdict, because)
-    told = _told(NOTHING, arrived, verdict)
-    return replace(finished, failures=told.failures) if finished else told
+        with exclusive(incoming):
+            return run_in_worktree(config, incoming, verdict, because)
+    result = _result(NOTHING, incoming, verdict)
+    return replace(finished, failures=result.failures) if finished else result
 
 
-def left_over(name: str) -> str | None:
+def unfinished_version(name: str) -> str | None:
     """The newest version, if its retraining was cut off and nobody has deleted it since."""
-    left = interrupted_version(history.read(name))
-    return left if left in there(name) else None
+    unfinished = interrupted_version(history.read(name))
+    return unfinished if unfinished in registered_versions(name) else None
 
 
-def there(name: str) -> set[str]:
+def registered_versions(name: str) -> set[str]:
     """The versions that the registry still has."""
     return {str(version) for version in versions.versions(name)}
 
 
 def explain(because: str | None) -> RetrainingOutcome:
     """What a retraining would do now, and why. Looks at the sources; keeps nothing."""
-    chosen = params.load()
-    arrived = news(chosen, intake.fetch_sources(chosen.fetch, say=lambda _: None, enter=False, task=chosen.task))
-    chain = history.read(chosen.register.name)
-    verdict = check_triggers(chosen, arrived, because or unanswered_request(chain))
-    if left := left_over(chosen.register.name):
-        verdict = replace(verdict, train=True, why=(LEFT.format(left), *verdict.why))
-    return _told(TRAIN if verdict.train else NOTHING, arrived, verdict)
+    config = params.load()
+    incoming = news(config, intake.fetch_sources(config.fetch, say=lambda _: None, enter=False, task=config.task))
+    chain = history.read(config.register.name)
+    verdict = check_triggers(config, incoming, because or unanswered_request(chain))
+    if unfinished := unfinished_version(config.register.name):
+        verdict = replace(verdict, train=True, why=(LEFT.format(unfinished), *verdict.why))
+    return _result(TRAIN if verdict.train else NOTHING, incoming, verdict)
 
 
-def news(chosen: params.Params, arrived: intake.IntakeResult) -> intake.IntakeResult:
-    newest = trigger.newest(history.read(chosen.register.name), there(chosen.register.name))
-    return intake.without_known(arrived, newest.state.raw) if newest else arrived
+def news(config: params.Params, incoming: intake.IntakeResult) -> intake.IntakeResult:
+    newest = trigger.newest(history.read(config.register.name), registered_versions(config.register.name))
+    return intake.without_known(incoming, newest.state.raw) if newest else incoming
 
 
 @task(task_run_name="fetch", cache_policy=NO_CACHE)
-def run_fetch(chosen: params.Params) -> intake.IntakeResult:
-    arrived = news(chosen, intake.fetch_sources(chosen.fetch, get_run_logger().info, task=chosen.task))
-    for source, why in arrived.failures.items():
+def run_fetch(config: params.Params) -> intake.IntakeResult:
+    incoming = news(config, intake.fetch_sources(config.fetch, get_run_logger().info, task=config.task))
+    for source, why in incoming.failures.items():
         get_run_logger().error("%s: %s", source, why)
-    return arrived
+    return incoming
 
 
 @task(task_run_name="decide", cache_policy=NO_CACHE)
 def run_decide(
-    chosen: params.Params, arrived: intake.IntakeResult, because: str | None, lost: str | None
+    config: params.Params, incoming: intake.IntakeResult, because: str | None, lost_note: str | None
 ) -> trigger.RetrainDecision:
-    verdict = check_triggers(chosen, arrived, because)
-    verdict = replace(verdict, why=(*filter(None, [lost]), *verdict.why))
-    record_outcome(chosen, _told(TRAIN if verdict.train else NOTHING, arrived, verdict))
+    verdict = check_triggers(config, incoming, because)
+    verdict = replace(verdict, why=(*filter(None, [lost_note]), *verdict.why))
+    record_outcome(config, _result(TRAIN if verdict.train else NOTHING, incoming, verdict))
     failpoints.point("retrain:decided")
     return verdict
 
 
-def check_triggers(chosen: params.Params, arrived: intake.IntakeResult, because: str | None) -> trigger.RetrainDecision:
-    replay.check(replay.files_of(chosen))  # params.yaml knows them by their hash, and would see no change
-    multiple_choice.check(chosen)
-    chain = history.read(chosen.register.name)
-    newest = trigger.newest(chain, there(chosen.register.name))
+def check_triggers(
+    config: params.Params, incoming: intake.IntakeResult, because: str | None
+) -> trigger.RetrainDecision:
+    replay.check(replay.files_of(config))  # params.yaml knows them by their hash, and would see no change
+    multiple_choice.check(config)
+    chain = history.read(config.register.name)
+    newest = trigger.newest(chain, registered_versions(config.register.name))
     return trigger.should_retrain(
-        trigger.current_inputs(arrived.raw),
+        trigger.current_inputs(incoming.raw),
         newest,
         trigger.champion(chain),
-        trigger.new_rows(arrived.raw, newest.state.raw) if newest else 0,
+        trigger.new_rows(incoming.raw, newest.state.raw) if newest else 0,
         trigger.suppressed_rows(chain, suppression.read()),
         because,
-        chosen.trigger,
+        config.trigger,
         datetime.now(UTC),
     )
 
 
-def finish(chosen: params.Params, left: str) -> RetrainingOutcome | None:
+def finish(config: params.Params, unfinished: str) -> RetrainingOutcome | None:
     """The version whose retraining was cut off is brought to its end, with the rows that it was made from: promoted or
     held, and people are told. None if code, parameters or the list of what is suppressed are no more what they were.
     """
-    chain = history.read(chosen.register.name)
-    newest, champion = trigger.newest(chain, {left}), trigger.champion(chain)
-    kept = git.blobs(newest.commit, [intake_branch.RAW]) if newest else {}
+    chain = history.read(config.register.name)
+    newest, champion = trigger.newest(chain, {unfinished}), trigger.champion(chain)
+    blobs = git.blobs(newest.commit, [intake_branch.RAW]) if newest else {}
     if (
         not newest
-        or not kept
-        or not trigger.same_inputs(trigger.current_inputs(newest.state.raw), newest.state, chosen.trigger)
+        or not blobs
+        or not trigger.same_inputs(trigger.current_inputs(newest.state.raw), newest.state, config.trigger)
     ):
         return None
-    why = LEFT.format(left)
-    verdict = trigger.RetrainDecision(True, (why,), {"newest": left, "champion": champion.name if champion else None})
-    arrived = intake.IntakeResult(kept[intake_branch.RAW])
-    with exclusive(arrived):
-        if left_over(chosen.register.name) != left:
+    why = LEFT.format(unfinished)
+    verdict = trigger.RetrainDecision(
+        True, (why,), {"newest": unfinished, "champion": champion.name if champion else None}
+    )
+    incoming = intake.IntakeResult(blobs[intake_branch.RAW])
+    with exclusive(incoming):
+        if unfinished_version(config.register.name) != unfinished:
             return None  # it was alive, and has come to its end meanwhile
         get_run_logger().warning(why)
-        return run_in_worktree(chosen, arrived, verdict, None)
+        return run_in_worktree(config, incoming, verdict, None)
 
 
-def exclusive(arrived: intake.IntakeResult) -> AbstractContextManager[None]:
+def exclusive(incoming: intake.IntakeResult) -> AbstractContextManager[None]:
     """Two runs on the same work follow each other: the second finds it done."""
-    work = backend.state() / "locks" / f"{trigger.digest(trigger.current_inputs(arrived.raw))}.lock"
+    work = backend.state() / "locks" / f"{trigger.digest(trigger.current_inputs(incoming.raw))}.lock"
     return waiting(work, SAME_WORK, "retraining on the same data, code and parameters")
 
 
 def run_in_worktree(
-    chosen: params.Params, arrived: intake.IntakeResult, verdict: trigger.RetrainDecision, because: str | None
+    config: params.Params, incoming: intake.IntakeResult, verdict: trigger.RetrainDecision, because: str | None
 ) -> RetrainingOutcome:
     """The pipeline in a worktree of its own, and what follows from its outcome."""
-    chain, among = history.read(chosen.register.name), there(chosen.register.name)
+    chain, among = history.read(config.register.name), registered_versions(config.register.name)
     newest, before = trigger.newest(chain, among), trigger.newest(chain, among - {interrupted_version(chain)})
     with worktree.workspace(run_context.run_name()):
-        intake.checkout_intake({intake_branch.RAW: arrived.pointer})
+        intake.checkout_intake({intake_branch.RAW: incoming.pointer})
         begin_with_the_last_lock(newest)
-        if chosen.trigger.incremental:
-            begin_with_the_champion(chosen)
+        if config.trigger.incremental:
+            begin_with_the_champion(config)
         failpoints.point("retrain:in-worktree")
         command = shlex.join(["retune", "retrain", *(["--because", because] if because else [])])
         try:
             outcome = pipeline.pipeline(command, verdict.why)
         except pipeline.RefusedRows as error:
-            raise refused(chosen, arrived, verdict, before, error) from None
-    return apply_outcome(chosen, arrived, verdict, outcome, before)
+            raise refused(config, incoming, verdict, before, error) from None
+    return apply_outcome(config, incoming, verdict, outcome, before)
 
 
 def begin_with_the_last_lock(newest: trigger.VersionInputs | None) -> None:
     """The newest version's dvc.lock, so that `why` names what has changed since, and what has not is taken over."""
-    if newest and (kept := git.blobs(newest.commit, ["dvc.lock"])):
-        Path("dvc.lock").write_bytes(kept["dvc.lock"])
+    if newest and (blobs := git.blobs(newest.commit, ["dvc.lock"])):
+        Path("dvc.lock").write_bytes(blobs["dvc.lock"])
 
 
-def begin_with_the_champion(chosen: params.Params) -> None:
+def begin_with_the_champion(config: params.Params) -> None:
     """Continue from the champion's weights if they are fit for it, else from the base: never from where the checkout's
     own models/start.json says. A model that writes keeps to that, whoever is champion: it is what it goes on from."""
-    if chosen.task != "classify":
+    if config.task != "classify":
         return
     starts.write(None)
-    champion = versions.champion(chosen.register.name)
+    champion = versions.champion(config.register.name)
     if champion is None:
         return
-    made = record.read(versions.version_folder(champion) / record.FILE)
-    begun = starts.start_of(str(champion), champion.tags["seal"], made)
+    champion_record = record.read(versions.version_folder(champion) / record.FILE)
+    parent = starts.start_of(str(champion), champion.tags["seal"], champion_record)
     try:
-        if wrong := starts.incompatibilities(starts.weights_facts(made), chosen.train):
+        if wrong := starts.incompatibilities(starts.weights_facts(champion_record), config.train):
             raise ancestry.Incompatible("; ".join(wrong))
-        if told := ancestry.suppressed_rows_learned(begun, suppression.read()):
-            raise ancestry.Incompatible(f"{', '.join(told)} learned from rows that are suppressed now")
+        if versions_that_learned := ancestry.suppressed_rows_learned(parent, suppression.read()):
+            raise ancestry.Incompatible(f"{', '.join(versions_that_learned)} learned from rows that are suppressed now")
     except ancestry.Incompatible as error:
         get_run_logger().warning("starting from the base, not from %s: %s", champion, error)
         return
-    starts.write(begun)
+    starts.write(parent)
 
 
 def apply_outcome(
-    chosen: params.Params,
-    arrived: intake.IntakeResult,
+    config: params.Params,
+    incoming: intake.IntakeResult,
     verdict: trigger.RetrainDecision,
     outcome: run_context.Outcome,
     before: trigger.VersionInputs | None,
@@ -277,47 +292,47 @@ def apply_outcome(
     version, decision = outcome.version, outcome.decision
     failpoints.point("retrain:before-settle")
     if decision.awaiting:
-        record_outcome(chosen, told := _of(AWAITING, outcome, arrived, verdict))
+        record_outcome(config, result := _result_of_run(AWAITING, outcome, incoming, verdict))
         version = approval.suspend(version)  # worker and GPU are free until a person has decided
-        return resumed(chosen, version) if not approval.waits(version) else told
+        return resumed(config, version) if not approval.waits(version) else result
     if decision.promote:
-        record_outcome(chosen, told := _of(PROMOTED, outcome, arrived, verdict))
-        return told
-    told = _of(HELD, outcome, arrived, verdict)
-    if decision.worse and (parts := new_parts(arrived, before)):
+        record_outcome(config, result := _result_of_run(PROMOTED, outcome, incoming, verdict))
+        return result
+    result = _result_of_run(HELD, outcome, incoming, verdict)
+    if decision.worse and (parts := new_parts(incoming, before)):
         quarantine_parts(parts, f"{version}, which learned from them, is worse than the champion")
-        told = replace(told, why=(*told.why, *taken_back(parts)))
-    record_outcome(chosen, told)
-    return told
+        result = replace(result, why=(*result.why, *taken_back(parts)))
+    record_outcome(config, result)
+    return result
 
 
 def refused(
-    chosen: params.Params,
-    arrived: intake.IntakeResult,
+    config: params.Params,
+    incoming: intake.IntakeResult,
     verdict: trigger.RetrainDecision,
     before: trigger.VersionInputs | None,
     error: pipeline.RefusedRows,
 ) -> pipeline.RefusedRows:
     """People are told that the run was refused, then the rows are set aside: a kill in between has them refused again,
     where the other way round it would leave nothing to refuse and nobody who knows. The report outlives its folder."""
-    parts = new_parts(arrived, before)
+    parts = new_parts(incoming, before)
     if parts:
         copies = refusal_reports.keep(Path.cwd().name)
         paths = refusal_reports.move(error.paths, copies)
         error = pipeline.RefusedRows(error.message, remedy=error.remedy, paths=paths)
     why = "; ".join([str(error), *taken_back(parts)])
-    record_outcome(chosen, replace(_told(REFUSED, arrived, verdict), why=(why,)))
+    record_outcome(config, replace(_result(REFUSED, incoming, verdict), why=(why,)))
     failpoints.point("retrain:refused")
     if parts:
         quarantine_parts(parts, f"the run was refused: {error}")
     return pipeline.RefusedRows(why)
 
 
-def new_parts(arrived: intake.IntakeResult, before: trigger.VersionInputs | None) -> dict[str, str]:
+def new_parts(incoming: intake.IntakeResult, before: trigger.VersionInputs | None) -> dict[str, str]:
     """name -> md5 of the parts that came since the newest version, and made the run go wrong. None if that is all."""
-    parts = {path: md5 for path, md5 in dvc_store.listing(arrived.raw).items() if path.endswith(".parquet")}
-    known = set(dvc_store.listing(before.state.raw).values()) if before else set(parts.values())
-    new = {path: md5 for path, md5 in parts.items() if md5 not in known}
+    parts = {path: md5 for path, md5 in dvc_store.listing(incoming.raw).items() if path.endswith(".parquet")}
+    earlier_parts = set(dvc_store.listing(before.state.raw).values()) if before else set(parts.values())
+    new = {path: md5 for path, md5 in parts.items() if md5 not in earlier_parts}
     return new if len(new) < len(parts) else {}
 
 
@@ -330,28 +345,28 @@ def taken_back(parts: dict[str, str]) -> list[str]:
     return [f"{part} was set aside: `retune quarantine release {part} --reason TEXT` takes it back" for part in parts]
 
 
-def resumed(chosen: params.Params, version: versions.Version) -> RetrainingOutcome:
+def resumed(config: params.Params, version: versions.Version) -> RetrainingOutcome:
     """Somebody has decided about the version for which this run was suspended; what it had found before stays true."""
     decision = succession.decided(version)
     assert decision
-    told = RetrainingOutcome(PROMOTED if decision.promote else HELD, decision.reasons, str(version))
-    if asked := last(history.read(version.name), run_context.prefect_run()):
-        inputs, thresholds = (json.loads(asked.facts[key]) for key in (INPUTS, "Thresholds"))
-        told = replace(told, failures=failures(asked), inputs=inputs, thresholds=thresholds)
-    record_outcome(chosen, told)
-    return told
+    result = RetrainingOutcome(PROMOTED if decision.promote else HELD, decision.reasons, str(version))
+    if decision_entry := last(history.read(version.name), run_context.prefect_run()):
+        inputs, thresholds = (json.loads(decision_entry.facts[key]) for key in (INPUTS, "Thresholds"))
+        result = replace(result, failures=failures(decision_entry), inputs=inputs, thresholds=thresholds)
+    record_outcome(config, result)
+    return result
 
 
-def _told(outcome: End, arrived: intake.IntakeResult, verdict: trigger.RetrainDecision) -> RetrainingOutcome:
-    told = RetrainingOutcome(outcome, verdict.why, inputs=verdict.inputs, thresholds=verdict.thresholds)
-    return replace(told, rows=arrived.rows, known=arrived.known, failures=arrived.failures)
+def _result(outcome: End, incoming: intake.IntakeResult, verdict: trigger.RetrainDecision) -> RetrainingOutcome:
+    result = RetrainingOutcome(outcome, verdict.why, inputs=verdict.inputs, thresholds=verdict.thresholds)
+    return replace(result, rows=incoming.rows, known=incoming.known, failures=incoming.failures)
 
 
-def _of(
-    word: End, outcome: run_context.Outcome, arrived: intake.IntakeResult, verdict: trigger.RetrainDecision
+def _result_of_run(
+    word: End, outcome: run_context.Outcome, incoming: intake.IntakeResult, verdict: trigger.RetrainDecision
 ) -> RetrainingOutcome:
-    told = _told(word, arrived, verdict)
-    return replace(told, why=tuple(outcome.decision.reasons), version=str(outcome.version))
+    result = _result(word, incoming, verdict)
+    return replace(result, why=tuple(outcome.decision.reasons), version=str(outcome.version))
 
 
 def run(because: str | None) -> RetrainingOutcome:
@@ -359,4 +374,4 @@ def run(because: str | None) -> RetrainingOutcome:
     try:
         return pipeline.run_with_plain_errors(lambda: retrain(because))
     except Incomplete as error:
-        return error.told
+        return error.result

@@ -13,10 +13,10 @@ from flows.scheduling import health as watching
 @flow(name="watch")
 def watch(periods: int = 2) -> Any:
     """`periods` stands in the deployment's parameters, where doctor reads it as well."""
-    for said in run_hygiene.Reconciler().tidy():
-        get_run_logger().info(said)
-    found = watching.check_and_notify(crash_alerts.tell)
-    get_run_logger().info(found.words)
-    if not found.ok and not notifications.anybody():
+    for repair in run_hygiene.Reconciler().tidy():
+        get_run_logger().info(repair)
+    status = watching.check_and_notify(crash_alerts.tell)
+    get_run_logger().info(status.words)
+    if not status.ok and not notifications.anybody():
         get_run_logger().warning("nobody is told: %s", notifications.NOBODY)
-    return None if found.ok else Failed(message=found.words)
+    return None if status.ok else Failed(message=status.words)
