@@ -28,7 +28,7 @@ from retune.lineage import record
 from retune.promotion import gate as gates
 from retune.promotion import gate_record, latency
 from retune.promotion.gate import Decision
-from retune.registry import backend, clean_process, runs, versions
+from retune.registry import backend, clean_process, reload_check, runs, versions
 from retune.system import dvc_pipeline, dvc_store, failpoints
 from tasks.promote import gate_decision, succession
 from tasks.register import record_builder, register, run_page
@@ -213,7 +213,7 @@ def run_admit(
 
 def unfinished_page(version: versions.Version) -> list[str]:
     """The run that registered the version, if that was cut off before it had told anything of it on its page."""
-    return [] if register.RELOADED in version.tags else [version.run_id]
+    return [] if reload_check.RELOADED in version.tags else [version.run_id]
 
 
 @task(task_run_name="promote", cache_policy=NO_CACHE)

@@ -85,7 +85,7 @@ def _mixed_in(rows: token_audit.Audit, replay_examples: token_audit.Audit | None
     if replay_examples is None:
         return 0
     figures = replay_examples.figures
-    count = min(replay_sampling.required_count(rows.figures["rows"], train.replay_share), figures["rows"])
+    count: int = min(replay_sampling.required_count(rows.figures["rows"], train.replay_share), figures["rows"])
     return round(count * int(figures["trained_tokens"]) / int(figures["rows"]))
 
 

@@ -138,7 +138,8 @@ def push(*targets: str) -> None:
 
 def status() -> dict[str, Any]:
     """What DVC says has changed, stage by stage; an unchanged stage is not named."""
-    return json.loads(_dvc("status", "--json"))
+    changes: dict[str, Any] = json.loads(_dvc("status", "--json"))
+    return changes
 
 
 def changes(path: Path) -> dict[str, str]:

@@ -108,7 +108,8 @@ def _send_once(method: str, path: str, body: Any, server: Server) -> httpx.Respo
 
 
 def deployment(flow: str) -> dict[str, Any] | None:
-    return ask("GET", f"/deployments/name/{flow}/{pool_name()}")
+    answer: dict[str, Any] | None = ask("GET", f"/deployments/name/{flow}/{pool_name()}")
+    return answer
 
 
 def runs(limit: int = 200, sort: str = "EXPECTED_START_TIME_DESC", **criteria: Any) -> list[Run]:
@@ -144,7 +145,8 @@ def workers(server: Server | None = None) -> list[dict[str, Any]]:
 
 
 def pool() -> dict[str, Any] | None:
-    return ask("GET", f"/work_pools/{pool_name()}")
+    answer: dict[str, Any] | None = ask("GET", f"/work_pools/{pool_name()}")
+    return answer
 
 
 def last_sign(run: Run, since: datetime) -> datetime | None:

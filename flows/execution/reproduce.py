@@ -238,7 +238,8 @@ def _clean(env: dict[str, str]) -> dict[str, str]:
 def _look_around(python: Path, env: dict[str, str], into: Path) -> dict[str, Any]:
     lines: list[str] = []
     dvc.call("reproduce", [str(python), "-c", LOOK_AROUND], into, env, lines.append)
-    return json.loads(lines[-1])
+    surroundings: dict[str, Any] = json.loads(lines[-1])
+    return surroundings
 
 
 def _train_without_gpu(path: Path) -> None:

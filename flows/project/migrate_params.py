@@ -34,7 +34,8 @@ def migrate(path: Path = PARAMS, write: bool = True) -> list[str]:
 
 
 def _load(text: str, path: Path) -> Any:
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
         document = YAML().load(text)

@@ -29,7 +29,8 @@ def write(settings: Sequence[str], path: Path = Path("params.yaml")) -> None:
 
 def _changed(path: Path, settings: Sequence[str]) -> str:
     """The text of the file with the settings in it."""
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     editor = YAML()
     editor.preserve_quotes = True

@@ -9,9 +9,9 @@ from datetime import timedelta
 
 from flows.execution import prefect_api
 from flows.execution.prefect_api import Run
-from flows.project import environment
 from retune.config.types import Event
 from retune.lineage import history, retraining_log
+from retune.registry import backend
 
 NEWS = timedelta(days=1)  # what crashed longer ago, perhaps before this was told at all, is told to nobody
 TOLD = "retune: crash told"
@@ -34,7 +34,7 @@ def tell_of_new(tell: Tell, unheard: set[str]) -> list[str]:
     if not found or not notifications.anybody():
         return []  # `retune down` from a shell without channels leaves it to the worker that is started next
     try:
-        with FileLock(environment.state() / "crashed.lock", timeout=0):
+        with FileLock(backend.state() / "crashed.lock", timeout=0):
             return [said for run in _new(found) if run["id"] not in unheard and (said := _tell(run, tell, unheard))]
     except Timeout:
         return []  # another process is telling it

@@ -224,7 +224,7 @@ def _state(run: prefect_api.Run) -> str:
         return "suspended, waits for approval"
     if run["state_name"] in prefect_api.WAITING:
         return "queued, another is at work" if run["state_name"] == "AwaitingConcurrencySlot" else "queued"
-    return STATES.get(run["state_type"], run["state_name"].lower())
+    return STATES.get(run["state_type"], str(run["state_name"]).lower())
 
 
 STATES = {"PENDING": "queued, a worker has it", "COMPLETED": "finished"}

@@ -22,6 +22,7 @@ from flows.project import environment
 from flows.scheduling import crash_alerts, deployments, run_hygiene
 from retune.errors import RetuneError
 from retune.lineage import history, retraining_log
+from retune.registry import backend
 from retune.system import files
 
 HEARTBEAT = environment.HEARTBEAT
@@ -55,7 +56,7 @@ def check_health(now: datetime | None = None) -> ScheduleHealth:
 
 def _silent(now: datetime | None) -> ScheduleHealth:
     if not os.environ.get("PREFECT_API_URL"):
-        if (environment.state() / environment.SERVICES / environment.SERVICES_ENV).exists():
+        if (backend.state() / environment.SERVICES / environment.SERVICES_ENV).exists():
             return ScheduleHealth(
                 False, "server", "the servers of this clone are down, so nothing is retrained", "`retune up`"
             )
@@ -207,7 +208,7 @@ def check_and_notify(tell: crash_alerts.Tell | None = None) -> ScheduleHealth:
     """
     found = check_health()
     if tell:
-        note = environment.state() / "silence.json"
+        note = backend.state() / "silence.json"
         before = json.loads(note.read_text("utf-8")) if note.exists() else None
         causes = before.get("causes", []) if before else []
         news = not found.ok and found.kind not in causes

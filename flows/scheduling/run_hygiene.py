@@ -15,6 +15,7 @@ from flows.execution.prefect_api import Run, in_local_time
 from flows.project import environment
 from flows.scheduling import crash_alerts
 from flows.scheduling.crash_alerts import Tell, tell
+from retune.registry import backend
 from retune.system import process_identity
 from retune.system.files import write_text
 
@@ -181,4 +182,4 @@ def _at_work(run_id: str) -> bool:
 
 
 def _signatures() -> Path:
-    return environment.state() / "running"
+    return backend.state() / "running"

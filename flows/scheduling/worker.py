@@ -11,6 +11,7 @@ from pathlib import Path
 from flows.project import environment
 from flows.scheduling import run_hygiene
 from retune.errors import RetuneError
+from retune.registry import backend
 from retune.system import process_identity
 
 BETWEEN = 10  # seconds between two tidyings: what leaks blocks the next run for less than a minute
@@ -25,7 +26,7 @@ def work() -> None:
     """Until Ctrl-C or SIGTERM; what it runs is ended with it. Schedules stay as they are."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    log = environment.state() / environment.SERVICES / "worker.log"
+    log = backend.state() / environment.SERVICES / "worker.log"
     own = {"RETUNE_CLONE": str(Path.cwd()), "RETUNE_PYTHON": sys.executable, "RETUNE_RUN_LOG": str(log)}
     os.environ |= own
     print(f"what the runs say goes to {log}", flush=True)

@@ -14,7 +14,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 
-class Served(PythonModel):
+class Served(PythonModel):  # type: ignore[misc]  # MLflow is not typed
     def load_context(self, context: Any) -> None:
         from retune.errors import Refused
         from retune.lineage import checksums
