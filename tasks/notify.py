@@ -60,8 +60,8 @@ def after(before: str | None, now: str) -> tuple[Event, ...]:
 
     An outcome need not be an event: `nothing` to do is told to nobody, but ends trouble, and so is told as recovered.
     """
-    told: list[Any] = ["recovered"] if before in TROUBLE and now not in TROUBLE else []
-    return (*told, *([now] if now in LOOKS and now not in told else []))
+    events: list[Any] = ["recovered"] if before in TROUBLE and now not in TROUBLE else []
+    return (*events, *([now] if now in LOOKS and now not in events else []))
 
 
 def send(title: str, body: str, seconds: float, look: str = "info") -> list[Sent]:
@@ -82,13 +82,13 @@ def all_took_it(sent: Sequence[Sent]) -> bool:
 
 def at_once(channels: Mapping[str, Send], seconds: float) -> list[Sent]:
     """Each in a thread of its own, for which nobody waits after `seconds`: not even the end of the process."""
-    said: dict[str, str] = {}
+    results: dict[str, str] = {}
 
     def attempt(name: str, act: Send) -> None:
         try:
-            said[name] = act()
+            results[name] = act()
         except Exception as error:  # of any plugin; its words may hold the address, the name of its class does not
-            said[name] = f"it raised {type(error).__name__}"
+            results[name] = f"it raised {type(error).__name__}"
 
     # A thread does not inherit the context, in which Prefect keeps which server a flow talks to.
     threads = [
@@ -101,12 +101,12 @@ def at_once(channels: Mapping[str, Send], seconds: float) -> list[Sent]:
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
     late = f"no answer within {seconds:g} s"
-    return [Sent(name, said.get(name, late) == "", said.get(name, late)) for name in channels]
+    return [Sent(name, results.get(name, late) == "", results.get(name, late)) for name in channels]
 
 
 def _name(place: int, address: str) -> str:
-    scheme, found, _ = address.partition("://")
-    return f"channel {place} ({scheme if found and re.fullmatch(r'[A-Za-z][A-Za-z0-9+-]{0,20}', scheme) else '?'})"
+    scheme, separator, _ = address.partition("://")
+    return f"channel {place} ({scheme if separator and re.fullmatch(r'[A-Za-z][A-Za-z0-9+-]{0,20}', scheme) else '?'})"
 
 
 def _sender(address: str, title: str, body: str, look: str) -> Send:
@@ -117,8 +117,8 @@ def _sender(address: str, title: str, body: str, look: str) -> Send:
             channel = apprise.Apprise(asset=apprise.AppriseAsset(app_id="Retune", app_desc="Retune", app_url=""))
             if not channel.add(address):
                 return f"no address that Apprise knows: see how its kind is written, and mend {VARIABLE}"
-            taken = channel.notify(body, title, apprise.NotifyType(look), body_format=apprise.NotifyFormat.TEXT)
-        return "" if taken else _without(address, ear.heard or "Apprise could not deliver it")
+            delivered = channel.notify(body, title, apprise.NotifyType(look), body_format=apprise.NotifyFormat.TEXT)
+        return "" if delivered else _without(address, ear.heard or "Apprise could not deliver it")
 
     return act
 

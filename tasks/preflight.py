@@ -57,16 +57,18 @@ def run_preflight(knobs: params.Params, picture: Path = PICTURE) -> Audited:
         raise WrongUse(f"task is {knobs.task}: only what a model is to write has tokens to audit")
     rows, side, where = _rows(knobs.task)
     limits = knobs.validate.preflight
-    found = token_audit.of_base(rows, knobs.train, limits)
+    rows_audit = token_audit.of_base(rows, knobs.train, limits)
     apart = token_audit.leaked(rows, side, limits, knobs.validate.max_leaked_rows)
     others = token_audit.of_general(_examples(knobs), knobs.train, limits)
-    plots.lengths(found.lengths, knobs.train.max_tokens, picture)
-    findings = [*found.findings, apart, *(others.findings if others else [])]
+    plots.lengths(rows_audit.lengths, knobs.train.max_tokens, picture)
+    findings = [*rows_audit.findings, apart, *(others.findings if others else [])]
     share = _learned(side, where == str(SPLITS), knobs.split)
-    learned = round(share * (found.figures["trained_tokens"] + _mixed_in(found, others, knobs.train)))
-    told = others.figures if others else None
+    learned = round(share * (rows_audit.figures["trained_tokens"] + _mixed_in(rows_audit, others, knobs.train)))
+    replay_figures = others.figures if others else None
     named = {"name": knobs.train.base.name, "licence": base_model.licence_here(knobs.train.base.name)}
-    return Audited(where, named, findings, found.figures, told, *_estimates(found, learned, knobs.train))
+    return Audited(
+        where, named, findings, rows_audit.figures, replay_figures, *_estimates(rows_audit, learned, knobs.train)
+    )
 
 
 def _examples(knobs: params.Instruct | params.Prefer) -> pd.DataFrame:
@@ -74,10 +76,10 @@ def _examples(knobs: params.Instruct | params.Prefer) -> pd.DataFrame:
     return row_table.read(GENERAL) if GENERAL.exists() else replay.read(replay.files_of(knobs))
 
 
-def _learned(side: pd.Series, parted: bool, split: SplitShares) -> float:
+def _learned(side: pd.Series, is_split: bool, split: SplitShares) -> float:
     """The share of the rows that is learned from: those on train, or those that `split` will put there."""
-    given = {"train": 1 - split.val_share, "": 1 - split.val_share - split.test_share}
-    return float(side.map({"train": 1.0} if parted else given).fillna(0.0).mean())
+    shares = {"train": 1 - split.val_share, "": 1 - split.val_share - split.test_share}
+    return float(side.map({"train": 1.0} if is_split else shares).fillna(0.0).mean())
 
 
 def _mixed_in(rows: token_audit.Audit, replay_examples: token_audit.Audit | None, train: Any) -> int:
@@ -116,18 +118,18 @@ def _rows(task: str) -> tuple[pd.DataFrame, pd.Series, str]:
 
 
 def _estimates(
-    found: token_audit.Audit, learned: int, train: Any
+    rows_audit: token_audit.Audit, learned: int, train: Any
 ) -> tuple[compute_estimate.ComputeEstimate, memory_check.MemoryVerdict]:
     import torch
 
     cuda = train.device != "cpu" and torch.cuda.is_available()
     bf16 = train.precision == "bf16" or (train.precision == "auto" and cuda)
     shape = compute_estimate.shape_of(base_model.find(train.base.name))
-    mean, begun = found.figures["tokens"]["whole"].get("mean", 0.0), _start(train)
-    there = memory_check.find(cuda)  # before anything is multiplied
+    mean, parent = rows_audit.figures["tokens"]["whole"].get("mean", 0.0), _start(train)
+    available = memory_check.find(cuda)  # before anything is multiplied
     devices = train.parallel.hosts * (train.parallel.processes if cuda else 1)
-    took = compute_estimate.estimate(shape, train, learned, mean, bf16, devices * _multiplies(cuda, bf16), begun)
-    return took, memory_check.check_memory(shape, train, bf16, there, cuda, begun)
+    took = compute_estimate.estimate(shape, train, learned, mean, bf16, devices * _multiplies(cuda, bf16), parent)
+    return took, memory_check.check_memory(shape, train, bf16, available, cuda, parent)
 
 
 def _start(train: Any) -> str | None:
@@ -135,8 +137,8 @@ def _start(train: Any) -> str | None:
     begins = (
         parent_version.read() if train.method in compute_estimate.PREFERENCES and parent_version.FILE.exists() else None
     )
-    kept = git.blobs(begins.record_commit, [TRAINED]) if begins else {}
-    return str(json.loads(kept[TRAINED])["method"]) if kept else None
+    blobs = git.blobs(begins.record_commit, [TRAINED]) if begins else {}
+    return str(json.loads(blobs[TRAINED])["method"]) if blobs else None
 
 
 def _multiplies(cuda: bool, bf16: bool) -> float:

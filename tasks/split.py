@@ -62,12 +62,12 @@ def _place(unit: str, seed: int) -> float:
     return int(hashlib.sha256(f"{seed}:{unit}".encode()).hexdigest()[:13], 16) / 16**13  # 52 bits: exact
 
 
-def _preassigned(unit: pd.Series, given: pd.Series) -> pd.Series:
+def _preassigned(unit: pd.Series, preassigned_split: pd.Series) -> pd.Series:
     """For each row, the side on which the data itself puts any row of its unit."""
-    unknown = sorted(set(given) - {*SPLITS, ""})
+    unknown = sorted(set(preassigned_split) - {*SPLITS, ""})
     if unknown:
         raise WrongUse(f"given is {unknown[0]!r} in a row; it may be {', '.join(SPLITS)} or empty")
-    sides = {name: side for side in reversed(STRICTEST) for name in unit[given == side].unique()}
+    sides = {name: side for side in reversed(STRICTEST) for name in unit[preassigned_split == side].unique()}
     return pd.Series([sides.get(name, "") for name in unit], index=unit.index, dtype="str")
 
 

@@ -87,8 +87,8 @@ def should_retrain(
         "changes": changes,
         "because": because,
     }
-    told = (True, ["there is no version yet"]) if newest is None else _reasons(inputs, now != then, section)
-    return RetrainDecision(told[0], tuple(told[1]), inputs, asdict(section))
+    answer = (True, ["there is no version yet"]) if newest is None else _reasons(inputs, now != then, section)
+    return RetrainDecision(answer[0], tuple(answer[1]), inputs, asdict(section))
 
 
 def _age(champion: VersionInputs, at: datetime) -> int | None:
@@ -98,36 +98,36 @@ def _age(champion: VersionInputs, at: datetime) -> int | None:
     return max((at - champion.at).days, 0)
 
 
-def _reasons(found: dict[str, Any], differs: bool, section: Trigger) -> tuple[bool, list[str]]:
-    newest, champion, rows = found["newest"], found["champion"], found["new_rows"]
-    asked = f"asked for: {found['because']}" if found["because"] else None
-    days, allowed = found["champion_age_days"], section.max_age_days
+def _reasons(facts: dict[str, Any], differs: bool, section: Trigger) -> tuple[bool, list[str]]:
+    newest, champion, rows = facts["newest"], facts["champion"], facts["new_rows"]
+    request = f"asked for: {facts['because']}" if facts["because"] else None
+    days, allowed = facts["champion_age_days"], section.max_age_days
     old = allowed and champion and days is not None and days >= allowed
     age = f"{champion} has been champion for {days} days, {allowed} allowed"
     ageless = f"{champion} became champion in days to come, so its age cannot be told: the clock was moved"
-    said = [ageless] if allowed and days is None else []
-    tainted = f"{champion} learned from {found['forgotten_rows']} rows that are suppressed now"
+    quiet_reasons = [ageless] if allowed and days is None else []
+    tainted = f"{champion} learned from {facts['forgotten_rows']} rows that are suppressed now"
     if not differs:
-        wished = [*said, *(wish for wish in (asked, age if old else None) if wish)]
-        if found["forgotten_rows"] and champion != newest:
+        wished = [*quiet_reasons, *(wish for wish in (request, age if old else None) if wish)]
+        if facts["forgotten_rows"] and champion != newest:
             wished.append(f"{tainted}, {newest} from none of them: `retune promote {newest} --reason TEXT`")
         return False, [*wished, f"nothing differs from what {newest} was made from: the same bits would come out"]
-    why = [asked] if asked else []
+    why = [request] if request else []
     if rows >= section.new_rows:
         why.append(f"{rows} new or corrected rows since {newest}, {section.new_rows} asked")
     if section.on_change:
-        why += found["changes"][:TOLD] + (
-            [f"{more} more changes"] if (more := len(found["changes"]) - TOLD) > 0 else []
+        why += facts["changes"][:TOLD] + (
+            [f"{more} more changes"] if (more := len(facts["changes"]) - TOLD) > 0 else []
         )
     if old:
         why.append(age)
-    if section.on_forgotten and found["forgotten_rows"]:
+    if section.on_forgotten and facts["forgotten_rows"]:
         why.append(tainted)
     if why:
         return True, why
-    quiet = [*said, f"{rows} new or corrected rows since {newest}, {section.new_rows} asked"]
-    if found["changes"]:
-        quiet.append(f"{len(found['changes'])} changes of parameters or code do not count: trigger.on_change is false")
+    quiet = [*quiet_reasons, f"{rows} new or corrected rows since {newest}, {section.new_rows} asked"]
+    if facts["changes"]:
+        quiet.append(f"{len(facts['changes'])} changes of parameters or code do not count: trigger.on_change is false")
     return False, quiet
 
 
@@ -145,9 +145,9 @@ def _as_compared(state: TrainingInputs, section: Trigger) -> TrainingInputs:
 
 def _changes(before: TrainingInputs, now: TrainingInputs) -> list[str]:
     keys = sorted(key for key in before.params | now.params if before.params.get(key) != now.params.get(key))
-    told = [f"{key}: {before.params.get(key, 'not set')} → {now.params.get(key, 'not set')}" for key in keys]
+    changes = [f"{key}: {before.params.get(key, 'not set')} → {now.params.get(key, 'not set')}" for key in keys]
     files = sorted(path for path in before.code | now.code if before.code.get(path) != now.code.get(path))
-    return told + [f"{path} changed" for path in files]
+    return changes + [f"{path} changed" for path in files]
 
 
 # ---------------------------------------------------------------- what there is
@@ -156,9 +156,9 @@ def _changes(before: TrainingInputs, now: TrainingInputs) -> list[str]:
 def current_inputs(raw: str) -> TrainingInputs:
     """The state of the code and parameters of this folder, with the rows of `raw`."""
     stages, values = dvc_pipeline.pipeline(), yaml.safe_load(Path("params.yaml").read_text("utf-8"))
-    made = {path for entry in stages.values() for path in dvc_pipeline.outputs(entry)}
-    kept = {dep for entry in stages.values() for dep in entry["deps"]} - made - {RAW, LIST}
-    code = {path: file_md5(Path(path)) for path in kept if Path(path).is_file()}
+    output_paths = {path for entry in stages.values() for path in dvc_pipeline.outputs(entry)}
+    input_paths = {dep for entry in stages.values() for dep in entry["deps"]} - output_paths - {RAW, LIST}
+    code = {path: file_md5(Path(path)) for path in input_paths if Path(path).is_file()}
     return TrainingInputs(raw, file_md5(Path(LIST)), *_of(stages, code, values))
 
 
@@ -187,16 +187,22 @@ def champion(chain: history.Chain) -> VersionInputs | None:
 
 def _made(entry: history.Entry) -> VersionInputs | None:
     """None if git no longer has the commit: then there is nothing to compare with, so training is due."""
-    kept = git.blobs(entry.commit, ["dvc.lock", "params.yaml"])
-    if len(kept) < 2:
+    blobs = git.blobs(entry.commit, ["dvc.lock", "params.yaml"])
+    if len(blobs) < 2:
         return None
-    stages = yaml.safe_load(kept["dvc.lock"])["stages"]
-    values = renames.upgrade(yaml.safe_load(kept["params.yaml"]))
+    stages = yaml.safe_load(blobs["dvc.lock"])["stages"]
+    values = renames.upgrade(yaml.safe_load(blobs["params.yaml"]))
     stages = {
-        name: {**told, "params": list(told.get("params", {}).get("params.yaml", {}))} for name, told in stages.items()
+        name: {**entry_of_stage, "params": list(entry_of_stage.get("params", {}).get("params.yaml", {}))}
+        for name, entry_of_stage in stages.items()
     }
-    made = {out["path"] for told in stages.values() for out in told.get("outs", [])}
-    deps = {dep["path"]: dep["md5"] for told in stages.values() for dep in told["deps"] if dep["path"] not in made}
+    output_paths = {out["path"] for entry_of_stage in stages.values() for out in entry_of_stage.get("outs", [])}
+    deps = {
+        dep["path"]: dep["md5"]
+        for entry_of_stage in stages.values()
+        for dep in entry_of_stage["deps"]
+        if dep["path"] not in output_paths
+    }
     raw, listed = deps.pop(RAW), deps.pop(LIST)
     state = TrainingInputs(raw, listed, *_of(stages, deps, values))
     return VersionInputs(f"{entry.model}/{entry.version}", datetime.fromisoformat(entry.at), state, entry.commit)
@@ -206,8 +212,8 @@ def new_rows(now: str, then: str) -> int:
     """How many rows of one raw folder are not in another as they are: new and corrected ones. DVC hashes."""
     if now == then:
         return 0
-    rows, known = _rows(now), _rows(then)
-    return int((~rows.isin(known)).sum())
+    rows, earlier_rows = _rows(now), _rows(then)
+    return int((~rows.isin(earlier_rows)).sum())
 
 
 def known_rows(parts: Iterable[str], then: str) -> int:
@@ -217,11 +223,11 @@ def known_rows(parts: Iterable[str], then: str) -> int:
 
 def _rows(md5: str) -> pd.Series:
     """A hash of each distinct row of a raw folder."""
-    return _rows_of(own for path, own in sorted(dvc_store.listing(md5).items()) if path.endswith(".parquet"))
+    return _rows_of(part_md5 for path, part_md5 in sorted(dvc_store.listing(md5).items()) if path.endswith(".parquet"))
 
 
 def _rows_of(parts: Iterable[str]) -> pd.Series:
-    frames = [_columns(own) for own in parts]
+    frames = [_columns(part) for part in parts]
     if not frames:
         return pd.Series([], dtype="uint64")
     return pd.util.hash_pandas_object(pd.concat(frames, ignore_index=True), index=False).drop_duplicates()

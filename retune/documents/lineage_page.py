@@ -54,21 +54,21 @@ def page(
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    here = Path(__file__).parent
-    style = (here / "lineage_page.css").read_text("utf-8")
-    own = Environment(
-        loader=FileSystemLoader(here),
+    folder = Path(__file__).parent
+    style = (folder / "lineage_page.css").read_text("utf-8")
+    environment = Environment(
+        loader=FileSystemLoader(folder),
         autoescape=True,
         finalize=visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    own.filters |= {"time": in_words, "count": count, "score": score, "percent": percent, "yaml": as_text}
+    environment.filters |= {"time": in_words, "count": count, "score": score, "percent": percent, "yaml": as_text}
     number = version.rpartition("/")[2]
     history = sorted((entry for entry in entries if entry.event != DECIDED), key=lambda entry: entry.number)
     mine = [entry for entry in history if (entry.model, str(entry.version)) == (record["name"], number)]
-    return own.get_template("lineage_page.html").render(
+    return environment.get_template("lineage_page.html").render(
         r=record,
         start=record["training"].get("start", {"from": "base"}),
         name=record["name"],

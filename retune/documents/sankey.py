@@ -62,18 +62,48 @@ def picture(data: Data) -> Picture:
     """data: that of a record."""
     whole = max(data["raw"]["rows"], data["curated"]["rows"] + data["rejected"]["rows"], 1)
     sources, marks = _sources(data["sources"], data["raw"]["rows"], whole)
-    to_sides, sides = _sides({side: found["rows"] for side, found in data["sides"].items()}, whole)
-    raw, kept, left = (
+    to_sides, sides = _sides({side: split_facts["rows"] for side, split_facts in data["sides"].items()}, whole)
+    raw, curated_ribbon, rejected_ribbon = (
         thickness(rows, whole) for rows in (data["raw"]["rows"], data["curated"]["rows"], data["rejected"]["rows"])
     )
     top, end = MIDDLE - raw / 2, 306.0
-    leaving = Ribbon("left", _ribbon(X["raw"] + 8, top + raw - left, X["curated"] - 6, end - left / 2, left, left))
+    leaving = Ribbon(
+        "left",
+        _ribbon(
+            X["raw"] + 8,
+            top + raw - rejected_ribbon,
+            X["curated"] - 6,
+            end - rejected_ribbon / 2,
+            rejected_ribbon,
+            rejected_ribbon,
+        ),
+    )
     return Picture(
         ribbons=(
             *sources,
-            *([leaving] if left else []),
-            Ribbon("rows", _ribbon(X["raw"], top, X["curated"], MIDDLE - kept / 2, max(raw - left, kept), kept)),
-            Ribbon("rows", _ribbon(X["curated"], MIDDLE - kept / 2, X["sides"], MIDDLE - kept / 2, kept, kept)),
+            *([leaving] if rejected_ribbon else []),
+            Ribbon(
+                "rows",
+                _ribbon(
+                    X["raw"],
+                    top,
+                    X["curated"],
+                    MIDDLE - curated_ribbon / 2,
+                    max(raw - rejected_ribbon, curated_ribbon),
+                    curated_ribbon,
+                ),
+            ),
+            Ribbon(
+                "rows",
+                _ribbon(
+                    X["curated"],
+                    MIDDLE - curated_ribbon / 2,
+                    X["sides"],
+                    MIDDLE - curated_ribbon / 2,
+                    curated_ribbon,
+                    curated_ribbon,
+                ),
+            ),
             *to_sides,
             Ribbon("base", _pipe(X["training"], 100, X["training"], MIDDLE, MODEL)),
             Ribbon("model", _pipe(X["training"], MIDDLE, X["registered"], MIDDLE, MODEL)),
@@ -93,11 +123,12 @@ def thickness(rows: int, of: int) -> float:
 def _sources(sources: dict[str, Source], raw: int, whole: int) -> tuple[list[Ribbon], tuple[Label, ...]]:
     """The largest sources one by one, the rest as one. Several thin ones are given air, so that their names fit."""
     ranked = sorted(
-        ((found["received"], name) for name, found in sources.items()), key=lambda pair: (-pair[0], pair[1])
+        ((source_facts["received"], name) for name, source_facts in sources.items()),
+        key=lambda pair: (-pair[0], pair[1]),
     )
-    shown = ranked if len(ranked) <= SHOWN else ranked[: SHOWN - 1]
-    rest = ranked[len(shown) :]
-    rows = [*shown, *([(sum(count for count, _ in rest), f"{len(rest)} more sources")] if rest else [])]
+    largest = ranked if len(ranked) <= SHOWN else ranked[: SHOWN - 1]
+    rest = ranked[len(largest) :]
+    rows = [*largest, *([(sum(count for count, _ in rest), f"{len(rest)} more sources")] if rest else [])]
     if not rows:
         return [], (Label(X["sources"], MIDDLE, "No source named", ""),)
     total = sum(count for count, _ in rows)
@@ -105,13 +136,13 @@ def _sources(sources: dict[str, Source], raw: int, whole: int) -> tuple[list[Rib
     room, ribbons, marks = 200.0 / len(rows), [], []
     into = MIDDLE - thick / 2
     for place, (count, name) in enumerate(rows):
-        here = thick * count / max(total, 1)
+        width = thick * count / max(total, 1)
         middle = TOP + room * (place + 0.5)
-        if here:
-            start = max(here, THIN)
-            ribbons.append(Ribbon("source", _ribbon(X["sources"], middle - start / 2, X["raw"], into, start, here)))
+        if width:
+            start = max(width, THIN)
+            ribbons.append(Ribbon("source", _ribbon(X["sources"], middle - start / 2, X["raw"], into, start, width)))
         marks.append(Label(X["sources"] + 6, middle, _cut(name), f"{count:,}"))
-        into += here
+        into += width
     return ribbons, tuple(marks)
 
 
@@ -122,10 +153,10 @@ def _sides(rows: dict[str, int], whole: int) -> tuple[list[Ribbon], tuple[Label,
     narrowed = min(1.0, MOUTH / max(learned, THIN))  # to what the sign of training can take in
     arrives, ribbons, marks, x = MIDDLE - learned * narrowed / 2, [], [], X["sides"]
     for side in ("train", "val"):
-        here, there = thick[side], thick[side] * narrowed
-        if here:
-            ribbons.append(Ribbon(side, _ribbon(x, leaves, X["training"], arrives, here, there)))
-        leaves, arrives = leaves + here, arrives + there
+        width, narrowed_width = thick[side], thick[side] * narrowed
+        if width:
+            ribbons.append(Ribbon(side, _ribbon(x, leaves, X["training"], arrives, width, narrowed_width)))
+        leaves, arrives = leaves + width, arrives + narrowed_width
     if thick["test"]:
         ribbons.append(Ribbon("test", _around(x, leaves + thick["test"] / 2, X["evaluation"], MIDDLE, thick["test"])))
     below = _low(thick["test"])

@@ -28,20 +28,22 @@ def happened(entry: Entry) -> str:
 
 def tenures(entries: Sequence[Entry], mine: Sequence[Entry], checked: str | None) -> list[Tenure]:
     """The roles of the version whose entries are `mine`, each up to the entry that ended it. All in their order."""
-    found = []
+    terms = []
     for entry in (entry for entry in mine if entry.event in (REGISTERED, CHAMPION)):
         later = [other for other in entries if other.number > entry.number and other.model == entry.model]
         if entry.event == CHAMPION:
             others = (other for other in later if other.event == CHAMPION and other.version != entry.version)
             ended = next(others, None)
-            told = f"until {ended.model}/{ended.version} took its place" if ended else "no entry ends it"
+            ending = f"until {ended.model}/{ended.version} took its place" if ended else "no entry ends it"
         else:
-            own = (other for other in later if other.event in (CHAMPION, REJECTED) and other.version == entry.version)
-            ended = next(own, None)
-            told = f"until it {happened(ended)}" if ended else "no entry ends it"
+            same_version = (
+                other for other in later if other.event in (CHAMPION, REJECTED) and other.version == entry.version
+            )
+            ended = next(same_version, None)
+            ending = f"until it {happened(ended)}" if ended else "no entry ends it"
         end = ended.at if ended else ""
-        found.append(Tenure(entry.event, entry.at, end, lasted(entry.at, end or checked or ""), told))
-    return found
+        terms.append(Tenure(entry.event, entry.at, end, lasted(entry.at, end or checked or ""), ending))
+    return terms
 
 
 def lasted(start: str, end: str) -> str:

@@ -44,7 +44,7 @@ def _of_model(record: Record, number: str, mine: Sequence[Entry]) -> list[Comman
     query = "SELECT source FROM model_versions WHERE name = '{}' AND version = {}".format(
         record["name"].replace("'", "''"), number if number.isdigit() else "NUMBER"
     )
-    found = [
+    commands = [
         Command(
             "Where its folder lies, if the registry is the SQLite file of this repository; else ask the registry. It "
             "prints the folder as an address:",
@@ -68,13 +68,13 @@ def _of_model(record: Record, number: str, mine: Sequence[Entry]) -> list[Comman
     ]
     signer = facts.get("Signer", "")
     if signer and signer != "unsigned":
-        found.append(Command("The public key that it was signed with:", "sha256sum signer.pub", signer))
-    return found
+        commands.append(Command("The public key that it was signed with:", "sha256sum signer.pub", signer))
+    return commands
 
 
 def _of_code(record: Record) -> list[Command]:
     code, saved = record["code"], quote(record["code"]["record_commit"])
-    found = [
+    commands = [
         Command("The whole workspace as it was is a commit:", f"git show --stat {saved}"),
         Command(
             "What DVC recorded of every stage:", f"git show {saved}:dvc.lock | md5sum", record["pipeline"]["lock_md5"]
@@ -86,7 +86,7 @@ def _of_code(record: Record) -> list[Command]:
         ),
     ]
     if code["commit"] != "none":
-        found.append(
+        commands.append(
             Command(
                 "What differed from the commit that was checked out:",
                 f"git diff-tree -p --binary --full-index {quote(code['commit'])} {saved} | sha256sum",
@@ -94,7 +94,7 @@ def _of_code(record: Record) -> list[Command]:
             )
         )
     if code["modules"]:
-        found += [
+        commands += [
             Command(
                 "The workspace again, in a folder beside this one:",
                 f"git worktree add --detach {AGAIN} {saved}",
@@ -105,14 +105,14 @@ def _of_code(record: Record) -> list[Command]:
                 "OK for each",
             ),
         ]
-    return found
+    return commands
 
 
 def _of_data(record: Record) -> list[Command]:
-    data, known = record["data"], record["pipeline"]["hashes"]
+    data, recorded_hashes = record["data"], record["pipeline"]["hashes"]
     sides = [side["md5"] for side in data["sides"].values()]
     stored = [*(data[step]["md5"] for step in ("raw", "curated", "rejected")), *sides]
-    found = [
+    commands = [
         Command(
             "DVC's cache names bytes by their md5, the first two digits being a folder; .dir is the list of a folder's "
             "files. Raw, curated, rejected and the three sides:",
@@ -122,27 +122,27 @@ def _of_data(record: Record) -> list[Command]:
     ]
     if general := data.get("general"):
         files = {file["path"]: file["sha256"] for file in general["files"].values()}
-        found.append(Command("The files of general examples:", _sums("sha256sum", files), "OK for each"))
-    example = next((path for path, md5 in known.items() if md5 in sides), None)
+        commands.append(Command("The files of general examples:", _sums("sha256sum", files), "OK for each"))
+    example = next((path for path, md5 in recorded_hashes.items() if md5 in sides), None)
     if example:
         saved = quote(record["code"]["record_commit"])
-        found.append(
+        commands.append(
             Command(
                 "If the cache is empty, DVC brings them from its remote:",
                 f"dvc get . {quote(example)} --rev {saved} -o again && md5sum again",
-                known[example],
+                recorded_hashes[example],
             )
         )
-    return found
+    return commands
 
 
 def _of_history(record: Record, history: Sequence[Entry], mine: Sequence[Entry]) -> list[Command]:
     artifact = next((entry.tag.partition("@")[0].partition("#")[0] for entry in [*mine, *history]), record["name"])
-    found = [
+    commands = [
         Command("Who was registered and became champion, when:", f"gto history {quote(artifact)}"),
         Command("What stands where now:", f"gto show {quote(artifact)}"),
     ]
-    return found + [
+    return commands + [
         Command(
             f"Entry {entry.number}, {entry.event}: why, by whom, on which evidence; its hash stands in the next:",
             f"git cat-file tag {quote(entry.tag)}\ngit cat-file tag {quote(entry.tag)} | sha256sum",

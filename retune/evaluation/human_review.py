@@ -46,13 +46,13 @@ def pairs(version_record: Mapping[str, Any], other_record: Mapping[str, Any] | N
     Raises Refused if the DVC store has lost or changed any of it, or if the two have no row in common.
     """
     ours = _answers(version_record, "predicted")
-    theirs = _answers(other_record, "predicted") if other_record else _answers(version_record, "base_predicted")
+    other_answers = _answers(other_record, "predicted") if other_record else _answers(version_record, "base_predicted")
     test = dvc_store.read_verified(version_record["data"]["sides"]["test"]["md5"], ["id", "text"])
     prompts = test.set_index("id")["text"].map(readable_prompt)
-    ids = [row for row in ours.index if row in theirs.index and row in prompts.index]
+    ids = [row for row in ours.index if row in other_answers.index and row in prompts.index]
     if not ids:
         raise Refused("The two versions have no test row in common. Compare versions that were scored on the same rows")
-    table = pd.DataFrame({"prompt": prompts.loc[ids], "ours": ours.loc[ids], "theirs": theirs.loc[ids]})
+    table = pd.DataFrame({"prompt": prompts.loc[ids], "ours": ours.loc[ids], "theirs": other_answers.loc[ids]})
     return table.rename_axis("id").reset_index()
 
 

@@ -133,11 +133,11 @@ def loss(candidate: np.ndarray, rival: np.ndarray, limit: float, times: int, see
     A row is lost, won or neither, so that resampling rows is drawing three counts from a multinomial: quick enough
     for every label of many.
     """
-    rows, lost, won = len(candidate), int(np.sum(rival & ~candidate)), int(np.sum(candidate & ~rival))
-    shares = np.array([lost, won, rows - lost - won]) / rows
+    rows, newly_wrong, won = len(candidate), int(np.sum(rival & ~candidate)), int(np.sum(candidate & ~rival))
+    shares = np.array([newly_wrong, won, rows - newly_wrong - won]) / rows
     counts = np.random.default_rng(seed).multinomial(rows, shares, size=times)
     losses = (counts[:, 0] - counts[:, 1]) / rows
-    return Loss(rows, (lost - won) / rows, float(np.mean(losses > limit + 1e-12)), lost + won)
+    return Loss(rows, (newly_wrong - won) / rows, float(np.mean(losses > limit + 1e-12)), newly_wrong + won)
 
 
 def min_discordant_rows(confidence: float) -> int:

@@ -19,13 +19,13 @@ NOTHING, MISSING = "nothing", "missing"
 
 def write(folder: Path) -> str:
     """Write SHA256SUMS, the last file of a version. The seal. Raises Broken for what no line could name."""
-    found = contents(folder)
-    for name, said in found.items():
-        if not re.fullmatch("[0-9a-f]{64}", said) or not name.isprintable() or "\\" in name:
+    checksums = contents(folder)
+    for name, checksum in checksums.items():
+        if not re.fullmatch("[0-9a-f]{64}", checksum) or not name.isprintable() or "\\" in name:
             raise Broken(
-                f"{folder} cannot be sealed: {shown(name)} is {said}; only plain files with plain names can be"
+                f"{folder} cannot be sealed: {shown(name)} is {checksum}; only plain files with plain names can be"
             )
-    content = _lines(found)
+    content = _lines(checksums)
     write_bytes(folder / FILE, content)
     return hashlib.sha256(content).hexdigest()
 
@@ -39,12 +39,17 @@ def check(folder: Path, seal: str | None) -> list[Check]:
     lines = (re.fullmatch("([0-9a-f]{64})  (.+)", line) for line in content.decode("utf-8", "replace").split("\n"))
     listed = {line[2]: line[1] for line in lines if line}
     digest, whole = hashlib.sha256(content).hexdigest(), _lines(listed) == content
-    found = contents(folder)
+    checksums = contents(folder)
     return [
         Check(FILE, seal or "any", digest if whole else f"{digest}, damaged", ok=whole and seal in (None, digest)),
         *(
-            Check(shown(name), listed.get(name, NOTHING), found.get(name, MISSING), listed.get(name) == found.get(name))
-            for name in sorted(listed | found)
+            Check(
+                shown(name),
+                listed.get(name, NOTHING),
+                checksums.get(name, MISSING),
+                listed.get(name) == checksums.get(name),
+            )
+            for name in sorted(listed | checksums)
         ),
     ]
 
@@ -59,15 +64,15 @@ def contents(folder: Path) -> dict[str, str]:
 
 def entries(folder: Path) -> dict[str, Path]:
     """name -> path of whatever is no plain folder, sorted. Links are not followed, so that nothing hides behind one."""
-    found, waiting = {}, [folder]
+    paths, waiting = {}, [folder]
     while waiting:
         for path in waiting.pop().iterdir():
             name = path.relative_to(folder).as_posix()
             if path.is_dir() and not path.is_symlink():
                 waiting.append(path)
             elif name != META or path.is_symlink():
-                found[name] = path
-    return dict(sorted(found.items()))
+                paths[name] = path
+    return dict(sorted(paths.items()))
 
 
 def shown(name: str) -> str:

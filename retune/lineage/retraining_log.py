@@ -26,8 +26,8 @@ DECISION, VERSION_FACT, RUN, INPUTS, FAILED_SOURCES = "Decision", "About", "Run"
 
 def last(chain: history.Chain, run: str | None = None) -> history.Entry | None:
     """The last entry that tells what came of a retraining, or of this Prefect run."""
-    told = (entry for entry in reversed(chain.entries) if entry.facts.get(DECISION) not in (None, TRAIN))
-    return next((entry for entry in told if run in (None, entry.facts.get(RUN))), None)
+    outcomes = (entry for entry in reversed(chain.entries) if entry.facts.get(DECISION) not in (None, TRAIN))
+    return next((entry for entry in outcomes if run in (None, entry.facts.get(RUN))), None)
 
 
 def interrupted_version(chain: history.Chain) -> str | None:
@@ -39,13 +39,13 @@ def interrupted_version(chain: history.Chain) -> str | None:
     if not places:
         return None
     earlier, newest = [0, *places][-2:]
-    made, before, since = chain.entries[newest], chain.entries[:newest], chain.entries[newest:]
-    name = f"{made.model}/{made.version}"
+    registration, before, since = chain.entries[newest], chain.entries[:newest], chain.entries[newest:]
+    name = f"{registration.model}/{registration.version}"
     ended = {entry.facts[RUN] for entry in before if _answer(entry) or entry.facts.get(DECISION) == FAILED}
     ended |= {entry.facts[RUN] for entry in since if _answer(entry)}
-    begun = {entry.facts[RUN] for entry in before[earlier:] if entry.facts.get(DECISION) == TRAIN}
+    starting_runs = {entry.facts[RUN] for entry in before[earlier:] if entry.facts.get(DECISION) == TRAIN}
     answered = any(_by_a_person(entry) or (_answer(entry) and entry.facts[VERSION_FACT] == name) for entry in since)
-    return None if answered or begun <= ended else name
+    return None if answered or starting_runs <= ended else name
 
 
 def unanswered_request(chain: history.Chain) -> str | None:
@@ -55,9 +55,9 @@ def unanswered_request(chain: history.Chain) -> str | None:
         if entry.event == history.REGISTERED:
             return None
         if entry.facts.get(DECISION) == TRAIN:
-            asked = _because(entry)
-            ended = any(each.facts[RUN] == entry.facts[RUN] or _because(each) == asked for each in since)
-            return None if ended else asked
+            reason = _because(entry)
+            ended = any(each.facts[RUN] == entry.facts[RUN] or _because(each) == reason for each in since)
+            return None if ended else reason
         if DECISION in entry.facts:
             since.append(entry)
     return None

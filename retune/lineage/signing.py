@@ -57,10 +57,10 @@ def check(folder: Path, signer: str, trusted: Path | None = None) -> Check:
     `trusted` is the public key that must have signed: with it, an unsigned version does not pass.
     """
     expected = _fingerprint(trusted) if trusted else signer
-    found = _found(folder, signer)
-    if found == signer != expected:
-        found = f"signed by {signer}, not by {trusted}" if signer != UNSIGNED else UNSIGNED
-    return Check(NAME, expected, found, ok=found == expected)
+    signature = _found(folder, signer)
+    if signature == signer != expected:
+        signature = f"signed by {signer}, not by {trusted}" if signer != UNSIGNED else UNSIGNED
+    return Check(NAME, expected, signature, ok=signature == expected)
 
 
 def file_signer(public_key: Path) -> str:
@@ -74,8 +74,8 @@ def _found(folder: Path, signer: str) -> str:
         return f"added: {', '.join(has)}" if has else UNSIGNED
     if missing := [name for name in (SIGNATURE, PUBLIC_KEY) if name not in has]:
         return f"missing: {', '.join(missing)}"
-    if (there := file_signer(folder / PUBLIC_KEY)) != signer:
-        return f"{PUBLIC_KEY} is another key: {there}"
+    if (fingerprint := file_signer(folder / PUBLIC_KEY)) != signer:
+        return f"{PUBLIC_KEY} is another key: {fingerprint}"
     try:
         signed = _signed(folder / SIGNATURE, signer)
     except DAMAGE:
@@ -106,27 +106,27 @@ def _verified(folder: Path, signed: dict[str, str]) -> str:
     try:
         config = verifying.Config().use_elliptic_key_verifier(public_key=folder / PUBLIC_KEY)
         config.set_hashing_config(_hashing()).verify(folder, folder / SIGNATURE)
-        there = {name: signed.get(name, "") for name in _covered(folder)}  # it has compared the contents
+        covered = {name: signed.get(name, "") for name in _covered(folder)}  # it has compared the contents
     except InvalidSignature:
         return f"{SIGNATURE} was not made with the key of {PUBLIC_KEY}"
     except OSError as error:
         raise Broken(f"{error.filename} cannot be read: {error.strerror}") from None
     except DAMAGE:  # a mismatch too, which the library tells only as a sentence
         content = checksums.contents(folder)
-        there = {name: content[name] for name in _covered(folder)}
-        return _difference(signed, there) or f"{SIGNATURE} is damaged"
-    return _difference(signed, there)
+        covered = {name: content[name] for name in _covered(folder)}
+        return _difference(signed, covered) or f"{SIGNATURE} is damaged"
+    return _difference(signed, covered)
 
 
 def _covered(folder: Path) -> list[str]:
     return [name for name in checksums.entries(folder) if name not in LEFT_OUT]
 
 
-def _difference(signed: dict[str, str], there: dict[str, str]) -> str:
+def _difference(signed: dict[str, str], covered: dict[str, str]) -> str:
     kinds = {
-        "changed": [name for name in there if name in signed and there[name] != signed[name]],
-        "added": [name for name in there if name not in signed],
-        "missing": [name for name in signed if name not in there],
+        "changed": [name for name in covered if name in signed and covered[name] != signed[name]],
+        "added": [name for name in covered if name not in signed],
+        "missing": [name for name in signed if name not in covered],
     }
     return "; ".join(
         f"{kind}: {', '.join(map(checksums.shown, sorted(names)))}" for kind, names in kinds.items() if names
@@ -152,13 +152,13 @@ def private_key(path: Path, password: str | None) -> Any:
     try:
         key = load_pem_private_key(content, password.encode() if password else None)
     except TypeError:
-        told = "is not encrypted, but a password is given" if password else "is encrypted, and no password is given"
-        raise WrongUse(f"the signing key {path} {told}") from None
+        mismatch = "is not encrypted, but a password is given" if password else "is encrypted, and no password is given"
+        raise WrongUse(f"the signing key {path} {mismatch}") from None
     except UnsupportedAlgorithm as error:
         raise WrongUse(f"the signing key {path} is of a kind that cannot be read here: {error}") from None
     except ValueError:
-        told = "is no private key in PEM, or the password is wrong" if password else "is no private key in PEM"
-        raise WrongUse(f"the signing key {path} {told}") from None
+        mismatch = "is no private key in PEM, or the password is wrong" if password else "is no private key in PEM"
+        raise WrongUse(f"the signing key {path} {mismatch}") from None
     if not isinstance(key, EllipticCurvePrivateKey):
         raise WrongUse(f"the signing key {path} is no elliptic-curve key; {_how()}")
     if key.curve.name not in CURVES:

@@ -52,11 +52,11 @@ def packed(
         return _of_like_length(query, key, value, max_length_q, scaling), None
     if query.device.type == "cpu" or query.dtype == torch.float32:
         return _row_by_row(query, key, value, cu_seq_lens_q, scaling), None
-    asked, by, said = (one.squeeze(0).transpose(0, 1).contiguous() for one in (query, key, value))
+    queries, keys, values = (one.squeeze(0).transpose(0, 1).contiguous() for one in (query, key, value))
     out = varlen_attn(
-        asked,
-        by,
-        said,
+        queries,
+        keys,
+        values,
         cu_seq_lens_q,
         cu_seq_lens_q,
         max_length_q,
@@ -74,10 +74,10 @@ def _of_like_length(
 ) -> torch.Tensor:
     """Rows of one length are a plain batch, and cuDNN is the fastest at those (on Hopper, by a third)."""
     rows = query.shape[2] // length
-    asked, by, said = (one.view(one.shape[1], rows, length, -1).transpose(0, 1) for one in (query, key, value))
+    queries, keys, values = (one.view(one.shape[1], rows, length, -1).transpose(0, 1) for one in (query, key, value))
     with sdpa_kernel([SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.MATH], set_priority=True):
         out = nn.functional.scaled_dot_product_attention(
-            asked, by, said, is_causal=True, scale=scaling, enable_gqa=True
+            queries, keys, values, is_causal=True, scale=scaling, enable_gqa=True
         )
     return out.transpose(1, 2).reshape(1, rows * length, query.shape[1], -1)
 
@@ -92,10 +92,10 @@ def _row_by_row(
     rows = []
     for begin, end in pairwise(cuts.tolist()):
         if begin < end:
-            asked, by, said = (one[:, :, begin:end] for one in (query, key, value))
+            queries, keys, values = (one[:, :, begin:end] for one in (query, key, value))
             rows.append(
                 nn.functional.scaled_dot_product_attention(
-                    asked, by, said, is_causal=True, scale=scaling, enable_gqa=True
+                    queries, keys, values, is_causal=True, scale=scaling, enable_gqa=True
                 )
             )
     return torch.cat(rows, dim=2).transpose(1, 2)

@@ -46,8 +46,8 @@ def _from_hub(repository: str, revision: str, fetch: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        wanted = [*FILES, "README.md", *LICENCES]
-        folder = snapshot_download(repository, revision=revision, allow_patterns=wanted, local_files_only=not fetch)
+        patterns = [*FILES, "README.md", *LICENCES]
+        folder = snapshot_download(repository, revision=revision, allow_patterns=patterns, local_files_only=not fetch)
     except Exception as error:  # the hub's client raises a dozen kinds; all mean: no base
         raise Broken(f"the hub did not give {repository} at {revision}: {error}") from None
     return _checked(Path(folder), f"hub:{repository}@{revision}")
@@ -85,13 +85,13 @@ def licence(name: str, folder: Path) -> str:
     """What the package, or what lies beside the weights, says of the base's licence; no guess."""
     kind, _, package = name.partition(":")
     if kind == "package":
-        told = importlib.metadata.metadata(package).json
-        declared = told.get("license_expression") or told.get("license") or "no licence"
-        lines = str(told.get("description", "")).splitlines()
+        metadata = importlib.metadata.metadata(package).json
+        declared = metadata.get("license_expression") or metadata.get("license") or "no licence"
+        lines = str(metadata.get("description", "")).splitlines()
         more = [line for line in lines if "weights are distributed" in line]
         return " ".join([f"The package declares {declared}.", *more])
-    said = [*_of_card(folder / "README.md"), *_of_files(folder)]
-    return " ".join(said) or f"{NOT_STATED}: look it up where the base comes from"
+    statements = [*_of_card(folder / "README.md"), *_of_files(folder)]
+    return " ".join(statements) or f"{NOT_STATED}: look it up where the base comes from"
 
 
 def licence_here(name: str) -> str:

@@ -102,8 +102,10 @@ def _holds(tokenizer: Any, token: str) -> bool:
 
 
 def _padding(tokenizer: Any) -> str:
-    known = (name for name in (*UNUSED, tokenizer.unk_token, tokenizer.bos_token) if name and _holds(tokenizer, name))
-    for name in known:
+    candidates = (
+        name for name in (*UNUSED, tokenizer.unk_token, tokenizer.bos_token) if name and _holds(tokenizer, name)
+    )
+    for name in candidates:
         if name != tokenizer.eos_token:
             return name
     raise Refused(

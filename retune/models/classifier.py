@@ -89,10 +89,10 @@ def load_base(name: str, sha256: str, dropout: float = 0.0) -> tuple[Any, nn.Mod
 def checked_base(name: str, sha256: str) -> Path:
     """The folder of a base. Raises Refused if its weights are not those of `sha256`."""
     folder = base_model.find(name)
-    found = base_model.weights_sha256(folder)
-    if found != sha256:
+    sha256_now = base_model.weights_sha256(folder)
+    if sha256_now != sha256:
         raise Refused(
-            f"the weights of the base {name} in {folder} have sha256 {found}, not {sha256}: restore that base, "
+            f"the weights of the base {name} in {folder} have sha256 {sha256_now}, not {sha256}: restore that base, "
             "or write the new hash into train.base.sha256 if the change is meant"
         )
     return folder
@@ -137,9 +137,9 @@ def batch(tokens: Tokens, pad: int, device: torch.device) -> tuple[torch.Tensor,
     longest = max(len(ids) for ids in tokens)
     ids = torch.full((len(tokens), longest), pad, dtype=torch.long)
     mask = torch.zeros((len(tokens), longest), dtype=torch.long)
-    for row, own in enumerate(tokens):
-        ids[row, : len(own)] = torch.tensor(own)
-        mask[row, : len(own)] = 1
+    for row, row_tokens in enumerate(tokens):
+        ids[row, : len(row_tokens)] = torch.tensor(row_tokens)
+        mask[row, : len(row_tokens)] = 1
     return ids.to(device), mask.to(device)
 
 

@@ -61,8 +61,10 @@ def generate(network: Any, prompts: Sequence[list[int]], end: int, max_new_token
     device, virtual = decoder.device_of(base), decoder.virtual_tokens(network)
     lengths = [len(prompt) for prompt in prompts]
     padding = [max(lengths) - length for length in lengths]
-    ids = torch.tensor([[end] * left + prompt for left, prompt in zip(padding, prompts, strict=True)], device=device)
-    mask = [[0] * left + [1] * length for left, length in zip(padding, lengths, strict=True)]
+    ids = torch.tensor(
+        [[end] * pad_count + prompt for pad_count, prompt in zip(padding, prompts, strict=True)], device=device
+    )
+    mask = [[0] * pad_count + [1] * length for pad_count, length in zip(padding, lengths, strict=True)]
     attention_mask = torch.tensor(mask, device=device)
     embedded = base.get_input_embeddings()(ids)
     if virtual is not None:

@@ -94,14 +94,14 @@ def estimate(
     passes += 2 * (training.method in PREFERENCES)
     attention = 3 * shape.layers * shape.width * mean_length
     flops = training.epochs * tokens * (passes * inside + attention)
-    held = memory(shape, training, bf16, start)
+    memory_needed = memory(shape, training, bf16, start)
     return ComputeEstimate(
         learned,
         training.epochs * math.ceil(batches / training.accumulate),
         training.epochs * tokens,
         float(flops),
-        held.peak,
-        held.certain,
+        memory_needed.peak,
+        memory_needed.certain,
         flops / (ATTAINED * flops_per_second) if flops_per_second else None,
     )
 
@@ -133,12 +133,12 @@ def memory(shape: ModelShape, training: Any, bf16: bool, start: str | None = Non
     certain = _frozen(shape, training, bf16, start) / parts + learned
     unit = training.batch_tokens * shape.width * (1 if bf16 else 2)
     a_layer = KEPT_COMPILED if training.compile and bf16 else KEPT
-    kept = a_layer + 2 * shape.layers if training.gradient_checkpointing else a_layer * shape.layers
+    activations = a_layer + 2 * shape.layers if training.gradient_checkpointing else a_layer * shape.layers
     fused = bf16 and training.method not in PREFERENCES  # into one pass over the logits and their gradient
     logits = min(training.batch_tokens, LOGITS_AT_ONCE) * shape.vocabulary * (4 if fused else 16)
     inside = sum(rows * columns for rows, columns in shape.linear)
     cast = 2 * (shape.parameters - (inside if parts > 1 else 0)) * (whole and bf16)  # in parts: a layer at a time
-    return Memory(int(certain), int(certain + unit * kept + logits + cast))
+    return Memory(int(certain), int(certain + unit * activations + logits + cast))
 
 
 def _parts(training: Any) -> int:

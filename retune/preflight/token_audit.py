@@ -75,9 +75,9 @@ def of_general(examples: pd.DataFrame, training: Training, limits: Limits) -> Au
     """The same of general examples, none of which is a row: findings under names of their own. None of no examples."""
     if examples.empty:
         return None
-    found = of_base(examples, training, limits)
-    own = [each for each in found.findings if each.name in OF_GENERAL]
-    return replace(found, findings=[replace(each, name=f"general_{each.name}") for each in own])
+    audit_report = of_base(examples, training, limits)
+    findings = [each for each in audit_report.findings if each.name in OF_GENERAL]
+    return replace(audit_report, findings=[replace(each, name=f"general_{each.name}") for each in findings])
 
 
 def counted(
@@ -94,7 +94,7 @@ def counted(
     lines = []
     for row in rows.to_dict("records"):
         for name in answers:
-            marks = any(mark in said for mark in special for said in (row["text"], row[name]))
+            marks = any(mark in words for mark in special for words in (row["text"], row[name]))
             lines.append((row["id"], *_counted(tokenizer, row["text"], row[name], training, render), marks))
     table = pd.DataFrame(lines, columns=["id", "prompt", "answer", "ends", "trained", "misfit", "marks"])
     table["trained"] *= table.groupby("id")["trained"].transform("min") > 0  # half a pair says nothing
@@ -111,10 +111,10 @@ def _counted(
     except Refused as error:
         return 0, 0, False, 0, str(error)
     supervised = len(row.tokens) - row.prompt if answer.strip() else 0  # then there are marks of the template at most
-    kept = chat_template.shortened(row, training.max_tokens, training.too_long)
-    learned = kept.tokens[kept.prompt :] if kept else row.tokens[row.prompt :]
+    shortened_row = chat_template.shortened(row, training.max_tokens, training.too_long)
+    learned = shortened_row.tokens[shortened_row.prompt :] if shortened_row else row.tokens[row.prompt :]
     ends = learned[-1:] == [tokenizer.eos_token_id]
-    return row.prompt, supervised, ends, len(kept.tokens) if kept else 0, ""
+    return row.prompt, supervised, ends, len(shortened_row.tokens) if shortened_row else 0, ""
 
 
 def findings(table: pd.DataFrame, tokenizer: Any, training: Training, limits: Limits) -> list[Finding]:
@@ -171,13 +171,13 @@ def _of_long(training: Training, table: pd.DataFrame, over: pd.Series) -> str:
 
 def leaked(rows: pd.DataFrame, side: pd.Series, limits: Limits, allowed: int = 0) -> Finding:
     """Rows whose prompt, but for case and punctuation, also stands on another side; `side` may be empty."""
-    said = rows["text"].map(lambda text: messages.words(messages.parse(text) or [])).astype("str")
-    sides = side.where(side != "").groupby(row_table.same_text(said)).transform("nunique")
+    prompt_words = rows["text"].map(lambda text: messages.words(messages.parse(text) or [])).astype("str")
+    sides = side.where(side != "").groupby(row_table.same_text(prompt_words)).transform("nunique")
     ids = list(rows.loc[sides > 1, "id"])
     success = len(ids) <= allowed
-    found = f"{len(ids)} of {len(rows)} rows otherwise"
+    detail = f"{len(ids)} of {len(rows)} rows otherwise"
     expected = f"at most {allowed} rows whose prompt also stands on another side"
-    return Finding("prompts_apart", expected, found, success, [] if success else ids[: limits.examples])
+    return Finding("prompts_apart", expected, detail, success, [] if success else ids[: limits.examples])
 
 
 def figures(table: pd.DataFrame, training: Training) -> dict[str, Any]:
@@ -219,8 +219,8 @@ def spread(values: Any, digits: int = 1) -> dict[str, float]:
     values = np.asarray(values, dtype=np.float64)
     if not len(values):
         return {}
-    told = {"min": values.min(), "mean": values.mean(), "max": values.max()}
-    told |= {
+    summary = {"min": values.min(), "mean": values.mean(), "max": values.max()}
+    summary |= {
         f"p{percent}": value for percent, value in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)
     }
-    return {name: round(float(value), digits) for name, value in told.items()}
+    return {name: round(float(value), digits) for name, value in summary.items()}

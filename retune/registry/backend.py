@@ -47,7 +47,7 @@ def state() -> Path:
 
 
 @cache
-def _state(here: Path) -> Path:
+def _state(folder: Path) -> Path:
     return git.main_checkout() / STATE
 
 
@@ -122,11 +122,11 @@ def _make_tables(store: Path) -> None:
 
     with scratch(store.parent / "scratch") as folder, closing(sqlite3.connect(":memory:")) as memory:
         _initialize_tables(create_engine("sqlite://", creator=lambda: memory, poolclass=StaticPool))
-        made = Path(folder) / store.name
-        with closing(sqlite3.connect(made)) as file:
+        new_store = Path(folder) / store.name
+        with closing(sqlite3.connect(new_store)) as file:
             memory.backup(file)
         with suppress(FileExistsError):
-            os.link(made, store)
+            os.link(new_store, store)
 
 
 def scratch_root() -> Path:

@@ -58,8 +58,8 @@ def clean_process() -> Iterator[Reader]:
 
 def predict_in_clean_process(reader: Reader, version: Version, texts: list[str]) -> pd.DataFrame:
     """What the registered version says, loaded in a process of `clean_process`, which answers once."""
-    said, complaint = reader.communicate(json.dumps([version.uri, texts]))
+    answers, complaint = reader.communicate(json.dumps([version.uri, texts]))
     if reader.returncode:
         why = complaint.strip().rpartition("\n")[2]  # of a traceback, the line that says it
         raise Broken(f"{version} does not load in a clean process: {why}")
-    return pd.DataFrame(json.loads(said))
+    return pd.DataFrame(json.loads(answers))

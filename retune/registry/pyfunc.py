@@ -27,8 +27,8 @@ class Served(PythonModel):  # type: ignore[misc]  # MLflow is not typed
         self.model = loading.load(folder)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        said = self.model.predict([str(text) for text in model_input["text"]])
-        return pd.DataFrame({"label": said.labels, "confidence": said.confidence.astype("float64")})
+        answers = self.model.predict([str(text) for text in model_input["text"]])
+        return pd.DataFrame({"label": answers.labels, "confidence": answers.confidence.astype("float64")})
 
 
 set_model(Served())

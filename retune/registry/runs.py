@@ -38,8 +38,8 @@ def run(experiment: str, name: str, tags: dict[str, str]) -> Iterator[str]:
     experiment_id = _experiment(experiment)
     close_orphans(experiment_id)
     mlflow.set_system_metrics_sampling_interval(5)
-    own = {PROCESS: process_identity.name(), **tags}
-    active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=own, log_system_metrics=True)
+    run_tags = {PROCESS: process_identity.name(), **tags}
+    active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=run_tags, log_system_metrics=True)
     status = "KILLED"
     try:
         yield active.info.run_id
@@ -88,19 +88,19 @@ def _below_root(name: str) -> str | None:
 
 def close_left_open(name: str) -> list[str]:
     """`close_orphans` of the runs of a model, if it has any."""
-    found = client().get_experiment_by_name(name)
-    return close_orphans(found.experiment_id) if found else []
+    experiment = client().get_experiment_by_name(name)
+    return close_orphans(experiment.experiment_id) if experiment else []
 
 
 def close_orphans(experiment_id: str) -> list[str]:
     """End the runs whose process has died: kill -9 leaves them RUNNING. Returns their ids."""
     closed = []
-    for left in client().search_runs([experiment_id], "attributes.status = 'RUNNING'"):
-        whose = left.data.tags.get(PROCESS, "")
+    for orphan in client().search_runs([experiment_id], "attributes.status = 'RUNNING'"):
+        whose = orphan.data.tags.get(PROCESS, "")
         if process_identity.here(whose) and not process_identity.alive(whose):
-            client().set_tag(left.info.run_id, "ended_by", "the next run: its process had died")
-            client().set_terminated(left.info.run_id, "KILLED")
-            closed.append(left.info.run_id)
+            client().set_tag(orphan.info.run_id, "ended_by", "the next run: its process had died")
+            client().set_terminated(orphan.info.run_id, "KILLED")
+            closed.append(orphan.info.run_id)
     return closed
 
 
@@ -119,12 +119,14 @@ def log_progress(run_id: str, step: int, values: dict[str, float]) -> None:
 
 def log_curve(run_id: str, points: pd.DataFrame) -> None:
     """Log the points of a learning curve that the run has not seen live (its training may have been cached)."""
-    seen: dict[str, set[int]] = {}
+    logged_steps: dict[str, set[int]] = {}
     for name in points.columns.drop("step"):
-        seen[name] = {metric.step for metric in client().get_metric_history(run_id, f"curves/{name}")}
+        logged_steps[name] = {metric.step for metric in client().get_metric_history(run_id, f"curves/{name}")}
     for point in points.to_dict("records"):
         step = int(point.pop("step"))
-        values = {str(name): value for name, value in point.items() if pd.notna(value) and step not in seen[str(name)]}
+        values = {
+            str(name): value for name, value in point.items() if pd.notna(value) and step not in logged_steps[str(name)]
+        }
         if values:
             log_progress(run_id, step, values)
 
@@ -173,6 +175,6 @@ def log_text(run_id: str, text: str, path: str) -> None:
 
 def runs_page(server: str, name: str) -> str:
     """The address of the list of a model's runs on an MLflow server, best first; of all models before its first run."""
-    found = client().get_experiment_by_name(name)
-    page = f"/{found.experiment_id}/runs?viewStateShareKey={VIEW}&" if found else "?"
+    experiment = client().get_experiment_by_name(name)
+    page = f"/{experiment.experiment_id}/runs?viewStateShareKey={VIEW}&" if experiment else "?"
     return f"{server}/#/experiments{page}workflowType=machine_learning"

@@ -60,7 +60,7 @@ def _count_on(sink: Any, table: Any) -> None:
     from sqlalchemy import text
 
     for column in table.primary_key.columns:
-        told = {"table": table.name, "column": column.name}
-        if sink.execute(text("select pg_get_serial_sequence(:table, :column)"), told).scalar():
+        names = {"table": table.name, "column": column.name}
+        if sink.execute(text("select pg_get_serial_sequence(:table, :column)"), names).scalar():
             last = f"select max({column.name}) from {table.name}"
-            sink.execute(text(f"select setval(pg_get_serial_sequence(:table, :column), coalesce(({last}), 1))"), told)
+            sink.execute(text(f"select setval(pg_get_serial_sequence(:table, :column), coalesce(({last}), 1))"), names)

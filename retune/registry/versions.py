@@ -52,7 +52,7 @@ def packed(model_folder: Path, requirements: list[str]) -> Iterator[Path]:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    own = Path(__file__).parents[1]
+    package = Path(__file__).parents[1]
     signature = ModelSignature(
         Schema([ColSpec("string", "text")]), Schema([ColSpec("string", "label"), ColSpec("double", "confidence")])
     )
@@ -60,7 +60,7 @@ def packed(model_folder: Path, requirements: list[str]) -> Iterator[Path]:
         folder, code = Path(scratch) / "packed", Path(scratch) / "code"
         for file in CARRIED:
             (code / "retune" / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(own / file, code / "retune" / file)
+            shutil.copy(package / file, code / "retune" / file)
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # an example is missed beside the schema
             mlflow.pyfunc.save_model(
                 folder,
@@ -84,8 +84,8 @@ def add_version(name: str, run_id: str, packed: Path, tags: dict[str, str], desc
     source = f"{client().get_run(run_id).info.artifact_uri}/model"
     _ensure_model(name)
     failpoints.point("register:named")
-    made = client().create_model_version(name, source, run_id=run_id, tags=tags, description=description)
-    return _first_of_its_kind(find(name, version=int(made.version)))
+    created = client().create_model_version(name, source, run_id=run_id, tags=tags, description=description)
+    return _first_of_its_kind(find(name, version=int(created.version)))
 
 
 def _ensure_model(name: str) -> None:
@@ -99,16 +99,18 @@ def _ensure_model(name: str) -> None:
             raise
 
 
-def _first_of_its_kind(made: Version) -> Version:
+def _first_of_its_kind(created: Version) -> Version:
     """The oldest version of a fingerprint; what this run made beside it goes.
 
     A server that is killed between the deed and its answer is asked again, and does it again; or another machine was
     faster.
     """
-    twins = [each for each in versions(made.name) if each.tags.get("fingerprint", each) == made.tags.get("fingerprint")]
-    first = min(twins, key=lambda version: version.version, default=made)
+    twins = [
+        each for each in versions(created.name) if each.tags.get("fingerprint", each) == created.tags.get("fingerprint")
+    ]
+    first = min(twins, key=lambda version: version.version, default=created)
     for twin in twins:
-        if twin != first and twin.run_id == made.run_id:
+        if twin != first and twin.run_id == created.run_id:
             client().delete_model_version(twin.name, str(twin.version))
     return first
 
@@ -160,13 +162,13 @@ def _version(entity: Any, aliases: dict[int, list[str]]) -> Version:
 def find(name: str, *, version: int | None = None, alias: str | None = None) -> Version:
     """The one version of that number or alias. Raises Refused if there is none."""
     of_name = versions(name)
-    for found in of_name:
-        if found.version == version or alias in found.aliases:
-            return found
+    for match in of_name:
+        if match.version == version or alias in match.aliases:
+            return match
     if not of_name:
-        there = ", ".join(sorted({each.name for each in versions()}))
-        told = f"those there are: {there}" if there else "`retune run` makes one"
-        raise Refused(f"no model {name!r} is registered in {backend.address()}: {told}")
+        names = ", ".join(sorted({each.name for each in versions()}))
+        hint = f"those there are: {names}" if names else "`retune run` makes one"
+        raise Refused(f"no model {name!r} is registered in {backend.address()}: {hint}")
     what = f"version {version}" if version is not None else f"alias {alias}"
     raise Refused(f"{name} has no {what} in {backend.address()}: `retune models` lists what is there")
 
@@ -196,8 +198,8 @@ def metrics(version: Version) -> dict[str, float]:
     from mlflow.exceptions import MlflowException
 
     try:
-        found = client().get_run(version.run_id).data.metrics
-        return {name: value for name, value in found.items() if "/" not in name}
+        values = client().get_run(version.run_id).data.metrics
+        return {name: value for name, value in values.items() if "/" not in name}
     except MlflowException:  # somebody deleted the run
         return {}
 
@@ -233,8 +235,8 @@ def checked_folder(version: Version) -> Path:
     folder = version_folder(version)
     links = integrity(version, folder)
     if wrong := [link for link in links if not link.ok]:
-        told = "; ".join(f"{link.name}: recorded {link.expected}, found {link.found}" for link in wrong[:5])
-        raise Refused(f"{version} is not what was registered, so it is not loaded: {told}")
+        differences = "; ".join(f"{link.name}: recorded {link.expected}, found {link.found}" for link in wrong[:5])
+        raise Refused(f"{version} is not what was registered, so it is not loaded: {differences}")
     return folder
 
 
@@ -252,14 +254,14 @@ def model_folder(version: Version) -> Path:
     """The model folder of a version, checked, and its base with it; downloaded if the store is away."""
     whole = checked_folder(version)
     (folder,) = (whole / "artifacts").iterdir()  # under the name it was added by
-    made = record.read(whole / record.FILE)
-    if made["training"]["method"] != "full":  # which carries all that it needs
-        found = base_model.hashes(base_model.find(made["base"]["name"]))
-        for name, sha256 in made["base"]["files"].items():
-            if found.get(name) != sha256:
+    version_record = record.read(whole / record.FILE)
+    if version_record["training"]["method"] != "full":  # which carries all that it needs
+        hashes_now = base_model.hashes(base_model.find(version_record["base"]["name"]))
+        for name, sha256 in version_record["base"]["files"].items():
+            if hashes_now.get(name) != sha256:
                 raise Refused(
-                    f"{version} needs the base {made['base']['name']} as it was: {name} has sha256 "
-                    f"{found.get(name, 'none, it is missing')}, recorded is {sha256}"
+                    f"{version} needs the base {version_record['base']['name']} as it was: {name} has sha256 "
+                    f"{hashes_now.get(name, 'none, it is missing')}, recorded is {sha256}"
                 )
     return folder
 

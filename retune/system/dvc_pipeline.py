@@ -21,11 +21,11 @@ def lock(path: Path = Path("dvc.lock")) -> dict[str, Any]:
 def read_other(stage: str, path: str) -> bool:
     """Whether `stage` last read other bytes under `path` than those that are there now, as DVC knows them."""
     read = hashes_of({stage: {"deps": lock().get(stage, {}).get("deps", [])}})
-    made = hashes_of({name: {"outs": own.get("outs", [])} for name, own in lock().items()})
+    output_hashes = hashes_of({name: {"outs": entry.get("outs", [])} for name, entry in lock().items()})
     pointer = Path(f"{path}.dvc")
     if pointer.exists():
-        made[path] = yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"]
-    return path in read and path in made and read[path] != made[path]
+        output_hashes[path] = yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"]
+    return path in read and path in output_hashes and read[path] != output_hashes[path]
 
 
 def pipeline(path: Path = Path("dvc.yaml")) -> dict[str, Any]:
@@ -36,8 +36,8 @@ def pipeline(path: Path = Path("dvc.yaml")) -> dict[str, Any]:
 
 def outputs(stage: dict[str, Any]) -> list[str]:
     """The paths that a stage of dvc.yaml makes."""
-    made = [out for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
-    return [out if isinstance(out, str) else next(iter(out)) for out in made]
+    entries = [out for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
+    return [out if isinstance(out, str) else next(iter(out)) for out in entries]
 
 
 def hashes() -> dict[str, str]:
@@ -63,11 +63,11 @@ def fingerprint() -> str:
     missing = [name for name in MADE_BY if name not in stages]
     if missing:
         raise Refused(f"there is no model to name yet: {', '.join(missing)} has not run")
-    made = {out["path"] for name in MADE_BY for out in stages[name].get("outs", [])}
+    output_paths = {out["path"] for name in MADE_BY for out in stages[name].get("outs", [])}
     inputs = {
         name: {
             "cmd": stages[name]["cmd"],
-            "deps": {dep["path"]: dep["md5"] for dep in stages[name]["deps"] if dep["path"] not in made},
+            "deps": {dep["path"]: dep["md5"] for dep in stages[name]["deps"] if dep["path"] not in output_paths},
             "params": stages[name]["params"],
         }
         for name in MADE_BY

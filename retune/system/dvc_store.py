@@ -93,10 +93,10 @@ def fetch(md5: str, target: Path) -> None:
     """Write what is kept under a hash to `target`, a folder's files below it. Raises MissingBytes, or
     Refused for other bytes than those of the hash."""
     if md5.endswith(".dir"):
-        if (found := rehash(md5)) != md5:
-            raise Refused(f"the listing {md5} in the DVC store is damaged, it is {found}")
-        for name, own in listing(md5).items():
-            fetch(own, target / name)
+        if (md5_now := rehash(md5)) != md5:
+            raise Refused(f"the listing {md5} in the DVC store is damaged, it is {md5_now}")
+        for name, file_md5 in listing(md5).items():
+            fetch(file_md5, target / name)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.md5(usedforsecurity=False)
@@ -120,8 +120,8 @@ def files(path: str, md5: str) -> Iterator[tuple[str, str]]:
     """The path and hash of an output and, if it is a folder, of every file in it."""
     yield path, md5
     if md5.endswith(".dir"):
-        for name, own in listing(md5).items():
-            yield f"{path}/{name}", own
+        for name, file_md5 in listing(md5).items():
+            yield f"{path}/{name}", file_md5
 
 
 def table(md5: str, columns: list[str] | None) -> Any:
@@ -137,8 +137,8 @@ def table(md5: str, columns: list[str] | None) -> Any:
 
 def read_verified(md5: str, columns: list[str]) -> Any:
     """The table kept under a hash, if its bytes still have it."""
-    if (found := rehash(md5)) != md5:
-        raise Refused(f"the DVC store keeps other bytes under {md5}: they have md5 {found}")
+    if (md5_now := rehash(md5)) != md5:
+        raise Refused(f"the DVC store keeps other bytes under {md5}: they have md5 {md5_now}")
     import pyarrow.parquet as pq
 
     return pq.read_table(parquet(md5), columns=columns).to_pandas()

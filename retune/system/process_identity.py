@@ -44,7 +44,7 @@ def _began(pid: int) -> str:
     import psutil
 
     try:
-        found = psutil.Process(pid)
-        return "" if found.status() == psutil.STATUS_ZOMBIE else f"{found.create_time():.2f}"
+        process = psutil.Process(pid)
+        return "" if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
     except psutil.NoSuchProcess:
         return ""

@@ -58,7 +58,7 @@ def data(target: str) -> SearchResult:
     registrations = list(_registrations())
     chains, listings = {chain.model: chain for chain, _ in registrations}, _Listings(md5)
     sightings: list[Sighting] = []
-    gone: list[str] = []
+    untraceable: list[str] = []
     for chain, entry in registrations:
         ancestors, unknown = _ancestors(entry, chains)
         roles: dict[str, str | None] = {}  # role -> via
@@ -70,8 +70,8 @@ def data(target: str) -> SearchResult:
                     if contains:
                         roles.setdefault(role, _via(each, entry))
         sightings += [_sighting(chain, entry, role, None, via) for role, via in roles.items()]
-        gone += [_name(entry)] if unknown else []
-    return SearchResult(md5, sightings, gone=gone)
+        untraceable += [_name(entry)] if unknown else []
+    return SearchResult(md5, sightings, gone=untraceable)
 
 
 def _name(entry: history.Entry) -> str:
@@ -145,16 +145,16 @@ def row(name: str) -> SearchResult:
         rows = dict(zip(md5s, readers.map(lambda md5: _find(md5, name), md5s), strict=True))
     sightings: list[Sighting] = []
     free: list[str] = []
-    gone: list[str] = []
+    untraceable: list[str] = []
     for chain, entry in registrations:
         ancestors, unknown = _ancestors(entry, chains)
         matches, unreadable = _matches(entry, ancestors, rows)
         sightings += [_sighting(chain, entry, split, content, via) for split, content, via in matches]
         if unknown or unreadable:
-            gone.append(_name(entry))
+            untraceable.append(_name(entry))
         elif not matches:
             free.append(_name(entry))
-    return SearchResult(name, sightings, free, gone)
+    return SearchResult(name, sightings, free, untraceable)
 
 
 def _matches(

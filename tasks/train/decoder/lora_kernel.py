@@ -84,19 +84,19 @@ lora_linear.register_autograd(_backward, setup_context=_keep)
 
 
 def frozen_in_8_bits(weight: torch.Tensor) -> Frozen:
-    made = []
+    layers = []
     for values in (weight, weight.t().contiguous()):
         eight, scale = _by_rows(values)
-        made += [eight, scale.t().contiguous()]
-    return made
+        layers += [eight, scale.t().contiguous()]
+    return layers
 
 
 def _product8(x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """x: [rows, k], rounded to 8 bits row by row; weight: [n, k] in 8 bits; scale: [1, n]. Returns [rows, n]."""
-    eight, own = _by_rows_compiled(x)
+    eight, scales = _by_rows_compiled(x)
     each_row = ScalingType.RowWise
     return scaled_mm(
-        eight, weight.t(), own, each_row, scale, each_row, output_dtype=x.dtype, use_fast_accum=True
+        eight, weight.t(), scales, each_row, scale, each_row, output_dtype=x.dtype, use_fast_accum=True
     )  # fast: partial sums are kept in fewer bits than float32
 
 

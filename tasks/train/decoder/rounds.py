@@ -37,12 +37,16 @@ class TrainedCausalLM:
 def choose_then_refit(learner: Learner, objective: MakeObjective, context: DecoderContext) -> TrainingHistory:
     """Choose the epoch on val; then, if `config.refit`, learn train and val from the start for as many epochs."""
     config = context.config
-    chosen = _train(learner.network, objective(learner.network, config.epochs, False), context.in_folder("choose"))
+    choosing_round = _train(
+        learner.network, objective(learner.network, config.epochs, False), context.in_folder("choose")
+    )
     if not config.refit:
-        return chosen
-    refit = context.refit(chosen.steps)
+        return choosing_round
+    refit = context.refit(choosing_round.steps)
     learner.restart(context)
-    return _train(learner.network, objective(learner.network, chosen.best_epoch, True), refit).after(chosen)
+    return _train(learner.network, objective(learner.network, choosing_round.best_epoch, True), refit).after(
+        choosing_round
+    )
 
 
 def _train(network: nn.Module, objective: Objective, context: DecoderContext) -> TrainingHistory:

@@ -131,11 +131,11 @@ def _from_base(data: Data, context: TrainContext[Train]) -> tuple[TrainedModel, 
     config = context.config
     model = _train_once(data, data.train, data.val, config.epochs, context.in_folder("choose"))
     report = {"best_epoch": model.history.best_epoch, **_probe_scores(model.probe, data.val)}
-    learned, chosen = data.train, model.history
+    learned, choosing_history = data.train, model.history
     if config.refit:
         learned = _joined(data.train, data.val)
-        model = _train_once(data, learned, None, chosen.best_epoch, context.refit(chosen.steps))
-        model.history.after(chosen)
+        model = _train_once(data, learned, None, choosing_history.best_epoch, context.refit(choosing_history.steps))
+        model.history.after(choosing_history)
     return model, {"start": parent_version.as_dict(None), "rows": len(learned.rows.label_ids), **report}
 
 
