@@ -144,8 +144,8 @@ def status() -> dict[str, Any]:
 
 def changes(path: Path) -> dict[str, str]:
     """path -> added, modified or deleted, of each file in a tracked folder that is not as DVC knows it."""
-    told = json.loads(_dvc("data", "status", "--granular", "--json")).get("uncommitted", {})
-    kinds = {kind: names for kind, names in told.items() if isinstance(names, list)}
+    report = json.loads(_dvc("data", "status", "--granular", "--json")).get("uncommitted", {})
+    kinds = {kind: names for kind, names in report.items() if isinstance(names, list)}
     inside = f"{path}/"
     return {name: kind for kind, names in kinds.items() for name in names if name.startswith(inside) and name != inside}
 
@@ -156,10 +156,10 @@ def save_record(name: str) -> str:
     What `dvc exp list` shows, written by git alone with an index of its own. `dvc exp save` takes the user's edits out
     of the workspace, detaches HEAD and puts both back: killed in between, it would leave neither.
     """
-    made = [
+    outs = [
         out for entry in dvc_pipeline.pipeline().values() for kind in ("outs", "metrics") for out in entry.get(kind, [])
     ]
-    paths = [next(iter(out)) for out in made if isinstance(out, dict)]  # {path: {cache: false}}: kept by git
+    paths = [next(iter(out)) for out in outs if isinstance(out, dict)]  # {path: {cache: false}}: kept by git
     paths = [path for path in [*paths, "dvc.lock", "data/raw.dvc"] if Path(path).exists()]
     head = git.output("rev-parse", "HEAD")
     with tempfile.TemporaryDirectory() as scratch:
@@ -180,22 +180,22 @@ def save_record(name: str) -> str:
 
 def _dvc(*arguments: str, **more: str) -> str:
     with _process([*DVC, *arguments], None, {**environment(), **more}, subprocess.PIPE) as process:
-        said, complaint = process.communicate()
+        output, complaint = process.communicate()
     if process.returncode:
-        raise Broken(f"dvc {' '.join(arguments[:2])} failed: {complaint.strip() or said.strip()}")
-    return said
+        raise Broken(f"dvc {' '.join(arguments[:2])} failed: {complaint.strip() or output.strip()}")
+    return output
 
 
 def environment(python: Path = Path(sys.executable)) -> dict[str, str]:
     """The caller's, with this interpreter first on the path, and quiet: no telemetry, plain UTF-8 output."""
-    own = {
+    overrides = {
         "PATH": os.pathsep.join([str(python.parent), os.environ.get("PATH", "")]),
         "PYTHONUNBUFFERED": "1",
         "PYTHONUTF8": "1",
         "DVC_NO_ANALYTICS": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
-    return {**os.environ, **own}
+    return {**os.environ, **overrides}
 
 
 @contextmanager

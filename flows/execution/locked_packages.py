@@ -34,7 +34,9 @@ def installed_version(name: str) -> str | None:
 def unlike_lock(lock: Path = LOCK) -> dict[NormalizedName, tuple[str, str]]:
     """name -> (installed, locked) where they differ. Packages that are not installed do not count."""
     pairs = {name: (installed_version(name), version) for name, version in read_lock(lock).items()}
-    return {name: (here, locked) for name, (here, locked) in pairs.items() if here and here != locked}
+    return {
+        name: (installed, locked) for name, (installed, locked) in pairs.items() if installed and installed != locked
+    }
 
 
 def unlike_project(folder: Path) -> dict[NormalizedName, tuple[str, str]]:

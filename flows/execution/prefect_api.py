@@ -116,8 +116,8 @@ def runs(limit: int = 200, sort: str = "EXPECTED_START_TIME_DESC", **criteria: A
     return ask("POST", "/flow_runs/filter", {"flow_runs": criteria, "limit": limit, "sort": sort}) or []
 
 
-def of_deployment(found: dict[str, Any], **criteria: Any) -> list[Run]:
-    return runs(deployment_id={"any_": [found["id"]]}, **criteria)
+def of_deployment(record: dict[str, Any], **criteria: Any) -> list[Run]:
+    return runs(deployment_id={"any_": [record["id"]]}, **criteria)
 
 
 def in_states(*types: str) -> dict[str, Any]:

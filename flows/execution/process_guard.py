@@ -51,9 +51,6 @@ def reap_on_exit() -> None:
     os.close(reading)
 
 
-# ---------------------------------------------------------------- the guard's own process
-
-
 def run(lifeline: int, words: list[str]) -> int:
     """Run the command to its end or the flow's. Returns how it ended, as `waitpid` tells it."""
     wake = _listen()
@@ -73,7 +70,7 @@ def watch(lifeline: int, mark: str) -> None:
         signal.signal(number, signal.SIG_IGN)
     while os.read(lifeline, 512):
         pass
-    _end(lambda: _marked(mark), GRACE)
+    _end(lambda: _find_marked(mark), GRACE)
 
 
 def _listen() -> int:
@@ -89,8 +86,8 @@ def _listen() -> int:
 def _must_end(lifeline: int, wake: int) -> bool:
     """Wait until something happens; whether it is the end of the flow, or a signal that asks for the end."""
     ready, _, _ = select.select([lifeline, wake], [], [])
-    asked = wake in ready and set(os.read(wake, 512)) & set(ENDING)
-    return bool(asked) or (lifeline in ready and not os.read(lifeline, 512))
+    requests = wake in ready and set(os.read(wake, 512)) & set(ENDING)
+    return bool(requests) or (lifeline in ready and not os.read(lifeline, 512))
 
 
 def _adopt_orphans() -> None:
@@ -120,8 +117,8 @@ def _reap_children() -> dict[int, int]:
     """pid -> status of the children that have ended."""
     ended = {}
     try:
-        while (found := os.waitpid(-1, os.WNOHANG))[0]:
-            ended[found[0]] = found[1]
+        while (result := os.waitpid(-1, os.WNOHANG))[0]:
+            ended[result[0]] = result[1]
     except ChildProcessError:
         pass
     return ended
@@ -130,7 +127,7 @@ def _reap_children() -> dict[int, int]:
 def _end(family: Descendants, grace: float) -> dict[int, int]:
     """SIGTERM to everybody once, SIGKILL to who is still there after `grace` seconds. Returns whom it buried."""
     ended: dict[int, int] = {}
-    asked: set[int] = set()
+    recipients: set[int] = set()
     began = time.monotonic()
     while True:
         ended |= _reap_children()
@@ -140,8 +137,8 @@ def _end(family: Descendants, grace: float) -> dict[int, int]:
         if waited >= grace:
             _send(alive, signal.SIGKILL)
         else:
-            _send(alive - asked, signal.SIGTERM)
-            asked |= alive
+            _send(alive - recipients, signal.SIGTERM)
+            recipients |= alive
         time.sleep(0.02)
 
 
@@ -162,19 +159,19 @@ def _descendants(leader: int) -> set[int]:
         except (ProcessLookupError, PermissionError):
             return set()
         return {-leader}
-    found: set[int] = set()
+    descendants: set[int] = set()
     near = {os.getpid()}
     while near:
-        near = {process for process, parent in parents.items() if parent in near} - found
-        found |= near
-    return found
+        near = {process for process, parent in parents.items() if parent in near} - descendants
+        descendants |= near
+    return descendants
 
 
 def _parents() -> dict[int, int] | None:
     """process -> its parent, of those that live; None if this system does not say."""
     if not os.path.isdir("/proc/self"):  # noqa: PTH112
         return None
-    found = {}
+    parents = {}
     for process in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208
         try:
             with open(f"/proc/{process}/stat", "rb") as file:  # noqa: PTH123
@@ -182,20 +179,20 @@ def _parents() -> dict[int, int] | None:
         except OSError:  # it has gone since
             continue
         if state not in (b"Z", b"X"):
-            found[int(process)] = int(parent)
-    return found
+            parents[int(process)] = int(parent)
+    return parents
 
 
-def _marked(mark: str) -> set[int]:
-    wanted, found = f"{MARK}={mark}".encode(), set()
+def _find_marked(mark: str) -> set[int]:
+    entry, processes = f"{MARK}={mark}".encode(), set()
     for process in _parents() or {}:
         try:
             with open(f"/proc/{process}/environ", "rb") as file:  # noqa: PTH123
-                if wanted in file.read().split(b"\0"):
-                    found.add(process)
+                if entry in file.read().split(b"\0"):
+                    processes.add(process)
         except OSError:
             continue
-    return found
+    return processes
 
 
 def _leave(status: int) -> None:

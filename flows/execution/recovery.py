@@ -47,10 +47,10 @@ def runs(name: str) -> list[str]:
 def half_written() -> Iterator[str]:
     for top in (Path(), *TOPS):
         for path in sorted(top.rglob(".*.tmp") if top in TOPS else top.glob(".*.tmp")):
-            found = HALF_WRITTEN.match(path.name)
-            if found and not psutil.pid_exists(int(found["process"])):
+            match = HALF_WRITTEN.match(path.name)
+            if match and not psutil.pid_exists(int(match["process"])):
                 path.unlink()
-                yield f"removed {path}: a process died while it wrote {found['name']}"
+                yield f"removed {path}: a process died while it wrote {match['name']}"
 
 
 def torn_lock() -> Iterator[str]:
@@ -73,10 +73,10 @@ def cut_off_ingest() -> Iterator[str]:
     """Parts are written whole and only ever added, so an ingest that was cut off before DVC knew is finished."""
     if not RAW.exists() or not POINTER.exists():  # without a pointer nothing was ingested yet: ingest begins again
         return
-    known = (_yaml(POINTER).get("outs") or [{}])[0]
-    there = [path.stat().st_size for path in RAW.rglob("*") if path.is_file()]
-    torn = not _has_hash(known) or known.get("path") != RAW.name
-    if not torn and (known.get("nfiles"), known.get("size")) == (len(there), sum(there)):
+    entry = (_yaml(POINTER).get("outs") or [{}])[0]
+    sizes = [path.stat().st_size for path in RAW.rglob("*") if path.is_file()]
+    torn = not _has_hash(entry) or entry.get("path") != RAW.name
+    if not torn and (entry.get("nfiles"), entry.get("size")) == (len(sizes), sum(sizes)):
         return
     if torn:
         POINTER.unlink()

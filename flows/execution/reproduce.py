@@ -46,15 +46,15 @@ ASTRAY = re.compile(
 LOOK_AROUND = """\
 import importlib.util, json, platform
 spec = importlib.util.find_spec("tasks")
-told = {"tasks": spec.origin if spec else None, "python": platform.python_version(), "platform": platform.platform()}
+report = {"tasks": spec.origin if spec else None, "python": platform.python_version(), "platform": platform.platform()}
 try:
     import torch
 except ImportError:
     pass
 else:
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    told |= {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": name}
-print(json.dumps(told))
+    report |= {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": name}
+print(json.dumps(report))
 """
 
 
@@ -88,16 +88,18 @@ def reproduce(version: str, record: Record, into: Path, tolerance: float, say: S
     python, note = interpreter(into, say)
     env, notes = surroundings(python, record["environment"], into)
     dvc.rebuild(python, into, env, say)
-    given = [f"The model and sides of {begins.name}, from which it continued, came from the store."] if begins else []
-    return compare_with_record(record, into, tolerance, " ".join([note, *notes, *given]))
+    parent_notes = (
+        [f"The model and sides of {begins.name}, from which it continued, came from the store."] if begins else []
+    )
+    return compare_with_record(record, into, tolerance, " ".join([note, *notes, *parent_notes]))
 
 
 def check_target(into: Path) -> None:
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise WrongUse(f"{into} is not empty: name a folder that is, or one that is not there yet")
-    here = Path(git.output("rev-parse", "--show-toplevel", env=_git_env()))
-    ignored = git.succeeds("check-ignore", "-q", str(into), cwd=here, env=_git_env())
-    if into.resolve().is_relative_to(here.resolve()) and not ignored:
+    checkout = Path(git.output("rev-parse", "--show-toplevel", env=_git_env()))
+    ignored = git.succeeds("check-ignore", "-q", str(into), cwd=checkout, env=_git_env())
+    if into.resolve().is_relative_to(checkout.resolve()) and not ignored:
         raise WrongUse(f"{into} is part of your checkout, which stays as it is: name a folder outside of it")
 
 
@@ -112,12 +114,12 @@ def check_commit(commit: str, version: str) -> None:
 def stored(what: str, md5: str) -> list[str]:
     """The hashes of a file or folder and of all its files. Raises Refused if any of their bytes are gone."""
     try:
-        found = list(dict.fromkeys(own for _, own in dvc_store.files(what, md5)))
-        for each in found:
+        hashes = list(dict.fromkeys(digest for _, digest in dvc_store.files(what, md5)))
+        for each in hashes:
             dvc_store.open_bytes(each).close()
     except dvc_store.MissingBytes as error:
         raise Refused(f"{what}: bytes gone, hashes kept. {error}; whoever has them can `dvc push` them") from None
-    return found
+    return hashes
 
 
 def start_objects(begins: parent_version.ParentVersion) -> list[str]:
@@ -135,8 +137,8 @@ def clone(commit: str, into: Path) -> None:
     any_commit = "git -c uploadpack.allowAnySHA1InWant=true upload-pack"
     git.run("fetch", "--quiet", "--no-tags", "--upload-pack", any_commit, origin, commit, cwd=into, env=env)
     git.run("checkout", "--quiet", "--detach", commit, cwd=into, env=env)
-    own = f"[core]\n    autostage = false\n[cache]\n    dir = {_cache(into)}\n"
-    (into / ".dvc/config.local").write_text(own, "utf-8")
+    dvc_config = f"[core]\n    autostage = false\n[cache]\n    dir = {_cache(into)}\n"
+    (into / ".dvc/config.local").write_text(dvc_config, "utf-8")
 
 
 def _cache(into: Path) -> Path:
@@ -145,12 +147,14 @@ def _cache(into: Path) -> Path:
 
 def inputs(record: Record, into: Path) -> list[Check]:
     """Code and other files kept by git whose bytes are not those that the record names."""
-    kept = set(git.output("ls-files", "-z", cwd=into, env=_git_env()).split("\0"))
-    made = {path for entry in dvc_pipeline.pipeline(into / "dvc.yaml").values() for path in dvc_pipeline.outputs(entry)}
+    git_files = set(git.output("ls-files", "-z", cwd=into, env=_git_env()).split("\0"))
+    stage_outputs = {
+        path for entry in dvc_pipeline.pipeline(into / "dvc.yaml").values() for path in dvc_pipeline.outputs(entry)
+    }
     links = [
-        Check(path, md5, found := _md5(into / path), found == md5)
+        Check(path, md5, actual := _md5(into / path), actual == md5)
         for path, md5 in sorted(record["pipeline"]["hashes"].items())
-        if path in kept - made or (path.endswith(".py") and not (into / path).exists())
+        if path in git_files - stage_outputs or (path.endswith(".py") and not (into / path).exists())
     ]
     return [link for link in [*links, _same(RAW, record["pipeline"]["hashes"][RAW], tracked(into))] if not link.ok]
 
@@ -189,9 +193,11 @@ def interpreter(into: Path, say: Say) -> tuple[Path, str]:
     differing = locked_packages.unlike_project(into)
     if not differing:
         return Path(sys.executable), "This interpreter: its packages are those of the recorded requirements.lock."
-    name, (here, then) = next(iter(sorted(differing.items())))
+    name, (version, then) = next(iter(sorted(differing.items())))
     more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
-    note = f"A virtual environment made from the recorded requirements.lock: here {name} is {here}, not {then}{more}."
+    note = (
+        f"A virtual environment made from the recorded requirements.lock: here {name} is {version}, not {then}{more}."
+    )
     say(note)
     python = into / ".venv/bin/python"
     env = {**_clean(dvc.environment()), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
@@ -213,21 +219,21 @@ def surroundings(python: Path, recorded: Mapping[str, Any], into: Path) -> tuple
     env["DVC_SITE_CACHE_DIR"] = str(into / ".dvc/tmp/site")  # else DVC would keep its notes of the clone elsewhere
     if recorded["device"] == "cpu":
         env["CUDA_VISIBLE_DEVICES"] = ""
-    here = _look_around(python, env, into)
-    if here["tasks"] and not Path(here["tasks"]).resolve().is_relative_to(into.resolve()):
-        raise Broken(f"the stages would import {here['tasks']}, not the code of {into}")
-    if recorded["threads"] and here.get("threads") != recorded["threads"]:
+    current = _look_around(python, env, into)
+    if current["tasks"] and not Path(current["tasks"]).resolve().is_relative_to(into.resolve()):
+        raise Broken(f"the stages would import {current['tasks']}, not the code of {into}")
+    if recorded["threads"] and current.get("threads") != recorded["threads"]:
         # Set only if it has to be: it also tells other libraries than torch how many threads to start.
         env |= {name: str(recorded["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        here = _look_around(python, env, into)  # no more threads than cores can be had
-    if here.get("device") == "cpu" and recorded["device"] != "cpu":
+        current = _look_around(python, env, into)  # no more threads than cores can be had
+    if current.get("device") == "cpu" and recorded["device"] != "cpu":
         _train_without_gpu(into / "params.yaml")
-    return env, differences(recorded, here)
+    return env, differences(recorded, current)
 
 
-def differences(recorded: Mapping[str, Any], here: dict[str, Any]) -> list[str]:
-    names = [name for name in ("python", "platform", "torch", "device", "threads") if name in here]
-    others = [f"{name} {here[name]}, then {recorded[name]}" for name in names if here[name] != recorded[name]]
+def differences(recorded: Mapping[str, Any], current: dict[str, Any]) -> list[str]:
+    names = [name for name in ("python", "platform", "torch", "device", "threads") if name in current]
+    others = [f"{name} {current[name]}, then {recorded[name]}" for name in names if current[name] != recorded[name]]
     return [f"Different from then: {'; '.join(others)}."] if others else []
 
 
@@ -251,9 +257,9 @@ def _train_without_gpu(path: Path) -> None:
 def compare_with_record(record: Record, into: Path, tolerance: float, note: str) -> Reproduced:
     """Compare what the stages made in `into` with the record."""
     expected = record["pipeline"]["hashes"]
-    found = dvc_pipeline.hashes_of(dvc_pipeline.lock(into / "dvc.lock"))
-    data = [_same(path, expected[path], found.get(path, MISSING)) for path in DATA if path in expected]
-    model = [_same(MODEL, expected[MODEL], found.get(MODEL, MISSING)), *weights(record["files"], into / MODEL)]
+    hashes = dvc_pipeline.hashes_of(dvc_pipeline.lock(into / "dvc.lock"))
+    data = [_same(path, expected[path], hashes.get(path, MISSING)) for path in DATA if path in expected]
+    model = [_same(MODEL, expected[MODEL], hashes.get(MODEL, MISSING)), *weights(record["files"], into / MODEL)]
     if all(link.ok for link in [*data, *model]):
         return Reproduced(True, BITS, note, [*data, *model])
     scores = compare_scores(record["scores"]["candidate"], into / SCORES, tolerance)
@@ -265,31 +271,31 @@ def compare_with_record(record: Record, into: Path, tolerance: float, note: str)
 
 def weights(files: dict[str, str], folder: Path) -> list[Check]:
     """Every safetensors file of the model folder against the sha256 of the registered file with the same path."""
-    here = {path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(folder.rglob("*.safetensors"))}
+    hashes = {path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(folder.rglob("*.safetensors"))}
     then: dict[str, str] = {}
     for name, sha256 in files.items():
         if name.endswith(".safetensors"):  # artifacts/candidate/adapter/x.safetensors is adapter/x.safetensors here
-            ends = [path for path in here if name == path or name.endswith(f"/{path}")]
+            ends = [path for path in hashes if name == path or name.endswith(f"/{path}")]
             then[max(ends, key=len, default=name)] = sha256
     return [
-        _same(f"{MODEL}/{name}" if name in here else name, then.get(name, MISSING), here.get(name, MISSING))
-        for name in sorted({*here, *then})
+        _same(f"{MODEL}/{name}" if name in hashes else name, then.get(name, MISSING), hashes.get(name, MISSING))
+        for name in sorted({*hashes, *then})
     ]
 
 
 def compare_scores(recorded: Mapping[str, Any], report: Path, tolerance: float) -> list[Check]:
-    found = json.loads(report.read_text("utf-8")) if report.exists() else {}
+    scores = json.loads(report.read_text("utf-8")) if report.exists() else {}
     links = []
     for name in recorded:
-        then, now = recorded[name]["value"], found.get(name)
+        then, now = recorded[name]["value"], scores.get(name)
         near = now is not None and abs(now - then) <= tolerance
-        told = MISSING if now is None else f"{now:.6g}"
-        links.append(Check(name, f"{then:.6g} give or take {tolerance:g}", told, near))
+        actual = MISSING if now is None else f"{now:.6g}"
+        links.append(Check(name, f"{then:.6g} give or take {tolerance:g}", actual, near))
     return links
 
 
-def _same(name: str, expected: str, found: str) -> Check:
-    return Check(name, expected, found, expected == found != MISSING)
+def _same(name: str, expected: str, actual: str) -> Check:
+    return Check(name, expected, actual, expected == actual != MISSING)
 
 
 def _md5(path: Path) -> str:

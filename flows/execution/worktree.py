@@ -81,7 +81,7 @@ def _lock(folder: Path) -> Path:
 
 
 def _lay(folder: Path) -> None:
-    here = Path.cwd()
+    checkout = Path.cwd()
     try:
         # A post-checkout hook of the user that fails would fail the command, though the worktree is complete.
         git.run(*git.NO_HOOKS, "worktree", "add", "--quiet", "--force", "--detach", str(folder), "HEAD")
@@ -89,9 +89,9 @@ def _lay(folder: Path) -> None:
         reason = f"{disk_errors.in_short(error.stderr)}{_no_room(folder.parent)}"
         raise Broken(f"git worktree add failed: {reason}") from None
     for path in [*_edited(), *CARRIED]:
-        if (here / path).is_file():
+        if (checkout / path).is_file():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(here / path, folder / path)
+            shutil.copy2(checkout / path, folder / path)
         else:
             (folder / path).unlink(missing_ok=True)
     dvc_store.share_cache(folder)
@@ -106,10 +106,10 @@ def _no_room(runs: Path) -> str:
     what it had written, so that nobody finds the disk full afterwards."""
     entries = git.output("ls-tree", "-r", "-l", "-z", "HEAD").split("\0")
     sizes = [int(size) for size in (entry.split(maxsplit=4)[3] for entry in entries if entry) if size.isdigit()]
-    wanted, free = sum(-(-size // BLOCK) * BLOCK for size in sizes), shutil.disk_usage(runs).free
-    if free >= wanted:
+    need, free = sum(-(-size // BLOCK) * BLOCK for size in sizes), shutil.disk_usage(runs).free
+    if free >= need:
         return ""
-    return f". No space left on device: {wanted / 1e6:.1f} MB are wanted in {runs}, {free / 1e6:.1f} MB are free there"
+    return f". No space left on device: {need / 1e6:.1f} MB are wanted in {runs}, {free / 1e6:.1f} MB are free there"
 
 
 def _edited() -> list[str]:
@@ -127,12 +127,12 @@ def remove(folder: Path) -> None:
 def left() -> list[Left]:
     """The folders of runs that are over: they failed, or their process was killed."""
     runs = git.main_checkout() / FOLDER
-    found = []
+    leftovers = []
     for folder in sorted(runs.iterdir()) if runs.exists() else []:
         if folder.is_dir() and not _at_work(folder):
             days = (time.time() - max(folder.stat().st_mtime, _mtime(folder / FAILED))) / 86400
-            found.append(Left(folder, days, _why(folder)))
-    return found
+            leftovers.append(Left(folder, days, _why(folder)))
+    return leftovers
 
 
 def sweep(older_than_days: float) -> list[Left]:
