@@ -42,7 +42,7 @@ def up(
     ports_by_service = {"prefect": prefect_port, "mlflow": mlflow_port, "postgres": postgres_port}
     ports = {name: port for name, port in ports_by_service.items() if port}
     names = ORDER[:1] if database_only else ORDER[:3] if no_worker else ORDER
-    state = up_down.up(up_down.Wanted(database, host, ports, names), _discard if json_ else say)
+    state = up_down.up(up_down.UpRequest(database, host, ports, names), _discard if json_ else say)
     facts = up_down.facts(state)
     if json_:
         print_json({"database": state.database, "services": facts, "environment": str(folder() / "env")})

@@ -13,29 +13,29 @@ PASSWORDS = ("database", "prefect", "mlflow", "session")
 
 def make(state: State) -> None:
     """Those of this clone, made the first time, and the files that tell them to whom they concern."""
-    there = kept()
-    write(state, there | {name: secrets.token_urlsafe(24) for name in PASSWORDS if name not in there})
+    passwords = read()
+    write(state, passwords | {name: secrets.token_urlsafe(24) for name in PASSWORDS if name not in passwords})
 
 
-def kept() -> dict[str, str]:
+def read() -> dict[str, str]:
     path = folder() / "secrets.json"
     return json.loads(path.read_text("utf-8")) if path.exists() else {}
 
 
-def write(state: State, told: dict[str, str]) -> None:
-    keep(folder() / "secrets.json", json.dumps(told, indent=2))
+def write(state: State, passwords: dict[str, str]) -> None:
+    keep(folder() / "secrets.json", json.dumps(passwords, indent=2))
     if state.database == "postgres":
-        keep(folder() / "pgpass", postgres.pgpass(state.ports["postgres"], told["database"]))
-    lines = [f"{name}={value}\n" for name, value in client_variables(state, told).items()]
+        keep(folder() / "pgpass", postgres.pgpass(state.ports["postgres"], passwords["database"]))
+    lines = [f"{name}={value}\n" for name, value in client_variables(state, passwords).items()]
     keep(folder() / environment.SERVICES_ENV, "".join(lines))
 
 
-def client_variables(state: State, told: dict[str, str]) -> dict[str, str]:
+def client_variables(state: State, passwords: dict[str, str]) -> dict[str, str]:
     """What a command, or a program of somebody else's, needs to use the servers."""
     return {
         "PREFECT_API_URL": f"{url(state, 'prefect')}/api",
-        "PREFECT_API_AUTH_STRING": f"{USER}:{told['prefect']}",
+        "PREFECT_API_AUTH_STRING": f"{USER}:{passwords['prefect']}",
         "MLFLOW_TRACKING_URI": url(state, "mlflow"),
         "MLFLOW_TRACKING_USERNAME": USER,
-        "MLFLOW_TRACKING_PASSWORD": told["mlflow"],
+        "MLFLOW_TRACKING_PASSWORD": passwords["mlflow"],
     }

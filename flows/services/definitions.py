@@ -20,23 +20,23 @@ NOT_THEIRS = ("MLFLOW_TRACKING_", "PREFECT_API_", "RETUNE_")  # variables that t
 
 
 def database_server(state: State) -> Service:
-    found = postgres.installed(folder())
-    if isinstance(found, str):
-        raise Broken(f"this clone keeps its registry in PostgreSQL, which does not run here any more: {found}")
+    installation = postgres.installed(folder())
+    if isinstance(installation, str):
+        raise Broken(f"this clone keeps its registry in PostgreSQL, which does not run here any more: {installation}")
     data, port = folder() / "postgres", state.ports["postgres"]
-    postgres.make(found, data, credentials.kept()["database"])
+    postgres.make(installation, data, credentials.read()["database"])
     return Service(
         "postgres",
-        [] if state.alive("postgres") else postgres.command(found, data, port),
+        [] if state.alive("postgres") else postgres.command(installation, data, port),
         _quiet(),
         lambda: postgres.answers(port, folder() / "pgpass"),
-        found.account,
+        installation.account,
     )
 
 
 def prefect(state: State) -> Service:
-    login = f"{USER}:{credentials.kept()['prefect']}"
-    own = {
+    login = f"{USER}:{credentials.read()['prefect']}"
+    variables = {
         "PREFECT_HOME": str(backend.state() / "prefect"),
         "PREFECT_SERVER_API_AUTH_STRING": login,
         "PREFECT_API_AUTH_STRING": login,
@@ -45,40 +45,42 @@ def prefect(state: State) -> Service:
         "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "10",
     }
     if state.database == "postgres":
-        own["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = postgres.address("+asyncpg", state.ports["postgres"], "prefect")
+        variables["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = postgres.address(
+            "+asyncpg", state.ports["postgres"], "prefect"
+        )
     words = ["-m", "prefect", "server", "start", "--host", state.host, "--port", str(state.ports["prefect"])]
     return Service(
         "prefect",
         [sys.executable, *words],
-        _quiet(state, own),
+        _quiet(state, variables),
         lambda: _prefect_answers(f"{url(state, 'prefect')}/api"),
     )
 
 
 def mlflow(state: State) -> Service:
-    kept, store = credentials.kept(), f"sqlite:///{backend.state() / 'mlflow.db'}"
+    passwords, store = credentials.read(), f"sqlite:///{backend.state() / 'mlflow.db'}"
     logins = f"sqlite:///{folder() / 'logins.db'}"
     if state.database == "postgres":
         store = logins = postgres.address("+psycopg", state.ports["postgres"], "mlflow")
     keep(folder() / "mlflow-auth.ini", AUTH.format(logins=logins))
-    own = {
+    variables = {
         "MLFLOW_BACKEND_STORE_URI": store,
         "MLFLOW_ARTIFACTS_DESTINATION": (backend.state() / "artifacts").as_uri(),
         "MLFLOW_AUTH_CONFIG_PATH": str(folder() / "mlflow-auth.ini"),
         "MLFLOW_AUTH_ADMIN_USERNAME": USER,
-        "MLFLOW_AUTH_ADMIN_PASSWORD": kept["mlflow"],
-        "MLFLOW_FLASK_SERVER_SECRET_KEY": kept["session"],
+        "MLFLOW_AUTH_ADMIN_PASSWORD": passwords["mlflow"],
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": passwords["session"],
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # runs jobs for language-model features: not for us
     }
     if state.host not in LOOPBACK:
         names = (*LOOPBACK[:2], socket.gethostname(), *([state.host] if state.host not in ("0.0.0.0", "::") else []))
-        own["MLFLOW_SERVER_ALLOWED_HOSTS"] = ",".join(f"{name}:{state.ports['mlflow']}" for name in names)
+        variables["MLFLOW_SERVER_ALLOWED_HOSTS"] = ",".join(f"{name}:{state.ports['mlflow']}" for name in names)
     words = ["-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "1"]
     words += ["--host", state.host, "--port", str(state.ports["mlflow"])]
     return Service(
         "mlflow",
         [sys.executable, *words],
-        _quiet(state, {**backend.QUIET, **own}),
+        _quiet(state, {**backend.QUIET, **variables}),
         lambda: _answers(f"{url(state, 'mlflow')}/health"),
     )
 
@@ -97,7 +99,7 @@ def worker(state: State) -> Service:
     env = {
         name: value
         for name, value in os.environ.items()
-        if name not in credentials.client_variables(state, credentials.kept())
+        if name not in credentials.client_variables(state, credentials.read())
     }
     return Service(
         "worker",
@@ -111,19 +113,19 @@ def workers_online(state: State) -> list[str]:
     """The names of the workers that Prefect has heard from lately: each is the name of its process."""
     from flows.execution import prefect_api
 
-    login = (USER, credentials.kept()["prefect"])
+    login = (USER, credentials.read()["prefect"])
     server = prefect_api.Server(f"{url(state, 'prefect')}/api", login, timeout=5)
     with suppress(prefect_api.Away, ValueError):
         return [each["name"] for each in prefect_api.workers(server) if each["status"] == "ONLINE"]
     return []
 
 
-def _quiet(state: State | None = None, own: dict[str, str] | None = None) -> dict[str, str]:
+def _quiet(state: State | None = None, variables: dict[str, str] | None = None) -> dict[str, str]:
     """The caller's environment without what is meant for commands, and the service's own."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(NOT_THEIRS)}
     if state and state.database == "postgres":
         env["PGPASSFILE"] = str(folder() / "pgpass")
-    return {**env, **(own or {})}
+    return {**env, **(variables or {})}
 
 
 def _answers(address: str) -> bool:

@@ -41,14 +41,14 @@ def examine() -> list[Finding]:
 
 def _look(name: str, check: Callable[[], tuple[bool, str]], mend: str) -> Finding:
     try:
-        ok, found = check()
+        ok, report = check()
     except Fault as error:
-        ok, found, mend = False, error.message, error.remedy
+        ok, report, mend = False, error.message, error.remedy
     except RetuneError as error:
-        ok, found = False, str(error)
+        ok, report = False, str(error)
     except Exception as error:  # whatever a broken installation throws is the finding
-        ok, found = False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    return Finding(name, ok, found, mend)
+        ok, report = False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return Finding(name, ok, report, mend)
 
 
 def _python() -> tuple[bool, str]:
@@ -66,7 +66,7 @@ def _params() -> tuple[bool, str]:
     return True, "params.yaml is complete and of the right types"
 
 
-def _chosen() -> params.Params:
+def _load_params() -> params.Params:
     """For the checks that ask what params.yaml says: where it is wrong, that comes first."""
     try:
         return params.load()
@@ -77,11 +77,12 @@ def _chosen() -> params.Params:
 
 
 def _base() -> tuple[bool, str]:
-    base = _chosen().train.base
+    base = _load_params().train.base
     if base.name.startswith("hub:"):
         return True, f"{base.name}: checked when it is fetched"
-    found = bases.weights_sha256(bases.find(base.name))
-    return found == base.sha256, f"{base.name}, sha256 {found[:12]}…" + ("" if found == base.sha256 else " is another")
+    sha256 = bases.weights_sha256(bases.find(base.name))
+    same = sha256 == base.sha256
+    return same, f"{base.name}, sha256 {sha256[:12]}…" + ("" if same else " is another")
 
 
 def _disk() -> tuple[bool, str]:
@@ -92,10 +93,10 @@ def _disk() -> tuple[bool, str]:
 def _device() -> tuple[bool, str]:
     import torch
 
-    wanted = _chosen().train.device
+    device = _load_params().train.device
     if torch.cuda.is_available():
         return True, f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
-    return wanted != "cuda", f"no CUDA; {torch.get_num_threads()} CPU threads"
+    return device != "cuda", f"no CUDA; {torch.get_num_threads()} CPU threads"
 
 
 def _git() -> tuple[bool, str]:
@@ -115,18 +116,18 @@ def _dvc() -> tuple[bool, str]:
 
 def _services() -> tuple[bool, str]:
     """Those of the clone's own servers that should be up and are not."""
-    told = up_down.facts(State.read()) if folder().exists() else []
-    if not told:
+    services = up_down.facts(State.read()) if folder().exists() else []
+    if not services:
         return True, "none of its own here (`retune up` starts them)"
-    down = [each["name"] for each in told if not each["up"]]
-    return not down, f"down: {', '.join(down)}" if down else f"{', '.join(each['name'] for each in told)} are up"
+    down = [each["name"] for each in services if not each["up"]]
+    return not down, f"down: {', '.join(down)}" if down else f"{', '.join(each['name'] for each in services)} are up"
 
 
 def _schedule() -> tuple[bool, str]:
-    found = health.check_health()
-    if found.kind in health.UNWATCHED:
-        return True, f"none is watched: {found.words}"
-    return found.ok, f"{found.words}" + ("" if found.ok else f" ({found.kind}; {found.mend})")
+    status = health.check_health()
+    if status.kind in health.UNWATCHED:
+        return True, f"none is watched: {status.words}"
+    return status.ok, f"{status.words}" + ("" if status.ok else f" ({status.kind}; {status.mend})")
 
 
 def _require_served() -> None:
@@ -144,7 +145,7 @@ def _store() -> tuple[bool, str]:
 
 def _champion() -> tuple[bool, str]:
     """What `retune predict` and the next rollback rely on: its files, and that it may have learned what it learned."""
-    name = _chosen().register.name
+    name = _load_params().register.name
     try:
         _require_served()
         champion = versions.champion(name)

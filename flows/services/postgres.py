@@ -41,7 +41,7 @@ def installed(folder: Path) -> Installed | str:
         return "PostgreSQL is not installed (Debian: apt-get install postgresql)"
     if os.geteuid() != 0:
         return Installed(programs, None)
-    account = next((name for name in ACCOUNTS if _known(name)), None)
+    account = next((name for name in ACCOUNTS if _has_account(name)), None)
     if not account:
         return f"PostgreSQL does not run as root, and there is no account {' or '.join(ACCOUNTS)} to hand it to"
     if subprocess.run(["test", "-x", folder], user=account, group=_group(account), extra_groups=[]).returncode:
@@ -54,14 +54,16 @@ def installed(folder: Path) -> Installed | str:
 
 def _programs() -> Path | None:
     """The folder that holds them all: the newest installed, else what is on the path."""
-    found = [folder for place in PLACES for folder in Path("/").glob(place.lstrip("/"))]
-    found.sort(key=lambda folder: [int(part) for part in folder.parent.name.split(".") if part.isdigit()], reverse=True)
+    matches = [folder for place in PLACES for folder in Path("/").glob(place.lstrip("/"))]
+    matches.sort(
+        key=lambda folder: [int(part) for part in folder.parent.name.split(".") if part.isdigit()], reverse=True
+    )
     on_path = shutil.which("postgres")
-    folders = [*found, *([Path(on_path).resolve().parent] if on_path else [])]
+    folders = [*matches, *([Path(on_path).resolve().parent] if on_path else [])]
     return next((folder for folder in folders if all((folder / name).exists() for name in PROGRAMS)), None)
 
 
-def _known(account: str) -> bool:
+def _has_account(account: str) -> bool:
     with suppress(KeyError):
         return bool(pwd.getpwnam(account))
     return False
@@ -76,7 +78,7 @@ def as_account(account: str | None) -> dict[str, object]:
     return {"user": account, "group": _group(account), "extra_groups": []} if account else {}
 
 
-def make(found: Installed, data: Path, password: str) -> None:
+def make(installation: Installed, data: Path, password: str) -> None:
     """Make an empty database cluster at `data`, which appears whole or not at all."""
     if (data / "PG_VERSION").exists():
         return
@@ -85,30 +87,35 @@ def make(found: Installed, data: Path, password: str) -> None:
     unfinished.mkdir(mode=0o700)
     secret.touch(mode=0o600)
     secret.write_text(f"{password}\n", "ascii")
-    if found.account:
+    if installation.account:
         for path in (unfinished, secret):
-            shutil.chown(path, found.account, _group(found.account))
+            shutil.chown(path, installation.account, _group(installation.account))
     words = [f"--pgdata={unfinished}", f"--username={ROLE}", f"--pwfile={secret}"]
     words += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
     try:
-        done = subprocess.run(
-            [found.programs / "initdb", *words],
+        result = subprocess.run(
+            [installation.programs / "initdb", *words],
             capture_output=True,
             text=True,
             cwd="/",
-            **as_account(found.account),  # type: ignore[call-overload]
+            **as_account(installation.account),  # type: ignore[call-overload]
         )
     finally:
         secret.unlink()
-    if done.returncode:
-        raise Broken(f"PostgreSQL could not make {data}: {(done.stderr or done.stdout).strip()}")
+    if result.returncode:
+        raise Broken(f"PostgreSQL could not make {data}: {(result.stderr or result.stdout).strip()}")
     unfinished.rename(data)
 
 
-def command(found: Installed, data: Path, port: int) -> list[str]:
+def command(installation: Installed, data: Path, port: int) -> list[str]:
     drop_stale_lock(data)
     options = [f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories="]
-    return [str(found.programs / "postgres"), "-D", str(data), *(word for option in options for word in ("-c", option))]
+    return [
+        str(installation.programs / "postgres"),
+        "-D",
+        str(data),
+        *(word for option in options for word in ("-c", option)),
+    ]
 
 
 def drop_stale_lock(data: Path) -> None:
@@ -151,9 +158,9 @@ def answers(port: int, passwords: Path) -> bool:
 
 def make_databases(port: int, passwords: Path) -> None:
     with _connect(port, passwords) as connection:
-        there = {row[0] for row in connection.execute("select datname from pg_database")}
+        existing_names = {row[0] for row in connection.execute("select datname from pg_database")}
         for name in DATABASES:
-            if name not in there:
+            if name not in existing_names:
                 connection.execute(f'create database "{name}"')
 
 

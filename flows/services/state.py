@@ -25,8 +25,8 @@ class State:
     @classmethod
     def read(cls) -> "State":
         path = folder() / environment.SERVICES_STATE
-        told = cls(**json.loads(path.read_text("utf-8"))) if path.exists() else cls()
-        return told if told.folder == str(folder()) else cls(str(folder()), told.database)
+        state = cls(**json.loads(path.read_text("utf-8"))) if path.exists() else cls()
+        return state if state.folder == str(folder()) else cls(str(folder()), state.database)
 
     def write(self) -> None:
         keep(folder() / environment.SERVICES_STATE, json.dumps(self.__dict__, indent=2))

@@ -58,18 +58,18 @@ def _start(service: Service) -> str:
     log = log_of(service.name)
     if log.exists() and log.stat().st_size > LARGEST_LOG:
         log.replace(log.with_suffix(".log.1"))
-    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as told:
-        started = subprocess.Popen(
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log_file:
+        process = subprocess.Popen(
             service.command,
             env={**service.env, MARK: _mark(service.name)},
             cwd="/" if service.account else backend.state().parent,
             stdin=subprocess.DEVNULL,
-            stdout=told,
-            stderr=told,
+            stdout=log_file,
+            stderr=log_file,
             start_new_session=True,
             **postgres.as_account(service.account),  # type: ignore[call-overload]
         )
-    return process_identity.name(started.pid)
+    return process_identity.name(process.pid)
 
 
 def _await(service: Service, state: State) -> None:
@@ -87,17 +87,14 @@ def _await(service: Service, state: State) -> None:
 
 def _tail(service: Service) -> str:
     lines = log_of(service.name).read_text("utf-8", "replace").splitlines()[-LAST_LINES:]
-    told = "\n".join(f"  {line}" for line in lines)
-    for secret in credentials.kept().values():
-        told = told.replace(secret, "(a password)")
-    return told
+    text = "\n".join(f"  {line}" for line in lines)
+    for secret in credentials.read().values():
+        text = text.replace(secret, "(a password)")
+    return text
 
 
 def log_of(name: str) -> Path:
     return folder() / f"{name}.log"
-
-
-# ---------------------------------------------------------------- ended
 
 
 def end(name: str, say: Say = print) -> bool:

@@ -31,7 +31,7 @@ STAYS = {  # where the registry is kept, for who asks for the other one
 
 
 @dataclass(frozen=True)
-class Wanted:
+class UpRequest:
     """What the user asked for; None is what was chosen before, or the default."""
 
     database: str | None = None
@@ -40,19 +40,19 @@ class Wanted:
     names: tuple[str, ...] = ORDER
 
 
-def up(wanted: Wanted, say: Say = print) -> State:
+def up(request: UpRequest, say: Say = print) -> State:
     """Start what is not up. Returns what is up then; raises Broken with the last lines of what does not come up."""
     folder().mkdir(mode=0o711, parents=True, exist_ok=True)  # others may pass, as the database's account must
     with _alone("retune up"), _as_before_if_it_fails(say):
-        state = settle(wanted, State.read(), say)
+        state = settle(request, State.read(), say)
         credentials.make(state)
         if state.database == "postgres":
             start_all([definitions.database_server(state)], state, say)
             postgres.make_databases(state.ports["postgres"], folder() / "pgpass")
-        if "mlflow" in wanted.names:
+        if "mlflow" in request.names:
             _bring_versions(state, say)
             start_all([definitions.prefect(state), definitions.mlflow(state)], state, say)
-        if "worker" in wanted.names:
+        if "worker" in request.names:
             start_all([definitions.worker(state)], state, say)
         return state
 
@@ -63,7 +63,7 @@ def _as_before_if_it_fails(say: Say) -> Iterator[None]:
 
     Only where the registry is kept is not: versions that have been moved into PostgreSQL stay there.
     """
-    before, there = State.read(), (folder() / environment.SERVICES_STATE).exists()
+    before, had_state = State.read(), (folder() / environment.SERVICES_STATE).exists()
     try:
         yield
     except BaseException:
@@ -74,61 +74,62 @@ def _as_before_if_it_fails(say: Say) -> Iterator[None]:
         if (backend.state() / sqlite_to_postgres.MOVED).exists():
             before.database = after.database
         with suppress(OSError):  # of a full disk: the first error says it
-            _write_again(before, there)
+            _write_again(before, had_state)
         raise
 
 
-def _write_again(state: State, there: bool) -> None:
-    if not there and not state.database:
+def _write_again(state: State, had_state: bool) -> None:
+    if not had_state and not state.database:
         (folder() / environment.SERVICES_STATE).unlink(missing_ok=True)
         return
     state.write()
-    if {"prefect", "mlflow"} <= state.ports.keys() and credentials.kept():
-        credentials.write(state, credentials.kept())
+    if {"prefect", "mlflow"} <= state.ports.keys() and credentials.read():
+        credentials.write(state, credentials.read())
 
 
-def settle(wanted: Wanted, state: State, say: Say = print) -> State:
+def settle(request: UpRequest, state: State, say: Say = print) -> State:
     """Choose database, host and ports, once for all, and keep them: addresses stay what they were."""
-    if state.database and wanted.database not in (None, state.database):
+    if state.database and request.database not in (None, state.database):
         raise WrongUse(STAYS[state.database])
-    _refuse_one_port_for_two(wanted.ports, state)
+    _refuse_one_port_for_two(request.ports, state)
     running = [name for name in PORTS if state.alive(name)]
-    if running and wanted.host not in (None, state.host):
-        raise WrongUse(f"{', '.join(running)} listen on {state.host}: `retune down` first, then up with {wanted.host}")
-    state.host = wanted.host or state.host
-    state.database = state.database or _choose(wanted.database, say)
+    if running and request.host not in (None, state.host):
+        raise WrongUse(f"{', '.join(running)} listen on {state.host}: `retune down` first, then up with {request.host}")
+    state.host = request.host or state.host
+    state.database = state.database or _choose(request.database, say)
     for name in [each for each in PORTS if each != "postgres" or state.database == "postgres"]:
-        _settle_port(name, wanted.ports.get(name), state, say)
+        _settle_port(name, request.ports.get(name), state, say)
     state.write()
     return state
 
 
-def _choose(asked: str | None, say: Say) -> str:
-    if asked == "sqlite":
-        return asked
-    found = postgres.installed(folder())
-    if isinstance(found, str):
-        if asked:
-            raise WrongUse(found)
-        say(f"SQLite, since {found[0].lower() if found.startswith('The') else found[0]}{found[1:]}")
-        return "sqlite"
-    return "postgres"
+def _choose(database: str | None, say: Say) -> str:
+    if database == "sqlite":
+        return database
+    installation = postgres.installed(folder())
+    if not isinstance(installation, str):
+        return "postgres"
+    if database:
+        raise WrongUse(installation)
+    initial = installation[0].lower() if installation.startswith("The") else installation[0]
+    say(f"SQLite, since {initial}{installation[1:]}")
+    return "sqlite"
 
 
-def _settle_port(name: str, asked: int | None, state: State, say: Say) -> None:
+def _settle_port(name: str, requested_port: int | None, state: State, say: Say) -> None:
     if state.alive(name):
-        if asked not in (None, state.ports[name]):
+        if requested_port not in (None, state.ports[name]):
             raise WrongUse(f"{name} is up at port {state.ports[name]}: `retune down` first, then up with another port")
         return
     if end(name, say):  # what a killed one left; it lets go of its port a moment later
         wait_for(lambda: _free(state.host, state.ports.get(name, 0)), 10)
-    state.ports[name] = _port(name, asked, state)
+    state.ports[name] = _port(name, requested_port, state)
 
 
-def _refuse_one_port_for_two(asked: dict[str, int], state: State) -> None:
+def _refuse_one_port_for_two(requested_ports: dict[str, int], state: State) -> None:
     """Those asked for, and those that the others have had."""
     holders: dict[int, str] = {}
-    for name, port in {**state.ports, **asked}.items():
+    for name, port in {**state.ports, **requested_ports}.items():
         if name == "postgres" and state.database == "sqlite":
             continue
         other = holders.setdefault(port, name)
@@ -138,15 +139,17 @@ def _refuse_one_port_for_two(asked: dict[str, int], state: State) -> None:
             )
 
 
-def _port(name: str, asked: int | None, state: State) -> int:
+def _port(name: str, requested_port: int | None, state: State) -> int:
     """The port asked for, else the one that it had, else the first free one from its usual one on."""
-    chosen = asked or state.ports.get(name)
-    if chosen:
-        if not _free(state.host, chosen):
-            raise WrongUse(f"port {chosen}, where {name} belongs, is in use by another: `retune up --{name}-port N`")
-        return chosen
-    taken = set(state.ports.values())
-    return next(port for port in range(PORTS[name], 65536) if port not in taken and _free(state.host, port))
+    port = requested_port or state.ports.get(name)
+    if port:
+        if not _free(state.host, port):
+            raise WrongUse(f"port {port}, where {name} belongs, is in use by another: `retune up --{name}-port N`")
+        return port
+    used_ports = set(state.ports.values())
+    return next(
+        number for number in range(PORTS[name], 65536) if number not in used_ports and _free(state.host, number)
+    )
 
 
 def _free(host: str, port: int) -> bool:
@@ -188,10 +191,10 @@ def down(say: Say = print) -> list[str]:
         return stopped
 
 
-def _close_runs(ended: str, state: State) -> None:
+def _close_runs(service: str, state: State) -> None:
     """What the worker ran has ended with it: Prefect is told while it is there, so that nobody finds it running."""
 
-    if ended == "worker" and state.alive("prefect"):
+    if service == "worker" and state.alive("prefect"):
         with suppress(RetuneError):
             run_hygiene.Reconciler().tidy()
 
@@ -209,14 +212,14 @@ def _alone(who: str) -> Iterator[None]:
 
 def rotate_passwords(say: Say = print) -> State:
     """New passwords for database, Prefect, MLflow, and a new session key; whatever uses them is started again."""
-    state, kept = State.read(), credentials.kept()
-    if any(not state.alive(name) for name in ("prefect", "mlflow")) or not kept:
+    state, passwords = State.read(), credentials.read()
+    if any(not state.alive(name) for name in ("prefect", "mlflow")) or not passwords:
         raise WrongUse("passwords are rotated while the services are up: `retune up` first")
     with _alone("retune rotate-passwords"):
-        new = {name: secrets.token_urlsafe(24) for name in kept}
+        new = {name: secrets.token_urlsafe(24) for name in passwords}
         # for who finds us dead half-way: infra/README.md
         keep(folder() / "secrets.next.json", json.dumps(new, indent=2))
-        _set_mlflow_password(state, kept["mlflow"], new["mlflow"])
+        _set_mlflow_password(state, passwords["mlflow"], new["mlflow"])
         if state.database == "postgres":
             postgres.set_password(state.ports["postgres"], folder() / "pgpass", new["database"])
         credentials.write(state, new)
@@ -224,20 +227,20 @@ def rotate_passwords(say: Say = print) -> State:
         worker = state.alive("worker")
         for name in ("worker", "mlflow", "prefect"):
             end(name, say)
-    return up(Wanted(names=ORDER if worker else ORDER[:3]), say)
+    return up(UpRequest(names=ORDER if worker else ORDER[:3]), say)
 
 
 def _set_mlflow_password(state: State, old: str, new: str) -> None:
     import httpx
 
-    told = httpx.patch(
+    response = httpx.patch(
         f"{url(state, 'mlflow')}/api/2.0/mlflow/users/update-password",
         json={"username": USER, "password": new, "current_password": old},
         auth=(USER, old),
         timeout=30,
     )
-    if not told.is_success:
-        raise Broken(f"MLflow did not take the new password: {told.status_code} {told.text[:200]}")
+    if not response.is_success:
+        raise Broken(f"MLflow did not take the new password: {response.status_code} {response.text[:200]}")
 
 
 def facts(state: State) -> list[dict[str, Any]]:
