@@ -150,9 +150,6 @@ def _changes(before: TrainingInputs, now: TrainingInputs) -> list[str]:
     return changes + [f"{path} changed" for path in files]
 
 
-# ---------------------------------------------------------------- what there is
-
-
 def current_inputs(raw: str) -> TrainingInputs:
     """The state of the code and parameters of this folder, with the rows of `raw`."""
     stages, values = dvc_pipeline.pipeline(), yaml.safe_load(Path("params.yaml").read_text("utf-8"))

@@ -64,7 +64,7 @@ def targets() -> set[str]:
     return set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text("utf-8"), re.M))
 
 
-@pytest.mark.parametrize("page", ["README.md", "tests/samples/README.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "tests/samples/README.md"])
 def test_whatever_a_page_names_exists(page):
     assert gone((ROOT / page).read_text("utf-8")) == []
 

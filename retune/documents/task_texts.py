@@ -60,7 +60,3 @@ PURPOSES = {
         ),
     ),
 }
-USES = {
-    "instruct": "Writes an answer to a prompt, as the completions that it learned from do.",
-    "prefer": "Writes an answer to a prompt, as one would be preferred over another by those who chose.",
-}

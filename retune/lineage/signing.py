@@ -140,9 +140,6 @@ def _hashing() -> Any:
     return config.set_ignored_paths(paths=[Path(name) for name in LEFT_OUT], ignore_git_paths=False)
 
 
-# ---------------------------------------------------------------- keys
-
-
 def private_key(path: Path, password: str | None) -> Any:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
