@@ -359,7 +359,7 @@ def resumed(config: params.Params, version: versions.Version) -> RetrainingOutco
 
 def _result(outcome: End, incoming: intake.IntakeResult, verdict: trigger.RetrainDecision) -> RetrainingOutcome:
     result = RetrainingOutcome(outcome, verdict.why, inputs=verdict.inputs, thresholds=verdict.thresholds)
-    return replace(result, rows=incoming.rows, known=incoming.known, failures=incoming.failures)
+    return replace(result, rows=incoming.rows, known=incoming.known_rows, failures=incoming.failures)
 
 
 def _result_of_run(

@@ -213,7 +213,7 @@ def _notify_others(entry: Any) -> None:
     """It is done by now, so it is told whatever params.yaml says."""
     from flows.retraining import notifications
 
-    section, wrong = notifications.wanted()
+    section, wrong = notifications.load_config()
     if wrong:
         click.echo(wrong, err=True)
     notifications.notify_manual_promotion(entry, section)

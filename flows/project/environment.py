@@ -34,15 +34,15 @@ def activate_project(services: bool = True) -> Path:
 
     Raises Broken if the registry is kept by the clone's own services and they are down; not if they need not be up.
     """
-    here = Path.cwd()
-    for folder in (here, *here.parents):
+    start = Path.cwd()
+    for folder in (start, *start.parents):
         if all((folder / mark).is_file() for mark in MARKS):
             os.chdir(folder)
             _set_tool_defaults(state())
             _share_the_cores()
             _use_services(state() / SERVICES, services)
             return folder
-    raise WrongUse(f"{here} is not in a Retune project: no {' and '.join(MARKS)} here or above; go to your clone")
+    raise WrongUse(f"{start} is not in a Retune project: no {' and '.join(MARKS)} here or above; go to your clone")
 
 
 @contextmanager
@@ -114,15 +114,15 @@ def _use_services(folder: Path, needed: bool) -> None:
     if not all((folder / name).exists() for name in (SERVICES_ENV, SERVICES_STATE)):
         return
     services = json.loads((folder / SERVICES_STATE).read_text("utf-8"))
-    offered = dict(line.split("=", 1) for line in (folder / SERVICES_ENV).read_text("utf-8").splitlines())
+    variables = dict(line.split("=", 1) for line in (folder / SERVICES_ENV).read_text("utf-8").splitlines())
     for name, switch in {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}.items():
         if os.environ.get(switch):
             continue
         if services.get("folder") == str(folder) and process_identity.alive(services["processes"].get(name, "")):
             prefix = switch.partition("_")[0]
-            os.environ |= {each: value for each, value in offered.items() if each.startswith(prefix)}
+            os.environ |= {each: value for each, value in variables.items() if each.startswith(prefix)}
         elif needed and name == "mlflow" and services["database"] == "postgres":
             raise Broken(
-                f"the services of this clone keep its registry, and MLflow ({offered[switch]}) is down: "
+                f"the services of this clone keep its registry, and MLflow ({variables[switch]}) is down: "
                 "start it with `retune up`, or name another registry in MLFLOW_TRACKING_URI"
             )

@@ -31,15 +31,15 @@ def pending(flow_run_id: str | None = None) -> versions.Version | None:
 
 def asked_about(flow_run_id: str) -> versions.Version | None:
     """For whose answer a flow run sleeps. The version names the last run that sleeps for it, the history all."""
-    return pending(flow_run_id) or next(_told_to_wait(flow_run_id), None)
+    return pending(flow_run_id) or next(_awaited_versions(flow_run_id), None)
 
 
-def _told_to_wait(flow_run_id: str) -> Iterator[versions.Version]:
+def _awaited_versions(flow_run_id: str) -> Iterator[versions.Version]:
     for name in history.names():
-        told = retraining_log.last(history.read(name), flow_run_id)
-        if told and told.facts[retraining_log.DECISION] == retraining_log.AWAITING:
+        entry = retraining_log.last(history.read(name), flow_run_id)
+        if entry and entry.facts[retraining_log.DECISION] == retraining_log.AWAITING:
             with suppress(Refused):  # somebody has deleted it
-                yield versions.resolve(told.facts[retraining_log.VERSION_FACT])
+                yield versions.resolve(entry.facts[retraining_log.VERSION_FACT])
 
 
 def waits(version: versions.Version) -> bool:

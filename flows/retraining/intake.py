@@ -57,10 +57,10 @@ class Delivery:
 @dataclass(frozen=True)
 class IntakeResult:
     pointer: bytes  # data/raw.dvc with all that came in
-    rows: dict[str, int] = field(default_factory=dict)  # source -> new and corrected rows, `known` ones left out
+    rows: dict[str, int] = field(default_factory=dict)  # source -> new and corrected rows, `known_rows` left out
     failures: dict[str, str] = field(default_factory=dict)  # source -> why nothing could be taken from it
     parts: tuple[str, ...] = ()  # of the checkout's data/raw, by their md5, that the intake did not have
-    known: dict[str, int] = field(default_factory=dict)  # source -> rows that the newest version was made from
+    known_rows: dict[str, int] = field(default_factory=dict)  # source -> rows that the newest version was made from
 
     @property
     def raw(self) -> str:
@@ -89,7 +89,7 @@ def fetch_sources(section: Fetch, say: Say = print, enter: bool = True, task: st
 def _deliveries(
     section: Fetch, before: intake_branch.Intake, scratch: Path, say: Say
 ) -> tuple[list[Delivery], dict[str, str]]:
-    found = list(_of_the_checkout(before, scratch))
+    deliveries = list(_of_the_checkout(before, scratch))
     failures: dict[str, str] = {}
     for batch in fetch(section, before.cursors, scratch, say):
         if batch.error:
@@ -97,8 +97,8 @@ def _deliveries(
             continue
         if batch.refused:
             failures[batch.source] = "; ".join(batch.refused)
-        found.append(Delivery(batch.source, _loads(batch), batch.cursor))
-    return [each for each in found if each.loads or each.cursor != before.cursors.get(each.source)], failures
+        deliveries.append(Delivery(batch.source, _loads(batch), batch.cursor))
+    return [each for each in deliveries if each.loads or each.cursor != before.cursors.get(each.source)], failures
 
 
 def _loads(batch: Batch) -> tuple[IngestJob, ...]:
@@ -110,7 +110,7 @@ def _loads(batch: Batch) -> tuple[IngestJob, ...]:
     )
 
 
-def read_closely(batch: Batch, kept: intake_branch.Cursor, say: Say, task: str) -> Batch:
+def read_closely(batch: Batch, old_cursor: intake_branch.Cursor, say: Say, task: str) -> Batch:
     """The batch, less what ingest would refuse of it: an id with two answers, say. Keeps nothing."""
     rows, good, unfit, cursor = 0, [], [], batch.cursor
     for load in _loads(batch):
@@ -120,7 +120,7 @@ def read_closely(batch: Batch, kept: intake_branch.Cursor, say: Say, task: str) 
         except (Refused, WrongUse) as error:
             if load.place is None:
                 say(f"{batch.source}: FAILED, nothing of it would be taken: {error}")
-                return replace(batch, files=(), rows=0, cursor=kept, error=error)
+                return replace(batch, files=(), rows=0, cursor=old_cursor, error=error)
             unfit.append(name_original(str(error), load.file, Path(load.place)))
             cursor = _without(cursor, load.place)
             say(f"{batch.source}: FAILED, the other files would be taken: {unfit[-1]}")
@@ -144,23 +144,23 @@ def _of_the_checkout(before: intake_branch.Intake, scratch: Path) -> Iterator[De
     pointer = Path("data/raw.dvc")
     if not pointer.exists():
         return
-    listed = dvc_store.listing(yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"])
-    parts = {path: md5 for path, md5 in sorted(listed.items()) if path.endswith(".parquet")}
-    taken = before.cursors.get(CHECKOUT, {}).get("parts", [])
-    stated = json.loads(dvc_store.read_bytes(listed[source_facts.FILE])) if source_facts.FILE in listed else {}
+    listing = dvc_store.listing(yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"])
+    parts = {path: md5 for path, md5 in sorted(listing.items()) if path.endswith(".parquet")}
+    entered_parts = before.cursors.get(CHECKOUT, {}).get("parts", [])
+    all_facts = json.loads(dvc_store.read_bytes(listing[source_facts.FILE])) if source_facts.FILE in listing else {}
     loads = []
     for path, md5 in parts.items():
-        if md5 in taken:
+        if md5 in entered_parts:
             continue
         copy = scratch / CHECKOUT / path
         copy.parent.mkdir(parents=True, exist_ok=True)
-        with dvc_store.open_bytes(md5) as kept, copy.open("wb") as file:
-            shutil.copyfileobj(kept, file)
+        with dvc_store.open_bytes(md5) as reader, copy.open("wb") as file:
+            shutil.copyfileobj(reader, file)
         name = str(pq.read_table(copy, columns=["source"])["source"][0].as_py())
-        facts = stated.get(name, {})
+        facts = all_facts.get(name, {})
         loads.append(IngestJob(copy, name, OWN, facts.get("licence"), facts.get("collected")))
     if loads:
-        yield Delivery(CHECKOUT, tuple(loads), {"parts": sorted({*taken, *parts.values()})})
+        yield Delivery(CHECKOUT, tuple(loads), {"parts": sorted({*entered_parts, *parts.values()})})
 
 
 def _take(
@@ -168,17 +168,17 @@ def _take(
 ) -> IntakeResult:
     if not deliveries:
         if before.raw is None:
-            told = "; ".join(f"{source}: {why}" for source, why in failures.items())
+            summary = "; ".join(f"{source}: {why}" for source, why in failures.items())
             raise WrongUse(
                 "there are no records yet: `retune ingest FILE` brings some in, or name a source in params.yaml at"
-                f" fetch.sources{f' ({told})' if told else ''}"
+                f" fetch.sources{f' ({summary})' if summary else ''}"
             )
         return IntakeResult(before.pointers[intake_branch.RAW], {}, failures)
-    with _laid(before):
+    with _intake_worktree(before):
         rows, cursors = {}, dict(before.cursors)
         for each in deliveries:
             try:
-                rows[each.source], cursors[each.source], unfit = _ingested_all(each, task)
+                rows[each.source], cursors[each.source], unfit = _ingest_delivery(each, task)
             except (Refused, WrongUse) as error:
                 unfit = [str(error)]
             if unfit:
@@ -186,11 +186,11 @@ def _take(
         if not RAW.exists():
             raise WrongUse(f"no source has brought a row yet: {'; '.join(f'{k}: {v}' for k, v in failures.items())}")
         _track(RAW, before.raw is None or any(rows.values()), push=enter)
-        told = ", ".join(f"{count} rows from {source}" for source, count in rows.items() if count) or "no new row"
+        summary = ", ".join(f"{count} rows from {source}" for source, count in rows.items() if count) or "no new row"
         pointer = Path(intake_branch.RAW).read_bytes()
         if enter and (cursors != before.cursors or pointer != before.pointers.get(intake_branch.RAW)):
             failpoints.point("retrain:before-intake")
-            intake_branch.move(before, Path.cwd(), cursors, before.aside, f"Bring in {told}")
+            intake_branch.move(before, Path.cwd(), cursors, before.aside, f"Bring in {summary}")
             failpoints.point("retrain:after-intake")
     parts = _parts(cursors) - _parts(before.cursors)
     return IntakeResult(
@@ -208,14 +208,16 @@ def without_known(arrived: IntakeResult, newest: str) -> IntakeResult:
     They are no news: the checkout had them when that version was made by hand, and only the intake did not.
     """
     count = arrived.rows.get(CHECKOUT, 0)
-    known = min(count, trigger.known_rows(arrived.parts, newest)) if count else 0
-    if not known:
+    known_rows = min(count, trigger.known_rows(arrived.parts, newest)) if count else 0
+    if not known_rows:
         return arrived
-    rows = {**arrived.rows, CHECKOUT: count - known}
-    return replace(arrived, rows={source: new for source, new in rows.items() if new}, known={CHECKOUT: known})
+    rows = {**arrived.rows, CHECKOUT: count - known_rows}
+    return replace(
+        arrived, rows={source: new for source, new in rows.items() if new}, known_rows={CHECKOUT: known_rows}
+    )
 
 
-def _ingested_all(delivery: Delivery, task: str) -> tuple[int, intake_branch.Cursor, list[str]]:
+def _ingest_delivery(delivery: Delivery, task: str) -> tuple[int, intake_branch.Cursor, list[str]]:
     """New and corrected rows, how far the source was read, and which of its files were refused, in words.
 
     A file that is refused leaves the rows as they were, and no trace in the cursor: it comes again. What is no file of
@@ -224,7 +226,7 @@ def _ingested_all(delivery: Delivery, task: str) -> tuple[int, intake_branch.Cur
     rows, cursor, unfit = 0, delivery.cursor, []
     for load in delivery.loads:
         try:
-            rows += _ingested(load, task)
+            rows += _ingest_job(load, task)
         except (Refused, WrongUse) as error:
             if load.place is None:
                 raise
@@ -233,8 +235,8 @@ def _ingested_all(delivery: Delivery, task: str) -> tuple[int, intake_branch.Cur
     return rows, cursor, unfit
 
 
-def _ingested(load: IngestJob, task: str) -> int:
-    done = ingest(
+def _ingest_job(load: IngestJob, task: str) -> int:
+    report = ingest(
         str(load.file),
         RAW,
         load.columns,
@@ -244,24 +246,24 @@ def _ingested(load: IngestJob, task: str) -> int:
         also=ASIDE,
         task=task,
     )
-    return done.added + done.corrected
+    return report.added + report.corrected
 
 
 def quarantine(parts: Iterable[str], why: str, at: str) -> list[str]:
     """Keep parts of the raw data, by md5, out of what models learn from. Returns their names; none if all would go."""
-    wanted = set(parts)
+    hashes = set(parts)
 
     def move(before: intake_branch.Intake) -> dict[str, intake_branch.Aside] | None:
-        listed = {path: md5 for path, md5 in dvc_store.listing(before.raw or "").items() if path.endswith(".parquet")}
-        going = [path for path, md5 in listed.items() if md5 in wanted]
-        if not going or len(going) == len(listed):
+        listing = {path: md5 for path, md5 in dvc_store.listing(before.raw or "").items() if path.endswith(".parquet")}
+        paths = [path for path, md5 in listing.items() if md5 in hashes]
+        if not paths or len(paths) == len(listing):
             return None
         ASIDE.mkdir(parents=True, exist_ok=True)
-        for path in going:
+        for path in paths:
             (RAW / path).rename(ASIDE / path)
-        return {**before.aside, **{path: intake_branch.Aside(why, at, _rows(ASIDE / path)) for path in going}}
+        return {**before.aside, **{path: intake_branch.Aside(why, at, _rows(ASIDE / path)) for path in paths}}
 
-    before, after = _moved(move, f"Set parts aside: {why}")
+    before, after = _move_parts(move, f"Set parts aside: {why}")
     return sorted(after.keys() - before.keys())
 
 
@@ -272,22 +274,22 @@ def release(part: str, why: str) -> int:
         if part not in before.aside:
             raise WrongUse(f"no part {part!r} was set aside; {', '.join(before.aside) or 'none was'}")
         (ASIDE / part).rename(RAW / part)
-        return {name: told for name, told in before.aside.items() if name != part}
+        return {name: record for name, record in before.aside.items() if name != part}
 
-    before, _ = _moved(move, f"Take {part} back: {why}")
+    before, _ = _move_parts(move, f"Take {part} back: {why}")
     return before[part].rows
 
 
 QuarantinedParts = dict[str, intake_branch.Aside]
 
 
-def _moved(
+def _move_parts(
     move: Callable[[intake_branch.Intake], QuarantinedParts | None], why: str
 ) -> tuple[QuarantinedParts, QuarantinedParts]:
     """What was set aside before and after. `move` moves the files; None: there is nothing to do."""
     for _ in range(ATTEMPTS):
         before = intake_branch.read()
-        with _laid(before):
+        with _intake_worktree(before):
             after = move(before)
             if after is None:
                 return before.aside, before.aside
@@ -302,7 +304,7 @@ def _moved(
 
 
 @contextmanager
-def _laid(before: intake_branch.Intake) -> Iterator[None]:
+def _intake_worktree(before: intake_branch.Intake) -> Iterator[None]:
     """In a worktree of its own, the rows of the intake as files."""
     with worktree.workspace("intake", keep=False):
         checkout_intake(before.pointers)

@@ -21,7 +21,7 @@ NOBODY = f"neither {notify.VARIABLE} nor {VARIABLE} names a channel"
 EVERYTHING = Notify(list(get_args(Event)), 20.0)  # told where params.yaml cannot say what to tell
 
 
-def wanted(path: Path = Path("params.yaml")) -> tuple[Notify, str]:
+def load_config(path: Path = Path("params.yaml")) -> tuple[Notify, str]:
     """What params.yaml wants told, and in words what is wrong with that file, if anything is.
 
     A wrong file stops every retraining, which must be told all the same: so its section `notify` alone is enough.

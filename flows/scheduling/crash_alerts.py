@@ -1,7 +1,7 @@
-"""Retrainings that have died: told to people, since a process that was killed cannot say so itself.
+"""Alerts about retrainings that have crashed: a process that was killed cannot send one itself.
 
-Prefect's worker marks what it saw die, and `watch.tidy` what nobody saw; either way the run ends as crashed, and
-whoever tidies next tells it. A tag of the run says that this was done.
+Prefect's worker marks the runs that it saw die, and `run_hygiene.Reconciler.tidy` the others. Either way the run ends
+as crashed, and the next `tidy` sends the alert. A tag of the run records that it was sent.
 """
 
 from collections.abc import Callable
@@ -30,42 +30,46 @@ def tell_of_new(tell: Tell, unheard: set[str]) -> list[str]:
 
     from flows.retraining import notifications
 
-    found = prefect_api.deployment(prefect_api.RETRAIN)
-    if not found or not notifications.anybody():
+    deployment = prefect_api.deployment(prefect_api.RETRAIN)
+    if not deployment or not notifications.anybody():
         return []  # `retune down` from a shell without channels leaves it to the worker that is started next
     try:
         with FileLock(backend.state() / "crashed.lock", timeout=0):
-            return [said for run in _new(found) if run["id"] not in unheard and (said := _tell(run, tell, unheard))]
+            return [
+                message
+                for run in _new(deployment)
+                if run["id"] not in unheard and (message := _tell(run, tell, unheard))
+            ]
     except Timeout:
         return []  # another process is telling it
 
 
-def _new(found: Run) -> list[Run]:
+def _new(deployment: Run) -> list[Run]:
     since = (prefect_api.now() - NEWS).isoformat()
-    ended = prefect_api.of_deployment(found, **prefect_api.in_states("CRASHED"), end_time={"after_": since})
+    ended = prefect_api.of_deployment(deployment, **prefect_api.in_states("CRASHED"), end_time={"after_": since})
     return [run for run in ended if TOLD not in run["tags"] and not run["parameters"].get("dry_run")]
 
 
 def _tell(run: Run, tell: Tell, unheard: set[str]) -> str:
-    heard = _has_told(run)
-    if not heard and not tell("failed", f"Retraining has crashed: {run['name']}", _words(run)):
+    has_entry = _has_history_entry(run)
+    if not has_entry and not tell("failed", f"Retraining has crashed: {run['name']}", _words(run)):
         unheard.add(run["id"])
         return f"{run['name']}: crashed; nobody could be told"
     prefect_api.ask(
         "PATCH", f"/flow_runs/{run['id']}", {"tags": [*run["tags"], TOLD]}
     )  # after it: rather twice than never
-    return "" if heard else f"{run['name']}: crashed; told"
+    return "" if has_entry else f"{run['name']}: crashed; told"
 
 
-def _has_told(run: Run) -> bool:
-    """Whether it died after it had told what came of it."""
+def _has_history_entry(run: Run) -> bool:
+    """Whether the history of a model holds an entry of this run: then it died after it had reported its outcome."""
     return any(retraining_log.last(history.read(name), run["id"]) for name in history.names())
 
 
 def _words(run: Run) -> str:
-    said = (run["state"].get("message") or "nobody knows why").strip().splitlines()[0]
+    message = (run["state"].get("message") or "nobody knows why").strip().splitlines()[0]
     return (
-        f"{run['name']} has died: {said}\n"
+        f"{run['name']} has died: {message}\n"
         f"It was started for: {prefect_api.reason_of(run) or 'no reason that was given'}\n"
         "The next retraining goes on where it stopped; `retune schedule request --reason TEXT` starts one now."
     )
@@ -75,7 +79,7 @@ def tell(event: Event, title: str, body: str) -> bool:
     """To whoever wants to know, also where params.yaml is wrong: retraining may be silent for that very reason."""
     from flows.retraining import notifications
 
-    section, wrong = notifications.wanted()
+    section, wrong = notifications.load_config()
     if wrong:
         body = f"{body}\nNothing can be retrained until this is mended: {wrong}"
     return notifications.notify_people(event, title, body, section)

@@ -2,7 +2,7 @@
 
 A deployment names no machine and no folder: whichever worker takes a run starts it in its own clone. At most one run of
 each is at work. A retraining that finds another at work waits for its place (ENQUEUE), since it may be a request that
-must not be lost; runs that wait for the same collapse to the newest (`flows/scheduling/health.py`).
+must not be lost; runs that wait for the same collapse to the newest (`flows/scheduling/run_hygiene.py`).
 """
 
 from dataclasses import dataclass
@@ -81,10 +81,10 @@ def ensure_pool() -> None:
         return
     from prefect.workers.process import ProcessWorker
 
-    wanted = {"name": pool_name(), "type": "process", "description": "where Retune retrains"}
+    pool_fields = {"name": pool_name(), "type": "process", "description": "where Retune retrains"}
     template = {"base_job_template": ProcessWorker.get_default_base_job_template()}
     try:
-        prefect_api.ask("POST", "/work_pools/", {**wanted, **template})
+        prefect_api.ask("POST", "/work_pools/", {**pool_fields, **template})
     except Broken:
         if not prefect_api.pool():  # another may have made it meanwhile
             raise
@@ -97,7 +97,7 @@ def _deploy(flow: str, entrypoint: str, cron: str, timezone: str, parameters: di
     from prefect.client.schemas.schedules import CronSchedule
 
     with get_client(sync_client=True) as client:
-        made = client.create_deployment(
+        deployment_id = client.create_deployment(
             flow_id=client.create_flow_from_name(flow),
             name=pool_name(),
             path=".",
@@ -112,11 +112,11 @@ def _deploy(flow: str, entrypoint: str, cron: str, timezone: str, parameters: di
             paused=False,
             schedules=[],
         )
-        for old in client.read_deployment_schedules(made):
-            client.delete_deployment_schedule(made, old.id)
+        for old in client.read_deployment_schedules(deployment_id):
+            client.delete_deployment_schedule(deployment_id, old.id)
         schedule = CronSchedule(cron=cron, timezone=timezone)
-        client.create_deployment_schedules(made, [DeploymentScheduleCreate(schedule=schedule, active=True)])
-    return str(made)
+        client.create_deployment_schedules(deployment_id, [DeploymentScheduleCreate(schedule=schedule, active=True)])
+    return str(deployment_id)
 
 
 def _take_requests(deployment: str) -> None:
@@ -159,7 +159,7 @@ def outdated() -> str:
 
 def planned() -> list[Planned]:
     """What is scheduled; empty if nothing is."""
-    found: list[Planned] = []
+    schedules: list[Planned] = []
     silent_after = None
     for flow in (WATCH, RETRAIN):
         deployment = prefect_api.deployment(flow)
@@ -167,8 +167,8 @@ def planned() -> list[Planned]:
             silent_after = deployment["parameters"].get("periods")
         for each in (deployment or {}).get("schedules", []):
             active = each["active"] and not (deployment or {})["paused"]
-            found.insert(0, _planned(flow, each, active, silent_after if flow == RETRAIN else None))
-    return found
+            schedules.insert(0, _planned(flow, each, active, silent_after if flow == RETRAIN else None))
+    return schedules
 
 
 def _planned(flow: str, schedule: dict[str, Any], active: bool, silent_after: int | None) -> Planned:
@@ -199,11 +199,11 @@ class Ran:
 
 def newest() -> list[Ran]:
     """The newest runs of the retraining, newest first: what is only planned for later is not among them."""
-    found = prefect_api.deployment(RETRAIN)
-    if not found:
+    deployment = prefect_api.deployment(RETRAIN)
+    if not deployment:
         return []
     due = {"before_": prefect_api.now().isoformat()}
-    return [_ran(run) for run in prefect_api.of_deployment(found, expected_start_time=due, limit=NEWEST)]
+    return [_ran(run) for run in prefect_api.of_deployment(deployment, expected_start_time=due, limit=NEWEST)]
 
 
 def _ran(run: prefect_api.Run) -> Ran:
@@ -214,8 +214,8 @@ def _ran(run: prefect_api.Run) -> Ran:
     )
 
 
-def _utc(told: str | None) -> str | None:
-    return prefect_api.time(told).astimezone(UTC).isoformat(timespec="seconds") if told else None
+def _utc(timestamp: str | None) -> str | None:
+    return prefect_api.time(timestamp).astimezone(UTC).isoformat(timespec="seconds") if timestamp else None
 
 
 def _state(run: prefect_api.Run) -> str:
@@ -232,21 +232,21 @@ STATES = {"PENDING": "queued, a worker has it", "COMPLETED": "finished"}
 
 def paused() -> bool:
     """Whether somebody has paused the retraining, so that it stays so until `schedule resume`."""
-    found = prefect_api.deployment(RETRAIN)
-    if not found or not found["schedules"]:
+    deployment = prefect_api.deployment(RETRAIN)
+    if not deployment or not deployment["schedules"]:
         return False
-    return found["paused"] or not all(each["active"] for each in found["schedules"])
+    return deployment["paused"] or not all(each["active"] for each in deployment["schedules"])
 
 
 def activate(active: bool) -> list[Planned]:
     """Pause or resume retraining; the watch goes on, and will say that it is paused."""
-    found = prefect_api.deployment(RETRAIN)
-    if not found or not found["schedules"]:
+    deployment = prefect_api.deployment(RETRAIN)
+    if not deployment or not deployment["schedules"]:
         raise Refused('no schedule is set: `retune schedule set "0 2 * * 1"` retrains every Monday at two')
-    for each in found["schedules"]:
-        prefect_api.ask("PATCH", f"/deployments/{found['id']}/schedules/{each['id']}", {"active": active})
-    if active and found["paused"]:
-        prefect_api.ask("POST", f"/deployments/{found['id']}/resume_deployment")
+    for each in deployment["schedules"]:
+        prefect_api.ask("PATCH", f"/deployments/{deployment['id']}/schedules/{each['id']}", {"active": active})
+    if active and deployment["paused"]:
+        prefect_api.ask("POST", f"/deployments/{deployment['id']}/resume_deployment")
     return planned()
 
 

@@ -1,11 +1,11 @@
-"""Who watches the schedule: says when retraining has fallen silent and why, and tidies up after what has died.
+"""The health of the schedule: whether retraining has fallen silent, why, and what to do about it.
 
-    silent()   has nothing succeeded for N periods, and if so which is it: server, worker, paused, zombie, late, ...
-    tidy()     zombies are closed, late runs collapse to the newest, leaked slots are given back, crashes are told
+    check_health()       has nothing succeeded for N periods, and why: server, worker, paused, zombie, late, ...
+    check_and_notify()   the same, and people are notified when it falls silent and when it recovers
 
-`retune doctor` and `retune schedule health` ask it, the flow `watch` on its own schedule, and each worker between its
-other work. A decision "nothing to do" is a success: the flow that decided it has completed. So is a retraining by
-hand, if this clone's history tells of it.
+`retune doctor` and `retune schedule health` call the first, and the flow `watch` calls the second on its own schedule.
+A decision "nothing to do" is a success: the flow that decided it has completed. So is a retraining by hand, if this
+clone's history has an entry for it. `run_hygiene` tidies up after runs that have died.
 """
 
 import json
@@ -47,14 +47,14 @@ def check_health(now: datetime | None = None) -> ScheduleHealth:
     So is that nothing can be watched: who asks by cron must not read that as well for ever (see UNWATCHED).
     """
     try:
-        return _silent(now)
+        return _check(now)
     except prefect_api.Away as error:
         return ScheduleHealth(
             False, "server", str(error), "`retune up` starts what is not up; `.retune/services/*.log` say why"
         )
 
 
-def _silent(now: datetime | None) -> ScheduleHealth:
+def _check(now: datetime | None) -> ScheduleHealth:
     if not os.environ.get("PREFECT_API_URL"):
         if (backend.state() / environment.SERVICES / environment.SERVICES_ENV).exists():
             return ScheduleHealth(
@@ -66,9 +66,9 @@ def _silent(now: datetime | None) -> ScheduleHealth:
             "no Prefect server is known here, so nobody can say whether anything is retrained",
             "set PREFECT_API_URL and PREFECT_API_AUTH_STRING to the server that has the schedule, or `retune up` here",
         )
-    found = prefect_api.deployment(prefect_api.RETRAIN)
-    schedule = next(iter(found["schedules"]), None) if found else None
-    if not found or not schedule:
+    deployment = prefect_api.deployment(prefect_api.RETRAIN)
+    schedule = next(iter(deployment["schedules"]), None) if deployment else None
+    if not deployment or not schedule:
         return ScheduleHealth(
             False,
             UNSCHEDULED,
@@ -76,22 +76,23 @@ def _silent(now: datetime | None) -> ScheduleHealth:
             f"{prefect_api.address()}",
             '`retune schedule set "0 2 * * 1"`; RETUNE_POOL names another pool',
         )
-    if command := deployments.redeploy_command(found):
+    if command := deployments.redeploy_command(deployment):
         words = "an earlier version of Retune made the deployment, and its runs cannot start"
         return ScheduleHealth(False, "outdated", words, f"run {command} once more")
     periods = _periods()
     due = _due(schedule, now or prefect_api.now(), periods + 1)
-    since = due[-2] if _in_vain(found, due[0]) else due[-1]  # the newest period counts once its run has failed
-    last = max(filter(None, [_last_success(found), *_last_in_history()]), default=None)
+    # the newest period counts once its run has failed
+    since = due[-2] if _has_failed_since(deployment, due[0]) else due[-1]
+    last = max(filter(None, [_last_success(deployment), *_last_in_history()]), default=None)
     at = last.isoformat() if last else None
-    told = f"the last success was {prefect_api.in_local_time(last)}" if last else "nothing has succeeded yet"
+    success_words = f"the last success was {prefect_api.in_local_time(last)}" if last else "nothing has succeeded yet"
     if (last and last >= since) or prefect_api.time(schedule["created"]) > since:
         note = "" if schedule["active"] else "; the schedule is paused"
-        words = f"{told}; due {schedule['schedule']['cron']} ({_zone(schedule)}){note}"
+        words = f"{success_words}; due {schedule['schedule']['cron']} ({_zone(schedule)}){note}"
         return ScheduleHealth(True, "ok", words, succeeded=at)
-    kind, words, mend = _why(found, schedule)
-    said = f"no retraining has succeeded for {periods} periods ({told}): {words}"
-    return ScheduleHealth(False, kind, said, mend, at)
+    kind, words, mend = _why(deployment, schedule)
+    message = f"no retraining has succeeded for {periods} periods ({success_words}): {words}"
+    return ScheduleHealth(False, kind, message, mend, at)
 
 
 def _periods() -> int:
@@ -109,19 +110,21 @@ def _due(schedule: dict[str, Any], now: datetime, count: int) -> list[datetime]:
     return [next(last) for _ in range(count)]
 
 
-def _in_vain(found: dict[str, Any], since: datetime) -> bool:
+def _has_failed_since(deployment: dict[str, Any], since: datetime) -> bool:
     """Whether a run that was due since then has failed. One that waits, is at work or sleeps may still succeed."""
     criteria = {**prefect_api.in_states("FAILED", "CRASHED"), "expected_start_time": {"after_": since.isoformat()}}
-    return any(not run["parameters"].get("dry_run") for run in prefect_api.of_deployment(found, **criteria))
+    return any(not run["parameters"].get("dry_run") for run in prefect_api.of_deployment(deployment, **criteria))
 
 
 def _zone(schedule: dict[str, Any]) -> str:
     return schedule["schedule"].get("timezone") or "UTC"
 
 
-def _last_success(found: dict[str, Any]) -> datetime | None:
-    done = prefect_api.of_deployment(found, **prefect_api.in_states("COMPLETED"), sort="END_TIME_DESC")
-    return next((prefect_api.time(run["end_time"]) for run in done if not run["parameters"].get("dry_run")), None)
+def _last_success(deployment: dict[str, Any]) -> datetime | None:
+    completed_runs = prefect_api.of_deployment(deployment, **prefect_api.in_states("COMPLETED"), sort="END_TIME_DESC")
+    return next(
+        (prefect_api.time(run["end_time"]) for run in completed_runs if not run["parameters"].get("dry_run")), None
+    )
 
 
 def _last_in_history() -> Iterator[datetime | None]:
@@ -130,19 +133,19 @@ def _last_in_history() -> Iterator[datetime | None]:
         yield retraining_log.last_success(history.read(name))
 
 
-def _why(found: dict[str, Any], schedule: dict[str, Any]) -> tuple[str, str, str]:
+def _why(deployment: dict[str, Any], schedule: dict[str, Any]) -> tuple[str, str, str]:
     """kind, words, what to do: of all that is wrong, what must be mended first."""
-    if not schedule["active"] or found["paused"]:
+    if not schedule["active"] or deployment["paused"]:
         return "paused", "the schedule is paused", "`retune schedule resume`"
     pool = prefect_api.pool()
     if pool and pool["is_paused"]:
         name = prefect_api.pool_name()
         return "paused", f"the work pool {name} is paused", f"`prefect work-pool resume {name}`"
-    return _why_at_work(found) or _why_waiting(found) or _why_ended(found)
+    return _why_at_work(deployment) or _why_waiting(deployment) or _why_ended(deployment)
 
 
-def _why_at_work(found: dict[str, Any]) -> tuple[str, str, str] | None:
-    for run in prefect_api.of_deployment(found, **prefect_api.in_states(*prefect_api.AT_WORK, "PAUSED")):
+def _why_at_work(deployment: dict[str, Any]) -> tuple[str, str, str] | None:
+    for run in prefect_api.of_deployment(deployment, **prefect_api.in_states(*prefect_api.AT_WORK, "PAUSED")):
         since = f"{run['name']} since {prefect_api.in_local_time(prefect_api.time(run['state']['timestamp']))}"
         if run["state_type"] == "PAUSED":
             if waits := _why_asleep(run):
@@ -159,7 +162,7 @@ def _why_at_work(found: dict[str, Any]) -> tuple[str, str, str] | None:
 
 
 def _why_asleep(run: Run) -> tuple[str, str] | None:
-    """For whose answer a run sleeps, and how to give it; None if it was given: a worker wakes the run (`asleep.py`)."""
+    """For whose answer a run sleeps, and how to give it; None if it was given: `resume_approved` wakes the run."""
     from flows.retraining import approval  # it imports Prefect
 
     try:
@@ -174,11 +177,11 @@ def _why_asleep(run: Run) -> tuple[str, str] | None:
     return f"waits for an answer about {version}", answers
 
 
-def _why_waiting(found: dict[str, Any]) -> tuple[str, str, str] | None:
-    late = run_hygiene.waiting(found)
+def _why_waiting(deployment: dict[str, Any]) -> tuple[str, str, str] | None:
+    late = run_hygiene.waiting(deployment)
     if not any(worker["status"] == "ONLINE" for worker in prefect_api.workers()):
-        seen = [prefect_api.time(worker["last_heartbeat_time"]) for worker in prefect_api.workers()]
-        last = f", the last was heard {prefect_api.in_local_time(max(seen))}" if seen else ""
+        heartbeats = [prefect_api.time(worker["last_heartbeat_time"]) for worker in prefect_api.workers()]
+        last = f", the last was heard {prefect_api.in_local_time(max(heartbeats))}" if heartbeats else ""
         return "worker", f"no worker is there{last}; {len(late)} runs wait", "`retune up`, or `retune worker`"
     if late:
         due = prefect_api.in_local_time(prefect_api.time(late[-1]["expected_start_time"]))
@@ -186,55 +189,57 @@ def _why_waiting(found: dict[str, Any]) -> tuple[str, str, str] | None:
     return None
 
 
-def _why_ended(found: dict[str, Any]) -> tuple[str, str, str]:
-    ended = prefect_api.of_deployment(found, **prefect_api.in_states(*prefect_api.ENDED), sort="END_TIME_DESC", limit=1)
-    if not ended:
+def _why_ended(deployment: dict[str, Any]) -> tuple[str, str, str]:
+    runs = prefect_api.of_deployment(
+        deployment, **prefect_api.in_states(*prefect_api.ENDED), sort="END_TIME_DESC", limit=1
+    )
+    if not runs:
         return "never", "no run was ever made", "`retune schedule set` again; the server's log may say why"
-    run = ended[0]
-    said = (run["state"].get("message") or "without a word").strip().splitlines()[0]
+    run = runs[0]
+    message = (run["state"].get("message") or "without a word").strip().splitlines()[0]
     kind = run["state_type"].lower()
     return (
         kind,
-        f"the last run, {run['name']}, {kind}: {said}",
+        f"the last run, {run['name']}, {kind}: {message}",
         "its log is in Prefect and in .retune/services/worker.log",
     )
 
 
 def check_and_notify(tell: crash_alerts.Tell | None = None) -> ScheduleHealth:
-    """`silent`, and whoever should know is told once: when it has fallen silent, each cause of it, when it is over.
+    """`check_health`, and one notification when it falls silent, one for each further cause, one when it is over.
 
-    What nobody could be told is told at the next look. A cause that was told is not told again in the same silence:
+    A notification that reaches nobody is sent again at the next check. A cause is not repeated in the same silence:
     one that lasts goes from failed to late, running and failed with each run.
     """
-    found = check_health()
+    health = check_health()
     if tell:
         note = backend.state() / "silence.json"
         before = json.loads(note.read_text("utf-8")) if note.exists() else None
         causes = before.get("causes", []) if before else []
-        news = not found.ok and found.kind not in causes
-        if news and tell("unhealthy", "Retraining has fallen silent", f"{found.words}\n{found.mend}"):
-            silent_now = found.kind != "server" or bool(before and before.get("silent", True))
+        news = not health.ok and health.kind not in causes
+        if news and tell("unhealthy", "Retraining has fallen silent", f"{health.words}\n{health.mend}"):
+            silent_now = health.kind != "server" or bool(before and before.get("silent", True))
             when = datetime.now(UTC).isoformat()
             # after it was told: told twice is better than never
-            more = {"causes": [*causes, found.kind], "told": when, "silent": silent_now}
-            files.write_text(note, json.dumps({**asdict(found), **more}))
-        if found.ok and before:
-            _end_silence(found, before, note, tell)
-    return found
+            more = {"causes": [*causes, health.kind], "told": when, "silent": silent_now}
+            files.write_text(note, json.dumps({**asdict(health), **more}))
+        if health.ok and before:
+            _end_silence(health, before, note, tell)
+    return health
 
 
-def _end_silence(found: ScheduleHealth, before: dict[str, Any], note: Path, tell: crash_alerts.Tell) -> None:
+def _end_silence(health: ScheduleHealth, before: dict[str, Any], note: Path, tell: crash_alerts.Tell) -> None:
     """Only a success ends the silence of the retraining: a schedule that is set anew just has not been due for long.
 
     Then the next silence is told again, whatever its cause. A server that was away had only kept us from looking.
     """
     since = before.get("told")  # a note of before this was kept tells no time
-    if found.succeeded and (not since or prefect_api.time(found.succeeded) > prefect_api.time(since)):
-        if tell("recovered", "Retraining has recovered", f"{found.words}\nIt had been silent: {before['words']}"):
+    if health.succeeded and (not since or prefect_api.time(health.succeeded) > prefect_api.time(since)):
+        if tell("recovered", "Retraining has recovered", f"{health.words}\nIt had been silent: {before['words']}"):
             note.unlink()
     elif before["kind"] == "server" and not before.get("silent", False):
-        words = f"{found.words}\nIt could not be watched: {before['words']}"
+        words = f"{health.words}\nIt could not be watched: {before['words']}"
         if tell("recovered", "Retraining is watched again", words):
             note.unlink()
-    elif before["kind"] != found.kind:
-        files.write_text(note, json.dumps({**before, "kind": found.kind, "causes": []}))
+    elif before["kind"] != health.kind:
+        files.write_text(note, json.dumps({**before, "kind": health.kind, "causes": []}))

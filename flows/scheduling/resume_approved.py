@@ -17,15 +17,17 @@ class Waker:
 
     def wake(self) -> list[str]:
         """Returns what was done, in words."""
-        found = prefect_api.deployment(prefect_api.RETRAIN)
-        asleep = prefect_api.of_deployment(found, **prefect_api.in_states("PAUSED")) if found else []
-        answered = {run["id"]: version for run in asleep if (version := _answered(run))}
-        done = [_end_sleep(run, answered[run["id"]]) for run in asleep if run["id"] in self.answered & set(answered)]
+        deployment = prefect_api.deployment(prefect_api.RETRAIN)
+        asleep = prefect_api.of_deployment(deployment, **prefect_api.in_states("PAUSED")) if deployment else []
+        answered = {run["id"]: version for run in asleep if (version := _answered_version(run))}
+        messages = [
+            _end_sleep(run, answered[run["id"]]) for run in asleep if run["id"] in self.answered & set(answered)
+        ]
         self.answered = set(answered)
-        return [said for said in done if said]
+        return [message for message in messages if message]
 
 
-def _answered(run: prefect_api.Run) -> Any:
+def _answered_version(run: prefect_api.Run) -> Any:
     """The version for whose answer a run sleeps, if it was given."""
     from flows.retraining import approval  # it imports what training needs: only where a run sleeps
 

@@ -35,9 +35,9 @@ def main() -> None:
 def _log_to(log: Path) -> None:
     """A file takes what is said, not a pipe to the worker: if that were killed, the next word would end the run."""
     log.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-    told = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(told, 1)
-    os.dup2(told, 2)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
 
 
 if __name__ == "__main__":

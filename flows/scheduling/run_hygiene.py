@@ -27,10 +27,10 @@ LATE = timedelta(minutes=5)  # a run that begins so late gives way; else runs th
 FLOWS = ("retrain", "watch", "retune")
 
 
-def waiting(found: dict[str, Any]) -> list[Run]:
+def waiting(deployment: dict[str, Any]) -> list[Run]:
     """The runs that are due and wait, newest first; one that goes on after an answer may wait for its place again."""
     due = prefect_api.of_deployment(
-        found,
+        deployment,
         state={"name": {"any_": list(prefect_api.WAITING)}},
         expected_start_time={"before_": prefect_api.now().isoformat()},
     )
@@ -41,15 +41,15 @@ def _order(run: Run) -> tuple[datetime, datetime]:
     return prefect_api.time(run["expected_start_time"]), prefect_api.time(run["created"])
 
 
-def cancel_superseded(found: dict[str, Any]) -> list[Run]:
+def cancel_superseded(deployment: dict[str, Any]) -> list[Run]:
     """Of the runs that wait with the same parameters only the newest is left; the others are cancelled in words."""
     newest: dict[str, Run] = {}
-    gone = []
-    for run in _unbegun(found):
+    cancelled_runs = []
+    for run in _first_attempts(deployment):
         first = newest.setdefault(_asks(run), run)
         if first is not run and _cancel_for(run, first):
-            gone.append(run)
-    return gone
+            cancelled_runs.append(run)
+    return cancelled_runs
 
 
 def supersede(run: Run) -> Run | None:
@@ -58,14 +58,14 @@ def supersede(run: Run) -> Run | None:
         return None  # it goes on after an approval, or was started by hand
     if prefect_api.now() - prefect_api.time(run["expected_start_time"]) < LATE:
         return None
-    rivals = [other for other in _unbegun({"id": run["deployment_id"]}) if other["id"] != run["id"]]
+    rivals = [other for other in _first_attempts({"id": run["deployment_id"]}) if other["id"] != run["id"]]
     newer = next((other for other in rivals if _asks(other) == _asks(run) and _order(other) > _order(run)), None)
     return newer if newer and _cancel_for(run, newer) else None
 
 
-def _unbegun(found: dict[str, Any]) -> list[Run]:
+def _first_attempts(deployment: dict[str, Any]) -> list[Run]:
     """One that has begun before does what no other does, whatever its parameters: it goes on with its own version."""
-    return [run for run in waiting(found) if not run["run_count"]]
+    return [run for run in waiting(deployment) if not run["run_count"]]
 
 
 def _asks(run: Run) -> str:
@@ -110,8 +110,8 @@ def _death_of_ours(run: Run, deployments: set[str]) -> str | None:
         whole = prefect_api.parent(run)
         ended = whole and whole["state_type"] in prefect_api.ENDED and _is_ours(whole, deployments)
         return f"{whole['name']}, which it is part of, has ended" if whole and ended else None
-    begun = run["deployment_id"] or run["state_type"] != "PENDING"
-    return why_dead(run) if begun and _is_ours(run, deployments) else None
+    has_begun = run["deployment_id"] or run["state_type"] != "PENDING"
+    return why_dead(run) if has_begun and _is_ours(run, deployments) else None
 
 
 def _is_ours(run: Run, deployments: set[str]) -> bool:
@@ -133,8 +133,8 @@ def close_run(run: Run, dead: str) -> bool:
 
 def _deployments() -> Iterator[dict[str, Any]]:
     for flow in (prefect_api.RETRAIN, prefect_api.WATCH):
-        if found := prefect_api.deployment(flow):
-            yield found
+        if deployment := prefect_api.deployment(flow):
+            yield deployment
 
 
 class Reconciler:
@@ -150,21 +150,21 @@ class Reconciler:
 
     def tidy(self) -> list[str]:
         """Returns what was done, in words."""
-        done = [f"{run['name']}: {dead}; closed" for run, dead in dead_runs() if close_run(run, dead)]
+        messages = [f"{run['name']}: {dead}; closed" for run, dead in dead_runs() if close_run(run, dead)]
         leaked = set()
-        for found in _deployments():
-            done += [f"{run['name']}: late, a newer one is due; cancelled" for run in cancel_superseded(found)]
-            limit = found.get("global_concurrency_limit") or {}
+        for deployment in _deployments():
+            messages += [f"{run['name']}: late, a newer one is due; cancelled" for run in cancel_superseded(deployment)]
+            limit = deployment.get("global_concurrency_limit") or {}
             if limit.get("active_slots") and not prefect_api.of_deployment(
-                found, **prefect_api.in_states(*prefect_api.AT_WORK)
+                deployment, **prefect_api.in_states(*prefect_api.AT_WORK)
             ):
                 leaked.add(limit["id"])
                 if limit["id"] in self.leaked:
                     prefect_api.ask("PATCH", f"/v2/concurrency_limits/{limit['id']}", {"active_slots": 0})
-                    done.append(f"{found['name']}: a slot that no run holds; given back")
+                    messages.append(f"{deployment['name']}: a slot that no run holds; given back")
         self.leaked = leaked
         _forget_signatures()
-        return [*done, *crash_alerts.tell_of_new(self.tell, self.unheard)]
+        return [*messages, *crash_alerts.tell_of_new(self.tell, self.unheard)]
 
 
 def _forget_signatures() -> None:

@@ -27,8 +27,8 @@ def work() -> None:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     log = backend.state() / environment.SERVICES / "worker.log"
-    own = {"RETUNE_CLONE": str(Path.cwd()), "RETUNE_PYTHON": sys.executable, "RETUNE_RUN_LOG": str(log)}
-    os.environ |= own
+    run_environment = {"RETUNE_CLONE": str(Path.cwd()), "RETUNE_PYTHON": sys.executable, "RETUNE_RUN_LOG": str(log)}
+    os.environ |= run_environment
     print(f"what the runs say goes to {log}", flush=True)
     from flows.execution import prefect_api
     from flows.scheduling import deployments, resume_approved
@@ -36,9 +36,9 @@ def work() -> None:
     deployments.ensure_pool()
     tidier = run_hygiene.Reconciler()
     _do(tidier.tidy, {})  # before the first run is taken, which a late one would be
-    for left in prefect_api.workers():
-        if process_identity.here(left["name"]) and not process_identity.alive(left["name"]):
-            prefect_api.ask("DELETE", f"/work_pools/{prefect_api.pool_name()}/workers/{left['name']}")
+    for worker in prefect_api.workers():
+        if process_identity.here(worker["name"]) and not process_identity.alive(worker["name"]):
+            prefect_api.ask("DELETE", f"/work_pools/{prefect_api.pool_name()}/workers/{worker['name']}")
     threading.Thread(target=_forever, args=(tidier.tidy, resume_approved.Waker().wake), daemon=True).start()
     asyncio.run(_work(prefect_api.pool_name()))
 
@@ -63,20 +63,20 @@ async def _work(pool: str) -> None:
 
 
 def _forever(*chores: Chore) -> None:
-    told: dict[Chore, str] = {}
+    last_errors: dict[Chore, str] = {}
     while True:
         time.sleep(BETWEEN)
         for chore in chores:
-            _do(chore, told)
+            _do(chore, last_errors)
 
 
-def _do(chore: Chore, told: dict[Chore, str]) -> None:
+def _do(chore: Chore, last_errors: dict[Chore, str]) -> None:
     """A chore that cannot be done keeps no other from it, and says so once, not every ten seconds."""
     try:
-        for said in chore():
-            print(said, flush=True)
-        told.pop(chore, None)
+        for message in chore():
+            print(message, flush=True)
+        last_errors.pop(chore, None)
     except RetuneError as error:
-        if told.get(chore) != str(error):
-            told[chore] = str(error)
+        if last_errors.get(chore) != str(error):
+            last_errors[chore] = str(error)
             print(error, flush=True)

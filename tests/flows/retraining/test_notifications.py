@@ -13,35 +13,35 @@ ONLY = SHIPPED.replace("[promoted, held, refused, failed, recovered, unhealthy, 
 
 
 @pytest.fixture
-def wanted(tmp_path):
-    def wanted(text):
+def load(tmp_path):
+    def load(text):
         (tmp_path / "params.yaml").write_text(text, "utf-8")
-        return notifications.wanted(tmp_path / "params.yaml")
+        return notifications.load_config(tmp_path / "params.yaml")
 
-    return wanted
+    return load
 
 
-def test_what_params_yaml_wants_is_told(wanted):
-    section, wrong = wanted(ONLY)
+def test_what_params_yaml_wants_is_told(load):
+    section, wrong = load(ONLY)
     assert (section.events, wrong) == (["unhealthy"], "")
 
 
-def test_a_fault_beside_the_section_changes_nothing_of_what_is_told_and_is_said(wanted):
+def test_a_fault_beside_the_section_changes_nothing_of_what_is_told_and_is_said(load):
     assert "margin_over_base: 0" in ONLY
-    section, wrong = wanted(ONLY.replace("margin_over_base: ", "margin_over_base: -"))
+    section, wrong = load(ONLY.replace("margin_over_base: ", "margin_over_base: -"))
     assert section.events == ["unhealthy"] and "promote.margin_over_base is -0" in wrong
 
 
 @pytest.mark.parametrize(
     "text", ["", "notify: {}", "notify: {2026-11-22: x}", "task: [", ONLY.replace("[unhealthy]", "[tea]")]
 )
-def test_where_the_section_cannot_be_read_everything_is_told(wanted, text):
-    section, wrong = wanted(text)
+def test_where_the_section_cannot_be_read_everything_is_told(load, text):
+    section, wrong = load(text)
     assert section == notifications.EVERYTHING and "unhealthy" in section.events and "params.yaml" in wrong
 
 
 def test_and_where_there_is_no_file(tmp_path):
-    section, wrong = notifications.wanted(tmp_path / "params.yaml")
+    section, wrong = notifications.load_config(tmp_path / "params.yaml")
     assert section == notifications.EVERYTHING and "run this in the folder" in wrong
 
 
