@@ -106,7 +106,7 @@ def test_another_port_for_what_is_up_is_refused(team):
     done = team.retune("up", "--no-worker", "--mlflow-port", 4321)
     assert done.returncode == 2 and "retune down" in done.stderr
     done = team.retune("up", "--no-worker", "--database", "sqlite")
-    assert done.returncode == 2 and "postgres" in done.stderr
+    assert done.returncode == 2 and "PostgreSQL" in done.stderr
 
 
 @pytest.mark.parametrize("name", SERVERS)
