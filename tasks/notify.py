@@ -118,7 +118,7 @@ def _sender(address: str, title: str, body: str, look: str) -> Send:
             if not channel.add(address):
                 return f"no address that Apprise knows: see how its kind is written, and mend {VARIABLE}"
             delivered = channel.notify(body, title, apprise.NotifyType(look), body_format=apprise.NotifyFormat.TEXT)
-        return "" if delivered else _without(address, ear.heard or "Apprise could not deliver it")
+        return "" if delivered else _without(address, ear.last_line or "Apprise could not deliver it")
 
     return act
 
@@ -137,13 +137,13 @@ class Ear(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self.thread = threading.get_ident()
-        self.heard = ""
+        self.last_line = ""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.thread != self.thread:
             return True
         if record.levelno >= logging.WARNING:
-            self.heard = record.getMessage()
+            self.last_line = record.getMessage()
         return False
 
     def __enter__(self) -> Self:

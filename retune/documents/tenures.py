@@ -15,7 +15,7 @@ class Tenure:
     start: str
     end: str  # empty: not ended by what this history holds
     lasted: str
-    told: str
+    ending: str
 
 
 def happened(entry: Entry) -> str:

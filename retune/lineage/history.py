@@ -250,16 +250,16 @@ def must_hold(chain: Chain, head: str | None) -> None:
 @contextmanager
 def writing() -> Iterator[None]:
     """Hold the lock of all histories: what is read inside stays true until the end. The holder may enter again."""
-    if getattr(LOCK, "held", False):
+    if getattr(LOCK, "is_held", False):
         yield
         return
     lock = Path(git.output("rev-parse", "--git-common-dir")) / "retune-history.lock"  # one for all worktrees
     with waiting(lock, PATIENCE, "writer"):
-        LOCK.held = True
+        LOCK.is_held = True
         try:
             yield
         finally:
-            LOCK.held = False
+            LOCK.is_held = False
 
 
 def append(
