@@ -375,10 +375,10 @@ def test_a_bar_stays_within_its_axis_whatever_its_numbers(told):
 
 def test_a_role_lasts_until_another_version_takes_it(told):
     first, second = tenures.tenures(told.entries, told.entries[:2], CHECKED)
-    assert (first.role, first.lasted, first.told) == ("registered", "60 seconds", "until it became champion")
-    assert (second.role, second.lasted, second.told) == ("champion", "53 days", "until tickets/7 took its place")
+    assert (first.role, first.lasted, first.ending) == ("registered", "60 seconds", "until it became champion")
+    assert (second.role, second.lasted, second.ending) == ("champion", "53 days", "until tickets/7 took its place")
     *_, last = tenures.tenures(told.entries, told.entries[2:], CHECKED)
-    assert (last.end, last.lasted, last.told) == ("", "47 hours", "no entry ends it")
+    assert (last.end, last.lasted, last.ending) == ("", "47 hours", "no entry ends it")
     assert tenures.tenures(told.entries, told.entries[2:], None)[-1].lasted == ""
 
 
@@ -402,7 +402,7 @@ def test_what_persons_did_is_told_and_what_retrainings_decided_is_counted(told):
     assert "tickets/6 became champion again, by a rollback" in said
     assert "2 decisions about retraining" in said
     registered, champion = tenures.tenures(entries, [entry for entry in entries if entry.version == 7], CHECKED)
-    assert (registered.told, champion.told) == ("until it was rejected", "until tickets/6 took its place")
+    assert (registered.ending, champion.ending) == ("until it was rejected", "until tickets/6 took its place")
 
 
 def test_another_models_entries_are_not_this_versions(told):
