@@ -179,7 +179,7 @@ def test_a_wrong_params_file_is_named_before_anything_starts(own_clone):
 def test_a_multiple_choice_set_that_is_torn_is_named_before_anything_starts(writes, words):
     done = writes.retune(*words)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "torn.jsonl, line 1: gold is 7: write the number of the right choice" in done.stderr
+    assert "torn.jsonl, line 1: gold is 7. Write the number of the right choice" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (writes.folder / "data/curated/curated.parquet").exists()
 

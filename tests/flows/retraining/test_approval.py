@@ -23,7 +23,7 @@ import os
 from pathlib import Path
 from prefect import flow
 from flows.retraining import approval
-from tasks.promote import approval, gate_decision, succession
+from tasks.promote import gate_decision, succession
 from retune.registry import versions, runs
 
 @flow

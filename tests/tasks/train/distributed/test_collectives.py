@@ -121,10 +121,10 @@ def test_two_processes_make_the_model_that_one_makes(desk, method, two, rows):
 PREFER = """
 import sys
 from pathlib import Path
-from retune.models import classifier; from retune.data import row_table; from retune.config import load
+from retune.models import classifier; from retune.data import row_table; from retune.config import params
 from tasks.train.distributed import collectives; from tasks.train.decoder import preference
 from tasks.train.context import train_context
-section, sides = load.load().train, [row_table.read(Path(f"{side}.parquet")) for side in ("train", "val")]
+section, sides = params.load().train, [row_table.read(Path(f"{side}.parquet")) for side in ("train", "val")]
 for side in sides:
     side["rejected"] = "Never call us again."
 with collectives.process_group(classifier.pick_device(section.device)):
