@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_the_worker_alone_is_given_a_file_of_secrets_that_need_not_be_there_and_
     assert SERVICES["worker"]["env_file"] == [{"path": "${RETUNE_CLONE:?}/.retune/secrets.env", "required": False}]
     ignored = subprocess.run(["git", "check-ignore", "-q", ".retune/secrets.env"], cwd=INFRA.parent)
     assert ignored.returncode == 0
-    assert ". .retune/secrets.env && .venv/bin/retune schedule health --tell" in README, "cron reads the same file"
+    assert ". .retune/secrets.env && .venv/bin/retune schedule health --notify" in README, "cron reads the same file"
 
 
 def test_what_the_runbook_gives_the_worker_is_not_overridden_and_a_shell_reads_it_too(tmp_path):
@@ -88,6 +89,13 @@ def test_whom_a_service_waits_for_exists():
 def test_what_the_image_copies_exists():
     copied = re.findall(r"^COPY (.*) \S+$", (INFRA / "Dockerfile").read_text("utf-8"), re.MULTILINE)
     assert copied and all((INFRA.parent / name).exists() for line in copied for name in line.split())
+
+
+def test_the_image_copies_every_package_that_is_installed():
+    copied = re.findall(r"^COPY (\S+) \S+$", (INFRA / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    setup = tomllib.loads((INFRA.parent / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    packages = {pattern.rstrip("*") for pattern in setup["packages"]["find"]["include"]}
+    assert packages <= set(copied)
 
 
 def test_mlflow_reads_the_file_that_it_is_given():
