@@ -47,10 +47,10 @@ def train(steps: int) -> tuple[float, str]:
     import yaml
 
     from retune.models import classifier
-    from tasks.train.encoder import loop
+    from tasks.train.context import make_deterministic
 
     base = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))["train"]["base"]
-    loop.prepare(17, "cpu")
+    make_deterministic(17)
     _, network = classifier.load_base(**base)
     network.train()
     head = torch.nn.Linear(network.config.hidden_size, 77)

@@ -245,7 +245,7 @@ def run_in_worktree(
         if config.trigger.incremental:
             begin_with_the_champion(config)
         failpoints.point("retrain:in-worktree")
-        command = shlex.join(["retune", "retrain", *(["--because", because] if because else [])])
+        command = shlex.join(["retune", "retrain", *(["--reason", because] if because else [])])
         try:
             outcome = pipeline.pipeline(command, verdict.why)
         except pipeline.RefusedRows as error:

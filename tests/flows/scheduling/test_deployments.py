@@ -11,6 +11,7 @@ import pytest
 
 from flows.execution import prefect_api
 from flows.scheduling import health
+from retune.system import process_identity
 from tasks import notify
 
 pytestmark = pytest.mark.long
@@ -239,7 +240,7 @@ def test_down_ends_what_its_worker_ran_and_says_so(team, retrain, until, mailbox
     run = until(lambda: in_state(retrain, "at work at the end", "Running"), 90)
     victim = flow_process(team, run)
     team.down()
-    assert not health.process._began(victim)
+    assert not process_identity._began(victim)
     assert health.check_health().kind == "server"
     assert team.retune("up", "--no-worker", timeout=400).returncode == 0
     assert because(retrain, "at work at the end")["state_type"] == "CRASHED"
