@@ -5,8 +5,8 @@
 FOLDER holds train.csv and test.csv (columns text, category) of Banking77 (CC BY 4.0):
 https://github.com/PolyAI-LDN/task-specific-datasets, folder banking_data. The Trainer's way is the usual one:
 the same base, AutoModelForSequenceClassification, learning rate 1e-4, batches of 32 padded to their longest, all
-of train. Retune's way is its own stages: curate, split, and `tasks.train.encoder.fit` with the params.yaml that is shipped.
-Seconds are those of training alone, tokenising and the probe included, scoring the test rows left out.
+of train. Retune's way is its own stages: curate, split, and `tasks.train.encoder.fit` with the params.yaml that is
+shipped. Seconds are those of training alone, tokenising and the probe included, scoring the test rows left out.
 """
 
 import argparse
