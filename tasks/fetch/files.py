@@ -168,7 +168,7 @@ def _settled(files: list[Path], settle_seconds: float) -> dict[Path, FileState]:
 def _state(file: Path) -> FileState | None:
     try:
         status = file.stat()
-    except FileNotFoundError:  # gone since it was list_files
+    except FileNotFoundError:  # gone since it was listed
         return None
     except OSError as error:
         raise _unreadable(file, error) from None

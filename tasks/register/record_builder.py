@@ -37,7 +37,7 @@ Report = dict[str, Any]  # models/reports/<stage>.json
 
 @dataclass(frozen=True)
 class Origin:
-    """Who record this version and why: what only the flow knows."""
+    """Who made this version and why: what only the flow knows."""
 
     run_id: str
     prefect_run_id: str
