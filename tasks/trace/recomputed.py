@@ -102,7 +102,7 @@ def check_gate(record: Record, folder: Path) -> Iterator[Check]:
     except dvc_store.MissingBytes:
         yield Check("gate", recorded["decision"], GONE, False)
         return
-    except (RetuneError, OSError, pa.ArrowException) as error:
+    except (RetuneError, OSError, ValueError, pa.ArrowException) as error:  # damaged bytes hold any value
         yield Check("gate", recorded["decision"], f"cannot be decided again: {error}", False)
         return
     yield equal("gate", recorded["decision"], actual["decision"])

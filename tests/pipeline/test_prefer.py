@@ -78,7 +78,7 @@ def written(clone, name):
 
 def test_the_task_changes_once_git_holds_the_records(house):
     done = house.retune("task", "prefer", "--from", "writer@champion")
-    assert done.returncode == 2 and "params.yaml has edits" in done.stderr
+    assert done.returncode == 2 and "params.yaml has uncommitted edits" in done.stderr
     commit(house, "Learned to write")
     done = house.retune("task", "prefer", "--from", "writer@champion")
     assert done.returncode == 2 and "git add data/raw.dvc && git commit" in done.stderr
