@@ -48,32 +48,32 @@ class Audited:
         return {"ok": self.ok, **asdict(self), "memory": judged}
 
 
-def run_preflight(knobs: params.Params, picture: Path = PICTURE) -> Audited:
+def run_preflight(config: params.Params, picture: Path = PICTURE) -> Audited:
     """Audit the rows of this folder as params.yaml would train on them; draw their lengths.
 
     Raises WrongUse where the task has no tokens to audit, or there are no rows.
     """
-    if isinstance(knobs, params.Classify):
-        raise WrongUse(f"task is {knobs.task}: only what a model is to write has tokens to audit")
-    rows, side, where = _rows(knobs.task)
-    limits = knobs.validate.preflight
-    rows_audit = token_audit.of_base(rows, knobs.train, limits)
-    apart = token_audit.leaked(rows, side, limits, knobs.validate.max_leaked_rows)
-    others = token_audit.of_general(_examples(knobs), knobs.train, limits)
-    plots.lengths(rows_audit.lengths, knobs.train.max_tokens, picture)
+    if isinstance(config, params.Classify):
+        raise WrongUse(f"task is {config.task}: only what a model is to write has tokens to audit")
+    rows, side, where = _rows(config.task)
+    limits = config.validate.preflight
+    rows_audit = token_audit.of_base(rows, config.train, limits)
+    apart = token_audit.leaked(rows, side, limits, config.validate.max_leaked_rows)
+    others = token_audit.of_general(_examples(config), config.train, limits)
+    plots.lengths(rows_audit.lengths, config.train.max_tokens, picture)
     findings = [*rows_audit.findings, apart, *(others.findings if others else [])]
-    share = _learned(side, where == str(SPLITS), knobs.split)
-    learned = round(share * (rows_audit.figures["trained_tokens"] + _mixed_in(rows_audit, others, knobs.train)))
+    share = _learned(side, where == str(SPLITS), config.split)
+    learned = round(share * (rows_audit.figures["trained_tokens"] + _mixed_in(rows_audit, others, config.train)))
     replay_figures = others.figures if others else None
-    named = {"name": knobs.train.base.name, "licence": base_model.licence_here(knobs.train.base.name)}
+    named = {"name": config.train.base.name, "licence": base_model.licence_here(config.train.base.name)}
     return Audited(
-        where, named, findings, rows_audit.figures, replay_figures, *_estimates(rows_audit, learned, knobs.train)
+        where, named, findings, rows_audit.figures, replay_figures, *_estimates(rows_audit, learned, config.train)
     )
 
 
-def _examples(knobs: params.Instruct | params.Prefer) -> pd.DataFrame:
+def _examples(config: params.Instruct | params.Prefer) -> pd.DataFrame:
     """The general examples, as far along the road as they have come."""
-    return row_table.read(GENERAL) if GENERAL.exists() else replay.read(replay.files_of(knobs))
+    return row_table.read(GENERAL) if GENERAL.exists() else replay.read(replay.files_of(config))
 
 
 def _learned(side: pd.Series, is_split: bool, split: SplitShares) -> float:

@@ -155,10 +155,10 @@ def run(settings: tuple[str, ...], name: str | None, json_: bool) -> None:
     Curate, validate, split, train, evaluate, register, promote. Skips what has not changed.
     """
     environment.activate_project()
-    from flows.project import params_editor as knobs
+    from flows.project import params_editor
 
     with environment.project_lock():  # a run that is at work reads params.yaml until its end
-        knobs.write([*settings, *([f"register.name={json.dumps(name)}"] if name is not None else [])])
+        params_editor.write([*settings, *([f"register.name={json.dumps(name)}"] if name is not None else [])])
     if not Path("data/raw.dvc").exists():
         raise WrongUse("there are no records yet: `retune ingest FILE --text COLUMN --label COLUMN` brings them in")
     from retune.config import params
