@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def knobs(tiny_writer, tmp_path, monkeypatch):
+def config(tiny_writer, tmp_path, monkeypatch):
     """The shipped params of task instruct, for the tiny base."""
     monkeypatch.chdir(tmp_path)
     values = yaml.safe_load((ROOT / "retune/config/defaults/instruct.yaml").read_text("utf-8"))
@@ -36,20 +36,20 @@ def knobs(tiny_writer, tmp_path, monkeypatch):
     return params.parse(values)
 
 
-def test_the_rows_are_taken_where_they_have_come_to(knobs, make_replies):
+def test_the_rows_are_taken_where_they_have_come_to(config, make_replies):
     with pytest.raises(WrongUse, match="no records yet"):
-        run_preflight(knobs)
+        run_preflight(config)
     rows = make_replies(30)
     row_table.write(pd.concat([rows, rows.head(3)]), RAW / "00001-x.parquet")
-    told = run_preflight(knobs)
-    assert (told.ok, told.rows_from, told.figures["rows"]) == (True, "data/raw, not curated yet", 30)
+    outcome = run_preflight(config)
+    assert (outcome.ok, outcome.rows_from, outcome.figures["rows"]) == (True, "data/raw, not curated yet", 30)
     assert PICTURE.read_bytes().startswith(b"\x89PNG")
     row_table.write(rows.head(20), CURATED)
-    assert (run_preflight(knobs).rows_from, run_preflight(knobs).figures["rows"]) == (str(CURATED), 20)
-    json.dumps(told.report())
+    assert (run_preflight(config).rows_from, run_preflight(config).figures["rows"]) == (str(CURATED), 20)
+    json.dumps(outcome.report())
 
 
-def test_rows_that_have_come_in_since_are_audited_and_not_those_of_the_last_run(knobs, make_replies):
+def test_rows_that_have_come_in_since_are_audited_and_not_those_of_the_last_run(config, make_replies):
     """What DVC knows of data/raw, and of what each stage last read, tells how far the newest rows have come."""
     rows = make_replies(30)
     row_table.write(rows, RAW / "00001-x.parquet")
@@ -69,58 +69,58 @@ def test_rows_that_have_come_in_since_are_audited_and_not_those_of_the_last_run(
         Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
 
     lock("one.dir", "one.dir", "two", "two")
-    assert (run_preflight(knobs).rows_from, run_preflight(knobs).figures["rows"]) == (str(SPLITS), 20)
+    assert (run_preflight(config).rows_from, run_preflight(config).figures["rows"]) == (str(SPLITS), 20)
     lock("one.dir", "one.dir", "newer", "two")
-    assert (run_preflight(knobs).rows_from, run_preflight(knobs).figures["rows"]) == (str(CURATED), 25)
+    assert (run_preflight(config).rows_from, run_preflight(config).figures["rows"]) == (str(CURATED), 25)
     lock("newer.dir", "one.dir", "two", "two")
-    assert (run_preflight(knobs).rows_from, run_preflight(knobs).figures["rows"]) == ("data/raw, not curated yet", 30)
+    assert (run_preflight(config).rows_from, run_preflight(config).figures["rows"]) == ("data/raw, not curated yet", 30)
 
 
-def test_the_estimate_counts_what_is_learned_from_and_no_other_side(knobs, make_replies):
+def test_the_estimate_counts_what_is_learned_from_and_no_other_side(config, make_replies):
     rows = make_replies(40)
     row_table.write(rows, CURATED)
-    whole = run_preflight(knobs)
-    kept = 1 - knobs.split.val_share - knobs.split.test_share
-    assert whole.effort.tokens == pytest.approx(kept * knobs.train.epochs * whole.figures["trained_tokens"], abs=3)
+    whole = run_preflight(config)
+    kept = 1 - config.split.val_share - config.split.test_share
+    assert whole.effort.tokens == pytest.approx(kept * config.train.epochs * whole.figures["trained_tokens"], abs=3)
     for name, side in zip(row_table.SPLITS, (rows.head(20), rows[20:30], rows[30:]), strict=True):
         row_table.write(side, SPLITS / f"{name}.parquet")
-    parted = run_preflight(knobs)
-    assert parted.effort.tokens == pytest.approx(knobs.train.epochs * parted.figures["trained_tokens"] / 2, abs=3)
+    parted = run_preflight(config)
+    assert parted.effort.tokens == pytest.approx(config.train.epochs * parted.figures["trained_tokens"] / 2, abs=3)
 
 
-def test_a_prompt_that_was_split_over_two_sides_is_refused_with_its_rows(knobs, make_replies):
+def test_a_prompt_that_was_split_over_two_sides_is_refused_with_its_rows(config, make_replies):
     rows = make_replies(30)
     sides = {"train": rows.head(20), "val": rows.iloc[20:25], "test": pd.concat([rows.iloc[25:], rows.head(1)])}
     for name, side in sides.items():
         row_table.write(side, SPLITS / f"{name}.parquet")
-    told = run_preflight(knobs)
-    (failed,) = [finding for finding in told.findings if not finding.success]
-    assert (told.ok, failed.name, set(failed.examples)) == (False, "prompts_apart", {rows["id"].iloc[0]})
+    outcome = run_preflight(config)
+    (failed,) = [finding for finding in outcome.findings if not finding.success]
+    assert (outcome.ok, failed.name, set(failed.examples)) == (False, "prompts_apart", {rows["id"].iloc[0]})
 
 
-def test_an_estimate_says_steps_time_and_memory(knobs, make_replies):
+def test_an_estimate_says_steps_time_and_memory(config, make_replies):
     row_table.write(make_replies(30), CURATED)
-    found = run_preflight(knobs).effort
-    assert found.steps >= knobs.train.epochs
+    found = run_preflight(config).effort
+    assert found.steps >= config.train.epochs
     assert found.seconds > 0
     assert 0 < found.certain_bytes < found.bytes < 2**30
 
 
-def test_the_audit_says_whether_the_training_fits_into_this_machine(knobs, make_replies, monkeypatch):
+def test_the_audit_says_whether_the_training_fits_into_this_machine(config, make_replies, monkeypatch):
     row_table.write(make_replies(30), CURATED)
-    assert run_preflight(knobs).memory.verdict == "fits"
+    assert run_preflight(config).memory.verdict == "fits"
     monkeypatch.setattr(memory_check, "find", lambda cuda: memory_check.AvailableMemory(2**19, "in a thimble"))
-    told = run_preflight(knobs)
-    assert told.memory.verdict == "too large"
-    assert "are free in a thimble" in told.memory.message
-    assert told.ok, "the rows are as good as before"
-    json.dumps(told.report())
+    outcome = run_preflight(config)
+    assert outcome.memory.verdict == "too large"
+    assert "are free in a thimble" in outcome.memory.message
+    assert outcome.ok, "the rows are as good as before"
+    json.dumps(outcome.report())
 
 
-def test_what_preferences_take_hangs_on_the_version_that_they_are_learned_on(knobs, make_replies):
+def test_what_preferences_take_hangs_on_the_version_that_they_are_learned_on(config, make_replies):
     """A whole network stays in float32 under them; which it was says the record of that version, in git."""
     values = yaml.safe_load((ROOT / "retune/config/defaults/prefer.yaml").read_text("utf-8"))
-    same = {name: getattr(knobs.train.base, name) for name in ("name", "sha256")}
+    same = {name: getattr(config.train.base, name) for name in ("name", "sha256")}
     values["train"] |= {"base": same, "device": "cpu", "precision": "bf16", "template": "chatml", "max_tokens": 200}
     pairs = make_replies(30)
     row_table.write(pairs.assign(rejected=[f"No. {label}" for label in pairs["label"]]), CURATED)
@@ -133,9 +133,9 @@ def test_what_preferences_take_hangs_on_the_version_that_they_are_learned_on(kno
             "writer/1", "0" * 64, committed(), "0" * 64, f"{'0' * 32}.dir", "0" * 32, "0" * 32, False
         )
     )
-    told = run_preflight(params.parse(values)).effort
+    outcome = run_preflight(params.parse(values)).effort
     weights = compute_estimate.shape_of(Path(same["name"].removeprefix("folder:"))).parameters
-    assert told.certain_bytes - unknown == 2 * weights
+    assert outcome.certain_bytes - unknown == 2 * weights
 
 
 def committed():
@@ -146,39 +146,39 @@ def committed():
     return subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_the_audit_says_the_licence_of_the_base_or_that_none_is_stated(knobs, make_replies):
+def test_the_audit_says_the_licence_of_the_base_or_that_none_is_stated(config, make_replies):
     row_table.write(make_replies(30), CURATED)
-    assert run_preflight(knobs).base["name"] == knobs.train.base.name
-    assert run_preflight(knobs).base["licence"].startswith("not stated")
+    assert run_preflight(config).base["name"] == config.train.base.name
+    assert run_preflight(config).base["licence"].startswith("not stated")
 
 
-def test_there_is_nothing_to_audit_for_a_classifier(knobs, make_replies):
+def test_there_is_nothing_to_audit_for_a_classifier(config, make_replies):
     with pytest.raises(WrongUse, match="task is classify"):
         run_preflight(params.load(ROOT / "params.yaml"))
     row_table.write(make_replies(3).drop(columns="label"), CURATED)
     with pytest.raises(WrongUse, match="has no column label"):
-        run_preflight(knobs)
+        run_preflight(config)
 
 
-def test_general_examples_are_looked_at_apart_and_add_to_the_effort(knobs, make_replies, tmp_path):
+def test_general_examples_are_looked_at_apart_and_add_to_the_effort(config, make_replies, tmp_path):
     row_table.write(make_replies(30), CURATED)
-    before = run_preflight(knobs)
+    before = run_preflight(config)
     assert before.general is None
     row_table.write(make_replies(20, seed=9), GENERAL)
-    knobs = replace(knobs, train=replace(knobs.train, replay_share=0.25))
-    told = run_preflight(knobs)
-    assert (told.ok, told.figures, told.general["rows"]) == (True, before.figures, 20)
-    assert 1.2 < told.effort.tokens / before.effort.tokens < 1.5
+    config = replace(config, train=replace(config.train, replay_share=0.25))
+    outcome = run_preflight(config)
+    assert (outcome.ok, outcome.figures, outcome.general["rows"]) == (True, before.figures, 20)
+    assert 1.2 < outcome.effort.tokens / before.effort.tokens < 1.5
     row_table.write(make_replies(20, seed=9).assign(label=" "), GENERAL)
-    told = run_preflight(knobs)
-    assert not told.ok
-    assert {each.name for each in told.findings if not each.success} == {"general_supervised"}
+    outcome = run_preflight(config)
+    assert not outcome.ok
+    assert {each.name for each in outcome.findings if not each.success} == {"general_supervised"}
 
 
-def test_before_anything_is_curated_they_are_read_from_their_files(knobs, make_replies, tmp_path):
+def test_before_anything_is_curated_they_are_read_from_their_files(config, make_replies, tmp_path):
     row_table.write(make_replies(30), RAW / "00001-x.parquet")
     file = tmp_path / "own.csv"
     file.write_text("prompt,completion\nwho?,she\n", "utf-8")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    named = replace(knobs.curate, replay=[ReplayFile(str(file), digest)])
-    assert run_preflight(replace(knobs, curate=named)).general["rows"] == 1
+    named = replace(config.curate, replay=[ReplayFile(str(file), digest)])
+    assert run_preflight(replace(config, curate=named)).general["rows"] == 1
