@@ -97,7 +97,10 @@ def check(json_: bool) -> None:
     config = params.load()
     fetch_config = config.fetch
     if not fetch_config.sources:
-        raise Refused("no source is configured: infra/README.md shows what to write below fetch.sources in params.yaml")
+        raise Refused(
+            "no source is configured: docs/how-to/data/connect-sources.md shows what to write below fetch.sources in "
+            "params.yaml"
+        )
     cursors = intake_branch.read().cursors
     with tempfile.TemporaryDirectory(prefix="retune-") as scratch:
         batches = [

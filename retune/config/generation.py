@@ -90,7 +90,9 @@ class Parallel:
     processes: Annotated[
         Count, about("Training processes per host: one GPU each, or a share of the CPU's cores.", "1 to 8")
     ]
-    hosts: Annotated[Count, about("Hosts that train together; infra/README.md says how they meet.", "1")]
+    hosts: Annotated[
+        Count, about("Hosts that train together; docs/how-to/train/several-hosts.md says how they meet.", "1")
+    ]
     strategy: Annotated[
         Literal["ddp", "fsdp"],
         about("ddp: each process holds the whole network; fsdp: each holds a part, for one that no GPU can hold."),

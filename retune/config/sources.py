@@ -121,5 +121,5 @@ class Fetch:
     sources: Annotated[
         list[Source],
         AfterValidator(_distinct_names),
-        about("The sources, each of kind files, http or sql; infra/README.md shows one of each."),
+        about("The sources, each of kind files, http or sql; docs/how-to/data/connect-sources.md shows one of each."),
     ]

@@ -181,7 +181,7 @@ def test_a_wrong_source_is_refused_by_its_path_and_no_secret_is_repeated(source,
 
 
 def test_the_example_of_the_runbook_is_taken_as_it_stands():
-    page = (ROOT / "infra/README.md").read_text("utf-8")
+    page = (ROOT / "docs/how-to/data/connect-sources.md").read_text("utf-8")
     (example,) = re.findall(r"```yaml\n(fetch:\n.*?)```", page, re.DOTALL)
     sources = yaml.safe_load(example)["fetch"]["sources"]
     assert [source.kind for source in params.parse(changed("fetch.sources", sources)).fetch.sources] == [*KINDS]
