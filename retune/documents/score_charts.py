@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from retune.evaluation.task_metrics import direction
 from retune.lineage.record import Rival, Score, Scores
 
 
@@ -24,6 +25,7 @@ class Bar:
 @dataclass(frozen=True)
 class Chart:
     name: str
+    direction: str  # which value is the better one, in words; empty if no task has this metric
     start: float
     end: float
     bars: tuple[Bar, ...]
@@ -41,7 +43,8 @@ def charts(scores: Scores) -> list[Chart]:
     for metric in scores["candidate"]:
         scored = [(title, metrics[metric]) for title, metrics in models if metrics and metric in metrics]
         start, end = axis([value for _, score in scored for value in (score["value"], score["low"], score["high"])])
-        charts.append(Chart(metric, start, end, tuple(_bar(title, score, start, end) for title, score in scored)))
+        bars = tuple(_bar(title, score, start, end) for title, score in scored)
+        charts.append(Chart(metric, direction(metric), start, end, bars))
     return charts
 
 

@@ -56,6 +56,7 @@ SCALES = {
     "chrf": MetricScale(100.0, ""),
     "perplexity": MetricScale(1.0, " nats a token"),
 }
+LESS_IS_BETTER = frozenset({"perplexity", "calibration_error"})
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,13 @@ def task_of(config: Mapping[str, Any]) -> str:
 
 def scale_of(metric: str) -> MetricScale:
     return SCALES.get(metric, SHARE)
+
+
+def direction(metric: str) -> str:
+    """Which value of a metric is the better one, for a person to read; empty for a metric that no task has."""
+    if not any(metric in task.titles for task in TASKS.values()):
+        return ""
+    return "smaller is better" if metric in LESS_IS_BETTER else "larger is better"
 
 
 def titles_in(scores: Mapping[str, Any]) -> dict[str, str]:

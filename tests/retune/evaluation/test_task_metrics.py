@@ -128,3 +128,14 @@ def test_a_version_keeps_every_number_of_its_pairs_and_none_of_their_texts():
 def test_a_version_that_learned_from_pairs_is_listed_by_them():
     found = task_metrics.headline({"perplexity": 3.0, "preferred": 0.8})
     assert list(found) == ["preferred", "perplexity"]
+
+
+def test_each_metric_of_a_task_says_which_value_is_better():
+    titles = {name for task in task_metrics.TASKS.values() for name in task.titles}
+    assert titles >= task_metrics.LESS_IS_BETTER
+    assert task_metrics.direction("perplexity") == task_metrics.direction("calibration_error") == "smaller is better"
+    assert task_metrics.direction("chrf") == task_metrics.direction("macro_f1") == "larger is better"
+
+
+def test_the_direction_of_an_unknown_metric_is_not_guessed():
+    assert task_metrics.direction("odd") == ""
