@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores : 4)))
 
-.PHONY: setup run test test-slow test-long check bench up clean
+.PHONY: setup run test test-slow test-long check docs bench up clean
 
 setup: .venv/ready
 
@@ -32,6 +32,9 @@ check: setup          ## style, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup           ## the site of docs/, into site/; fails on a link that leads nowhere
+	$(BIN)/zensical build --clean --strict
 
 up: setup             ## the servers and a worker, on this machine; `retune down` stops them
 	$(BIN)/retune up

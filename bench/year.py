@@ -1,6 +1,6 @@
 """A simulated year: 52 weekly deliveries to a scheduled retraining, and what was decided each week, and why.
 
-    python bench/year.py [--weeks 52] [--method probe] [--plot docs/year.png] [--json FILE]
+    python bench/year.py [--weeks 52] [--method probe] [--plot docs/assets/year.png] [--json FILE]
 
 Works in a clone of its own in a temporary folder, on the shipped sample, against a Prefect server of its own. Each week
 is one `retune retrain`, in a process of its own; the weeks follow each other at once. A quarter of the tickets never

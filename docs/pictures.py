@@ -26,7 +26,7 @@ from flows.project import environment
 from retune.config import params
 from retune.registry import backend, runs, versions
 
-DOCS, REPORT = Path("docs"), Path("models/reports/report.html")
+ASSETS, REPORT = Path("docs/assets"), Path("models/reports/report.html")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 QUIET = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -100,14 +100,14 @@ def browser(executable: str) -> Iterator[Page]:
 
 
 def take(page: Page, name: str, address: str, shows: str, height: int) -> None:
-    """Write docs/NAME.png: the page at `address` once it shows that text, in colours few enough for a small file."""
+    """Write docs/assets/NAME.png: the page at `address` once it shows that text, in colours few enough for a small file."""
     page.set_viewport_size({"width": WIDTH, "height": height})
     page.goto("about:blank")  # else an address that differs after its # alone loads nothing
     page.goto(address)
     page.get_by_text(shows).first.wait_for(timeout=60_000)
     page.wait_for_timeout(4000)  # charts are drawn after their titles
     page.get_by_text("Path: file:").evaluate_all("all => all.forEach(it => it.remove())")  # of this machine only
-    path = DOCS / f"{name}.png"
+    path = ASSETS / f"{name}.png"
     page.screenshot(path=path)
     Image.open(path).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path}  {path.stat().st_size // 1000} kB")
