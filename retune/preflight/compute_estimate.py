@@ -16,7 +16,7 @@ ATTAINED = 0.45  # of a machine's matrix multiplication: LoRA on an 8B Llama sha
 BYTES_TRAINED = 16  # of a trained parameter: itself, its gradient and Adam's two moments, in float32 or mixed
 BYTES_4_BIT = 0.516  # of a parameter in NF4, its scales quantised again (Dettmers et al. 2023, section 3)
 # Of a token, a layer and a unit of its width in 16 bits, kept for the way back: measured on an H100, Llama shapes of 1B
-# and 8B (DECISIONS.md). Korthikanti et al. 2022, equation 2, count 34 for the layer of 2019.
+# and 8B (decision 0076). Korthikanti et al. 2022, equation 2, count 34 for the layer of 2019.
 KEPT, KEPT_COMPILED = 50, 39
 LOGITS_AT_ONCE = 4096  # tokens
 PREFERENCES = ("dpo", "kto")
