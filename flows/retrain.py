@@ -13,7 +13,6 @@ that a check refused, or that made a worse model, are quarantined, so that the n
     whatever breaks on the way ────────────────────────────────────> failed
 """
 
-import json
 import shlex
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -34,21 +33,8 @@ from retune.errors import Refused, RetuneError
 from retune.evaluation import multiple_choice
 from retune.lineage import ancestry, history, record
 from retune.lineage import parent_version as starts
-from retune.lineage.retraining_log import (
-    AWAITING,
-    FAILED,
-    HELD,
-    INPUTS,
-    NOTHING,
-    PROMOTED,
-    REFUSED,
-    TRAIN,
-    End,
-    failures,
-    interrupted_version,
-    last,
-    unanswered_request,
-)
+from retune.lineage.entry_facts import End
+from retune.lineage.retraining_log import interrupted_version, last, unanswered_request
 from retune.registry import backend, versions
 from retune.system import dvc_store, failpoints, git
 from retune.system.locks import waiting
@@ -88,7 +74,7 @@ def retrain_and_report(because: str | None) -> RetrainingOutcome:
     except pipeline.RefusedRows:  # of which people were told when the rows were set aside
         raise
     except Exception as error:
-        result = RetrainingOutcome(FAILED, (describe_error(error),), progress.unfinished)
+        result = RetrainingOutcome(End.FAILED, (describe_error(error),), progress.unfinished)
         if progress.incoming:
             result = replace(result, failures=progress.incoming.failures)
         try:
@@ -119,7 +105,7 @@ def run_steps(progress: Progress, because: str | None) -> RetrainingOutcome:
         return resumed(config, approval.suspend(version))
     progress.unfinished = unfinished_version(name)
     finished = finish(config, progress.unfinished) if progress.unfinished else None
-    if finished and finished.outcome == AWAITING:
+    if finished and finished.outcome is End.AWAITING:
         return finished
     lost_note = (
         LOST.format(progress.unfinished)
@@ -133,7 +119,7 @@ def run_steps(progress: Progress, because: str | None) -> RetrainingOutcome:
     if verdict.train:
         with exclusive(incoming):
             return run_in_worktree(config, incoming, verdict, because)
-    result = _result(NOTHING, incoming, verdict)
+    result = _result(End.NOTHING, incoming, verdict)
     return replace(finished, failures=result.failures) if finished else result
 
 
@@ -156,7 +142,7 @@ def explain(because: str | None) -> RetrainingOutcome:
     verdict = check_triggers(config, incoming, because or unanswered_request(chain))
     if unfinished := unfinished_version(config.register.name):
         verdict = replace(verdict, train=True, why=(LEFT.format(unfinished), *verdict.why))
-    return _result(TRAIN if verdict.train else NOTHING, incoming, verdict)
+    return _result(End.TRAIN if verdict.train else End.NOTHING, incoming, verdict)
 
 
 def news(config: params.Params, incoming: intake.IntakeResult) -> intake.IntakeResult:
@@ -178,7 +164,7 @@ def run_decide(
 ) -> trigger.RetrainDecision:
     verdict = check_triggers(config, incoming, because)
     verdict = replace(verdict, why=(*filter(None, [lost_note]), *verdict.why))
-    record_outcome(config, _result(TRAIN if verdict.train else NOTHING, incoming, verdict))
+    record_outcome(config, _result(End.TRAIN if verdict.train else End.NOTHING, incoming, verdict))
     failpoints.point("retrain:decided")
     return verdict
 
@@ -292,13 +278,13 @@ def apply_outcome(
     version, decision = outcome.version, outcome.decision
     failpoints.point("retrain:before-settle")
     if decision.awaiting:
-        record_outcome(config, result := _result_of_run(AWAITING, outcome, incoming, verdict))
+        record_outcome(config, result := _result_of_run(End.AWAITING, outcome, incoming, verdict))
         version = approval.suspend(version)  # worker and GPU are free until a person has decided
         return resumed(config, version) if not approval.waits(version) else result
     if decision.promote:
-        record_outcome(config, result := _result_of_run(PROMOTED, outcome, incoming, verdict))
+        record_outcome(config, result := _result_of_run(End.PROMOTED, outcome, incoming, verdict))
         return result
-    result = _result_of_run(HELD, outcome, incoming, verdict)
+    result = _result_of_run(End.HELD, outcome, incoming, verdict)
     if decision.worse and (parts := new_parts(incoming, before)):
         quarantine_parts(parts, f"{version}, which learned from them, is worse than the champion")
         result = replace(result, why=(*result.why, *taken_back(parts)))
@@ -321,7 +307,7 @@ def refused(
         paths = refusal_reports.move(error.paths, copies)
         error = pipeline.RefusedRows(error.message, remedy=error.remedy, paths=paths)
     why = "; ".join([str(error), *taken_back(parts)])
-    record_outcome(config, replace(_result(REFUSED, incoming, verdict), why=(why,)))
+    record_outcome(config, replace(_result(End.REFUSED, incoming, verdict), why=(why,)))
     failpoints.point("retrain:refused")
     if parts:
         quarantine_parts(parts, f"the run was refused: {error}")
@@ -349,10 +335,9 @@ def resumed(config: params.Params, version: versions.Version) -> RetrainingOutco
     """Somebody has decided about the version for which this run was suspended; what it had found before stays true."""
     decision = succession.decided(version)
     assert decision
-    result = RetrainingOutcome(PROMOTED if decision.promote else HELD, decision.reasons, str(version))
-    if decision_entry := last(history.read(version.name), run_context.prefect_run()):
-        inputs, thresholds = (json.loads(decision_entry.facts[key]) for key in (INPUTS, "Thresholds"))
-        result = replace(result, failures=failures(decision_entry), inputs=inputs, thresholds=thresholds)
+    result = RetrainingOutcome(End.PROMOTED if decision.promote else End.HELD, decision.reasons, str(version))
+    if before := last(history.read(version.name), run_context.prefect_run()):
+        result = replace(result, failures=before.failures, inputs=before.inputs, thresholds=before.thresholds)
     record_outcome(config, result)
     return result
 

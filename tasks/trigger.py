@@ -173,7 +173,7 @@ def _of(stages: dict[str, Any], code: dict[str, str], values: dict[str, Any]) ->
 def newest(chain: history.Chain, among: Collection[str]) -> VersionInputs | None:
     """The newest of these versions, whatever became of it."""
     entries = [entry for entry in chain.entries if entry.event == history.REGISTERED]
-    entries = [entry for entry in entries if f"{entry.model}/{entry.version}" in among]
+    entries = [entry for entry in entries if entry.version_name in among]
     return _made(entries[-1]) if entries else None
 
 
@@ -202,7 +202,7 @@ def _made(entry: history.Entry) -> VersionInputs | None:
     }
     raw, listed = deps.pop(RAW), deps.pop(LIST)
     state = TrainingInputs(raw, listed, *_of(stages, deps, values))
-    return VersionInputs(f"{entry.model}/{entry.version}", datetime.fromisoformat(entry.at), state, entry.commit)
+    return VersionInputs(entry.version_name, datetime.fromisoformat(entry.at), state, entry.commit)
 
 
 def new_rows(now: str, then: str) -> int:

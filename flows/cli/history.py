@@ -75,20 +75,19 @@ def print_entries(entries: Sequence[Any]) -> None:
     for entry, what in zip(entries, whats, strict=True):
         head = f"{entry.number:5}  {entry.at[:10]} {entry.at[11:19]}  {what:{room}}  "
         click.echo(head + cut(entry.by, width() - len(head)))
-        evidence = [f"evidence {entry.facts['Evidence'][:12]}"] if "Evidence" in entry.facts else []
+        evidence = [f"evidence {entry.evidence[:12]}"] if entry.evidence else []
         print_wrapped("; ".join([*evidence, *entry.why]), indent=7, lines=4)
 
 
 def _what(entry: Any) -> str:
-    how = entry.facts.get("How", "promoted")
-    who = f"{entry.model}/{entry.version}" if entry.version else entry.model
-    if decision := entry.facts.get("Decision"):  # of a retraining, whose version is the champion of that time
-        return f"{entry.model} {entry.event}: {decision}"
-    return f"{who} {entry.event}" if how == "promoted" else f"{who} {entry.event} ({how})"
+    if facts := entry.retraining:  # whose version is the champion of that time
+        return f"{entry.model} {entry.event}: {facts.outcome}"
+    who = entry.version_name if entry.version else entry.model
+    return f"{who} {entry.event}" if entry.how in (None, "promoted") else f"{who} {entry.event} ({entry.how})"
 
 
 def _entry(entry: Any) -> dict[str, Any]:
-    return {**asdict(entry), "evidence": entry.facts.get("Evidence")}
+    return {**asdict(entry), "evidence": entry.evidence}
 
 
 def _moment(at: str) -> datetime:

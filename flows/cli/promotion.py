@@ -3,7 +3,6 @@
 Each says why and by whom it was done (git's identity), and is written into the history.
 """
 
-from contextlib import suppress
 from typing import Any
 
 import click
@@ -187,21 +186,21 @@ def _resume(version: Any) -> bool | None:
 
 
 def print_entry(entry: Any, json_: bool, resumed: bool | None = None) -> None:
-    what = f"{entry.model}/{entry.version}"
+    what = entry.version_name
     if not resumed:  # a flow run that goes on tells it with its outcome
         _notify_others(entry)
     if json_:
-        facts = {"name": entry.model, "version": entry.version, "event": entry.event, "how": entry.facts.get("How")}
-        more = {"reasons": entry.why, "by": entry.by, "at": entry.at, "evidence": entry.facts.get("Evidence")}
-        checked = {"checked": entry.facts.get("Checked"), "forgotten": entry.facts.get("Forgotten")}
+        facts = {"name": entry.model, "version": entry.version, "event": entry.event, "how": entry.how}
+        more = {"reasons": entry.why, "by": entry.by, "at": entry.at, "evidence": entry.evidence}
+        checked = {"checked": entry.checked, "forgotten": entry.forgotten}
         print_json({**facts, **more, **checked, "entry": entry.tag, "resumed": resumed})
         return
     if entry.event == "champion":
-        click.echo(f"{what} is champion: checked, {entry.facts['Checked']}. Entry {entry.tag} says so.")
+        click.echo(f"{what} is champion: checked, {entry.checked}. Entry {entry.tag} says so.")
     else:
         click.echo(f"{what} is {entry.event}. Entry {entry.tag} says so.")
-    with suppress(KeyError):
-        click.echo(f"but {entry.facts['Forgotten']}")
+    if entry.forgotten:
+        click.echo(f"but {entry.forgotten}")
     if resumed is not None:
         on = (
             "goes on" if resumed else "does not wait any more, or its server does not answer; that changes nothing here"

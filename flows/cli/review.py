@@ -113,6 +113,7 @@ def _in_cells(result: Any) -> tuple[str, ...]:
 def _write_down(version: Any, verdict: dict[str, Any], in_words: str) -> None:
     """Into the run, the history and the version's tags, in this order; the same verdicts twice are written once."""
     from retune.lineage import history
+    from retune.lineage.entry_facts import Fact
     from retune.registry import runs, versions
 
     text = json.dumps(verdict, indent=2, ensure_ascii=False) + "\n"
@@ -122,8 +123,8 @@ def _write_down(version: Any, verdict: dict[str, Any], in_words: str) -> None:
     if not registered:
         raise Refused(f"{version} has no entry in the history: its run was cut off; run that again, it goes on there")
     runs.log_text(version.run_id, text, f"review/{verdict['sheet']}.json")
-    if not any(entry.facts.get("Verdicts") == sha256 for entry in chain.entries):
-        facts = {"Record": registered.commit, "Sheet": verdict["sheet"], "Verdicts": sha256}
+    if not any(entry.verdicts == sha256 for entry in chain.entries):
+        facts: dict[str, str] = {Fact.RECORD: registered.commit, Fact.SHEET: verdict["sheet"], Fact.VERDICTS: sha256}
         history.append(version.name, version.version, history.REVIEWED, [in_words], facts, versions.anchor)
     tags = {"review": verdict["verdict"], "review.sheet": verdict["sheet"], "review.told": in_words}
     versions.tag_version(version, tags)

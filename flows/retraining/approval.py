@@ -19,6 +19,7 @@ from prefect.runtime import deployment, flow_run
 from flows.execution import prefect_api
 from retune.errors import Refused, WrongUse
 from retune.lineage import history, retraining_log
+from retune.lineage.entry_facts import End
 from retune.registry import versions
 from tasks.promote import approval, succession
 
@@ -36,10 +37,10 @@ def asked_about(flow_run_id: str) -> versions.Version | None:
 
 def _awaited_versions(flow_run_id: str) -> Iterator[versions.Version]:
     for name in history.names():
-        entry = retraining_log.last(history.read(name), flow_run_id)
-        if entry and entry.facts[retraining_log.DECISION] == retraining_log.AWAITING:
+        facts = retraining_log.last(history.read(name), flow_run_id)
+        if facts and facts.outcome is End.AWAITING and facts.version:
             with suppress(Refused):  # somebody has deleted it
-                yield versions.resolve(entry.facts[retraining_log.VERSION_FACT])
+                yield versions.resolve(facts.version)
 
 
 def waits(version: versions.Version) -> bool:

@@ -56,7 +56,7 @@ def anybody() -> bool:
 def notify_manual_promotion(entry: history.Entry, section: Notify) -> bool:
     """A person has made another champion, or refused one that waited: who, which, why."""
     event: Event = "promoted" if entry.event == history.CHAMPION else "held"
-    version, how = f"{entry.model}/{entry.version}", entry.facts.get(history.HOW)
+    version, how = entry.version_name, entry.how
     words = {history.PROMOTED: "champion, approved by", history.ROLLBACK: "champion again, by a rollback of"}
     now = words.get(how or "", "champion, chosen by") if event == "promoted" else "no champion, rejected by"
     body = [f"{version} is {now} {entry.by}:", *entry.why]

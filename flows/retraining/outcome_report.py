@@ -3,7 +3,6 @@
 Whoever reads one of the three was not there: each says which version it is about and which sources failed.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from retune.config.params import Params
 from retune.config.types import Event
 from retune.errors import Broken, RetuneError
 from retune.lineage import history, retraining_log
-from retune.lineage.retraining_log import AWAITING, FAILED, HELD, NOTHING, PROMOTED, TRAIN, End
+from retune.lineage.entry_facts import End, RetrainingFacts
 from retune.registry import versions
 from retune.system import failpoints, git
 from tasks import notify
@@ -25,7 +24,7 @@ from tasks import notify
 
 @dataclass(frozen=True)
 class RetrainingOutcome:
-    """What came of a retraining: a word of `retune.lineage.retraining_log`, why, and the version that it is about."""
+    """What came of a retraining: how it ended, why, and the version that it is about."""
 
     outcome: End
     why: tuple[str, ...]
@@ -69,23 +68,17 @@ def append_to_history(
     name: str, outcome: RetrainingOutcome, run: str, section: Notify, anchor: history.Anchor = versions.anchor
 ) -> None:
     before = retraining_log.last(history.read(name))
-    facts = {
-        retraining_log.DECISION: outcome.outcome,
-        retraining_log.VERSION_FACT: outcome.version or "no version",
-        retraining_log.INPUTS: json.dumps(outcome.inputs or {}, ensure_ascii=False),
-        "Thresholds": json.dumps(outcome.thresholds or {}),
-        retraining_log.RUN: run,
-        **(
-            {retraining_log.FAILED_SOURCES: json.dumps(outcome.failures, ensure_ascii=False)}
-            if outcome.failures
-            else {}
-        ),
-    }
-    notify_outcome(
-        name, outcome, retraining_log.effective_outcome(before), section
-    )  # first: rather heard twice than never
+    facts = RetrainingFacts(
+        outcome=outcome.outcome,
+        version=outcome.version,
+        run=run,
+        inputs=outcome.inputs or {},
+        thresholds=outcome.thresholds or {},
+        failures=outcome.failures or {},
+    )
+    notify_outcome(name, outcome, before.effective_outcome if before else None, section)  # rather twice than never
     failpoints.point("retrain:told")
-    history.append_decision(name, (*outcome.why, *failed(outcome)), facts, anchor)
+    history.append_decision(name, (*outcome.why, *failed(outcome)), facts.format(), anchor)
 
 
 def notify_manual_run(outcome: run_context.Outcome, section: Notify) -> None:
@@ -95,7 +88,7 @@ def notify_manual_run(outcome: run_context.Outcome, section: Notify) -> None:
     """
     version, decision = outcome.version, outcome.decision
     if outcome.new and (decision.promote or decision.awaiting):
-        word = PROMOTED if decision.promote else AWAITING
+        word = End.PROMOTED if decision.promote else End.AWAITING
         why = (f"{version} was made with `retune run` by {git.identity()}:", *decision.reasons)
         notify_outcome(
             version.name,
@@ -123,7 +116,7 @@ def notifications_for(name: str, outcome: RetrainingOutcome, before: str | None)
 
     A source that failed is told with the decision, which each retraining makes once, whatever comes of it.
     """
-    events = [] if outcome.outcome == TRAIN else notify.after(before, outcome.outcome)
+    events = [] if outcome.outcome == End.TRAIN else notify.after(before, outcome.outcome)
     messages: list[Notification] = []
     for event in events:
         if event == "recovered" and not outcome.failures:
@@ -131,23 +124,23 @@ def notifications_for(name: str, outcome: RetrainingOutcome, before: str | None)
         elif event != "recovered":
             body = "\n".join([*outcome.why, *failed(outcome), *what_to_do(name, outcome)])
             messages.append((event, f"{outcome.version or name}: {event}", body))
-    if outcome.failures and outcome.outcome in (TRAIN, NOTHING):
-        messages.append((FAILED, f"{name}: a source failed", "\n".join(failed(outcome))))
+    if outcome.failures and outcome.outcome in (End.TRAIN, End.NOTHING):
+        messages.append(("failed", f"{name}: a source failed", "\n".join(failed(outcome))))
     return messages
 
 
 def what_to_do(name: str, outcome: RetrainingOutcome) -> list[str]:
     """The commands with which a person answers this outcome."""
     before = (outcome.inputs or {}).get("champion")
-    if outcome.outcome == AWAITING:
+    if outcome.outcome == End.AWAITING:
         approve, reject = (f"`retune {verb} {outcome.version} --reason TEXT`" for verb in ("approve", "reject"))
         return [f"{approve} makes {outcome.version} champion, {reject} does not."]
-    if outcome.outcome == FAILED and outcome.version:
+    if outcome.outcome == End.FAILED and outcome.version:
         return [
             f"The next retraining goes on with {outcome.version}, before all else; "
             f"`retune promote {outcome.version} --reason TEXT`, or deleting it in MLflow, ends that."
         ]
-    if outcome.outcome == HELD:
+    if outcome.outcome == End.HELD:
         forgotten = (outcome.inputs or {}).get("forgotten_rows")
         tainted = (
             [f"{before} learned from {forgotten} rows that are suppressed now, and still serves."] if forgotten else []
@@ -156,7 +149,7 @@ def what_to_do(name: str, outcome: RetrainingOutcome) -> list[str]:
             *tainted,
             f"`retune promote {outcome.version} --reason TEXT` makes {outcome.version} champion all the same.",
         ]
-    if outcome.outcome == PROMOTED and before:
+    if outcome.outcome == End.PROMOTED and before:
         return [f"`retune rollback {name} --reason TEXT` goes back to {before}."]
     return []
 

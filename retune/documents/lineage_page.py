@@ -68,6 +68,7 @@ def page(
     number = version.rpartition("/")[2]
     history = sorted((entry for entry in entries if entry.event != DECIDED), key=lambda entry: entry.number)
     mine = [entry for entry in history if (entry.model, str(entry.version)) == (record["name"], number)]
+    registration = mine[0] if mine else None
     return environment.get_template("lineage_page.html").render(
         r=record,
         start=record["training"].get("start", {"from": "base"}),
@@ -85,7 +86,9 @@ def page(
         decisions=len(entries) - len(history),
         happened=happened,
         mine=mine,
-        facts=dict.fromkeys(("Seal", "Signer", "Evidence"), "") | (mine[0].facts if mine else {}),
+        seal=registration and registration.seal,
+        signer=registration and registration.signer,
+        evidence=registration and registration.evidence,
         terms=tenures(history, mine, checked),
         champion=any(entry.event == CHAMPION for entry in mine),
         rejected=[entry.event for entry in mine if entry.event != REVIEWED][-1:] == [REJECTED],

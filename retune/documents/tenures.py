@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from retune.lineage.history import BY_HAND, CHAMPION, HOW, REGISTERED, REJECTED, ROLLBACK, Entry
+from retune.lineage.history import BY_HAND, CHAMPION, REGISTERED, REJECTED, ROLLBACK, Entry
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ def happened(entry: Entry) -> str:
     if entry.event != CHAMPION:
         return "was registered" if entry.event == REGISTERED else f"was {entry.event}"
     how = {ROLLBACK: " again, by a rollback", BY_HAND: ", by hand"}
-    return f"became champion{how.get(entry.facts.get(HOW, ''), '')}"
+    return f"became champion{how.get(entry.how or '', '')}"
 
 
 def tenures(entries: Sequence[Entry], mine: Sequence[Entry], checked: str | None) -> list[Tenure]:
@@ -34,7 +34,7 @@ def tenures(entries: Sequence[Entry], mine: Sequence[Entry], checked: str | None
         if entry.event == CHAMPION:
             others = (other for other in later if other.event == CHAMPION and other.version != entry.version)
             ended = next(others, None)
-            ending = f"until {ended.model}/{ended.version} took its place" if ended else "no entry ends it"
+            ending = f"until {ended.version_name} took its place" if ended else "no entry ends it"
         else:
             same_version = (
                 other for other in later if other.event in (CHAMPION, REJECTED) and other.version == entry.version

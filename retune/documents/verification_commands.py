@@ -40,7 +40,7 @@ def commands(record: Record, number: str, history: Sequence[Entry], mine: Sequen
 
 
 def _of_model(record: Record, number: str, mine: Sequence[Entry]) -> list[Command]:
-    facts = mine[0].facts if mine else {}
+    entry = mine[0] if mine else None
     query = "SELECT source FROM model_versions WHERE name = '{}' AND version = {}".format(
         record["name"].replace("'", "''"), number if number.isdigit() else "NUMBER"
     )
@@ -58,15 +58,15 @@ def _of_model(record: Record, number: str, mine: Sequence[Entry]) -> list[Comman
         Command(
             "The list of hashes itself. Its hash is the seal that the history holds:",
             "sha256sum SHA256SUMS",
-            facts.get("Seal", "the seal in the history's entry of this version"),
+            (entry and entry.seal) or "the seal in the history's entry of this version",
         ),
         Command(
             "The record that this page was made from:",
             "sha256sum lineage.json",
-            facts.get("Evidence", "the evidence in the history's entry of this version"),
+            (entry and entry.evidence) or "the evidence in the history's entry of this version",
         ),
     ]
-    signer = facts.get("Signer", "")
+    signer = entry and entry.signer
     if signer and signer != "unsigned":
         commands.append(Command("The public key that it was signed with:", "sha256sum signer.pub", signer))
     return commands

@@ -17,11 +17,11 @@ from retune.data import row_table, suppression
 from retune.data.row_table import REJECTED
 from retune.errors import Refused
 from retune.lineage import history
+from retune.lineage.entry_facts import Fact, md5_fact
 from retune.lineage.parent_version import BASE, ParentVersion
 from retune.system import dvc_store
 
-START = "Start"  # the fact of the history: NAME/VERSION, or base; entries from before there was a choice have none
-GENERAL = "General"  # the fact of the history: md5 of the general examples, if any were learned from; none is a row
+GENERAL = "general"
 LEARNED = ("train", "val")  # val chose the epoch, and a refit learned from it: whoever continues inherits both
 
 Chains = dict[str, history.Chain]
@@ -48,15 +48,13 @@ def ancestors(entry: history.Entry, chains: Chains) -> list[history.Entry]:
     Raises UnknownAncestor if the history of one of them is not there.
     """
     versions: list[history.Entry] = []
-    name = entry.facts.get(START, BASE)
+    name = entry.start or BASE
     while name != BASE:
         earlier = _registered(name, chains)
         if earlier is None or earlier in (entry, *versions):
-            raise UnknownAncestor(
-                f"{entry.model}/{entry.version} continued from {name}, which the history does not know"
-            )
+            raise UnknownAncestor(f"{entry.version_name} continued from {name}, which the history does not know")
         versions.append(earlier)
-        name = earlier.facts.get(START, BASE)
+        name = earlier.start or BASE
     return versions
 
 
@@ -75,11 +73,11 @@ def learned_splits(start: ParentVersion) -> list[LearnedSplit]:
     chains: Chains = {}
     entry = _registered(start.name, chains)
     expected = {
-        "Seal": start.seal,
-        "Record": start.record_commit,
-        "Fingerprint": start.fingerprint,
-        "Train": start.train_md5,
-        "Val": start.val_md5,
+        Fact.SEAL: start.seal,
+        Fact.RECORD: start.record_commit,
+        Fact.FINGERPRINT: start.fingerprint,
+        Fact.TRAIN: start.train_md5,
+        Fact.VAL: start.val_md5,
     }
     facts = entry.facts if entry else {}
     if wrong := [fact for fact, value in expected.items() if facts.get(fact) != value]:
@@ -89,9 +87,9 @@ def learned_splits(start: ParentVersion) -> list[LearnedSplit]:
         )
     assert entry
     return [
-        LearnedSplit(f"{each.model}/{each.version}", split, each.facts[split.capitalize()])
+        LearnedSplit(each.version_name, split, each.facts[md5_fact(split)])
         for each in (entry, *ancestors(entry, chains))
-        for split in (*LEARNED, *([GENERAL.lower()] if GENERAL in each.facts else []))
+        for split in (*LEARNED, *([GENERAL] if Fact.GENERAL in each.facts else []))
     ]
 
 
@@ -113,7 +111,7 @@ def count_suppressed_rows(entry: history.Entry, suppressed: suppression.Suppress
     """
     if not suppressed.rows:
         return 0
-    md5s = {each.facts[split.capitalize()] for each in (entry, *ancestors(entry, {})) for split in LEARNED}
+    md5s = {each.facts[md5_fact(split)] for each in (entry, *ancestors(entry, {})) for split in LEARNED}
     tables = [pq.read_table(dvc_store.parquet(md5), columns=["id"]).to_pandas() for md5 in sorted(md5s)]
     ids = pd.concat(tables)["id"].drop_duplicates()
     return int(suppression.contains(suppressed, ids).sum())

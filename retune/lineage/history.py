@@ -27,14 +27,14 @@ from pathlib import Path
 from retune.errors import Broken, Refused
 from retune.lineage import entry_message
 from retune.lineage.check import Check
+from retune.lineage.entry_facts import EntryFacts, Fact
 from retune.lineage.entry_message import TAG, EntryMessage, is_fact_name
 from retune.system import failpoints, git
 from retune.system.locks import waiting
 
 REGISTERED, CHAMPION = entry_message.REGISTERED, "champion"
 DECIDED, APPROVED, REJECTED, REVIEWED = "decided", "approved", "rejected", "reviewed"
-HOW = "How"  # fact of a champion's entry: one of the next three
-PROMOTED, ROLLBACK, BY_HAND = "promoted", "rollback", "by hand"
+PROMOTED, ROLLBACK, BY_HAND = "promoted", "rollback", "by hand"  # how a version became champion
 NO_VERSION = 0  # of a decision while there is no champion
 TITLES = {
     REGISTERED: "was registered",
@@ -50,7 +50,7 @@ LOCK = threading.local()  # whether this thread holds the lock
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(EntryFacts):
     """One event in the life of a model."""
 
     number: int
@@ -61,10 +61,15 @@ class Entry:
     at: str  # ISO 8601
     by: str  # Name <mail>
     why: tuple[str, ...]
-    facts: dict[str, str]  # Record, Evidence, Seal, Signer, and the md5 of the data
+    facts: dict[str, str]  # stored name (`Fact`) -> value
     previous: str  # sha256 of the entry before, or `none`
     sha256: str  # of this entry
     commit: str  # that the tag hangs on
+
+    @property
+    def version_name(self) -> str:
+        """NAME/VERSION."""
+        return f"{self.model}/{self.version}"
 
     @property
     def head(self) -> str:
@@ -122,7 +127,7 @@ class Chain:
         """
         champions: list[int] = []
         for entry in self._promotions():
-            if entry.facts.get(HOW) == ROLLBACK and entry.version in champions:
+            if entry.how == ROLLBACK and entry.version in champions:
                 champions = champions[: champions.index(entry.version)]
             champions = [*(version for version in champions if version != entry.version), entry.version]
         return champions
@@ -216,8 +221,8 @@ def check(chain: Chain, head: str | None) -> list[Check]:
         if entry.number != number:
             links.append(Check(f"history {entry.tag}", f"entry {number}", f"entry {entry.number}", False))
         links.append(Check(f"history {entry.tag}", entry.previous, previous, entry.previous == previous))
-        if entry.facts.get("Record") != entry.commit:
-            links.append(Check(f"history {entry.tag} commit", entry.facts.get("Record", "none"), entry.commit, False))
+        if (record := entry.facts.get(Fact.RECORD)) != entry.commit:
+            links.append(Check(f"history {entry.tag} commit", record or "none", entry.commit, False))
         previous = entry.sha256
     links.append(Check("history, last entry", head or START, chain.head, (head or START) == chain.head))
     return links
@@ -273,8 +278,8 @@ def append(
 ) -> Entry:
     """Add an entry, unless the same entry exists; each decision and each review is a new one.
 
-    facts["Record"] is the commit that the tag hangs on. `anchor` is called before and after: before, it refuses a chain
-    that has lost entries, which a new entry would hide, and repairs what a crash has left in between.
+    facts[Fact.RECORD] is the commit that the tag hangs on. `anchor` is called before and after: before, it refuses a
+    chain that has lost entries, which a new entry would hide, and repairs what a crash has left in between.
     """
     with writing():
         chain = read(model)
@@ -311,7 +316,7 @@ def append_decision(
             version, commit = champion.version, champion.commit
         else:
             version, commit = NO_VERSION, git.output("rev-parse", "HEAD")
-        return append(model, version, DECIDED, why, {**facts, "Record": commit}, anchor, at)
+        return append(model, version, DECIDED, why, {**facts, Fact.RECORD: commit}, anchor, at)
 
 
 def _write(
@@ -331,7 +336,7 @@ def _write(
         facts=facts,
     )
     try:
-        git.tag(message.tag, facts["Record"], message.format(), _moment(chain, at))
+        git.tag(message.tag, facts[Fact.RECORD], message.format(), _moment(chain, at))
     except git.GitError as error:
         raise Broken(f"the history entry {message.tag} could not be written: {error.stderr}") from None
 

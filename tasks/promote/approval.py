@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from retune.errors import Refused, WrongUse
 from retune.lineage import history
 from retune.lineage import record as records
+from retune.lineage.entry_facts import Fact
 from retune.lineage.record import Record
 from retune.promotion.gate import Decision
 from retune.registry import versions
@@ -64,7 +65,7 @@ def approve(evidence: Evidence, reason: str, check: Check) -> history.Entry:
     _refuse_unless_waiting(version)
     if not decision.promote:
         raise Refused(f"{version} was held by the gate: `retune promote {version} --reason TEXT` takes it all the same")
-    if registered.facts.get("Evidence") != evidence.sha256:
+    if registered.evidence != evidence.sha256:
         raise Refused(f"the record of {version} is not what was registered: `retune verify {version}` says more")
     _refuse_stale(version, decision)
     facts = check(version)  # takes seconds, in which another may answer
@@ -79,7 +80,7 @@ def approve(evidence: Evidence, reason: str, check: Check) -> history.Entry:
 
 
 def _answer_facts(version: versions.Version, evidence: Evidence) -> dict[str, str]:
-    return {"Flow-run": version.tags.get(FLOW_RUN, "none"), "Evidence": evidence.sha256}
+    return {Fact.FLOW_RUN: version.tags.get(FLOW_RUN, "none"), Fact.EVIDENCE: evidence.sha256}
 
 
 def _still_waiting(version: versions.Version) -> versions.Version:

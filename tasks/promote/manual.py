@@ -7,6 +7,7 @@ from retune.data import suppression
 from retune.errors import Refused
 from retune.lineage import ancestry, history
 from retune.lineage import record as records
+from retune.lineage.entry_facts import Fact
 from retune.registry import backend, clean_process, reload_check, versions
 from retune.system import dvc_store, git
 from tasks.promote.succession import (
@@ -83,7 +84,7 @@ def fit_to_serve(version: versions.Version, reader: clean_process.Reader, even_f
     """
     record = records.read(versions.checked_folder(version) / records.FILE)
     suppressed = _suppressed_rows(version, even_forgotten)
-    return {"Checked": reload_check.says_the_same(version, record, reader), **suppressed}
+    return {Fact.CHECKED: reload_check.says_the_same(version, record, reader), **suppressed}
 
 
 def _suppressed_rows(version: versions.Version, even_forgotten: bool) -> dict[str, str]:
@@ -105,4 +106,4 @@ def _suppressed_rows(version: versions.Version, even_forgotten: bool) -> dict[st
             f"{version} must not serve: {problem}. Go back to another version, or make one by `retune run`; "
             "--even-forgotten takes it all the same, and the history will say so"
         )
-    return {"Forgotten": problem}
+    return {Fact.FORGOTTEN: problem}

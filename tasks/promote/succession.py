@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from retune.errors import Refused
 from retune.lineage import history
+from retune.lineage.entry_facts import Fact
 from retune.promotion.gate import Decision
 from retune.registry import versions
 from retune.system import failpoints
@@ -48,7 +49,7 @@ def set_champion(
 ) -> history.Entry:
     """Write the history first, then move the alias, then tag the version. After a crash in between, the same call
     completes it."""
-    all_facts = {**registration(version).facts, history.HOW: how, **(facts or {})}
+    all_facts = {**registration(version).facts, Fact.HOW: how, **(facts or {})}
     failpoints.point("promote:before-history")
     entry = history.append(version.name, version.version, history.CHAMPION, why, all_facts, versions.anchor)
     failpoints.point("promote:before-alias")
@@ -74,7 +75,7 @@ def registration(version: versions.Version) -> history.Entry:
 
 def promote_approved(version: versions.Version, answer: history.Entry) -> history.Entry:
     reasons = [*recorded_reasons(version), describe_answer(answer)]
-    facts = {key: value for key, value in answer.facts.items() if key in ("Checked", "Forgotten")}
+    facts = {key: value for key, value in answer.facts.items() if key in (Fact.CHECKED, Fact.FORGOTTEN)}
     return set_champion(version, history.PROMOTED, reasons, reasons, facts)
 
 

@@ -17,8 +17,9 @@ from retune.config.common import Estimate
 from retune.config.params import Params
 from retune.data import row_table, source_facts, suppression
 from retune.evaluation import task_metrics
-from retune.lineage import ancestry, parent_version
+from retune.lineage import parent_version
 from retune.lineage import record as records
+from retune.lineage.entry_facts import Fact, md5_fact
 from retune.lineage.record import Record
 from retune.models import base_model
 from retune.models.manifest import CausalLMManifest, ClassifierManifest
@@ -274,14 +275,14 @@ def history_facts(version: versions.Version) -> dict[str, str]:
     """Facts of the version's entry in the history, which answers without the registry."""
     tags = version.tags
     return {
-        "Record": tags["record.commit"],
-        "Fingerprint": tags["fingerprint"],
-        "Evidence": tags["evidence"],
-        "Seal": tags["seal"],
-        "Signer": tags["signer"],
-        ancestry.START: tags.get("start", parent_version.BASE),
-        **{name.capitalize(): tags[f"data.{name}"] for name in ("raw", *row_table.SPLITS)},
-        **({ancestry.GENERAL: tags["data.general"]} if "data.general" in tags else {}),
+        Fact.RECORD: tags["record.commit"],
+        Fact.FINGERPRINT: tags["fingerprint"],
+        Fact.EVIDENCE: tags["evidence"],
+        Fact.SEAL: tags["seal"],
+        Fact.SIGNER: tags["signer"],
+        Fact.START: tags.get("start", parent_version.BASE),
+        **{md5_fact(name): tags[f"data.{name}"] for name in ("raw", *row_table.SPLITS)},
+        **({Fact.GENERAL: tags["data.general"]} if "data.general" in tags else {}),
     }
 
 

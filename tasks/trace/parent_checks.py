@@ -46,9 +46,10 @@ def _record_of_parent(parent: ParentVersion) -> Iterator[Check]:
     try:
         version = versions.resolve(parent.name)
         entry = history.read(version.name).registered(version.version)
-        path, facts = versions.version_folder(version) / records.FILE, entry.facts if entry else {}
-        yield equal(f"record of {parent.name}", facts.get("Evidence", MISSING), file_sha256(path))
-        recorded = parent_version.start_of(parent.name, facts.get("Seal", MISSING), records.read(path))
+        path = versions.version_folder(version) / records.FILE
+        evidence, seal = (entry.evidence, entry.seal) if entry else (None, None)
+        yield equal(f"record of {parent.name}", evidence or MISSING, file_sha256(path))
+        recorded = parent_version.start_of(parent.name, seal or MISSING, records.read(path))
         yield same(f"start from {parent.name}", parent_version.as_dict(parent), parent_version.as_dict(recorded))
     except (RetuneError, OSError) as error:
         yield Check(f"start from {parent.name}", parent.seal, f"{MISSING}: {error}", False)

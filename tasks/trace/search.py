@@ -16,10 +16,11 @@ import yaml
 from retune.data import row_table
 from retune.errors import Refused, WrongUse
 from retune.lineage import ancestry, history
+from retune.lineage.entry_facts import md5_fact
 from retune.system import dvc_pipeline, dvc_store
 from retune.system.files import file_md5
 
-ROLE_OF_FACT = {"Raw": "raw", "Train": "train", "Val": "val", "Test": "test", ancestry.GENERAL: "general"}
+ROLES = ("raw", *row_table.SPLITS, "general")  # of bytes in the making of a version
 READERS = 4
 
 Row = dict[str, str]  # column -> value, as the row was then
@@ -63,23 +64,19 @@ def data(target: str) -> SearchResult:
         ancestors, unknown = _ancestors(entry, chains)
         roles: dict[str, str | None] = {}  # role -> via
         for each in (entry, *ancestors):
-            for fact, role in ROLE_OF_FACT.items():
+            for role in ROLES:
                 if each is entry or role != "test":
-                    contains = listings.contain(each.facts.get(fact, ""))
+                    contains = listings.contain(each.facts.get(md5_fact(role), ""))
                     unknown |= contains is None
                     if contains:
                         roles.setdefault(role, _via(each, entry))
         sightings += [_sighting(chain, entry, role, None, via) for role, via in roles.items()]
-        untraceable += [_name(entry)] if unknown else []
+        untraceable += [entry.version_name] if unknown else []
     return SearchResult(md5, sightings, gone=untraceable)
 
 
-def _name(entry: history.Entry) -> str:
-    return f"{entry.model}/{entry.version}"
-
-
 def _via(seen_by: history.Entry, entry: history.Entry) -> str | None:
-    return None if seen_by is entry else _name(seen_by)
+    return None if seen_by is entry else seen_by.version_name
 
 
 def _sighting(chain: history.Chain, entry: history.Entry, role: str, content: Row | None, via: str | None) -> Sighting:
@@ -140,7 +137,7 @@ def row(name: str) -> SearchResult:
     """
     registrations = list(_registrations())
     chains = {chain.model: chain for chain, _ in registrations}
-    md5s = sorted({entry.facts.get(split.capitalize(), "") for _, entry in registrations for split in row_table.SPLITS})
+    md5s = sorted({entry.facts.get(md5_fact(split), "") for _, entry in registrations for split in row_table.SPLITS})
     with ThreadPoolExecutor(READERS) as readers:
         rows = dict(zip(md5s, readers.map(lambda md5: _find(md5, name), md5s), strict=True))
     sightings: list[Sighting] = []
@@ -151,9 +148,9 @@ def row(name: str) -> SearchResult:
         matches, unreadable = _matches(entry, ancestors, rows)
         sightings += [_sighting(chain, entry, split, content, via) for split, content, via in matches]
         if unknown or unreadable:
-            untraceable.append(_name(entry))
+            untraceable.append(entry.version_name)
         elif not matches:
-            free.append(_name(entry))
+            free.append(entry.version_name)
     return SearchResult(name, sightings, free, untraceable)
 
 
@@ -168,7 +165,7 @@ def _matches(
     learned, unreadable = set(), False
     for each in (entry, *ancestors):
         for split in row_table.SPLITS if each is entry else ancestry.LEARNED:
-            content = rows.get(each.facts.get(split.capitalize(), ""))
+            content = rows.get(each.facts.get(md5_fact(split), ""))
             unreadable |= content is None
             if not content:
                 continue

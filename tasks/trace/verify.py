@@ -12,9 +12,10 @@ from pathlib import Path
 import yaml
 
 from retune.errors import Refused, RetuneError
-from retune.lineage import ancestry, checksums, history, parent_version
+from retune.lineage import checksums, history, parent_version
 from retune.lineage import record as records
 from retune.lineage.check import Check
+from retune.lineage.entry_facts import Fact, md5_fact
 from retune.lineage.record import Record
 from retune.models import base_model
 from retune.registry import versions
@@ -25,11 +26,11 @@ from tasks.trace.checks import MISSING, Blobs, equal, same, stored_files
 from tasks.trace.parent_checks import check_parent, parent_name
 
 TAG_OF_FACT = {
-    "Record": "record.commit",
-    "Evidence": "evidence",
-    "Seal": "seal",
-    "Signer": "signer",
-    ancestry.START: "start",
+    Fact.RECORD: "record.commit",
+    Fact.EVIDENCE: "evidence",
+    Fact.SEAL: "seal",
+    Fact.SIGNER: "signer",
+    Fact.START: "start",
 }
 IN_GIT = ("dvc.lock", "params.yaml", "requirements.lock")
 
@@ -89,22 +90,21 @@ def _check_registry(subject: Subject) -> Iterator[Check]:
     version, record = subject.version, subject.record
     chain = history.read(version.name)
     entry = chain.registered(version.version)
-    facts = entry.facts if entry else {}
 
-    def fact(name: str) -> str | None:
-        return facts.get(name) if entry else MISSING
+    def value_of(fact: Fact) -> str | None:
+        return entry.facts.get(fact) if entry else MISSING
 
     yield equal("record of this name", version.name, record["name"])
     yield equal("fingerprint", version.tags.get("fingerprint"), record["fingerprint"])
-    for name, tag in TAG_OF_FACT.items():
-        yield equal(f"history {name.lower()}", fact(name), version.tags.get(tag))
+    for fact, tag in TAG_OF_FACT.items():
+        yield equal(f"history {fact.lower()}", value_of(fact), version.tags.get(tag))
     data = record["data"]
     for name, md5 in {"raw": data["raw"]["md5"], **{name: each["md5"] for name, each in data["sides"].items()}}.items():
-        yield equal(f"history {name}", fact(name.capitalize()), md5)
+        yield equal(f"history {name}", value_of(md5_fact(name)), md5)
         yield equal(f"tag data.{name}", version.tags.get(f"data.{name}"), md5)
     if "general" in data and data["general"]["learned"]:
-        yield equal("history general", fact(ancestry.GENERAL), data["general"]["md5"])
-    start = facts.get(ancestry.START, parent_version.BASE) if entry else MISSING
+        yield equal("history general", value_of(Fact.GENERAL), data["general"]["md5"])
+    start = (entry.start or parent_version.BASE) if entry else MISSING
     yield equal("start in the history", start, parent_name(parent_version.of_record(record)))
     yield equal("record commit", record["code"]["record_commit"], version.tags.get("record.commit"))
     expected = chain.aliases(version.version)

@@ -8,6 +8,7 @@ import pytest
 
 from flows.cli import promotion
 from retune.lineage import history
+from retune.lineage.entry_facts import Fact
 from tasks import notify
 
 
@@ -24,7 +25,7 @@ def did(tmp_path, monkeypatch, mailbox):
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
 
     def tell(event, how=None, resumed=None):
-        facts = {"Record": commit, "Checked": "64 rows", **({history.HOW: how} if how else {})}
+        facts = {"Record": commit, "Checked": "64 rows", **({Fact.HOW: how} if how else {})}
         entry = history.append("classifier", 5, event, ["the desk asked"], facts, lambda entry: None)
         promotion.print_entry(entry, False, resumed)
         return taken

@@ -14,7 +14,8 @@ from flows.retraining import outcome_report
 from flows.retraining.outcome_report import RetrainingOutcome
 from retune.config.common import Notify
 from retune.errors import Broken, Refused
-from retune.lineage import history, retraining_log
+from retune.lineage import history
+from retune.lineage.entry_facts import End
 from retune.promotion.gate import Decision
 from retune.registry import versions
 from retune.registry.versions import Version
@@ -61,7 +62,7 @@ def ran(after, monkeypatch):
 
 
 def told(word, failures=None, version=None):
-    return RetrainingOutcome(word, ("why not",), version, failures=failures)
+    return RetrainingOutcome(End(word), ("why not",), version, failures=failures)
 
 
 @pytest.mark.parametrize("word", ["promoted", "held", "awaiting", "refused", "failed"])
@@ -71,7 +72,7 @@ def test_a_source_that_failed_is_told_in_every_outcome(after, word):
     assert all("the source crm failed: CRM_URL is not set" in said["message"] for said in taken)
     for entry in history.read("classifier").entries:
         assert "the source crm failed: CRM_URL is not set" in entry.why
-        assert retraining_log.failures(entry) == GONE
+        assert entry.retraining.failures == GONE
     assert "- crm: CRM_URL is not set" in outcome_report.page("classifier", told(word, GONE))
 
 
@@ -104,7 +105,7 @@ def test_while_a_source_fails_nothing_has_recovered_and_then_it_has(after):
     ],
 )
 def test_a_message_names_the_version_and_the_command_that_answers_it(after, word, commands):
-    made = RetrainingOutcome(word, ("beats the base",), "classifier/6", inputs={"champion": "classifier/5"})
+    made = RetrainingOutcome(End(word), ("beats the base",), "classifier/6", inputs={"champion": "classifier/5"})
     titles, (said,) = after(made)
     assert titles == [f"classifier/6: {word}"]
     assert said["message"].startswith("beats the base\n")
@@ -113,19 +114,19 @@ def test_a_message_names_the_version_and_the_command_that_answers_it(after, word
 
 def test_whoever_hears_that_a_version_was_held_hears_what_the_champion_had_to_forget(after):
     inputs = {"champion": "classifier/5", "forgotten_rows": 2}
-    _, taken = after(RetrainingOutcome("held", ("a tie",), "classifier/6", inputs=inputs))
+    _, taken = after(RetrainingOutcome(End.HELD, ("a tie",), "classifier/6", inputs=inputs))
     (said,) = taken
     assert "classifier/5 learned from 2 rows that are suppressed now, and still serves" in said["message"]
     assert (
         "suppressed"
-        not in after(RetrainingOutcome("held", ("a tie",), "classifier/6", inputs={"champion": "classifier/5"}))[1][0][
-            "message"
-        ]
+        not in after(RetrainingOutcome(End.HELD, ("a tie",), "classifier/6", inputs={"champion": "classifier/5"}))[1][
+            0
+        ]["message"]
     )
 
 
 def test_the_first_champion_has_nobody_to_go_back_to(after):
-    _, (said,) = after(RetrainingOutcome("promoted", ("beats the base",), "classifier/1", inputs={"champion": None}))
+    _, (said,) = after(RetrainingOutcome(End.PROMOTED, ("beats the base",), "classifier/1", inputs={"champion": None}))
     assert said["message"] == "beats the base"
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from flows.execution import prefect_api
 from flows.scheduling import run_hygiene
-from retune.lineage import history, retraining_log
+from retune.lineage import history
+from retune.lineage.entry_facts import Fact
 from retune.system import files, process_identity
 from tasks import notify
 
@@ -77,7 +78,7 @@ def test_nobody_hears_of_one_that_was_cancelled_or_only_looked_or_had_told_it_it
     cancelled, ended = begin("RUNNING", "CANCELLING"), begin("RUNNING", "CANCELLED")
     begin("RUNNING", "CRASHED", dry_run=True)
     told = begin("RUNNING", "CRASHED")
-    facts = {retraining_log.DECISION: "failed", retraining_log.RUN: told["id"]}
+    facts = {Fact.DECISION: "failed", Fact.RUN: told["id"]}
     history.append_decision("classifier", ["the desk is on fire"], facts, lambda entry: None)
     run_hygiene.Reconciler().tidy()
     assert mailbox[1] == [] and (state(cancelled), state(ended)) == ("CANCELLED", "CANCELLED")

@@ -10,7 +10,8 @@ import pytest
 from flows.execution import prefect_api
 from flows.scheduling import crash_alerts, deployments, health, run_hygiene
 from flows.services import doctor
-from retune.lineage import history, retraining_log
+from retune.lineage import history
+from retune.lineage.entry_facts import Fact
 from tasks import notify
 
 FAR = datetime.now(UTC) + timedelta(days=30)
@@ -44,7 +45,7 @@ def test_a_retraining_by_hand_ends_a_silence_once_it_is_approved_and_none_in_whi
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     def by_hand(days, **more):
-        facts = {retraining_log.DECISION: "held", **more}
+        facts = {Fact.DECISION: "held", **more}
         return history.append_decision("classifier", ["why"], facts, lambda entry: None, FAR - timedelta(days=days))
 
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
@@ -57,9 +58,9 @@ def test_a_retraining_by_hand_ends_a_silence_once_it_is_approved_and_none_in_whi
     assert health.check_health().succeeded is None
     by_hand(20)
     assert health.check_health(FAR).succeeded == (FAR - timedelta(days=20)).isoformat(timespec="seconds")
-    by_hand(2, **{retraining_log.FAILED_SOURCES: '{"crm": "CRM_URL is not set"}'})
+    by_hand(2, **{Fact.FAILED_SOURCES: '{"crm": "CRM_URL is not set"}'})
     assert not health.check_health(FAR).ok and f"{FAR - timedelta(days=20):%Y-%m-%d}" in health.check_health(FAR).words
-    asked = by_hand(1, **{retraining_log.DECISION: "awaiting", retraining_log.VERSION_FACT: "classifier/7"})
+    asked = by_hand(1, **{Fact.DECISION: "awaiting", Fact.ABOUT: "classifier/7"})
     assert not health.check_health(FAR).ok, "a candidate waits for a person"
     facts = {"Record": asked.commit}
     history.append("classifier", 7, history.APPROVED, ["fine"], facts, lambda entry: None, FAR - timedelta(hours=9))
@@ -121,9 +122,7 @@ def test_a_run_that_goes_on_after_an_answer_gives_way_to_none_and_none_gives_way
 @pytest.mark.slow
 def test_the_newest_period_counts_once_its_run_has_failed_and_until_then_it_may_succeed(scheduled, due):
     newest, before, succeeded = health._due(next(iter(scheduled["schedules"])), FAR, 3)
-    history.append_decision(
-        "classifier", ["why"], {retraining_log.DECISION: "nothing to do"}, lambda entry: None, succeeded
-    )
+    history.append_decision("classifier", ["why"], {Fact.DECISION: "nothing to do"}, lambda entry: None, succeeded)
     due(before, RUNNING, FAILED)
     assert health.check_health(FAR).ok, "its run has only just been due"
     rehearsal = {"type": "SCHEDULED", "state_details": {"scheduled_time": newest.isoformat()}}
@@ -136,7 +135,7 @@ def test_the_newest_period_counts_once_its_run_has_failed_and_until_then_it_may_
     found = health.check_health(FAR)
     assert not found.ok and "for 2 periods" in found.words
     assert health.check_health(newest).ok and not health.check_health(FAR + timedelta(days=1)).ok
-    history.append_decision("classifier", ["why"], {retraining_log.DECISION: "held"}, lambda entry: None, newest)
+    history.append_decision("classifier", ["why"], {Fact.DECISION: "held"}, lambda entry: None, newest)
     assert health.check_health(FAR).ok
 
 

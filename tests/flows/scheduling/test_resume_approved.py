@@ -10,7 +10,8 @@ import pytest
 from flows.execution import prefect_api
 from flows.scheduling import health, resume_approved
 from retune.config import params
-from retune.lineage import history, record, retraining_log
+from retune.lineage import history, record
+from retune.lineage.entry_facts import End, RetrainingFacts
 from retune.registry import versions
 from tasks.promote import approval, gate_decision
 
@@ -50,11 +51,7 @@ def sleeper(house):
         suspended = {"name": "Suspended", "state_details": {"pause_reschedule": True}}
         for state in ({"type": "RUNNING"}, {"type": "PAUSED", **suspended}):
             prefect_api.ask("POST", f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
-        facts = {
-            retraining_log.DECISION: retraining_log.AWAITING,
-            retraining_log.VERSION_FACT: "m/2",
-            retraining_log.RUN: run["id"],
-        }
+        facts = RetrainingFacts(End.AWAITING, "m/2", run["id"], inputs={}, thresholds={}, failures={}).format()
         history.append_decision("m", ["better"], facts, lambda entry: None)
         approval.await_approval(versions.find("m", version=2), run["id"])
         return run

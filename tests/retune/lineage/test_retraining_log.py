@@ -1,12 +1,12 @@
 """What the history says of retrainings, read from entries in a real repository."""
 
-import json
 import subprocess
 from datetime import UTC, datetime
 
 import pytest
 
 from retune.lineage import history, retraining_log
+from retune.lineage.entry_facts import End, Fact, RetrainingFacts
 
 
 @pytest.fixture
@@ -18,16 +18,16 @@ def decided(tmp_path, monkeypatch):
         subprocess.run(["git", *words], check=True)
 
     def enter(year, word, about=7, run=None, because=None, **failures):
-        facts = {
-            retraining_log.DECISION: word,
-            retraining_log.VERSION_FACT: f"classifier/{about}",
-            retraining_log.RUN: f"run-{run or year}",
-        }
-        facts[retraining_log.INPUTS] = json.dumps({"because": because})
-        told = {retraining_log.FAILED_SOURCES: json.dumps(failures)} if failures else {}
-        history.append_decision(
-            "classifier", ["why"], {**facts, **told}, lambda entry: None, datetime(year, 1, 1, tzinfo=UTC)
+        facts = RetrainingFacts(
+            outcome=End(word),
+            version=f"classifier/{about}",
+            run=f"run-{run or year}",
+            inputs={"because": because},
+            thresholds={},
+            failures=failures,
         )
+        at = datetime(year, 1, 1, tzinfo=UTC)
+        history.append_decision("classifier", ["why"], facts.format(), lambda entry: None, at)
         return history.read("classifier")
 
     return enter
@@ -70,9 +70,9 @@ def test_what_was_begun_broke_or_waits_is_none_nor_is_one_in_which_a_source_fail
         assert retraining_log.last_success(decided(year, word)).year == 2031
     chain = decided(2036, "promoted", crm="CRM_URL is not set")
     assert retraining_log.last_success(chain).year == 2031
-    assert retraining_log.effective_outcome(retraining_log.last(chain)) == "failed"
-    assert retraining_log.failures(retraining_log.last(chain)) == {"crm": "CRM_URL is not set"}
-    assert retraining_log.last(chain, "run-2034").facts[retraining_log.DECISION] == "refused"
+    assert retraining_log.last(chain).effective_outcome == "failed"
+    assert retraining_log.last(chain).failures == {"crm": "CRM_URL is not set"}
+    assert retraining_log.last(chain, "run-2034").outcome == "refused"
 
 
 def test_a_version_of_which_its_retraining_did_not_tell_was_cut_off(decided, answered):
@@ -114,7 +114,7 @@ def test_a_version_whose_own_retraining_broke_behind_it_is_taken_up_again(decide
 def test_a_person_who_has_decided_since_who_serves_has_the_last_word(decided, answered, event, how):
     decided(2031, "train")
     assert retraining_log.interrupted_version(answered(2032, history.REGISTERED)) == "classifier/7"
-    facts = {"Record": "HEAD", **({history.HOW: how} if how else {})}
+    facts = {"Record": "HEAD", **({Fact.HOW: how} if how else {})}
     history.append("classifier", 7, event, ["because"], facts, lambda entry: None)
     assert retraining_log.interrupted_version(history.read("classifier")) is None
 
@@ -140,3 +140,12 @@ def test_who_asked_for_a_retraining_that_was_killed_is_still_without_an_answer(d
 def test_who_asked_has_an_answer_once_a_retraining_has_come_to_its_end(decided, end):
     decided(2031, "train", because="the desk")
     assert retraining_log.unanswered_request(decided(2032, **end)) is None
+
+
+def test_what_one_run_reported_is_one_attempt_even_where_another_ran_beside_it(decided):
+    decided(2031, "train", run=1)
+    decided(2032, "train", run=2)
+    decided(2033, "held", run=1)
+    chain = decided(2034, "failed", run=2)
+    outcomes = {each.run: [report.facts.outcome for report in each.reports] for each in retraining_log.attempts(chain)}
+    assert outcomes == {"run-1": ["train", "held"], "run-2": ["train", "failed"]}
