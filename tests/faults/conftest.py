@@ -218,15 +218,15 @@ class Retraining(Road):
     def made(self, path):
         if path == "data/raw.dvc":
             return self.clone.git("show", f"retune/intake:{path}")
-        made = [entry for entry in self.desk.ask("history", "classifier") if entry["event"] == "registered"]
+        made = [entry for entry in self.desk.query("history", "classifier") if entry["event"] == "registered"]
         return self.clone.git("show", f"{made[-1]['commit']}:{path}")
 
     def ids(self):
-        return sorted(self.desk.ids())
+        return sorted(self.desk.row_ids())
 
     def untidy(self):
         """Files of the checkout that changed, and folders that are left once those of killed runs are swept."""
-        self.desk.ask("clean", "--days", "0")
+        self.desk.query("clean", "--days", "0")
         found = {"checkout": self.clone.git("status", "--porcelain"), "worktrees": self.clone.git("worktree", "list")}
         found["runs"] = [path.name for path in (self.folder / ".retune/runs").iterdir() if path.is_dir()]
         found["worktrees"] = found["worktrees"].splitlines()[1:]
@@ -270,7 +270,7 @@ def road(new_clone, prefect_url, tmp_path_factory):
     base = tmp_path_factory.mktemp("road")
     clone = new_clone(base / "clone", PREFECT_API_URL=prefect_url)
     made = Road(clone, base / "kept")
-    made.kept.mkdir()
+    made.cached_file.mkdir()
     tickets(clone, 0, 65).to_csv(clone.folder / "slice.csv", index=False)
     clone.python("-m", "dvc", "remote", "add", "--default", "store", ".retune/remote")
     clone.git("commit", "-qam", "a remote")
@@ -294,15 +294,15 @@ def road(new_clone, prefect_url, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def retraining(new_clone, prefect_url, desk_at, tmp_path_factory):
+def retraining(new_clone, prefect_url, make_retraining_clone, tmp_path_factory):
     base = tmp_path_factory.mktemp("retraining")
     clone = new_clone(base / "clone", PREFECT_API_URL=prefect_url)
     (base / "kept").mkdir()
     (base / "inbox").mkdir()
     clone.python("-m", "dvc", "remote", "add", "--default", "store", ".retune/remote")
-    made = Retraining(clone, base / "kept", desk=desk_at(clone, base / "inbox", QUEUES, **FIRST))
+    made = Retraining(clone, base / "kept", desk=make_retraining_clone(clone, base / "inbox", QUEUES, **FIRST))
     made.desk.deliver("first.csv", tickets(clone, 0, 65))
-    assert made.desk.told()["outcome"] == "promoted"
+    assert made.desk.retrain_report()["outcome"] == "promoted"
     settings = [f"{key}={value}" for key, value in SMALL.items()]
     assert (
         clone.python("-c", f"from flows.project import params_editor; params_editor.write({settings!r})").returncode
@@ -311,6 +311,6 @@ def retraining(new_clone, prefect_url, desk_at, tmp_path_factory):
     clone.git("commit", "-qam", "a better model")
     made.desk.deliver("then.csv", tickets(clone, 65, 80))
     made.keep("delivered")
-    assert made.desk.told()["outcome"] == "promoted"
+    assert made.desk.retrain_report()["outcome"] == "promoted"
     made.undisturbed()
     return made

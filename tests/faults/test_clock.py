@@ -59,11 +59,11 @@ def clock(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def desk(new_clone, prefect_url, desk_at, tmp_path_factory):
+def desk(new_clone, prefect_url, make_retraining_clone, tmp_path_factory):
     clone = new_clone(tmp_path_factory.mktemp("desk"), PREFECT_API_URL=prefect_url)
-    made = desk_at(clone, tmp_path_factory.mktemp("inbox"), **{"fetch.settle_seconds": 1.0})
+    made = make_retraining_clone(clone, tmp_path_factory.mktemp("inbox"), **{"fetch.settle_seconds": 1.0})
     made.deliver("start.csv", made.rows[:400])
-    assert made.told()["version"] == "classifier/1"
+    assert made.retrain_report()["version"] == "classifier/1"
     return made
 
 
@@ -83,14 +83,14 @@ def test_the_clock_is_moved(desk, clock):
 
 
 def entries(desk):
-    return desk.ask("history", "classifier")
+    return desk.query("history", "classifier")
 
 
 def in_order(desk):
     """Each entry is later than the one before, whatever the clock said, and the chain is whole."""
     times = [datetime.fromisoformat(each["at"]) for each in entries(desk)]
     assert times == sorted(set(times))
-    assert desk.ask("history", "--verify")["ok"]
+    assert desk.query("history", "--verify")["ok"]
 
 
 def test_a_retraining_under_a_clock_that_was_moved_back_is_like_any_other(desk, clock):
@@ -102,9 +102,9 @@ def test_a_retraining_under_a_clock_that_was_moved_back_is_like_any_other(desk, 
     made = [each for each in entries(desk) if each["event"] == "decided"]
     train = next(each for each in made if "50 new or corrected rows" in str(each["why"]))
     assert json.loads(train["facts"]["Inputs"])["champion_age_days"] is None, "its champion is of days to come"
-    assert len(desk.ids()) == 450
+    assert len(desk.row_ids()) == 450
     in_order(desk)
-    desk.is_whole()
+    desk.assert_consistent()
 
 
 def test_who_was_champion_is_told_by_the_order_of_events(desk, clock):
@@ -115,31 +115,31 @@ def test_who_was_champion_is_told_by_the_order_of_events(desk, clock):
     in_order(desk)
     assert champion(desk) == 2
     crowned = [each for each in entries(desk) if each["event"] == "champion"]
-    assert desk.ask("history", "classifier", "--at", crowned[-1]["at"])["champion"] == "classifier/2"
-    desk.is_whole()
+    assert desk.query("history", "classifier", "--at", crowned[-1]["at"])["champion"] == "classifier/2"
+    desk.assert_consistent()
 
 
 def champion(desk):
-    return desk.ask("lineage", "model", "classifier@champion")["version"]
+    return desk.query("lineage", "model", "classifier@champion")["version"]
 
 
 def test_the_age_of_a_champion_counts_from_its_entry(desk, clock):
-    told = desk.told("--dry-run", **clock(100))
+    told = desk.retrain_report("--dry-run", **clock(100))
     assert told["outcome"] == "nothing to do"
     assert any("has been champion for 100 days, 90 allowed" in each for each in told["why"]), told
     desk.deliver("one.csv", desk.rows[450:451])
-    told = desk.told("--dry-run", **clock(100))
+    told = desk.retrain_report("--dry-run", **clock(100))
     assert told["outcome"] == "train" and any("for 100 days" in each for each in told["why"]), told
-    assert desk.told("--dry-run", **clock(-100))["outcome"] == "nothing to do"
+    assert desk.retrain_report("--dry-run", **clock(-100))["outcome"] == "nothing to do"
 
 
 def test_a_champion_of_days_to_come_has_no_age_and_that_is_said(desk, clock):
     """Crowned while the clock was ahead, and asked when it is right again."""
     at(desk, clock(200), "rollback", "--reason", "the clock was ahead")
-    told = desk.told()
+    told = desk.retrain_report()
     assert told["outcome"] == "nothing to do"
     assert any("its age cannot be told: the clock was moved" in each for each in told["why"]), told
     last = datetime.fromisoformat(entries(desk)[-1]["at"])
     assert last > datetime.now(UTC) + timedelta(days=199), "later than what stands before it"
     in_order(desk)
-    desk.is_whole()
+    desk.assert_consistent()

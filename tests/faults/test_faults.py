@@ -194,11 +194,11 @@ def end(server):
     server.wait()
 
 
-def test_a_registry_that_is_away_in_the_middle_of_a_run_is_waited_for(road, tmp_path, port, until_it_answers):
+def test_a_registry_that_is_away_in_the_middle_of_a_run_is_waited_for(road, tmp_path, port, wait_for_server):
     road.begin("scored")
     server = serve(tmp_path, port)
     try:
-        until_it_answers(f"http://127.0.0.1:{port}/health", server)
+        wait_for_server(f"http://127.0.0.1:{port}/health", server)
         road.clone.env["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{port}"
         process = road.clone.start(*road.commands["scored"])
         lines = follow(process)

@@ -183,25 +183,25 @@ def test_a_run_with_a_start_that_says_nothing_is_refused_in_words(house):
 
 
 @pytest.fixture(scope="module")
-def desk(new_clone, prefect_url, desk_at, tmp_path_factory):
+def desk(new_clone, prefect_url, make_retraining_clone, tmp_path_factory):
     clone = new_clone(tmp_path_factory.mktemp("desk"), PREFECT_API_URL=prefect_url)
     more = {**SETTINGS, "trigger.incremental": True, "trigger.new_rows": 30}
     more |= {"promote.max_label_recall_loss": 1.0, "promote.max_slice_loss": 1.0, "promote.calibration_error_rise": 1.0}
-    return desk_at(clone, tmp_path_factory.mktemp("inbox"), ("billing", "delivery", "sign_in"), **more)
+    return make_retraining_clone(clone, tmp_path_factory.mktemp("inbox"), ("billing", "delivery", "sign_in"), **more)
 
 
 def start_of(desk, version):
-    return desk.ask("lineage", "model", version)["record"]["training"]["start"]
+    return desk.query("lineage", "model", version)["record"]["training"]["start"]
 
 
 def test_the_first_retraining_has_nothing_to_continue_from(desk):
     desk.deliver("start.csv", desk.rows[:150])
-    assert desk.told()["outcome"] == "promoted"
+    assert desk.retrain_report()["outcome"] == "promoted"
     assert start_of(desk, "classifier/1") == {"from": "base"}
 
 
 def test_the_next_continues_from_the_champion_and_leaves_the_checkout_alone(desk):
-    before = desk.as_it_was()
+    before = desk.checkout_state()
     desk.deliver("more.csv", desk.rows[150:200])
     done = desk.retrain()
     told = json.loads(done.stdout)
@@ -209,37 +209,37 @@ def test_the_next_continues_from_the_champion_and_leaves_the_checkout_alone(desk
     begins = start_of(desk, "classifier/2")
     assert begins["from"] == "classifier/1"
     assert 0 < begins["new_rows"] <= 50 and begins["old_rows"] < 150
-    assert desk.as_it_was() == before
+    assert desk.checkout_state() == before
     assert json.loads((desk.clone.folder / "models/start.json").read_text()) == {"from": "base"}
-    assert desk.ask("verify", "classifier/2")["ok"]
-    desk.nothing_is_left()
+    assert desk.query("verify", "classifier/2")["ok"]
+    desk.assert_nothing_left()
 
 
 def test_that_it_continued_is_no_reason_to_train_again(desk):
-    told = desk.told()
+    told = desk.retrain_report()
     assert told["outcome"] == "nothing to do", told
     assert told["inputs"]["changes"] == [], "also where the rows of a version that was worse are set aside"
 
 
 def test_from_a_champion_that_learned_from_a_suppressed_row_it_starts_from_the_base(desk):
-    made = desk.ask("lineage", "model", "classifier@champion")
+    made = desk.query("lineage", "model", "classifier@champion")
     train = made["record"]["data"]["sides"]["train"]["md5"]
-    name = pd.read_parquet(desk.kept(train))["id"].iloc[3]
-    desk.ask("forget", name, "--reason", "asked to")
+    name = pd.read_parquet(desk.cached_file(train))["id"].iloc[3]
+    desk.query("forget", name, "--reason", "asked to")
     done = desk.retrain()
     told = json.loads(done.stdout)
     assert f"starting from the base, not from classifier/{made['version']}" in done.stderr, done.stderr
     assert "learned from rows that are suppressed now" in done.stderr
     assert told["version"] == "classifier/3", told
     assert start_of(desk, "classifier/3") == {"from": "base"}
-    assert desk.ask("lineage", "row", name)["free"][-1] == "classifier/3"
-    assert desk.is_whole()
-    desk.nothing_is_left()
+    assert desk.query("lineage", "row", name)["free"][-1] == "classifier/3"
+    assert desk.assert_consistent()
+    desk.assert_nothing_left()
 
 
 def test_from_a_champion_of_another_method_it_starts_from_the_base_and_says_so(desk):
     """Whatever the checkout has: a start that somebody has put there is not the champion's either."""
-    champion = desk.ask("lineage", "model", "classifier@champion")["version"]
+    champion = desk.query("lineage", "model", "classifier@champion")["version"]
     made = desk.clone.python("-c", CONTINUE)
     assert made.returncode == 0, made.stderr
     written = desk.clone.python(
@@ -255,5 +255,5 @@ def test_from_a_champion_of_another_method_it_starts_from_the_base_and_says_so(d
     assert "train.method is 'probe', its own was 'full'" in done.stderr
     assert told["version"] == "classifier/4", told
     assert start_of(desk, "classifier/4") == {"from": "base"}
-    assert desk.is_whole()
-    desk.nothing_is_left()
+    assert desk.assert_consistent()
+    desk.assert_nothing_left()

@@ -29,13 +29,13 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def house(new_clone, prefect_url, make_writer, tmp_path_factory):
+def house(new_clone, prefect_url, make_causal_lm, tmp_path_factory):
     """A clone for the task, with a slice of the sample and one finished run."""
     base = tmp_path_factory.mktemp("base")
     made = new_clone(tmp_path_factory.mktemp("house"), PREFECT_API_URL=prefect_url)
     replies = pd.read_csv(made.folder / "tests/samples/replies.csv", dtype="str", keep_default_na=False).head(300)
     replies.to_csv(made.folder / "slice.csv", index=False)
-    make_writer(base, [*replies["prompt"], *replies["completion"], "system user assistant"])
+    make_causal_lm(base, [*replies["prompt"], *replies["completion"], "system user assistant"])
     assert made.retune("task", "instruct").returncode == 0
     made.git("commit", "-qam", "Write answers")
     ingested = made.retune(

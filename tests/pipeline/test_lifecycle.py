@@ -49,9 +49,9 @@ TAGS = {
 
 
 @pytest.fixture(scope="module")
-def house(new_clone, prefect_url, tmp_path_factory, mailbox_of_all):
+def house(new_clone, prefect_url, tmp_path_factory, module_webhook):
     """A clone with a slice of the sample and one finished run, and two channels, of which one takes nothing."""
-    port, _ = mailbox_of_all
+    port, _ = module_webhook
     channels = f"json://127.0.0.1:{port}/no/ json://127.0.0.1:{port}"
     made = new_clone(tmp_path_factory.mktemp("house"), PREFECT_API_URL=prefect_url, RETUNE_NOTIFY_URLS=channels)
     tickets = pd.read_csv(made.folder / "tests/samples/tickets.csv", dtype="str", keep_default_na=False)
@@ -140,8 +140,8 @@ def test_one_command_makes_a_champion(house):
     assert not (house.folder / "mlruns").exists() and not (house.folder / "mlflow.db").exists()
 
 
-def test_others_hear_of_the_champion_and_a_channel_that_is_away_breaks_no_run(house, mailbox_of_all):
-    _, taken = mailbox_of_all
+def test_others_hear_of_the_champion_and_a_channel_that_is_away_breaks_no_run(house, module_webhook):
+    _, taken = module_webhook
     (said,) = taken
     assert said["title"] == "classifier/1: promoted"
     assert said["message"].startswith("classifier/1 was made with `retune run` by ")
@@ -229,7 +229,7 @@ def test_the_champion_loads_with_mlflow_alone_in_a_clean_process(house, tmp_path
     champion = versions(house)[-1]
     env = {"MLFLOW_TRACKING_URI": f"sqlite:///{house.folder}/.retune/mlflow.db", "PYTHONPATH": ""}
     elsewhere = type(house)(tmp_path, {**env, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"})
-    done = elsewhere.python("-I", "-c", LOAD, said=json.dumps(texts))
+    done = elsewhere.python("-I", "-c", LOAD, input_text=json.dumps(texts))
     assert done.returncode == 0, done.stderr
     found, unpickled = json.loads(done.stdout.splitlines()[-1])
     assert unpickled == []
@@ -242,7 +242,7 @@ def test_the_champion_loads_with_mlflow_alone_in_a_clean_process(house, tmp_path
 
 def test_predict_labels_the_lines_of_standard_input(house):
     done = house.retune(
-        "predict", "classifier@champion", "-", "--json", said="Where is my parcel?\nI was charged twice\n"
+        "predict", "classifier@champion", "-", "--json", input_text="Where is my parcel?\nI was charged twice\n"
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -251,7 +251,7 @@ def test_predict_labels_the_lines_of_standard_input(house):
 
 
 def test_empty_standard_input_is_exit_1(house):
-    done = house.retune("predict", "classifier@champion", "-", said="")
+    done = house.retune("predict", "classifier@champion", "-", input_text="")
     assert done.returncode == 1
     assert "standard input was empty" in done.stderr
     assert done.stdout == ""

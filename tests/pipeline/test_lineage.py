@@ -52,7 +52,7 @@ def keys(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def house(new_clone, prefect_url, small, keys, tmp_path_factory):
+def house(new_clone, prefect_url, small_run_settings, keys, tmp_path_factory):
     """A clone with one finished, signed run; its base is a folder, so that a test may damage it."""
     made = new_clone(
         tmp_path_factory.mktemp("house"), PREFECT_API_URL=prefect_url, RETUNE_SIGNING_KEY=str(keys / "mine.pem")
@@ -72,7 +72,7 @@ def house(new_clone, prefect_url, small, keys, tmp_path_factory):
     stated = ["--licence", "CC0-1.0", "--collected", "2025-01/2025-06"]
     ingested = made.retune("ingest", "slice.csv", *columns, *stated)
     assert ingested.returncode == 0, ingested.stderr
-    settings = {**small, "train.base.name": f"folder:{made.folder}/base"}
+    settings = {**small_run_settings, "train.base.name": f"folder:{made.folder}/base"}
     words = [word for key, value in settings.items() for word in ("-S", f"{key}={value}")]
     made.ran = made.retune("run", *words, timeout=300)
     assert made.ran.returncode == 0, made.ran.stdout + made.ran.stderr
@@ -102,7 +102,7 @@ def retune(house, *arguments):
     stdout, stderr, code = io.StringIO(), io.StringIO(), 0
     with chdir(house.folder), redirect_stdout(stdout), redirect_stderr(stderr), pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        for name, value in {**house.by(arguments), **house.env}.items():
+        for name, value in {**house.identity_env(arguments), **house.env}.items():
             patch.setenv(name, value)
         patch.setattr(sys, "argv", ["retune", *map(str, arguments)])
         try:

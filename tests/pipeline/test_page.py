@@ -35,15 +35,15 @@ def chromium(pictures):
 
 
 @pytest.fixture(params=["as it is", "hostile and large", "with nothing recomputed", "without sources"])
-def file(request, told, tmp_path):
-    arguments = told.record, "tickets/7", told.links, told.entries, CHECKED
+def file(request, lineage_facts, tmp_path):
+    arguments = lineage_facts.record, "tickets/7", lineage_facts.links, lineage_facts.entries, CHECKED
     if request.param == "hostile and large":
-        bad = request.getfixturevalue("hostile")
+        bad = request.getfixturevalue("hostile_facts")
         arguments = bad.record, f"{bad.record['name']}/7", bad.links, bad.entries, CHECKED
     elif request.param == "with nothing recomputed":
-        arguments = told.record, "", [], []
+        arguments = lineage_facts.record, "", [], []
     elif request.param == "without sources":
-        told.record["data"]["sources"] = {}
+        lineage_facts.record["data"]["sources"] = {}
     path = tmp_path / "lineage.html"
     path.write_text(lineage_page.page(*arguments), "utf-8")
     return path

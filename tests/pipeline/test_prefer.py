@@ -34,7 +34,7 @@ PREFER = {**SMALL, "train.epochs": 2, "train.lora.learning_rate": 1.0e-3}
 
 
 @pytest.fixture(scope="module")
-def house(new_clone, prefect_url, make_writer, tmp_path_factory):
+def house(new_clone, prefect_url, make_causal_lm, tmp_path_factory):
     """A clone whose champion writes answers, with a slice of the pairs beside it."""
     base = tmp_path_factory.mktemp("base")
     made = new_clone(tmp_path_factory.mktemp("house"), PREFECT_API_URL=prefect_url)
@@ -42,7 +42,7 @@ def house(new_clone, prefect_url, make_writer, tmp_path_factory):
         rows = pd.read_csv(made.folder / f"tests/samples/{name}.csv", dtype="str", keep_default_na=False).head(300)
         rows.to_csv(made.folder / f"{name}.csv", index=False)
     told = pd.read_csv(made.folder / "replies.csv", dtype="str")
-    make_writer(base, [*told["prompt"], *told["completion"], "system user assistant"])
+    make_causal_lm(base, [*told["prompt"], *told["completion"], "system user assistant"])
     right(made.retune("task", "instruct"))
     commit(made, "Write answers")
     right(

@@ -57,12 +57,12 @@ def test_the_page_keeps_verdicts_and_hands_them_out_as_a_file(chromium, tmp_path
     assert "'=both fine" in path.read_text("utf-8")
 
 
-def test_a_sheet_goes_out_of_the_registry_and_its_verdicts_come_back(new_clone, small, tmp_path):
+def test_a_sheet_goes_out_of_the_registry_and_its_verdicts_come_back(new_clone, small_run_settings, tmp_path):
     clone = new_clone(tmp_path)
     source = "tests/samples/tickets.csv"
     columns = ("--text", "body", "--label", "queue", "--id", "ticket_id", "--group", "customer_id")
     assert clone.retune("ingest", source, *columns).returncode == 0
-    knobs = [word for name, value in small.items() for word in ("-S", f"{name}={value}")]
+    knobs = [word for name, value in small_run_settings.items() for word in ("-S", f"{name}={value}")]
     done = clone.retune("run", *knobs, timeout=600)
     assert done.returncode in (0, 1), done.stderr
     done = clone.retune("review", "export", "classifier/1", "--rows", "12", "--seed", "17", "--json")

@@ -16,7 +16,7 @@ TEXTS = ["hello broken screen", "the courier lost the box"]
 
 
 @pytest.fixture
-def version(store, model_folder, record):
+def version(sqlite_registry, model_folder, record):
     """A registered version with a model, a record and a seal."""
     record["training"]["method"] = "full"  # its folder holds all that it needs
     with runs.run("public-door", "run", {}) as run_id, versions.packed(model_folder, ["pandas"]) as folder:

@@ -26,8 +26,8 @@ def to(monkeypatch):
     return lambda *addresses: monkeypatch.setenv(notify.VARIABLE, " ".join(addresses))
 
 
-def test_everyone_is_told_what_happened(section, mailbox, to):
-    port, taken = mailbox
+def test_everyone_is_told_what_happened(section, webhook, to):
+    port, taken = webhook
     to(f"json://127.0.0.1:{port}/a/{SECRET}", f"json://127.0.0.1:{port}/b")
     assert notify.notify("held", "classifier: held", "the gain is 0.001\n- not enough", section)
     assert [(said["title"], said["message"], said["type"]) for said in taken] == [
@@ -37,8 +37,8 @@ def test_everyone_is_told_what_happened(section, mailbox, to):
     assert taken[-1]["type"] == "failure"
 
 
-def test_an_event_that_params_leave_out_is_told_to_nobody(section, mailbox, to):
-    port, taken = mailbox
+def test_an_event_that_params_leave_out_is_told_to_nobody(section, webhook, to):
+    port, taken = webhook
     to(f"json://127.0.0.1:{port}")
     assert notify.notify("held", "t", "b", Notify(events=["failed"], timeout_seconds=5.0))
     assert taken == []
@@ -50,8 +50,8 @@ def test_without_an_address_nothing_happens_quietly(section, monkeypatch, caplog
     assert caplog.records == []
 
 
-def test_a_channel_that_is_away_or_no_address_breaks_nothing_and_is_named_by_its_place(section, mailbox, to, caplog):
-    port, taken = mailbox
+def test_a_channel_that_is_away_or_no_address_breaks_nothing_and_is_named_by_its_place(section, webhook, to, caplog):
+    port, taken = webhook
     to(f"json://127.0.0.1:9/{SECRET}", f"nosuch://{SECRET}", SECRET, f"json://127.0.0.1:{port}/no/{SECRET}")
     with caplog.at_level(logging.DEBUG):
         assert notify.notify("failed", "t", "b", section) is False
@@ -67,8 +67,8 @@ def test_a_channel_that_is_away_or_no_address_breaks_nothing_and_is_named_by_its
     assert taken == []
 
 
-def test_no_part_of_an_address_reaches_a_log_however_talkative_it_is(section, mailbox, to, caplog):
-    port, _ = mailbox
+def test_no_part_of_an_address_reaches_a_log_however_talkative_it_is(section, webhook, to, caplog):
+    port, _ = webhook
     mail = f"mailto://user:{SECRET}@127.0.0.1:9?to=ops@example.com"
     to(f"json://u:{SECRET}@127.0.0.1:{port}/{SECRET}?+X-Token={SECRET}", f"json://127.0.0.1:9/{SECRET}", mail)
     with caplog.at_level(logging.DEBUG):
@@ -84,8 +84,8 @@ def test_no_part_of_an_address_reaches_a_log_however_talkative_it_is(section, ma
     assert "ops@example.com" not in caplog.text
 
 
-def test_a_channel_that_hangs_delays_nobody_for_long_and_the_others_get_it(section, mailbox, to, caplog):
-    port, taken = mailbox
+def test_a_channel_that_hangs_delays_nobody_for_long_and_the_others_get_it(section, webhook, to, caplog):
+    port, taken = webhook
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection and says nothing
         to(
             f"json://127.0.0.1:{silent.getsockname()[1]}/?rto=60",

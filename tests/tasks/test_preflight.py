@@ -23,12 +23,12 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def config(tiny_writer, tmp_path, monkeypatch):
+def config(tiny_causal_lm, tmp_path, monkeypatch):
     """The shipped params of task instruct, for the tiny base."""
     monkeypatch.chdir(tmp_path)
     values = yaml.safe_load((ROOT / "retune/config/defaults/instruct.yaml").read_text("utf-8"))
     values["train"] |= {
-        "base": {"name": f"folder:{tiny_writer}", "sha256": weights_sha256(tiny_writer)},
+        "base": {"name": f"folder:{tiny_causal_lm}", "sha256": weights_sha256(tiny_causal_lm)},
         "device": "cpu",
         "template": "chatml",
         "max_tokens": 200,

@@ -224,12 +224,12 @@ def test_a_check_that_cannot_run_is_broken_and_not_refused(in_folder):
 
 
 @pytest.fixture
-def writing(in_folder, tiny_writer):
+def writing(in_folder, tiny_causal_lm):
     """The stage's folder with the params of task instruct, for the tiny base; takes changes of its train section."""
 
     def change(**changes):
         values = yaml.safe_load((Path(__file__).parents[2] / "retune/config/defaults/instruct.yaml").read_text("utf-8"))
-        values["train"] |= {"base": {"name": f"folder:{tiny_writer}", "sha256": "0" * 64}, "template": "chatml"}
+        values["train"] |= {"base": {"name": f"folder:{tiny_causal_lm}", "sha256": "0" * 64}, "template": "chatml"}
         values["train"] |= changes
         values["validate"]["max_duplicate_share"] = 1.0
         Path("params.yaml").write_text(yaml.safe_dump(values), "utf-8")

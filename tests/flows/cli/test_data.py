@@ -75,8 +75,8 @@ def test_a_pattern_that_matches_nothing_is_said_and_is_no_failure(own_clone, tmp
     assert done.returncode == 0 and f"drop: no file matches {tmp_path}/*.cvs" in done.stderr
 
 
-def test_a_test_message_says_who_got_it(own_clone, mailbox):
-    port, taken = mailbox
+def test_a_test_message_says_who_got_it(own_clone, webhook):
+    port, taken = webhook
     assert "nobody would be told" in own_clone.retune("notify", "test").stderr
     own_clone.env["RETUNE_NOTIFY_URLS"] = f"json://127.0.0.1:{port} json://127.0.0.1:9/s3cret"
     done = own_clone.retune("notify", "test", "is this on?")
@@ -87,12 +87,12 @@ def test_a_test_message_says_who_got_it(own_clone, mailbox):
 
 
 @pytest.mark.slow
-def test_blocks_that_are_saved_on_a_prefect_server_are_told_too(prefect_url, mailbox, monkeypatch, caplog):
+def test_blocks_that_are_saved_on_a_prefect_server_are_told_too(prefect_url, webhook, monkeypatch, caplog):
     from prefect.blocks.notifications import CustomWebhookNotificationBlock
     from prefect.blocks.system import Secret
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    port, taken = mailbox
+    port, taken = webhook
     section = Notify(events=["held"], timeout_seconds=30.0)
     monkeypatch.setenv("RETUNE_NOTIFY_URLS", f"json://127.0.0.1:{port}")
     monkeypatch.setenv(notifications.VARIABLE, "custom-webhook/team secret/word custom-webhook/nobody")

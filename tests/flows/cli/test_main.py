@@ -47,7 +47,7 @@ def call(clone, monkeypatch, capsys):
 
     def call(*words):
         code = 0
-        environment = {**clone.environment(), **clone.by(words)}
+        environment = {**clone.environment(), **clone.identity_env(words)}
         with mock.patch.dict(os.environ, environment, clear=True), mock.patch.object(sys, "argv", ["retune", *words]):
             try:
                 cli.main()

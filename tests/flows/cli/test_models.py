@@ -20,10 +20,10 @@ READS = 64 - 12  # of the prompt: what the answer leaves of max_tokens
 
 
 @pytest.fixture(scope="module")
-def writer(make_writer, tmp_path_factory):
+def writer(make_causal_lm, tmp_path_factory):
     """A model folder of a Llama of two layers with random weights."""
     texts = ["Where is my parcel? It is late, and the invoice is wrong.", "system user assistant"] * 20
-    base = make_writer(tmp_path_factory.mktemp("writer"), texts)
+    base = make_causal_lm(tmp_path_factory.mktemp("writer"), texts)
     name, sha256 = f"folder:{base}", weights_sha256(base)
     tokenizer, network = decoder.load_base(name, sha256, "fp32", torch.device("cpu"))
     chat_template.choose(tokenizer, "chatml")

@@ -13,9 +13,9 @@ from tasks import notify
 
 
 @pytest.fixture
-def did(tmp_path, monkeypatch, mailbox):
+def did(tmp_path, monkeypatch, webhook):
     """Enters what a person did into a real history, tells it as the commands do, and returns what others heard."""
-    port, taken = mailbox
+    port, taken = webhook
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(notify.VARIABLE, f"json://127.0.0.1:{port}")
     shutil.copy(Path(__file__).parents[3] / "params.yaml", tmp_path)

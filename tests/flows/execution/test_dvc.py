@@ -11,17 +11,17 @@ from flows.execution import dvc
 from retune.errors import Broken, Refused, WrongUse, to_line
 
 
-def fails_with(tiny, code, *lines):
+def fails_with(tiny_pipeline, code, *lines):
     """Let the stage `cook` print `lines` and end with `code`."""
     told = "".join(f"print({line!r}, file=sys.stderr)\n" for line in lines)
-    tiny.write("cook.py", f"import sys\n{told}sys.exit({code})\n")
+    tiny_pipeline.write("cook.py", f"import sys\n{told}sys.exit({code})\n")
 
 
 # ---- run
 
 
-def test_the_lines_of_a_stage_are_handed_on_as_they_come(tiny):
-    tiny.write(
+def test_the_lines_of_a_stage_are_handed_on_as_they_come(tiny_pipeline):
+    tiny_pipeline.write(
         "cook.py", "import time\nprint('peeled')\ntime.sleep(2)\nprint('cooked')\nopen('models/meal.txt', 'w')\n"
     )
     heard = {}
@@ -29,38 +29,38 @@ def test_the_lines_of_a_stage_are_handed_on_as_they_come(tiny):
     assert heard["cooked"] - heard["peeled"] > 1
 
 
-def test_a_stage_tells_its_lines_and_not_dvcs_advice(tiny):
-    tiny.write("data/raw/two.txt", "leek\n")
+def test_a_stage_tells_its_lines_and_not_dvcs_advice(tiny_pipeline):
+    tiny_pipeline.write("data/raw/two.txt", "leek\n")
     heard = []
     assert dvc.run("cook", heard.append) is True
     assert heard == ["Running stage 'cook':", "> python cook.py data/raw models/meal.txt", "peeled", "cooked"]
 
 
-def test_progress_goes_to_whoever_draws_it_and_not_to_the_log(tiny):
-    tiny.write("data/raw/two.txt", "leek\n")
+def test_progress_goes_to_whoever_draws_it_and_not_to_the_log(tiny_pipeline):
+    tiny_pipeline.write("data/raw/two.txt", "leek\n")
     heard, drawn = [], []
     dvc.run("cook", heard.append, lambda *told: drawn.append(told))
     assert drawn == [(1, 2, {"heat": 0.5}), (2, 2, {"heat": 0.25, "salt": 1e-5})]
     assert not [line for line in heard if line.startswith("progress")]
 
 
-def test_a_stage_that_depends_on_nothing_new_does_not_run(tiny):
+def test_a_stage_that_depends_on_nothing_new_does_not_run(tiny_pipeline):
     heard = []
     assert dvc.run("cook", heard.append) is False
     assert heard == []
 
 
-def test_only_the_named_stage_runs(tiny):
-    tiny.write("data/raw/two.txt", "leek\n")
+def test_only_the_named_stage_runs(tiny_pipeline):
+    tiny_pipeline.write("data/raw/two.txt", "leek\n")
     before = Path("models/reports/serve.json").read_text("utf-8")
     dvc.run("cook", lambda line: None)
     assert Path("models/reports/serve.json").read_text("utf-8") == before
 
 
 @pytest.mark.parametrize("error", [Refused, WrongUse, Broken])
-def test_a_stages_own_error_comes_out_as_that_error_with_its_fields(tiny, error):
+def test_a_stages_own_error_comes_out_as_that_error_with_its_fields(tiny_pipeline, error):
     line = to_line(error("the data fails:\n  2 rows", remedy="mend them", paths=[Path("/a/report.json")]))
-    fails_with(tiny, error.exit_code, "two rows are wrong", line)
+    fails_with(tiny_pipeline, error.exit_code, "two rows are wrong", line)
     lines = []
     with pytest.raises(error) as raised:
         dvc.run("cook", lines.append)
@@ -70,8 +70,10 @@ def test_a_stages_own_error_comes_out_as_that_error_with_its_fields(tiny, error)
     assert any(line.startswith(f"{error.__name__}: the data fails") for line in lines) and line not in lines
 
 
-def test_a_crash_is_broken_and_shows_the_last_lines(tiny):
-    tiny.write("cook.py", "for n in range(100): print('line', n, flush=True)\nraise ValueError('no such pan')\n")
+def test_a_crash_is_broken_and_shows_the_last_lines(tiny_pipeline):
+    tiny_pipeline.write(
+        "cook.py", "for n in range(100): print('line', n, flush=True)\nraise ValueError('no such pan')\n"
+    )
     with pytest.raises(Broken) as raised:
         dvc.run("cook", lambda line: None)
     told = str(raised.value)
@@ -81,13 +83,13 @@ def test_a_crash_is_broken_and_shows_the_last_lines(tiny):
     assert "line 50" not in told
 
 
-def test_a_killed_stage_is_broken(tiny):
-    tiny.write("cook.py", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+def test_a_killed_stage_is_broken(tiny_pipeline):
+    tiny_pipeline.write("cook.py", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
     with pytest.raises(Broken, match="cook failed"):
         dvc.run("cook", lambda line: None)
 
 
-def test_an_unknown_stage_is_broken_and_named(tiny):
+def test_an_unknown_stage_is_broken_and_named(tiny_pipeline):
     with pytest.raises(Broken, match="dessert"):
         dvc.run("dessert", lambda line: None)
 
@@ -106,8 +108,8 @@ time.sleep(600)
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
-def test_an_interrupt_ends_the_stage_and_all_its_children(tiny, stop):
-    tiny.write("cook.py", FAMILY)
+def test_an_interrupt_ends_the_stage_and_all_its_children(tiny_pipeline, stop):
+    tiny_pipeline.write("cook.py", FAMILY)
     pids = []
 
     def say(line):
@@ -138,8 +140,8 @@ def alive(pid):
 
 
 @pytest.mark.timeout(60)
-def test_a_stage_never_waits_for_the_keyboard(tiny):
-    tiny.write("cook.py", "print(repr(input()))\n")
+def test_a_stage_never_waits_for_the_keyboard(tiny_pipeline):
+    tiny_pipeline.write("cook.py", "print(repr(input()))\n")
     with pytest.raises(Broken, match="EOFError"):
         dvc.run("cook", lambda line: None)
 
@@ -191,47 +193,47 @@ def test_any_model_is_scored_by_the_evaluate_stages_own_command(tmp_path, monkey
 # ---- track, status, record
 
 
-def test_a_tracked_folder_has_a_pointer_with_its_hash(tiny):
-    tiny.write("data/other/one.txt", "rice\n")
+def test_a_tracked_folder_has_a_pointer_with_its_hash(tiny_pipeline):
+    tiny_pipeline.write("data/other/one.txt", "rice\n")
     dvc.track("data/other")
     assert "md5: " in Path("data/other.dvc").read_text("utf-8")
 
 
-def test_a_folder_that_is_not_there_cannot_be_tracked(tiny):
+def test_a_folder_that_is_not_there_cannot_be_tracked(tiny_pipeline):
     with pytest.raises(Broken, match="nowhere"):
         dvc.track("data/nowhere")
 
 
-def test_status_names_what_has_changed_and_nothing_else(tiny):
+def test_status_names_what_has_changed_and_nothing_else(tiny_pipeline):
     assert dvc.status() == {}
-    tiny.write("serve.py", "print('cold')\n")
+    tiny_pipeline.write("serve.py", "print('cold')\n")
     assert list(dvc.status()) == ["serve"]
 
 
-def test_a_record_holds_everything_that_made_the_model(tiny):
-    tiny.write("params.yaml", Path("params.yaml").read_text("utf-8").replace("blue", "green"))
-    tiny.dvc("repro", "-q")
+def test_a_record_holds_everything_that_made_the_model(tiny_pipeline):
+    tiny_pipeline.write("params.yaml", Path("params.yaml").read_text("utf-8").replace("blue", "green"))
+    tiny_pipeline.dvc("repro", "-q")
     commit = dvc.save_record("run-1")
     for name in ("dvc.lock", "data/raw.dvc", "params.yaml", "models/reports/serve.json", "cook.py"):
-        assert tiny.git("show", f"{commit}:{name}") == Path(name).read_text("utf-8"), name
-    assert commit in tiny.git("for-each-ref", "--format=%(objectname)", "refs/exps")
+        assert tiny_pipeline.git("show", f"{commit}:{name}") == Path(name).read_text("utf-8"), name
+    assert commit in tiny_pipeline.git("for-each-ref", "--format=%(objectname)", "refs/exps")
 
 
-def test_a_record_leaves_branch_index_and_files_as_they_were(tiny):
-    tiny.write("params.yaml", Path("params.yaml").read_text("utf-8").replace("blue", "green"))
-    tiny.dvc("repro", "-q")
-    tiny.write("notes.txt", "mine, not in git")
-    tiny.write("cook.py", Path("cook.py").read_text("utf-8") + "# staged\n")
-    tiny.write("menu.txt", "staged, and new to git")
-    tiny.git("add", "cook.py", "menu.txt")
-    tiny.write("menu.txt", "staged, and edited since")
-    tiny.dvc("commit", "-q", "-f")
-    before = picture(tiny)
+def test_a_record_leaves_branch_index_and_files_as_they_were(tiny_pipeline):
+    tiny_pipeline.write("params.yaml", Path("params.yaml").read_text("utf-8").replace("blue", "green"))
+    tiny_pipeline.dvc("repro", "-q")
+    tiny_pipeline.write("notes.txt", "mine, not in git")
+    tiny_pipeline.write("cook.py", Path("cook.py").read_text("utf-8") + "# staged\n")
+    tiny_pipeline.write("menu.txt", "staged, and new to git")
+    tiny_pipeline.git("add", "cook.py", "menu.txt")
+    tiny_pipeline.write("menu.txt", "staged, and edited since")
+    tiny_pipeline.dvc("commit", "-q", "-f")
+    before = picture(tiny_pipeline)
     dvc.save_record("run-1")
-    assert picture(tiny) == before
+    assert picture(tiny_pipeline) == before
 
 
-def picture(tiny):
+def picture(tiny_pipeline):
     asked = (
         ("rev-parse", "HEAD"),
         ("symbolic-ref", "HEAD"),
@@ -240,25 +242,28 @@ def picture(tiny):
         ("status", "--porcelain"),
         ("diff", "--cached"),
     )
-    return [tiny.git(*words) for words in asked], tiny.everything()
+    return [tiny_pipeline.git(*words) for words in asked], tiny_pipeline.file_contents()
 
 
-def test_a_record_needs_no_user_that_git_knows(tiny, tmp_path, monkeypatch):
-    tiny.git("config", "--unset", "user.name")
-    tiny.git("config", "--unset", "user.email")
+def test_a_record_needs_no_user_that_git_knows(tiny_pipeline, tmp_path, monkeypatch):
+    tiny_pipeline.git("config", "--unset", "user.name")
+    tiny_pipeline.git("config", "--unset", "user.email")
     (tmp_path / "nobody").mkdir()
     for name in ("HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "nobody"))
     for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
         monkeypatch.setenv(name, os.devnull)
-    assert tiny.git("show", "-s", "--format=%an", dvc.save_record("run-1")) == f"{getpass.getuser()}\n"
+    assert tiny_pipeline.git("show", "-s", "--format=%an", dvc.save_record("run-1")) == f"{getpass.getuser()}\n"
 
 
-def test_a_record_is_signed_by_the_user_that_git_knows(tiny):
-    assert tiny.git("show", "-s", "--format=%an <%ae>", dvc.save_record("run-1")) == "A. Tester <tester@example.com>\n"
+def test_a_record_is_signed_by_the_user_that_git_knows(tiny_pipeline):
+    assert (
+        tiny_pipeline.git("show", "-s", "--format=%an <%ae>", dvc.save_record("run-1"))
+        == "A. Tester <tester@example.com>\n"
+    )
 
 
-def test_the_same_record_may_be_saved_twice(tiny):
+def test_the_same_record_may_be_saved_twice(tiny_pipeline):
     dvc.save_record("run-1")
     assert dvc.save_record("run-1")
 
@@ -275,6 +280,6 @@ def test_stages_run_with_this_interpreter_and_without_telemetry(monkeypatch):
     assert env["SOMETHING_OF_THE_CALLER"] == "kept"
 
 
-def test_status_is_json_for_other_programs(tiny):
-    tiny.write("data/raw/two.txt", "leek\n")
+def test_status_is_json_for_other_programs(tiny_pipeline):
+    tiny_pipeline.write("data/raw/two.txt", "leek\n")
     json.dumps(dvc.status())

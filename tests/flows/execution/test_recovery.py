@@ -54,27 +54,27 @@ def test_checkpoints_that_nobody_went_on_from_are_swept(tmp_path, monkeypatch):
     assert [path.name for path in Path(".retune/checkpoints").iterdir()] == ["new"]
 
 
-def test_nothing_is_mended_where_nothing_is_broken(tiny):
+def test_nothing_is_mended_where_nothing_is_broken(tiny_pipeline):
     assert recovery.files() == []
 
 
-def test_an_ingest_that_was_cut_off_before_dvc_knew_is_finished(tiny):
-    tiny.write("data/raw/two.txt", "leek\n")
+def test_an_ingest_that_was_cut_off_before_dvc_knew_is_finished(tiny_pipeline):
+    tiny_pipeline.write("data/raw/two.txt", "leek\n")
     (said,) = recovery.files()
     assert "finished an ingest" in said and "data/raw/two.txt" in said
     assert "data/raw.dvc" not in dvc.status()
     assert recovery.files() == []
 
 
-def test_an_edit_by_hand_is_no_ingest(tiny):
-    tiny.write("data/raw/one.txt", "turnip, which is longer\n")
+def test_an_edit_by_hand_is_no_ingest(tiny_pipeline):
+    tiny_pipeline.write("data/raw/one.txt", "turnip, which is longer\n")
     before = Path("data/raw.dvc").read_bytes()
     assert recovery.files() == []
     assert Path("data/raw.dvc").read_bytes() == before
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.95])
-def test_a_torn_pointer_is_written_again(tiny, share):
+def test_a_torn_pointer_is_written_again(tiny_pipeline, share):
     whole = Path("data/raw.dvc").read_bytes()
     Path("data/raw.dvc").write_bytes(whole[: int(len(whole) * share)])
     (said,) = recovery.files()
@@ -83,7 +83,7 @@ def test_a_torn_pointer_is_written_again(tiny, share):
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 0.9])
-def test_a_torn_lock_is_filled_again_from_the_cache(tiny, share):
+def test_a_torn_lock_is_filled_again_from_the_cache(tiny_pipeline, share):
     whole = Path("dvc.lock").read_bytes()
     Path("dvc.lock").write_bytes(whole[: int(len(whole) * share)])
     assert all("torn" in said for said in recovery.files())  # cut between two stages, it says nothing wrong

@@ -71,9 +71,9 @@ if name == "evaluate":
 
 
 @pytest.fixture(scope="module")
-def made_once(ran_once, tmp_path_factory):
+def made_once(tiny_pipeline_template, tmp_path_factory):
     """A checkout with a finished run that was recorded."""
-    shop = type(ran_once)(tmp_path_factory.mktemp("shop"))
+    shop = type(tiny_pipeline_template)(tmp_path_factory.mktemp("shop"))
     for name, text in {
         "dvc.yaml": STAGES,
         "params.yaml": "train:\n  device: auto\n  luck: false\n",
@@ -156,7 +156,7 @@ def picture(shop):
     }
     git = [shop.git(*words) for words in (("for-each-ref",), ("status", "--porcelain"), ("stash", "list"))]
     kept = ((shop.folder / ".git" / name).read_bytes() for name in ("HEAD", "config", "index"))
-    return cache, git, *kept, shop.everything()
+    return cache, git, *kept, shop.file_contents()
 
 
 def lines_of(heard, word):

@@ -13,8 +13,8 @@ from retune.errors import Broken
 
 
 @pytest.fixture
-def checkout(tiny):
-    return tiny
+def checkout(tiny_pipeline):
+    return tiny_pipeline
 
 
 def worktrees():
@@ -22,13 +22,13 @@ def worktrees():
 
 
 def test_a_run_works_elsewhere_and_leaves_nothing_behind(checkout):
-    before = checkout.everything()
+    before = checkout.file_contents()
     with worktree.workspace("brave-newt") as folder:
         assert Path.cwd() == folder
         assert (folder / "dvc.yaml").exists()
         Path("made.txt").write_text("x")
     assert Path.cwd() == checkout.folder
-    assert {name: told for name, told in checkout.everything().items() if not name.startswith(".")} == {
+    assert {name: told for name, told in checkout.file_contents().items() if not name.startswith(".")} == {
         name: told for name, told in before.items() if not name.startswith(".")
     }
     assert not folder.exists() and len(worktrees()) == 1 and worktree.left() == []

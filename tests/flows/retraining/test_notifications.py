@@ -45,8 +45,8 @@ def test_and_where_there_is_no_file(tmp_path):
     assert section == notifications.EVERYTHING and "run this in the folder" in wrong
 
 
-def test_it_is_told_once_any_channel_took_it_or_nobody_wants_it_and_not_where_there_is_none(mailbox, monkeypatch):
-    port, taken = mailbox
+def test_it_is_told_once_any_channel_took_it_or_nobody_wants_it_and_not_where_there_is_none(webhook, monkeypatch):
+    port, taken = webhook
     section = Notify(["failed"], 5.0)
     monkeypatch.delenv(notifications.VARIABLE, raising=False)
     away, well = f"json://127.0.0.1:{port}/no/", f"json://127.0.0.1:{port}"

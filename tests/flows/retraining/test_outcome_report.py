@@ -28,9 +28,9 @@ GONE = {"crm": "CRM_URL is not set"}
 
 
 @pytest.fixture
-def after(tmp_path, monkeypatch, mailbox):
+def after(tmp_path, monkeypatch, webhook):
     """Enters outcomes of one run after another; returns the titles of what people were told, and all of it."""
-    port, taken = mailbox
+    port, taken = webhook
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(notify.VARIABLE, f"json://127.0.0.1:{port}")
     author = ["-c", "user.name=A", "-c", "user.email=a@b"]

@@ -16,14 +16,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def deployed(tmp_path, monkeypatch, prefect_url, mailbox):
+def deployed(tmp_path, monkeypatch, prefect_url, webhook):
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     from flows.scheduling import deployments
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
-    monkeypatch.setenv(notify.VARIABLE, f"json://127.0.0.1:{mailbox[0]}")
+    monkeypatch.setenv(notify.VARIABLE, f"json://127.0.0.1:{webhook[0]}")
     monkeypatch.setenv("RETUNE_POOL", tmp_path.name)
     author = ["-c", "user.name=A", "-c", "user.email=a@b"]
     for words in (["init", "-q"], [*author, "commit", "-q", "--allow-empty", "-m", "start"]):
@@ -57,40 +57,40 @@ def state(run):
     return prefect_api.ask("GET", f"/flow_runs/{run['id']}")["state_type"]
 
 
-def test_a_retraining_that_was_killed_is_told_once_and_what_to_do(begin, mailbox):
+def test_a_retraining_that_was_killed_is_told_once_and_what_to_do(begin, webhook):
     run = begin("RUNNING", because="labels of March")
     assert any("closed" in said for said in run_hygiene.Reconciler().tidy()) and state(run) == "CRASHED"
     run_hygiene.Reconciler().tidy()
-    (said,) = mailbox[1]
+    (said,) = webhook[1]
     assert said["title"] == f"Retraining has crashed: {run['name']}" and said["type"] == "failure"
     for words in ("has died: zombie: its process", "labels of March", "where it stopped", "`retune schedule request"):
         assert words in said["message"]
 
 
-def test_one_that_the_worker_has_seen_die_is_told_too(begin, mailbox):
+def test_one_that_the_worker_has_seen_die_is_told_too(begin, webhook):
     begin("RUNNING", "CRASHED")
     assert any("crashed; told" in said for said in run_hygiene.Reconciler().tidy())
-    (said,) = mailbox[1]
+    (said,) = webhook[1]
     assert "status code -9" in said["message"] and "no reason that was given" in said["message"]
 
 
-def test_nobody_hears_of_one_that_was_cancelled_or_only_looked_or_had_told_it_itself(begin, mailbox):
+def test_nobody_hears_of_one_that_was_cancelled_or_only_looked_or_had_told_it_itself(begin, webhook):
     cancelled, ended = begin("RUNNING", "CANCELLING"), begin("RUNNING", "CANCELLED")
     begin("RUNNING", "CRASHED", dry_run=True)
     told = begin("RUNNING", "CRASHED")
     facts = {Fact.DECISION: "failed", Fact.RUN: told["id"]}
     history.append_decision("classifier", ["the desk is on fire"], facts, lambda entry: None)
     run_hygiene.Reconciler().tidy()
-    assert mailbox[1] == [] and (state(cancelled), state(ended)) == ("CANCELLED", "CANCELLED")
+    assert webhook[1] == [] and (state(cancelled), state(ended)) == ("CANCELLED", "CANCELLED")
 
 
-def test_where_nobody_can_be_told_it_is_left_to_who_can(begin, mailbox, monkeypatch):
+def test_where_nobody_can_be_told_it_is_left_to_who_can(begin, webhook, monkeypatch):
     begin("RUNNING", "CRASHED")
     channel = os.environ.pop(notify.VARIABLE)
     run_hygiene.Reconciler().tidy()
     monkeypatch.setenv(notify.VARIABLE, channel)
     run_hygiene.Reconciler().tidy()
-    assert len(mailbox[1]) == 1
+    assert len(webhook[1]) == 1
 
 
 def test_one_of_which_nobody_heard_is_tried_once_by_each_until_somebody_does(begin):

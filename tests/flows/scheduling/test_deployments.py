@@ -18,8 +18,8 @@ pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
-def team(make_team, mailbox_of_all):
-    team = make_team(before=lambda clone: clone.env.update({notify.VARIABLE: f"json://127.0.0.1:{mailbox_of_all[0]}"}))
+def team(make_team, module_webhook):
+    team = make_team(before=lambda clone: clone.env.update({notify.VARIABLE: f"json://127.0.0.1:{module_webhook[0]}"}))
     done = team.retune("schedule", "set", "0 2 * * 1", "--timezone", "Europe/Berlin", "--silent-after", 1)
     assert done.returncode == 0, done.stderr
     return team
@@ -105,7 +105,7 @@ def test_the_second_of_two_waits_for_its_place(team, retrain, until):
 
 
 def test_a_flow_that_was_killed_is_closed_and_the_next_begins_within_a_minute_and_people_hear_of_it(
-    team, retrain, until, mailbox_of_all
+    team, retrain, until, module_webhook
 ):
     team.asked(300)
     team.retune("schedule", "request", "--reason", "killed")
@@ -119,7 +119,7 @@ def test_a_flow_that_was_killed_is_closed_and_the_next_begins_within_a_minute_an
     assert time.monotonic() - began < 60
     assert until(lambda: in_state(retrain, "killed", "Crashed"))
     until(lambda: all(child["state_type"] == "CRASHED" for child in prefect_api.children(run)))
-    (said,) = until(lambda: of(mailbox_of_all, run))
+    (said,) = until(lambda: of(module_webhook, run))
     assert "It was started for: killed" in said["message"]
 
 
@@ -234,7 +234,7 @@ def test_a_server_that_went_away_loses_no_run_that_is_at_work(team, retrain, unt
     until(lambda: in_state(retrain, "after the outage", "Completed"), 120)
 
 
-def test_down_ends_what_its_worker_ran_and_says_so(team, retrain, until, mailbox_of_all):
+def test_down_ends_what_its_worker_ran_and_says_so(team, retrain, until, module_webhook):
     team.asked(300)
     team.retune("schedule", "request", "--reason", "at work at the end")
     run = until(lambda: in_state(retrain, "at work at the end", "Running"), 90)
@@ -244,7 +244,7 @@ def test_down_ends_what_its_worker_ran_and_says_so(team, retrain, until, mailbox
     assert health.check_health().kind == "server"
     assert team.retune("up", "--no-worker", timeout=400).returncode == 0
     assert because(retrain, "at work at the end")["state_type"] == "CRASHED"
-    assert len(of(mailbox_of_all, run)) == 1
+    assert len(of(module_webhook, run)) == 1
 
 
 def test_without_a_server_a_schedule_is_wrong_use(clone):

@@ -140,9 +140,9 @@ def test_the_newest_period_counts_once_its_run_has_failed_and_until_then_it_may_
 
 
 def test_a_wrong_params_yaml_does_not_keep_a_silence_from_being_told_and_is_told_with_it(
-    in_clone, mailbox, monkeypatch
+    in_clone, webhook, monkeypatch
 ):
-    port, taken = mailbox
+    port, taken = webhook
     monkeypatch.setenv(notify.VARIABLE, f"json://127.0.0.1:{port}")
     shipped = (Path(__file__).parents[3] / "params.yaml").read_text("utf-8")
     Path("params.yaml").write_text(shipped.replace("margin_over_base: ", "margin_over_base: -"))
@@ -152,8 +152,8 @@ def test_a_wrong_params_yaml_does_not_keep_a_silence_from_being_told_and_is_told
     assert len(taken) == 1, "a silence is told once"
 
 
-def test_what_no_channel_took_is_told_at_the_next_look_and_a_watch_without_a_channel_says_so(own_clone, mailbox):
-    port, taken = mailbox
+def test_what_no_channel_took_is_told_at_the_next_look_and_a_watch_without_a_channel_says_so(own_clone, webhook):
+    port, taken = webhook
 
     def look(*addresses):
         own_clone.env["RETUNE_NOTIFY_URLS"] = " ".join(addresses)

@@ -32,12 +32,12 @@ assert intake.quarantine(gone, "they were poisoned", "2026-01-01T00:00:00+00:00"
 def knows(desk):
     """What must be the same before and after."""
     asked = {
-        "models": desk.ask("models"),
-        "history": desk.ask("history", "classifier"),
-        "intake": desk.ask("quarantine", "list"),
-        "verified": [desk.ask("verify", "classifier@champion")["ok"], desk.ask("history", "--verify")["ok"]],
-        "next": desk.told("--dry-run"),
-        "edits": desk.as_it_was(),
+        "models": desk.query("models"),
+        "history": desk.query("history", "classifier"),
+        "intake": desk.query("quarantine", "list"),
+        "verified": [desk.query("verify", "classifier@champion")["ok"], desk.query("history", "--verify")["ok"]],
+        "next": desk.retrain_report("--dry-run"),
+        "edits": desk.checkout_state(),
         "raw": {path.name: path.read_bytes() for path in (desk.clone.folder / "data/raw").iterdir()},
     }
     origin = desk.clone.git("remote", "get-url", "origin"), desk.clone.git("config", "user.name")
@@ -45,9 +45,9 @@ def knows(desk):
 
 
 @pytest.mark.parametrize("remote", [True, False], ids=["with a DVC remote", "without"])
-def test_a_clone_at_work_is_restored_whole(make_team, desk_at, passable_folder, tmp_path, remote):
+def test_a_clone_at_work_is_restored_whole(make_team, make_retraining_clone, passable_folder, tmp_path, remote):
     team = make_team("--no-worker", stand_in=False)
-    desk = desk_at(team.clone, tmp_path)
+    desk = make_retraining_clone(team.clone, tmp_path)
     team.clone.git("remote", "add", "origin", "https://git.example.com/desk.git")
     team.clone.git("config", "user.name", "A. Tester")
     team.clone.git("config", "user.email", "tester@example.com")
@@ -59,11 +59,11 @@ def test_a_clone_at_work_is_restored_whole(make_team, desk_at, passable_folder, 
     done = team.clone.retune("ingest", tmp_path.parent / "own.csv", *words)
     assert done.returncode == 0, done.stderr
     desk.deliver("start.csv", desk.rows[380:420])
-    assert desk.told()["version"] == "classifier/1"
+    assert desk.retrain_report()["version"] == "classifier/1"
     desk.deliver("bad.csv", desk.rows[420:440])  # too few to train on, so that they are there to be set aside
-    assert desk.told()["outcome"] == "nothing to do"
+    assert desk.retrain_report()["outcome"] == "nothing to do"
     assert desk.clone.python("-c", SET_THE_LAST_ASIDE).returncode == 0
-    assert [each["rows"] for each in desk.ask("quarantine", "list")["aside"].values()] == [20]
+    assert [each["rows"] for each in desk.query("quarantine", "list")["aside"].values()] == [20]
     (team.clone.folder / "dvc.yaml").open("a").write("# an edit that nobody has committed\n")
     before = knows(desk)
 
@@ -81,6 +81,6 @@ def test_a_clone_at_work_is_restored_whole(make_team, desk_at, passable_folder, 
         assert {name: after[name] for name in after if after[name] != before[name]} == {}
         restored.deliver("more.csv", desk.rows[440:490])
         assert json.loads(restored.retrain().stdout)["version"] == "classifier/2", "and it goes on"
-        restored.is_whole()
+        restored.assert_consistent()
     finally:
         restored.clone.retune("down", timeout=180)

@@ -6,10 +6,10 @@ import psutil
 import pytest
 
 
-def test_the_ui_shows_our_store_and_ends_with_ctrl_c(clone, port, until_it_answers):
+def test_the_ui_shows_our_store_and_ends_with_ctrl_c(clone, port, wait_for_server):
     process = clone.start("ui", "--port", port)
     try:
-        until_it_answers(f"http://127.0.0.1:{port}/health", process)
+        wait_for_server(f"http://127.0.0.1:{port}/health", process)
         assert process.stdout.readline().startswith(f"MLflow UI of sqlite:///{clone.folder}/.retune/mlflow.db")
         assert f"http://127.0.0.1:{port}" in process.stdout.readline()
         family = psutil.Process(process.pid).children(recursive=True)

@@ -31,11 +31,11 @@ def inbox(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def desk(team, inbox, desk_at):
+def desk(team, inbox, make_retraining_clone):
     """A desk whose services are up, and that has a champion."""
-    made = desk_at(team.clone, inbox)
+    made = make_retraining_clone(team.clone, inbox)
     made.deliver("start.csv", made.rows[:400])
-    assert made.told()["outcome"] == "promoted"
+    assert made.retrain_report()["outcome"] == "promoted"
     return made
 
 
@@ -60,14 +60,14 @@ def test_a_retraining_outlives_two_minutes_without_postgresql_or_says_so(desk, t
     assert code in (0, 1) or (code == 3 and "retune: " in said), said
     made = 2 + list(MOMENTS).index(moment)
     if code != 3:
-        assert len(desk.ask("models")) == made, "what says that it ended has made its version"
+        assert len(desk.query("models")) == made, "what says that it ended has made its version"
     again = desk.retrain()
     assert again.returncode in (0, 1) and "Traceback" not in again.stderr, again.stderr
-    assert len(desk.is_whole()) == made
-    ids = desk.ids()
+    assert len(desk.assert_consistent()) == made
+    ids = desk.row_ids()
     assert len(ids) == at + 60 and not ids.duplicated().any(), "no row lost or doubled"
-    desk.ask("clean", "--days", "0")
-    desk.no_folder_is_left()
+    desk.query("clean", "--days", "0")
+    desk.assert_no_worktree_left()
 
 
 @contextmanager

@@ -89,140 +89,143 @@ class Seen(HTMLParser):
         return " ".join("".join(self.text).split())
 
 
-def read(told, version="tickets/7", links=None, entries=None, checked=CHECKED):
-    links, entries = told.links if links is None else links, told.entries if entries is None else entries
-    return lineage_page.page(told.record, version, links, entries, checked)
+def read(lineage_facts, version="tickets/7", links=None, entries=None, checked=CHECKED):
+    links, entries = (
+        lineage_facts.links if links is None else links,
+        lineage_facts.entries if entries is None else entries,
+    )
+    return lineage_page.page(lineage_facts.record, version, links, entries, checked)
 
 
 def words(*arguments, **named):
     return Seen(read(*arguments, **named)).words
 
 
-def break_link(told, name):
-    return [replace(link, found="missing", ok=False) if link.name == name else link for link in told.links]
+def break_link(lineage_facts, name):
+    return [replace(link, found="missing", ok=False) if link.name == name else link for link in lineage_facts.links]
 
 
 # ---------------------------------------------------------------- the verdict
 
 
-def test_links_that_all_hold_are_counted_with_the_time_of_checking(told):
-    said = words(told)
-    assert f"All {len(told.links)} links were recomputed and equal, 26 November 2026, 09:00 UTC" in said
+def test_links_that_all_hold_are_counted_with_the_time_of_checking(lineage_facts):
+    said = words(lineage_facts)
+    assert f"All {len(lineage_facts.links)} links were recomputed and equal, 26 November 2026, 09:00 UTC" in said
     assert "failed" not in said
 
 
-def test_a_link_that_failed_is_named_on_top_and_its_station_marked(told):
-    said = words(told, links=break_link(told, "data/splits/val.parquet"))
-    assert f"1 of {len(told.links)} links failed" in said
+def test_a_link_that_failed_is_named_on_top_and_its_station_marked(lineage_facts):
+    said = words(lineage_facts, links=break_link(lineage_facts, "data/splits/val.parquet"))
+    assert f"1 of {len(lineage_facts.links)} links failed" in said
     assert "data/splits/val.parquet: nothing is there" in said
-    marked = check_marks.check_marks(told.record, break_link(told, "data/splits/val.parquet"))
+    marked = check_marks.check_marks(lineage_facts.record, break_link(lineage_facts, "data/splits/val.parquet"))
     assert [station for station, mark in marked.items() if mark is False] == ["sides"]
     assert "recomputed, not equal" in said
 
 
-def test_a_page_written_at_registration_claims_no_recomputing(told):
-    said = words(told, version="", links=[], entries=[], checked=None)
+def test_a_page_written_at_registration_claims_no_recomputing(lineage_facts):
+    said = words(lineage_facts, version="", links=[], entries=[], checked=None)
     assert "As written at registration: nothing was recomputed" in said
     assert "recomputed, equal" not in said
-    assert set(check_marks.check_marks(told.record, []).values()) == {None}
-    assert 'class="state' not in read(told, links=[], entries=[])
+    assert set(check_marks.check_marks(lineage_facts.record, []).values()) == {None}
+    assert 'class="state' not in read(lineage_facts, links=[], entries=[])
 
 
-def test_a_hash_is_marked_only_if_every_link_of_it_held(told):
-    weights = next(link for link in told.links if link.name == "model.safetensors")
+def test_a_hash_is_marked_only_if_every_link_of_it_held(lineage_facts):
+    weights = next(link for link in lineage_facts.links if link.name == "model.safetensors")
     assert check_marks.by_hash([weights, replace(weights, name="elsewhere", ok=False)]) == {weights.expected: False}
     assert check_marks.by_hash([weights]) == {weights.expected: True}
 
 
-def test_no_name_is_so_long_that_it_pushes_the_verdict_away(hostile):
-    seen = Seen(read(hostile, version=f"{hostile.record['name']}/7"))
+def test_no_name_is_so_long_that_it_pushes_the_verdict_away(hostile_facts):
+    seen = Seen(read(hostile_facts, version=f"{hostile_facts.record['name']}/7"))
     assert seen.words.index("links failed") < 600  # characters of text
 
 
 # ---------------------------------------------------------------- what it tells
 
 
-def test_every_station_of_the_road_opens_to_facts_and_stands_in_the_picture(told):
-    text = read(told)
+def test_every_station_of_the_road_opens_to_facts_and_stands_in_the_picture(lineage_facts):
+    text = read(lineage_facts)
     assert Seen(text).stations == list(lineage_page.STAGES)
     for station in lineage_page.STAGES:
         assert f'id="facts-{station}"' in text
         assert f'<a href="#facts-{station}"' in text
 
 
-def test_every_hash_of_the_record_stands_on_the_page(told):
-    said = words(told)
-    for digest in set(re.findall(r"\b[0-9a-f]{40,64}\b|\b[0-9a-f]{32}\b", str(told.record))):
+def test_every_hash_of_the_record_stands_on_the_page(lineage_facts):
+    said = words(lineage_facts)
+    for digest in set(re.findall(r"\b[0-9a-f]{40,64}\b|\b[0-9a-f]{32}\b", str(lineage_facts.record))):
         assert digest in said, digest
 
 
-def test_scores_stand_with_their_intervals_for_every_model(told):
-    said = words(told)
+def test_scores_stand_with_their_intervals_for_every_model(lineage_facts):
+    said = words(lineage_facts)
     for model in ("candidate", "base", "probe", "champion"):
-        for found in told.record["scores"][model].values():
+        for found in lineage_facts.record["scores"][model].values():
             assert f"{found['value']:.4f}" in said
             assert f"{found['low']:.4f} to {found['high']:.4f}, n 197" in said
 
 
-def test_without_a_champion_before_the_page_says_so(told):
-    told.record["scores"]["champion"] = told.record["gate"]["champion"] = None
-    told.record["gate"]["rivals"].pop()
-    said = words(told)
+def test_without_a_champion_before_the_page_says_so(lineage_facts):
+    lineage_facts.record["scores"]["champion"] = lineage_facts.record["gate"]["champion"] = None
+    lineage_facts.record["gate"]["rivals"].pop()
+    said = words(lineage_facts)
     assert "There was no champion to compare with." in said
     assert "champion before" not in said
 
 
-def test_the_gate_stands_with_thresholds_and_reasons(told):
-    said = words(told)
+def test_the_gate_stands_with_thresholds_and_reasons(lineage_facts):
+    said = words(lineage_facts)
     assert "at least 95% of resamples" in said
     assert "more than +0.01" in said
     assert "97.4%, asked 95%" in said
-    for rival in told.record["gate"]["rivals"]:
+    for rival in lineage_facts.record["gate"]["rivals"]:
         assert rival["reason"] in said
 
 
-def test_every_bound_of_the_gate_and_the_time_stand_with_what_was_found(told):
-    said = words(told)
-    for reason in told.record["gate"]["reasons"]:
+def test_every_bound_of_the_gate_and_the_time_stand_with_what_was_found(lineage_facts):
+    said = words(lineage_facts)
+    for reason in lineage_facts.record["gate"]["reasons"]:
         assert reason in said
-    for bound in told.record["gate"]["bounds"]:
+    for bound in lineage_facts.record["gate"]["bounds"]:
         assert f"{bound['kind']} {bound['name']}" in said
     assert "Time for a text: 4.12 ms, the champion 4.05 ms" in said
     assert "(about 1,330 show the difference that was asked for)" in said
     assert "Cannot tell" not in said
-    told.record["gate"]["rivals"][1] |= {"won": False, "outcome": "cannot tell"}
-    told.record["gate"]["latency"] = None
-    assert "Cannot tell against the champion" in words(told)
-    assert "The time for a text was not measured" in words(told)
+    lineage_facts.record["gate"]["rivals"][1] |= {"won": False, "outcome": "cannot tell"}
+    lineage_facts.record["gate"]["latency"] = None
+    assert "Cannot tell against the champion" in words(lineage_facts)
+    assert "The time for a text was not measured" in words(lineage_facts)
 
 
-def test_a_record_from_before_the_gate_had_bounds_has_its_page_too(told):
+def test_a_record_from_before_the_gate_had_bounds_has_its_page_too(lineage_facts):
     for name in ("worse", "reasons", "champion_test", "bounds", "latency"):
-        del told.record["gate"][name]
-    for rival in told.record["gate"]["rivals"]:
+        del lineage_facts.record["gate"][name]
+    for rival in lineage_facts.record["gate"]["rivals"]:
         for name in ("outcome", "worse", "needed", "differing"):
             del rival[name]
-    said = words(told)
+    said = words(lineage_facts)
     assert "macro_f1 beats the champion" in said
     assert "Labels and slices" not in said
 
 
-def test_a_version_that_the_gate_held_and_a_person_promoted_is_pointed_out(told):
+def test_a_version_that_the_gate_held_and_a_person_promoted_is_pointed_out(lineage_facts):
     warning = "The gate held this version, and yet the history has it as champion."
-    assert warning not in words(told)
-    told.record["gate"]["decision"] = "held"
-    assert warning in words(told)
-    assert warning not in words(told, entries=told.entries[:3])
+    assert warning not in words(lineage_facts)
+    lineage_facts.record["gate"]["decision"] = "held"
+    assert warning in words(lineage_facts)
+    assert warning not in words(lineage_facts, entries=lineage_facts.entries[:3])
 
 
-def test_energy_and_cost_are_called_estimates_with_their_inputs(told):
-    said = words(told)
+def test_energy_and_cost_are_called_estimates_with_their_inputs(lineage_facts):
+    said = words(lineage_facts)
     assert "about 3.84 Wh (an estimate, not measured: it follows from seconds 212.5, watts 65)" in said
     assert "about 0.0007 EUR (an estimate" in said
 
 
-def test_history_tells_who_when_why_and_on_which_evidence(told):
-    said = words(told)
+def test_history_tells_who_when_why_and_on_which_evidence(lineage_facts):
+    said = words(lineage_facts)
     assert "tickets/7 became champion (this version)" in said
     assert "macro_f1 beats the champion" in said
     assert "24 November 2026, 10:16 UTC, by A. Tester <tester@example.com>" in said
@@ -230,56 +233,61 @@ def test_history_tells_who_when_why_and_on_which_evidence(told):
     assert "4" * 64 in said
 
 
-def test_a_version_that_learned_from_pairs_says_whose_weights_it_went_on_from(told, continued):
-    told.record["params"]["task"] = "prefer"
-    told.record["training"]["start"] = continued
-    said = words(told)
+def test_a_version_that_learned_from_pairs_says_whose_weights_it_went_on_from(lineage_facts, training_start):
+    lineage_facts.record["params"]["task"] = "prefer"
+    lineage_facts.record["training"]["start"] = training_start
+    said = words(lineage_facts)
     assert (
         "Training went on from the weights of tickets/6, on 1,234 pairs of answers, measured by that version." in said
     )
     assert "rows that were new to it" not in said
-    assert continued["model_md5"] in said and continued["seal"] in said
+    assert training_start["model_md5"] in said and training_start["seal"] in said
 
 
-def test_general_examples_stand_beside_the_rows_with_the_hash_of_their_file(told):
-    assert "general examples" not in words(told)
+def test_general_examples_stand_beside_the_rows_with_the_hash_of_their_file(lineage_facts):
+    assert "general examples" not in words(lineage_facts)
     file = {"path": "/data/sums.csv", "sha256": "5" * 64, "received": 500, "kept": 450, "learned": 40}
-    told.record["data"]["general"] = {"md5": "3" * 32, "rows": 450, "learned": 40, "files": {"sums.csv": file}}
-    said = words(told, links=[*told.links, Check("general/sums.csv", "5" * 64, "5" * 64, True)])
+    lineage_facts.record["data"]["general"] = {"md5": "3" * 32, "rows": 450, "learned": 40, "files": {"sums.csv": file}}
+    said = words(lineage_facts, links=[*lineage_facts.links, Check("general/sums.csv", "5" * 64, "5" * 64, True)])
     assert "40 general examples were mixed in among the rows. None of them is a row." in said
     assert f"40 of 450, sha256 of the file {'5' * 64} recomputed, equal" in said
     other = Check("general/sums.csv", "5" * 64, "6" * 64, False)
-    assert check_marks.check_marks(told.record, [*told.links, other])["training"] is False
+    assert check_marks.check_marks(lineage_facts.record, [*lineage_facts.links, other])["training"] is False
 
 
-def test_a_version_that_continued_says_from_which_with_hashes_that_are_marked(told, continued):
-    assert "Training continued" not in words(told)
-    assert "as its makers published it" in words(told)
-    told.record["training"]["start"] = continued
-    model = Check("start/models/candidate", continued["model_md5"], continued["model_md5"], True)
-    said = words(told, links=[*told.links, model])
+def test_a_version_that_continued_says_from_which_with_hashes_that_are_marked(lineage_facts, training_start):
+    assert "Training continued" not in words(lineage_facts)
+    assert "as its makers published it" in words(lineage_facts)
+    lineage_facts.record["training"]["start"] = training_start
+    model = Check("start/models/candidate", training_start["model_md5"], training_start["model_md5"], True)
+    said = words(lineage_facts, links=[*lineage_facts.links, model])
     assert "Training continued from the weights of tickets/6, with 1,234 rows that were new to it, 56 of them" in said
     assert "9 rows that are no longer in the data included" in said
     assert "new labelsrefunds" in said and "labels gonefaxes" in said
-    assert f"{continued['model_md5']} recomputed, equal" in said
+    assert f"{training_start['model_md5']} recomputed, equal" in said
     assert all(
-        continued[each] in said for each in continued if each.endswith("_md5") or each in ("seal", "record_commit")
+        training_start[each] in said
+        for each in training_start
+        if each.endswith("_md5") or each in ("seal", "record_commit")
     )
     assert "once more on train and val" not in said
     lost = replace(model, found="bytes gone, hash kept", ok=False)
-    assert check_marks.check_marks(told.record, [*told.links, lost])["training"] is False
+    assert check_marks.check_marks(lineage_facts.record, [*lineage_facts.links, lost])["training"] is False
 
 
-def test_params_stand_whole(told):
-    assert "learning_rate: 0.0001" in words(told)
-    assert "missing_label:" in words(told)
+def test_params_stand_whole(lineage_facts):
+    assert "learning_rate: 0.0001" in words(lineage_facts)
+    assert "missing_label:" in words(lineage_facts)
 
 
 # ---------------------------------------------------------------- strangers' data
 
 
-def test_nothing_of_a_stranger_becomes_markup(hostile):
-    for each in (read(hostile, version=f"{hostile.record['name']}/7"), read(hostile, "", [], [], None)):
+def test_nothing_of_a_stranger_becomes_markup(hostile_facts):
+    for each in (
+        read(hostile_facts, version=f"{hostile_facts.record['name']}/7"),
+        read(hostile_facts, "", [], [], None),
+    ):
         seen = Seen(each)
         assert seen.open == []
         assert seen.tags <= TAGS, seen.tags - TAGS
@@ -288,15 +296,15 @@ def test_nothing_of_a_stranger_becomes_markup(hostile):
         assert "{{7*7}}" in seen.words
 
 
-def test_hidden_characters_are_written_out(hostile):
-    text = read(hostile)
+def test_hidden_characters_are_written_out(hostile_facts):
+    text = read(hostile_facts)
     assert not [character for character in ("\u202e", "\u202c", "\x00", "\ud800") if character in text]
     assert "\\u202e" in text
     text.encode("utf-8")
 
 
-def test_the_page_fetches_nothing_and_says_so_to_the_browser(told):
-    text = read(told)
+def test_the_page_fetches_nothing_and_says_so_to_the_browser(lineage_facts):
+    text = read(lineage_facts)
     style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)[1]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -305,26 +313,28 @@ def test_the_page_fetches_nothing_and_says_so_to_the_browser(told):
         assert word not in text, word
 
 
-def test_a_record_of_nothing_still_makes_a_page(told):
-    data = told.record["data"]
+def test_a_record_of_nothing_still_makes_a_page(lineage_facts):
+    data = lineage_facts.record["data"]
     data["sources"], data["rejected"]["reasons"] = {}, {}
     for part in (data["raw"], data["curated"], data["rejected"], *data["sides"].values()):
         part["rows"] = 0
     for side in data["sides"].values():
         side["labels"] = {}
-    told.record["base"]["files"] = told.record["code"]["modules"] = told.record["pipeline"]["hashes"] = {}
-    told.record["started"]["why"] = []
-    assert "no source is named" in words(told, links=[], entries=[])
+    lineage_facts.record["base"]["files"] = lineage_facts.record["code"]["modules"] = lineage_facts.record["pipeline"][
+        "hashes"
+    ] = {}
+    lineage_facts.record["started"]["why"] = []
+    assert "no source is named" in words(lineage_facts, links=[], entries=[])
 
 
 # ---------------------------------------------------------------- purity
 
 
-def test_the_same_inputs_give_the_same_bytes_and_stay_as_they_were(told):
-    before = copy.deepcopy(told)
-    assert read(told) == read(told)
-    assert told == before
-    assert read(told, entries=told.entries[::-1]) == read(told)
+def test_the_same_inputs_give_the_same_bytes_and_stay_as_they_were(lineage_facts):
+    before = copy.deepcopy(lineage_facts)
+    assert read(lineage_facts) == read(lineage_facts)
+    assert lineage_facts == before
+    assert read(lineage_facts, entries=lineage_facts.entries[::-1]) == read(lineage_facts)
 
 
 def test_the_order_of_sets_does_not_show():
@@ -366,37 +376,42 @@ def test_an_axis_goes_from_zero_to_a_round_number(values, ends):
     assert score_charts.axis(values) == pytest.approx(ends)
 
 
-def test_a_bar_stays_within_its_axis_whatever_its_numbers(told):
-    told.record["scores"]["candidate"]["odd"] = {"value": float("inf"), "low": float("nan"), "high": -1.0, "n": 0}
-    (chart,) = [chart for chart in score_charts.charts(told.record["scores"]) if chart.name == "odd"]
+def test_a_bar_stays_within_its_axis_whatever_its_numbers(lineage_facts):
+    lineage_facts.record["scores"]["candidate"]["odd"] = {
+        "value": float("inf"),
+        "low": float("nan"),
+        "high": -1.0,
+        "n": 0,
+    }
+    (chart,) = [chart for chart in score_charts.charts(lineage_facts.record["scores"]) if chart.name == "odd"]
     for bar in chart.bars:
         assert all(0 <= place <= 100 for place in (bar.at, bar.left, bar.right, bar.zero))
 
 
-def test_a_role_lasts_until_another_version_takes_it(told):
-    first, second = tenures.tenures(told.entries, told.entries[:2], CHECKED)
+def test_a_role_lasts_until_another_version_takes_it(lineage_facts):
+    first, second = tenures.tenures(lineage_facts.entries, lineage_facts.entries[:2], CHECKED)
     assert (first.role, first.lasted, first.ending) == ("registered", "60 seconds", "until it became champion")
     assert (second.role, second.lasted, second.ending) == ("champion", "53 days", "until tickets/7 took its place")
-    *_, last = tenures.tenures(told.entries, told.entries[2:], CHECKED)
+    *_, last = tenures.tenures(lineage_facts.entries, lineage_facts.entries[2:], CHECKED)
     assert (last.end, last.lasted, last.ending) == ("", "47 hours", "no entry ends it")
-    assert tenures.tenures(told.entries, told.entries[2:], None)[-1].lasted == ""
+    assert tenures.tenures(lineage_facts.entries, lineage_facts.entries[2:], None)[-1].lasted == ""
 
 
-def test_what_persons_did_is_told_and_what_retrainings_decided_is_counted(told):
-    last = told.entries[-1]
+def test_what_persons_did_is_told_and_what_retrainings_decided_is_counted(lineage_facts):
+    last = lineage_facts.entries[-1]
 
     def later(number, event, version=7, **facts):
         return replace(last, number=number, event=event, version=version, facts={**last.facts, **facts})
 
     entries = [
-        *told.entries[:3],
+        *lineage_facts.entries[:3],
         later(4, "decided", 6),
         later(5, "rejected"),
         later(6, "decided", 6),
         later(7, "champion", How="by hand"),
         later(8, "champion", 6, How="rollback"),
     ]
-    said = words(told, entries=entries)
+    said = words(lineage_facts, entries=entries)
     assert "tickets/7 was rejected (this version)" in said
     assert "tickets/7 became champion, by hand (this version)" in said
     assert "tickets/6 became champion again, by a rollback" in said
@@ -405,9 +420,9 @@ def test_what_persons_did_is_told_and_what_retrainings_decided_is_counted(told):
     assert (registered.ending, champion.ending) == ("until it was rejected", "until tickets/6 took its place")
 
 
-def test_another_models_entries_are_not_this_versions(told):
-    strange = [replace(entry, model="replies") for entry in told.entries]
-    assert "not in the history shown" in words(told, entries=strange)
+def test_another_models_entries_are_not_this_versions(lineage_facts):
+    strange = [replace(entry, model="replies") for entry in lineage_facts.entries]
+    assert "not in the history shown" in words(lineage_facts, entries=strange)
 
 
 @pytest.mark.parametrize(

@@ -271,29 +271,29 @@ def test_the_card_says_what_the_model_is_for_from_what_how_good_and_where_it_end
         assert said in card
 
 
-def test_a_version_that_continued_says_from_which_in_all_three(record, continued):
+def test_a_version_that_continued_says_from_which_in_all_three(record, training_start):
     assert "Training started from the base." in model_card.model_card(record)
     assert len(bom.bom(record)["metadata"]["component"]["pedigree"]["ancestors"]) == 1
-    record["training"]["start"] = continued
+    record["training"]["start"] = training_start
     card = model_card.model_card(record)
-    assert f"Training continued from tickets/6 (DVC hash of its model `{continued['model_md5']}`" in card
+    assert f"Training continued from tickets/6 (DVC hash of its model `{training_start['model_md5']}`" in card
     assert "1234 rows new to it, 56 of them corrected, and 78 of" in card
     assert "new labels: refunds; gone labels: faxes" in card
     assert "9 rows that are no longer in the data included." in card
     assert "after choosing on val" not in card
     base, earlier = bom.bom(record)["metadata"]["component"]["pedigree"]["ancestors"]
     assert (base["name"], earlier["name"], earlier["version"]) == (record["base"]["name"], "tickets", "6")
-    assert values(earlier["properties"])["retune:start.model_md5"] == continued["model_md5"]
+    assert values(earlier["properties"])["retune:start.model_md5"] == training_start["model_md5"]
     made = provenance.provenance(record)
     json_format.ParseDict(made["predicate"], provenance_pb2.Provenance())
     needs = {need["name"]: need["digest"] for need in made["predicate"]["buildDefinition"]["resolvedDependencies"]}
-    assert needs["tickets/6 model"] == {"dvcDirMd5": continued["model_md5"].removesuffix(".dir")}
-    assert needs["tickets/6 train"] == {"md5": continued["train_md5"]}
+    assert needs["tickets/6 model"] == {"dvcDirMd5": training_start["model_md5"].removesuffix(".dir")}
+    assert needs["tickets/6 train"] == {"md5": training_start["train_md5"]}
 
 
-def test_a_version_that_learned_from_pairs_says_whose_weights_it_went_on_from(record, continued):
+def test_a_version_that_learned_from_pairs_says_whose_weights_it_went_on_from(record, training_start):
     record["params"]["task"] = "prefer"
-    record["training"] |= {"method": "dpo", "start": continued}
+    record["training"] |= {"method": "dpo", "start": training_start}
     score = {"value": 0.875, "low": 0.8, "high": 0.95, "n": 99}
     record["scores"] |= {"candidate": {"preferred": score}, "base": {"preferred": score}, "probe": None}
     record["scores"]["champion"] = None
@@ -337,11 +337,11 @@ def test_general_examples_are_told_with_their_file_and_never_as_rows(record):
     assert {"name": "/data/sums.csv", "digest": {"sha256": "4" * 64}} in resolved
 
 
-def test_the_schema_knows_both_starts_and_nothing_else(record, continued):
+def test_the_schema_knows_both_starts_and_nothing_else(record, training_start):
     assert problems(record) == []
-    record["training"]["start"] = continued
+    record["training"]["start"] = training_start
     assert problems(record) == []
-    for wrong in ({"from": "tickets/6"}, {**continued, "from": "base"}, {**continued, "more": 1}, "base"):
+    for wrong in ({"from": "tickets/6"}, {**training_start, "from": "base"}, {**training_start, "more": 1}, "base"):
         record["training"]["start"] = wrong
         assert problems(record)[0].startswith("training.start: ")
 

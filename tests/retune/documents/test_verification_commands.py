@@ -62,11 +62,11 @@ def test_bytes_lie_in_the_cache_under_their_md5():
     )
 
 
-def test_commands_are_filled_in_with_the_versions_own_values(told):
-    record, mine = told.record, told.entries[2:]
+def test_commands_are_filled_in_with_the_versions_own_values(lineage_facts):
+    record, mine = lineage_facts.record, lineage_facts.entries[2:]
     said = {
         step.text: step.prints
-        for steps in verification_commands.commands(record, "7", told.entries, mine).values()
+        for steps in verification_commands.commands(record, "7", lineage_facts.entries, mine).values()
         for step in steps
     }
     saved = record["code"]["record_commit"]
@@ -85,20 +85,20 @@ def test_commands_are_filled_in_with_the_versions_own_values(told):
     assert any(f"{folder[:32]}  .dvc/cache/files/md5/{folder[:2]}/{folder[2:]}" in text for text in said)
 
 
-def test_without_a_commit_a_signature_or_a_history_their_commands_are_left_out(told):
-    told.record["code"]["commit"] = "none"
-    unsigned = [replace(entry, facts={"Signer": "unsigned"}) for entry in told.entries]
+def test_without_a_commit_a_signature_or_a_history_their_commands_are_left_out(lineage_facts):
+    lineage_facts.record["code"]["commit"] = "none"
+    unsigned = [replace(entry, facts={"Signer": "unsigned"}) for entry in lineage_facts.entries]
     for history in ([], unsigned):
-        steps = verification_commands.commands(told.record, "", history, history).values()
+        steps = verification_commands.commands(lineage_facts.record, "", history, history).values()
         text = "\n".join(step.text for each in steps for step in each)
         assert "git diff" not in text
         assert "signer.pub" not in text
         assert "version = NUMBER" in text
 
 
-def test_the_query_for_a_models_folder_holds_whatever_its_name_holds(told, tmp_path):
-    told.record["name"] = "it's; DROP TABLE model_versions"
-    query = verification_commands._of_model(told.record, "7", [])[0].text
+def test_the_query_for_a_models_folder_holds_whatever_its_name_holds(lineage_facts, tmp_path):
+    lineage_facts.record["name"] = "it's; DROP TABLE model_versions"
+    query = verification_commands._of_model(lineage_facts.record, "7", [])[0].text
     assert bash(query.replace("sqlite3 .retune/mlflow.db", "printf %s"), tmp_path).stdout == (
         "SELECT source FROM model_versions WHERE name = 'it''s; DROP TABLE model_versions' AND version = 7"
     )

@@ -63,13 +63,13 @@ def keep(table):
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory, make_repository):
+def line(tmp_path_factory, make_dvc_repository):
     """1; 2 from 1, without `c`, with `a` corrected; 3 from 2, without `b`, tested on `c`; 4 from the base."""
     folder = tmp_path_factory.mktemp("line")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         dvc_store._repository.cache_clear()
-        make_repository(folder)
+        make_dvc_repository(folder)
         for command in (
             "git config user.name tester",
             "git config user.email tester@example.com",

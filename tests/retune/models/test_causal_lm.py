@@ -65,13 +65,13 @@ def made(folder, method):
 
 
 @pytest.fixture(scope="module")
-def saved(tiny_writer, tmp_path_factory):
+def saved(tiny_causal_lm, tmp_path_factory):
     """method -> a decoder and the folder that it was saved into, made once each."""
     known = {}
 
     def get(method):
         if method not in known:
-            own = made(tiny_writer, method)
+            own = made(tiny_causal_lm, method)
             folder = tmp_path_factory.mktemp(method)
             causal_lm.save(folder, own.manifest, own.tokenizer, own.network)
             known[method] = (own, folder)
@@ -96,12 +96,12 @@ def logits(network, rows):
 # ---------------------------------------------------------------- the one forward
 
 
-def test_packed_rows_have_the_logits_of_each_row_alone(tiny_writer, make_replies):
+def test_packed_rows_have_the_logits_of_each_row_alone(tiny_causal_lm, make_replies):
     """Of transformers' own forward, with its own attention: nothing leaks from the row before."""
-    own = made(tiny_writer, "full")
+    own = made(tiny_causal_lm, "full")
     rows = rows_of(own, make_replies)
     together = logits(own.network, rows)
-    plain = AutoModelForCausalLM.from_pretrained(tiny_writer, attn_implementation="eager")
+    plain = AutoModelForCausalLM.from_pretrained(tiny_causal_lm, attn_implementation="eager")
     plain.load_state_dict(own.network.state_dict())
     alone = torch.cat([plain(input_ids=torch.tensor([row.tokens])).logits[0] for row in rows])
     assert torch.allclose(together, alone, atol=1e-5)
@@ -143,7 +143,7 @@ def test_a_row_without_a_prompt_or_without_an_answer_is_scored_for_what_it_has(s
     assert found.nll[2] == 0
 
 
-def test_a_base_whose_head_does_more_than_multiply_is_refused(tmp_path, tiny_writer):
+def test_a_base_whose_head_does_more_than_multiply_is_refused(tmp_path, tiny_causal_lm):
     from transformers import CohereConfig, CohereForCausalLM
 
     torch.manual_seed(0)
@@ -151,29 +151,29 @@ def test_a_base_whose_head_does_more_than_multiply_is_refused(tmp_path, tiny_wri
         vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, logit_scale=0.1
     )
     CohereForCausalLM(config).save_pretrained(tmp_path)
-    for file in tiny_writer.glob("tokenizer*"):
+    for file in tiny_causal_lm.glob("tokenizer*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     with pytest.raises(Refused, match="in an unknown way"):
         decoder.load_base(*base_of(tmp_path), "fp32", CPU)
 
 
-def test_a_base_of_other_weights_is_refused(tiny_writer):
+def test_a_base_of_other_weights_is_refused(tiny_causal_lm):
     with pytest.raises(Refused, match="restore that base"):
-        decoder.load_base(f"folder:{tiny_writer}", "0" * 64, "fp32", CPU)
+        decoder.load_base(f"folder:{tiny_causal_lm}", "0" * 64, "fp32", CPU)
 
 
-def test_weights_are_16_bits_on_a_gpu_and_32_elsewhere_unless_params_say_otherwise(tiny_writer):
+def test_weights_are_16_bits_on_a_gpu_and_32_elsewhere_unless_params_say_otherwise(tiny_causal_lm):
     """Whoever loads a base by its name alone gets float32, twice the memory."""
     cuda = torch.device("cuda")
     kinds = [decoder.weight_dtype(*asked) for asked in (("auto", cuda), ("auto", CPU), ("fp32", cuda), ("bf16", CPU))]
     assert kinds == [torch.bfloat16, torch.float32, torch.float32, torch.bfloat16]
-    _, network = decoder.load_base(*base_of(tiny_writer), "bf16", CPU)
+    _, network = decoder.load_base(*base_of(tiny_causal_lm), "bf16", CPU)
     assert {parameter.dtype for parameter in network.parameters()} == {torch.bfloat16}
 
 
-def test_an_adapter_whose_base_has_changed_where_it_lies_is_refused(tmp_path, tiny_writer):
+def test_an_adapter_whose_base_has_changed_where_it_lies_is_refused(tmp_path, tiny_causal_lm):
     """PEFT keeps the base's path alone, and would load whatever lies there."""
-    base = shutil.copytree(tiny_writer, tmp_path / "base")
+    base = shutil.copytree(tiny_causal_lm, tmp_path / "base")
     own = made(base, "lora")
     causal_lm.save(tmp_path / "model", own.manifest, own.tokenizer, own.network)
     bits = bytearray((base / "model.safetensors").read_bytes())
@@ -183,9 +183,9 @@ def test_an_adapter_whose_base_has_changed_where_it_lies_is_refused(tmp_path, ti
         causal_lm.load(tmp_path / "model", "cpu")
 
 
-def test_four_bits_without_a_gpu_are_refused_with_what_to_do(tiny_writer):
+def test_four_bits_without_a_gpu_are_refused_with_what_to_do(tiny_causal_lm):
     with pytest.raises(Refused, match="write train"):
-        decoder.load_base(*base_of(tiny_writer), "auto", CPU, four_bits=True)
+        decoder.load_base(*base_of(tiny_causal_lm), "auto", CPU, four_bits=True)
 
 
 # ---------------------------------------------------------------- answers
@@ -256,9 +256,9 @@ def test_an_adapter_that_is_lost_on_merging_is_refused(saved, make_replies, monk
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_same_weights_give_the_same_bytes_and_no_path_of_this_machine(saved, tiny_writer, tmp_path, method):
+def test_the_same_weights_give_the_same_bytes_and_no_path_of_this_machine(saved, tiny_causal_lm, tmp_path, method):
     own, folder = saved(method)
-    again = made(tiny_writer, method)
+    again = made(tiny_causal_lm, method)
     causal_lm.save(tmp_path / "again", again.manifest, again.tokenizer, again.network)
     reloaded = causal_lm.load(folder, "cpu")
     causal_lm.save(tmp_path / "reloaded", own.manifest, reloaded.tokenizer, reloaded.network)
@@ -266,7 +266,7 @@ def test_the_same_weights_give_the_same_bytes_and_no_path_of_this_machine(saved,
     assert {Path(name).suffix for name in files(folder)} <= SAFE
     for file in folder.rglob("*.json"):
         if file.name not in ("model.json", "adapter_config.json"):  # which name the base, here by its folder
-            assert str(tiny_writer) not in file.read_text("utf-8"), file
+            assert str(tiny_causal_lm) not in file.read_text("utf-8"), file
 
 
 def test_answering_leaves_the_folder_that_would_be_saved_as_it_was(saved, make_replies, tmp_path):
@@ -285,9 +285,9 @@ def test_the_card_of_a_writer_is_none_of_a_classifier(saved, model_folder):
         causal_lm.load(model_folder)
 
 
-def test_an_adapter_is_put_on_and_loaded_without_a_word_of_deprecation(tiny_writer, tmp_path, recwarn):
+def test_an_adapter_is_put_on_and_loaded_without_a_word_of_deprecation(tiny_causal_lm, tmp_path, recwarn):
     warnings.simplefilter("always")
-    own = made(tiny_writer, "lora")
+    own = made(tiny_causal_lm, "lora")
     causal_lm.save(tmp_path, own.manifest, own.tokenizer, own.network)
     causal_lm.load(tmp_path, "cpu")
     assert [str(each.message) for each in recwarn if "gradient_checkpointing" in str(each.message)] == []

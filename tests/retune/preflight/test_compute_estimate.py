@@ -29,17 +29,17 @@ class Knobs:
     parallel: Parallel = ALONE
 
 
-def test_the_shape_of_a_base_is_read_from_its_headers(tiny_writer):
+def test_the_shape_of_a_base_is_read_from_its_headers(tiny_causal_lm):
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(tiny_writer)
-    shape = compute_estimate.shape_of(tiny_writer)
+    model = AutoModelForCausalLM.from_pretrained(tiny_causal_lm)
+    shape = compute_estimate.shape_of(tiny_causal_lm)
     assert shape.parameters == sum(each.numel() for each in model.parameters())
     assert (shape.layers, shape.width, len(shape.linear)) == (2, 64, 14)
 
 
-def test_steps_count_batches_of_tokens_and_memory_and_time_grow_with_what_is_trained(tiny_writer):
-    shape = compute_estimate.shape_of(tiny_writer)
+def test_steps_count_batches_of_tokens_and_memory_and_time_grow_with_what_is_trained(tiny_causal_lm):
+    shape = compute_estimate.shape_of(tiny_causal_lm)
     lora = compute_estimate.estimate(shape, Knobs(), 10_500, 50.0, bf16=False, flops_per_second=1e9)
     assert (lora.steps, lora.tokens) == (2 * 6, 21_000)  # 11 batches, two a step
     assert lora.trained_parameters == sum(16 * (rows + columns) for rows, columns in shape.linear)

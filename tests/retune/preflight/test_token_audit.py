@@ -33,8 +33,8 @@ TRAINING = Training(Named("folder:/none"), "chatml", 60, "drop")
 
 
 @pytest.fixture
-def tokenizer(tiny_writer):
-    own = chat_template.load(tiny_writer)
+def tokenizer(tiny_causal_lm):
+    own = chat_template.load(tiny_causal_lm)
     chat_template.choose(own, "chatml")
     return own
 

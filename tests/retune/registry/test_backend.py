@@ -11,13 +11,13 @@ import pytest
 from retune.errors import Broken
 from retune.registry import backend
 
-pytestmark = pytest.mark.usefixtures("store")
+pytestmark = pytest.mark.usefixtures("sqlite_registry")
 
 
-def test_the_address_is_below_this_folder_unless_the_environment_says_otherwise(store, monkeypatch):
+def test_the_address_is_below_this_folder_unless_the_environment_says_otherwise(sqlite_registry, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert backend.address() == f"sqlite:///{store}/.retune/mlflow.db"
-    assert backend.artifact_root() == f"file://{store}/.retune/artifacts"
+    assert backend.address() == f"sqlite:///{sqlite_registry}/.retune/mlflow.db"
+    assert backend.artifact_root() == f"file://{sqlite_registry}/.retune/artifacts"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert backend.address() == "http://127.0.0.1:5000"
     assert backend.artifact_root() is None

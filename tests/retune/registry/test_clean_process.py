@@ -14,10 +14,12 @@ from retune.registry import backend, clean_process, versions
 PROMPTS = ["Where is my parcel?", "The screen is broken."]
 TEXTS = ["my invoice was charged", "the courier lost the box", "broken screen", ""]
 
-pytestmark = pytest.mark.usefixtures("store")
+pytestmark = pytest.mark.usefixtures("sqlite_registry")
 
 
-def test_a_version_says_the_same_in_a_clean_process_with_its_own_code_and_no_pickle(sealed, model_folder, store):
+def test_a_version_says_the_same_in_a_clean_process_with_its_own_code_and_no_pickle(
+    sealed, model_folder, sqlite_registry
+):
     version, _ = sealed()
     here = classifier.load(model_folder, "cpu").predict(TEXTS)
     with clean_process.clean_process() as reader:
@@ -26,7 +28,7 @@ def test_a_version_says_the_same_in_a_clean_process_with_its_own_code_and_no_pic
     assert there["confidence"].to_numpy() == pytest.approx(here.confidence, abs=1e-6)
 
     root = Path(backend.client().get_run(version.run_id).info.artifact_uri.removeprefix("file://"))
-    assert root.is_relative_to(store / ".retune" / "artifacts")
+    assert root.is_relative_to(sqlite_registry / ".retune" / "artifacts")
     packed = {file.relative_to(root) for file in root.rglob("*") if file.is_file()}
     assert {file.suffix for file in packed} <= {".json", ".safetensors", ".txt", ".py", ".yaml", ""}
     plain = {"MLmodel", "SHA256SUMS", "__pycache__", "registered_model_meta"}
@@ -38,9 +40,9 @@ def test_a_version_says_the_same_in_a_clean_process_with_its_own_code_and_no_pic
     assert again.labels == here.labels
 
 
-def test_an_adapter_on_a_base_in_a_folder_says_what_it_learned_once_it_is_registered(sealed, tiny_writer, tmp_path):
+def test_an_adapter_on_a_base_in_a_folder_says_what_it_learned_once_it_is_registered(sealed, tiny_causal_lm, tmp_path):
     """Logged by MLflow's own hand, such a model loads with its query and value weights drawn anew (mlflow#23761)."""
-    own = adapted(tiny_writer)
+    own = adapted(tiny_causal_lm)
     causal_lm.save(tmp_path / "model", own.manifest, own.tokenizer, own.network)
     version, _ = sealed(tmp_path / "model")
     here, prompts = causal_lm.load(tmp_path / "model", "cpu").predict(PROMPTS), list(PROMPTS)
@@ -90,12 +92,12 @@ def test_a_clean_process_ends_with_its_block_even_if_that_fails():
     assert reader.returncode == -signal.SIGKILL
 
 
-def test_a_clean_process_does_not_outlive_a_killed_parent(store, start):
+def test_a_clean_process_does_not_outlive_a_killed_parent(sqlite_registry, start):
     program = (
         "import time; from retune.registry import clean_process\n"
         "with clean_process.clean_process() as reader: print(reader.pid, flush=True); time.sleep(600)"
     )
-    parent = start(program, store)
+    parent = start(program, sqlite_registry)
     reader = psutil.Process(int(parent.stdout.readline()))
     parent.send_signal(signal.SIGKILL)
     parent.wait()

@@ -7,7 +7,7 @@ import pytest
 
 from retune.registry import backend, runs
 
-pytestmark = pytest.mark.usefixtures("store")
+pytestmark = pytest.mark.usefixtures("sqlite_registry")
 
 
 def run_of(run_id):
@@ -26,13 +26,13 @@ def test_a_run_ends_with_its_true_status(names):
     assert run_of(fine).data.tags["kind"] == "a"
 
 
-def test_a_run_whose_process_was_killed_is_ended_by_the_next_and_one_that_lives_is_not(names, store, start):
+def test_a_run_whose_process_was_killed_is_ended_by_the_next_and_one_that_lives_is_not(names, sqlite_registry, start):
     name = next(names)
     program = (
         "import time; from retune.registry import runs\n"
         f"with runs.run({name!r}, 'lost', {{}}) as run_id: print(run_id, flush=True); time.sleep(600)"
     )
-    process = start(program, store)
+    process = start(program, sqlite_registry)
     try:
         lost = process.stdout.readline().strip()
         experiment = run_of(lost).info.experiment_id

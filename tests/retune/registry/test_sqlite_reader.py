@@ -7,7 +7,7 @@ import pytest
 from retune.lineage import history
 from retune.registry import backend, sqlite_reader, versions
 
-pytestmark = pytest.mark.usefixtures("store")
+pytestmark = pytest.mark.usefixtures("sqlite_registry")
 
 
 def test_our_own_file_is_read_as_mlflow_reads_it(names, add, monkeypatch):
@@ -31,14 +31,14 @@ def test_a_file_that_is_no_store_is_left_to_mlflow(tmp_path, monkeypatch):
     assert sqlite_reader.tags_of_models(versions.HEAD) is None
 
 
-def test_versions_and_heads_are_read_without_mlflow(names, add, store, start):
+def test_versions_and_heads_are_read_without_mlflow(names, add, sqlite_registry, start):
     name = next(names)
     add(name)
     for words in (
         ["init", "-q"],
         ["-c", "user.name=A", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "x"],
     ):
-        subprocess.run(["git", *words], cwd=store, check=True)
+        subprocess.run(["git", *words], cwd=sqlite_registry, check=True)
     history.append_decision(name, ["nothing to do"], {}, versions.anchor)
     program = (
         "from retune.lineage import history; from retune.registry import versions\n"
@@ -46,4 +46,4 @@ def test_versions_and_heads_are_read_without_mlflow(names, add, store, start):
         f"assert versions.heads()[{name!r}] == history.read({name!r}).last.head\n"
         "import sys; print(sorted({'mlflow', 'torch', 'prefect', 'sqlalchemy'} & set(sys.modules)))"
     )
-    assert start(program, store).communicate()[0] == "[]\n"
+    assert start(program, sqlite_registry).communicate()[0] == "[]\n"

@@ -11,7 +11,7 @@ from retune.registry import backend, runs, versions
 
 LOAD = "import sys, mlflow; mlflow.set_tracking_uri(sys.argv[1]); mlflow.pyfunc.load_model(sys.argv[2])"
 
-pytestmark = pytest.mark.usefixtures("store")
+pytestmark = pytest.mark.usefixtures("sqlite_registry")
 
 
 def test_a_version_is_found_by_number_alias_and_fingerprint_and_only_by_its_own(names, add):
@@ -73,12 +73,12 @@ def test_tags_are_added_to_those_a_version_came_with(names, add):
     assert found.tags == {"fingerprint": "aa", "method": "lora", "decision": "held"}
 
 
-def test_a_version_that_others_have_loaded_is_still_as_it_was_registered(sealed, store):
+def test_a_version_that_others_have_loaded_is_still_as_it_was_registered(sealed, sqlite_registry):
     """Python would write bytecode beside the code that it imports, and MLflow writes a file of its own."""
     version, folder = sealed()
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     command = [sys.executable, "-c", LOAD, backend.address(), version.uri]
-    done = subprocess.run(command, cwd=store, env=plain, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=sqlite_registry, env=plain, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (folder / "registered_model_meta").exists()
     assert list(folder.rglob("*.pyc")) == []

@@ -27,12 +27,12 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def writer_folder(tiny_writer, tmp_path_factory):
+def writer_folder(tiny_causal_lm, tmp_path_factory):
     """A model folder whose adapter is no longer what it began as, though nothing was learned."""
     folder = tmp_path_factory.mktemp("models") / "candidate"
     name, weights = (
-        f"folder:{tiny_writer}",
-        hashlib.sha256((tiny_writer / "model.safetensors").read_bytes()).hexdigest(),
+        f"folder:{tiny_causal_lm}",
+        hashlib.sha256((tiny_causal_lm / "model.safetensors").read_bytes()).hexdigest(),
     )
     tokenizer, network = decoder.load_base(name, weights, "fp32", CPU)
     chat_template.choose(tokenizer, "chatml")

@@ -41,7 +41,7 @@ def check(version):
 
 
 @pytest.fixture
-def make(store, register_tiny, request):
+def make(sqlite_registry, register_tiny, request):
     """Registers a version with a whole record; its first entry stands in the history and it was loaded again."""
     subprocess.run(["git", "init", "-q"], check=True)
     subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "record"], check=True, env=AUTHOR)

@@ -1,4 +1,4 @@
-"""Params of a training of seconds for models that write. A plain class: a test changes one field at a time."""
+"""Params of a training of seconds for models that write."""
 
 from dataclasses import replace
 
@@ -10,11 +10,11 @@ from retune.models.base_model import weights_sha256
 
 
 @pytest.fixture(scope="session")
-def lesson_of(tiny_writer):
-    """The train section of task instruct, with changes: `lesson_of(epochs=3)`."""
-    chosen = InstructTrain(
+def decoder_config(tiny_causal_lm):
+    """The train section of task instruct, with changes: `decoder_config(epochs=3)`."""
+    config = InstructTrain(
         method="lora",
-        base=Base(f"folder:{tiny_writer}", weights_sha256(tiny_writer)),
+        base=Base(f"folder:{tiny_causal_lm}", weights_sha256(tiny_causal_lm)),
         seed=13,
         device="cpu",
         precision="fp32",
@@ -42,4 +42,4 @@ def lesson_of(tiny_writer):
         compile=True,
         parallel=Parallel(1, 1, "ddp"),
     )
-    return lambda **changes: replace(chosen, **changes)
+    return lambda **changes: replace(config, **changes)

@@ -22,11 +22,11 @@ def some_rows(count=24, labels=3, seed=5):
 
 
 @pytest.fixture
-def untrained(knobs):
+def untrained(train_config):
     """A fresh encoder and head, the same ones at each call."""
 
     def make(dropout):
-        base = knobs().base
+        base = train_config().base
         _, network = classifier.load_base(base.name, base.sha256, dropout)
         torch.manual_seed(1)
         return classifier.Encoder(network), torch.nn.Linear(32, 3)
@@ -64,11 +64,11 @@ def test_a_batch_holds_texts_of_like_length():
 
 
 @pytest.mark.parametrize("weights", [None, torch.tensor([0.2, 1.0, 3.0])], ids=["plain", "weighted"])
-def test_batches_accumulated_to_one_step_equal_the_one_big_batch(untrained, knobs, tmp_path, weights):
+def test_batches_accumulated_to_one_step_equal_the_one_big_batch(untrained, train_config, tmp_path, weights):
     """AdamW's first moment after one step is the clipped gradient by a constant: it shows what was learned from."""
     rows, moments, losses = some_rows(24), [], []
     for size, accumulate in ((24, 1), (5, 5), (1, 24)):
-        params = knobs(batch_size=size, accumulate=accumulate, max_grad_norm=1e9, dropout=0.0)
+        params = train_config(batch_size=size, accumulate=accumulate, max_grad_norm=1e9, dropout=0.0)
         checkpoints = tmp_path / str(size)
         trained(untrained, params, checkpoints, rows, weights=weights, on_progress=lambda *_, **v: losses.append(v))
         tensors, state = Checkpoints(checkpoints).newest()
@@ -82,11 +82,11 @@ def test_batches_accumulated_to_one_step_equal_the_one_big_batch(untrained, knob
     assert losses[1]["train_loss"] == pytest.approx(losses[0]["train_loss"], abs=1e-5)
 
 
-def test_the_best_epoch_is_kept_and_training_stops_when_none_is_better(untrained, knobs, tmp_path):
+def test_the_best_epoch_is_kept_and_training_stops_when_none_is_better(untrained, train_config, tmp_path):
     """Labels of validation contradict those of training, so learning only makes it worse."""
     train = some_rows(24)
     val = Rows(train.tokens, [(label + 1) % 3 for label in train.label_ids])
-    params = knobs(full=type(knobs().full)(learning_rate=3e-3), patience=2, head_learning_rate=0.05)
+    params = train_config(full=type(train_config().full)(learning_rate=3e-3), patience=2, head_learning_rate=0.05)
     curve, weights = trained(untrained, params, tmp_path / "long", train, val, epochs=30)
     seen = [point["val_macro_f1"] for point in curve.points if "val_macro_f1" in point]
     best = seen.index(max(seen)) + 1
@@ -98,10 +98,10 @@ def test_the_best_epoch_is_kept_and_training_stops_when_none_is_better(untrained
     assert torch.equal(weights["weight"], tensors["best.head.weight"])
 
 
-def test_an_interrupted_run_that_had_run_out_of_patience_does_not_go_on(untrained, knobs, tmp_path):
+def test_an_interrupted_run_that_had_run_out_of_patience_does_not_go_on(untrained, train_config, tmp_path):
     train = some_rows(24)
     val = Rows(train.tokens, [(label + 1) % 3 for label in train.label_ids])
-    params = knobs(full=type(knobs().full)(learning_rate=3e-3), patience=1, head_learning_rate=0.05)
+    params = train_config(full=type(train_config().full)(learning_rate=3e-3), patience=1, head_learning_rate=0.05)
     first, weights = trained(untrained, params, tmp_path / "a", train, val, epochs=30)
     again, same = trained(untrained, params, tmp_path / "a", train, val, epochs=30)
     assert again.points == first.points
@@ -109,9 +109,9 @@ def test_an_interrupted_run_that_had_run_out_of_patience_does_not_go_on(untraine
 
 
 @pytest.mark.parametrize("stop", [1, *(pytest.param(stop, marks=pytest.mark.slow) for stop in (3, 4, 7)), 11])
-def test_a_run_interrupted_at_any_step_ends_with_the_same_bits(untrained, knobs, tmp_path, stop):
+def test_a_run_interrupted_at_any_step_ends_with_the_same_bits(untrained, train_config, tmp_path, stop):
     train, val = some_rows(30), some_rows(12, seed=6)
-    params = knobs(batch_size=4, accumulate=2, checkpoint_seconds=0.0, dropout=0.1)  # 4 steps an epoch
+    params = train_config(batch_size=4, accumulate=2, checkpoint_seconds=0.0, dropout=0.1)  # 4 steps an epoch
     whole, weights = trained(untrained, params, tmp_path / "whole", train, val, epochs=3)
 
     def interrupt_at_stop(step, of, **values):
@@ -126,15 +126,15 @@ def test_a_run_interrupted_at_any_step_ends_with_the_same_bits(untrained, knobs,
     assert all(torch.equal(value, same[name]) for name, value in weights.items())
 
 
-def test_the_seed_changes_the_result(untrained, knobs, tmp_path):
-    _, one = trained(untrained, knobs(seed=1), tmp_path / "1", some_rows())
-    _, other = trained(untrained, knobs(seed=2), tmp_path / "2", some_rows())
+def test_the_seed_changes_the_result(untrained, train_config, tmp_path):
+    _, one = trained(untrained, train_config(seed=1), tmp_path / "1", some_rows())
+    _, other = trained(untrained, train_config(seed=2), tmp_path / "2", some_rows())
     assert not torch.equal(one["weight"], other["weight"])
 
 
-def test_a_label_of_weight_0_teaches_nothing(untrained, knobs, tmp_path):
+def test_a_label_of_weight_0_teaches_nothing(untrained, train_config, tmp_path):
     rows = some_rows(24)
-    params = knobs(batch_size=24, dropout=0.0)
+    params = train_config(batch_size=24, dropout=0.0)
     mute = torch.tensor([1.0, 1.0, 0.0])
     wrong = Rows(rows.tokens, rows.label_ids)
     only = [number for number, label in enumerate(rows.label_ids) if label != 2]
@@ -172,8 +172,8 @@ def test_the_other_schedules():
     assert rate_factor(0, 1, 0.0, "linear") == 1.0
 
 
-def test_inputs_of_training_are_left_as_they_were(untrained, knobs, tmp_path):
+def test_inputs_of_training_are_left_as_they_were(untrained, train_config, tmp_path):
     rows = some_rows()
     before = copy.deepcopy(rows)
-    trained(untrained, knobs(), tmp_path, rows)
+    trained(untrained, train_config(), tmp_path, rows)
     assert rows == before

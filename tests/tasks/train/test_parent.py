@@ -118,10 +118,12 @@ def first(make_tickets):
 
 
 @pytest.fixture(scope="module")
-def made(first, knobs, tmp_path_factory):
+def made(first, train_config, tmp_path_factory):
     """method -> the folder of a champion that was trained with it."""
     folder = tmp_path_factory.mktemp("champions")
-    return {method: trained(folder / method, *first, knobs(method=method))[0] for method in ("lora", "full", "probe")}
+    return {
+        method: trained(folder / method, *first, train_config(method=method))[0] for method in ("lora", "full", "probe")
+    }
 
 
 @pytest.mark.parametrize(
@@ -134,8 +136,10 @@ def made(first, knobs, tmp_path_factory):
         ("lora", {"method": "lora", "rank": 8}, "train.lora.rank is 8, its own was 16"),
     ],
 )
-def test_weights_that_these_params_would_not_have_made_are_not_continued(made, first, knobs, method, changes, why):
-    params = knobs(method=changes.get("method", method))
+def test_weights_that_these_params_would_not_have_made_are_not_continued(
+    made, first, train_config, method, changes, why
+):
+    params = train_config(method=changes.get("method", method))
     if "base" in changes:
         params = replace(params, base=replace(params.base, sha256="0" * 64))
     if "rank" in changes:
@@ -143,18 +147,20 @@ def test_weights_that_these_params_would_not_have_made_are_not_continued(made, f
     with pytest.raises(Refused, match=r"cannot continue from tickets/3: .*from the base") as refused:
         check(knowing(first[0], folder=made[method]), params)
     assert why in str(refused.value)
-    check(knowing(first[0], folder=made["full"]), knobs(method="full", max_tokens=16, seed=3))
+    check(knowing(first[0], folder=made["full"]), train_config(method="full", max_tokens=16, seed=3))
 
 
 # ---------------------------------------------------------------- real trainings
 
 
 @pytest.mark.parametrize("method", ["full", pytest.param("lora", marks=pytest.mark.slow)])
-def test_to_continue_teaches_a_new_label_and_keeps_the_old_ones(tmp_path, made, first, knobs, make_tickets, method):
+def test_to_continue_teaches_a_new_label_and_keeps_the_old_ones(
+    tmp_path, made, first, train_config, make_tickets, method
+):
     """Against doing nothing, and twice to the same bits."""
     train = pd.concat([first[0], make_tickets(90, seed=5)], ignore_index=True)
     val = pd.concat([first[1], make_tickets(12, seed=6)], ignore_index=True)
-    params = knobs(method=method, incremental=Incremental(replay_share=0.5, epochs=2, learning_rate_factor=1.0))
+    params = train_config(method=method, incremental=Incremental(replay_share=0.5, epochs=2, learning_rate_factor=1.0))
     earlier = knowing(first[0], folder=made[method])
     folder, report = trained(tmp_path / "one", train, val, params, earlier)
     begins = report["start"]
@@ -178,7 +184,7 @@ def test_to_continue_teaches_a_new_label_and_keeps_the_old_ones(tmp_path, made, 
         assert file.read_bytes() == (again / file.relative_to(folder)).read_bytes(), file.name
 
 
-def test_the_weights_are_those_of_the_champion_before_the_first_step(made, first, knobs):
+def test_the_weights_are_those_of_the_champion_before_the_first_step(made, first, train_config):
     """Merged or not, with its head: what it says is what the champion said."""
     texts = first[1]["text"].tolist()
     for method in ("lora", "full"):
@@ -192,7 +198,7 @@ def test_the_weights_are_those_of_the_champion_before_the_first_step(made, first
 
 
 def test_val_is_learned_from_where_refit_says_so_and_chooses_only_where_nobody_learned_from_it(
-    tmp_path, made, first, knobs
+    tmp_path, made, first, train_config
 ):
     train, val = first
     three = Incremental(replay_share=0.5, epochs=3, learning_rate_factor=1.0)
@@ -204,7 +210,7 @@ def test_val_is_learned_from_where_refit_says_so_and_chooses_only_where_nobody_l
     ):
         known = pd.concat(first) if begins.refit else train
         earlier = knowing(known, begins, made["full"])
-        params = knobs(method="full", refit=refit, incremental=three)
+        params = train_config(method="full", refit=refit, incremental=three)
         result = fit(train, val, train_context(params, tmp_path / name, QUIET), earlier)
         scored = ["val_macro_f1" in point for point in result.model.history.points]
         reports[name] = result.report, scored.count(True)
@@ -216,9 +222,11 @@ def test_val_is_learned_from_where_refit_says_so_and_chooses_only_where_nobody_l
     assert reports["known"][0]["start"]["gone_rows"] == 0, "what is in val is not gone"
 
 
-def test_a_label_that_is_gone_is_no_longer_guessed(tmp_path, made, first, knobs, make_tickets):
+def test_a_label_that_is_gone_is_no_longer_guessed(tmp_path, made, first, train_config, make_tickets):
     train = make_tickets(40, 3, ("bills", "repairs"))
-    folder, report = trained(tmp_path, train, train, knobs(method="full"), knowing(first[0], folder=made["full"]))
+    folder, report = trained(
+        tmp_path, train, train, train_config(method="full"), knowing(first[0], folder=made["full"])
+    )
     assert report["start"]["gone_labels"] == ["parcels"]
     assert report["start"]["gone_rows"] == len(first[0])
     assert read_classifier(folder).labels == ["bills", "repairs"]
@@ -227,9 +235,11 @@ def test_a_label_that_is_gone_is_no_longer_guessed(tmp_path, made, first, knobs,
 
 
 @pytest.mark.slow
-def test_a_continued_training_that_was_cut_off_goes_on_to_the_same_bits(tmp_path, made, first, knobs, make_tickets):
+def test_a_continued_training_that_was_cut_off_goes_on_to_the_same_bits(
+    tmp_path, made, first, train_config, make_tickets
+):
     train, val = pd.concat([first[0], make_tickets(40, 5)], ignore_index=True), first[1]
-    params = knobs(
+    params = train_config(
         method="full", refit=True, incremental=Incremental(replay_share=0.5, epochs=3, learning_rate_factor=0.5)
     )
     earlier = knowing(first[0], folder=made["full"])
@@ -247,8 +257,8 @@ def test_a_continued_training_that_was_cut_off_goes_on_to_the_same_bits(tmp_path
         assert file.read_bytes() == (resumed / file.relative_to(undisturbed)).read_bytes(), file.name
 
 
-def test_all_learning_rates_are_slowed_alike(knobs):
-    params = knobs(incremental=Incremental(replay_share=0.2, epochs=1, learning_rate_factor=0.5))
+def test_all_learning_rates_are_slowed_alike(train_config):
+    params = train_config(incremental=Incremental(replay_share=0.2, epochs=1, learning_rate_factor=0.5))
     slow = parent.slower(params)
     assert slow.full.learning_rate == params.full.learning_rate / 2
     assert slow.lora.learning_rate == params.lora.learning_rate / 2
@@ -260,11 +270,11 @@ def test_all_learning_rates_are_slowed_alike(knobs):
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch, settings, first, made, make_tickets, make_repository):
+def desk(tmp_path, monkeypatch, settings, first, made, make_tickets, make_dvc_repository):
     """A DVC repository whose cache holds a champion of method full, and a start that names it."""
     monkeypatch.chdir(tmp_path)
     dvc_store._repository.cache_clear()
-    make_repository(tmp_path)
+    make_dvc_repository(tmp_path)
     Path("params.yaml").write_text(yaml.safe_dump(settings), "utf-8")
     more = make_tickets(30, seed=5)
     row_table.write(pd.concat([first[0], more], ignore_index=True), Path("train.parquet"))

@@ -16,12 +16,12 @@ ROWS = pack([TokenizedExample(list(range(5, 25)), 4), TokenizedExample(list(rang
 
 
 @pytest.fixture
-def adapted(tiny_writer):
+def adapted(tiny_causal_lm):
     """The same network each time, its adapter moved away from where it starts."""
 
     def make(dropout=0.0, rank_stabilised=False, dora=False):
-        name = f"folder:{tiny_writer}"
-        _, network = decoder.load_base(name, weights_sha256(tiny_writer), "fp32", CPU)
+        name = f"folder:{tiny_causal_lm}"
+        _, network = decoder.load_base(name, weights_sha256(tiny_causal_lm), "fp32", CPU)
         torch.manual_seed(7)
         network = decoder.add_lora(network, name, 4, 8, dropout, rank_stabilised, dora)
         with torch.no_grad():
@@ -87,13 +87,13 @@ def test_what_is_more_than_the_one_operation_keeps_pefts_forward(adapted, words)
     assert lora_fusion.fuse(adapted(**words)) == 0
 
 
-def test_a_fused_network_saves_what_peft_reads(adapted, tmp_path, tiny_writer):
+def test_a_fused_network_saves_what_peft_reads(adapted, tmp_path, tiny_causal_lm):
     from peft import PeftModel
 
     fused = adapted()
     lora_fusion.fuse(fused)
     fused.save_pretrained(tmp_path)
-    _, network = decoder.load_base(f"folder:{tiny_writer}", weights_sha256(tiny_writer), "fp32", CPU)
+    _, network = decoder.load_base(f"folder:{tiny_causal_lm}", weights_sha256(tiny_causal_lm), "fp32", CPU)
     plain = PeftModel.from_pretrained(network, tmp_path)
     with torch.no_grad():
         assert torch.allclose(decoder.hidden_states(plain, ROWS), decoder.hidden_states(fused, ROWS), atol=1e-6)

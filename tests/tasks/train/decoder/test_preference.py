@@ -44,14 +44,14 @@ def sides(make_replies):
 
 
 @pytest.fixture(scope="module")
-def start_of(tmp_path_factory, sides, lesson_of):
+def start_of(tmp_path_factory, sides, decoder_config):
     """method -> the folder of an instruct version of that method, trained for an epoch; made once each."""
     known = {}
 
     def get(method):
         if method not in known:
             folder = tmp_path_factory.mktemp(method)
-            params = lesson_of(method=method, epochs=1)
+            params = decoder_config(method=method, epochs=1)
             sft.fit(*sides, train_context(params, folder / "work", QUIET)).save(folder / "model")
             known[method] = folder / "model"
         return known[method]
@@ -60,7 +60,7 @@ def start_of(tmp_path_factory, sides, lesson_of):
 
 
 @pytest.fixture(scope="module")
-def pairs_of(lesson_of):
+def pairs_of(decoder_config):
     shared = (
         "base",
         "template",
@@ -76,7 +76,7 @@ def pairs_of(lesson_of):
         "schedule",
     )
     more = ("warmup_share", "weight_decay", "max_grad_norm", "patience", "refit", "gradient_checkpointing", "compile")
-    section = lesson_of()
+    section = decoder_config()
     values = {name: getattr(section, name) for name in (*shared, *more, "parallel")}
     own = replace(section.lora, learning_rate=5e-3)
     chosen = PreferTrain(method="dpo", beta=0.1, lora=own, checkpoint_seconds=0.0, **values)

@@ -58,8 +58,8 @@ def sides(make_replies):
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "dora", "ia3", "prompt"])
-def test_each_method_learns_and_makes_the_same_bits_twice(tmp_path, sides, lesson_of, method):
-    params = lesson_of(method=method, accumulate=1, neftune_alpha=5.0, gradient_checkpointing=method == "lora")
+def test_each_method_learns_and_makes_the_same_bits_twice(tmp_path, sides, decoder_config, method):
+    params = decoder_config(method=method, accumulate=1, neftune_alpha=5.0, gradient_checkpointing=method == "lora")
     own, curve, report = trained(tmp_path / "one", sides, params)
     trained(tmp_path / "two", sides, params)
     assert files(tmp_path / "one/model") == files(tmp_path / "two/model")
@@ -80,9 +80,9 @@ def base_loss(params, rows):
     return found.nll.sum() / found.tokens.sum()
 
 
-def test_what_a_row_was_asked_is_not_learned(tmp_path, sides, lesson_of):
+def test_what_a_row_was_asked_is_not_learned(tmp_path, sides, decoder_config):
     """Only the completion counts: whatever the prompts' tokens are predicted as, the loss is the same."""
-    own, _, report = trained(tmp_path, sides, lesson_of(epochs=1))
+    own, _, report = trained(tmp_path, sides, decoder_config(epochs=1))
     rows = [chat_template.render(own.tokenizer, *row) for row in zip(sides[0]["text"], sides[0]["label"], strict=True)]
     assert report["supervised_tokens"] == sum(len(row.tokens) - row.prompt for row in rows)
     assert report["tokens"] == sum(len(row.tokens) for row in rows)
@@ -90,8 +90,8 @@ def test_what_a_row_was_asked_is_not_learned(tmp_path, sides, lesson_of):
     assert own.manifest.max_new_tokens == max(len(row.tokens) - row.prompt for row in rows)
 
 
-def test_a_trained_model_answers_and_stops(tmp_path, sides, lesson_of):
-    own, _, _ = trained(tmp_path, sides, lesson_of(method="full", epochs=10, batch_tokens=128, accumulate=1))
+def test_a_trained_model_answers_and_stops(tmp_path, sides, decoder_config):
+    own, _, _ = trained(tmp_path, sides, decoder_config(method="full", epochs=10, batch_tokens=128, accumulate=1))
     said = own.predict(sides[1]["text"].tolist()[:6])
     assert set(said.labels) <= set(sides[0]["label"])
     assert said.confidence.min() > 0.3
@@ -109,19 +109,19 @@ def first_moment(folder, sides, params):
     return moments, curve.points[0]["train_loss"]
 
 
-def test_batches_accumulated_to_one_step_equal_the_one_big_batch(tmp_path, make_replies, lesson_of):
+def test_batches_accumulated_to_one_step_equal_the_one_big_batch(tmp_path, make_replies, decoder_config):
     """Also where the batches hold unlike numbers of supervised tokens, which a mean of means gets wrong."""
     sides = make_replies(16), make_replies(6, seed=2)
-    big, loss = first_moment(tmp_path / "big", sides, lesson_of(batch_tokens=4096, accumulate=1))
-    many, other = first_moment(tmp_path / "many", sides, lesson_of(batch_tokens=128, accumulate=64))
+    big, loss = first_moment(tmp_path / "big", sides, decoder_config(batch_tokens=4096, accumulate=1))
+    many, other = first_moment(tmp_path / "many", sides, decoder_config(batch_tokens=128, accumulate=64))
     assert loss == pytest.approx(other, abs=1e-5)
     assert max(value.abs().max() for value in big.values()) > 1e-3
     assert big.keys() == many.keys()
     assert all(torch.allclose(value, many[name], atol=1e-5, rtol=0) for name, value in big.items())
 
 
-def test_the_loss_of_a_step_is_that_of_transformers_on_the_same_rows(tmp_path, make_replies, lesson_of):
-    sides, params = (make_replies(4), make_replies(2, seed=2)), lesson_of(batch_tokens=4096, accumulate=1)
+def test_the_loss_of_a_step_is_that_of_transformers_on_the_same_rows(tmp_path, make_replies, decoder_config):
+    sides, params = (make_replies(4), make_replies(2, seed=2)), decoder_config(batch_tokens=4096, accumulate=1)
     _, loss = first_moment(tmp_path, sides, params)
     tokenizer, network = decoder.load_base(params.base.name, params.base.sha256, "fp32", torch.device("cpu"))
     chat_template.choose(tokenizer, "chatml")
@@ -142,8 +142,10 @@ def test_the_loss_of_a_step_is_that_of_transformers_on_the_same_rows(tmp_path, m
 # ---------------------------------------------------------------- choosing and going on
 
 
-def test_the_best_epoch_is_kept_and_patience_ends_the_round(tmp_path, sides, lesson_of):
-    params = lesson_of(epochs=12, patience=1, lora=replace(lesson_of().lora, learning_rate=1.0), schedule="constant")
+def test_the_best_epoch_is_kept_and_patience_ends_the_round(tmp_path, sides, decoder_config):
+    params = decoder_config(
+        epochs=12, patience=1, lora=replace(decoder_config().lora, learning_rate=1.0), schedule="constant"
+    )
     own, curve, report = trained(tmp_path, sides, params)
     losses = [point["val_loss"] for point in curve.points if "val_loss" in point]
     assert len(losses) < 12, "a rate of 1.0 makes it worse soon"
@@ -154,23 +156,27 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_round(tmp_path, sides, les
     assert len(losses) == report["best_epoch"] + 1
 
 
-def test_refit_learns_from_both_sides_for_as_many_epochs_as_were_best(tmp_path, sides, lesson_of):
+def test_refit_learns_from_both_sides_for_as_many_epochs_as_were_best(tmp_path, sides, decoder_config):
     told = []
-    own, curve, report = trained(tmp_path, sides, lesson_of(refit=True), lambda step, of, **_: told.append(step))
+    own, curve, report = trained(tmp_path, sides, decoder_config(refit=True), lambda step, of, **_: told.append(step))
     assert report["rows"] == sum(map(len, sides))
     assert [point["step"] for point in curve.points] == told == sorted(told)
     both = pd.concat(sides, ignore_index=True)
-    by_hand, _, _ = trained(tmp_path / "hand", (both, sides[1]), lesson_of(epochs=report["best_epoch"], patience=9))
-    if by_hand.manifest and report["best_epoch"] == lesson_of().epochs:
+    by_hand, _, _ = trained(
+        tmp_path / "hand", (both, sides[1]), decoder_config(epochs=report["best_epoch"], patience=9)
+    )
+    if by_hand.manifest and report["best_epoch"] == decoder_config().epochs:
         one, other = (dict(each.network.named_parameters()) for each in (own, by_hand))
         assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def test_a_training_that_has_ended_for_want_of_patience_has_ended_also_when_it_is_started_again(
-    tmp_path, sides, lesson_of
+    tmp_path, sides, decoder_config
 ):
     """Who forgets on resuming how long there was no lower loss trains on, past the best epoch."""
-    params = lesson_of(epochs=12, patience=1, lora=replace(lesson_of().lora, learning_rate=1.0), schedule="constant")
+    params = decoder_config(
+        epochs=12, patience=1, lora=replace(decoder_config().lora, learning_rate=1.0), schedule="constant"
+    )
     _, whole, told = trained(tmp_path, sides, params)
     last, before = whole.points[-1]["step"], files(tmp_path / "model")
     assert told["best_epoch"] < 11
@@ -197,10 +203,10 @@ fit(*sides, train_context(section, work, progress))
 
 
 @pytest.mark.slow
-def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path, sides, lesson_of):
+def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path, sides, decoder_config):
     """In the second epoch, with dropout, noise and a refit to come. The killed one was another process."""
-    own = replace(lesson_of().lora, dropout=0.1)
-    params = lesson_of(lora=own, neftune_alpha=5.0, refit=True, accumulate=1, epochs=3)
+    own = replace(decoder_config().lora, dropout=0.1)
+    params = decoder_config(lora=own, neftune_alpha=5.0, refit=True, accumulate=1, epochs=3)
     _, whole, _ = trained(tmp_path / "whole", sides, params)
 
     killed = tmp_path / "killed"
@@ -230,14 +236,14 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path, sides, le
 
 
 @pytest.fixture(scope="module")
-def earlier_of(tmp_path_factory, sides, lesson_of):
+def earlier_of(tmp_path_factory, sides, decoder_config):
     """method -> a version of that method that has learned the train side; made once each."""
     known = {}
 
     def get(method, refit=False):
         if method not in known:
             folder = tmp_path_factory.mktemp(method)
-            trained(folder, sides, lesson_of(method=method, epochs=3, accumulate=1))
+            trained(folder, sides, decoder_config(method=method, epochs=3, accumulate=1))
             known[method] = folder / "model"
         begins = ParentVersion("writer/1", "5" * 64, "c" * 40, "f" * 64, "1" * 32 + ".dir", "2" * 32, "3" * 32, refit)
         return ParentCausalLM(begins, known[method], read_causal_lm(known[method]), sides[0][CONTENT])
@@ -247,9 +253,9 @@ def earlier_of(tmp_path_factory, sides, lesson_of):
 
 @pytest.mark.parametrize("method", ["lora", "full", "dora"])
 def test_it_goes_on_from_the_weights_of_the_version_to_the_same_bits_twice(
-    tmp_path, sides, lesson_of, earlier_of, method
+    tmp_path, sides, decoder_config, earlier_of, method
 ):
-    params, begins = lesson_of(method=method, epochs=1, accumulate=1), earlier_of(method)
+    params, begins = decoder_config(method=method, epochs=1, accumulate=1), earlier_of(method)
     own, curve, report = trained(tmp_path / "one", sides, params, start=begins)
     rows = [chat_template.render(own.tokenizer, *row) for row in zip(sides[1]["text"], sides[1]["label"], strict=True)]
     before = causal_lm.load(begins.folder, "cpu").likelihood(rows)
@@ -270,11 +276,11 @@ def report_loss(own, rows):
     return found.nll.sum() / found.tokens.sum()
 
 
-def test_without_a_step_it_is_the_version_that_it_started_from(sides, lesson_of, earlier_of):
+def test_without_a_step_it_is_the_version_that_it_started_from(sides, decoder_config, earlier_of):
     for method in ("lora", "full"):
         begins = earlier_of(method)
-        _, network = load_start(train_context(lesson_of(method=method), Path(), QUIET), begins)
-        network = add_adapter(network, lesson_of(method=method)).eval()
+        _, network = load_start(train_context(decoder_config(method=method), Path(), QUIET), begins)
+        network = add_adapter(network, decoder_config(method=method)).eval()
         there = causal_lm.load(begins.folder, "cpu").network
         rows = [TokenizedExample([5, 6, 7, 8], 1)]
         found = [generation.likelihood(each, rows, 1).nll for each in (network, there)]
@@ -284,11 +290,11 @@ def test_without_a_step_it_is_the_version_that_it_started_from(sides, lesson_of,
 
 
 def test_what_is_new_to_the_version_is_counted_and_a_refitted_one_is_warned_of(
-    tmp_path, sides, lesson_of, earlier_of, make_replies
+    tmp_path, sides, decoder_config, earlier_of, make_replies
 ):
     train = pd.concat([sides[0].head(20), make_replies(10, seed=5)], ignore_index=True)
     train.loc[3, "label"] = "Another answer."
-    params = lesson_of(epochs=1, refit=True)
+    params = decoder_config(epochs=1, refit=True)
     _, _, report = trained(tmp_path, (train, sides[1]), params, start=earlier_of("lora", refit=True))
     assert report["start"] == {"new_rows": 10 + 1 + 12, "corrected_rows": 1, "old_rows": 19, "gone_rows": 16}
     assert report["rows"] == 42
@@ -305,10 +311,10 @@ def test_what_is_new_to_the_version_is_counted_and_a_refitted_one_is_warned_of(
     ("ia3", {"method": "ia3"}, Refused, "trained by method ia3, and only full, lora, qlora, dora can be gone on from"),
 ])  # fmt: skip
 def test_params_that_belie_the_version_are_refused(
-    tmp_path, sides, lesson_of, earlier_of, method, changes, error, told
+    tmp_path, sides, decoder_config, earlier_of, method, changes, error, told
 ):
     own = {name: changes[name] for name in changes if name in ("rank", "alpha")}
-    params = lesson_of(method=method)
+    params = decoder_config(method=method)
     params = replace(params, lora=replace(params.lora, **own), **{name: changes[name] for name in changes.keys() - own})
     with pytest.raises(error, match=told):
         trained(tmp_path, sides, params, start=earlier_of(method))
@@ -326,11 +332,11 @@ def examples(make_replies):
     return made.assign(id=[f"{file}:{number}" for number, file in enumerate(made["source"])])
 
 
-def test_without_examples_nothing_is_other_than_it_was_whatever_the_share(tmp_path, sides, lesson_of, examples):
-    _, curve, report = trained(tmp_path / "none", sides, lesson_of(epochs=1))
+def test_without_examples_nothing_is_other_than_it_was_whatever_the_share(tmp_path, sides, decoder_config, examples):
+    _, curve, report = trained(tmp_path / "none", sides, decoder_config(epochs=1))
     for folder, share, given in (("empty", 0.3, examples.head(0)), ("nought", 0.0, examples)):
         _, again, told = trained(
-            tmp_path / folder, sides, lesson_of(epochs=1, replay_share=share), replay_examples=given
+            tmp_path / folder, sides, decoder_config(epochs=1, replay_share=share), replay_examples=given
         )
         assert files(tmp_path / folder / "model") == files(tmp_path / "none/model")
         assert again.points == curve.points
@@ -339,14 +345,14 @@ def test_without_examples_nothing_is_other_than_it_was_whatever_the_share(tmp_pa
 
 @pytest.mark.parametrize("refit", [False, True])
 def test_the_share_of_all_that_is_learned_is_general_and_told_apart(
-    tmp_path, sides, lesson_of, examples, refit, monkeypatch
+    tmp_path, sides, decoder_config, examples, refit, monkeypatch
 ):
     seen = []
     plan = batch_plan.plan_steps
     monkeypatch.setattr(
         batch_plan, "plan_steps", lambda lengths, *rest: seen.append(len(lengths)) or plan(lengths, *rest)
     )
-    params = lesson_of(epochs=1, refit=refit, replay_share=0.25)
+    params = decoder_config(epochs=1, refit=refit, replay_share=0.25)
     _, _, report = trained(tmp_path / "one", sides, params, replay_examples=examples)
     assert seen == ([36 + 12, 48 + 16] if refit else [36 + 12])
     rows, general = (48, 16) if refit else (36, 12)
@@ -354,7 +360,7 @@ def test_the_share_of_all_that_is_learned_is_general_and_told_apart(
     told = report["general"]
     assert (told["rows"], told["share"], sum(told["files"].values())) == (general, 0.25, general)
     assert set(told["files"]) == {"sums.csv", "words.jsonl"} and told["supervised_tokens"] > 0
-    plain = trained(tmp_path / "plain", sides, lesson_of(epochs=1, refit=refit))[2]
+    plain = trained(tmp_path / "plain", sides, decoder_config(epochs=1, refit=refit))[2]
     assert (report["tokens"], report["supervised_tokens"]) == (plain["tokens"], plain["supervised_tokens"])
     assert files(tmp_path / "one/model") != files(tmp_path / "plain/model")
 
@@ -362,13 +368,13 @@ def test_the_share_of_all_that_is_learned_is_general_and_told_apart(
     assert files(tmp_path / "one/model") == files(tmp_path / "two/model"), "the seed alone draws"
 
 
-def test_what_was_mixed_in_is_learned(tmp_path, sides, lesson_of, examples):
+def test_what_was_mixed_in_is_learned(tmp_path, sides, decoder_config, examples):
     said = {}
     for name, given in (("with", examples), ("without", None)):
         own, *_ = trained(
             tmp_path / name,
             sides,
-            lesson_of(epochs=4, accumulate=1, replay_share=0.4),
+            decoder_config(epochs=4, accumulate=1, replay_share=0.4),
             replay_examples=given,
         )
         rows = [chat_template.render(own.tokenizer, *row) for row in examples[["text", "label"]].head(8).to_numpy()]
@@ -376,19 +382,19 @@ def test_what_was_mixed_in_is_learned(tmp_path, sides, lesson_of, examples):
     assert said["with"] < 0.9 * said["without"]
 
 
-def test_another_seed_draws_other_examples(sides, lesson_of, examples, tiny_writer):
-    tokenizer = chat_template.load(tiny_writer)
+def test_another_seed_draws_other_examples(sides, decoder_config, examples, tiny_causal_lm):
+    tokenizer = chat_template.load(tiny_causal_lm)
     chat_template.choose(tokenizer, "chatml")
     drawn = [
-        decoder_examples.draw_replay(examples, 20, tokenizer, lesson_of(seed=seed, replay_share=0.2)).rows
+        decoder_examples.draw_replay(examples, 20, tokenizer, decoder_config(seed=seed, replay_share=0.2)).rows
         for seed in (1, 1, 2)
     ]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_too_few_examples_and_such_as_are_too_long_are_told(tmp_path, sides, lesson_of, examples, capsys):
+def test_too_few_examples_and_such_as_are_too_long_are_told(tmp_path, sides, decoder_config, examples, capsys):
     long = examples.head(6).assign(label=["words " * 200, *["It is four."] * 5])
-    _, _, report = trained(tmp_path, sides, lesson_of(epochs=1, replay_share=0.5), replay_examples=long)
+    _, _, report = trained(tmp_path, sides, decoder_config(epochs=1, replay_share=0.5), replay_examples=long)
     assert report["general"]["rows"] == 5
     warning = report["warnings"][-1]
     assert "asks for 36 general examples beside 36 rows: only 5 are there and short enough" in warning
@@ -396,10 +402,10 @@ def test_too_few_examples_and_such_as_are_too_long_are_told(tmp_path, sides, les
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "ia3", "prompt"])
-def test_a_usual_learning_rate_is_no_cause_for_a_warning_and_another_is(lesson_of, method):
-    section = getattr(lesson_of(), method)
+def test_a_usual_learning_rate_is_no_cause_for_a_warning_and_another_is(decoder_config, method):
+    section = getattr(decoder_config(), method)
     for rate, warned in ((1e-5, True), (sft.USUAL_RATES[method][0], False), (1.0, True)):
-        found = unusual_rate(lesson_of(method=method, **{method: replace(section, learning_rate=rate)}))
+        found = unusual_rate(decoder_config(method=method, **{method: replace(section, learning_rate=rate)}))
         if method == "full" and rate == 1e-5:
             assert found == []
         else:
@@ -423,17 +429,17 @@ def test_a_tokenizer_that_knows_more_than_the_base_is_refused():
         decoder_examples.check_rows([TokenizedExample([1, 10], 1)], 10)
 
 
-def test_rows_that_are_too_long_are_counted_and_left_out_or_cut(tmp_path, sides, lesson_of):
-    tokenizer = chat_template.load(Path(lesson_of().base.name.removeprefix("folder:")))
+def test_rows_that_are_too_long_are_counted_and_left_out_or_cut(tmp_path, sides, decoder_config):
+    tokenizer = chat_template.load(Path(decoder_config().base.name.removeprefix("folder:")))
     chat_template.choose(tokenizer, "chatml")
     rows = [row for side in sides for row in decoder_examples.render(side, tokenizer, 1000, "drop").rows]
     most = sorted(len(row.tokens) for row in rows)[len(rows) // 2]
-    _, _, dropped = trained(tmp_path / "drop", sides, lesson_of(max_tokens=most, epochs=1))
-    _, _, cut = trained(tmp_path / "cut", sides, lesson_of(max_tokens=most, epochs=1, too_long="cut_prompt"))
+    _, _, dropped = trained(tmp_path / "drop", sides, decoder_config(max_tokens=most, epochs=1))
+    _, _, cut = trained(tmp_path / "cut", sides, decoder_config(max_tokens=most, epochs=1, too_long="cut_prompt"))
     assert dropped["left_out_rows"] == cut["cut_rows"] == sum(len(row.tokens) > most for row in rows) > 0
     assert dropped["cut_rows"] == cut["left_out_rows"] == 0
     with pytest.raises(Refused, match=re.escape("longer than train.max_tokens, 8")):
-        trained(tmp_path / "none", sides, lesson_of(max_tokens=8))
+        trained(tmp_path / "none", sides, decoder_config(max_tokens=8))
 
 
 @pytest.mark.parametrize(
@@ -444,17 +450,21 @@ def test_rows_that_are_too_long_are_counted_and_left_out_or_cut(tmp_path, sides,
         ({"method": "full", "base_precision": "fp8"}, "only method lora without dropout"),
     ],
 )
-def test_params_that_cannot_go_together_are_refused(tmp_path, sides, lesson_of, changes, told):
+def test_params_that_cannot_go_together_are_refused(tmp_path, sides, decoder_config, changes, told):
     precision = changes.pop("base_precision", "bf16")
     with pytest.raises(WrongUse, match=told):
-        trained(tmp_path, sides, lesson_of(lora=replace(lesson_of().lora, base_precision=precision), **changes))
+        trained(
+            tmp_path, sides, decoder_config(lora=replace(decoder_config().lora, base_precision=precision), **changes)
+        )
 
 
 @pytest.mark.parametrize("changes", [{"method": "qlora"}, {"base_precision": "fp8"}], ids=["qlora", "fp8"])
-def test_what_needs_a_gpu_is_refused_without_one_with_what_to_do(tmp_path, sides, lesson_of, changes):
+def test_what_needs_a_gpu_is_refused_without_one_with_what_to_do(tmp_path, sides, decoder_config, changes):
     precision = changes.pop("base_precision", "bf16")
     with pytest.raises(Refused, match="write train"):
-        trained(tmp_path, sides, lesson_of(lora=replace(lesson_of().lora, base_precision=precision), **changes))
+        trained(
+            tmp_path, sides, decoder_config(lora=replace(decoder_config().lora, base_precision=precision), **changes)
+        )
 
 
 # ---------------------------------------------------------------- room
@@ -462,17 +472,17 @@ def test_what_needs_a_gpu_is_refused_without_one_with_what_to_do(tmp_path, sides
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_training_whose_weights_have_no_room_is_refused_before_any_is_loaded(
-    tmp_path, sides, lesson_of, monkeypatch, method
+    tmp_path, sides, decoder_config, monkeypatch, method
 ):
     """The base is another than it says, which is found out when it is loaded."""
     monkeypatch.setattr(memory_check, "find", lambda cuda: memory_check.AvailableMemory(100_000, "in a thimble"))
-    params = lesson_of(method=method, base=replace(lesson_of().base, sha256="0" * 64))
+    params = decoder_config(method=method, base=replace(decoder_config().base, sha256="0" * 64))
     with pytest.raises(Refused, match=r"0\.00 GiB for weights, gradients and Adam's moments alone.*thimble"):
         trained(tmp_path, sides, params)
 
 
-def test_a_training_that_may_not_fit_is_told_so_and_goes_on(lesson_of, capsys):
-    params = lesson_of(batch_tokens=2048)
+def test_a_training_that_may_not_fit_is_told_so_and_goes_on(decoder_config, capsys):
+    params = decoder_config(batch_tokens=2048)
     shape = compute_estimate.shape_of(Path(params.base.name.removeprefix("folder:")))
     need = compute_estimate.memory(shape, params, bf16=False)
     device = torch.device("cpu")
@@ -486,9 +496,9 @@ def test_a_training_that_may_not_fit_is_told_so_and_goes_on(lesson_of, capsys):
         checks.check_memory(params, device, memory_check.AvailableMemory(need.certain - 1, "here"))
 
 
-def test_a_base_whose_shape_nobody_can_read_is_trained_without_a_verdict(tmp_path, lesson_of, capsys):
-    own = shutil.copytree(lesson_of().base.name.removeprefix("folder:"), tmp_path / "base")
+def test_a_base_whose_shape_nobody_can_read_is_trained_without_a_verdict(tmp_path, decoder_config, capsys):
+    own = shutil.copytree(decoder_config().base.name.removeprefix("folder:"), tmp_path / "base")
     (own / "config.json").write_text('{"model_type": "odd"}')
-    params = lesson_of(base=replace(lesson_of().base, name=f"folder:{own}"))
+    params = decoder_config(base=replace(decoder_config().base, name=f"folder:{own}"))
     checks.check_memory(params, torch.device("cpu"), memory_check.AvailableMemory(1, "here"))
     assert "it is unknown whether the training fits into memory" in capsys.readouterr().out

@@ -49,14 +49,14 @@ LONG = {"epochs": 20, "patience": 20}
 
 
 @pytest.fixture
-def desk(tmp_path, tiny_writer, make_replies):
+def desk(tmp_path, tiny_causal_lm, make_replies):
     """A folder with all that the stage reads: `desk(name, **changes of train)`."""
 
     def laid(name, rows=36, task="instruct", **changes):
         folder = tmp_path / name
         folder.mkdir()
         knobs = yaml.safe_load((ROOT / f"retune/config/defaults/{task}.yaml").read_text("utf-8"))
-        base = {"name": f"folder:{tiny_writer}", "sha256": weights_sha256(tiny_writer)}
+        base = {"name": f"folder:{tiny_causal_lm}", "sha256": weights_sha256(tiny_causal_lm)}
         for key, value in {**TINY, "base": base, **changes}.items():
             own = knobs["train"].get(key)
             if own is not None:

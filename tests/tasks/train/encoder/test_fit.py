@@ -62,10 +62,10 @@ def sides(make_tickets):
 
 
 @pytest.mark.parametrize("method", ["probe", "lora", "full"])
-def test_each_method_makes_the_same_bits_twice_and_says_the_same_once_reloaded(tmp_path, sides, knobs, method):
+def test_each_method_makes_the_same_bits_twice_and_says_the_same_once_reloaded(tmp_path, sides, train_config, method):
     folders = []
     for attempt in ("one", "two"):
-        folder, report, before = trained(tmp_path / attempt, *sides, knobs(method=method))
+        folder, report, before = trained(tmp_path / attempt, *sides, train_config(method=method))
         folders.append(files(folder))
     assert folders[0] == folders[1]
     assert {Path(name).suffix for name in folders[0]} <= SAFE
@@ -78,32 +78,32 @@ def test_each_method_makes_the_same_bits_twice_and_says_the_same_once_reloaded(t
     assert {"probe": learned == 99, "lora": 99 < learned < whole, "full": learned == whole}[method]
 
 
-def test_fine_tuning_moves_the_encoder_and_leaves_the_probe_in_the_folder(tmp_path, sides, knobs):
-    folder, _, _ = trained(tmp_path, *sides, knobs(method="full"))
+def test_fine_tuning_moves_the_encoder_and_leaves_the_probe_in_the_folder(tmp_path, sides, train_config):
+    folder, _, _ = trained(tmp_path, *sides, train_config(method="full"))
     texts = sides[1]["text"].tolist()
     assert not torch.equal(
         classifier.load(folder, "cpu").embed(texts), classifier.load_probe(folder, "cpu").embed(texts)
     )
-    probe_only, _, _ = trained(tmp_path / "probe", *sides, knobs(method="probe"))
+    probe_only, _, _ = trained(tmp_path / "probe", *sides, train_config(method="probe"))
     assert files(folder)["probe.safetensors"] == files(probe_only)["head.safetensors"]
 
 
-def test_the_tokenizer_of_a_folder_cuts_nothing_by_itself(tmp_path, sides, knobs):
+def test_the_tokenizer_of_a_folder_cuts_nothing_by_itself(tmp_path, sides, train_config):
     """Else the length of whichever call came last would be saved with it."""
-    folder, _, _ = trained(tmp_path, *sides, knobs(method="probe", max_tokens=8))
+    folder, _, _ = trained(tmp_path, *sides, train_config(method="probe", max_tokens=8))
     assert json.loads((folder / "tokenizer" / "tokenizer.json").read_text("utf-8"))["truncation"] is None
 
 
-def test_dropout_reaches_the_encoder(tmp_path, sides, knobs):
-    folders = [trained(tmp_path / str(share), *sides, knobs(dropout=share))[0] for share in (0.0, 0.3)]
+def test_dropout_reaches_the_encoder(tmp_path, sides, train_config):
+    folders = [trained(tmp_path / str(share), *sides, train_config(dropout=share))[0] for share in (0.0, 0.3)]
     assert files(folders[0])["head.safetensors"] != files(folders[1])["head.safetensors"]
 
 
 @pytest.mark.parametrize("method", ["probe", "full"])
-def test_two_labels_are_enough(tmp_path, make_tickets, knobs, method):
+def test_two_labels_are_enough(tmp_path, make_tickets, train_config, method):
     labels = ("bills", "parcels")
     folder, _, before = trained(
-        tmp_path, make_tickets(40, labels=labels), make_tickets(20, 2, labels), knobs(method=method)
+        tmp_path, make_tickets(40, labels=labels), make_tickets(20, 2, labels), train_config(method=method)
     )
     said = classifier.load(folder, "cpu").predict(make_tickets(20, 2, labels)["text"].tolist())
     assert said.labels == before.labels
@@ -111,9 +111,11 @@ def test_two_labels_are_enough(tmp_path, make_tickets, knobs, method):
     assert said.confidence.min() >= 0.5
 
 
-def test_a_label_that_only_validation_knows_is_carried_and_never_guessed_by_the_probe(tmp_path, make_tickets, knobs):
+def test_a_label_that_only_validation_knows_is_carried_and_never_guessed_by_the_probe(
+    tmp_path, make_tickets, train_config
+):
     train = make_tickets(40, labels=("bills", "parcels"))
-    folder, _, before = trained(tmp_path, train, make_tickets(24, seed=2), knobs(method="probe"))
+    folder, _, before = trained(tmp_path, train, make_tickets(24, seed=2), train_config(method="probe"))
     assert read_classifier(folder).labels == ["bills", "parcels", "repairs"]
     assert "repairs" not in before.labels
 
@@ -121,13 +123,13 @@ def test_a_label_that_only_validation_knows_is_carried_and_never_guessed_by_the_
 # ---------------------------------------------------------------- the params
 
 
-def test_refit_learns_from_train_and_val(tmp_path, sides, knobs):
+def test_refit_learns_from_train_and_val(tmp_path, sides, train_config):
     train, val = sides
-    folder, report, _ = trained(tmp_path / "refit", train, val, knobs(refit=True))
+    folder, report, _ = trained(tmp_path / "refit", train, val, train_config(refit=True))
     assert report["rows"] == len(train) + len(val)
     both = pd.concat([train, val], ignore_index=True)
-    by_hand, _, _ = trained(tmp_path / "by hand", both, val, knobs(method="probe"))
-    plain, report, _ = trained(tmp_path / "plain", train, val, knobs())
+    by_hand, _, _ = trained(tmp_path / "by hand", both, val, train_config(method="probe"))
+    plain, report, _ = trained(tmp_path / "plain", train, val, train_config())
     assert report["rows"] == len(train)
     vectors = classifier.load_probe(folder, "cpu").embed(val["text"].tolist())
     refit, same, other = (classifier.load_probe(each, "cpu").head(vectors) for each in (folder, by_hand, plain))
@@ -136,7 +138,7 @@ def test_refit_learns_from_train_and_val(tmp_path, sides, knobs):
 
 
 @pytest.mark.parametrize("best", [1, 3])
-def test_refit_takes_as_many_epochs_as_were_best(tmp_path, sides, knobs, monkeypatch, best):
+def test_refit_takes_as_many_epochs_as_were_best(tmp_path, sides, train_config, monkeypatch, best):
     rounds = []
 
     def recorded(encoder, head, data, context):
@@ -145,14 +147,16 @@ def test_refit_takes_as_many_epochs_as_were_best(tmp_path, sides, knobs, monkeyp
 
     monkeypatch.setattr(story, "fine_tune", recorded)
     train, val = sides
-    fit(train, val, train_context(knobs(refit=True, epochs=7), tmp_path, QUIET))
+    fit(train, val, train_context(train_config(refit=True, epochs=7), tmp_path, QUIET))
     assert rounds == [(len(train), 7), (len(train) + len(val), best)]
 
 
-def test_one_curve_shows_choosing_and_refit_one_after_the_other(tmp_path, sides, knobs):
+def test_one_curve_shows_choosing_and_refit_one_after_the_other(tmp_path, sides, train_config):
     reported = []
     train, val = sides
-    context = train_context(knobs(refit=True, epochs=2), tmp_path, lambda step, total, **_: reported.append(step))
+    context = train_context(
+        train_config(refit=True, epochs=2), tmp_path, lambda step, total, **_: reported.append(step)
+    )
     points = fit(train, val, context).model.history.points
     steps = [point["step"] for point in points]
     assert steps == reported == sorted(steps)
@@ -160,13 +164,13 @@ def test_one_curve_shows_choosing_and_refit_one_after_the_other(tmp_path, sides,
     assert "train_loss" in points[-1]
 
 
-def test_balanced_weights_make_every_label_weigh_the_same(tmp_path, make_tickets, knobs):
+def test_balanced_weights_make_every_label_weigh_the_same(tmp_path, make_tickets, train_config):
     rows = make_tickets(60)
     rare = rows[(rows["label"] != "repairs") | (rows.index % 12 == 2)]
     val = make_tickets(60, seed=2)
     recall = {}
     for kind in ("none", "balanced"):
-        _, _, said = trained(tmp_path / kind, rare, val, knobs(method="probe", class_weights=kind))
+        _, _, said = trained(tmp_path / kind, rare, val, train_config(method="probe", class_weights=kind))
         recall[kind] = np.mean(np.array(said.labels)[val["label"] == "repairs"] == "repairs")
     assert recall["balanced"] > recall["none"]
 
@@ -177,27 +181,27 @@ def test_balanced_weights_by_hand():
     assert story._class_weights([0, 0, 0, 1], 3, "none") is None
 
 
-def test_a_learning_rate_far_from_the_usual_is_warned_of_and_reported(tmp_path, sides, knobs, capsys):
-    lora = knobs().lora
-    assert unusual_rate(knobs(method="lora", lora=replace(lora, learning_rate=1e-3))) == []
-    assert unusual_rate(knobs(method="probe")) == []
-    (warning,) = unusual_rate(knobs(method="lora", lora=replace(lora, learning_rate=2e-5)))
+def test_a_learning_rate_far_from_the_usual_is_warned_of_and_reported(tmp_path, sides, train_config, capsys):
+    lora = train_config().lora
+    assert unusual_rate(train_config(method="lora", lora=replace(lora, learning_rate=1e-3))) == []
+    assert unusual_rate(train_config(method="probe")) == []
+    (warning,) = unusual_rate(train_config(method="lora", lora=replace(lora, learning_rate=2e-5)))
     assert "train.lora.learning_rate is 2e-05" in warning
-    _, report, _ = trained(tmp_path, *sides, knobs(epochs=1))  # 1e-3 is much for method full
-    assert report["warnings"] == unusual_rate(knobs())
+    _, report, _ = trained(tmp_path, *sides, train_config(epochs=1))  # 1e-3 is much for method full
+    assert report["warnings"] == unusual_rate(train_config())
     assert f"warning: {report['warnings'][0]}" in capsys.readouterr().out
 
 
-def test_the_inputs_of_fit_are_left_as_they_were(tmp_path, sides, knobs):
+def test_the_inputs_of_fit_are_left_as_they_were(tmp_path, sides, train_config):
     before = [side.copy(deep=True) for side in sides]
-    fit(*sides, train_context(knobs(method="probe"), tmp_path, QUIET))
+    fit(*sides, train_context(train_config(method="probe"), tmp_path, QUIET))
     assert all(side.equals(copy) for side, copy in zip(sides, before, strict=True))
 
 
-def test_a_base_with_other_weights_is_refused_by_name_and_hash(tmp_path, sides, knobs):
-    base = knobs().base
+def test_a_base_with_other_weights_is_refused_by_name_and_hash(tmp_path, sides, train_config):
+    base = train_config().base
     with pytest.raises(Refused, match=f"{base.sha256}, not {'0' * 64}"):
-        fit(*sides, train_context(knobs(base=replace(base, sha256="0" * 64)), tmp_path, QUIET))
+        fit(*sides, train_context(train_config(base=replace(base, sha256="0" * 64)), tmp_path, QUIET))
 
 
 # ---------------------------------------------------------------- the stage
@@ -297,7 +301,7 @@ def test_a_damaged_base_ends_the_stage_with_1_and_names_the_hash(desk, tiny_base
     assert not (desk.folder / "out" / "model").exists()
 
 
-def test_what_a_run_depends_on_names_its_checkpoints(desk, knobs):
+def test_what_a_run_depends_on_names_its_checkpoints(desk, train_config):
     train, val, base, other = (desk.folder / name for name in ("train.parquet", "val.parquet", "start.json", "other"))
     parent_version.write(
         parent_version.ParentVersion(
@@ -306,11 +310,11 @@ def test_what_a_run_depends_on_names_its_checkpoints(desk, knobs):
         other,
     )
     seen = {
-        fingerprint((train, val, base), knobs()),
-        fingerprint((val, train, base), knobs()),
-        fingerprint((train, val, other), knobs()),
-        fingerprint((train, val, base), knobs(seed=18)),
-        fingerprint((train, val, base), knobs(base=replace(knobs().base, sha256="0" * 64))),
+        fingerprint((train, val, base), train_config()),
+        fingerprint((val, train, base), train_config()),
+        fingerprint((train, val, other), train_config()),
+        fingerprint((train, val, base), train_config(seed=18)),
+        fingerprint((train, val, base), train_config(base=replace(train_config().base, sha256="0" * 64))),
     }
     assert len(seen) == 5
-    assert fingerprint((train, val, base), knobs()) in seen
+    assert fingerprint((train, val, base), train_config()) in seen

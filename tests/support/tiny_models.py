@@ -1,10 +1,9 @@
-"""A base that trains in a second: a two-layer BERT over thirty words, and tickets written in those words."""
+"""Bases that train in a second, with random weights: a two-layer BERT and a two-layer Llama; tickets in their words."""
 
 import json
 import random
 from dataclasses import replace
 from itertools import chain
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,38 +11,32 @@ import yaml
 
 from retune.config import params
 from retune.data.row_table import COLUMNS
+from tests.support.environment import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
-OWN_WORDS = {
+LABEL_WORDS = {
     "bills": ["invoice", "charged", "paid", "amount", "card", "bank"],
     "parcels": ["courier", "door", "arrived", "box", "lost", "address"],
     "repairs": ["broken", "screen", "restart", "noise", "cable", "error"],
 }
-ANY_WORDS = ["hello", "please", "the", "my", "is", "was", "and", "thanks", "today", "again"]
+COMMON_WORDS = ["hello", "please", "the", "my", "is", "was", "and", "thanks", "today", "again"]
 
 
-def tickets(count, seed=1, labels=tuple(OWN_WORDS)):
+def tickets(count, seed=1, labels=tuple(LABEL_WORDS)):
     """Rows whose label shows in some of their words; every sixth is mostly noise, so that no model is perfect."""
     draw = random.Random(seed)
-    made = []
+    rows = []
     for number in range(count):
         label = labels[number % len(labels)]
-        own = draw.choices(OWN_WORDS[label], k=1 + 2 * (number % 6 > 0))
-        words = [*own, *draw.choices(ANY_WORDS, k=draw.randint(2, 12))]
+        label_words = draw.choices(LABEL_WORDS[label], k=1 + 2 * (number % 6 > 0))
+        words = [*label_words, *draw.choices(COMMON_WORDS, k=draw.randint(2, 12))]
         draw.shuffle(words)
-        made.append((f"r{seed}-{number:04d}", " ".join(words), label, "", "desk", ""))
-    return pd.DataFrame(made, columns=list(COLUMNS)).astype("str")
+        rows.append((f"r{seed}-{number:04d}", " ".join(words), label, "", "desk", ""))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype("str")
 
 
 @pytest.fixture(scope="session")
 def make_tickets():
     return tickets
-
-
-@pytest.fixture
-def record():
-    """A whole record of made-up facts that fit together: two sources, four labels, a champion that was beaten."""
-    return json.loads(Path(__file__).with_name("record.json").read_text("utf-8"))
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +46,7 @@ def tiny_base(tmp_path_factory):
     from transformers import BertConfig, BertModel, BertTokenizer
 
     folder = tmp_path_factory.mktemp("base")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *ANY_WORDS, *chain(*OWN_WORDS.values())]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *COMMON_WORDS, *chain(*LABEL_WORDS.values())]
     BertTokenizer(vocab={word: number for number, word in enumerate(words)}).save_pretrained(folder)
     torch.manual_seed(3)
     config = BertConfig(
@@ -93,43 +86,24 @@ def settings(tiny_base):
 
 
 @pytest.fixture(scope="session")
-def knobs(settings):
-    """The train section of `settings`, with changes: `knobs(epochs=3)`."""
-    chosen = params.parse(settings).train
-    return lambda **changes: replace(chosen, **changes)
+def train_config(settings):
+    """The train section of `settings`, with changes: `train_config(epochs=3)`."""
+    config = params.parse(settings).train
+    return lambda **changes: replace(config, **changes)
 
 
 @pytest.fixture(scope="session")
-def model_folder(tmp_path_factory, knobs):
+def model_folder(tmp_path_factory, train_config):
     """A small model folder of method probe: the quickest that there is."""
     from tasks.train.context import train_context
     from tasks.train.encoder.fit import fit
 
     work = tmp_path_factory.mktemp("probe")
     train, val = tickets(60), tickets(30, seed=2)
-    context = train_context(knobs(method="probe"), work / "work", lambda *_, **__: None)
+    context = train_context(train_config(method="probe"), work / "work", lambda *_, **__: None)
     fit(train, val, context).save(work / "model")
     return work / "model"
 
-
-@pytest.fixture(scope="session")
-def store_folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("store")
-
-
-@pytest.fixture
-def store(store_folder, monkeypatch):
-    """A real registry in a SQLite file, one a session, since making its tables takes seconds: names are the test's.
-
-    `mlflow.set_tracking_uri` writes into the environment, so what it wrote is taken back afterwards.
-    """
-    monkeypatch.chdir(store_folder)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    return store_folder
-
-
-# ---------------------------------------------------------------- models that write
 
 REPLIES = {
     "bills": "We have sent the invoice again; the amount was charged to your card once.",
@@ -141,8 +115,8 @@ REPLIES = {
 def replies(count, seed=1):
     """Rows of task instruct: a ticket as one message, and an answer that follows from its label."""
     frame = tickets(count, seed)
-    asked = [[{"role": "user", "content": text}] for text in frame["text"]]
-    frame["text"] = [json.dumps(each, ensure_ascii=False, separators=(",", ":")) for each in asked]
+    prompts = [[{"role": "user", "content": text}] for text in frame["text"]]
+    frame["text"] = [json.dumps(each, ensure_ascii=False, separators=(",", ":")) for each in prompts]
     frame["label"] = [REPLIES[label] for label in frame["label"]]
     return frame
 
@@ -153,7 +127,49 @@ def make_replies():
 
 
 @pytest.fixture(scope="session")
-def tiny_writer(tmp_path_factory, make_writer):
+def make_causal_lm():
+    return write_causal_lm
+
+
+def write_causal_lm(folder, texts):
+    """A base that writes: a Llama of two layers with random weights, and a byte-level tokenizer trained on `texts`."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=500,
+        special_tokens=["<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    fast_tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    )
+    fast_tokenizer.save_pretrained(folder)
+    torch.manual_seed(4)
+    config = LlamaConfig(
+        vocab_size=len(fast_tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+        tie_word_embeddings=False,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_causal_lm(tmp_path_factory, make_causal_lm):
     """The folder of a Llama of two layers with random weights, and a tokenizer trained on the replies."""
     texts = [*replies(300)["text"], *REPLIES.values(), "system user assistant"]
-    return make_writer(tmp_path_factory.mktemp("writer"), texts)
+    return make_causal_lm(tmp_path_factory.mktemp("writer"), texts)

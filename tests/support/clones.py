@@ -1,0 +1,119 @@
+"""A fresh clone of this repository in a scratch folder, and its `retune` command."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.support.environment import QUIET, ROOT
+
+OUTPUTS = ("dvc.lock", "data/", "models/")  # by a run in this very clone; a fresh one has none of it
+SHIPPED = (".gitignore", "data/suppressed.json", "models/start.json")  # below those folders, and in every clone
+GIT_IDENTITY = ("-c", "user.name=A. Tester", "-c", "user.email=tester@example.com")  # a fresh machine has no identity
+PERSON = {"GIT_AUTHOR_NAME": "A. Tester", "GIT_AUTHOR_EMAIL": "tester@example.com"}
+NEED_A_PERSON = ("promote", "rollback", "approve", "reject", "forget")  # all else works where nobody has said who he is
+
+
+@dataclass
+class Clone:
+    """A clone in a scratch folder, and the `retune` command of its own code in a process of its own."""
+
+    folder: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def retune(self, *arguments, input_text=None, timeout=120, cwd=None):
+        return self.python(
+            "-m",
+            "flows.cli",
+            *arguments,
+            input_text=input_text,
+            timeout=timeout,
+            cwd=cwd,
+            **self.identity_env(arguments),
+        )
+
+    def python(self, *arguments, input_text=None, timeout=300, cwd=None, **env):
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=cwd or self.folder,
+            env={**env, **self.environment()},
+            input=input_text,
+            stdin=None if input_text is not None else subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    def start(self, *arguments):
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+            cwd=self.folder,
+            env={**self.identity_env(arguments), **self.environment()},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def dvc(self, *arguments, timeout=300):
+        return self.python("-m", "dvc", *arguments, timeout=timeout)
+
+    def git(self, *arguments):
+        process = subprocess.run(["git", *GIT_IDENTITY, *arguments], cwd=self.folder, capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr
+        return process.stdout
+
+    def identity_env(self, arguments):
+        return PERSON if arguments and arguments[0] in NEED_A_PERSON else {}
+
+    def environment(self):
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PREFECT_", "MLFLOW_", "PYTHONPATH", "DVC_"))
+        }
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        return {**inherited, **QUIET, "PATH": path, "PYTHONPATH": str(self.folder), **self.env}
+
+
+def clone_to(folder, **env):
+    """A fresh clone of the working tree, edits that are not committed yet included, with one commit."""
+    paths = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in filter(None, paths.stdout.split("\0")):
+        is_output = name.startswith(OUTPUTS) and not name.endswith(SHIPPED)
+        if (ROOT / name).is_file() and not is_output:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    clone = Clone(folder, env)
+    commit(clone)
+    return clone
+
+
+def commit(clone):
+    clone.git("init", "-q", "-b", "main")
+    clone.git("add", "-A")
+    clone.git("commit", "-q", "-m", "start")
+
+
+@pytest.fixture(scope="session")
+def new_clone():
+    """Makes a fresh clone in a folder; further arguments are its environment."""
+    return clone_to
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A fresh clone, for tests that leave it as they found it."""
+    return clone_to(tmp_path_factory.mktemp("clone"))
+
+
+@pytest.fixture
+def own_clone(tmp_path):
+    """A fresh clone for one test."""
+    return clone_to(tmp_path)
