@@ -33,7 +33,8 @@ check: setup          ## style, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: setup           ## the site of docs/, into site/; fails on a link that leads nowhere
+docs: setup           ## the reference pages, then the site into site/; fails on a link that leads nowhere
+	$(BIN)/python -m docs.generate
 	$(BIN)/zensical build --clean --strict
 
 up: setup             ## the servers and a worker, on this machine; `retune down` stops them

@@ -100,7 +100,7 @@ def browser(executable: str) -> Iterator[Page]:
 
 
 def take(page: Page, name: str, address: str, shows: str, height: int) -> None:
-    """Write docs/assets/NAME.png: the page at `address` once it shows that text, in colours few enough for a small file."""
+    """Write docs/assets/NAME.png: the page at `address` once it shows that text, in few colours, for a small file."""
     page.set_viewport_size({"width": WIDTH, "height": height})
     page.goto("about:blank")  # else an address that differs after its # alone loads nothing
     page.goto(address)

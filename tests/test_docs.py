@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
+from docs.generate.pages import PAGES, REFERENCE
 from flows.cli.main import retune
 
 ROOT = Path(__file__).parent.parent
@@ -88,3 +89,8 @@ def test_a_readme_that_names_something_gone_is_noticed():
         "```\nflows/\n  gone.py   what it was\n```",
     ):
         assert len(gone(bad)) >= 1, bad
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_generated_page_is_what_the_code_says(page):
+    assert (REFERENCE / page).read_text("utf-8") == PAGES[page](), "`make docs` writes it anew"

@@ -1,7 +1,4 @@
-"""What each parameter means, read from the types: for `retune params explain`, the editor and the reference page.
-
-`python -m retune.config.reference > docs/reference/params.md` writes the page.
-"""
+"""What each parameter means, read from the types: for `retune params explain`, the editor and the reference page."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,24 +45,6 @@ def parameter(task: str, path: str) -> Parameter:
         hint = params.did_you_mean(path, list(by_path))
         raise WrongUse(f"{path} is not a parameter of task {task}{hint}")
     return by_path[path.replace("[]", "")]
-
-
-def page() -> str:
-    """The reference page: a table of parameters for each task."""
-    lines = [
-        "# Parameters",
-        "",
-        "Generated from the types in `retune/config`; `retune params explain NAME` prints one.",
-        "",
-    ]
-    for task in params.TASKS:
-        lines += [f"## Task {task}", "", "| parameter | type | allowed | usual | meaning |", "|---|---|---|---|---|"]
-        for each in parameters(task):
-            allowed = f"`{each.allowed}`" if each.allowed else ""
-            cells = (f"`{each.path}`", each.type, allowed, each.usual, each.description)
-            lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-        lines.append("")
-    return "\n".join(lines)
 
 
 def _below(node: dict[str, Any], definitions: dict[str, Any], prefix: str) -> Iterator[Parameter]:
@@ -117,7 +96,3 @@ def _allowed(field: dict[str, Any]) -> str:
         return ", ".join(map(str, field["enum"]))
     ranges = [f"{words} {field[key]:g}" for key, words in RANGES.items() if key in field]
     return ", ".join(ranges + ([f"text that matches {field['pattern']}"] if "pattern" in field else []))
-
-
-if __name__ == "__main__":
-    print(page(), end="")

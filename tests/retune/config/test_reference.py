@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 
 from retune.config import params, reference
@@ -46,8 +44,3 @@ def test_the_schema_of_editors_knows_each_task_and_refuses_unknown_keys():
     schema = reference.schema()
     assert {"Classify", "Instruct", "Prefer"} <= set(schema["$defs"])
     assert schema["$defs"]["Classify"]["additionalProperties"] is False
-
-
-def test_the_reference_page_is_what_the_types_say():
-    page = Path(__file__).resolve().parents[3] / "docs/reference/params.md"
-    assert page.read_text("utf-8") == reference.page(), "python -m retune.config.reference > docs/reference/params.md"
