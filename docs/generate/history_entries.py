@@ -1,64 +1,27 @@
 """docs/reference/history-entries.md: the events of a model's history and the facts of each entry."""
 
 import inspect
-from typing import get_args
 
 from docs.generate.markdown import code, head, table
-from retune.config.types import Event
-from retune.lineage import entry_message, history, retraining_log, signing
+from retune.lineage import entry_message, history
+from retune.lineage.entry_facts import End, Fact
 
-OF_A_VERSION = (
-    "Record",
-    "Fingerprint",
-    "Evidence",
-    "Seal",
-    "Signer",
-    "Start",
-    "Raw",
-    "Train",
-    "Val",
-    "Test",
-    "General",
-)
+OF_A_VERSION = (Fact.RECORD, Fact.FINGERPRINT, Fact.EVIDENCE, Fact.SEAL, Fact.SIGNER, Fact.START)
+OF_ITS_DATA = (Fact.RAW, Fact.TRAIN, Fact.VAL, Fact.TEST, Fact.GENERAL)
+OF_A_RETRAINING = (Fact.DECISION, Fact.ABOUT, Fact.INPUTS, Fact.THRESHOLDS, Fact.RUN, Fact.FAILED_SOURCES)
 FACTS = {
-    history.REGISTERED: OF_A_VERSION,
-    history.CHAMPION: (*OF_A_VERSION, "How", "Checked", "Forgotten"),
-    history.APPROVED: (*OF_A_VERSION, "Checked", "Forgotten", "Flow-run"),
-    history.REJECTED: (*OF_A_VERSION, "Flow-run"),
-    history.DECIDED: ("Record", "Decision", "About", "Inputs", "Thresholds", "Run", "Failed-sources"),
-    history.REVIEWED: ("Record", "Sheet", "Verdicts"),
+    history.REGISTERED: (*OF_A_VERSION, *OF_ITS_DATA),
+    history.CHAMPION: (*OF_A_VERSION, *OF_ITS_DATA, Fact.HOW, Fact.CHECKED, Fact.FORGOTTEN),
+    history.APPROVED: (*OF_A_VERSION, *OF_ITS_DATA, Fact.CHECKED, Fact.FORGOTTEN, Fact.FLOW_RUN),
+    history.REJECTED: (*OF_A_VERSION, *OF_ITS_DATA, Fact.FLOW_RUN),
+    history.REVIEWED: (Fact.RECORD, Fact.SHEET, Fact.VERDICTS),
+    history.DECIDED: (Fact.RECORD, *OF_A_RETRAINING),
 }
-SOMETIMES = ("General", "Forgotten", "Failed-sources")
 CHAIN = {
-    "Entry": "Number of the entry, from 1.",
-    "Event": "What happened: one of the events above.",
-    "Model": "NAME/VERSION that it is about; version 0 of a decision while there is no champion.",
-    "Previous": "sha256 of the entry before (of what `git cat-file tag` prints), or `none`.",
-}
-MEANINGS = {
-    "Record": "Commit that the tag hangs on: the workspace that made the version.",
-    "Fingerprint": "sha256 of everything that the model and its scores follow from.",
-    "Evidence": "sha256 of `lineage.json`.",
-    "Seal": "sha256 of `SHA256SUMS`, which lists every file of the version.",
-    "Signer": f"sha256 of the public key of the key that signed the version, or `{signing.UNSIGNED}`.",
-    "Start": "What training started from: `base`, or NAME/VERSION.",
-    "Raw": "md5 of `data/raw`, as DVC has it.",
-    "Train": "md5 of the training split.",
-    "Val": "md5 of the validation split.",
-    "Test": "md5 of the test split.",
-    "General": "md5 of the replay examples, if any were learned from.",
-    "How": f"How it became champion: `{history.PROMOTED}` by the gate, `{history.ROLLBACK}` or `{history.BY_HAND}`.",
-    "Checked": "What a copy of the model answered, loaded in a clean process before a person made it champion.",
-    "Forgotten": "Suppressed rows that it learned from, if a person took it all the same.",
-    "Flow-run": "Prefect run that waited for the answer, or `none`.",
-    "Decision": "",
-    "About": "NAME/VERSION that the decision is about, or `no version`.",
-    "Inputs": "What was looked at, as JSON.",
-    "Thresholds": "What it was compared with, as JSON: section `trigger` of `params.yaml`.",
-    "Run": "Prefect run of the retraining.",
-    "Failed-sources": "Sources from which nothing could be fetched, with the reason, as JSON.",
-    "Sheet": "Identity of the blinded sheet that people filled in.",
-    "Verdicts": "sha256 of what they answered.",
+    "Entry": "number of the entry, from 1",
+    "Event": "what happened: one of the events above",
+    "Model": "NAME/VERSION that it is about; version 0 of a decision while there is no champion",
+    "Previous": f"sha256 of the entry before (of what `git cat-file tag` prints), or `{entry_message.FIRST}`",
 }
 
 
@@ -69,24 +32,26 @@ def page() -> str:
     )
     lines = head("History entries", answer, "`retune/lineage` and `docs/generate/history_entries.py`")
     lines += ["## Events", "", *table(("event", "tag", "title", "facts"), _events())]
-    lines += ["A fact in brackets is there only where it applies.", "", "## Fields of the chain", ""]
+    lines += ["## Fields of the chain", "", "Every entry has them.", ""]
     lines += table(("field", "meaning"), [(code(name), CHAIN[name]) for name in entry_message.CHAIN_FIELDS])
-    decisions = ", ".join(map(code, _decisions()))
-    meanings = MEANINGS | {"Decision": f"What came of a retraining: {decisions}."}
-    lines += ["## Facts", "", *table(("fact", "meaning"), [(code(name), text) for name, text in meanings.items()])]
+    lines += ["## Facts", "", "An entry holds those of its event that apply.", ""]
+    lines += table(("fact", "events", "meaning"), [(code(fact), _events_with(fact), fact.about) for fact in Fact])
+    lines += ["## Outcomes of a retraining", "", f"The values of {code(Fact.DECISION)}.", ""]
+    lines += [f"- {code(end)}" for end in End]
     _, _, message = inspect.cleandoc(entry_message.__doc__ or "").partition("\n\n")
-    return "\n".join([*lines, "## The message of a tag", "", "```", *message.split("\n"), "```", ""])
+    return "\n".join([*lines, "", "## The message of a tag", "", "```", *message.split("\n"), "```", ""])
 
 
 def _events() -> list[tuple[str, str, str, str]]:
     rows = []
     for event, title in history.TITLES.items():
         tag = entry_message.EntryMessage("", 7, event, "NAME", 3, "", (), {}).tag
-        facts = ", ".join(f"[{code(name)}]" if name in SOMETIMES else code(name) for name in FACTS[event])
-        rows.append((code(event), code(tag), f"NAME/VERSION {title}", facts))
+        rows.append((code(event), code(tag), f"NAME/VERSION {title}", ", ".join(map(code, FACTS[event]))))
     return rows
 
 
-def _decisions() -> list[str]:
-    """The words that an entry of a retraining may hold; other events are only told to people."""
-    return [word for word in vars(retraining_log).values() if word in (*get_args(Event), "nothing to do", "train")]
+def _events_with(fact: Fact) -> str:
+    """Raises ValueError for a fact that no event of this page has."""
+    if events := [event for event, facts in FACTS.items() if fact in facts]:
+        return ", ".join(events)
+    raise ValueError(f"{__file__} gives the fact {fact} to no event: add it to FACTS")
