@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores : 4)))
 
-.PHONY: setup run test test-slow test-long check docs bench up clean
+.PHONY: setup run test test-slow test-long coverage check docs lock upgrade bench up
 
 setup: .venv/ready
 
@@ -27,6 +27,12 @@ test-slow: setup      ## what takes longer
 test-long: setup      ## real servers, real kills, the whole road many times: hours; `--moments 200` asks for more
 	$(BIN)/pytest -m long
 
+coverage: setup       ## the fast tests once more, with the branches that they take: fails below the floor in pyproject.toml
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --numprocesses $(WORKERS) --dist loadscope
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
 check: setup          ## style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,6 +42,12 @@ check: setup          ## style, types and layers
 docs: setup           ## the reference pages, then the site into site/; fails on a link that leads nowhere
 	$(BIN)/python -m docs.generate
 	$(BIN)/zensical build --clean --strict
+
+lock: setup           ## requirements.lock for what pyproject.toml needs now; a version that still fits stays
+	$(BIN)/python infra/lock.py
+
+upgrade: setup        ## the newest version of everything; then `make check test` judges
+	$(BIN)/python infra/lock.py --upgrade
 
 up: setup             ## the servers and a worker, on this machine; `retune down` stops them
 	$(BIN)/retune up
