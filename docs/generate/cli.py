@@ -20,7 +20,7 @@ def page() -> str:
         lines += [f"## {title}", ""]
         for command in commands:
             lines += _describe(command, parent)
-    rows = [(code(f"retune {old}"), code(new)) for old, new in sorted(RENAMED.items())]
+    rows = [(code(old), code(new)) for old, new in sorted(RENAMED.items())]
     return "\n".join([*lines, "## Words of earlier releases", "", *table(("was", "is now"), rows)])
 
 

@@ -1,17 +1,18 @@
-"""Which module makes which page of docs/reference."""
+"""Which module makes which page."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from docs.generate import cli, environment, exit_codes, history_entries, params, record_schema
+from docs.generate import cli, decisions, environment, exit_codes, history_entries, params, record_schema
 
 ROOT = Path(__file__).resolve().parents[2]
-REFERENCE = ROOT / "docs/reference"
-PAGES: dict[str, Callable[[], str]] = {
-    "cli.md": cli.page,
-    "params.md": params.page,
-    "environment.md": environment.page,
-    "exit-codes.md": exit_codes.page,
-    "record-schema.md": record_schema.page,
-    "history-entries.md": history_entries.page,
+PAGES: dict[str, Callable[[], str]] = {  # the path of a page from the root of the repository
+    "docs/reference/cli.md": cli.page,
+    "docs/reference/params.md": params.page,
+    "docs/reference/environment.md": environment.page,
+    "docs/reference/exit-codes.md": exit_codes.page,
+    "docs/reference/record-schema.md": record_schema.page,
+    "docs/reference/history-entries.md": history_entries.page,
+    **{path: partial(decisions.page, prefix) for path, prefix in decisions.INDEXES.items()},
 }

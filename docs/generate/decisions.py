@@ -1,13 +1,10 @@
-"""Write the index of the decisions from their heads: DECISIONS.md, and docs/decisions/index.md for the site.
-
-python docs/decision_index.py
-"""
+"""DECISIONS.md, and docs/decisions/index.md for the site: the index of the decisions, from their heads."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path("docs/decisions")
 INDEXES = {"DECISIONS.md": f"{FOLDER}/", f"{FOLDER}/index.md": ""}  # the page: how its links begin
 HEADER = re.compile(
@@ -18,7 +15,7 @@ INTRODUCTION = """# Decisions
 
 Each decision of weight has a page: what was chosen and why, what was tried and failed, with the figures. A page is not
 rewritten when a decision changes: a new one supersedes it, and its status says by which.
-`python docs/decision_index.py` writes this index from the pages.
+`make docs` writes this index from the pages.
 """
 
 
@@ -43,22 +40,13 @@ def decisions(root: Path = ROOT) -> list[Decision]:
     return [decision(page) for page in sorted((root / FOLDER).glob("[0-9]*.md"))]
 
 
-def index(pages: list[Decision], prefix: str) -> str:
-    """One table a subject, in the order in which the subjects came up."""
-    lines = [INTRODUCTION]
-    for subject in dict.fromkeys(page.subject for page in pages):
+def page(prefix: str) -> str:
+    """One table a subject, in the order in which the subjects came up. Links begin with `prefix`."""
+    pages, lines = decisions(), [INTRODUCTION]
+    for subject in dict.fromkeys(each.subject for each in pages):
         lines += [f"## {subject}\n", "| | decision | status | date |", "|---|---|---|---|"]
-        for page in (page for page in pages if page.subject == subject):
-            status = re.sub(r"\[(\d+)\]\([^)]*\)", r"\1", page.status)
-            lines.append(f"| {page.number} | [{page.title}]({prefix}{page.file}) | {status} | {page.date} |")
+        for each in (each for each in pages if each.subject == subject):
+            status = re.sub(r"\[(\d+)\]\([^)]*\)", r"\1", each.status)
+            lines.append(f"| {each.number} | [{each.title}]({prefix}{each.file}) | {status} | {each.date} |")
         lines.append("")
     return "\n".join(lines)
-
-
-def main() -> None:
-    for name, prefix in INDEXES.items():
-        (ROOT / name).write_text(index(decisions(), prefix), "utf-8")
-
-
-if __name__ == "__main__":
-    main()
