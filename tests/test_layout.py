@@ -184,6 +184,22 @@ def test_a_stage_declares_exactly_the_modules_that_it_imports(stage):
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_that_writes_a_page_depends_on_its_templates(stage):
+    deps = set(STAGES[stage]["deps"])
+    writes_pages = "retune/pages/page.py" in deps
+    templates = [
+        path for path in (*ROOT.glob("retune/*/*"), *ROOT.glob("tasks/*/*")) if path.suffix in (".html", ".css")
+    ]
+    needed = {name_of(path) for path in templates for dep in deps if writes_pages and is_template_of(path, ROOT / dep)}
+    assert {dep for dep in deps if dep.endswith((".html", ".css"))} == needed
+
+
+def is_template_of(template: Path, module: Path) -> bool:
+    """report_labels.html is of report.py; whatever is in retune/pages is of page.py."""
+    return template.parent == module.parent and (template.stem.startswith(module.stem) or module.name == "page.py")
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_its_own_section_of_the_params(stage):
     further = {"validate": ["train.base", "train.max_tokens"]}  # what its audit of the tokens asks for
     assert [name for name in STAGES[stage]["params"] if name != "task"] == [stage, *further.get(stage, [])]

@@ -1,15 +1,9 @@
 """One version on one page, for people: the road from sources to champion, what was recomputed, how to check it alone.
 
-The page is one file of HTML that asks no network and runs no script: its Content-Security-Policy forbids both, and
-allows the one style sheet by its hash. Stations are `details`, so that a keyboard opens them. A hash gets a mark only
-where a link of that hash was recomputed. Everything from the record is a stranger's: escaped, its hidden characters
-shown, quoted where it stands in a command. Same inputs, same bytes.
-
-Two files stand beside this one: lineage_page.html (the template) and lineage_page.css.
+Stations are `details`, so that a keyboard opens them. A hash gets a mark only where a link of that hash was recomputed.
+Text from the record is quoted where it is part of a command; `retune/pages` escapes it.
 """
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,11 +11,12 @@ from retune.documents import sankey, verification_commands
 from retune.documents.check_marks import by_hash, check_marks
 from retune.documents.score_charts import charts, gain_axis
 from retune.documents.tenures import happened, tenures
-from retune.documents.text_formats import as_text, count, in_words, percent, score, visible
 from retune.lineage.check import Check
 from retune.lineage.history import CHAMPION, DECIDED, REJECTED, REVIEWED, Entry
 from retune.lineage.record import Record, Split, reasons_of
+from retune.pages.page import render
 
+TEMPLATE = Path(__file__).with_suffix(".html")
 SIDES = (
     ("train", "Train: what the model learned from"),
     ("val", "Validation: what the best epoch was chosen on"),
@@ -51,32 +46,17 @@ def page(
     links: what was recomputed, none if nothing was; entries: the history of the model (retune/lineage/history.py);
     checked: when the links were recomputed, ISO 8601.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    folder = Path(__file__).parent
-    style = (folder / "lineage_page.css").read_text("utf-8")
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        finalize=visible,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"time": in_words, "count": count, "score": score, "percent": percent, "yaml": as_text}
     number = version.rpartition("/")[2]
     history = sorted((entry for entry in entries if entry.event != DECIDED), key=lambda entry: entry.number)
     mine = [entry for entry in history if (entry.model, str(entry.version)) == (record["name"], number)]
     registration = mine[0] if mine else None
-    return environment.get_template("lineage_page.html").render(
+    return render(
+        TEMPLATE,
         r=record,
         start=record["training"].get("start", {"from": "base"}),
         name=record["name"],
         number=number,
         title=f"{record['name']}/{number}" if number else record["name"],
-        style=Markup(style),
-        style_sha256=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         links=links,
         failed=[link for link in links if not link.ok],
         checked=checked,

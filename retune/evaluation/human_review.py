@@ -19,11 +19,12 @@ import pandas as pd
 import pyarrow as pa
 
 from retune.errors import Refused, WrongUse
+from retune.pages.page import render
 from retune.registry import reload_check
 from retune.system import dvc_store
 from retune.system.stage_io import write_json
 
-TEMPLATE = Path(__file__).with_name("human_review.html")
+TEMPLATE = Path(__file__).with_suffix(".html")
 COLUMNS = ("sheet", "id", "prompt", "A", "B", "verdict", "reviewer", "note")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would run
 
@@ -112,10 +113,7 @@ def _escape_formula(text: str) -> str:
 
 def as_page(sheet: pd.DataFrame, key: Key) -> str:
     """One HTML file that needs no network, keeps the verdicts in the browser, and saves them as a file."""
-    from jinja2 import Environment, StrictUndefined
-
-    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE.read_text("utf-8"))
-    return page.render(sheet=key.sheet, rows=sheet.to_dict("records"))
+    return render(TEMPLATE, sheet=key.sheet, rows=sheet.to_dict("records"))
 
 
 def write_key(key: Key, folder: Path) -> Path:

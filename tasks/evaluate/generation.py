@@ -70,7 +70,7 @@ def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: Generatio
     _draw(predictions, out)
     stage_io.write_json(report_details, out / "details.json")
     pictures = sorted((out / "plots").rglob("*.png"))
-    report.write_answers(out / "report.html", scores, report_details, asdict(answers.manifest), pictures)
+    report.write(out / "report.html", scores, report_details, asdict(answers.manifest), pictures)
     stage_io.write_json(scores, out / "evaluate.json")
     for name, title in task_metrics.titles_in(scores).items():
         print(f"{title}: {scores[name]:.4f}  base {scores[f'base_{name}']:.4f}", flush=True)

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -151,6 +152,7 @@ def test_the_page_is_the_same_twice_and_holds_no_text_and_no_live_markup():
     assert "no label but card, cash" in pages[0]
     assert "private words" not in pages[0]
     assert "<img src=x" not in pages[0]
+    assert re.findall(r'(?:src|style|onclick)="|href="(?!#|data:,")', pages[0]) == []
 
 
 def test_no_check_touches_the_network(monkeypatch):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from retune.documents import check_marks, lineage_page, score_charts, tenures, text_formats
+from retune.documents import check_marks, lineage_page, score_charts, tenures
 from retune.lineage.check import Check
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -423,17 +423,3 @@ def test_what_persons_did_is_told_and_what_retrainings_decided_is_counted(lineag
 def test_another_models_entries_are_not_this_versions(lineage_facts):
     strange = [replace(entry, model="replies") for entry in lineage_facts.entries]
     assert "not in the history shown" in words(lineage_facts, entries=strange)
-
-
-@pytest.mark.parametrize(
-    "moment, said",
-    [
-        ("2026-11-24T10:14:55.120+00:00", "24 November 2026, 10:14 UTC"),
-        ("2026-11-24T01:30:00+02:00", "23 November 2026, 23:30 UTC"),
-        ("2026-11-24T10:14:55Z", "24 November 2026, 10:14 UTC"),
-        ("<b>yesterday</b>", "<b>yesterday</b>"),
-        ("0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00+14:00"),
-    ],
-)
-def test_times_are_told_in_words(moment, said):
-    assert text_formats.in_words(moment) == said

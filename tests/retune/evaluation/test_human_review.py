@@ -76,7 +76,13 @@ def test_the_page_holds_whatever_was_written_as_text_alone():
     wild = PAIRS.assign(theirs="<script>alert(1)</script>", prompt='" onload="alert(1)')
     page = human_review.as_page(*human_review.draw_sheet(wild, "a/1", "a/2", 3, 1))
     assert page.count("<script>") == 1 and "&lt;script&gt;alert" in page
-    assert not re.search(r"(src|href)=|https?:", page)
+    assert re.findall(r'(?:src|href)="([^"]*)"|https?:', page) == ["data:,"]
+
+
+def test_the_page_hands_ids_back_to_the_letter():
+    pairs = PAIRS.head(2).assign(id=["a\u202eb", "<c>"])
+    page = human_review.as_page(*human_review.draw_sheet(pairs, "a/1", "a/2", 2, 1))
+    assert 'data-id="a\u202eb"' in page and 'data-id="&lt;c&gt;"' in page
 
 
 def test_the_key_comes_back_from_its_folder(exported, tmp_path):

@@ -6,6 +6,7 @@ from retune.evaluation import report
 
 EVIL = "<script>alert('x')</script>"
 NAMES = ("accuracy", "macro_f1", "calibration_error")
+TEXTS = ("perplexity", "rouge_l", "bleu", "chrf", "exact_match")
 SCORES = {
     f"{who}{name}{end}": 0.5 for who in ("", "base_", "probe_") for name in NAMES for end in ("", "_low", "_high")
 } | {"rows": 20, "rows_per_second": 31.4}
@@ -27,7 +28,7 @@ def page(tmp_path):
 
 def test_the_page_needs_no_network_and_no_other_file(page):
     assert "//" not in re.sub(r"base64,[^\"]*", "", page)
-    assert set(re.findall(r"(?:src|href)=\"([^\",]*)", page)) == {"data:image/png;base64"}
+    assert set(re.findall(r"(?:src|href)=\"([^\",]*)", page)) == {"data:", "data:image/png;base64"}
     assert "url(" not in page
     assert "@import" not in page
     assert "<script" not in page
@@ -49,3 +50,22 @@ def test_a_long_text_is_cut(tmp_path):
     long = [{**DETAILS["mistakes"][0], "text": "word " * 10000}]
     report.write(tmp_path / "report.html", SCORES, {**DETAILS, "mistakes": long}, CARD, [])
     assert len((tmp_path / "report.html").read_text("utf-8")) < 20000
+
+
+def test_answers_are_shown_beside_the_reference_and_those_of_the_base(tmp_path):
+    scores = {f"{who}{name}{end}": 0.5 for who in ("", "base_") for name in TEXTS for end in ("", "_low", "_high")}
+    turn = {"role": "user", "content": EVIL}
+    answer = {"id": "T-1", "prompt": [turn], "reference": EVIL, "answer": EVIL, "base": EVIL, "rouge_l": 0.25}
+    details = {"answers": [answer], "general": {"set": ["sums", "sums"]}}
+    scores |= {"rows": 1200, "rows_written": 64, "general_sums": 0.75, "base_general_sums": 0.875}
+    report.write(tmp_path / "report.html", scores, details, {**CARD, "template": "chatml"}, [])
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert EVIL not in page and page.count("&lt;script&gt;") == 5
+    assert "<th>ROUGE-L</th>" in page and "<th>probe</th>" not in page
+    assert "1,200 rows that training did not see; answers written for 64 of them" in page
+    assert page.count("0.7500") == page.count("0.8750") == 1
+    assert "Preferred:" not in page
+
+
+def test_a_bar_is_drawn_of_each_score_that_is_better_when_larger(page):
+    assert page.count('class="meter"') == 6 and page.count('width="50.0"') == 6

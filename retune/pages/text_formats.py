@@ -1,4 +1,4 @@
-"""How the lineage page writes times, numbers, parameters and text from outside."""
+"""How pages write times, numbers, parameters and text from outside."""
 
 import json
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ def visible(value: Any) -> Any:
 
 
 def in_words(moment: str) -> str:
-    """24 November 2026, 10:14 UTC; whatever is no time as it is."""
+    """24 November 2026, 10:14 UTC; text that is not a time stays as it is."""
     try:
         then = datetime.fromisoformat(moment)
         then = then.astimezone(UTC) if then.tzinfo else then
