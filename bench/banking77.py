@@ -119,8 +119,8 @@ def trainer_way(
 
 def retune_way(table: pd.DataFrame, section: Train) -> dict[str, Any]:
     shipped = params.load(ROOT / "params.yaml")
-    kept, _ = curate(table, Context(task_data.of("classify"), shipped.curate))
-    sides = split(kept, shipped.split)
+    kept, _ = curate(table, Context(task_data.of(shipped.task), shipped.curate))
+    sides = split(kept, shipped.split, shipped.task)
     with tempfile.TemporaryDirectory() as work:
         began = time.monotonic()
         context = train_context(section, Path(work), lambda *_, **__: None)

@@ -47,8 +47,8 @@ def sides(chosen: params.Params) -> dict[str, pd.DataFrame]:
     """The three sides of the sample, each in the order of the file, which is that of the ids."""
     table = pd.read_csv(ROOT / "tests/samples/tickets.csv", dtype="str", keep_default_na=False)
     table = table.rename(columns=COLUMNS)[[*COLUMNS.values()]].assign(source="sample", given="")
-    rows = curate(table, Context(task_data.of("classify"), chosen.curate))[0]
-    return split(rows, chosen.split)
+    rows = curate(table, Context(task_data.of(chosen.task), chosen.curate))[0]
+    return split(rows, chosen.split, chosen.task)
 
 
 def quiet(*_: Any, **__: Any) -> None:

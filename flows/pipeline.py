@@ -21,7 +21,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.execution import disk_errors, dvc, plan, process_guard, recovery, run_context
 from flows.project import environment
 from retune.config import params
-from retune.data import replay, row_table
+from retune.data import replay, row_table, task_data
 from retune.errors import Broken, Refused, RetuneError
 from retune.evaluation import multiple_choice
 from retune.lineage import record
@@ -169,8 +169,8 @@ def run_gate(config: params.Params, run_id: str) -> record_builder.Gate:
 
 
 def retention_answers(config: params.Params) -> pd.DataFrame | None:
-    """What a model that writes and its base answered to questions of no concern to the training."""
-    if config.task == "classify":
+    """What a generative model and its base answered to questions that have nothing to do with the training."""
+    if task_data.of(config.task).has_labels:
         return None
     return gate_record.questions_of(json.loads((REPORTS / "details.json").read_text("utf-8")))
 

@@ -137,7 +137,7 @@ def registered_versions(name: str) -> set[str]:
 def explain(because: str | None) -> RetrainingOutcome:
     """What a retraining would do now, and why. Looks at the sources; keeps nothing."""
     config = params.load()
-    incoming = news(config, intake.fetch_sources(config.fetch, say=lambda _: None, enter=False, task=config.task))
+    incoming = news(config, intake.fetch_sources(config.fetch, config.task, say=lambda _: None, enter=False))
     chain = history.read(config.register.name)
     verdict = check_triggers(config, incoming, because or unanswered_request(chain))
     if unfinished := unfinished_version(config.register.name):
@@ -152,7 +152,7 @@ def news(config: params.Params, incoming: intake.IntakeResult) -> intake.IntakeR
 
 @task(task_run_name="fetch", cache_policy=NO_CACHE)
 def run_fetch(config: params.Params) -> intake.IntakeResult:
-    incoming = news(config, intake.fetch_sources(config.fetch, get_run_logger().info, task=config.task))
+    incoming = news(config, intake.fetch_sources(config.fetch, config.task, get_run_logger().info))
     for source, why in incoming.failures.items():
         get_run_logger().error("%s: %s", source, why)
     return incoming
@@ -248,7 +248,7 @@ def begin_with_the_last_lock(newest: trigger.VersionInputs | None) -> None:
 def begin_with_the_champion(config: params.Params) -> None:
     """Continue from the champion's weights if they are fit for it, else from the base: never from where the checkout's
     own models/start.json says. A model that writes keeps to that, whoever is champion: it is what it goes on from."""
-    if config.task != "classify":
+    if not isinstance(config, params.Classify):
         return
     starts.write(None)
     champion = versions.champion(config.register.name)

@@ -74,12 +74,12 @@ def ingest(
     source: str,
     raw: Path,
     columns: Columns,
+    task: str,
     name: str | None = None,
     track: Callable[[], None] = nothing,
     licence: str | None = None,
     collected: str | None = None,
     also: Path | None = None,
-    task: str = "classify",
 ) -> IngestResult:
     """Append what is new in `source` to the folder `raw`, then `track` it; if that raises, take it back.
 
@@ -111,7 +111,7 @@ def ingest(
     )
 
 
-def count_rows(source: str, columns: Columns, name: str | None = None, task: str = "classify") -> int:
+def count_rows(source: str, columns: Columns, name: str, task: str) -> int:
     """How many rows `ingest` would read. Raises what it would raise; keeps nothing."""
     return len(_parse(source, columns, name, task)[-1])
 
@@ -125,7 +125,7 @@ def _parse(
     return table, columns, mapped, rows_of(table, columns, name or _name(source), mapped.values)
 
 
-def complete_columns(columns: Columns, table: Table, task: str = "classify") -> Columns:
+def complete_columns(columns: Columns, table: Table, task: str) -> Columns:
     """The columns with what is not named filled in. Raises WrongUse if one of them isn't in the table.
 
     Where a model is to write, it is not known yet which columns hold prompt and answers.

@@ -36,7 +36,7 @@ Config = Split | SplitShares
 STRICTEST = ("test", "val", "train")  # a group of several given sides goes here first, until it is refused
 
 
-def split(rows: pd.DataFrame, split_config: Config, task: str = "classify") -> dict[str, pd.DataFrame]:
+def split(rows: pd.DataFrame, split_config: Config, task: str) -> dict[str, pd.DataFrame]:
     """The rows of train, val and test, each sorted by id, so that the order of arrival changes nothing."""
     unit = units(rows, task)
     preassigned = _preassigned(unit, rows["given"])
@@ -48,7 +48,7 @@ def split(rows: pd.DataFrame, split_config: Config, task: str = "classify") -> d
     return {name: ordered[side[ordered.index] == name].reset_index(drop=True) for name in SPLITS}
 
 
-def units(rows: pd.DataFrame, task: str = "classify") -> pd.Series:
+def units(rows: pd.DataFrame, task: str) -> pd.Series:
     """The name of what stays on one side, of each row; customer 12 is not row 12."""
     alone = "row:" + rows["id"]
     if task_data.of(task).split_unit == "prompt":
@@ -78,7 +78,7 @@ def divided_groups(rows: pd.DataFrame) -> dict[str, dict[str, str]]:
     return {str(name): dict(zip(group["given"], group["id"], strict=True)) for name, group in groups.groupby("group")}
 
 
-def report(rows: pd.DataFrame, sides: dict[str, pd.DataFrame], task: str = "classify") -> dict[str, Any]:
+def report(rows: pd.DataFrame, sides: dict[str, pd.DataFrame], task: str) -> dict[str, Any]:
     """Counts for each side. Git keeps it, so it names no answer by its words."""
     counts = {name: side["label"].value_counts() for name, side in sides.items()}
     labels = {

@@ -53,6 +53,7 @@ def ingest(
     environment.activate_project()
     from flows.execution import dvc, recovery
     from retune.config import params
+    from retune.data import task_data
     from tasks.ingest import Columns, ingest
 
     columns, task = Columns(text, label, id_, group, split, rejected), params.load().task
@@ -60,7 +61,7 @@ def ingest(
         for repair in recovery.files():
             click.echo(f"repaired: {repair}", err=True)
         result = ingest(
-            source, Path("data/raw"), columns, name, lambda: dvc.track("data/raw"), licence, collected, task=task
+            source, Path("data/raw"), columns, task, name, lambda: dvc.track("data/raw"), licence, collected
         )
     if json_:
         print_json({**result.__dict__, "part": str(result.part) if result.part else None})
@@ -69,7 +70,7 @@ def ingest(
         f"received {result.received} rows: {result.added} added, {result.corrected} corrected, "
         f"{result.known + result.repeated} there already. data/raw holds {result.total} rows."
     )
-    if task != "classify":
+    if not task_data.of(task).has_labels:
         click.echo(f"read as: {result.format}")
     if result.unused:
         click.echo(f"columns not used: {', '.join(result.unused)}")

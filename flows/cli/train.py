@@ -135,8 +135,10 @@ def plan(json_: bool) -> None:
 
 
 def _print_base(config: Any) -> None:
-    """Whoever makes a model that writes decides under which licence it stands: its base's goes along."""
-    if config.task != "classify":
+    """Show the licence of a generative model's base: what is trained from it goes under the same licence."""
+    from retune.data import task_data
+
+    if not task_data.of(config.task).has_labels:
         from retune.models import base_model
 
         name = config.train.base.name

@@ -50,7 +50,7 @@ class Delivery:
     """What one source has for us, and its cursor once it is in."""
 
     source: str
-    loads: tuple[IngestJob, ...]
+    jobs: tuple[IngestJob, ...]
     cursor: intake_branch.Cursor
 
 
@@ -68,7 +68,7 @@ class IntakeResult:
         return intake_branch.md5(self.pointer)
 
 
-def fetch_sources(section: Fetch, say: Say = print, enter: bool = True, task: str = "classify") -> IntakeResult:
+def fetch_sources(section: Fetch, task: str, say: Say = print, enter: bool = True) -> IntakeResult:
     """Take what is new from everywhere. Without `enter` it is only looked at, and the branch stays as it is.
 
     A source that fails keeps its cursor and stops no other; nor does a file stop the others of its folder. Raises
@@ -97,11 +97,11 @@ def _deliveries(
             continue
         if batch.refused:
             failures[batch.source] = "; ".join(batch.refused)
-        deliveries.append(Delivery(batch.source, _loads(batch), batch.cursor))
-    return [each for each in deliveries if each.loads or each.cursor != before.cursors.get(each.source)], failures
+        deliveries.append(Delivery(batch.source, _jobs(batch), batch.cursor))
+    return [each for each in deliveries if each.jobs or each.cursor != before.cursors.get(each.source)], failures
 
 
-def _loads(batch: Batch) -> tuple[IngestJob, ...]:
+def _jobs(batch: Batch) -> tuple[IngestJob, ...]:
     columns = Columns(**vars(batch.columns))
     places = batch.places or (None,) * len(batch.files)
     return tuple(
@@ -110,33 +110,58 @@ def _loads(batch: Batch) -> tuple[IngestJob, ...]:
     )
 
 
-def read_closely(batch: Batch, old_cursor: intake_branch.Cursor, say: Say, task: str) -> Batch:
-    """The batch, less what ingest would refuse of it: an id with two answers, say. Keeps nothing."""
-    rows, good, unfit, cursor = 0, [], [], batch.cursor
-    for load in _loads(batch):
+@dataclass(frozen=True)
+class JobsResult:
+    """What became of the files of one source."""
+
+    rows: int
+    accepted: tuple[IngestJob, ...]
+    refusals: tuple[str, ...]  # why the other files were refused
+    cursor: intake_branch.Cursor
+
+
+def try_each(jobs: Iterable[IngestJob], cursor: intake_branch.Cursor, act: Callable[[IngestJob], int]) -> JobsResult:
+    """Act on one file after another; `act` returns rows. A file that is refused stops no other, and comes again.
+
+    Raises what `act` raises for a job without a place: it is no file of its own, so all of its source is refused.
+    """
+    rows, accepted, refusals = 0, [], []
+    for job in jobs:
         try:
-            rows += count_rows(str(load.file), load.columns, load.name, task)
-            good.append(load)
+            rows += act(job)
+            accepted.append(job)
         except (Refused, WrongUse) as error:
-            if load.place is None:
-                say(f"{batch.source}: FAILED, nothing of it would be taken: {error}")
-                return replace(batch, files=(), rows=0, cursor=old_cursor, error=error)
-            unfit.append(name_original(str(error), load.file, Path(load.place)))
-            cursor = _without(cursor, load.place)
-            say(f"{batch.source}: FAILED, the other files would be taken: {unfit[-1]}")
-    return replace(
-        batch,
-        files=tuple(load.file for load in good),
-        places=tuple(load.place for load in good if load.place),
-        rows=rows,
-        refused=(*batch.refused, *unfit),
-        cursor=cursor,
-    )
+            if job.place is None:
+                raise
+            refusals.append(name_original(str(error), job.file, Path(job.place)))
+            cursor = _without(cursor, job.place)
+    return JobsResult(rows, tuple(accepted), tuple(refusals), cursor)
 
 
 def _without(cursor: intake_branch.Cursor, place: str) -> intake_branch.Cursor:
     """The cursor as if that file had never been seen, so that it comes again."""
     return {**cursor, "files": {name: of for name, of in cursor["files"].items() if name != place}}
+
+
+def read_closely(batch: Batch, old_cursor: intake_branch.Cursor, say: Say, task: str) -> Batch:
+    """The batch, less what ingest would refuse of it: an id with two answers, say. Keeps nothing."""
+    try:
+        result = try_each(
+            _jobs(batch), batch.cursor, lambda job: count_rows(str(job.file), job.columns, job.name, task)
+        )
+    except (Refused, WrongUse) as error:
+        say(f"{batch.source}: FAILED, nothing of it would be taken: {error}")
+        return replace(batch, files=(), rows=0, cursor=old_cursor, error=error)
+    for why in result.refusals:
+        say(f"{batch.source}: FAILED, the other files would be taken: {why}")
+    return replace(
+        batch,
+        files=tuple(job.file for job in result.accepted),
+        places=tuple(job.place for job in result.accepted if job.place),
+        rows=result.rows,
+        refused=(*batch.refused, *result.refusals),
+        cursor=result.cursor,
+    )
 
 
 def _of_the_checkout(before: intake_branch.Intake, scratch: Path) -> Iterator[Delivery]:
@@ -148,7 +173,7 @@ def _of_the_checkout(before: intake_branch.Intake, scratch: Path) -> Iterator[De
     parts = {path: md5 for path, md5 in sorted(listing.items()) if path.endswith(".parquet")}
     entered_parts = before.cursors.get(CHECKOUT, {}).get("parts", [])
     all_facts = json.loads(dvc_store.read_bytes(listing[source_facts.FILE])) if source_facts.FILE in listing else {}
-    loads = []
+    jobs = []
     for path, md5 in parts.items():
         if md5 in entered_parts:
             continue
@@ -158,9 +183,9 @@ def _of_the_checkout(before: intake_branch.Intake, scratch: Path) -> Iterator[De
             shutil.copyfileobj(reader, file)
         name = str(pq.read_table(copy, columns=["source"])["source"][0].as_py())
         facts = all_facts.get(name, {})
-        loads.append(IngestJob(copy, name, OWN, facts.get("licence"), facts.get("collected")))
-    if loads:
-        yield Delivery(CHECKOUT, tuple(loads), {"parts": sorted({*entered_parts, *parts.values()})})
+        jobs.append(IngestJob(copy, name, OWN, facts.get("licence"), facts.get("collected")))
+    if jobs:
+        yield Delivery(CHECKOUT, tuple(jobs), {"parts": sorted({*entered_parts, *parts.values()})})
 
 
 def _take(
@@ -178,11 +203,12 @@ def _take(
         rows, cursors = {}, dict(before.cursors)
         for each in deliveries:
             try:
-                rows[each.source], cursors[each.source], unfit = _ingest_delivery(each, task)
+                result = try_each(each.jobs, each.cursor, lambda job: _ingest_job(job, task))
+                rows[each.source], cursors[each.source], refusals = result.rows, result.cursor, result.refusals
             except (Refused, WrongUse) as error:
-                unfit = [str(error)]
-            if unfit:
-                failures[each.source] = "; ".join([*filter(None, [failures.get(each.source)]), *unfit])
+                refusals = (str(error),)
+            if refusals:
+                failures[each.source] = "; ".join([*filter(None, [failures.get(each.source)]), *refusals])
         if not RAW.exists():
             raise WrongUse(f"no source has brought a row yet: {'; '.join(f'{k}: {v}' for k, v in failures.items())}")
         _track(RAW, before.raw is None or any(rows.values()), push=enter)
@@ -202,50 +228,23 @@ def _parts(cursors: intake_branch.Cursors) -> set[str]:
     return set(cursors.get(CHECKOUT, {}).get("parts", []))
 
 
-def without_known(arrived: IntakeResult, newest: str) -> IntakeResult:
+def without_known(result: IntakeResult, newest: str) -> IntakeResult:
     """What came in, less the rows that stand in the raw data of the newest version, by its DVC hash.
 
     They are no news: the checkout had them when that version was made by hand, and only the intake did not.
     """
-    count = arrived.rows.get(CHECKOUT, 0)
-    known_rows = min(count, trigger.known_rows(arrived.parts, newest)) if count else 0
+    count = result.rows.get(CHECKOUT, 0)
+    known_rows = min(count, trigger.known_rows(result.parts, newest)) if count else 0
     if not known_rows:
-        return arrived
-    rows = {**arrived.rows, CHECKOUT: count - known_rows}
-    return replace(
-        arrived, rows={source: new for source, new in rows.items() if new}, known_rows={CHECKOUT: known_rows}
-    )
+        return result
+    rows = {**result.rows, CHECKOUT: count - known_rows}
+    return replace(result, rows={source: new for source, new in rows.items() if new}, known_rows={CHECKOUT: known_rows})
 
 
-def _ingest_delivery(delivery: Delivery, task: str) -> tuple[int, intake_branch.Cursor, list[str]]:
-    """New and corrected rows, how far the source was read, and which of its files were refused, in words.
-
-    A file that is refused leaves the rows as they were, and no trace in the cursor: it comes again. What is no file of
-    its own is refused with all of the source: the error is the caller's.
-    """
-    rows, cursor, unfit = 0, delivery.cursor, []
-    for load in delivery.loads:
-        try:
-            rows += _ingest_job(load, task)
-        except (Refused, WrongUse) as error:
-            if load.place is None:
-                raise
-            unfit.append(name_original(str(error), load.file, Path(load.place)))
-            cursor = _without(cursor, load.place)
-    return rows, cursor, unfit
-
-
-def _ingest_job(load: IngestJob, task: str) -> int:
-    report = ingest(
-        str(load.file),
-        RAW,
-        load.columns,
-        load.name,
-        licence=load.licence,
-        collected=load.collected,
-        also=ASIDE,
-        task=task,
-    )
+def _ingest_job(job: IngestJob, task: str) -> int:
+    """New and corrected rows."""
+    licence, collected = job.licence, job.collected
+    report = ingest(str(job.file), RAW, job.columns, task, job.name, licence=licence, collected=collected, also=ASIDE)
     return report.added + report.corrected
 
 

@@ -93,7 +93,8 @@ class DatabaseSource(Provenance):
     columns: Annotated[NamedColumns, about("Which columns of the result hold what.")]
 
 
-Source = Annotated[FileSource | EndpointSource | DatabaseSource, Discriminator("kind")]
+Source = FileSource | EndpointSource | DatabaseSource
+SourceByKind = Annotated[Source, Discriminator("kind")]
 
 
 def _distinct_names(sources: list[Source]) -> list[Source]:
@@ -119,7 +120,7 @@ class Fetch:
     ]
     max_megabytes: Annotated[Count, about("Largest amount in megabytes that one source may bring in one fetch.")]
     sources: Annotated[
-        list[Source],
+        list[SourceByKind],
         AfterValidator(_distinct_names),
         about("The sources, each of kind files, http or sql; docs/how-to/data/connect-sources.md shows one of each."),
     ]

@@ -5,7 +5,7 @@
 
 Nothing is ingested here and no cursor is stored: the caller commits both at once. A caller that dies before that
 fetches the same rows again, and ingest knows a row that is there already: so each row comes in exactly once, wherever a
-crash falls. A source that fails is told and stays where it was; the others go on.
+crash falls. A source that fails is reported and stays where it was; the others go on.
 
 Ids are one name space: two sources that give the same id mean the same row, and the later one corrects it.
 """
@@ -16,9 +16,9 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import assert_never
 
-from retune.config.sources import Columns, DatabaseSource, EndpointSource, Fetch, FileSource, NamedColumns
+from retune.config.sources import Columns, DatabaseSource, EndpointSource, Fetch, FileSource, NamedColumns, Source
 from retune.data.intake_branch import Cursor, Cursors
 from retune.data.source_facts import facts
 from retune.errors import Broken, RetuneError
@@ -56,9 +56,7 @@ def fetch(fetch_config: Fetch, cursors: Cursors, into: Path, say: Say) -> list[B
     ]
 
 
-def _batch(
-    source: FileSource | EndpointSource | DatabaseSource, fetch_config: Fetch, cursor: Cursor, into: Path, say: Say
-) -> Batch:
+def _batch(source: Source, fetch_config: Fetch, cursor: Cursor, into: Path, say: Say) -> Batch:
     def report(message: str) -> None:
         say(f"{source.name}: {message}")
 
@@ -97,15 +95,19 @@ def _batch(
     )
 
 
-def _take(source: Any, fetch_config: Fetch, cursor: Cursor, into: Path, say: Say) -> FetchResult:
-    if isinstance(source, FileSource):
-        return files.take(source, fetch_config, cursor, into, say)
-    if isinstance(source, EndpointSource):
-        return http.take(source, fetch_config, cursor, into, say)
-    return sql.take(source, fetch_config, cursor, into, say)
+def _take(source: Source, fetch_config: Fetch, cursor: Cursor, into: Path, say: Say) -> FetchResult:
+    match source:
+        case FileSource():
+            return files.take(source, fetch_config, cursor, into, say)
+        case EndpointSource():
+            return http.take(source, fetch_config, cursor, into, say)
+        case DatabaseSource():
+            return sql.take(source, fetch_config, cursor, into, say)
+        case _:
+            assert_never(source)
 
 
-def _definition(source: FileSource | EndpointSource | DatabaseSource) -> str:
+def _definition(source: Source) -> str:
     """Changes with anything that params say of the source: other columns make other rows of the same records."""
     return hashlib.sha256(json.dumps(asdict(source), sort_keys=True).encode()).hexdigest()[:16]
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from retune.config.common import Estimate
 from retune.config.params import Params
-from retune.data import row_table, source_facts, suppression
+from retune.data import row_table, source_facts, suppression, task_data
 from retune.evaluation import task_metrics
 from retune.lineage import parent_version
 from retune.lineage import record as records
@@ -211,7 +211,7 @@ def _scores(config: Params, champion_report: Path | None) -> records.Scores:
         "confidence": config.evaluate.confidence,
         "candidate": _scored(report, "", metrics),
         "base": _scored(report, "base_", metrics),
-        "probe": _scored(report, "probe_", metrics) if config.task == "classify" else None,
+        "probe": _scored(report, "probe_", metrics) if task_data.of(config.task).has_labels else None,
         "champion": _scored(champion, "", metrics) if champion else None,
     }
 

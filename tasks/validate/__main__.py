@@ -55,7 +55,7 @@ def validate(
     rows: pd.DataFrame,
     curate_report: dict[str, Any],
     limits: expectations.Limits,
-    task: str = "classify",
+    task: str,
     audit: TokenAudit | None = None,
 ) -> Verdict:
     """The verdict on the curated rows."""

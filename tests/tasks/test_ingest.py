@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,13 +23,14 @@ from retune.data import row_table, task_data
 from retune.data.readers import NoRows
 from retune.errors import Broken, Refused, RetuneError, WrongUse
 from tasks import ingest as ingest_module
-from tasks.ingest import Columns, IngestResult, ingest
+from tasks.ingest import Columns, IngestResult
 
 RAW = Path("data/raw")
 BITEXT = (
     Path(__file__).parents[3] / "shared/data/bitext_support_sft/Bitext_Sample_Customer_Support_Training_Dataset.csv"
 )
 ID = Columns(id="id")
+ingest = partial(ingest_module.ingest, task="classify")
 
 
 @pytest.fixture(autouse=True)
@@ -515,7 +517,8 @@ def test_an_ingest_that_was_killed_is_finished_by_the_next():
     put("text,label\na,b\n")
     killed = (
         "import os, signal; from pathlib import Path; from tasks.ingest import Columns, ingest;"
-        "ingest('tickets.csv', Path('data/raw'), Columns(), track=lambda: os.kill(os.getpid(), signal.SIGKILL))"
+        "kill = lambda: os.kill(os.getpid(), signal.SIGKILL);"
+        "ingest('tickets.csv', Path('data/raw'), Columns(), 'classify', track=kill)"
     )
     root = Path(ingest_module.__file__).parents[1]
     ended = subprocess.run([sys.executable, "-c", killed], env={**os.environ, "PYTHONPATH": str(root)})
@@ -537,7 +540,10 @@ def test_two_ingests_at_once_take_turns():
 
     for name in "abcd":
         put(f"text,label\nshared,x\n{name},x\n", f"{name}.csv")
-    jobs = [threading.Thread(target=ingest, args=(f"{name}.csv", RAW, Columns(), None, track)) for name in "abcd"]
+    jobs = [
+        threading.Thread(target=ingest, args=(f"{name}.csv", RAW, Columns()), kwargs={"track": track})
+        for name in "abcd"
+    ]
     for job in jobs:
         job.start()
     for job in jobs:
@@ -627,7 +633,7 @@ def test_conversations_twice_add_nothing_and_a_part_of_raw_is_known_to_the_lette
     assert take(lines(record, record), name="said.jsonl", task=task).known == 2
     (part,) = RAW.glob("*.parquet")
     own = Columns(text="text", label="label", id="id", group="group", split="given")
-    assert ingest(str(part), RAW, own, "said", task=task).known == 2
+    assert ingest(str(part), RAW, own, name="said", task=task).known == 2
     assert bytes_of_raw() == before
 
 

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,8 +13,11 @@ from retune.config.common import SplitShares
 from retune.data import messages, row_table, task_data
 from retune.data.row_table import COLUMNS, SPLITS
 from retune.errors import Refused, WrongUse
-from tasks.split import check_splits, main, report, split
+from tasks import split as stage
+from tasks.split import check_splits, main
 
+split = partial(stage.split, task="classify")
+report = partial(stage.report, task="classify")
 PARAMS = Split(seed=17, val_share=0.2, test_share=0.3, missing_label=MissingLabel("refuse", "warn", "warn"))
 
 
@@ -202,15 +206,17 @@ def answers(prompts, each):
 
 def test_the_answers_to_one_prompt_are_not_parted():
     table = answers(40, 3)
-    where = pd.Series({row: name for name, side in split(table, WRITING, "instruct").items() for row in side["id"]})
+    where = pd.Series(
+        {row: name for name, side in split(table, WRITING, task="instruct").items() for row in side["id"]}
+    )
     assert set(where) == set(SPLITS)
     assert (where.sort_index().groupby([n // 3 for n in range(len(where))]).nunique() == 1).all()
 
 
 def test_where_a_model_writes_no_label_can_be_missing_and_none_is_told():
     table = answers(40, 1).assign(rejected="no")
-    sides = split(table, WRITING, "prefer")
-    told = report(table, sides, "prefer")
+    sides = split(table, WRITING, task="prefer")
+    told = report(table, sides, task="prefer")
     assert (told["labels"], set(map(len, told["missing"].values()))) == ({}, {0})
     assert check_splits(told, WRITING) == []
     assert all(tuple(side) == task_data.of("prefer").columns for side in sides.values())

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -17,8 +18,9 @@ from retune.config.generation import GenerationValidate, Preflight
 from retune.data import row_table, task_data
 from retune.data.row_table import COLUMNS
 from retune.errors import Broken, Refused
+from tasks.validate import __main__ as stage
 from tasks.validate import data_docs
-from tasks.validate.__main__ import main, validate
+from tasks.validate.__main__ import main
 from tasks.validate.expectations import suite
 
 PARAMS = Validate(
@@ -34,6 +36,7 @@ PARAMS = Validate(
     max_leaked_rows=0,
 )
 CURATED = {"received": 12, "rejected": 2}
+validate = partial(stage.validate, task="classify")
 WORDS = ["red", "orange", "yellow", "green", "blue", "indigo", "violet", "black", "white", "grey"]
 
 
@@ -316,7 +319,7 @@ def test_a_pair_needs_its_worse_answer(make_replies):
         max_leaked_rows=0,
         preflight=Preflight(max_truncated_share=0.1, examples=3),
     )
-    verdict = validate(pairs, CURATED, params, "prefer")
+    verdict = validate(pairs, CURATED, params, task="prefer")
     assert {name: finding.examples for name, finding in failures(verdict).items()} == {"rejected_present": ["r1-0000"]}
 
 

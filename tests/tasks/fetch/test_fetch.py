@@ -63,7 +63,7 @@ class Project:
         if crash == "after the fetch":
             return
         for file in batch.files:
-            ingest(str(file), self.raw, Columns(**vars(batch.columns)), batch.source)
+            ingest(str(file), self.raw, Columns(**vars(batch.columns)), "classify", batch.source)
         if crash == "before the commit":
             shutil.rmtree(self.raw, ignore_errors=True)
             if self.committed.exists():
