@@ -84,7 +84,7 @@ def trainer_way(
     scoring = 0.0
 
     class Score(TrainerCallback):
-        def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_epoch_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
             nonlocal scoring
             paused = time.monotonic()
             accuracy = statistics.accuracy(truth, trainer.predict(test_rows).predictions.argmax(-1))

@@ -71,7 +71,7 @@ def version(number: int, rows: int) -> dict[str, str]:
 def register(number: int, md5s: dict[str, str]) -> None:
     facts = {"Record": git("rev-parse", "HEAD"), **{side.capitalize(): md5 for side, md5 in md5s.items()}}
     for event in (history.REGISTERED, history.CHAMPION)[: 1 + (number % 5 == 1)]:
-        history.append("classifier", number, event, ["bench"], facts, lambda entry: None)
+        history.append("classifier", number, event, ["bench"], facts, lambda _: None)
 
 
 def seconds(command: list[str]) -> tuple[float, dict[str, list[dict[str, str]]]]:

@@ -94,7 +94,8 @@ HANDBOOK = """
 def load(name: str) -> ModuleType:
     """A generator that stands beside the samples."""
     spec = importlib.util.spec_from_file_location(f"sample_{name}", SAMPLES / f"{name}.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

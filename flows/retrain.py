@@ -175,17 +175,13 @@ def check_triggers(
     replay.check(replay.files_of(config))  # params.yaml knows them by their hash, and would see no change
     multiple_choice.check(config)
     chain = history.read(config.register.name)
-    newest = trigger.newest(chain, registered_versions(config.register.name))
-    return trigger.should_retrain(
-        trigger.current_inputs(incoming.raw),
-        newest,
-        trigger.champion(chain),
-        trigger.new_rows(incoming.raw, newest.state.raw) if newest else 0,
-        trigger.suppressed_rows(chain, suppression.read()),
-        because,
-        config.trigger,
-        datetime.now(UTC),
+    newest, champion = trigger.newest(chain, registered_versions(config.register.name)), trigger.champion(chain)
+    rows = trigger.RowChanges(
+        new=trigger.new_rows(incoming.raw, newest.state.raw) if newest else 0,
+        forgotten=trigger.suppressed_rows(chain, suppression.read()),
     )
+    inputs = trigger.current_inputs(incoming.raw)
+    return trigger.should_retrain(inputs, newest, champion, rows, because, config.trigger, datetime.now(UTC))
 
 
 def finish(config: params.Params, unfinished: str) -> RetrainingOutcome | None:

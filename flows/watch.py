@@ -11,7 +11,7 @@ from flows.scheduling import health as watching
 
 
 @flow(name="watch")
-def watch(periods: int = 2) -> Any:
+def watch(periods: int = 2) -> Any:  # noqa: ARG001
     """`periods` stands in the deployment's parameters, where doctor reads it as well."""
     for repair in run_hygiene.Reconciler().tidy():
         get_run_logger().info(repair)

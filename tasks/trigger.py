@@ -52,6 +52,12 @@ class VersionInputs:
 
 
 @dataclass(frozen=True)
+class RowChanges:
+    new: int  # rows of data/raw that the newest version's data did not hold as they are
+    forgotten: int  # rows that are suppressed now and that the champion learned from
+
+
+@dataclass(frozen=True)
 class RetrainDecision:
     """Whether to train, why or why not, and on what the answer rests."""
 
@@ -65,14 +71,13 @@ def should_retrain(
     now: TrainingInputs,
     newest: VersionInputs | None,
     champion: VersionInputs | None,
-    new_rows: int,
-    forgotten: int,
+    rows: RowChanges,
     because: str | None,
     section: Trigger,
     at: datetime,
 ) -> RetrainDecision:
-    """new_rows: rows of `now.raw` that the newest version's data did not hold as they are; forgotten: rows that are
-    suppressed now and that the champion learned from; because: who asked for it and why, if anybody did."""
+    """rows: how `now` differs from the data of `newest` and `champion`; because: who asked for it and why, if anybody
+    did."""
     then = newest.state if newest else None
     if then:
         now, then = _as_compared(now, section), _as_compared(then, section)
@@ -82,8 +87,8 @@ def should_retrain(
         "newest": newest.name if newest else None,
         "champion": champion.name if champion else None,
         "champion_age_days": _age(champion, at) if champion else 0,
-        "new_rows": new_rows,
-        "forgotten_rows": forgotten,
+        "new_rows": rows.new,
+        "forgotten_rows": rows.forgotten,
         "changes": changes,
         "because": because,
     }

@@ -36,7 +36,7 @@ class SectionedGroup(RenamingGroup):
         super().__init__(*args, commands=[each for section in sections.values() for each in section], **more)
         self.sections = sections
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(len(name) for name in self.commands)
         limit = formatter.width - 6 - width
         for title, commands in self.sections.items():

@@ -102,7 +102,7 @@ def switch(before: str, after: str) -> None:
     if returning:
         steps = [step for step in steps if not step.startswith("delete")]
         steps += [f"update {REF} {returning} {current or NONE}", f"delete {REF}-{after} {returning}"]
-    git.run("update-ref", "--stdin", input="".join(f"{step}\n" for step in steps).encode())
+    git.run("update-ref", "--stdin", stdin="".join(f"{step}\n" for step in steps).encode())
 
 
 def _commit(ref: str) -> str:
@@ -113,6 +113,6 @@ def _tree(files: dict[str, bytes]) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         env = {**os.environ, "GIT_INDEX_FILE": str(Path(scratch) / "index")}
         for path, content in files.items():
-            blob = git.output("hash-object", "-w", "--stdin", input=content)
+            blob = git.output("hash-object", "-w", "--stdin", stdin=content)
             git.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", env=env)
         return git.output("write-tree", env=env)

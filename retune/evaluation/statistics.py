@@ -15,6 +15,17 @@ Score = Callable[[np.ndarray, np.ndarray], float]
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Two models on the same rows. `score` takes the truth and the values of one model."""
+
+    score: Score
+    truth: np.ndarray  # [rows]
+    candidate: np.ndarray  # [rows] or, of a corpus score, [rows, counts]
+    rival: np.ndarray
+    differs: np.ndarray  # [rows] of bool: one of the two is better
+
+
+@dataclass(frozen=True)
 class Interval:
     value: float
     low: float
@@ -98,32 +109,27 @@ def interval(score: Callable[[np.ndarray], float], draws: np.ndarray, confidence
     return Interval(score(np.arange(draws.shape[1])), float(low), float(high))
 
 
-def compare(
-    score: Score,
-    truth: np.ndarray,
-    candidate: np.ndarray,
-    rival: np.ndarray,
-    differs: np.ndarray,
-    margin: float,
-    draws: np.ndarray,
-    confidence: float,
-) -> Comparison:
+def compare(pair: Pair, margin: float, draws: np.ndarray, confidence: float) -> Comparison:
     """Paired bootstrap: both models on the same resampled rows (Koehn 2004, section 3.3).
 
-    truth: [rows]; candidate, rival: [rows] or [rows, counts] of the two models; differs: [rows] of bool, where one of
-    the two is better than the other; draws: [times, rows] of `resamples`.
+    draws: [times, rows] of `resamples`.
     """
-    gains = np.array([score(truth[rows], candidate[rows]) - score(truth[rows], rival[rows]) for rows in draws])
+
+    def gain(rows: np.ndarray | slice) -> float:
+        truth = pair.truth[rows]
+        return pair.score(truth, pair.candidate[rows]) - pair.score(truth, pair.rival[rows])
+
+    gains = np.array([gain(rows) for rows in draws])
     low, high = np.quantile(gains, _tails(confidence))
     return Comparison(
-        gain=score(truth, candidate) - score(truth, rival),
+        gain=gain(slice(None)),
         low=float(low),
         high=float(high),
         confidence=float(np.mean(gains > margin)),
-        rows=len(truth),
+        rows=len(pair.truth),
         share_below_zero=float(np.mean(gains < 0)),
         standard_error=float(np.std(gains)),
-        discordant=int(np.sum(differs)),
+        discordant=int(np.sum(pair.differs)),
     )
 
 

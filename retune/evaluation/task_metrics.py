@@ -59,17 +59,6 @@ SCALES = {
 LESS_IS_BETTER = frozenset({"perplexity", "calibration_error"})
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two models on the same rows, for `statistics.compare`. `score` takes the truth and the values of one model."""
-
-    score: statistics.Score
-    truth: np.ndarray  # [rows]
-    candidate: np.ndarray  # [rows] or, of a corpus score, [rows, counts]
-    rival: np.ndarray
-    differs: np.ndarray  # [rows] of bool: one of the two is better
-
-
 def of(task: str) -> TaskMetrics:
     return TASKS[task]
 
@@ -174,7 +163,7 @@ def has_counts(metric: str, predictions: pd.DataFrame) -> bool:
     return text_metrics.COUNTS.get(metric) in predictions
 
 
-def paired_scores(metric: str, candidate: pd.DataFrame, rival: pd.DataFrame) -> Pair:
+def paired_scores(metric: str, candidate: pd.DataFrame, rival: pd.DataFrame) -> statistics.Pair:
     """Both models on the rows for which both have a prediction."""
     if metric in statistics.SCORES:
         return _pair_of_labels(metric, candidate, rival)
@@ -187,21 +176,23 @@ def paired_scores(metric: str, candidate: pd.DataFrame, rival: pd.DataFrame) -> 
     return _pair_of_numbers(statistics.mean, np.ones(len(candidate)), candidate[metric] / full, rival[metric] / full)
 
 
-def _pair_of_labels(metric: str, candidate: pd.DataFrame, rival: pd.DataFrame) -> Pair:
+def _pair_of_labels(metric: str, candidate: pd.DataFrame, rival: pd.DataFrame) -> statistics.Pair:
     columns = [candidate["label"], candidate["predicted"], rival["predicted"]]
     numbers, _ = pd.factorize(pd.concat(columns), sort=True)
     truth, first, second = np.split(numbers, 3)
-    return Pair(statistics.SCORES[metric], truth, first, second, (truth == first) != (truth == second))
+    return statistics.Pair(statistics.SCORES[metric], truth, first, second, (truth == first) != (truth == second))
 
 
-def _pair_of_numbers(score: statistics.Score, truth: np.ndarray, candidate: pd.Series, rival: pd.Series) -> Pair:
+def _pair_of_numbers(
+    score: statistics.Score, truth: np.ndarray, candidate: pd.Series, rival: pd.Series
+) -> statistics.Pair:
     first, second = candidate.to_numpy(dtype=float), rival.to_numpy(dtype=float)
     both = ~(np.isnan(first) | np.isnan(second))
     first, second = first[both], second[both]
-    return Pair(score, truth[both], first, second, first != second)
+    return statistics.Pair(score, truth[both], first, second, first != second)
 
 
-def _pair_of_corpora(metric: str, full: float, candidate: pd.DataFrame, rival: pd.DataFrame) -> Pair:
+def _pair_of_corpora(metric: str, full: float, candidate: pd.DataFrame, rival: pd.DataFrame) -> statistics.Pair:
     """The scores of two corpora of the same rows. The score of a row tells who is better on it."""
     both = candidate[metric].notna().to_numpy() & rival[metric].notna().to_numpy()
     first, second = candidate[both], rival[both]
@@ -210,7 +201,7 @@ def _pair_of_corpora(metric: str, full: float, candidate: pd.DataFrame, rival: p
         return text_metrics.corpus_score(metric, counts) / full
 
     differs = first[metric].to_numpy(dtype=float) != second[metric].to_numpy(dtype=float)
-    return Pair(score, np.ones(len(first)), _counts(metric, first), _counts(metric, second), differs)
+    return statistics.Pair(score, np.ones(len(first)), _counts(metric, first), _counts(metric, second), differs)
 
 
 def _counts(metric: str, predictions: pd.DataFrame) -> np.ndarray:

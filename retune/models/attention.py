@@ -22,8 +22,8 @@ def no_mask(*_: Any, **__: Any) -> None:
     """The cuts say it all."""
 
 
-def packed(
-    module: nn.Module,
+def packed(  # noqa: PLR0913 - transformers hands these over, by these names
+    _module: nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,

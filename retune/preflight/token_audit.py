@@ -148,7 +148,7 @@ def findings(table: pd.DataFrame, tokenizer: Any, training: Training, limits: Li
             "truncated",
             f"at most {limits.max_truncated_share:.4g} of the rows longer than {training.max_tokens} tokens",
             over,
-            _of_long(training, table, over),
+            _of_long(table, over),
             limits.max_truncated_share,
         ),
         Finding(
@@ -161,7 +161,7 @@ def findings(table: pd.DataFrame, tokenizer: Any, training: Training, limits: Li
     ]
 
 
-def _of_long(training: Training, table: pd.DataFrame, over: pd.Series) -> str:
+def _of_long(table: pd.DataFrame, over: pd.Series) -> str:
     if not over.any():
         return ""
     long = table[table["id"].isin(table.loc[over, "id"])]

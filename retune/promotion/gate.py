@@ -138,9 +138,7 @@ def compare_predictions(
     """The paired bootstrap of the difference of one metric, a corpus score included."""
     pair = task_metrics.paired_scores(metric, predictions, rival)
     draws = statistics.resamples(len(pair.candidate), resamples, seed)
-    return statistics.compare(
-        pair.score, pair.truth, pair.candidate, pair.rival, pair.differs, margin, draws, confidence
-    )
+    return statistics.compare(pair, margin, draws, confidence)
 
 
 def _outcome(

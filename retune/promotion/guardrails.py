@@ -115,9 +115,7 @@ def _answer_slices(
         if not len(pair.candidate):  # there is no answer to any of these rows
             continue
         draws = statistics.resamples(len(pair.candidate), promote_config.bootstrap, promote_config.seed)
-        comparison = statistics.compare(
-            pair.score, pair.truth, pair.candidate, pair.rival, pair.differs, -limit, draws, confidence
-        )
+        comparison = statistics.compare(pair, -limit, draws, confidence)
         loss, certainty = -comparison.gain, 1 - comparison.confidence
         enough = comparison.discordant >= statistics.min_discordant_rows(confidence)
         violated = loss > limit and certainty >= confidence and enough

@@ -46,8 +46,8 @@ def state() -> Path:
     return _state(Path.cwd())
 
 
-@cache
-def _state(folder: Path) -> Path:
+@cache  # a folder, another clone
+def _state(_: Path) -> Path:
     return git.main_checkout() / STATE
 
 

@@ -26,7 +26,12 @@ class Served(PythonModel):  # type: ignore[misc]  # MLflow is not typed
             raise Refused(f"{wrong[0].name} is not what was registered: {wrong[0].expected}, found {wrong[0].found}")
         self.model = loading.load(folder)
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(  # MLflow reads the names
+        self,
+        context: Any,  # noqa: ARG002
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,  # noqa: ARG002
+    ) -> pd.DataFrame:
         answers = self.model.predict([str(text) for text in model_input["text"]])
         return pd.DataFrame({"label": answers.labels, "confidence": answers.confidence.astype("float64")})
 

@@ -39,12 +39,12 @@ class GitObject(NamedTuple):
 def run(
     *arguments: str,
     cwd: Path | None = None,
-    input: bytes | None = None,
+    stdin: bytes | None = None,
     env: Mapping[str, str] | None = None,
     check: bool = True,
 ) -> bytes:
     """The standard output of a git command. Raises GitError if it fails, unless `check` is off."""
-    done = _process(arguments, cwd, input, env)
+    done = _process(arguments, cwd, stdin, env)
     if check and done.returncode:
         raise GitError(arguments, done.stderr.decode(errors="replace").strip())
     return done.stdout
@@ -53,12 +53,12 @@ def run(
 def output(
     *arguments: str,
     cwd: Path | None = None,
-    input: bytes | None = None,
+    stdin: bytes | None = None,
     env: Mapping[str, str] | None = None,
     check: bool = True,
 ) -> str:
     """The standard output as text, without its last line end. A path that is not UTF-8 survives `os.fsencode`."""
-    return os.fsdecode(run(*arguments, cwd=cwd, input=input, env=env, check=check)).rstrip("\n")
+    return os.fsdecode(run(*arguments, cwd=cwd, stdin=stdin, env=env, check=check)).rstrip("\n")
 
 
 def succeeds(*arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> bool:
@@ -67,9 +67,9 @@ def succeeds(*arguments: str, cwd: Path | None = None, env: Mapping[str, str] | 
 
 
 def _process(
-    arguments: Sequence[str], cwd: Path | None, input: bytes | None, env: Mapping[str, str] | None
+    arguments: Sequence[str], cwd: Path | None, stdin: bytes | None, env: Mapping[str, str] | None
 ) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["git", *arguments], cwd=cwd, input=input, env=env, capture_output=True)
+    return subprocess.run(["git", *arguments], cwd=cwd, input=stdin, env=env, capture_output=True)
 
 
 def main_checkout() -> Path:
@@ -136,7 +136,7 @@ def tag(name: str, commit: str, message: str, seconds: int) -> None:
     """Write an annotated tag on a commit, by `identity` at `seconds` since 1970. `tag.gpgSign` does not change it."""
     env = {**os.environ, **author_variables(), "GIT_COMMITTER_DATE": f"{seconds} +0000"}
     words = ("--annotate", "--no-sign", "--cleanup=verbatim", "--file=-")
-    run("tag", *words, name, commit, input=message.encode(), env=env)
+    run("tag", *words, name, commit, stdin=message.encode(), env=env)
 
 
 def author_variables() -> dict[str, str]:

@@ -96,7 +96,7 @@ def _prompt(text: str, row_id: str) -> messages.Messages:
     return prompt or []
 
 
-def no_id(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Rejects]:
+def no_id(batch: pa.RecordBatch, _context: Context) -> tuple[pa.RecordBatch, Rejects]:
     blank = [not name.strip() for name in batch.column("id").to_pylist()]
     return reject(batch, pa.array(blank, pa.bool_()))
 
@@ -107,19 +107,19 @@ def suppressed(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch,
     return reject(batch, pa.array(mask.to_numpy(), pa.bool_()))
 
 
-def empty(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Rejects]:
+def empty(batch: pa.RecordBatch, _context: Context) -> tuple[pa.RecordBatch, Rejects]:
     return reject(batch, pc.equal(batch.column("text"), ""))
 
 
-def no_label(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Rejects]:
+def no_label(batch: pa.RecordBatch, _context: Context) -> tuple[pa.RecordBatch, Rejects]:
     return reject(batch, pc.equal(batch.column("label"), ""))
 
 
-def no_rejected(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Rejects]:
+def no_rejected(batch: pa.RecordBatch, _context: Context) -> tuple[pa.RecordBatch, Rejects]:
     return reject(batch, pc.equal(batch.column("rejected"), ""))
 
 
-def no_preference(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Rejects]:
+def no_preference(batch: pa.RecordBatch, _context: Context) -> tuple[pa.RecordBatch, Rejects]:
     """Both answers are the same, so neither is better."""
     return reject(batch, pc.equal(batch.column("label"), batch.column("rejected")))
 

@@ -110,7 +110,7 @@ def _joined(parts: list[Array]) -> Array:
     return np.concatenate([np.empty((0, 2), dtype="<u8"), *parts])
 
 
-def superseded(keys: Keys, context: Context) -> Rejects:
+def superseded(keys: Keys, _context: Context) -> Rejects:
     """A row arrived again under the same id: the newest is its present state."""
     return _rejected(keys.rows["id"].duplicated(keep="last"))
 
@@ -120,19 +120,19 @@ def copy_of_test(keys: Keys, context: Context) -> Rejects:
     return _twins(others, test, ["text", *context.facts.answers])
 
 
-def prompt_of_test(keys: Keys, context: Context) -> Rejects:
+def prompt_of_test(keys: Keys, _context: Context) -> Rejects:
     """What shares a test row's prompt and is no copy of it has another answer: no contradiction, but it leaks."""
     test, others = _parts(keys)
     return _twins(others, test, ["text"])
 
 
-def contradicts_test(keys: Keys, context: Context) -> Rejects:
+def contradicts_test(keys: Keys, _context: Context) -> Rejects:
     """Runs after `copy_of_test`, so what still shares a test row's text has another label."""
     test, others = _parts(keys)
     return _twins(others, test, ["text"])
 
 
-def conflicting_labels(keys: Keys, context: Context) -> Rejects:
+def conflicting_labels(keys: Keys, _context: Context) -> Rejects:
     """One text under two labels: which of them is right is unknown, so none of its rows stays."""
     _, others = _parts(keys)
     pairs = others[["text", "label"]].drop_duplicates()
@@ -145,7 +145,7 @@ def conflicting_labels(keys: Keys, context: Context) -> Rejects:
     return Rejects(rejected.index.to_numpy(), pa.array([labels[text] for text in rejected], TEXT))
 
 
-def contradicts_itself(keys: Keys, context: Context) -> Rejects:
+def contradicts_itself(keys: Keys, _context: Context) -> Rejects:
     """One pair given both ways round: which answer is better is unknown, so none of its rows stays."""
     _, others = _parts(keys)
     turned = others.rename(columns={"label": "rejected", "rejected": "label"})
@@ -158,7 +158,7 @@ def exact_copy(keys: Keys, context: Context) -> Rejects:
     return _twins(others[others.duplicated(same)], others, same)
 
 
-def asked_by_a_record(keys: Keys, context: Context) -> Rejects:
+def asked_by_a_record(keys: Keys, _context: Context) -> Rejects:
     """Of examples: the records have their own answer."""
     return _rejected(keys.rows["asked"])
 

@@ -39,10 +39,10 @@ def _of_labels(limits: Limits) -> Validate:
 
 def _present(column: str, what: str) -> Callable[[Limits, TaskData], Check]:
     check = Check(f"{what} in every row", "ExpectColumnValuesToNotBeNull", {"column": column})
-    return lambda limits, facts: check
+    return lambda *_: check
 
 
-def _text_length(limits: Limits, facts: TaskData) -> Check:
+def _text_length(limits: Limits, _: TaskData) -> Check:
     low, high = limits.min_chars, limits.max_chars
     return Check(
         f"texts of {low} to {high} characters",
@@ -51,7 +51,7 @@ def _text_length(limits: Limits, facts: TaskData) -> Check:
     )
 
 
-def _near_copies(limits: Limits, facts: TaskData) -> Check:
+def _near_copies(limits: Limits, _: TaskData) -> Check:
     share = limits.max_duplicate_share
     return Check(
         f"at most {share:.4g} of the texts repeat another but for case, signs, digits",
@@ -60,7 +60,7 @@ def _near_copies(limits: Limits, facts: TaskData) -> Check:
     )
 
 
-def _rejected_share(limits: Limits, facts: TaskData) -> Check:
+def _rejected_share(limits: Limits, _: TaskData) -> Check:
     share = limits.max_rejected_share
     return Check(
         f"at most {share:.4g} of the received rows rejected by curate",
@@ -69,7 +69,7 @@ def _rejected_share(limits: Limits, facts: TaskData) -> Check:
     )
 
 
-def _leaked_rows(limits: Limits, facts: TaskData) -> Check:
+def _leaked_rows(limits: Limits, _: TaskData) -> Check:
     return Check(
         f"at most {limits.max_leaked_rows} rows whose text also stands on another side",
         "ExpectColumnSumToBeBetween",
@@ -77,7 +77,7 @@ def _leaked_rows(limits: Limits, facts: TaskData) -> Check:
     )
 
 
-def _rows_per_label(limits: Limits, facts: TaskData) -> Check:
+def _rows_per_label(limits: Limits, _: TaskData) -> Check:
     least = _of_labels(limits).min_rows_per_label
     return Check(
         f"at least {least} rows, not given as test, for every label",
@@ -86,7 +86,7 @@ def _rows_per_label(limits: Limits, facts: TaskData) -> Check:
     )
 
 
-def _known_labels(limits: Limits, facts: TaskData) -> Check | None:
+def _known_labels(limits: Limits, _: TaskData) -> Check | None:
     if not (labels := _of_labels(limits).labels):
         return None
     arguments = {"column": "label", "value_set": labels}
@@ -94,12 +94,12 @@ def _known_labels(limits: Limits, facts: TaskData) -> Check | None:
 
 
 CHECKS: dict[str, Callable[[Limits, TaskData], Check | None]] = {  # None: these limits ask for nothing
-    "row_count": lambda limits, facts: Check(
+    "row_count": lambda limits, _: Check(
         f"between {limits.min_rows} and {limits.max_rows} rows",
         "ExpectTableRowCountToBeBetween",
         {"min_value": limits.min_rows, "max_value": limits.max_rows},
     ),
-    "columns": lambda limits, facts: Check(
+    "columns": lambda _, facts: Check(
         f"the columns {', '.join(facts.columns)}, and no other",
         "ExpectTableColumnsToMatchOrderedList",
         {"column_list": [*facts.columns, *measures(facts)]},
@@ -108,13 +108,13 @@ CHECKS: dict[str, Callable[[Limits, TaskData], Check | None]] = {  # None: these
     "text_present": _present("text", "a text"),
     "label_present": _present("label", "a label"),
     "rejected_present": _present("rejected", "a worse answer"),
-    "id_unique": lambda limits, facts: Check("no id twice", "ExpectColumnValuesToBeUnique", {"column": "id"}),
-    "given_sides": lambda limits, facts: Check(
+    "id_unique": lambda *_: Check("no id twice", "ExpectColumnValuesToBeUnique", {"column": "id"}),
+    "given_sides": lambda *_: Check(
         f"given is {', '.join(SPLITS)} or empty",
         "ExpectColumnValuesToBeInSet",
         {"column": "given", "value_set": [*SPLITS, ""]},
     ),
-    "label_count": lambda limits, facts: Check(
+    "label_count": lambda limits, _: Check(
         f"at least {_of_labels(limits).min_labels} labels",
         "ExpectColumnUniqueValueCountToBeBetween",
         {"column": "label", "min_value": _of_labels(limits).min_labels},

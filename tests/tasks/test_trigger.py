@@ -26,7 +26,8 @@ CHAMPION = VersionInputs("classifier/3", NOW - timedelta(days=30), THEN, "e" * 4
 def verdict(
     now=THEN, newest=NEWEST, champion=CHAMPION, rows=0, forgotten=0, because=None, section=SECTION
 ) -> RetrainDecision:
-    return trigger.should_retrain(now, newest, champion, rows, forgotten, because, section, NOW)
+    changes = trigger.RowChanges(rows, forgotten)
+    return trigger.should_retrain(now, newest, champion, changes, because, section, NOW)
 
 
 def test_without_a_version_there_is_always_reason_to_train():

@@ -52,19 +52,19 @@ def lora_linear_backward(
 
 
 @lora_linear.register_fake
-def _(x: torch.Tensor, frozen: Frozen, down: torch.Tensor, up: torch.Tensor, scale: float) -> Any:
+def _(x: torch.Tensor, _frozen: Frozen, down: torch.Tensor, up: torch.Tensor, _scale: float) -> Any:
     return x.new_empty(x.shape[0], up.shape[0]), x.new_empty(x.shape[0], down.shape[0])
 
 
 @lora_linear_backward.register_fake
 def _(
-    grad: torch.Tensor,
+    _grad: torch.Tensor,
     x: torch.Tensor,
-    low: torch.Tensor,
-    frozen: Frozen,
+    _low: torch.Tensor,
+    _frozen: Frozen,
     down: torch.Tensor,
     up: torch.Tensor,
-    scale: float,
+    _scale: float,
 ) -> Any:
     return torch.empty_like(x), torch.empty_like(down), torch.empty_like(up)
 

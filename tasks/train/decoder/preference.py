@@ -225,7 +225,7 @@ def make_objective(network: nn.Module, train: Pairs, val: Pairs | None, epochs: 
         backward=backward,
         validate=(lambda: _validate(network, val, config)) if val else None,
         score=lambda scores: -scores["val_loss"],
-        learning_rate=lambda name: rate,
+        learning_rate=lambda _: rate,
         weight_decay=config.weight_decay,
     )
 

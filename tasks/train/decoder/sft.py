@@ -229,7 +229,7 @@ def make_objective(
         backward=backward,
         validate=validate if val_rows else None,
         score=lambda scores: -scores["val_loss"],
-        learning_rate=lambda name: rate,
+        learning_rate=lambda _: rate,
         weight_decay=0.0 if config.method in ("ia3", "prompt") else config.weight_decay,  # those start not at 0
     )
 

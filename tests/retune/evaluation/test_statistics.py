@@ -87,9 +87,8 @@ def test_one_seed_is_one_draw():
 
 def against(ours, theirs, truth, margin=0.0):
     differ = (truth == ours) != (truth == theirs)
-    return statistics.compare(
-        statistics.accuracy, truth, ours, theirs, differ, margin, statistics.resamples(len(truth), 300, 1), 0.95
-    )
+    pair = statistics.Pair(statistics.accuracy, truth, ours, theirs, differ)
+    return statistics.compare(pair, margin, statistics.resamples(len(truth), 300, 1), 0.95)
 
 
 def test_a_tie_is_no_gain_and_no_confidence():

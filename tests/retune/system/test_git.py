@@ -75,7 +75,7 @@ def test_a_tag_is_written_where_git_is_told_to_sign_each_and_the_key_is_away(clo
 
 
 def test_objects_come_in_order_and_a_damaged_one_hides_no_other(clone, tmp_path):
-    names = [git.output("hash-object", "-w", "--stdin", input=text) for text in (b"one", b"two", b"")]
+    names = [git.output("hash-object", "-w", "--stdin", stdin=text) for text in (b"one", b"two", b"")]
     damaged = tmp_path / ".git/objects" / names[1][:2] / names[1][2:]
     damaged.chmod(0o644)
     damaged.write_bytes(b"torn")
