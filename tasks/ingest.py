@@ -53,6 +53,15 @@ class Columns:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where the rows come from. What is stated anew replaces what was stated before; what is not stated stays."""
+
+    name: str | None = None  # of the source; None: that of its file
+    licence: str | None = None
+    collected: str | None = None  # the window in which the rows were collected
+
+
+@dataclass(frozen=True)
 class IngestResult:
     """What became of the rows: received = added + corrected + known + repeated."""
 
@@ -75,27 +84,23 @@ def ingest(
     raw: Path,
     columns: Columns,
     task: str,
-    name: str | None = None,
+    origin: Origin = Origin(),
     track: Callable[[], None] = nothing,
-    licence: str | None = None,
-    collected: str | None = None,
     also: Path | None = None,
 ) -> IngestResult:
     """Append what is new in `source` to the folder `raw`, then `track` it; if that raises, take it back.
 
     Rows that stand in the folder `also` count as known: they came in before and were set aside.
-    `licence` and `collected`, the window in which the rows were collected, are kept of the source; what is stated
-    anew replaces what was stated before, what is not stated stays.
     """
-    facts = source_facts.facts(licence, collected)
-    table, columns, mapped, rows = _parse(source, columns, name, task)
+    facts = source_facts.facts(origin.licence, origin.collected)
+    table, columns, mapped, rows = _parse(source, columns, origin.name, task)
     failpoints.point("ingest:parsed")
     with waiting(LOCK, PATIENCE, "ingest"):
         existing = _existing_rows(raw, task)
         quarantine = row_table.read(also)[list(task_data.of(task).columns)] if also and also.exists() else existing[:0]
         fates = fates_of(rows, pd.concat([existing, quarantine], ignore_index=True))
         fresh = rows[fates.isin(["added", "corrected"])]
-        with _with_facts(name or _name(source), facts, raw):
+        with _with_facts(origin.name or _name(source), facts, raw):
             part = _append(fresh, raw, _number(raw, also), track)
     count = Counter(fates)
     return IngestResult(
@@ -111,7 +116,7 @@ def ingest(
     )
 
 
-def count_rows(source: str, columns: Columns, name: str, task: str) -> int:
+def count_rows(source: str, columns: Columns, name: str | None, task: str) -> int:
     """How many rows `ingest` would read. Raises what it would raise; keeps nothing."""
     return len(_parse(source, columns, name, task)[-1])
 

@@ -54,15 +54,14 @@ def ingest(
     from flows.execution import dvc, recovery
     from retune.config import params
     from retune.data import task_data
-    from tasks.ingest import Columns, ingest
+    from tasks.ingest import Columns, Origin, ingest
 
     columns, task = Columns(text, label, id_, group, split, rejected), params.load().task
     with environment.project_lock(environment.BRIEFLY):
         for repair in recovery.files():
             click.echo(f"repaired: {repair}", err=True)
-        result = ingest(
-            source, Path("data/raw"), columns, task, name, lambda: dvc.track("data/raw"), licence, collected
-        )
+        origin = Origin(name, licence, collected)
+        result = ingest(source, Path("data/raw"), columns, task, origin, lambda: dvc.track("data/raw"))
     if json_:
         print_json({**result.__dict__, "part": str(result.part) if result.part else None})
         return

@@ -24,7 +24,7 @@ from retune.system import dvc_store, failpoints
 from tasks import trigger
 from tasks.fetch.connector import name_original
 from tasks.fetch.fetch import Batch, fetch
-from tasks.ingest import Columns, count_rows, ingest
+from tasks.ingest import Columns, Origin, count_rows, ingest
 
 Say = Callable[[str], None]
 RAW, ASIDE = Path("data/raw"), Path("data/aside")
@@ -38,10 +38,8 @@ class IngestJob:
     """One file to ingest."""
 
     file: Path
-    name: str  # of the source
     columns: Columns
-    licence: str | None = None
-    collected: str | None = None
+    origin: Origin
     place: str | None = None  # the file that it is a copy of, where the cursor remembers each file by itself
 
 
@@ -102,12 +100,9 @@ def _deliveries(
 
 
 def _jobs(batch: Batch) -> tuple[IngestJob, ...]:
-    columns = Columns(**vars(batch.columns))
+    columns, origin = Columns(**vars(batch.columns)), Origin(batch.source, batch.licence, batch.collected)
     places = batch.places or (None,) * len(batch.files)
-    return tuple(
-        IngestJob(path, batch.source, columns, batch.licence, batch.collected, place)
-        for path, place in zip(batch.files, places, strict=True)
-    )
+    return tuple(IngestJob(path, columns, origin, place) for path, place in zip(batch.files, places, strict=True))
 
 
 @dataclass(frozen=True)
@@ -147,7 +142,7 @@ def read_closely(batch: Batch, old_cursor: intake_branch.Cursor, say: Say, task:
     """The batch, less what ingest would refuse of it: an id with two answers, say. Keeps nothing."""
     try:
         result = try_each(
-            _jobs(batch), batch.cursor, lambda job: count_rows(str(job.file), job.columns, job.name, task)
+            _jobs(batch), batch.cursor, lambda job: count_rows(str(job.file), job.columns, job.origin.name, task)
         )
     except (Refused, WrongUse) as error:
         say(f"{batch.source}: FAILED, nothing of it would be taken: {error}")
@@ -183,7 +178,7 @@ def _of_the_checkout(before: intake_branch.Intake, scratch: Path) -> Iterator[De
             shutil.copyfileobj(reader, file)
         name = str(pq.read_table(copy, columns=["source"])["source"][0].as_py())
         facts = all_facts.get(name, {})
-        jobs.append(IngestJob(copy, name, OWN, facts.get("licence"), facts.get("collected")))
+        jobs.append(IngestJob(copy, OWN, Origin(name, facts.get("licence"), facts.get("collected"))))
     if jobs:
         yield Delivery(CHECKOUT, tuple(jobs), {"parts": sorted({*entered_parts, *parts.values()})})
 
@@ -243,8 +238,7 @@ def without_known(result: IntakeResult, newest: str) -> IntakeResult:
 
 def _ingest_job(job: IngestJob, task: str) -> int:
     """New and corrected rows."""
-    licence, collected = job.licence, job.collected
-    report = ingest(str(job.file), RAW, job.columns, task, job.name, licence=licence, collected=collected, also=ASIDE)
+    report = ingest(str(job.file), RAW, job.columns, task, job.origin, also=ASIDE)
     return report.added + report.corrected
 
 

@@ -23,7 +23,7 @@ from retune.data import row_table, task_data
 from retune.data.readers import NoRows
 from retune.errors import Broken, Refused, RetuneError, WrongUse
 from tasks import ingest as ingest_module
-from tasks.ingest import Columns, IngestResult
+from tasks.ingest import Columns, IngestResult, Origin
 
 RAW = Path("data/raw")
 BITEXT = (
@@ -44,8 +44,8 @@ def put(text, name="tickets.csv"):
     return name
 
 
-def take(text, columns=Columns(), name="tickets.csv", **more) -> IngestResult:  # noqa: B008
-    return ingest(put(text, name), RAW, columns, **more)
+def take(text, columns=Columns(), name="tickets.csv", licence=None, collected=None, **more) -> IngestResult:  # noqa: B008
+    return ingest(put(text, name), RAW, columns, origin=Origin(None, licence, collected), **more)
 
 
 def rows():
@@ -96,7 +96,7 @@ def test_the_answer_counts_every_row_once_and_names_unused_columns():
 def test_the_source_is_the_stem_of_the_file_or_the_given_name():
     assert take("text,label\na,b\n", name="Zen Desk.csv").part.name.startswith("00001-zen-desk-")
     take("text,label\nc,d\n", name="y.csv")
-    ingest(put("text,label\ne,f\n"), RAW, Columns(), name="../Mail / 2024")
+    ingest(put("text,label\ne,f\n"), RAW, Columns(), origin=Origin("../Mail / 2024"))
     assert column("source") == ["Zen Desk", "y", "../Mail / 2024"]
     assert len(list(RAW.glob("00003-mail-2024-*.parquet"))) == 1
 
@@ -452,7 +452,7 @@ def test_when_an_ingest_fails_what_was_stated_is_as_before(error):
 def test_a_word_that_is_no_window_stops_the_ingest_before_anything_is_read():
     for more in ({"collected": "last spring"}, {"licence": " "}, {"collected": ""}):
         with pytest.raises(WrongUse):
-            ingest("nowhere.csv", RAW, Columns(), **more)
+            ingest("nowhere.csv", RAW, Columns(), origin=Origin(**more))
     assert not RAW.exists()
 
 
@@ -633,7 +633,7 @@ def test_conversations_twice_add_nothing_and_a_part_of_raw_is_known_to_the_lette
     assert take(lines(record, record), name="said.jsonl", task=task).known == 2
     (part,) = RAW.glob("*.parquet")
     own = Columns(text="text", label="label", id="id", group="group", split="given")
-    assert ingest(str(part), RAW, own, name="said", task=task).known == 2
+    assert ingest(str(part), RAW, own, origin=Origin("said"), task=task).known == 2
     assert bytes_of_raw() == before
 
 

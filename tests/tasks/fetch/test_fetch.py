@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retune.data import row_table
-from tasks.ingest import Columns, ingest
+from tasks.ingest import Columns, Origin, ingest
 
 
 class Source:
@@ -63,7 +63,7 @@ class Project:
         if crash == "after the fetch":
             return
         for file in batch.files:
-            ingest(str(file), self.raw, Columns(**vars(batch.columns)), "classify", batch.source)
+            ingest(str(file), self.raw, Columns(**vars(batch.columns)), "classify", Origin(batch.source))
         if crash == "before the commit":
             shutil.rmtree(self.raw, ignore_errors=True)
             if self.committed.exists():

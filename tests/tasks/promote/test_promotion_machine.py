@@ -88,7 +88,9 @@ class Steward(RuleBasedStateMachine):
         rows = {"id": list(content), "text": list(content.values()), "label": "a"}
         pd.DataFrame(rows).to_csv("batch.csv", index=False)
         fresh = {name: text for name, text in content.items() if (name, text) not in self.seen}
-        done = self.may_crash(crash, lambda: ingest.ingest("batch.csv", RAW, COLUMNS, "classify", licence="CC0-1.0"))
+        done = self.may_crash(
+            crash, lambda: ingest.ingest("batch.csv", RAW, COLUMNS, "classify", ingest.Origin(licence="CC0-1.0"))
+        )
         if done or (fresh and fresh.items() <= self.there_are()[0].items()):
             self.rows |= fresh
             self.seen |= set(fresh.items())
