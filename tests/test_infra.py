@@ -16,7 +16,8 @@ import yaml
 INFRA = Path(__file__).resolve().parent.parent / "infra"
 COMPOSE = yaml.safe_load((INFRA / "compose.yaml").read_text("utf-8"))
 SERVICES = COMPOSE["services"]
-README = (INFRA / "README.md").read_text("utf-8")
+OPERATE = INFRA.parent / "docs/how-to/operate"
+CONTAINERS = (OPERATE / "containers.md").read_text("utf-8")
 
 
 def test_the_same_four_as_on_one_machine():
@@ -28,7 +29,7 @@ def test_the_same_four_as_on_one_machine():
 def test_every_variable_is_required_and_explained():
     asked = set(re.findall(r"\$\{(\w+)([^}]*)\}", (INFRA / "compose.yaml").read_text("utf-8")))
     assert asked and {rest for _, rest in asked} == {":?"}
-    assert [name for name, _ in asked if f"`{name}`" not in README] == []
+    assert [name for name, _ in asked if f"`{name}`" not in CONTAINERS] == []
 
 
 def test_no_port_is_open_to_others():
@@ -48,11 +49,12 @@ def test_the_worker_alone_is_given_a_file_of_secrets_that_need_not_be_there_and_
     assert SERVICES["worker"]["env_file"] == [{"path": "${RETUNE_CLONE:?}/.retune/secrets.env", "required": False}]
     ignored = subprocess.run(["git", "check-ignore", "-q", ".retune/secrets.env"], cwd=INFRA.parent)
     assert ignored.returncode == 0
-    assert ". .retune/secrets.env && .venv/bin/retune schedule health --notify" in README, "cron reads the same file"
+    schedule = (OPERATE / "schedule.md").read_text("utf-8")
+    assert ". .retune/secrets.env && .venv/bin/retune schedule health --notify" in schedule, "cron reads the same file"
 
 
-def test_what_the_runbook_gives_the_worker_is_not_overridden_and_a_shell_reads_it_too(tmp_path):
-    told = re.search(r"<<'END'\n(.*?)END\n", README, re.DOTALL)[1]
+def test_what_the_page_on_containers_gives_the_worker_is_not_overridden_and_a_shell_reads_it_too(tmp_path):
+    told = re.search(r"<<'END'\n(.*?)END\n", CONTAINERS, re.DOTALL)[1]
     (file := tmp_path / "secrets.env").write_text(told)
     names = re.findall(r"^(\w+)='.*'$", told, re.MULTILINE)
     assert len(names) == len(told.splitlines()) and not set(names) & set(SERVICES["worker"]["environment"])
@@ -60,8 +62,8 @@ def test_what_the_runbook_gives_the_worker_is_not_overridden_and_a_shell_reads_i
     assert {line.partition("=")[0] for line in shell.stdout.splitlines()} >= set(names)
 
 
-def test_the_runbook_backs_up_and_restores_services_and_volumes_that_there_are():
-    blocks = [block for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "\n  dc exec" in block]
+def test_the_page_on_containers_backs_up_and_restores_services_and_volumes_that_there_are():
+    blocks = [block for block in re.findall(r"```sh\n(.*?)```", CONTAINERS, re.DOTALL) if "\n  dc exec" in block]
     assert len(blocks) == 2
     for block in blocks:
         assert subprocess.run(["sh", "-n"], input=block, text=True).returncode == 0

@@ -200,5 +200,5 @@ CHECKS: list[tuple[str, Callable[[], tuple[bool, str]], str]] = [
     ("champion", _champion, "`retune rollback --reason TEXT` makes the champion before it champion again"),
     ("prefect", _prefect, "start the server that PREFECT_API_URL names, or unset it"),
     ("services", _services, "`retune up` starts what is not up; .retune/services/*.log say why it went down"),
-    ("schedule", _schedule, "infra/README.md, What to do when, has a paragraph for each"),
+    ("schedule", _schedule, "docs/how-to/operate/troubleshooting.md has a line for each"),
 ]

@@ -150,8 +150,8 @@ def answers(port: int, passwords: Path) -> bool:
     except psycopg.OperationalError as error:
         if "password authentication failed" in str(error):
             raise Broken(
-                f"PostgreSQL at port {port} refuses the password in {passwords}: infra/README.md, Rotate, says how to "
-                "set it again"
+                f"PostgreSQL at port {port} refuses the password in {passwords}: "
+                "docs/how-to/operate/rotate-secrets.md says how to set it again"
             ) from None
         return False
 

@@ -26,7 +26,8 @@ PORTS = {"postgres": 5433, "prefect": 4200, "mlflow": 5000}  # or the next free 
 STAYS = {  # where the registry is kept, for who asks for the other one
     "postgres": "this clone keeps its registry in PostgreSQL, and nothing brings it back into SQLite: "
     "`retune up` without --database sqlite, or take a new clone",
-    "sqlite": "this clone keeps its registry in SQLite: infra/README.md (What to do when) says how to move it",
+    "sqlite": "this clone keeps its registry in SQLite: docs/how-to/operate/troubleshooting.md (Another database) says "
+    "how to move it",
 }
 
 
@@ -217,7 +218,7 @@ def rotate_passwords(say: Say = print) -> State:
         raise WrongUse("passwords are rotated while the services are up: `retune up` first")
     with _alone("retune rotate-passwords"):
         new = {name: secrets.token_urlsafe(24) for name in passwords}
-        # for who finds us dead half-way: infra/README.md
+        # for a person who finds this killed half-way: docs/how-to/operate/rotate-secrets.md
         keep(folder() / "secrets.next.json", json.dumps(new, indent=2))
         _set_mlflow_password(state, passwords["mlflow"], new["mlflow"])
         if state.database == "postgres":

@@ -247,7 +247,7 @@ def must_hold(chain: Chain, head: str | None) -> None:
     raise Refused(
         f"the history of {chain.model} is not whole: {problem}. Nothing was written or repaired. Bring its tags back "
         "by `git fetch --tags` from where they were pushed or from a backup; if they are lost for good, "
-        'infra/README.md says how to go on ("The history is not whole"). '
+        'docs/how-to/operate/troubleshooting.md says how to go on ("The history is not whole"). '
         f"`retune history {chain.model} --verify` checks it"
     )
 

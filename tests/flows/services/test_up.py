@@ -42,7 +42,7 @@ def test_a_port_that_another_has_had_is_refused_and_may_be_chosen_anew(own_clone
 @pytest.mark.parametrize(
     ("kept", "asked", "told"),
     [
-        ("sqlite", "postgres", "infra/README.md (What to do when) says how to move it"),
+        ("sqlite", "postgres", "docs/how-to/operate/troubleshooting.md (Another database) says how to move it"),
         ("postgres", "sqlite", "nothing brings it back into SQLite"),
     ],
 )
@@ -52,7 +52,7 @@ def test_another_database_than_the_one_that_is_kept_is_refused_with_what_can_be_
     (services / "state.json").write_text(json.dumps({"folder": str(services), "database": kept}))
     done = own_clone.retune("up", "--no-worker", "--database", asked)
     assert done.returncode == 2 and told in done.stderr
-    assert "**Another database is wanted.**" in (own_clone.folder / "infra/README.md").read_text("utf-8")
+    assert "### Another database\n" in (own_clone.folder / "docs/how-to/operate/troubleshooting.md").read_text("utf-8")
 
 
 @pytest.mark.long

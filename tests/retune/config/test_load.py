@@ -180,7 +180,7 @@ def test_a_wrong_source_is_refused_by_its_path_and_no_secret_is_repeated(source,
     assert "s3cret" not in str(refused.value)
 
 
-def test_the_example_of_the_runbook_is_taken_as_it_stands():
+def test_the_example_of_the_page_on_sources_is_taken_as_it_stands():
     page = (ROOT / "docs/how-to/data/connect-sources.md").read_text("utf-8")
     (example,) = re.findall(r"```yaml\n(fetch:\n.*?)```", page, re.DOTALL)
     sources = yaml.safe_load(example)["fetch"]["sources"]
