@@ -1,9 +1,9 @@
-"""Take the README's pictures: the MLflow UI, the report and a lineage page, as a browser shows them.
+"""Take the pictures of README and docs: the MLflow UI, the report and a lineage page, as a browser shows them.
 
     retune run && python docs/pictures.py
 
-Needs a Chromium or Chrome on the path, or its path in CHROME, and playwright of `pip install -e .[dev]`; downloads
-nothing.
+Each in light and in dark colours: docs/assets/NAME.png and NAME-dark.png. Needs a Chromium or Chrome on the path, or
+its path in CHROME, and playwright of `pip install -e .[dev]`; downloads nothing.
 """
 
 import os
@@ -16,11 +16,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.request import urlopen
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 from flows.project import environment
 from retune.config import params
@@ -35,30 +37,40 @@ QUIET = (
 WIDTH = 1400
 # A browser's first visit opens the panel of MLflow's assistant. People close it once; this is how MLflow notes that.
 NO_ASSISTANT = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+
+@dataclass(frozen=True)
+class Picture:
+    name: str
+    address: str
+    shows: str  # a text that stands on the page once it is drawn
+    height: int
 
 
 def main() -> None:
     executable = find_browser() or sys.exit(f"no browser: none of {', '.join(BROWSERS)} is on the path, nor in CHROME")
     environment.activate_project()
     name = params.load().register.name
-    found = [(versions.metrics(version).get("macro_f1", 0.0), version.run_id) for version in versions.versions(name)]
-    if not found:
+    scored = [(versions.metrics(version).get("macro_f1", 0.0), version.run_id) for version in versions.versions(name)]
+    if not scored:
         sys.exit(f"no version of {name} is registered: `retune run` makes one")
-    run = backend.client().get_run(max(found)[1]).info
-    with ui() as server, browser(executable) as page:
-        of_run, training = (
-            f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}",
-            "workflowType=machine_learning",
-        )
-        take(page, "runs", runs.runs_page(server, name), shows="matching runs", height=520)
-        take(page, "run", f"{of_run}/model-metrics?{training}", shows="Add chart", height=900)
-        take(page, "artifacts", f"{of_run}/artifacts/model_card.md?{training}", shows="Intended use", height=1000)
-        take(page, "report", REPORT.resolve().as_uri(), shows="Pictures", height=975)
-        with tempfile.TemporaryDirectory() as scratch:
-            html = Path(scratch) / "lineage.html"
-            words = ["lineage", "model", f"{name}@champion", "--html", str(html)]
-            subprocess.run([sys.executable, "-m", "flows.cli", *words], check=True, stdout=subprocess.DEVNULL)
-            take(page, "lineage", html.as_uri(), shows="The road", height=1560)
+    run = backend.client().get_run(max(scored)[1]).info
+    with ui() as server, browser(executable) as chromium, tempfile.TemporaryDirectory() as scratch:
+        page_of_run = f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+        training = "workflowType=machine_learning"
+        lineage = Path(scratch) / "lineage.html"
+        words = ["lineage", "model", f"{name}@champion", "--html", str(lineage)]
+        subprocess.run([sys.executable, "-m", "flows.cli", *words], check=True, stdout=subprocess.DEVNULL)
+        for picture in (
+            Picture("runs", runs.runs_page(server, name), "matching runs", 520),
+            Picture("run", f"{page_of_run}/model-metrics?{training}", "Add chart", 900),
+            Picture("artifacts", f"{page_of_run}/artifacts/model_card.md?{training}", "Intended use", 1000),
+            Picture("report", REPORT.resolve().as_uri(), "Pictures", 975),
+            Picture("lineage", lineage.as_uri(), "The road", 1560),
+        ):
+            for scheme in SCHEMES:
+                take(chromium, picture, scheme)
 
 
 def find_browser() -> str | None:
@@ -75,7 +87,7 @@ def ui() -> Iterator[str]:
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         named = (re.search(r"https?://[^\s#]+", line) for line in server.stdout or [])
-        yield answering(next((found[0].rstrip("/") for found in named if found), ""))
+        yield answering(next((match[0].rstrip("/") for match in named if match), ""))
     finally:
         server.terminate()
         server.wait()
@@ -83,7 +95,7 @@ def ui() -> Iterator[str]:
 
 def answering(address: str) -> str:
     """The address, once its server answers."""
-    for _ in range(120):
+    for _ in range(600):
         with suppress(OSError, ValueError):
             urlopen(f"{address}/health")
             return address
@@ -92,23 +104,23 @@ def answering(address: str) -> str:
 
 
 @contextmanager
-def browser(executable: str) -> Iterator[Page]:
+def browser(executable: str) -> Iterator[Browser]:
     with sync_playwright() as play, closing(play.chromium.launch(executable_path=executable, args=QUIET.split())) as it:
-        context = it.new_context(color_scheme="light")
+        yield it
+
+
+def take(chromium: Browser, picture: Picture, scheme: Literal["light", "dark"]) -> None:
+    """Write the page as a PNG once it shows its text, in colours few enough for a small file."""
+    context = chromium.new_context(color_scheme=scheme, viewport={"width": WIDTH, "height": picture.height})
+    with closing(context):
         context.add_init_script(NO_ASSISTANT)
-        yield context.new_page()
-
-
-def take(page: Page, name: str, address: str, shows: str, height: int) -> None:
-    """Write docs/assets/NAME.png: the page at `address` once it shows that text, in few colours, for a small file."""
-    page.set_viewport_size({"width": WIDTH, "height": height})
-    page.goto("about:blank")  # else an address that differs after its # alone loads nothing
-    page.goto(address)
-    page.get_by_text(shows).first.wait_for(timeout=60_000)
-    page.wait_for_timeout(4000)  # charts are drawn after their titles
-    page.get_by_text("Path: file:").evaluate_all("all => all.forEach(it => it.remove())")  # of this machine only
-    path = ASSETS / f"{name}.png"
-    page.screenshot(path=path)
+        page = context.new_page()
+        page.goto(picture.address, timeout=180_000)
+        page.get_by_text(picture.shows).first.wait_for(timeout=180_000)
+        page.wait_for_timeout(4000)  # charts are drawn after their titles
+        page.get_by_text("Path: file:").evaluate_all("all => all.forEach(it => it.remove())")  # of this machine only
+        path = ASSETS / f"{picture.name}{'' if scheme == 'light' else '-dark'}.png"
+        page.screenshot(path=path, timeout=180_000)
     Image.open(path).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path}  {path.stat().st_size // 1000} kB")
 

@@ -26,9 +26,11 @@ from retune.errors import Refused, WrongUse
 @click.command(epilog="Example: retune history classifier --at 2026-11-25")
 @click.argument("name", required=False)
 @click.option(
-    "--at", metavar="TIME", help="Only say who was champion then: ISO 8601, UTC if it says none; a day means its start."
+    "--at",
+    metavar="TIME",
+    help="Print only the champion of that time: ISO 8601, UTC by default; a day means its start.",
 )
-@click.option("--verify", "verify_", is_flag=True, help="Check the chain, and what the registry says beside it.")
+@click.option("--verify", "verify_", is_flag=True, help="Check the chain against itself and against the registry.")
 @as_json
 def history(name: str | None, at: str | None, verify_: bool, json_: bool) -> None:
     """Show who became champion when, why and by whom.
@@ -153,7 +155,7 @@ def verify(model: str, json_: bool) -> None:
 @click.option(
     "--into",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Empty folder to rebuild in; kept. Else a scratch one.",
+    help="Empty folder to rebuild in, which stays; a scratch folder if not given.",
 )
 @click.option(
     "--tolerance",

@@ -12,14 +12,12 @@ from flows.project import environment
 from retune.errors import Refused, WrongUse
 from retune.system import git
 
-even_forgotten = click.option(
-    "--even-forgotten", is_flag=True, help="Even if it learned from rows that must not be learned from any more."
-)
+even_forgotten = click.option("--even-forgotten", is_flag=True, help="Take it even if it learned from suppressed rows.")
 evidence_option = click.option(
     "--evidence",
     "named",
     metavar="HASH",
-    help="sha256 of the lineage.json that you looked at; refused if it is another by now.",
+    help="sha256 of the lineage.json that you looked at; another one is refused.",
 )
 
 
@@ -46,7 +44,7 @@ def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
 
 @click.command(epilog='Example: retune rollback classifier --reason "too many refunds misrouted"')
 @click.argument("name", required=False)
-@click.option("--to", metavar="VERSION", help="Which earlier champion; the one before the present one if not given.")
+@click.option("--to", metavar="VERSION", help="Earlier champion to go back to; the previous one if not given.")
 @require_reason
 @even_forgotten
 @as_json

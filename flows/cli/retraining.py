@@ -62,7 +62,9 @@ def _print_outcome(outcome: Any, dry_run: bool) -> None:
 
 
 @click.command(epilog="Example: retune clean --days 7")
-@click.option("--days", type=click.FloatRange(0), help="Older than that; trigger.keep_failed_days unless given.")
+@click.option(
+    "--days", type=click.FloatRange(0), help="Age from which to remove; trigger.keep_failed_days if not given."
+)
 @as_json
 def clean(days: float | None, json_: bool) -> None:
     """Remove folders that failed runs left behind.

@@ -18,16 +18,21 @@ KEYS = "reviews"  # folder in .retune: which side is which, for no reviewer's ey
 
 @click.group()
 def review() -> None:
-    """Let people compare what versions write, blinded."""
+    """Let people compare the answers of two versions, blinded."""
 
 
 @review.command(epilog="Example: retune review export replies/2 replies/1 --rows 30")
 @click.argument("models", nargs=-1, required=True, metavar="NAME/VERSION [NAME/VERSION]")
-@click.option("--rows", type=click.IntRange(1), default=50, show_default=True, help="At most so many, drawn at random.")
+@click.option("--rows", type=click.IntRange(1), default=50, show_default=True, help="Rows to draw at random, at most.")
+@click.option("--seed", type=int, help="Draws the rows and the sides. Keep it secret: it gives the sides away.")
 @click.option(
-    "--seed", type=int, help="Draws the rows and the sides. Whoever knows it knows the sides: keep it secret."
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("review"),
+    show_default=True,
+    metavar="FOLDER",
+    help="Folder to write to.",
 )
-@click.option("--out", type=click.Path(path_type=Path), default=Path("review"), show_default=True, metavar="FOLDER")
 @as_json
 def export(models: tuple[str, ...], rows: int, seed: int | None, out: Path, json_: bool) -> None:
     """Write a blinded sheet of two versions' answers.

@@ -19,7 +19,7 @@ def schedule() -> None:
 @click.argument("cron", metavar='"MINUTE HOUR DAY MONTH WEEKDAY"')
 @click.option("--timezone", metavar="TZ", default="UTC", show_default=True, help="Such as Europe/Berlin.")
 @click.option("--silent-after", type=click.IntRange(1), default=2, show_default=True, metavar="N",
-              help="Say so when nothing has succeeded in N periods.")  # fmt: skip
+              help="Report silence when nothing has succeeded for N periods.")  # fmt: skip
 @as_json
 def set_(cron: str, timezone: str, silent_after: int, json_: bool) -> None:
     """Retrain at these times, replacing those set before.

@@ -13,8 +13,10 @@ PORT = click.IntRange(1, 65535)
 
 
 @click.command(epilog="Example: retune up --database sqlite")
-@click.option("--host", metavar="ADDRESS", help="Where the servers listen; this machine only, if not given.")
-@click.option("--database", type=click.Choice(["postgres", "sqlite"]), help="PostgreSQL where it is, if not given.")
+@click.option("--host", metavar="ADDRESS", help="Address that the servers listen on; this machine only if not given.")
+@click.option(
+    "--database", type=click.Choice(["postgres", "sqlite"]), help="PostgreSQL where it is installed, if not given."
+)
 @click.option("--prefect-port", type=PORT, help="4200 or the next free one, if not given.")
 @click.option("--mlflow-port", type=PORT, help="5000 or the next free one, if not given.")
 @click.option("--postgres-port", type=PORT, help="5433 or the next free one, if not given.")
@@ -86,7 +88,7 @@ def rotate_passwords() -> None:
 
 
 @click.command(epilog="Example: retune worker")
-@click.option("--check", is_flag=True, help="Only say whether a worker of this machine is heard from.")
+@click.option("--check", is_flag=True, help="Only say whether Prefect hears from a worker of this machine.")
 def worker(check: bool) -> None:
     """Take runs from the schedule and run them here.
 

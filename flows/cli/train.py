@@ -29,7 +29,7 @@ VERDICTS = {
     "--from",
     "start",
     metavar="NAME@ALIAS|NAME/VERSION",
-    help="The version that training goes on from, instead of a base.",
+    help="Version to continue training from, instead of a base.",
 )
 def task(name: str, start: str | None) -> None:
     """Write params.yaml for another TASK.
