@@ -35,7 +35,7 @@ from tasks.register import record_builder, register, run_page
 
 T = TypeVar("T")
 STAGES = ("curate", "validate", "split", "train", "evaluate")
-OF_THE_ROWS = ("curate", "validate", "split")  # what these refuse is the data; later ones, parameters or the machine
+OF_THE_ROWS = ("curate", "validate", "split")  # these refuse data; later stages refuse parameters or the machine
 REPORTS = Path("models/reports")
 TEST = Path("data/splits/test.parquet")
 MODEL = Path("models/candidate")
@@ -44,12 +44,12 @@ LATENCY = CHAMPION_REPORT / "latency.json"
 
 
 class RefusedRows(Refused):
-    """A stage refused the rows: the next run would meet them again."""
+    """A stage refused the rows; the next run would refuse them again."""
 
 
 @dataclass(frozen=True)
 class Trigger:
-    """By which command a run was started, and why."""
+    """The command that started a run, and why."""
 
     command: str
     why: tuple[str, ...]
@@ -57,7 +57,7 @@ class Trigger:
 
 @flow(name="retune")
 def pipeline(command: str | None = None, because: Sequence[str] = ()) -> run_context.Outcome:
-    """A held candidate is an outcome; bad data and broken stages are raised.
+    """Run the lifecycle. A held candidate is an outcome; bad data and broken stages are raised.
 
     `command`: what a person would type for this; `because`: why it was started, if not by a person. Both are recorded.
     """
@@ -82,10 +82,10 @@ def run_lifecycle(config: params.Params, started: Trigger) -> run_context.Outcom
         register.check_key()
         for name in STAGES[:-1]:
             run_stage(name, run_id)
-        with clean_process.clean_process() as reader:  # it imports while the last stage runs
+        with clean_process.clean_process() as reader:  # it imports its packages while the last stage runs
             run_stage(STAGES[-1], run_id)
             origin = snapshot_workspace(run_id, started)
-            with versions.turn():  # from the question who is champion to its answer
+            with versions.turn():  # no other run may change the champion between the gate and the promotion
                 version = versions.known(config.register.name, dvc_pipeline.fingerprint())
                 version = version or run_register(config, origin, run_gate(config, run_id))
                 decided = succession.decided(version)
@@ -97,7 +97,7 @@ def run_lifecycle(config: params.Params, started: Trigger) -> run_context.Outcom
 
 
 def nothing_to_do(config: params.Params, steps: list[plan.Planned]) -> run_context.Outcome | None:
-    """The outcome that this workspace has led to already, if no stage would run and its gate was decided."""
+    """The outcome of this very workspace, if no stage would run and the gate has decided."""
     if any(step.run for step in steps):
         return None
     version = versions.known(config.register.name, dvc_pipeline.fingerprint())
@@ -107,7 +107,7 @@ def nothing_to_do(config: params.Params, steps: list[plan.Planned]) -> run_conte
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE)
 def run_stage(name: str, run_id: str) -> None:
-    """One DVC stage under its own name; its progress goes to the run's metrics as it comes."""
+    """Run one DVC stage as a task of its name, and log its progress as metrics of the run."""
     log = get_run_logger()
     failpoints.point(f"before:{name}")
     with progress_bar(name) as draw:
@@ -130,7 +130,7 @@ def run_stage(name: str, run_id: str) -> None:
 
 
 def keep_reasons(name: str, run_id: str, error: RetuneError) -> None:
-    """A run that ends early says why on its page, with the report of the stage that ended it."""
+    """Log to the run why it ended early, with the report of the stage that ended it."""
     runs.describe(run_id, f"{name} ended this run: {error}")
     data_docs = [REPORTS / "data_docs"] if name == "validate" else []
     runs.log_artifacts(run_id, [REPORTS / f"{name}.json", *data_docs], "reports")
@@ -138,7 +138,7 @@ def keep_reasons(name: str, run_id: str, error: RetuneError) -> None:
 
 @task(task_run_name="gate", cache_policy=NO_CACHE)
 def run_gate(config: params.Params, run_id: str) -> record_builder.Gate:
-    """The champion is scored now, on the candidate's own test rows, by the same stage; who would take its place is
+    """Score the champion now, on the candidate's own test rows, by the same stage. A candidate that would replace it is
     timed beside it.
     """
     champion = versions.champion(config.register.name)
@@ -177,11 +177,9 @@ def retention_answers(config: params.Params) -> pd.DataFrame | None:
 
 @task(task_run_name="record", cache_policy=NO_CACHE)
 def snapshot_workspace(run_id: str, started: Trigger) -> record_builder.Origin:
-    """The workspace as it is, dirty or not, as a DVC experiment that touches no branch; its bytes where they last."""
-    if changed := dvc.status():  # an edit by hand; ingest and forget wait for the end of a run
-        raise Refused(
-            f"{', '.join(changed)} changed while the run was at work, so what it made is of neither state: run again"
-        )
+    """Record the workspace, dirty or not, as a DVC experiment that touches no branch, and push its bytes."""
+    if changed := dvc.status():  # edited by hand: ingest and forget wait for the end of a run
+        raise Refused(f"{', '.join(changed)} changed during the run, so its result belongs to neither state. Run again")
     failpoints.point("record:checked")
     name = f"run-{dvc_pipeline.fingerprint()[:12]}"
     commit = dvc.save_record(name)
@@ -212,7 +210,7 @@ def run_admit(
 
 
 def unfinished_page(version: versions.Version) -> list[str]:
-    """The run that registered the version, if that was cut off before it had told anything of it on its page."""
+    """The run that registered the version, if it was killed before it logged anything about it."""
     return [] if reload_check.RELOADED in version.tags else [version.run_id]
 
 
@@ -223,10 +221,10 @@ def run_promote(config: params.Params, version: versions.Version, version_record
 
 @contextmanager
 def progress_bar(name: str) -> Iterator[Any]:
-    """A progress bar where somebody watches, a line in the log now and then where nobody does."""
+    """A progress bar on a terminal; elsewhere a line in the log now and then."""
     if not sys.stderr.isatty():
         log = get_run_logger()
-        yield lambda step, of, values: log.info("%s %s/%s %s", name, step, of, _told(values))
+        yield lambda step, of, values: log.info("%s %s/%s %s", name, step, of, _as_text(values))
         return
     from tqdm import tqdm
 
@@ -234,18 +232,18 @@ def progress_bar(name: str) -> Iterator[Any]:
 
         def draw(step: int, of: int, values: dict[str, float]) -> None:
             drawn.total = of
-            drawn.set_postfix_str(_told(values), refresh=False)
+            drawn.set_postfix_str(_as_text(values), refresh=False)
             drawn.update(step - drawn.n)
 
         yield draw
 
 
-def _told(values: dict[str, float]) -> str:
+def _as_text(values: dict[str, float]) -> str:
     return " ".join(f"{name}={value:.4g}" for name, value in values.items())
 
 
 class PlainErrors(logging.Filter):
-    """Errors of our own, and a full disk, are told in words by whoever called the flow: no traceback in the log."""
+    """Leaves tracebacks of our own errors, and of a full disk, out of the log: the flow's caller reports them."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         kind = record.exc_info[0] if isinstance(record.exc_info, tuple) else None
@@ -261,7 +259,7 @@ def run() -> run_context.Outcome:
 
 
 def run_with_plain_errors(call: Callable[[], T]) -> T:
-    """Run a flow; what goes wrong in it is told in words, once, by whoever called."""
+    """Run a flow whose errors the caller reports in words, once."""
     backend.must_answer()
     plain = PlainErrors()
     for name in ("prefect.flow_runs", "prefect.task_runs"):
@@ -269,7 +267,7 @@ def run_with_plain_errors(call: Callable[[], T]) -> T:
     process_guard.reap_on_exit()  # Prefect's temporary server would outlive a kill -9
     try:
         return call()
-    except RuntimeError as error:  # Prefect has no class of its own for a server that is away
+    except RuntimeError as error:  # Prefect has no error class for a server that does not answer
         if "Failed to reach API" not in str(error):
             raise
         raise Broken(f"{error}: start that Prefect server, or unset PREFECT_API_URL (`retune doctor` checks)") from None

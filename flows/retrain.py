@@ -1,4 +1,4 @@
-"""On a schedule: bring records in, decide, run the pipeline in a worktree, promote or hold, tell people.
+"""On a schedule: bring records in, decide, run the pipeline in a worktree, promote or hold, notify people.
 
     retune retrain --dry-run
 
@@ -7,7 +7,7 @@ that a check refused, or that made a worse model, are quarantined, so that the n
 
     repair what a killed run left
       ├─ a version waits for an answer ────────── suspend, resume ──> promoted | held
-      ├─ a version was cut off ── finish it ── in a worktree ───────> promoted | held | awaiting
+      ├─ a version was interrupted ─ finish it in a worktree ───────> promoted | held | awaiting
       └─ fetch ── decide ─┬─ no reason ────────────────────────────> nothing to do
                           └─ train ── in a worktree ───────────────> promoted | held | awaiting | refused
     whatever breaks on the way ────────────────────────────────────> failed
@@ -26,7 +26,7 @@ from flows import pipeline
 from flows.execution import recovery, run_context, worktree
 from flows.project import environment
 from flows.retraining import approval, intake, refusal_reports
-from flows.retraining.outcome_report import RetrainingOutcome, failed, keep_end, record_outcome
+from flows.retraining.outcome_report import RetrainingOutcome, failure_sentences, record_failure, record_outcome
 from retune.config import params
 from retune.data import intake_branch, replay, suppression
 from retune.errors import Refused, RetuneError
@@ -41,24 +41,24 @@ from retune.system.locks import waiting
 from tasks import trigger
 from tasks.promote import reconcile, succession
 
-LEFT = "{} was made, and its retraining was cut off before it came to its end: it goes on there first"
-LOST = "{0} was left without a decision, and can no more be made as it was: `retune promote {0}` is left to a person"
-LONGEST = 500  # characters of an error that is none of ours, as people are told of it
+LEFT = "{} was made, but its retraining was interrupted: finishing it comes first"
+LOST = "{0} has no decision, and its inputs have changed since: a person can still run `retune promote {0}`"
+LONGEST = 500  # characters of a foreign error in a message to people
 SAME_WORK = 12 * 3600  # seconds to wait for another run on the very same data, code and parameters
 
 
 class Incomplete(Refused):
-    """It did what it could, and a source failed: the Prefect run fails with it, so that it ends no silence."""
+    """A source failed, and the rest was done. The Prefect run fails with it, so that it does not count as a success."""
 
     def __init__(self, result: RetrainingOutcome) -> None:
         about = f" {result.version}" if result.version else ""
-        super().__init__(f"{result.outcome}{about}, but {'; '.join(failed(result))}")
+        super().__init__(f"{result.outcome}{about}, but {'; '.join(failure_sentences(result))}")
         self.result = result
 
 
 @flow(name="retrain")
 def retrain(because: str | None = None, dry_run: bool = False) -> RetrainingOutcome:
-    """`because`: who asks for it, and why; without it, the triggers of params.yaml decide. Raises Incomplete."""
+    """because: who asks for it, and why; without it, the triggers of params.yaml decide. Raises Incomplete."""
     environment.activate_project()
     result = explain(because) if dry_run else retrain_and_report(because)
     if result.failures:
@@ -67,26 +67,26 @@ def retrain(because: str | None = None, dry_run: bool = False) -> RetrainingOutc
 
 
 def retrain_and_report(because: str | None) -> RetrainingOutcome:
-    """All that a retraining does. What breaks it is kept, and told to people, before it is raised."""
+    """Retrain. An error is recorded, and people are notified of it, before it is raised."""
     progress = Progress()
     try:
         return run_steps(progress, because)
-    except pipeline.RefusedRows:  # of which people were told when the rows were set aside
+    except pipeline.RefusedRows:  # people were notified when the rows were quarantined
         raise
     except Exception as error:
         result = RetrainingOutcome(End.FAILED, (describe_error(error),), progress.unfinished)
         if progress.incoming:
             result = replace(result, failures=progress.incoming.failures)
         try:
-            keep_end(result)
+            record_failure(result)
         except Exception as second:
-            get_run_logger().error("this end could not be kept: %s", describe_error(second))
+            get_run_logger().error("the failure could not be recorded: %s", describe_error(second))
         raise
 
 
 @dataclass
 class Progress:
-    """How far a retraining came: what it took up again, and what its sources gave."""
+    """How far a retraining came: the version that it finishes, and what its sources brought."""
 
     unfinished: str | None = None
     incoming: intake.IntakeResult | None = None
@@ -102,7 +102,7 @@ def run_steps(progress: Progress, because: str | None) -> RetrainingOutcome:
     for sentence in [*recovery.scratch(), *recovery.runs(name), *reconcile.reconcile(name)]:
         log.warning("repaired: %s", sentence)
     if version := approval.pending():
-        return resumed(config, approval.suspend(version))
+        return report_answer(config, approval.suspend(version))
     progress.unfinished = unfinished_version(name)
     finished = finish(config, progress.unfinished) if progress.unfinished else None
     if finished and finished.outcome is End.AWAITING:
@@ -124,7 +124,7 @@ def run_steps(progress: Progress, because: str | None) -> RetrainingOutcome:
 
 
 def unfinished_version(name: str) -> str | None:
-    """The newest version, if its retraining was cut off and nobody has deleted it since."""
+    """The newest version, if its retraining was interrupted and the registry still has it."""
     unfinished = interrupted_version(history.read(name))
     return unfinished if unfinished in registered_versions(name) else None
 
@@ -135,7 +135,7 @@ def registered_versions(name: str) -> set[str]:
 
 
 def explain(because: str | None) -> RetrainingOutcome:
-    """What a retraining would do now, and why. Looks at the sources; keeps nothing."""
+    """What a retraining would do now, and why. Reads the sources and stores nothing."""
     config = params.load()
     incoming = news(config, intake.fetch_sources(config.fetch, config.task, say=lambda _: None, enter=False))
     chain = history.read(config.register.name)
@@ -185,8 +185,8 @@ def check_triggers(
 
 
 def finish(config: params.Params, unfinished: str) -> RetrainingOutcome | None:
-    """The version whose retraining was cut off is brought to its end, with the rows that it was made from: promoted or
-    held, and people are told. None if code, parameters or the list of what is suppressed are no more what they were.
+    """Finish the version whose retraining was interrupted, with the rows that it was made from: promote or hold it, and
+    notify people. None if code, parameters or the suppression list have changed since.
     """
     chain = history.read(config.register.name)
     newest, champion = trigger.newest(chain, {unfinished}), trigger.champion(chain)
@@ -204,13 +204,13 @@ def finish(config: params.Params, unfinished: str) -> RetrainingOutcome | None:
     incoming = intake.IntakeResult(blobs[intake_branch.RAW])
     with exclusive(incoming):
         if unfinished_version(config.register.name) != unfinished:
-            return None  # it was alive, and has come to its end meanwhile
+            return None  # its run was alive, and has ended meanwhile
         get_run_logger().warning(why)
         return run_in_worktree(config, incoming, verdict, None)
 
 
 def exclusive(incoming: intake.IntakeResult) -> AbstractContextManager[None]:
-    """Two runs on the same work follow each other: the second finds it done."""
+    """Make a second run on the same inputs wait for the first; then there is nothing left to do for it."""
     work = backend.state() / "locks" / f"{trigger.digest(trigger.current_inputs(incoming.raw))}.lock"
     return waiting(work, SAME_WORK, "retraining on the same data, code and parameters")
 
@@ -231,7 +231,7 @@ def run_in_worktree(
         try:
             outcome = pipeline.pipeline(command, verdict.why)
         except pipeline.RefusedRows as error:
-            raise refused(config, incoming, verdict, before, error) from None
+            raise report_refusal(config, incoming, verdict, before, error) from None
     return apply_outcome(config, incoming, verdict, outcome, before)
 
 
@@ -242,8 +242,8 @@ def begin_with_the_last_lock(newest: trigger.VersionInputs | None) -> None:
 
 
 def begin_with_the_champion(config: params.Params) -> None:
-    """Continue from the champion's weights if they are fit for it, else from the base: never from where the checkout's
-    own models/start.json says. A model that writes keeps to that, whoever is champion: it is what it goes on from."""
+    """Continue from the champion's weights if they are fit for it, else from the base, whatever the checkout's own
+    models/start.json says. A generative model always starts where that file says, whatever the champion is."""
     if not isinstance(config, params.Classify):
         return
     starts.write(None)
@@ -270,39 +270,39 @@ def apply_outcome(
     outcome: run_context.Outcome,
     before: trigger.VersionInputs | None,
 ) -> RetrainingOutcome:
-    """What follows from the outcome: data that made a worse model is set aside, people are told or asked."""
+    """Act on the outcome: quarantine data that made a worse model, notify people or ask for approval."""
     version, decision = outcome.version, outcome.decision
     failpoints.point("retrain:before-settle")
     if decision.awaiting:
         record_outcome(config, result := _result_of_run(End.AWAITING, outcome, incoming, verdict))
         version = approval.suspend(version)  # worker and GPU are free until a person has decided
-        return resumed(config, version) if not approval.waits(version) else result
+        return report_answer(config, version) if not approval.waits(version) else result
     if decision.promote:
         record_outcome(config, result := _result_of_run(End.PROMOTED, outcome, incoming, verdict))
         return result
     result = _result_of_run(End.HELD, outcome, incoming, verdict)
     if decision.worse and (parts := new_parts(incoming, before)):
         quarantine_parts(parts, f"{version}, which learned from them, is worse than the champion")
-        result = replace(result, why=(*result.why, *taken_back(parts)))
+        result = replace(result, why=(*result.why, *release_commands(parts)))
     record_outcome(config, result)
     return result
 
 
-def refused(
+def report_refusal(
     config: params.Params,
     incoming: intake.IntakeResult,
     verdict: trigger.RetrainDecision,
     before: trigger.VersionInputs | None,
     error: pipeline.RefusedRows,
 ) -> pipeline.RefusedRows:
-    """People are told that the run was refused, then the rows are set aside: a kill in between has them refused again,
-    where the other way round it would leave nothing to refuse and nobody who knows. The report outlives its folder."""
+    """Notify people that the run was refused, then quarantine the rows. After a kill in between, the next run refuses
+    them again; in the other order nobody would ever know. The report outlives its folder."""
     parts = new_parts(incoming, before)
     if parts:
         copies = refusal_reports.keep(Path.cwd().name)
         paths = refusal_reports.move(error.paths, copies)
         error = pipeline.RefusedRows(error.message, remedy=error.remedy, paths=paths)
-    why = "; ".join([str(error), *taken_back(parts)])
+    why = "; ".join([str(error), *release_commands(parts)])
     record_outcome(config, replace(_result(End.REFUSED, incoming, verdict), why=(why,)))
     failpoints.point("retrain:refused")
     if parts:
@@ -320,15 +320,15 @@ def new_parts(incoming: intake.IntakeResult, before: trigger.VersionInputs | Non
 
 def quarantine_parts(parts: dict[str, str], why: str) -> None:
     for part in intake.quarantine(parts.values(), why, datetime.now(UTC).isoformat(timespec="seconds")):
-        get_run_logger().warning("set aside: %s (%s)", part, why)
+        get_run_logger().warning("quarantined: %s (%s)", part, why)
 
 
-def taken_back(parts: dict[str, str]) -> list[str]:
-    return [f"{part} was set aside: `retune quarantine release {part} --reason TEXT` takes it back" for part in parts]
+def release_commands(parts: dict[str, str]) -> list[str]:
+    return [f"{part} was quarantined: `retune quarantine release {part} --reason TEXT` releases it" for part in parts]
 
 
-def resumed(config: params.Params, version: versions.Version) -> RetrainingOutcome:
-    """Somebody has decided about the version for which this run was suspended; what it had found before stays true."""
+def report_answer(config: params.Params, version: versions.Version) -> RetrainingOutcome:
+    """Report what a person decided about the version that this run was suspended for, with the inputs of before."""
     decision = succession.decided(version)
     assert decision
     result = RetrainingOutcome(End.PROMOTED if decision.promote else End.HELD, decision.reasons, str(version))
@@ -351,7 +351,7 @@ def _result_of_run(
 
 
 def run(because: str | None) -> RetrainingOutcome:
-    """Run the flow with plain errors; that a source failed is part of what is told."""
+    """Run the flow with plain errors. A failed source is part of the outcome."""
     try:
         return pipeline.run_with_plain_errors(lambda: retrain(because))
     except Incomplete as error:

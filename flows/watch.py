@@ -12,11 +12,11 @@ from flows.scheduling import health as watching
 
 @flow(name="watch")
 def watch(periods: int = 2) -> Any:  # noqa: ARG001
-    """`periods` stands in the deployment's parameters, where doctor reads it as well."""
+    """periods: a parameter of the deployment, which doctor reads too."""
     for repair in run_hygiene.Reconciler().tidy():
         get_run_logger().info(repair)
     status = watching.check_and_notify(crash_alerts.tell)
     get_run_logger().info(status.words)
-    if not status.ok and not notifications.anybody():
-        get_run_logger().warning("nobody is told: %s", notifications.NOBODY)
+    if not status.ok and not notifications.has_channel():
+        get_run_logger().warning("no one is notified: %s", notifications.NO_CHANNEL)
     return None if status.ok else Failed(message=status.words)

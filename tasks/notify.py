@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import unquote
 
-from retune.config.common import Notify
 from retune.config.types import Event
 
 VARIABLE = "RETUNE_NOTIFY_URLS"
 LOG = logging.getLogger("retune.notify")
-TALKATIVE = ("apprise", "httpx", "urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry")
+NOISY_LOGGERS = ("apprise", "httpx", "urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry")
 TROUBLE = ("refused", "failed", "unhealthy")
 LOOKS = {  # of a message, in Apprise's four kinds
     "promoted": "success",
@@ -40,7 +39,7 @@ Send = Callable[[], str]  # sends, and says what went wrong; nothing is well
 
 
 @dataclass(frozen=True)
-class Sent:
+class Delivery:
     """What became of a message on one channel."""
 
     channel: str  # its place and kind, never its address
@@ -48,23 +47,16 @@ class Sent:
     why: str = ""
 
 
-def notify(event: Event, title: str, body: str, section: Notify) -> bool:
-    """Tell it on every channel, if params want this event told. Whether all took it; never raises, never hangs."""
-    if event not in section.events:
-        return True
-    return all_took_it(send(title, body, section.timeout_seconds, LOOKS[event]))
+def events_after(before: str | None, now: str) -> tuple[Event, ...]:
+    """The events to send when one outcome follows another; the first outcome after trouble is sent as recovered too.
 
-
-def after(before: str | None, now: str) -> tuple[Event, ...]:
-    """The events to tell when one outcome follows another: after trouble, the first outcome that is none is told twice.
-
-    An outcome need not be an event: `nothing` to do is told to nobody, but ends trouble, and so is told as recovered.
+    An outcome need not be an event: `nothing to do` is sent to nobody, but it ends trouble.
     """
     events: list[Any] = ["recovered"] if before in TROUBLE and now not in TROUBLE else []
     return (*events, *([now] if now in LOOKS and now not in events else []))
 
 
-def send(title: str, body: str, seconds: float, look: str = "info") -> list[Sent]:
+def send(title: str, body: str, seconds: float, look: str = "info") -> list[Delivery]:
     """Send to every address of the environment, to all at the same time, for no longer than `seconds`."""
     addresses = os.environ.get(VARIABLE, "").split()
     return at_once(
@@ -72,15 +64,14 @@ def send(title: str, body: str, seconds: float, look: str = "info") -> list[Sent
     )
 
 
-def all_took_it(sent: Sequence[Sent]) -> bool:
-    """Whether every channel took the message. Which did not is said in the log."""
-    for each in sent:
-        if not each.ok:
-            LOG.warning("%s did not take the message: %s", each.channel, each.why)
-    return all(each.ok for each in sent)
+def log_failures(deliveries: Sequence[Delivery]) -> None:
+    """Warn in the log of each channel that did not take the message."""
+    for delivery in deliveries:
+        if not delivery.ok:
+            LOG.warning("%s did not take the message: %s", delivery.channel, delivery.why)
 
 
-def at_once(channels: Mapping[str, Send], seconds: float) -> list[Sent]:
+def at_once(channels: Mapping[str, Send], seconds: float) -> list[Delivery]:
     """Each in a thread of its own, for which nobody waits after `seconds`: not even the end of the process."""
     results: dict[str, str] = {}
 
@@ -101,7 +92,7 @@ def at_once(channels: Mapping[str, Send], seconds: float) -> list[Sent]:
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
     late = f"no answer within {seconds:g} s"
-    return [Sent(name, results.get(name, late) == "", results.get(name, late)) for name in channels]
+    return [Delivery(name, results.get(name, late) == "", results.get(name, late)) for name in channels]
 
 
 def _name(place: int, address: str) -> str:
@@ -113,12 +104,12 @@ def _sender(address: str, title: str, body: str, look: str) -> Send:
     def act() -> str:
         import apprise
 
-        with Ear() as ear:
+        with CapturedLogs() as logs:
             channel = apprise.Apprise(asset=apprise.AppriseAsset(app_id="Retune", app_desc="Retune", app_url=""))
             if not channel.add(address):
                 return f"no address that Apprise knows: see how its kind is written, and mend {VARIABLE}"
             delivered = channel.notify(body, title, apprise.NotifyType(look), body_format=apprise.NotifyFormat.TEXT)
-        return "" if delivered else _without(address, ear.last_line or "Apprise could not deliver it")
+        return "" if delivered else _without(address, logs.last_line or "Apprise could not deliver it")
 
     return act
 
@@ -131,7 +122,7 @@ def _without(address: str, words: str) -> str:
     return words
 
 
-class Ear(logging.Filter):
+class CapturedLogs(logging.Filter):
     """While it is open: hears what the libraries below say in this thread, and lets nothing of it through to a log."""
 
     def __init__(self) -> None:
@@ -147,10 +138,10 @@ class Ear(logging.Filter):
         return False
 
     def __enter__(self) -> Self:
-        for name in TALKATIVE:
+        for name in NOISY_LOGGERS:
             logging.getLogger(name).addFilter(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in TALKATIVE:
+        for name in NOISY_LOGGERS:
             logging.getLogger(name).removeFilter(self)

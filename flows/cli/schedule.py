@@ -111,8 +111,8 @@ def health(tell: bool, json_: bool) -> None:
     from flows.scheduling import health as schedule_health
 
     status = schedule_health.check_and_notify(crash_alerts.tell if tell else None)
-    if tell and not channels.anybody():
-        click.echo(f"nobody is told: {channels.NOBODY}", err=True)
+    if tell and not channels.has_channel():
+        click.echo(f"no one is notified: {channels.NO_CHANNEL}", err=True)
     if json_:
         print_json(status.__dict__)
     else:

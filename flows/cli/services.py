@@ -133,17 +133,17 @@ def test(text: str, json_: bool) -> None:
     from flows.retraining import notifications
     from retune.config import params
 
-    sent = notifications.send("Retune", text, params.load().notify.timeout_seconds)
-    if not sent:
-        raise Refused(f"nobody would be told: {notifications.NOBODY}")
-    delivered = sum(each.ok for each in sent)
+    deliveries = notifications.send("Retune", text, params.load().notify.timeout_seconds)
+    if not deliveries:
+        raise Refused(f"no one would be notified: {notifications.NO_CHANNEL}")
+    delivered = sum(each.ok for each in deliveries)
     if json_:
-        print_json({"sent": delivered, "channels": [each.__dict__ for each in sent]})
+        print_json({"sent": delivered, "channels": [each.__dict__ for each in deliveries]})
     else:
-        for each in sent:
+        for each in deliveries:
             click.echo(f"{'✓' if each.ok else '✗'} {each.channel}{'' if each.ok else f': {each.why}'}")
-        click.echo(f"sent through {delivered} of {len(sent)} channels")
-    if delivered < len(sent):
+        click.echo(f"sent through {delivered} of {len(deliveries)} channels")
+    if delivered < len(deliveries):
         sys.exit(Broken.exit_code)
 
 

@@ -1,9 +1,9 @@
-"""A flow run that waits for a person: it suspends, which ends its process and frees worker and GPU, and is started
-again from its top as soon as somebody has decided.
+"""A flow run that waits for a person: it suspends, which ends its process and frees worker and GPU, and starts again
+from the top once the person has decided.
 
-    version = approval.pending()          # at the flow's top: what this flow run was suspended for, if it was
+    version = approval.pending()          # at the top of the flow: the version that it was suspended for, if it was
     ...
-    version = approval.suspend(version)   # where the gate said yes and a person has to
+    version = approval.suspend(version)   # where the gate passes and a person has to agree
 
 Started again, the flow finds by `pending` that its version was decided about and ends. Prefect keeps no result for
 it, so nothing else of the first attempt comes back. Only a run of a deployment can suspend: another one has nobody
@@ -25,13 +25,13 @@ from tasks.promote import approval, succession
 
 
 def pending(flow_run_id: str | None = None) -> versions.Version | None:
-    """The version that a flow run, this one if none is named, was suspended for."""
+    """The version that a flow run was suspended for; this flow run if none is named."""
     mine = flow_run_id or flow_run.get_id()
     return approval.awaited_by(str(mine)) if mine else None
 
 
 def asked_about(flow_run_id: str) -> versions.Version | None:
-    """For whose answer a flow run sleeps. The version names the last run that sleeps for it, the history all."""
+    """The version that a suspended flow run waits for. A version names only the last run; the history names all."""
     return pending(flow_run_id) or next(_awaited_versions(flow_run_id), None)
 
 
@@ -39,7 +39,7 @@ def _awaited_versions(flow_run_id: str) -> Iterator[versions.Version]:
     for name in history.names():
         facts = retraining_log.last(history.read(name), flow_run_id)
         if facts and facts.outcome is End.AWAITING and facts.version:
-            with suppress(Refused):  # somebody has deleted it
+            with suppress(Refused):  # the registry no longer has it
                 yield versions.resolve(facts.version)
 
 
@@ -49,7 +49,7 @@ def waits(version: versions.Version) -> bool:
 
 
 def suspend(version: versions.Version) -> versions.Version:
-    """End this process until somebody has decided; return at once if somebody has, or if nobody would start it again.
+    """End this process until a person has decided. Returns at once after a decision, or if nothing would restart it.
 
     Under the history's lock, so no answer can come between the question and the sleep.
     """
@@ -60,19 +60,19 @@ def suspend(version: versions.Version) -> versions.Version:
         decision = succession.decided(now)
         if decision and decision.awaiting and can_suspend():
             approval.await_approval(now, str(flow_run.get_id()))
-            # Prefect suspends once a key, and a run that is resumed counts as the same attempt. With a new key each
-            # time, one that somebody resumed without an answer sleeps again.
+            # Prefect suspends once for each key, and a resumed run counts as the same attempt. With a new key each
+            # time, a run that was resumed without an answer suspends again.
             suspend_flow_run(key=str(uuid4()))
     return now
 
 
 def can_suspend() -> bool:
-    """Whether this is the run of a deployment, and no part of another run."""
+    """Whether this is the run of a deployment, and not a subflow."""
     return deployment.get_id() is not None and flow_run.get_parent_flow_run_id() is None
 
 
 def resume(flow_run_id: str) -> bool:
     """Have a worker start a suspended flow run again. False if it is not suspended, is gone, or no server answers."""
-    with suppress(prefect_api.Away, WrongUse):  # WrongUse: no server that stays up is named, so none has the run
+    with suppress(prefect_api.Away, WrongUse):  # WrongUse: no persistent server is configured, so none has the run
         return prefect_api.resume(flow_run_id)
     return False

@@ -1,4 +1,4 @@
-"""Bring records in: from the checkout and from every source, each row once, in one step with the cursors.
+"""Bring records in from the checkout and from every source: each row once, in one step with the cursors.
 
 What a source sends is ingested in a worktree of its own, tracked by DVC, and entered on the branch `retune/intake`
 together with how far the source was read (`retune/data/intake_branch.py`). A crash before that leaves all as it was,
@@ -28,8 +28,8 @@ from tasks.ingest import Columns, Origin, count_rows, ingest
 
 Say = Callable[[str], None]
 RAW, ASIDE = Path("data/raw"), Path("data/aside")
-ATTEMPTS = 20  # to enter rows while others do the same
-CHECKOUT = "this checkout"  # a source that everybody has: what `retune ingest` brought into the clone
+ATTEMPTS = 20  # to move the branch while others do the same
+CHECKOUT = "this checkout"  # the source that every clone has: what `retune ingest` brought in
 OWN = Columns(text="text", label="label", id="id", group="group", split="given")  # a part of data/raw as a source
 
 
@@ -45,7 +45,7 @@ class IngestJob:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What one source has for us, and its cursor once it is in."""
+    """What one source brings, and its cursor once it is in."""
 
     source: str
     jobs: tuple[IngestJob, ...]
@@ -67,7 +67,7 @@ class IntakeResult:
 
 
 def fetch_sources(section: Fetch, task: str, say: Say = print, enter: bool = True) -> IntakeResult:
-    """Take what is new from everywhere. Without `enter` it is only looked at, and the branch stays as it is.
+    """Fetch what is new from every source. Without `enter` the branch stays as it is.
 
     A source that fails keeps its cursor and stops no other; nor does a file stop the others of its folder. Raises
     WrongUse if there are no records at all.
@@ -80,8 +80,8 @@ def fetch_sources(section: Fetch, task: str, say: Say = print, enter: bool = Tru
             try:
                 return _take(before, deliveries, failures, enter, task)
             except intake_branch.Moved as error:
-                say(f"{error}: looking again")
-    raise Broken(f"the branch retune/intake moved {ATTEMPTS} times while rows were brought in: try again")
+                say(f"{error}: trying again")
+    raise Broken(f"the branch retune/intake moved {ATTEMPTS} times while rows came in: try again")
 
 
 def _deliveries(
@@ -118,7 +118,7 @@ class JobsResult:
 def try_each(jobs: Iterable[IngestJob], cursor: intake_branch.Cursor, act: Callable[[IngestJob], int]) -> JobsResult:
     """Act on one file after another; `act` returns rows. A file that is refused stops no other, and comes again.
 
-    Raises what `act` raises for a job without a place: it is no file of its own, so all of its source is refused.
+    Raises what `act` raises for a job without a place: it stands for all of its source.
     """
     rows, accepted, refusals = 0, [], []
     for job in jobs:
@@ -134,12 +134,12 @@ def try_each(jobs: Iterable[IngestJob], cursor: intake_branch.Cursor, act: Calla
 
 
 def _without(cursor: intake_branch.Cursor, place: str) -> intake_branch.Cursor:
-    """The cursor as if that file had never been seen, so that it comes again."""
+    """The cursor without that file, so that it comes again."""
     return {**cursor, "files": {name: of for name, of in cursor["files"].items() if name != place}}
 
 
 def read_closely(batch: Batch, old_cursor: intake_branch.Cursor, say: Say, task: str) -> Batch:
-    """The batch, less what ingest would refuse of it: an id with two answers, say. Keeps nothing."""
+    """The batch, less what ingest would refuse of it: an id with two answers, say. Stores nothing."""
     try:
         result = try_each(
             _jobs(batch), batch.cursor, lambda job: count_rows(str(job.file), job.columns, job.origin.name, task)
@@ -160,7 +160,7 @@ def read_closely(batch: Batch, old_cursor: intake_branch.Cursor, say: Say, task:
 
 
 def _of_the_checkout(before: intake_branch.Intake, scratch: Path) -> Iterator[Delivery]:
-    """The parts of the checkout's own data/raw that have not been taken yet."""
+    """The parts of the checkout's own data/raw that are not in the intake yet."""
     pointer = Path("data/raw.dvc")
     if not pointer.exists():
         return
@@ -190,7 +190,7 @@ def _take(
         if before.raw is None:
             summary = "; ".join(f"{source}: {why}" for source, why in failures.items())
             raise WrongUse(
-                "there are no records yet: `retune ingest FILE` brings some in, or name a source in params.yaml at"
+                "there are no records yet: bring some in with `retune ingest FILE`, or name a source in params.yaml at"
                 f" fetch.sources{f' ({summary})' if summary else ''}"
             )
         return IntakeResult(before.pointers[intake_branch.RAW], {}, failures)
@@ -205,7 +205,7 @@ def _take(
             if refusals:
                 failures[each.source] = "; ".join([*filter(None, [failures.get(each.source)]), *refusals])
         if not RAW.exists():
-            raise WrongUse(f"no source has brought a row yet: {'; '.join(f'{k}: {v}' for k, v in failures.items())}")
+            raise WrongUse(f"no source has brought any row yet: {'; '.join(f'{k}: {v}' for k, v in failures.items())}")
         _track(RAW, before.raw is None or any(rows.values()), push=enter)
         summary = ", ".join(f"{count} rows from {source}" for source, count in rows.items() if count) or "no new row"
         pointer = Path(intake_branch.RAW).read_bytes()
@@ -226,7 +226,7 @@ def _parts(cursors: intake_branch.Cursors) -> set[str]:
 def without_known(result: IntakeResult, newest: str) -> IntakeResult:
     """What came in, less the rows that stand in the raw data of the newest version, by its DVC hash.
 
-    They are no news: the checkout had them when that version was made by hand, and only the intake did not.
+    They are not new: the checkout had them when that version was made by hand, and only the intake did not.
     """
     count = result.rows.get(CHECKOUT, 0)
     known_rows = min(count, trigger.known_rows(result.parts, newest)) if count else 0
@@ -243,7 +243,7 @@ def _ingest_job(job: IngestJob, task: str) -> int:
 
 
 def quarantine(parts: Iterable[str], why: str, at: str) -> list[str]:
-    """Keep parts of the raw data, by md5, out of what models learn from. Returns their names; none if all would go."""
+    """Quarantine parts of the raw data, by md5. Returns their names; none if no other part would be left."""
     hashes = set(parts)
 
     def move(before: intake_branch.Intake) -> dict[str, intake_branch.Aside] | None:
@@ -256,20 +256,20 @@ def quarantine(parts: Iterable[str], why: str, at: str) -> list[str]:
             (RAW / path).rename(ASIDE / path)
         return {**before.aside, **{path: intake_branch.Aside(why, at, _rows(ASIDE / path)) for path in paths}}
 
-    before, after = _move_parts(move, f"Set parts aside: {why}")
+    before, after = _move_parts(move, f"Quarantine parts: {why}")
     return sorted(after.keys() - before.keys())
 
 
 def release(part: str, why: str) -> int:
-    """Let models learn from a part again that was set aside. Returns its rows. Raises WrongUse if there is none."""
+    """Release a part from quarantine. Returns its number of rows. Raises WrongUse if there is no such part."""
 
     def move(before: intake_branch.Intake) -> dict[str, intake_branch.Aside] | None:
         if part not in before.aside:
-            raise WrongUse(f"no part {part!r} was set aside; {', '.join(before.aside) or 'none was'}")
+            raise WrongUse(f"Not in quarantine: {part!r}. In quarantine: {', '.join(before.aside) or 'no part'}")
         (ASIDE / part).rename(RAW / part)
         return {name: record for name, record in before.aside.items() if name != part}
 
-    before, _ = _move_parts(move, f"Take {part} back: {why}")
+    before, _ = _move_parts(move, f"Release {part}: {why}")
     return before[part].rows
 
 
@@ -279,7 +279,7 @@ QuarantinedParts = dict[str, intake_branch.Aside]
 def _move_parts(
     move: Callable[[intake_branch.Intake], QuarantinedParts | None], why: str
 ) -> tuple[QuarantinedParts, QuarantinedParts]:
-    """What was set aside before and after. `move` moves the files; None: there is nothing to do."""
+    """The quarantined parts before and after. `move` moves the files, and returns None if there is nothing to do."""
     for _ in range(ATTEMPTS):
         before = intake_branch.read()
         with _intake_worktree(before):
@@ -298,14 +298,14 @@ def _move_parts(
 
 @contextmanager
 def _intake_worktree(before: intake_branch.Intake) -> Iterator[None]:
-    """In a worktree of its own, the rows of the intake as files."""
+    """A worktree of its own that holds the rows of the intake as files."""
     with worktree.workspace("intake", keep=False):
         checkout_intake(before.pointers)
         yield
 
 
 def checkout_intake(pointers: dict[str, bytes]) -> None:
-    """Put rows into this worktree: what the .dvc files say that DVC wrote elsewhere, and nothing else."""
+    """Check out rows into this worktree, as the .dvc files `pointers` name them, and nothing else."""
     for path in (intake_branch.RAW, intake_branch.ASIDE):
         Path(path).unlink(missing_ok=True)
         if path in pointers:

@@ -1,4 +1,4 @@
-"""Tell people through Apprise's addresses and Prefect's notification blocks, all at once and in bounded time.
+"""Notify people through Apprise's addresses and Prefect's notification blocks, all at once and in bounded time.
 
     export RETUNE_NOTIFY_BLOCKS='slack-webhook/team-channel custom-webhook/pager'    # saved on the Prefect server
 
@@ -17,14 +17,14 @@ from retune.lineage import history
 from tasks import notify
 
 VARIABLE = "RETUNE_NOTIFY_BLOCKS"
-NOBODY = f"neither {notify.VARIABLE} nor {VARIABLE} names a channel"
-EVERYTHING = Notify(list(get_args(Event)), 20.0)  # told where params.yaml cannot say what to tell
+NO_CHANNEL = f"neither {notify.VARIABLE} nor {VARIABLE} names a channel"
+EVERYTHING = Notify(list(get_args(Event)), 20.0)  # where params.yaml cannot say what to send
 
 
 def load_config(path: Path = Path("params.yaml")) -> tuple[Notify, str]:
-    """What params.yaml wants told, and in words what is wrong with that file, if anything is.
+    """The section `notify` of params.yaml, and in words what is wrong with that file, if anything is.
 
-    A wrong file stops every retraining, which must be told all the same: so its section `notify` alone is enough.
+    A wrong file stops every retraining, and people must hear of it: so a valid section `notify` alone is enough.
     """
     try:
         return params.load(path).notify, ""
@@ -40,21 +40,21 @@ def _notify_alone(path: Path) -> Notify:
 
 
 def notify_people(event: Event, title: str, body: str, section: Notify) -> bool:
-    """Whether any channel took it, or the event is not to be told. Never raises, never hangs."""
+    """Send a message. Whether any channel took it, or params switch the event off. Never raises, never hangs."""
     if event not in section.events:
         return True
-    sent = send(title, body, section.timeout_seconds, notify.LOOKS[event])
-    notify.all_took_it(sent)  # the log says which did not
-    return any(each.ok for each in sent)
+    deliveries = send(title, body, section.timeout_seconds, notify.LOOKS[event])
+    notify.log_failures(deliveries)
+    return any(delivery.ok for delivery in deliveries)
 
 
-def anybody() -> bool:
-    """Whether there is a channel to tell through, from where this process was started."""
+def has_channel() -> bool:
+    """Whether the environment of this process names a channel."""
     return any(os.environ.get(variable, "").split() for variable in (notify.VARIABLE, VARIABLE))
 
 
 def notify_manual_promotion(entry: history.Entry, section: Notify) -> bool:
-    """A person has made another champion, or refused one that waited: who, which, why."""
+    """Say that a person made another champion, or rejected a version that waited: who, which, why."""
     event: Event = "promoted" if entry.event == history.CHAMPION else "held"
     version, how = entry.version_name, entry.how
     words = {history.PROMOTED: "champion, approved by", history.ROLLBACK: "champion again, by a rollback of"}
@@ -67,7 +67,7 @@ def notify_manual_promotion(entry: history.Entry, section: Notify) -> bool:
     return notify_people(event, f"{version}: {event}", "\n".join(body), section)
 
 
-def send(title: str, body: str, seconds: float, look: str = "info") -> list[notify.Sent]:
+def send(title: str, body: str, seconds: float, look: str = "info") -> list[notify.Delivery]:
     """The addresses first, then the blocks."""
     blocks = {f"block {name}": _sender(name, title, body) for name in os.environ.get(VARIABLE, "").split()}
     return [*notify.send(title, body, seconds, look), *notify.at_once(blocks, seconds)]
@@ -79,7 +79,7 @@ def _sender(name: str, title: str, body: str) -> notify.Send:
         from prefect.blocks.abstract import NotificationBlock
         from prefect.blocks.core import Block
 
-        with notify.Ear():
+        with notify.CapturedLogs():
             try:
                 block: Any = Block.load(name)
             except ValueError:

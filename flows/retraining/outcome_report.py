@@ -1,6 +1,6 @@
-"""A retraining gives account: an artifact of the Prefect run, an entry of the history, and a word to people.
+"""Report the outcome of a retraining: as an artifact of the Prefect run, an entry of the history, and notifications.
 
-Whoever reads one of the three was not there: each says which version it is about and which sources failed.
+Each of the three is read alone, so each says which version it is about and which sources failed.
 """
 
 from dataclasses import dataclass
@@ -30,31 +30,31 @@ class RetrainingOutcome:
     why: tuple[str, ...]
     version: str | None = None
     rows: dict[str, int] | None = None  # new and corrected ones by source
-    known: dict[str, int] | None = None  # by source: new to the intake, but not since the newest version
+    known: dict[str, int] | None = None  # by source: new to the intake, but the newest version was made from them
     failures: dict[str, str] | None = None  # sources from which nothing could be taken
     inputs: dict[str, Any] | None = None
     thresholds: dict[str, Any] | None = None
 
 
 def record_outcome(config: Params, outcome: RetrainingOutcome) -> None:
-    """The decision as an artifact of this run and as an entry of the history; people are told what concerns them."""
+    """Store the outcome as an artifact of this run and as an entry of the history, and notify people."""
     _record(config.register.name, outcome, config.notify)
 
 
-def keep_end(outcome: RetrainingOutcome) -> None:
-    """The end of a retraining that broke. If params.yaml cannot be read, no model can be retrained: each is told of."""
+def record_failure(outcome: RetrainingOutcome) -> None:
+    """Record that a retraining broke. If params.yaml cannot be read, no model can be retrained: record it for each."""
     section, wrong = notifications.load_config()
     names = history.names() if wrong else [params.load().register.name]
     if not names:
         notify_outcome("retune", outcome, None, section)
-    refused = []
+    errors = []
     for name in names:
         try:
             _record(name, outcome, section)
-        except RetuneError as error:  # the next one is told of all the same
-            refused.append(str(error))
-    if refused:
-        raise Broken("; ".join(refused))
+        except RetuneError as error:  # the next one is recorded all the same
+            errors.append(str(error))
+    if errors:
+        raise Broken("; ".join(errors))
 
 
 def _record(name: str, outcome: RetrainingOutcome, section: Notify) -> None:
@@ -78,13 +78,13 @@ def append_to_history(
     )
     notify_outcome(name, outcome, before.effective_outcome if before else None, section)  # rather twice than never
     failpoints.point("retrain:told")
-    history.append_decision(name, (*outcome.why, *failed(outcome)), facts.format(), anchor)
+    history.append_decision(name, (*outcome.why, *failure_sentences(outcome)), facts.format(), anchor)
 
 
 def notify_manual_run(outcome: run_context.Outcome, section: Notify) -> None:
-    """Of a run by hand others hear what changes something for them: another champion, or a question to a person.
+    """Notify others of a manual run that changes something for them: another champion, or a question to a person.
 
-    That it was held, refused or broke stands on the screen of who started it.
+    The person who started it sees on the screen that it was held, refused or broke.
     """
     version, decision = outcome.version, outcome.decision
     if outcome.new and (decision.promote or decision.awaiting):
@@ -103,7 +103,7 @@ def notify_outcome(name: str, outcome: RetrainingOutcome, before: str | None, se
         notifications.notify_people(event, title, body, section)
 
 
-def failed(outcome: RetrainingOutcome) -> list[str]:
+def failure_sentences(outcome: RetrainingOutcome) -> list[str]:
     """The sources that failed, each in a sentence."""
     return [f"the source {source} failed: {why}" for source, why in (outcome.failures or {}).items()]
 
@@ -112,32 +112,32 @@ Notification = tuple[Event, str, str]  # what happened, title, body
 
 
 def notifications_for(name: str, outcome: RetrainingOutcome, before: str | None) -> list[Notification]:
-    """What people are told after this outcome; `before`: the word for the last one.
+    """The messages to people after this outcome; before: the outcome of the last retraining.
 
-    A source that failed is told with the decision, which each retraining makes once, whatever comes of it.
+    A source that failed is reported with the decision, which each retraining makes once, whatever its outcome is.
     """
-    events = [] if outcome.outcome == End.TRAIN else notify.after(before, outcome.outcome)
+    events = [] if outcome.outcome == End.TRAIN else notify.events_after(before, outcome.outcome)
     messages: list[Notification] = []
     for event in events:
         if event == "recovered" and not outcome.failures:
             messages.append((event, f"{name}: recovered", "\n".join(outcome.why)))
         elif event != "recovered":
-            body = "\n".join([*outcome.why, *failed(outcome), *what_to_do(name, outcome)])
+            body = "\n".join([*outcome.why, *failure_sentences(outcome), *what_to_do(name, outcome)])
             messages.append((event, f"{outcome.version or name}: {event}", body))
     if outcome.failures and outcome.outcome in (End.TRAIN, End.NOTHING):
-        messages.append(("failed", f"{name}: a source failed", "\n".join(failed(outcome))))
+        messages.append(("failed", f"{name}: a source failed", "\n".join(failure_sentences(outcome))))
     return messages
 
 
 def what_to_do(name: str, outcome: RetrainingOutcome) -> list[str]:
-    """The commands with which a person answers this outcome."""
+    """Sentences with the commands that a person can answer with."""
     before = (outcome.inputs or {}).get("champion")
     if outcome.outcome == End.AWAITING:
         approve, reject = (f"`retune {verb} {outcome.version} --reason TEXT`" for verb in ("approve", "reject"))
         return [f"{approve} makes {outcome.version} champion, {reject} does not."]
     if outcome.outcome == End.FAILED and outcome.version:
         return [
-            f"The next retraining goes on with {outcome.version}, before all else; "
+            f"The next retraining finishes {outcome.version} first; "
             f"`retune promote {outcome.version} --reason TEXT`, or deleting it in MLflow, ends that."
         ]
     if outcome.outcome == End.HELD:
@@ -169,7 +169,7 @@ def page(name: str, outcome: RetrainingOutcome) -> str:
 
 
 def rows_of(outcome: RetrainingOutcome) -> list[tuple[str, dict[str, int]]]:
-    """What came in, by source, under what it is."""
+    """The rows that came in, by source, each table with its title."""
     newest = (outcome.inputs or {}).get("newest")
     known_title = f"Rows that the intake did not have, and {newest} was made from"
     return [("New or corrected rows", outcome.rows or {}), (known_title, outcome.known or {})]

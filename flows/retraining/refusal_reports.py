@@ -1,6 +1,6 @@
-"""The reports of runs that were refused, kept for as long as rows are set aside because of them.
+"""The reports of refused runs, kept for as long as rows are in quarantine because of them.
 
-A run works in a folder of its own, which `retune clean` sweeps; why rows were set aside must be there to read until a
+A run works in a folder of its own, which `retune clean` sweeps; the reason must stay readable until a
 person has decided about them. `.retune/refusals/<run>/` holds it.
 """
 
@@ -16,7 +16,7 @@ OF_REFUSAL = ("validate.json", "data_docs")
 
 
 def keep(run: str) -> Path:
-    """Copy the report out of the folder that this run works in. Returns where it is now."""
+    """Copy the report out of the folder of this run. Returns the folder of the copies."""
     copies = _folder() / run
     copies.mkdir(parents=True, exist_ok=True)
     for name in OF_REFUSAL:
@@ -29,13 +29,13 @@ def keep(run: str) -> Path:
 
 
 def move(paths: Sequence[Path], copies: Path) -> tuple[Path, ...]:
-    """The paths of a refusal, those below the reports of this run's folder with where `keep` has put their copies."""
+    """The paths of a refusal; paths in the reports of this run's folder become those of the copies by `keep`."""
     reports = REPORTS.absolute()
     return tuple(copies / path.relative_to(reports) if path.is_relative_to(reports) else path for path in paths)
 
 
 def sweep(aside: Iterable[intake_branch.Aside]) -> list[Path]:
-    """Remove the reports that the reason of no part set aside names any more. Returns them."""
+    """Remove the reports that no quarantined part names as its reason. Returns them."""
     reasons = [each.why for each in aside]
     folders = sorted(_folder().iterdir()) if _folder().exists() else []
     unused = [folder for folder in folders if not any(f"{folder}/" in why for why in reasons)]

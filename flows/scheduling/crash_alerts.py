@@ -13,25 +13,25 @@ from retune.config.types import Event
 from retune.lineage import history, retraining_log
 from retune.registry import backend
 
-NEWS = timedelta(days=1)  # what crashed longer ago, perhaps before this was told at all, is told to nobody
+NEWS = timedelta(days=1)  # no alert for an older crash
 TOLD = "retune: crash told"
-Tell = Callable[[Event, str, str], bool]  # whether anybody was told, or wants to be
+Tell = Callable[[Event, str, str], bool]  # whether a channel took it, or the event is switched off
 
 
 def tell_of_new(tell: Tell, unheard: set[str]) -> list[str]:
-    """Each is told once, by whoever can; returns what was done, in words.
+    """Send one alert for each new crash. Returns what was done, in words.
 
-    `unheard`: the runs of which this one could tell nobody, and more come to it. They are left to others: a channel
-    that is away is not asked every ten seconds.
+    unheard: the runs whose alert no channel took, which this function adds to. This process leaves them to others, so
+    that it does not ask a channel that is away every ten seconds.
 
-    Machines that look in the same second may both tell it: the lock is this clone's.
+    Two machines that look in the same second may both send an alert: the lock belongs to this clone.
     """
     from filelock import FileLock, Timeout
 
     from flows.retraining import notifications
 
     deployment = prefect_api.deployment(prefect_api.RETRAIN)
-    if not deployment or not notifications.anybody():
+    if not deployment or not notifications.has_channel():
         return []  # `retune down` from a shell without channels leaves it to the worker that is started next
     try:
         with FileLock(backend.state() / "crashed.lock", timeout=0):
@@ -41,7 +41,7 @@ def tell_of_new(tell: Tell, unheard: set[str]) -> list[str]:
                 if run["id"] not in unheard and (message := _tell(run, tell, unheard))
             ]
     except Timeout:
-        return []  # another process is telling it
+        return []  # another process is sending it
 
 
 def _new(deployment: Run) -> list[Run]:
@@ -54,11 +54,11 @@ def _tell(run: Run, tell: Tell, unheard: set[str]) -> str:
     has_entry = _has_history_entry(run)
     if not has_entry and not tell("failed", f"Retraining has crashed: {run['name']}", _words(run)):
         unheard.add(run["id"])
-        return f"{run['name']}: crashed; nobody could be told"
+        return f"{run['name']}: crashed; no channel took the alert"
     prefect_api.ask(
         "PATCH", f"/flow_runs/{run['id']}", {"tags": [*run["tags"], TOLD]}
-    )  # after it: rather twice than never
-    return "" if has_entry else f"{run['name']}: crashed; told"
+    )  # after the alert: twice is better than never
+    return "" if has_entry else f"{run['name']}: crashed; alert sent"
 
 
 def _has_history_entry(run: Run) -> bool:
@@ -67,19 +67,19 @@ def _has_history_entry(run: Run) -> bool:
 
 
 def _words(run: Run) -> str:
-    message = (run["state"].get("message") or "nobody knows why").strip().splitlines()[0]
+    message = (run["state"].get("message") or "the reason is unknown").strip().splitlines()[0]
     return (
         f"{run['name']} has died: {message}\n"
-        f"It was started for: {prefect_api.reason_of(run) or 'no reason that was given'}\n"
-        "The next retraining goes on where it stopped; `retune schedule request --reason TEXT` starts one now."
+        f"It was started for: {prefect_api.reason_of(run) or 'no stated reason'}\n"
+        "The next retraining continues where it stopped; `retune schedule request --reason TEXT` starts one now."
     )
 
 
 def tell(event: Event, title: str, body: str) -> bool:
-    """To whoever wants to know, also where params.yaml is wrong: retraining may be silent for that very reason."""
+    """Notify people, even if params.yaml is wrong: that may be the very reason why retraining is silent."""
     from flows.retraining import notifications
 
     section, wrong = notifications.load_config()
     if wrong:
-        body = f"{body}\nNothing can be retrained until this is mended: {wrong}"
+        body = f"{body}\nNothing can be retrained until this is fixed: {wrong}"
     return notifications.notify_people(event, title, body, section)

@@ -61,22 +61,22 @@ def _check(cron: str, timezone: str) -> None:
     try:
         zone = ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise WrongUse(f"{timezone!r} is no time zone: write one like UTC or Europe/Berlin") from None
+        raise WrongUse(f"Not a time zone: {timezone!r}. Example: Europe/Berlin") from None
     try:
         if len(cron.split()) != 5:
-            raise CronSimError("it has not five fields")
+            raise CronSimError("it does not have five fields")
         from datetime import datetime
 
         next(CronSim(cron, datetime.now(zone)))
     except (CronSimError, StopIteration) as error:
         why = str(error) or "it is never due"
         raise WrongUse(
-            f'{cron!r} is no schedule: {why}; write "MINUTE HOUR DAY MONTH WEEKDAY", such as "0 2 * * 1"'
+            f'Not a schedule: {cron!r}, {why}. Write "MINUTE HOUR DAY MONTH WEEKDAY", such as "0 2 * * 1"'
         ) from None
 
 
 def ensure_pool() -> None:
-    """The pool, of type process, is there afterwards."""
+    """Create the pool, of type process, if it does not exist."""
     if prefect_api.pool():
         return
     from prefect.workers.process import ProcessWorker
@@ -86,7 +86,7 @@ def ensure_pool() -> None:
     try:
         prefect_api.ask("POST", "/work_pools/", {**pool_fields, **template})
     except Broken:
-        if not prefect_api.pool():  # another may have made it meanwhile
+        if not prefect_api.pool():  # another process may have created it meanwhile
             raise
 
 
@@ -120,7 +120,7 @@ def _deploy(flow: str, entrypoint: str, cron: str, timezone: str, parameters: di
 
 
 def _take_requests(deployment: str) -> None:
-    """An event from outside makes a run, with the reason that it gives."""
+    """Have an event from outside start a run, with the reason that the event gives."""
     from uuid import UUID
 
     from prefect.client.orchestration import get_client
@@ -140,7 +140,7 @@ def _take_requests(deployment: str) -> None:
 
 
 def redeploy_command(deployment: dict[str, Any]) -> str:
-    """The command that deploys once more if an earlier version of Retune made this deployment, else empty.
+    """The command that deploys again if an earlier version of Retune made this deployment, else empty.
 
     The runs of such a deployment cannot start: it names a module that is gone.
     """
@@ -154,11 +154,11 @@ def outdated() -> str:
     """A sentence for people if an earlier version of Retune deployed the retraining; else empty."""
     deployment = prefect_api.deployment(RETRAIN)
     command = redeploy_command(deployment) if deployment else ""
-    return f"An earlier version of Retune made this deployment: run {command} once more" if command else ""
+    return f"An earlier version of Retune made this deployment: run {command} again" if command else ""
 
 
 def planned() -> list[Planned]:
-    """What is scheduled; empty if nothing is."""
+    """The scheduled flows; empty if none is."""
     schedules: list[Planned] = []
     silent_after = None
     for flow in (WATCH, RETRAIN):
@@ -198,7 +198,7 @@ class Ran:
 
 
 def newest() -> list[Ran]:
-    """The newest runs of the retraining, newest first: what is only planned for later is not among them."""
+    """The newest runs of the retraining, newest first, without those that are only planned for later."""
     deployment = prefect_api.deployment(RETRAIN)
     if not deployment:
         return []
@@ -219,11 +219,11 @@ def _utc(timestamp: str | None) -> str | None:
 
 
 def _state(run: prefect_api.Run) -> str:
-    """In words that need no knowledge of Prefect."""
+    """The state in words that need no knowledge of Prefect."""
     if run["state_type"] == "PAUSED":
         return "suspended, waits for approval"
     if run["state_name"] in prefect_api.WAITING:
-        return "queued, another is at work" if run["state_name"] == "AwaitingConcurrencySlot" else "queued"
+        return "queued, another is running" if run["state_name"] == "AwaitingConcurrencySlot" else "queued"
     return STATES.get(run["state_type"], str(run["state_name"]).lower())
 
 
@@ -231,7 +231,7 @@ STATES = {"PENDING": "queued, a worker has it", "COMPLETED": "finished"}
 
 
 def paused() -> bool:
-    """Whether somebody has paused the retraining, so that it stays so until `schedule resume`."""
+    """Whether the retraining is paused, which lasts until `schedule resume`."""
     deployment = prefect_api.deployment(RETRAIN)
     if not deployment or not deployment["schedules"]:
         return False
@@ -239,7 +239,7 @@ def paused() -> bool:
 
 
 def activate(active: bool) -> list[Planned]:
-    """Pause or resume retraining; the watch goes on, and will say that it is paused."""
+    """Pause or resume retraining. The health check continues, and reports that retraining is paused."""
     deployment = prefect_api.deployment(RETRAIN)
     if not deployment or not deployment["schedules"]:
         raise Refused('no schedule is set: `retune schedule set "0 2 * * 1"` retrains every Monday at two')
@@ -251,7 +251,7 @@ def activate(active: bool) -> list[Planned]:
 
 
 def request(because: str) -> None:
-    """Ask for a retraining as a program from outside would."""
+    """Request a retraining as a program from outside does."""
     if not prefect_api.deployment(RETRAIN):
         raise Refused('nothing takes requests yet: `retune schedule set "0 2 * * 1"` deploys what does')
     prefect_api.emit(REQUESTED, {"because": because})

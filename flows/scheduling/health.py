@@ -27,18 +27,18 @@ from retune.system import files
 
 HEARTBEAT = environment.HEARTBEAT
 UNKNOWN, UNSCHEDULED = "unknown", "unscheduled"
-UNWATCHED = (UNKNOWN, UNSCHEDULED)  # kinds that are no fault of a clone that nobody asked to retrain on schedule
+UNWATCHED = (UNKNOWN, UNSCHEDULED)  # no fault where a clone is not meant to retrain on a schedule
 
 
 @dataclass(frozen=True)
 class ScheduleHealth:
-    """Whether all is well, and if not which it is, in words, and what to do."""
+    """Whether retraining is healthy; if it is not, the kind of problem, in words, and what to do."""
 
     ok: bool
     kind: str
     words: str
     mend: str = ""
-    succeeded: str | None = None  # when a retraining last did, as far as can be known
+    succeeded: str | None = None  # when a retraining last succeeded, as far as is known
 
 
 def check_health(now: datetime | None = None) -> ScheduleHealth:
@@ -63,7 +63,7 @@ def _check(now: datetime | None) -> ScheduleHealth:
         return ScheduleHealth(
             False,
             UNKNOWN,
-            "no Prefect server is known here, so nobody can say whether anything is retrained",
+            "this clone knows no Prefect server, so it cannot tell whether anything is retrained",
             "set PREFECT_API_URL and PREFECT_API_AUTH_STRING to the server that has the schedule, or `retune up` here",
         )
     deployment = prefect_api.deployment(prefect_api.RETRAIN)
@@ -78,7 +78,7 @@ def _check(now: datetime | None) -> ScheduleHealth:
         )
     if command := deployments.redeploy_command(deployment):
         words = "an earlier version of Retune made the deployment, and its runs cannot start"
-        return ScheduleHealth(False, "outdated", words, f"run {command} once more")
+        return ScheduleHealth(False, "outdated", words, f"run {command} again")
     periods = _periods()
     due = _due(schedule, now or prefect_api.now(), periods + 1)
     # the newest period counts once its run has failed
@@ -111,7 +111,7 @@ def _due(schedule: dict[str, Any], now: datetime, count: int) -> list[datetime]:
 
 
 def _has_failed_since(deployment: dict[str, Any], since: datetime) -> bool:
-    """Whether a run that was due since then has failed. One that waits, is at work or sleeps may still succeed."""
+    """Whether a run that was due since then has failed. One that waits, runs or is suspended may still succeed."""
     criteria = {**prefect_api.in_states("FAILED", "CRASHED"), "expected_start_time": {"after_": since.isoformat()}}
     return any(not run["parameters"].get("dry_run") for run in prefect_api.of_deployment(deployment, **criteria))
 
@@ -128,13 +128,13 @@ def _last_success(deployment: dict[str, Any]) -> datetime | None:
 
 
 def _last_in_history() -> Iterator[datetime | None]:
-    """Of each model: a retraining that was started by hand stands in no deployment, and in the clone's history."""
+    """The last success of each model. A manual retraining belongs to no deployment; the history of the clone has it."""
     for name in history.names():
         yield retraining_log.last_success(history.read(name))
 
 
 def _why(deployment: dict[str, Any], schedule: dict[str, Any]) -> tuple[str, str, str]:
-    """kind, words, what to do: of all that is wrong, what must be mended first."""
+    """Kind, words and what to do, of the problem that must be solved first."""
     if not schedule["active"] or deployment["paused"]:
         return "paused", "the schedule is paused", "`retune schedule resume`"
     pool = prefect_api.pool()
@@ -155,20 +155,20 @@ def _why_at_work(deployment: dict[str, Any]) -> tuple[str, str, str] | None:
             return "zombie", f"{since} is {run['state_name']}, but {dead}", "a worker closes it: `retune up`"
         return (
             "running",
-            f"{since} is at work and has not ended",
+            f"{since} is running and has not ended",
             "its log is in Prefect; cancel it there if it is stuck",
         )
     return None
 
 
 def _why_asleep(run: Run) -> tuple[str, str] | None:
-    """For whose answer a run sleeps, and how to give it; None if it was given: `resume_approved` wakes the run."""
+    """What a suspended run waits for, and how to answer. None if the answer was given: the run resumes."""
     from flows.retraining import approval  # it imports Prefect
 
     try:
         version = approval.asked_about(run["id"])
     except RetuneError as error:
-        return f"is suspended, and for which version cannot be read: {error}", "`retune doctor` checks"
+        return f"is suspended, and its version cannot be read: {error}", "`retune doctor` checks"
     if version is None:
         return "is suspended, and no version here waits for an answer", "resume or cancel it in Prefect"
     if not approval.waits(version):
@@ -181,11 +181,12 @@ def _why_waiting(deployment: dict[str, Any]) -> tuple[str, str, str] | None:
     late = run_hygiene.waiting(deployment)
     if not any(worker["status"] == "ONLINE" for worker in prefect_api.workers()):
         heartbeats = [prefect_api.time(worker["last_heartbeat_time"]) for worker in prefect_api.workers()]
-        last = f", the last was heard {prefect_api.in_local_time(max(heartbeats))}" if heartbeats else ""
-        return "worker", f"no worker is there{last}; {len(late)} runs wait", "`retune up`, or `retune worker`"
+        last = f", the last one sent a heartbeat {prefect_api.in_local_time(max(heartbeats))}" if heartbeats else ""
+        return "worker", f"no worker is running{last}; {len(late)} runs wait", "`retune up`, or `retune worker`"
     if late:
         due = prefect_api.in_local_time(prefect_api.time(late[-1]["expected_start_time"]))
-        return "late", f"{len(late)} runs wait since {due}, and no worker takes them", "see .retune/services/worker.log"
+        words = f"{len(late)} runs have waited since {due}, and no worker takes them"
+        return "late", words, "see .retune/services/worker.log"
     return None
 
 
@@ -194,7 +195,7 @@ def _why_ended(deployment: dict[str, Any]) -> tuple[str, str, str]:
         deployment, **prefect_api.in_states(*prefect_api.ENDED), sort="END_TIME_DESC", limit=1
     )
     if not runs:
-        return "never", "no run was ever made", "`retune schedule set` again; the server's log may say why"
+        return "never", "no run was ever created", "`retune schedule set` again; the server's log may say why"
     run = runs[0]
     message = (run["state"].get("message") or "without a word").strip().splitlines()[0]
     kind = run["state_type"].lower()
@@ -220,7 +221,7 @@ def check_and_notify(tell: crash_alerts.Tell | None = None) -> ScheduleHealth:
         if news and tell("unhealthy", "Retraining has fallen silent", f"{health.words}\n{health.mend}"):
             silent_now = health.kind != "server" or bool(before and before.get("silent", True))
             when = datetime.now(UTC).isoformat()
-            # after it was told: told twice is better than never
+            # after the notification: twice is better than never
             more = {"causes": [*causes, health.kind], "told": when, "silent": silent_now}
             files.write_text(note, json.dumps({**asdict(health), **more}))
         if health.ok and before:
@@ -229,11 +230,11 @@ def check_and_notify(tell: crash_alerts.Tell | None = None) -> ScheduleHealth:
 
 
 def _end_silence(health: ScheduleHealth, before: dict[str, Any], note: Path, tell: crash_alerts.Tell) -> None:
-    """Only a success ends the silence of the retraining: a schedule that is set anew just has not been due for long.
+    """Only a success ends the silence of the retraining: a new schedule just has not been due for long.
 
-    Then the next silence is told again, whatever its cause. A server that was away had only kept us from looking.
+    After it, the next silence is reported again, whatever its cause. A server that was away only hid the state.
     """
-    since = before.get("told")  # a note of before this was kept tells no time
+    since = before.get("told")  # an older note has no time
     if health.succeeded and (not since or prefect_api.time(health.succeeded) > prefect_api.time(since)):
         if tell("recovered", "Retraining has recovered", f"{health.words}\nIt had been silent: {before['words']}"):
             note.unlink()

@@ -1,4 +1,4 @@
-"""Retrainings that sleep until a person has answered, and are woken once that is so.
+"""Suspended retrainings: they wait for the answer of a person, and resume after it.
 
 `retune approve` and `retune reject` wake theirs themselves, unless the Prefect server was away just then. Nothing else
 would wake it later, and a run that sleeps on would hide from the watch whatever else is wrong.
@@ -10,13 +10,13 @@ from flows.execution import prefect_api
 
 
 class Waker:
-    """Remembers what it saw the last time: who has just answered wakes the run with the same command, and tells it."""
+    """Remembers the answers of the last round: the command that gives an answer resumes the run itself."""
 
     def __init__(self) -> None:
         self.answered: set[str] = set()
 
     def wake(self) -> list[str]:
-        """Returns what was done, in words."""
+        """Resume or cancel runs. Returns what was done, in words."""
         deployment = prefect_api.deployment(prefect_api.RETRAIN)
         asleep = prefect_api.of_deployment(deployment, **prefect_api.in_states("PAUSED")) if deployment else []
         answered = {run["id"]: version for run in asleep if (version := _answered_version(run))}
@@ -28,18 +28,18 @@ class Waker:
 
 
 def _answered_version(run: prefect_api.Run) -> Any:
-    """The version for whose answer a run sleeps, if it was given."""
-    from flows.retraining import approval  # it imports what training needs: only where a run sleeps
+    """The version whose answer a run waits for, if the answer was given."""
+    from flows.retraining import approval  # it imports what training needs: only where a run is suspended
 
     version = approval.asked_about(run["id"])
     return version if version and not approval.waits(version) else None
 
 
 def _end_sleep(run: prefect_api.Run, version: Any) -> str:
-    """It goes on and tells what was decided; of several that sleep for one version the last does so, for all."""
+    """Resume the run, which reports the decision. Of several runs that wait for one version only the last resumes."""
     from flows.retraining import approval
 
     if approval.pending(run["id"]):
-        return f"{run['name']}: {version} was decided about; goes on" if approval.resume(run["id"]) else ""
-    why = f"{version}, for which it waited, was decided about; a later run has told what came of it"
+        return f"{run['name']}: {version} has its answer; resumed" if approval.resume(run["id"]) else ""
+    why = f"{version}, which it waited for, has its answer; a later run has reported the outcome"
     return f"{run['name']}: {why}; cancelled" if prefect_api.set_state(run, "CANCELLED", why) else ""

@@ -24,16 +24,16 @@ def main() -> None:
     try:
         run = prefect_api.ask("GET", f"/flow_runs/{run_id}")
         newer = run and run_hygiene.supersede(run)
-    except prefect_api.Away:  # the engine asks again, more patiently
+    except prefect_api.Away:  # the engine asks again, and waits longer
         newer = None
     if newer:
-        print(f"this run gives way to {newer['name']}, which is newer and due as well", flush=True)
+        print(f"this run is superseded by {newer['name']}, which is newer and due as well", flush=True)
         return
     os.execv(sys.executable, [sys.executable, "-m", "prefect.engine"])
 
 
 def _log_to(log: Path) -> None:
-    """A file takes what is said, not a pipe to the worker: if that were killed, the next word would end the run."""
+    """Send the output to a file rather than a pipe to the worker: the run survives if the worker is killed."""
     log.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(descriptor, 1)

@@ -1,6 +1,6 @@
-"""Tidies up after runs: zombies are closed, late runs give way to the newest, leaked slots are given back.
+"""Tidy up after runs: close zombies, cancel late runs in favour of the newest, free leaked slots.
 
-Each worker asks for it between its other work. Crashes are told on the way.
+Each worker does so between its other work, and sends alerts about crashes.
 """
 
 import json
@@ -21,14 +21,14 @@ from retune.system.files import write_text
 
 SILENT_FOR = timedelta(
     seconds=3 * environment.HEARTBEAT + 15
-)  # without a sign for so long, a process elsewhere has died
-NEVER_BEGUN = timedelta(seconds=60)  # after so long the worker that took a run, and has no process for it, has died
-LATE = timedelta(minutes=5)  # a run that begins so late gives way; else runs that are due each minute would, for ever
+)  # after this time without a heartbeat, a process elsewhere counts as dead
+NEVER_BEGUN = timedelta(seconds=60)  # for a worker that took a run to start its process; after it, it counts as dead
+LATE = timedelta(minutes=5)  # a run that is late by less is never superseded: runs that are due each minute must begin
 FLOWS = ("retrain", "watch", "retune")
 
 
 def waiting(deployment: dict[str, Any]) -> list[Run]:
-    """The runs that are due and wait, newest first; one that goes on after an answer may wait for its place again."""
+    """The runs that are due and wait, newest first, also those that resume after an answer."""
     due = prefect_api.of_deployment(
         deployment,
         state={"name": {"any_": list(prefect_api.WAITING)}},
@@ -42,7 +42,7 @@ def _order(run: Run) -> tuple[datetime, datetime]:
 
 
 def cancel_superseded(deployment: dict[str, Any]) -> list[Run]:
-    """Of the runs that wait with the same parameters only the newest is left; the others are cancelled in words."""
+    """Cancel every waiting run that has a newer one with the same parameters, and say why in its state."""
     newest: dict[str, Run] = {}
     cancelled_runs = []
     for run in _first_attempts(deployment):
@@ -53,9 +53,9 @@ def cancel_superseded(deployment: dict[str, Any]) -> list[Run]:
 
 
 def supersede(run: Run) -> Run | None:
-    """The newer run that waits with the same parameters, if there is one; then this one is cancelled."""
+    """The newer run that waits with the same parameters, if there is one; this one is cancelled then."""
     if run["run_count"] or not run["deployment_id"]:
-        return None  # it goes on after an approval, or was started by hand
+        return None  # it resumes after an approval, or was started by hand
     if prefect_api.now() - prefect_api.time(run["expected_start_time"]) < LATE:
         return None
     rivals = [other for other in _first_attempts({"id": run["deployment_id"]}) if other["id"] != run["id"]]
@@ -64,7 +64,7 @@ def supersede(run: Run) -> Run | None:
 
 
 def _first_attempts(deployment: dict[str, Any]) -> list[Run]:
-    """One that has begun before does what no other does, whatever its parameters: it goes on with its own version."""
+    """Whether the run began before: it continues with a version of its own, so no other replaces it."""
     return [run for run in waiting(deployment) if not run["run_count"]]
 
 
@@ -78,12 +78,12 @@ def _cancel_for(run: Run, newer: Run) -> bool:
 
 
 def write_pid(run_id: str) -> None:
-    """Write down that this process is the run's."""
+    """Record that this process executes the run."""
     write_text(_signatures() / run_id, process_identity.name())
 
 
 def why_dead(run: Run) -> str | None:
-    """In words, how we know that the process of a run that should be at work has died; None if it may live.
+    """Why the process of a run that should be running counts as dead, in words; None if it may live.
 
     A process of this machine is looked for; of another machine we know only its heartbeats.
     """
@@ -92,20 +92,20 @@ def why_dead(run: Run) -> str | None:
         return None if process_identity.alive(whose) else f"its process ({whose}) has died"
     began, now = prefect_api.time(run["state"]["timestamp"]), prefect_api.now()
     if run["state_type"] == "PENDING":
-        return f"no process was begun for it since {in_local_time(began)}" if now - began > NEVER_BEGUN else None
+        return f"no process was started for it since {in_local_time(began)}" if now - began > NEVER_BEGUN else None
     last = prefect_api.last_sign(run, now - SILENT_FOR) if now - began > SILENT_FOR else began
-    return None if last else f"it has given no sign of life for {SILENT_FOR.total_seconds():.0f} s"
+    return None if last else f"it has sent no heartbeat for {SILENT_FOR.total_seconds():.0f} s"
 
 
 def dead_runs() -> list[tuple[Run, str]]:
-    """The runs of ours that should be at work and have died, with how we know."""
+    """Our runs that should be running and have died, each with the reason why we know."""
     at_work = prefect_api.runs(**prefect_api.in_states(*prefect_api.AT_WORK))
     ours = {each["id"] for each in _deployments()}
     return [(run, dead) for run in at_work if (dead := _death_of_ours(run, ours))]
 
 
 def _death_of_ours(run: Run, deployments: set[str]) -> str | None:
-    """A part of a run of ours dies with the whole; what was begun by hand is told by its heartbeats."""
+    """Why a subflow of a run counts as dead: it dies with its parent. A manual run shows it by its heartbeats."""
     if run["parent_task_run_id"]:
         whole = prefect_api.parent(run)
         ended = whole and whole["state_type"] in prefect_api.ENDED and _is_ours(whole, deployments)
@@ -121,7 +121,7 @@ def _is_ours(run: Run, deployments: set[str]) -> bool:
 
 
 def close_run(run: Run, dead: str) -> bool:
-    """Close a run that has died; one that never began is put back for the next worker. Its slot is free at once."""
+    """Close a run that has died, or put one that never began back for the next worker. Its slot is free at once."""
     if run["state_type"] == "PENDING":
         return prefect_api.set_state(run, "SCHEDULED", f"{dead}: the worker that took it has died; put back")
     for child in prefect_api.children(run):
@@ -138,9 +138,9 @@ def _deployments() -> Iterator[dict[str, Any]]:
 
 
 class Reconciler:
-    """Remembers what it saw the last time: a slot that nobody holds is given back only if it is seen twice.
+    """Remembers the last round: it frees a slot that no run holds only in the second round that sees it so.
 
-    And of which crashes it could tell nobody: it tries each once, and the next round, with another memory, once more.
+    It also remembers the crashes whose alert no channel took: it tries each once, and another process tries again.
     """
 
     def __init__(self, tell: Tell = tell) -> None:
@@ -153,7 +153,7 @@ class Reconciler:
         messages = [f"{run['name']}: {dead}; closed" for run, dead in dead_runs() if close_run(run, dead)]
         leaked = set()
         for deployment in _deployments():
-            messages += [f"{run['name']}: late, a newer one is due; cancelled" for run in cancel_superseded(deployment)]
+            messages += [f"{run['name']}: late, a newer run is due; cancelled" for run in cancel_superseded(deployment)]
             limit = deployment.get("global_concurrency_limit") or {}
             if limit.get("active_slots") and not prefect_api.of_deployment(
                 deployment, **prefect_api.in_states(*prefect_api.AT_WORK)
@@ -161,14 +161,14 @@ class Reconciler:
                 leaked.add(limit["id"])
                 if limit["id"] in self.leaked:
                     prefect_api.ask("PATCH", f"/v2/concurrency_limits/{limit['id']}", {"active_slots": 0})
-                    messages.append(f"{deployment['name']}: a slot that no run holds; given back")
+                    messages.append(f"{deployment['name']}: freed a slot that no run holds")
         self.leaked = leaked
         _forget_signatures()
         return [*messages, *crash_alerts.tell_of_new(self.tell, self.unheard)]
 
 
 def _forget_signatures() -> None:
-    """Signatures of processes of this machine that have ended: their runs have been closed by now."""
+    """Remove signatures of processes of this machine that have ended: their runs are closed by now."""
     for signature in _signatures().glob("*"):
         with suppress(OSError):
             whose = signature.read_text("utf-8")

@@ -1,4 +1,4 @@
-"""The worker: takes runs from the pool, and starts each in this clone with this interpreter; tidies up beside it."""
+"""The worker takes runs from the pool, starts each in this clone with this interpreter, and tidies up after runs."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from retune.errors import RetuneError
 from retune.registry import backend
 from retune.system import process_identity
 
-BETWEEN = 10  # seconds between two tidyings: what leaks blocks the next run for less than a minute
+BETWEEN = 10  # seconds between two rounds of tidying: a leaked slot blocks the next run for less than a minute
 SETTINGS = {
     "PREFECT_WORKER_QUERY_SECONDS": "5",
     "PREFECT_WORKER_HEARTBEAT_SECONDS": "15",
@@ -23,19 +23,19 @@ Chore = Callable[[], list[str]]  # returns what was done, in words
 
 
 def work() -> None:
-    """Until Ctrl-C or SIGTERM; what it runs is ended with it. Schedules stay as they are."""
+    """Work until Ctrl-C or SIGTERM, which end its runs too. Schedules stay as they are."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     log = backend.state() / environment.SERVICES / "worker.log"
     run_environment = {"RETUNE_CLONE": str(Path.cwd()), "RETUNE_PYTHON": sys.executable, "RETUNE_RUN_LOG": str(log)}
     os.environ |= run_environment
-    print(f"what the runs say goes to {log}", flush=True)
+    print(f"the output of the runs goes to {log}", flush=True)
     from flows.execution import prefect_api
     from flows.scheduling import deployments, resume_approved
 
     deployments.ensure_pool()
     tidier = run_hygiene.Reconciler()
-    _do(tidier.tidy, {})  # before the first run is taken, which a late one would be
+    _do(tidier.tidy, {})  # before the worker takes its first run, which could be a late one
     for worker in prefect_api.workers():
         if process_identity.here(worker["name"]) and not process_identity.alive(worker["name"]):
             prefect_api.ask("DELETE", f"/work_pools/{prefect_api.pool_name()}/workers/{worker['name']}")
@@ -44,7 +44,7 @@ def work() -> None:
 
 
 def heard() -> bool:
-    """Whether Prefect has heard lately from a worker of this machine that lives: it waits for one that was killed."""
+    """Whether a worker of this machine lives and has sent Prefect a heartbeat lately."""
     from flows.execution import prefect_api
 
     return any(each["status"] == "ONLINE" and process_identity.alive(each["name"]) for each in prefect_api.workers())
@@ -71,7 +71,7 @@ def _forever(*chores: Chore) -> None:
 
 
 def _do(chore: Chore, last_errors: dict[Chore, str]) -> None:
-    """A chore that cannot be done keeps no other from it, and says so once, not every ten seconds."""
+    """Do a chore. One that fails stops no other, and is reported once, not every ten seconds."""
     try:
         for message in chore():
             print(message, flush=True)

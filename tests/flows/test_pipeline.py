@@ -235,7 +235,7 @@ def test_the_bytes_are_pushed_before_the_version_is_registered_where_there_is_a_
 
 def test_what_changed_under_the_run_is_not_recorded(recorder):
     recorder.edits = {"curate": [{"changed deps": {"data/suppressed.json": "modified"}}]}
-    with pytest.raises(Refused, match="curate changed while the run was at work"):
+    with pytest.raises(Refused, match="curate changed during the run"):
         pipeline.pipeline.fn()
     assert recorder.did == [*pipeline.STAGES]
     assert recorder.versions == []

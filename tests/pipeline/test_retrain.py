@@ -309,4 +309,4 @@ def test_a_version_whose_retraining_was_killed_is_decided_by_the_next_and_what_c
     path.write_text(path.read_text("utf-8").replace("max_tokens: 32", "max_tokens: 31"), "utf-8")
     assert json.loads(desk.retrain().stdout)["version"] == "classifier/4"
     why = [entry["why"] for entry in desk.query("history", "classifier") if entry["event"] == "decided"][-2]
-    assert why[0].startswith("classifier/3 was left without a decision, and can no more be made as it was")
+    assert why[0].startswith("classifier/3 has no decision, and its inputs have changed since")

@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from retune.config import params
-from retune.config.common import Notify
 from tasks import notify
 
 ALL = ("promoted", "held", "refused", "failed", "recovered", "unhealthy", "awaiting")
@@ -17,44 +16,39 @@ SECRET = "s3cr3t-T0ken"
 
 
 @pytest.fixture
-def section():
-    return Notify(events=list(ALL), timeout_seconds=5.0)
-
-
-@pytest.fixture
 def to(monkeypatch):
     return lambda *addresses: monkeypatch.setenv(notify.VARIABLE, " ".join(addresses))
 
 
-def test_everyone_is_told_what_happened(section, webhook, to):
+def reaches_all(event, title="t", body="b", seconds=5.0):
+    """Sends it, and has the log say what went wrong. Whether every channel took it."""
+    deliveries = notify.send(title, body, seconds, notify.LOOKS[event])
+    notify.log_failures(deliveries)
+    return all(delivery.ok for delivery in deliveries)
+
+
+def test_everyone_is_told_what_happened(webhook, to):
     port, taken = webhook
     to(f"json://127.0.0.1:{port}/a/{SECRET}", f"json://127.0.0.1:{port}/b")
-    assert notify.notify("held", "classifier: held", "the gain is 0.001\n- not enough", section)
+    assert reaches_all("held", "classifier: held", "the gain is 0.001\n- not enough")
     assert [(said["title"], said["message"], said["type"]) for said in taken] == [
         ("classifier: held", "the gain is 0.001\n- not enough", "info")
     ] * 2
-    assert notify.notify("failed", "t", "b", section)
+    assert reaches_all("failed")
     assert taken[-1]["type"] == "failure"
 
 
-def test_an_event_that_params_leave_out_is_told_to_nobody(section, webhook, to):
-    port, taken = webhook
-    to(f"json://127.0.0.1:{port}")
-    assert notify.notify("held", "t", "b", Notify(events=["failed"], timeout_seconds=5.0))
-    assert taken == []
-
-
-def test_without_an_address_nothing_happens_quietly(section, monkeypatch, caplog):
+def test_without_an_address_nothing_happens_quietly(monkeypatch, caplog):
     monkeypatch.delenv(notify.VARIABLE, raising=False)
-    assert notify.notify("failed", "t", "b", section)
+    assert reaches_all("failed")
     assert caplog.records == []
 
 
-def test_a_channel_that_is_away_or_no_address_breaks_nothing_and_is_named_by_its_place(section, webhook, to, caplog):
+def test_a_channel_that_is_away_or_no_address_breaks_nothing_and_is_named_by_its_place(webhook, to, caplog):
     port, taken = webhook
     to(f"json://127.0.0.1:9/{SECRET}", f"nosuch://{SECRET}", SECRET, f"json://127.0.0.1:{port}/no/{SECRET}")
     with caplog.at_level(logging.DEBUG):
-        assert notify.notify("failed", "t", "b", section) is False
+        assert reaches_all("failed") is False
     told = [record.getMessage() for record in caplog.records if record.name == "retune.notify"]
     assert [line.partition(" did")[0] for line in told] == [
         "channel 1 (json)",
@@ -67,7 +61,7 @@ def test_a_channel_that_is_away_or_no_address_breaks_nothing_and_is_named_by_its
     assert taken == []
 
 
-def test_no_part_of_an_address_reaches_a_log_however_talkative_it_is(section, webhook, to, caplog):
+def test_no_part_of_an_address_reaches_a_log_however_talkative_it_is(webhook, to, caplog):
     port, _ = webhook
     mail = f"mailto://user:{SECRET}@127.0.0.1:9?to=ops@example.com"
     to(f"json://u:{SECRET}@127.0.0.1:{port}/{SECRET}?+X-Token={SECRET}", f"json://127.0.0.1:9/{SECRET}", mail)
@@ -75,7 +69,7 @@ def test_no_part_of_an_address_reaches_a_log_however_talkative_it_is(section, we
         for name in ("", "apprise", "urllib3"):
             logging.getLogger(name).setLevel(logging.DEBUG)
         try:
-            notify.notify("failed", "t", "b", section)
+            reaches_all("failed")
         finally:
             for name in ("apprise", "urllib3"):
                 logging.getLogger(name).setLevel(logging.NOTSET)
@@ -84,7 +78,7 @@ def test_no_part_of_an_address_reaches_a_log_however_talkative_it_is(section, we
     assert "ops@example.com" not in caplog.text
 
 
-def test_a_channel_that_hangs_delays_nobody_for_long_and_the_others_get_it(section, webhook, to, caplog):
+def test_a_channel_that_hangs_delays_nobody_for_long_and_the_others_get_it(webhook, to, caplog):
     port, taken = webhook
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection and says nothing
         to(
@@ -93,7 +87,7 @@ def test_a_channel_that_hangs_delays_nobody_for_long_and_the_others_get_it(secti
             f"json://127.0.0.1:{port}",
         )
         begun = time.monotonic()
-        assert notify.notify("unhealthy", "t", "b", Notify(events=list(ALL), timeout_seconds=1.0)) is False
+        assert reaches_all("unhealthy", seconds=1.0) is False
         assert time.monotonic() - begun < 2.5
     assert len(taken) == 1
     assert sum("no answer within 1 s" in record.getMessage() for record in caplog.records) == 2
@@ -123,4 +117,4 @@ def test_every_event_of_params_has_a_look():
     ],
 )
 def test_after_trouble_the_first_outcome_that_is_none_is_told_as_recovered(before, now, told):
-    assert notify.after(before, now) == told
+    assert notify.events_after(before, now) == told

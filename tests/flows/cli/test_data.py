@@ -77,7 +77,7 @@ def test_a_pattern_that_matches_nothing_is_said_and_is_no_failure(own_clone, tmp
 
 def test_a_test_message_says_who_got_it(own_clone, webhook):
     port, taken = webhook
-    assert "nobody would be told" in own_clone.retune("notify", "test").stderr
+    assert "no one would be notified" in own_clone.retune("notify", "test").stderr
     own_clone.env["RETUNE_NOTIFY_URLS"] = f"json://127.0.0.1:{port} json://127.0.0.1:9/s3cret"
     done = own_clone.retune("notify", "test", "is this on?")
     assert done.returncode == 3

@@ -100,7 +100,7 @@ def test_while_a_source_fails_nothing_has_recovered_and_then_it_has(after):
     [
         ("awaiting", ["retune approve classifier/6 --reason TEXT", "retune reject classifier/6 --reason TEXT"]),
         ("held", ["retune promote classifier/6 --reason TEXT"]),
-        ("failed", ["next retraining goes on with classifier/6", "retune promote classifier/6 --reason TEXT"]),
+        ("failed", ["next retraining finishes classifier/6 first", "retune promote classifier/6 --reason TEXT"]),
         ("promoted", ["retune rollback classifier --reason TEXT` goes back to classifier/5"]),
     ],
 )
@@ -177,12 +177,12 @@ def test_a_retraining_on_a_history_that_has_lost_entries_fails_and_is_told(behea
     assert said["title"] == "classifier: failed" and "`git fetch --tags`" in said["message"]
     assert history.names() == []
     assert "repaired: " not in caplog.text
-    assert "this end could not be kept" in caplog.text
+    assert "the failure could not be recorded" in caplog.text
 
 
 def test_of_several_models_each_is_told_of_whose_history_takes_no_entry(beheaded, monkeypatch):
     Path("params.yaml").write_text("notify: {}")
     monkeypatch.setattr(history, "names", lambda: ["classifier", "writer"])
     with pytest.raises(Broken, match=r"(?s)history of classifier is not whole.*history of writer is not whole"):
-        outcome_report.keep_end(told("failed"))
+        outcome_report.record_failure(told("failed"))
     assert [said["title"] for said in beheaded] == ["classifier: failed", "writer: failed"]

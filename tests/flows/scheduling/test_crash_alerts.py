@@ -69,9 +69,9 @@ def test_a_retraining_that_was_killed_is_told_once_and_what_to_do(begin, webhook
 
 def test_one_that_the_worker_has_seen_die_is_told_too(begin, webhook):
     begin("RUNNING", "CRASHED")
-    assert any("crashed; told" in said for said in run_hygiene.Reconciler().tidy())
+    assert any("crashed; alert sent" in said for said in run_hygiene.Reconciler().tidy())
     (said,) = webhook[1]
-    assert "status code -9" in said["message"] and "no reason that was given" in said["message"]
+    assert "status code -9" in said["message"] and "no stated reason" in said["message"]
 
 
 def test_nobody_hears_of_one_that_was_cancelled_or_only_looked_or_had_told_it_itself(begin, webhook):
@@ -100,7 +100,7 @@ def test_one_of_which_nobody_heard_is_tried_once_by_each_until_somebody_does(beg
         return run_hygiene.Reconciler(lambda event, title, body: told.append(heard) or heard)
 
     worker = tidier(heard=False)
-    assert f"{run['name']}: crashed; nobody could be told" in worker.tidy()
+    assert f"{run['name']}: crashed; no channel took the alert" in worker.tidy()
     worker.tidy()
     assert told == [False], "the channel is away: it is not asked every ten seconds"
     tidier(heard=True).tidy()

@@ -85,8 +85,8 @@ def test_a_deployment_of_an_earlier_version_is_noticed_with_the_command_that_dep
     prefect_api.ask("PATCH", f"/deployments/{scheduled['id']}", {"job_variables": earlier})
     report = health.check_health()
     assert (report.ok, report.kind) == (False, "outdated")
-    assert report.mend == 'run `retune schedule set "0 2 * * *" --timezone UTC` once more'
-    assert "once more" in deployments.outdated()
+    assert report.mend == 'run `retune schedule set "0 2 * * *" --timezone UTC` again'
+    assert deployments.outdated().endswith("again")
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_what_no_channel_took_is_told_at_the_next_look_and_a_watch_without_a_cha
         assert (done.returncode, json.loads(done.stdout)["kind"]) == (1, "unknown")
         return done.stderr
 
-    nobody = "nobody is told: neither RETUNE_NOTIFY_URLS nor RETUNE_NOTIFY_BLOCKS names a channel"
+    nobody = "no one is notified: neither RETUNE_NOTIFY_URLS nor RETUNE_NOTIFY_BLOCKS names a channel"
     away, well = f"json://127.0.0.1:{port}/no/", f"json://127.0.0.1:{port}"
     assert nobody in look() and nobody not in own_clone.retune("schedule", "health").stderr
     assert "channel 1 (json) did not take the message" in look(away) and taken == []

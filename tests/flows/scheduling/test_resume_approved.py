@@ -90,7 +90,7 @@ def test_a_run_whose_answer_was_given_while_the_server_was_away_is_woken_and_one
     assert waker.wake() == waker.wake() == [] and state(run)["type"] == "PAUSED"
     answer()
     assert waker.wake() == [], "who has just answered wakes it"
-    assert waker.wake() == [f"{run['name']}: m/2 was decided about; goes on"]
+    assert waker.wake() == [f"{run['name']}: m/2 has its answer; resumed"]
     assert state(run)["type"] == "SCHEDULED"
     assert waker.wake() == []
 
