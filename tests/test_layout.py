@@ -301,8 +301,9 @@ def test_every_section_has_a_type_and_no_field_a_default():
         name: {ast.unparse(line.target) for line in body if isinstance(line, ast.AnnAssign)}
         for name, body in lines.items()
     }
+    bases = {each.name: [ast.unparse(base) for base in each.bases] for each in classes}
     for task in ("Classify", "Instruct", "Prefer"):
-        assert names[task] | names["Shared"] == set(PARAMS), task
+        assert set().union(*(names[each] for each in (task, *bases[task], "Shared"))) == set(PARAMS), task
     for each in classes:
         assert [ast.unparse(mark) for mark in each.decorator_list] == ["section"], f"{each.name} is not strict"
         for line in lines[each.name]:

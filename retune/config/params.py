@@ -31,6 +31,14 @@ from retune.errors import WrongUse
 
 T = TypeVar("T")
 
+# What a section that differs by task is for.
+TASK = about("The task; `retune task NAME` writes the whole file for another one.")
+VALIDATE = about("What the curated rows must fulfil before training.")
+SPLIT = about("How rows are split into train, validation and test.")
+TRAIN = about("How the model is trained.")
+EVALUATE = about("How the model is evaluated on the test rows.")
+PROMOTE = about("The gate: what a candidate needs to become the champion.")
+
 
 @section
 class Shared:
@@ -49,39 +57,42 @@ class Shared:
 class Classify(Shared):
     """A classifier."""
 
-    task: Annotated[Literal["classify"], about("The task; `retune task NAME` writes the whole file for another one.")]
+    task: Annotated[Literal["classify"], TASK]
     curate: Annotated[Curate, about("Which records are rejected.")]
-    validate: Annotated[Validate, about("What the curated rows must fulfil before training.")]
-    split: Annotated[Split, about("How rows are split into train, validation and test.")]
-    train: Annotated[Train, about("How the model is trained.")]
-    evaluate: Annotated[Evaluate, about("How the model is evaluated on the test rows.")]
-    promote: Annotated[Promote, about("The gate: what a candidate needs to become the champion.")]
+    validate: Annotated[Validate, VALIDATE]
+    split: Annotated[Split, SPLIT]
+    train: Annotated[Train, TRAIN]
+    evaluate: Annotated[Evaluate, EVALUATE]
+    promote: Annotated[Promote, PROMOTE]
 
 
 @section
-class Instruct(Shared):
+class Generation(Shared):
+    """The sections that are the same for both tasks that train a causal language model."""
+
+    validate: Annotated[GenerationValidate, VALIDATE]
+    split: Annotated[SplitShares, SPLIT]
+    evaluate: Annotated[GenerationEvaluate, EVALUATE]
+
+
+@section
+class Instruct(Generation):
     """A causal language model that learns replies."""
 
-    task: Annotated[Literal["instruct"], about("The task; `retune task NAME` writes the whole file for another one.")]
+    task: Annotated[Literal["instruct"], TASK]
     curate: Annotated[InstructCurate, about("Which records are rejected, and which examples are replayed.")]
-    validate: Annotated[GenerationValidate, about("What the curated rows must fulfil before training.")]
-    split: Annotated[SplitShares, about("How rows are split into train, validation and test.")]
-    train: Annotated[InstructTrain, about("How the model is trained.")]
-    evaluate: Annotated[GenerationEvaluate, about("How the model is evaluated on the test rows.")]
-    promote: Annotated[InstructPromote, about("The gate: what a candidate needs to become the champion.")]
+    train: Annotated[InstructTrain, TRAIN]
+    promote: Annotated[InstructPromote, PROMOTE]
 
 
 @section
-class Prefer(Shared):
+class Prefer(Generation):
     """A causal language model that learns from pairs which of two answers is better."""
 
-    task: Annotated[Literal["prefer"], about("The task; `retune task NAME` writes the whole file for another one.")]
+    task: Annotated[Literal["prefer"], TASK]
     curate: Annotated[GenerationCurate, about("Which records are rejected.")]
-    validate: Annotated[GenerationValidate, about("What the curated rows must fulfil before training.")]
-    split: Annotated[SplitShares, about("How rows are split into train, validation and test.")]
-    train: Annotated[PreferTrain, about("How the model is trained.")]
-    evaluate: Annotated[GenerationEvaluate, about("How the model is evaluated on the test rows.")]
-    promote: Annotated[GenerationPromote, about("The gate: what a candidate needs to become the champion.")]
+    train: Annotated[PreferTrain, TRAIN]
+    promote: Annotated[GenerationPromote, PROMOTE]
 
 
 Params = Classify | Instruct | Prefer
@@ -94,16 +105,16 @@ def load(path: Path = Path("params.yaml")) -> Params:
 
 
 def load_notify(path: Path = Path("params.yaml")) -> Notify:
-    """The section `notify` alone, whatever the other sections hold. Raises WrongUse if it cannot be read."""
+    """The section `notify`, without a check of the other sections. Raises WrongUse if it cannot be read."""
     return parse_section(Notify, at(renames.upgrade(read(path)), "notify"))
 
 
 def read(path: Path = Path("params.yaml")) -> Any:
-    """The values of the file, unchecked. Raises WrongUse if there is no file or it is not YAML."""
+    """The values of the file, unchecked. Raises WrongUse if the file is missing or is not YAML."""
     try:
         return yaml.safe_load(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise WrongUse(f"no {path} in this folder: run this in the folder that holds it") from None
+        raise WrongUse(f"This folder has no {path}: run this in the folder that holds it") from None
     except (yaml.YAMLError, ValueError) as error:
         raise WrongUse(f"{path} is not YAML: {error}") from None
 
@@ -135,8 +146,10 @@ def parse_section(kind: type[T], values: Any) -> T:
 
 
 def _json(values: Any) -> str:
-    """Strict mode takes a list or a number of Python only from the exact type, but any from JSON. YAML makes dates of
-    words like 2026-11-22; `str` makes them words again, but a key must be a word already."""
+    """The values as JSON, since pydantic's strict mode accepts Python lists and numbers only of the exact type.
+
+    YAML reads 2026-11-22 as a date; `str` makes it text again. A key must be text.
+    """
     try:
         return json.dumps(values, default=str)
     except TypeError as error:
@@ -171,7 +184,7 @@ def _dotted(loc: tuple[str | int, ...]) -> str:
 
 
 def did_you_mean(name: str, names: list[str]) -> str:
-    """A hint for the end of a message; empty if no name is close."""
+    """The end of a message that suggests a close name; empty if no name is close."""
     close = difflib.get_close_matches(name, names, n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
@@ -187,7 +200,7 @@ def paths(kind: type[Any]) -> list[str]:
 
 
 def at(values: Any, path: str) -> Any:
-    """The value at a dotted path, as dvc.yaml names what a stage depends on; None if there is none."""
+    """The value at a dotted path; None if there is none."""
     for key in path.split("."):
         values = values.get(key) if isinstance(values, dict) else None
     return values

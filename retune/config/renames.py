@@ -1,7 +1,7 @@
 """Parameters that have a new name, and how to read values that still have the old one.
 
-params.yaml is refused with its old names and `retune params migrate` rewrites it. The record of a registered version
-keeps the names of its time for ever, so whatever reads one for its meaning calls `upgrade` first.
+Commands refuse a params.yaml with old names; `retune params migrate` rewrites it. The record of a registered version
+keeps the names of its time, so code that reads a record's parameters calls `upgrade` first.
 """
 
 from typing import Any
@@ -23,12 +23,12 @@ KEYS = {  # dotted path -> dotted path; every key below an old path moves with i
     "promote.worst_slice_loss": "promote.max_slice_loss",
     "promote.general_loss": "promote.max_retention_loss",
 }
-ITEMS = {"notify.events": {"silent": "unhealthy"}}  # dotted path of a list -> its words that have a new name
+ITEMS = {"notify.events": {"silent": "unhealthy"}}  # dotted path of a list -> its items that have a new name
 REMEDY = "run `retune params migrate`"
 
 
 def current_name(path: str) -> str | None:
-    """The new dotted path of a parameter, or None if it has no other name now."""
+    """The new dotted path of a parameter; None if it keeps its name."""
     for old, new in KEYS.items():
         if path == old or path.startswith(f"{old}."):
             return new + path.removeprefix(old)
@@ -36,13 +36,13 @@ def current_name(path: str) -> str | None:
 
 
 def upgrade(values: dict[str, Any]) -> dict[str, Any]:
-    """The same values under the names of today, in the same order. The argument stays as it is."""
+    """The values under their current names, in the same order. Leaves the argument unchanged."""
     upgraded: dict[str, Any] = _upgrade(values, "")
     return upgraded
 
 
 def outdated(values: Any) -> list[str]:
-    """What has a new name in these values, a sentence each; empty if nothing has."""
+    """A sentence for each old name in these values."""
     return [f"`{old}` is now called `{new}`" for old, new in _outdated(values, "")]
 
 

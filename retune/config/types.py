@@ -1,6 +1,6 @@
 """What every section of params.yaml is made of: the strict frozen base, the types of its values, and `about`.
 
-No value lives in this package, so it changes no result and no stage depends on it.
+This package holds no values, so it changes no result and no stage depends on it.
 """
 
 import re
@@ -19,7 +19,7 @@ def section(cls: type[T]) -> type[T]:
 
 
 def about(description: str, usual: str | None = None) -> Any:
-    """What a parameter means, with its unit, and the range that people usually choose from."""
+    """What a parameter means, with its unit, and the usual range of its values."""
     return Field(description=description, json_schema_extra={"usual": usual} if usual else None)
 
 
@@ -49,7 +49,7 @@ Resamples = Annotated[int, Field(ge=100)]
 Tokens = Annotated[int, Field(ge=8)]
 Text = Annotated[str, Field(pattern=r"\S")]  # not empty
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
-# GTO takes these names and no others, and the history is written in its tags.
+# GTO accepts only these names, and the history consists of its tags.
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$", max_length=100)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 BaseName = Annotated[str, Field(pattern=r"^(package:[A-Za-z0-9._-]+|folder:.+|hub:[^@\s]+@[0-9a-f]{40})$")]
