@@ -67,7 +67,7 @@ def main() -> None:
             Picture("run", f"{page_of_run}/model-metrics?{training}", "Add chart", 900),
             Picture("artifacts", f"{page_of_run}/artifacts/model_card.md?{training}", "Intended use", 1000),
             Picture("report", REPORT.resolve().as_uri(), "Pictures", 975),
-            Picture("lineage", lineage.as_uri(), "The road", 1560),
+            Picture("lineage", lineage.as_uri(), "From sources to champion", 1560),
         ):
             for scheme in SCHEMES:
                 take(chromium, picture, scheme)

@@ -1,16 +1,17 @@
-"""The formats in which people keep what a model is to write, each mapped to the columns of a row.
+"""The formats in which people keep prompts and answers, each mapped to the columns of a row.
 
-Which one it is shows in the columns of the table. They are looked for in this order:
+The columns of the table tell the format. The formats are tried in this order:
 
-    task prefer     chosen, rejected, and prompt where they don't hold it    TRL; texts or lists of messages
+    task prefer     chosen, rejected, and prompt unless they hold it         TRL; texts or lists of messages
     task instruct   messages                                                TRL, OpenAI
                     conversations, of from and value                        ShareGPT
                     prompt, completion                                      TRL; texts or lists of messages
-                    instruction, output, and input where there is one       Alpaca
-    both            text, label (and rejected), or columns that are named
+                    instruction, output, and input if it exists             Alpaca
+    both            text, label (and rejected), or the named columns
 
-Of a conversation the last answer is learned, and all before it is the prompt. An empty prompt or answer passes, since
-curate rejects such a row and keeps it. A cell that is no conversation is refused with its place.
+The model learns the last answer of a conversation; everything before it is the prompt. An empty prompt or answer
+passes, since curate rejects such a row and keeps it. Raises an error with the place of a cell that is not a
+conversation.
 """
 
 import difflib
@@ -32,13 +33,13 @@ SPEAKERS = {"human": "user", "gpt": "assistant", **{role: role for role in ROLES
 class Mapped:
     """A table as rows of prompt and answer."""
 
-    format: str  # as people call it
-    columns: tuple[str, ...]  # of the table that were read
+    format: str  # its usual name
+    columns: tuple[str, ...]  # the columns of the table that were read
     values: dict[str, list[str]]  # text, label and, for prefer, rejected
 
 
 class Misread(Exception):
-    """What in a cell is no conversation, and what to do about it; the caller adds the place."""
+    """A cell is not a conversation. Says why and what to do; the caller adds the place."""
 
     def __init__(self, value: Any, why: str) -> None:
         super().__init__(f"{reprlib.repr(value)} {why}")
@@ -51,16 +52,16 @@ Read = Callable[..., tuple[Messages, tuple[str, ...]]]  # from the cells of a ro
 class Format:
     name: str
     needs: tuple[str, ...]
-    may: tuple[str, ...]  # further columns; a cell of one that isn't there is None
+    may: tuple[str, ...]  # further columns; None in place of a missing one
     read: Read
 
 
 def read(
     table: Table, task: str, text: str | None = None, label: str | None = None, rejected: str | None = None
 ) -> Mapped:
-    """The rows of a table, in the format that its columns show, or of the columns that are named.
+    """The rows of a table, in the format of its columns, or from the named columns.
 
-    Raises WrongUse if its columns show none, Refused for a cell that is no conversation.
+    Raises WrongUse if the columns fit no format, Refused for a cell that is not a conversation.
     """
     form = _of_columns(task, text, label, rejected)
     if not (text or label or rejected):
@@ -81,7 +82,7 @@ def _row(table: Table, form: Format, row: int, cells: Sequence[Any]) -> tuple[Me
     try:
         prompt, answers = form.read(*cells)
         if not any(message["role"] == "user" for message in prompt):
-            raise Misread(dump(prompt), "asks nothing: give it a message of the user before the answer")
+            raise Misread(dump(prompt), "has no question: give it a message of the user before the answer")
     except Misread as error:
         raise Refused(f"{table.place(row)}: {error}") from None
     return prompt, answers
@@ -96,7 +97,8 @@ def _unknown(table: Table, task: str, missing: str, explicit: bool) -> str:
         return f"{table.name} has no column {missing!r}; it has {has}{hint or '.'} Say which ones to take with {how}"
     formats = "; ".join(f"{each.name} ({', '.join(each.needs)})" for each in FORMATS[task])
     return (
-        f"{table.name} has the columns {has}: no format of task {task}. Those are {formats}. Or name yours with {how}"
+        f"{table.name} has the columns {has}: they fit no format of task {task}. The formats are {formats}. "
+        f"Or name your columns with {how}"
     )
 
 
@@ -104,7 +106,7 @@ def _text(value: Any) -> str:
     try:
         return word(value)
     except NoText as error:
-        raise Misread(value, f"is no text: {error.remedy}") from None
+        raise Misread(value, f"is not a text: {error.remedy}") from None
 
 
 def _messages(value: Any, speaker: str = "role", words: str = "content") -> Messages:
@@ -113,26 +115,28 @@ def _messages(value: Any, speaker: str = "role", words: str = "content") -> Mess
         try:
             value = json.loads(value)
         except (json.JSONDecodeError, RecursionError):
-            raise Misread(value, f"is no list of messages: write [{{{speaker!r}: ..., {words!r}: ...}}, ...]") from None
+            raise Misread(
+                value, f"is not a list of messages: write [{{{speaker!r}: ..., {words!r}: ...}}, ...]"
+            ) from None
     if not isinstance(value, list) or not value:
-        raise Misread(value, f"is no list of messages: write [{{{speaker!r}: ..., {words!r}: ...}}, ...]")
+        raise Misread(value, f"is not a list of messages: write [{{{speaker!r}: ..., {words!r}: ...}}, ...]")
     return [_message(each, speaker, words) for each in value]
 
 
 def _message(value: Any, speaker: str, words: str) -> dict[str, str]:
     if not isinstance(value, dict) or not {speaker, words} <= value.keys():
-        raise Misread(value, f"is no message: give it {speaker} and {words}")
+        raise Misread(value, f"is not a message: give it {speaker} and {words}")
     if more := [name for name, cell in value.items() if name not in (speaker, words) and cell not in (None, [], "")]:
-        raise Misread(value, f"holds {more[0]!r}, which no model here learns: take it out, or leave the row out")
+        raise Misread(value, f"holds {more[0]!r}, which Retune cannot train on: remove it, or leave the row out")
     names = SPEAKERS if speaker == "from" else {role: role for role in ROLES}
     role = names.get(value[speaker]) if isinstance(value[speaker], str) else None
     if role is None:
-        raise Misread(value[speaker], f"is no {speaker} that I know: use {', '.join(names)}")
+        raise Misread(value[speaker], f"is not a known {speaker}: use {', '.join(names)}")
     return {"role": role, "content": _text(value[words])}
 
 
 def _prompt(value: Any) -> Messages:
-    """A list of messages, or a text, which the user says."""
+    """A list of messages; a plain text is a message of the user."""
     if isinstance(value, list):
         return _messages(value)
     text = _text(value)
@@ -140,7 +144,7 @@ def _prompt(value: Any) -> Messages:
 
 
 def _answer(value: Any) -> tuple[Messages, str]:
-    """The answer, and what a list of messages holds before it."""
+    """The answer, and the messages before it."""
     if not isinstance(value, list):
         text = _text(value)
         messages = parse(text)
@@ -153,7 +157,7 @@ def _answer(value: Any) -> tuple[Messages, str]:
 def _last(messages: Messages) -> tuple[Messages, str]:
     *before, last = messages
     if last["role"] != "assistant":
-        raise Misread(last, "comes last, and only what the assistant says is learned: end with its answer")
+        raise Misread(last, "comes last, and the model learns only what the assistant says: end with its answer")
     return before, last["content"]
 
 
@@ -180,9 +184,9 @@ def _alpaca(instruction: Any, output: Any, more: Any) -> tuple[Messages, tuple[s
 def _preference(chosen: Any, rejected: Any, prompt: Any) -> tuple[Messages, tuple[str, ...]]:
     (before, better), (other, worse) = _answer(chosen), _answer(rejected)
     if before != other:
-        raise Misread(rejected, "answers something else than chosen does: both must follow the same messages")
+        raise Misread(rejected, "answers other messages than chosen does: both must follow the same messages")
     if prompt is None and not before:
-        raise Misread(chosen, "answers nothing: give a prompt, or lists of messages that hold it")
+        raise Misread(chosen, "has no prompt: give a prompt, or lists of messages that hold it")
     question = [] if prompt is None else _prompt(prompt)
     whole = before if all(message in before for message in question) else [*question, *before]
     return whole, (better, worse)
@@ -200,7 +204,7 @@ FORMATS: dict[str, tuple[Format, ...]] = {
 
 
 def _of_columns(task: str, text: str | None, label: str | None, rejected: str | None) -> Format:
-    """Columns that are named, or those that a row has."""
+    """The named columns, or those of a row."""
     needs = (text or "text", label or "label")
     if not task_data.of(task).has_pairs:
         return Format(f"the columns {' and '.join(needs)}", needs, (), _pair)

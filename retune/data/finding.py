@@ -1,4 +1,4 @@
-"""What a check of the data finds: in the report of validation, and before training."""
+"""The finding of a check of the data, in validation and before training."""
 
 from dataclasses import dataclass
 

@@ -1,16 +1,16 @@
-"""What has come in: rows and cursors on the branch `retune/intake`, one commit each time, whole or not at all.
+"""Rows from sources: rows and cursors on the branch `retune/intake`, one commit per intake, whole or not at all.
 
     data/raw.dvc        the rows that a model may learn from, by their DVC hash
-    data/aside.dvc      parts that were set aside: with them a run was refused, or made a worse model
+    data/aside.dvc      quarantined parts: with them a run was refused, or made a worse model
     data/aside.json     why and when, part by part
     data/cursors.json   how far each source was read
 
-Rows and cursors move together in one `git update-ref` that names the commit which it replaces. So a crash leaves the
-one state or the other, and of two that bring in at once, one is told to look again. The user's branches, index and
-files are not touched; `git checkout retune/intake -- data/raw.dvc && dvc checkout data/raw.dvc` brings the rows into
-a checkout, `git push origin retune/intake` and `dvc push` keep them elsewhere.
+Rows and cursors move together in one `git update-ref` that names the commit it replaces. So a crash leaves either
+state, and of two concurrent intakes one raises Moved. The user's branches, index and files stay untouched;
+`git checkout retune/intake -- data/raw.dvc && dvc checkout data/raw.dvc` brings the rows into a checkout,
+`git push origin retune/intake` and `dvc push` store them elsewhere.
 
-Rows of one task are none of another: while a clone is turned to another task, the branch is `retune/intake-TASK`.
+Each task has its own rows: while a clone works on another task, the branch is called `retune/intake-TASK`.
 """
 
 import json
@@ -27,18 +27,18 @@ from retune.system import git
 
 REF = "refs/heads/retune/intake"
 RAW, ASIDE, WHY, CURSORS = "data/raw.dvc", "data/aside.dvc", "data/aside.json", "data/cursors.json"
-Cursor = dict[str, Any]  # how far one source was read; what it holds is the business of its kind
+Cursor = dict[str, Any]  # how far one source was read; each kind of source has its own content
 Cursors = dict[str, Cursor]  # by the name of the source
 NONE = "0" * 40  # git's name for a missing ref
 
 
 class Moved(Broken):
-    """Another has brought something in meanwhile: read again."""
+    """Another intake has finished meanwhile: read again."""
 
 
 @dataclass(frozen=True)
 class Aside:
-    """Why a part was set aside."""
+    """Why a part is in quarantine."""
 
     why: str
     at: str  # ISO 8601, UTC
@@ -49,12 +49,12 @@ class Aside:
 class Intake:
     commit: str = NONE
     pointers: dict[str, bytes] = field(default_factory=dict)  # data/raw.dvc and data/aside.dvc as DVC wrote them
-    aside: dict[str, Aside] = field(default_factory=dict)  # name of a part -> why it was set aside
+    aside: dict[str, Aside] = field(default_factory=dict)  # name of a part -> why it is in quarantine
     cursors: Cursors = field(default_factory=dict)
 
     @property
     def raw(self) -> str | None:
-        """The DVC hash of data/raw; None before anything came in."""
+        """The DVC hash of data/raw; None before the first intake."""
         return md5(self.pointers[RAW]) if RAW in self.pointers else None
 
 
@@ -64,7 +64,7 @@ def md5(pointer: bytes) -> str:
 
 
 def read() -> Intake:
-    """What stands on the branch now; empty before anything came in."""
+    """The content of the branch; empty before the first intake."""
     commit = _commit(REF)
     if not commit:
         return Intake()
@@ -80,7 +80,7 @@ def read() -> Intake:
 
 
 def move(before: Intake, folder: Path, cursors: Cursors, aside: dict[str, Aside], why: str) -> Intake:
-    """Enter what stands in `folder`, whose data/raw and data/aside DVC tracks. Raises Moved if `before` is past."""
+    """Commit the content of `folder`, whose data/raw and data/aside DVC tracks. Raises Moved if `before` is old."""
     files = {path: (folder / path).read_bytes() for path in (RAW, ASIDE) if (folder / path).exists()}
     reasons = {part: asdict(each) for part, each in aside.items()}
     for path, value in ((WHY, reasons), (CURSORS, cursors)):
@@ -89,12 +89,12 @@ def move(before: Intake, folder: Path, cursors: Cursors, aside: dict[str, Aside]
     try:
         git.run("update-ref", "-m", why, REF, commit, before.commit)
     except git.GitError as error:
-        raise Moved(f"the branch retune/intake has moved while rows were brought in: {error.stderr}") from None
+        raise Moved(f"the branch retune/intake has moved during the intake: {error.stderr}") from None
     return read()
 
 
 def switch(before: str, after: str) -> None:
-    """Store the branch under the name of the task `before`, and bring back that of `after`, if there is one."""
+    """Rename the branch to that of the task `before`, and restore the branch of `after` if there is one."""
     current, stored, returning = (_commit(ref) for ref in (REF, f"{REF}-{before}", f"{REF}-{after}"))
     steps = []
     if current:

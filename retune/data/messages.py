@@ -1,8 +1,8 @@
-"""Messages: what was said, by whom, and the one text in which a row keeps it.
+"""Messages: who said what, and the text in which a row stores them.
 
     [{"role":"system","content":"Be kind."},{"role":"user","content":"Where is my order?"}]
 
-JSON without spaces, the keys in this order, so that one conversation is one text.
+JSON without spaces and with the keys in this order, so that equal conversations are equal texts.
 """
 
 import json
@@ -19,7 +19,7 @@ def dump(messages: Messages) -> str:
 
 
 def parse(text: str) -> Messages | None:
-    """The messages that `text` holds, or None if it holds something else, such as words."""
+    """The messages in `text`; None if it holds something else, such as plain text."""
     if not text.startswith("["):
         return None
     try:
@@ -39,7 +39,7 @@ def is_message(value: object) -> bool:
 
 
 def words(messages: Messages) -> str:
-    """What was said, without by whom: to measure and to compare."""
+    """The contents without the roles, to measure and to compare."""
     return "\n".join(message["content"] for message in messages)
 
 

@@ -1,4 +1,4 @@
-"""Read a source whole: CSV, TSV, JSONL, JSON, Parquet, or a dataset through `datasets` (hf:). Changes nothing in it."""
+"""Read a source whole: CSV, TSV, JSONL, JSON, Parquet, or a dataset through `datasets` (hf:). Leaves it unchanged."""
 
 import csv
 import json
@@ -22,11 +22,11 @@ HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 class NoRows(Refused):
-    """A sound source with nothing in it: an error where somebody names it, a quiet week in a folder of exports."""
+    """A valid source without rows: an error when a person names it, normal in a folder of exports."""
 
 
 class NoText(ValueError):
-    """A cell that is no text. Says what of it is wrong, and what to do."""
+    """A cell is not a text. Says what is wrong and what to do."""
 
     def __init__(self, wrong: str, remedy: str) -> None:
         super().__init__(f"{wrong}{remedy}")
@@ -35,29 +35,31 @@ class NoText(ValueError):
 
 @dataclass(frozen=True)
 class Table:
-    """A source as it was read, before anyone has said which column is which."""
+    """A source as it was read, before its columns are assigned."""
 
     name: str
     names: Sequence[str]
     places: Sequence[int]  # where each row begins
     column: Callable[[str], Sequence[Any]]
     unit: str = "line"  # what `places` counts
-    sides: Sequence[str] = ()  # where the source itself knows each row's side
+    sides: Sequence[str] = ()  # if the source itself assigns each row to a split
 
     def place(self, row: int) -> str:
         return f"{self.name}, {self.unit} {self.places[row]}"
 
 
 def read(source: str) -> Table:
-    """Read the source whole. Raises WrongUse if it isn't there, Refused if what it holds is no table."""
+    """Read the source whole. Raises WrongUse if it is missing, Refused if it does not hold a table."""
     if source.startswith("hf:"):
         return _check(_hub(*source.removeprefix("hf:").partition(":")[::2]))
     path = Path(source)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise WrongUse(f"{source}: I read {', '.join(READERS)} and hf:DATASET[:SPLIT], not {path.suffix!r}")
+        raise WrongUse(
+            f"{source}: not a readable format: {path.suffix!r}. Use {', '.join(READERS)} or hf:DATASET[:SPLIT]"
+        )
     try:
-        with path.open("rb"):  # before a reader takes a missing file for a broken one
+        with path.open("rb"):  # else a reader would report a missing file as a broken one
             return _check(reader(path))
     except OSError as error:
         raise WrongUse(f"{source} cannot be read: {error.strerror or error}") from None
@@ -68,13 +70,13 @@ def word(value: Any) -> str:
     if isinstance(value, str):
         if value.isascii() or not HALF_PAIR.search(value):
             return value
-        raise NoText(", which holds half a surrogate pair and so is no UTF-8: ", "mend the export")
-    if value is None or value != value:  # NaN is how pandas spells a missing value
+        raise NoText(", which holds half a surrogate pair and so is not UTF-8: ", "correct the export")
+    if value is None or value != value:  # pandas writes a missing value as NaN
         return ""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
-        return str(int(value))  # whole numbers turn into floats when one of their column is missing
+        return str(int(value))  # pandas reads whole numbers as floats if the column lacks a value
     if isinstance(value, list | dict | bytes):
         raise NoText(": ", "give text or a number")
     return str(value)
@@ -82,9 +84,9 @@ def word(value: Any) -> str:
 
 def _check(table: Table) -> Table:
     if duplicates := [name for name, times in Counter(table.names).items() if times > 1]:
-        raise Refused(f"{table.name}: the column {duplicates[0]!r} is there twice: rename or remove one")
+        raise Refused(f"{table.name}: two columns are called {duplicates[0]!r}: rename or remove one")
     if HALF_PAIR.search("".join(table.names)):
-        raise Refused(f"{table.name}: a column's name holds half a surrogate pair: mend the export")
+        raise Refused(f"{table.name}: a column's name holds half a surrogate pair: correct the export")
     if not table.places:
         raise NoRows(f"{table.name} holds no rows: nothing to bring in")
     return table
@@ -100,7 +102,7 @@ def _utf8(path: Path) -> Iterator[TextIO]:
 
 
 def _first_wrong_byte(path: Path) -> str:
-    # Once more from the start: the error of a text file counts from its buffer.
+    # Reads again from the start: the error of a text file counts from its buffer.
     offset = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -122,15 +124,15 @@ def _csv(path: Path, delimiter: str = ",") -> Table:
             begins = reader.line_num + 1
             for row in reader:
                 if row and len(row) != len(header):
-                    message = f"{path}, line {begins}: {len(row)} fields where the header has {len(header)}"
-                    raise Refused(f"{message}: quote fields that hold {delimiter!r} or a new line")
+                    message = f"{path}, line {begins}: {len(row)} fields, but the header has {len(header)}"
+                    raise Refused(f"{message}: quote fields that contain {delimiter!r} or a line break")
                 if row:
                     places.append(begins)
                     rows.append(row)
                 begins = reader.line_num + 1
         except csv.Error as error:
             message = f"{path}, the row that begins at line {begins}: {error}"
-            raise Refused(f"{message}; a quote inside a quoted field is written twice") from None
+            raise Refused(f"{message}; write a quote inside a quoted field twice") from None
     index_of = {name: index for index, name in enumerate(header)}
     return Table(str(path), header, places, lambda name: [row[index_of[name]] for row in rows])
 
@@ -152,20 +154,20 @@ def _json(path: Path) -> Table:
 
 
 def _parse_json(text: str, path: Path, line: int = 1) -> Any:
-    # Numbers stay as they are written, so 1.10 and an id of 20 digits survive. NaN is a way to write null.
+    # Numbers stay as written, so 1.10 and an id of 20 digits survive. NaN counts as null.
     try:
         return json.loads(text, parse_int=str, parse_float=str, parse_constant=lambda _: None)
     except json.JSONDecodeError as error:
         at = f"line {line + error.lineno - 1}, column {error.colno}"
         raise Refused(f"{path}, {at}: {error.msg}: {reprlib.repr(text.strip())}") from None
     except RecursionError:
-        raise Refused(f"{path}, line {line}: objects too deep in one another") from None
+        raise Refused(f"{path}, line {line}: objects are nested too deeply") from None
 
 
 def _records(path: Path, places: Sequence[int], records: list[Any], unit: str) -> Table:
     for place, record in zip(places, records, strict=True):
         if not isinstance(record, dict):
-            raise Refused(f"{path}, {unit} {place}: {reprlib.repr(record)} is no object with columns")
+            raise Refused(f"{path}, {unit} {place}: {reprlib.repr(record)} is not an object with columns")
     names = list(dict.fromkeys(name for record in records for name in record))
     return Table(str(path), names, places, lambda name: [record.get(name) for record in records], unit)
 
@@ -173,9 +175,9 @@ def _records(path: Path, places: Sequence[int], records: list[Any], unit: str) -
 def _parquet(path: Path) -> Table:
     try:
         table = pq.ParquetFile(path).read()
-        table.validate(full=True)  # else text that is no UTF-8 comes out later
+        table.validate(full=True)  # else text that is not UTF-8 fails later
     except (pa.ArrowException, OSError) as error:
-        raise Refused(f"{path} is no sound Parquet file: {error}") from None
+        raise Refused(f"{path} is not a valid Parquet file: {error}") from None
     places = range(1, len(table) + 1)
     return Table(str(path), table.column_names, places, lambda name: table.column(name).to_pylist(), "row")
 
@@ -195,7 +197,7 @@ def _hub(dataset: str, split: str) -> Table:
     import datasets
 
     if not dataset.strip("/"):
-        raise WrongUse(f"hf:{dataset} names no dataset: use hf:DATASET[:SPLIT] or hf:FOLDER")
+        raise WrongUse(f"hf:{dataset} does not name a dataset: use hf:DATASET[:SPLIT] or hf:FOLDER")
     try:
         dataset_or_splits = datasets.load_dataset(dataset, split=split or None)
     except (FileNotFoundError, ValueError, RuntimeError) as error:
@@ -205,7 +207,7 @@ def _hub(dataset: str, split: str) -> Table:
     parts = {split: dataset_or_splits} if split else dict(dataset_or_splits)
     if len(parts) > 1 and (other := [side for side in parts if side not in SIDE_OF]):
         raise WrongUse(
-            f"hf:{dataset} has a split {other[0]!r}, which is no side: choose one of {', '.join(parts)}"
+            f"hf:{dataset} has a split {other[0]!r}, which is not train, val or test: choose one of {', '.join(parts)}"
             f" with hf:{dataset}:SPLIT"
         )
     sides = [SIDE_OF[side] for side, part in parts.items() for _ in range(len(part))] if len(parts) > 1 else []

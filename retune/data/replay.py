@@ -1,9 +1,9 @@
-"""General examples: what a model that writes is shown beside its records, so that it does not forget what it could.
+"""Replay examples: general examples that a causal language model sees besides its records, against forgetting.
 
-They stand in files that params.yaml names, each with its sha256, in any of the formats that ingest reads, and are
-nobody's records: no stage counts them among the rows, no side holds them, nobody is tested on them. What was kept of
-them is data/curated/general.parquet, with the columns of a row: `id` is the file's name and the place in it, `source`
-the file's name.
+params.yaml names their files, each with its sha256, in any format that ingest reads. They are not records: no stage
+counts them among the rows, no split holds them, and no model is tested on them. Curate writes those that it accepts to
+data/curated/general.parquet, with the columns of a row: `id` is the file's name and the place in it, `source` the
+file's name.
 """
 
 from collections.abc import Sequence
@@ -31,29 +31,29 @@ def file_name(file: File) -> str:
 
 
 def check(files: Sequence[File]) -> None:
-    """Raises WrongUse for a file that is not there, Refused for one that is not the one that params.yaml means."""
+    """Raises WrongUse for a missing file, Refused for one with another hash than params.yaml names."""
     for file in files:
         try:
             sha256 = file_sha256(Path(file.path))
         except OSError as error:
             raise WrongUse(
-                f"the general examples in {file.path} cannot be read: {error.strerror}. Bring the file back, or take "
+                f"the general examples in {file.path} cannot be read: {error.strerror}. Restore the file, or remove "
                 "it out of curate.replay"
             ) from None
         if sha256 != file.sha256:
             raise Refused(
                 f"the general examples in {file.path} have sha256 {sha256}, not {file.sha256}: restore that file, or "
-                "write the new hash into curate.replay if the change is meant"
+                "write the new hash into curate.replay if the change is intended"
             )
 
 
 def files_of(config: params.Params) -> Sequence[File]:
-    """The files that params.yaml names; none where the task has no place for them."""
+    """The files that params.yaml names; empty for a task without replay."""
     return config.curate.replay if isinstance(config.curate, InstructCurate) else []
 
 
 def read(files: Sequence[File]) -> pd.DataFrame:
-    """The examples of all files, as they came. Raises WrongUse or Refused for a file that is not as it should be."""
+    """The examples of all files, unchanged. Raises WrongUse or Refused as `check` does."""
     check(files)
     return pd.concat([_no_rows(), *map(_rows, files)], ignore_index=True)
 

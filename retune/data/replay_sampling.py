@@ -1,6 +1,6 @@
-"""How many replay examples (`retune.data.replay`) are mixed in among how many rows, and which.
+"""Which and how many replay examples (`retune.data.replay`) are mixed with the rows.
 
-Apart from reading them, so that training does not depend on the formats that they come in.
+A module of its own, so that training does not depend on the formats of the files.
 """
 
 import hashlib
@@ -9,12 +9,12 @@ import pandas as pd
 
 
 def required_count(rows: int, share: float) -> int:
-    """So many that they are `share` of all that is learned from, `rows` being the others."""
+    """The number of examples that makes them `share` of all training examples, beside `rows` rows."""
     return round(rows * share / (1 - share))
 
 
 def in_draw_order(examples: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """The examples in the order in which they are taken: that of a hash of seed and id."""
+    """The examples in the order of the draw: by a hash of seed and id."""
 
     def draw(name: str) -> str:
         return hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogatepass")).hexdigest()

@@ -2,15 +2,15 @@
 
 A table of rows is a pandas DataFrame with the columns of `COLUMNS`, all of them strings:
 
-    id      the name that the row keeps for life
+    id      the permanent name of the row
     text    what was said
     label   the right answer
-    group   rows that must not be parted (one customer); empty: the row stands alone
+    group   rows that must stay together (one customer); empty: none
     source  where the row came from
-    given   the side that the data itself puts the row on: train, val, test, or empty
+    given   the preassigned split: train, val, test, or empty
 
-Where a model is to write (task instruct or prefer), `text` is the prompt, as `retune.data.chat_formats` writes
-messages, and `label` the answer; prefer has one column more:
+For tasks instruct and prefer, `text` is the prompt, as messages (`retune.data.messages`), and `label` the answer.
+Task prefer has one more column:
 
     rejected  the worse answer
 """
@@ -29,11 +29,11 @@ from retune.system import failpoints
 from retune.system.files import replace_whole
 
 COLUMNS = ("id", "text", "label", "group", "source", "given")
-TEXT = pa.large_string()  # what pandas keeps a column of texts as
-GROUP = 1 << 20  # rows of a group of a Parquet file
+TEXT = pa.large_string()  # the dtype of a column of texts in pandas
+GROUP = 1 << 20  # rows per row group of the Parquet file
 SPLITS = ("train", "val", "test")
 REJECTED = "rejected"
-JOINERS = "\u200c\u200d"  # hold emoji, Persian and Hindi words together; the only format characters kept
+JOINERS = "\u200c\u200d"  # join emoji, Persian and Hindi words; the only format characters that stay
 LOOSE_JOINER = re.compile(f"(?<!\\S)[{JOINERS}]+|[{JOINERS}]+(?!\\S)")
 
 
@@ -47,13 +47,13 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def names(path: Path) -> list[str]:
-    """The columns that `read` finds, without reading the rows."""
+    """The columns, without reading the rows."""
     columns = [name for file in _parts(path) for name in pq.read_schema(file).names]
     return list(dict.fromkeys(columns or COLUMNS))
 
 
 def batches(path: Path, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
-    """The rows that `read` finds, at most `size` at once: the named columns, as texts; a null or no column is empty."""
+    """The rows, at most `size` at a time: the named columns as texts; a null or a missing column is empty."""
     for file in _parts(path):
         with pq.ParquetFile(file) as part:
             present = [name for name in columns if name in part.schema_arrow.names]
@@ -68,7 +68,7 @@ def _parts(path: Path) -> list[Path]:
 
 
 def write(rows: pd.DataFrame, path: Path) -> None:
-    """Write `rows` whole or not at all; the same rows always give the same bytes."""
+    """Write `rows` whole or not at all; equal rows give equal bytes."""
     table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
     with _replace(path) as unfinished:
         pq.write_table(table, unfinished, row_group_size=GROUP, compression="zstd")
@@ -76,7 +76,7 @@ def write(rows: pd.DataFrame, path: Path) -> None:
 
 @contextmanager
 def writing(path: Path, columns: Sequence[str]) -> Iterator["Writer"]:
-    """A writer of batches of texts: at the end of the block, the file has the bytes that `write` gives."""
+    """A writer of batches of texts. At the end of the block the file equals that of `write`."""
     schema = pa.schema([(name, TEXT) for name in columns])
     with _replace(path) as unfinished, pq.ParquetWriter(unfinished, schema, compression="zstd") as parquet:
         writer = Writer(parquet)
@@ -85,14 +85,14 @@ def writing(path: Path, columns: Sequence[str]) -> Iterator["Writer"]:
 
 
 class Writer:
-    """Writes groups of `GROUP` rows, so that the bytes do not depend on how the rows were cut into batches."""
+    """Writes row groups of `GROUP` rows, so that the bytes do not depend on the size of the batches."""
 
     def __init__(self, parquet: pq.ParquetWriter) -> None:
         self._parquet, self._written = parquet, False
         self._pending = parquet.schema.empty_table()
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add the rows of `batch`, of which the columns of the file are taken."""
+        """Add the rows of `batch`; columns that the file lacks are ignored."""
         rows = pa.Table.from_batches([batch]).select(self._parquet.schema.names)
         self._pending = pa.concat_tables([self._pending, rows])
         while len(self._pending) >= GROUP:
@@ -117,16 +117,16 @@ def _replace(path: Path) -> Iterator[Path]:
 
 def clean(text: str) -> str:
     """Unicode NFC, white space in single spaces, no control or format characters but joiners inside words."""
-    if not text.isprintable():  # most texts are, and need no look at each character
+    if not text.isprintable():  # a fast path for most texts
         text = "".join(filter(_visible, text))
         text = " ".join(word.strip(JOINERS) for word in text.split())
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def clean_lines(text: str) -> str:
-    """The same for texts whose shape is part of what they say: line breaks, indents and inner spaces stay.
+    """The same for prompts and answers, whose line breaks, indents and inner spaces matter (code, lists).
 
-    Code and lists live on them. White space goes at either end of the text and at the end of a line.
+    Strips white space at both ends of the text and at the end of each line.
     """
     lines = [LOOSE_JOINER.sub("", "".join(map(_on_a_line, filter(_visible, line)))) for line in text.splitlines()]
     return "\n".join(unicodedata.normalize("NFC", line).rstrip() for line in lines).strip()
@@ -141,9 +141,9 @@ def _visible(character: str) -> bool:
 
 
 def same_text(text: pd.Series) -> pd.Series:
-    """The key under which two texts count as one: their words, whatever the case, spaces and punctuation.
+    """The key of texts that count as equal: their words, without case, spaces and punctuation.
 
-    A text of punctuation alone is its own key. Banking77's known 25 test texts in train are equal by this key.
+    A text of punctuation alone is its own key. By this key 25 test texts of Banking77 are also in its train split.
     """
     folded = text.str.normalize("NFKC").str.casefold().str.strip()
     words = folded.str.replace(r"[\W_]+", " ", regex=True).str.strip()

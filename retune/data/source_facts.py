@@ -1,7 +1,7 @@
 """Where the raw rows come from: licence and collection window of each source, as stated when it was ingested.
 
-They stand in `data/raw/sources.json`, inside the folder that DVC tracks, so that the bytes and what was said of them
-have one hash. No clock is in it: the same ingests give the same file.
+`data/raw/sources.json` holds them, inside the folder that DVC tracks, so that one hash covers rows and facts. The file
+holds no time of day: the same ingests give the same file.
 
     {"tickets": {"collected": "2026-01-01/2026-03-31", "licence": "Apache-2.0"}}
 """
@@ -28,7 +28,7 @@ Stated = dict[str, dict[str, str]]
 
 
 def sources(raw: Path) -> Stated:
-    """Licence and window of every source that `raw` has rows of, or that was stated; `not stated` where nothing was."""
+    """Licence and window of every source with rows in `raw` or with stated facts; `not stated` for the others."""
     stated = read(raw)
     return {
         name: {fact: stated.get(name, {}).get(fact, NOT_STATED) for fact in FACTS}
@@ -42,7 +42,7 @@ def _source_names(raw: Path) -> set[str]:
 
 
 def read(raw: Path) -> Stated:
-    """What was stated, by source. Raises Broken if the file holds anything else."""
+    """The stated facts by source. Raises Broken if the file holds anything else."""
     path = raw / FILE
     try:
         stated: Stated = json.loads(path.read_text("utf-8"))
@@ -51,7 +51,7 @@ def read(raw: Path) -> Stated:
     except (OSError, ValueError, RecursionError) as error:
         raise Broken(f"{path} cannot be read: {error}. {MEND}") from None
     if not _is_stated(stated):
-        raise Broken(f"{path} holds something else than {' and '.join(FACTS)} of each source. {MEND}")
+        raise Broken(f"{path} must hold {' and '.join(FACTS)} of each source and nothing else. {MEND}")
     return stated
 
 
@@ -67,7 +67,7 @@ def write(stated: Stated, raw: Path) -> None:
 
 
 def facts(licence: str | None, collected: str | None) -> dict[str, str]:
-    """What a user states of a source, checked; empty if that is nothing. Raises WrongUse."""
+    """The facts that a user states, checked; empty if there are none. Raises WrongUse."""
     options = {"licence": licence, "collected": collected}
     facts = {fact: " ".join(word.split()) for fact, word in options.items() if word is not None}
     for fact, word in facts.items():
@@ -90,11 +90,11 @@ def _span(word: str, window: str) -> tuple[date, date]:
     """First and last day of a day, a month or a year."""
     if match := WINDOW.fullmatch(word):
         year, month, day = match.groups()
-        with suppress(ValueError):  # there is no such day
+        with suppress(ValueError):  # not a day of the calendar
             first = date(int(year), int(month or 1), int(day or 1))
             last = date(int(year), int(month or 12), 1)
             return first, last.replace(day=int(day or monthrange(last.year, last.month)[1]))
     raise WrongUse(
-        f"the window {window!r} is no stretch of time: write a day (2026-03-31), a month (2026-03), a year (2026),"
+        f"the window {window!r} is not a period: write a day (2026-03-31), a month (2026-03), a year (2026),"
         " or two of these with a slash between (2026-01-01/2026-03-31)"
     )

@@ -1,10 +1,10 @@
-"""The list of rows that must not be learned from: `data/suppressed.json`, kept by git, obeyed by curate.
+"""The list of rows that must not be learned from: `data/suppressed.json`, tracked by git, applied by curate.
 
     {"salt": "<32 hex>", "rows": [{"id_sha256": "...", "reason": "...", "by": "Name <mail>", "at": "<ISO 8601>"}]}
 
-An id never stands in it in clear: `id_sha256` is the sha256 of `salt:id`. Whoever has the list and a guess can test
-the guess, so this keeps ids out of sight, no more. The salt is made with the first row and stays for good: under
-another one no row of the list would be found again. A list that cannot be read is refused, never taken for empty.
+The list holds no id in clear: `id_sha256` is the sha256 of `salt:id`. A reader of the list can test a guessed id, so
+this hides ids but does not protect them. The first row creates the salt, which never changes: under another salt no
+row of the list would match. A list that cannot be read raises Refused and never counts as empty.
 """
 
 import hashlib
@@ -24,7 +24,9 @@ from retune.system.stage_io import write_json
 
 LIST = Path("data/suppressed.json")
 FIELDS = ("id_sha256", "reason", "by", "at")
-MEND = "`git log -p` shows how it was and `git checkout COMMIT -- FILE` brings it back; curate does nothing without it"
+MEND = (
+    "`git log -p` shows earlier versions and `git checkout COMMIT -- FILE` restores one; curate does not run without it"
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Suppression:
-    salt: str = ""  # empty as long as the list is
+    salt: str = ""  # empty while the list is empty
     rows: tuple[Row, ...] = ()
 
 
@@ -45,23 +47,23 @@ NOTHING = Suppression()
 
 
 def read(path: Path = LIST) -> Suppression:
-    """The list. Raises Refused if it is missing, torn, or holds anything that no `retune forget` has written."""
+    """The list. Raises Refused if it is missing, damaged, or in another format than `retune forget` writes."""
     try:
         return parse(path.read_bytes(), path)
     except FileNotFoundError:
-        raise Refused(f"{path} is not there, so nobody knows which rows must not be learned from: {MEND}") from None
+        raise Refused(f"{path} is missing, so the rows that must not be learned from are unknown: {MEND}") from None
     except OSError as error:
-        raise Refused(f"{path} is no list of suppressed rows: {error}. {MEND}") from None
+        raise Refused(f"{path} is not a list of suppressed rows: {error}. {MEND}") from None
 
 
 def parse(content: bytes, path: Path = LIST) -> Suppression:
-    """The list in `content`, which stands or stood at `path`."""
+    """The list in `content`; `path` is its place for messages."""
     try:
         value = json.loads(content.decode("utf-8"), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
-        raise Refused(f"{path} is no list of suppressed rows: {error}. {MEND}") from None
+        raise Refused(f"{path} is not a list of suppressed rows: {error}. {MEND}") from None
     if problem := _problem(value):
-        raise Refused(f"{path} is no list of suppressed rows: {problem}. {MEND}")
+        raise Refused(f"{path} is not a list of suppressed rows: {problem}. {MEND}")
     return Suppression(value["salt"], tuple(Row(**row) for row in value["rows"]))
 
 
@@ -70,7 +72,7 @@ def write(suppressions: Suppression, path: Path = LIST) -> None:
 
 
 def contains(suppressions: Suppression, ids: pd.Series) -> pd.Series:
-    """For each id whether it is on the list: a mask with the index of `ids`, a million of them in seconds."""
+    """Whether each id is on the list: a mask with the index of `ids`; a million ids take seconds."""
     if not suppressions.rows:
         return pd.Series(False, index=ids.index, dtype="bool")
     hashes = {row.id_sha256 for row in suppressions.rows}
@@ -78,7 +80,7 @@ def contains(suppressions: Suppression, ids: pd.Series) -> pd.Series:
 
 
 def add(suppressions: Suppression, ids: Iterable[str], reason: str, by: str, at: str) -> Suppression:
-    """The list with those of `ids` that are not on it yet, at its end."""
+    """The list with the missing ones of `ids` appended."""
     salt = suppressions.salt or secrets.token_hex(16)
     existing = {row.id_sha256 for row in suppressions.rows}
     fresh = [name for name in dict.fromkeys(_hashes(salt, ids)) if name not in existing]
@@ -100,28 +102,28 @@ def _hashes(salt: str, ids: Iterable[str]) -> Iterable[str]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Of two keys of one name, as a careless merge leaves them, JSON would drop the first in silence."""
+    """Raises on a repeated key, as a careless merge leaves it: JSON would drop the first without a word."""
     if len(value := dict(pairs)) < len(pairs):
-        raise ValueError(f"an object names one of its keys twice: {', '.join(key for key, _ in pairs)}")
+        raise ValueError(f"an object has a key twice: {', '.join(key for key, _ in pairs)}")
     return value
 
 
 def _problem(value: Any) -> str:
-    """What is wrong with the list; empty if nothing is."""
+    """What is wrong with the list; empty if it is valid."""
     if not isinstance(value, dict) or set(value) != {"salt", "rows"} or not isinstance(value["rows"], list):
-        return 'it has to be an object of "salt" and the list "rows"'
+        return 'it must be an object of "salt" and the list "rows"'
     if (value["salt"] != "" or value["rows"]) and not _is_hex(value["salt"], 32):
         return f"the salt is {value['salt']!r}, not 32 hexadecimal digits"
     numbers: dict[str, int] = {}
     for number, row in enumerate(value["rows"], 1):
         if not isinstance(row, dict) or set(row) != set(FIELDS) or {*map(type, row.values())} != {str}:
-            return f"row {number} has to be an object of the texts {', '.join(FIELDS)}"
+            return f"row {number} must be an object of the texts {', '.join(FIELDS)}"
         if not _is_hex(row["id_sha256"], 64):
             return f"the id_sha256 of row {number} is {row['id_sha256']!r}, not 64 hexadecimal digits"
         if not _is_time(row["at"]):
-            return f"the time of row {number} is {row['at']!r}, not one of ISO 8601"
+            return f"the time of row {number} is {row['at']!r}, not ISO 8601"
         if row["id_sha256"] in numbers:
-            return f"rows {numbers[row['id_sha256']]} and {number} are of one id"
+            return f"rows {numbers[row['id_sha256']]} and {number} have the same id"
         numbers[row["id_sha256"]] = number
     return ""
 

@@ -2,9 +2,9 @@
 
     task_data.of("prefer").columns      # (*COLUMNS, "rejected")
 
-Names, not functions: the steps stand in `tasks/curate`, the checks in `tasks/validate`, and each stage looks up its
-own by these names. A new task is one row here and one in each other table of tasks; `tests/test_tasks.py` says which
-are missing.
+Names, not functions: `tasks/curate` defines the steps, `tasks/validate` the checks, and each stage looks up its own by
+these names. A new task is one row here and one in each other table of tasks; `tests/test_tasks.py` names the missing
+ones.
 """
 
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from retune.data.row_table import COLUMNS, REJECTED
 
 @dataclass(frozen=True)
 class TaskData:
-    columns: tuple[str, ...]  # of a row, in their order
-    has_labels: bool  # `label` is one of a few classes; else it is an answer in words
-    text_is_messages: bool  # `text` holds messages (`retune.data.messages`); else it is plain text
-    curation: tuple[str, ...]  # steps of curate in their order; a step's name is the reason of a reject
-    checks: tuple[str, ...]  # of validate, in their order
-    split_unit: Literal["row", "prompt"]  # what rows without a group share, if they must be on one side
+    columns: tuple[str, ...]  # of a row, in order
+    has_labels: bool  # `label` is a class; otherwise an answer
+    text_is_messages: bool  # `text` holds messages (`retune.data.messages`); otherwise plain text
+    curation: tuple[str, ...]  # steps of curate, in order; the name of a step is the reason of a reject
+    checks: tuple[str, ...]  # checks of validate, in order
+    split_unit: Literal["row", "prompt"]  # what rows without a group share if they must be in one split
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """The columns that hold what a model learns to give: the label or answer, and the worse answer of a pair."""
+        """The columns of the model's output: the label or answer, and the worse answer of a pair."""
         return tuple(name for name in ("label", REJECTED) if name in self.columns)
 
     @property

@@ -36,7 +36,7 @@ def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def bom(record: Record) -> Json:
-    """The bill of materials. Raises Broken if it does not fit the schema: then this code is wrong."""
+    """The bill of materials. Raises Broken if it does not fit the schema, which means a defect of this code."""
     components = [
         _base_component(record),
         *_environment_components(record),
@@ -100,7 +100,7 @@ def _model_component(record: Record) -> Json:
 
 
 def _parent_component(record: Record) -> list[Json]:
-    """The version that training continued from, as an ancestor beside the base."""
+    """The parent version, as an ancestor besides the base."""
     if not (start := parent_of(record)):
         return []
     name, _, version = start["from"].rpartition("/")
@@ -152,7 +152,7 @@ def _metrics(record: Record) -> Iterator[Json]:
 
 
 def _environmental(training: Training) -> Json:
-    """Energy and cost, marked as estimates. The energy provider is not known, so none is named."""
+    """Energy and cost, marked as estimates. Names no energy provider, since none is known."""
     energy = training["energy"]
     facts = {"properties": _properties({"energy": energy, "cost": training["cost"]})}
     if energy["unit"] not in KILOWATT_HOURS:
@@ -181,7 +181,7 @@ def _base_component(record: Record) -> Json:
 
 
 def _purl(base: str, revision: str) -> Json:
-    """An address that other tools know, if the base has one."""
+    """The package URL of the base; empty if it has none."""
     kind, _, rest = base.partition(":")
     types = {"package": "pypi", "hub": "huggingface"}
     name = rest.partition("@")[0]
@@ -201,7 +201,7 @@ def _code_component(record: Record) -> Json:
 
 
 def _environment_components(record: Record) -> list[Json]:
-    """What the model was trained with, as far as the record names it; the lock file pins the rest."""
+    """The software and hardware of training that the record names; the lock file pins the rest."""
     environment = record["environment"]
     release = environment["torch"].partition("+")[0]
     lock = {"alg": "SHA-256", "content": environment["lock_sha256"]}
@@ -240,7 +240,7 @@ def _dataset_components(record: Record) -> list[Json]:
             "type": "data",
             "name": name,
             "version": part["md5"],
-            # of a folder, DVC's md5 is that of its listing and not of any bytes that another tool would hash
+            # DVC's md5 of a folder is that of its listing, not of bytes that another tool would hash
             **({} if part["md5"].endswith(".dir") else {"hashes": [{"alg": "MD5", "content": part["md5"]}]}),
             "data": [{"type": "dataset", "name": name, "contents": {"properties": _properties({name: part})}}],
         }
@@ -249,7 +249,7 @@ def _dataset_components(record: Record) -> list[Json]:
 
 
 def _dependencies(record: Record, parts: list[str]) -> list[Json]:
-    """Backwards: model, splits, curated and rejected rows, raw data, sources."""
+    """From the model backwards: splits, curated and rejected rows, raw data, sources."""
     needs = {
         "model": [part for part in parts if part.startswith("environment:")]
         + ["base", "code", *(f"data:{split}" for split in SPLITS)]
@@ -271,7 +271,7 @@ def _files(digests: dict[str, str], kind: str) -> list[Json]:
 
 
 def _licences(licence: str) -> list[Json]:
-    """A licence by its SPDX name where it has one, else as stated; none where none was stated."""
+    """A licence by its SPDX name if it has one, else as stated; empty if none was stated."""
     from cyclonedx.spdx import is_expression, is_supported_id
 
     if not licence.strip() or licence.startswith("not stated"):

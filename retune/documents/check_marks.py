@@ -1,4 +1,4 @@
-"""Which stages of the lineage page get a check mark: those whose hashes were recomputed."""
+"""The check marks of the lineage page: for stages whose hashes were recomputed."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ OUTPUTS = {
 
 
 def by_hash(links: Iterable[Check]) -> dict[str, bool]:
-    """Expected value -> whether every check of it was equal."""
+    """Expected value -> whether all checks of it were equal."""
     results: dict[str, bool] = {}
     for link in links:
         results[link.expected] = results.get(link.expected, True) and link.ok
@@ -21,7 +21,7 @@ def by_hash(links: Iterable[Check]) -> dict[str, bool]:
 
 
 def check_marks(record: Record, links: Iterable[Check]) -> dict[str, bool | None]:
-    """Stage -> whether its recomputed hashes were equal; None where none was recomputed."""
+    """Stage -> whether its recomputed hashes were equal; None without a recomputed one."""
     results = by_hash(links)
     return {
         stage: all(results[each] for each in recomputed) if recomputed else None
@@ -39,7 +39,7 @@ def _hashes(record: Record) -> dict[str, list[str]]:
         "curated": [data["curated"]["md5"], data["suppressed"]["md5"]],
         "rejected": [data["rejected"]["md5"]],
         "validation": [data["validation"]["suite_sha256"], data["validation"]["report_md5"]],
-        "sides": [split["md5"] for split in data["sides"].values()],
+        "splits": [split["md5"] for split in data["sides"].values()],
         "base": [base["sha256"], *base["files"].values()],
         "training": [
             *([parent["model_md5"], parent["train_md5"], parent["val_md5"]] if parent else []),

@@ -1,6 +1,6 @@
-"""One version on one page, for people: the road from sources to champion, what was recomputed, how to check it alone.
+"""The lineage of a version on one page: the stages from sources to champion, the recomputed hashes, how to check them.
 
-Stations are `details`, so that a keyboard opens them. A hash gets a mark only where a link of that hash was recomputed.
+Stages are `details`, so that a keyboard opens them. A hash gets a check mark only if a check recomputed it.
 Text from the record is quoted where it is part of a command; `retune/pages` escapes it.
 """
 
@@ -20,15 +20,15 @@ TEMPLATE = Path(__file__).with_suffix(".html")
 SIDES = (
     ("train", "Train: what the model learned from"),
     ("val", "Validation: what the best epoch was chosen on"),
-    ("test", "Test: kept away until the end, to score on"),
+    ("test", "Test: used only to score, at the end"),
 )
-STAGES = {  # of the road, in its order
+STAGES = {  # in order
     "sources": "Sources",
     "raw": "Raw",
     "curated": "Curated",
     "rejected": "Rejected",
     "validation": "Validated",
-    "sides": "Sides",
+    "splits": "Splits",
     "base": "Base",
     "training": "Training",
     "evaluation": "Evaluation",
@@ -43,7 +43,7 @@ def page(
 ) -> str:
     """The page of NAME/VERSION, or of a version that has no number yet if `version` is empty.
 
-    links: what was recomputed, none if nothing was; entries: the history of the model (retune/lineage/history.py);
+    links: the recomputed checks, if any; entries: the history of the model (retune/lineage/history.py);
     checked: when the links were recomputed, ISO 8601.
     """
     number = version.rpartition("/")[2]
@@ -78,15 +78,15 @@ def page(
         labels=labels(record["data"]["sides"]),
         commands=verification_commands.commands(record, number, history, mine),
         picture=sankey.picture(record["data"]),
-        road=sankey,
-        stations=STAGES,
+        layout=sankey,
+        stages=STAGES,
         sides=SIDES,
         cache=verification_commands.cache_path,
     )
 
 
 def labels(sides: dict[str, Split]) -> list[tuple[str, list[int]]]:
-    """(label, rows a side) of every label, the largest in training first."""
+    """(label, rows per split) of every label, the largest in training first."""
     names = {label for side in sides.values() for label in side["labels"]}
     rows = [(label, [sides[side]["labels"].get(label, 0) for side, _ in SIDES]) for label in names]
     return sorted(rows, key=lambda row: ([-each for each in row[1]], row[0]))

@@ -19,7 +19,7 @@ from retune.lineage.record import Estimate, Record, Score, Source, Start, reason
 
 
 def model_card(record: Record) -> str:
-    """The card, in Markdown: what the model is for, from what, how good, and where it ends."""
+    """The card, in Markdown: the purpose, data, training, scores, gate and limits of the model."""
     data, base, training, started = record["data"], record["base"], record["training"], record["started"]
     code, environment, checks = record["code"], record["environment"], data["validation"]
     suite = data["validation"]["suite_sha256"]
@@ -35,9 +35,9 @@ Not for decisions about people, and not for texts of another kind than those bel
 {_sources_table(data["sources"])}
 
 - {data["curated"]["rows"]} rows after curation, {data["rejected"]["rows"]} rejected, each with its reason{reasons}.
-- {data["suppressed"]["ids"]} ids on the list of rows that must not be learned from.
+- {data["suppressed"]["ids"]} ids on the list of suppressed rows.
 - Validation: {checks["verdict"]}, {checks["expectations"]} expectations, sha256 of the suite `{suite}`.
-- Sides: {", ".join(f"{split} {data['sides'][split]['rows']}" for split in SPLITS)} rows; no group on two sides.
+- Splits: {", ".join(f"{split} {data['sides'][split]['rows']}" for split in SPLITS)} rows; no group is in two splits.
 - DVC hashes: {", ".join(f"{name} `{part['md5']}`" for name, part in datasets(record))}.
 
 ## Model
@@ -65,7 +65,7 @@ On {scores["rows"]} test rows that training did not see; in brackets {scores["co
 
 ## Where it comes from
 - Made {record["created"]} by {escape(started["by"])}: `{code_text(started["command"])}`.
-- Why: {escape("; ".join(started["why"])) or "not said"}.
+- Why: {escape("; ".join(started["why"])) or "not stated"}.
 - Code at commit `{code["commit"]}`{", with changes that were not committed" if code["dirty"] else ""}; the workspace as
   it was is commit `{code["record_commit"]}`, {escape(code["record_name"])}.
 - Fingerprint `{record["fingerprint"]}`.
@@ -90,9 +90,9 @@ def _describe_start(record: Record) -> str:
         return "Training started from the base."
     if task_metrics.task_of(record["params"]) == "prefer":
         return (
-            f"Training went on from {escape(start['from'])} (DVC hash of its model `{start['model_md5']}`, seal\n"
-            f"  `{start['seal']}`), on {start['new_rows']} pairs of answers, measured by it.\n"
-            "  It has learned whatever that version had."
+            f"Training continued from {escape(start['from'])} (DVC hash of its model `{start['model_md5']}`, seal\n"
+            f"  `{start['seal']}`), on {start['new_rows']} pairs of answers, with that version as reference.\n"
+            "  It includes everything that version learned."
         )
     labels = {"new": start["new_labels"], "gone": start["gone_labels"]}
     changes = [f"{kind} labels: {', '.join(map(escape, names))}" for kind, names in labels.items() if names]
@@ -104,9 +104,7 @@ def _describe_start(record: Record) -> str:
 
 
 def _inherited(start: Start) -> str:
-    return (
-        f"It has learned whatever that version had, {start['gone_rows']} rows that are no longer in the data included"
-    )
+    return f"It includes everything that version learned, also {start['gone_rows']} rows that are no longer in the data"
 
 
 def _sources_table(sources: dict[str, Source]) -> str:
@@ -135,7 +133,7 @@ def _scores_table(record: Record) -> str:
 
 def _describe_gate(record: Record) -> str:
     gate = record["gate"]
-    answer = {"champion": "It became champion", "held": "It was held back: no alias moved"}[gate["decision"]]
+    answer = {"champion": "It became champion", "held": "The gate held it: no alias moved"}[gate["decision"]]
     rival = f"the champion of that time was {escape(gate['champion'])}" if gate["champion"] else "there was no champion"
     return "\n".join([f"{answer}; {rival}.", "", *(f"- {escape(reason)}." for reason in reasons_of(gate))])
 

@@ -10,9 +10,9 @@ from retune.lineage.record import Record
 
 
 def provenance(record: Record) -> Json:
-    """What built the files of the version, and from what: SLSA provenance as an unsigned in-toto statement.
+    """The builder of the version's files and its inputs: SLSA provenance as an unsigned in-toto statement.
 
-    It stands in the version's folder, so the signature of the folder covers it.
+    The version's folder holds it, so the signature of the folder covers it.
     """
     started, environment = record["started"], record["environment"]
     return {
@@ -75,7 +75,7 @@ def _resolved(record: Record) -> list[Json]:
         *(
             {"name": paths.get(part["md5"], f"data {name}"), "digest": _digest(part["md5"])}
             for name, part in datasets(record)
-            if name != "rejected"  # nothing was learned from those
+            if name != "rejected"  # no version learned from those
         ),
     ]
 
@@ -100,5 +100,5 @@ def _byproducts(record: Record) -> list[Json]:
 
 
 def _digest(digest: str) -> dict[str, str]:
-    """DVC's md5 of a folder is that of its listing, not of bytes as in-toto means it, so it has another name."""
+    """DVC's md5 of a folder is that of its listing, not of bytes as in-toto defines it, so it has another name."""
     return {"dvcDirMd5": digest.removesuffix(".dir")} if digest.endswith(".dir") else {"md5": digest}

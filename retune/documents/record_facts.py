@@ -24,7 +24,7 @@ def describe_use(record: Record) -> str:
 
 
 def scored_models(record: Record) -> Iterator[tuple[str, str, Scored]]:
-    """(name, title, scores) of each model that was scored on the test rows, in the order in which a person reads."""
+    """(name, title, scores) of each model that was scored on the test rows, in reading order."""
     scores, baselines = record["scores"], task_metrics.of(task_metrics.task_of(record["params"])).baselines
     scored = {"base": scores["base"], "probe": scores["probe"]}
     yield "candidate", "this model", scores["candidate"]
@@ -37,7 +37,7 @@ def scored_models(record: Record) -> Iterator[tuple[str, str, Scored]]:
 
 
 def datasets(record: Record) -> Iterator[tuple[str, Dataset | Suppressed]]:
-    """The data that has a DVC hash, from raw rows to splits."""
+    """The data with a DVC hash, from raw rows to splits."""
     data = record["data"]
     yield from (
         ("raw", data["raw"]),
@@ -51,14 +51,14 @@ def datasets(record: Record) -> Iterator[tuple[str, Dataset | Suppressed]]:
 
 
 def describe_replay(record: Record) -> str:
-    """The replay examples in a sentence of Markdown; empty without them."""
+    """A sentence about the replay examples, in Markdown; empty without them."""
     if not (replay := record["data"].get("general")):
         return ""
     files = [
         f"{file['learned']} of {file['kept']} from {escape(name)} (sha256 `{file['sha256']}`)"
         for name, file in replay["files"].items()
     ]
-    return f"General examples, none of them a row, mixed in against forgetting: {'; '.join(files)}."
+    return f"Replay examples, mixed in against forgetting: {'; '.join(files)}."
 
 
 def parent_of(record: Record) -> Start | None:
@@ -72,7 +72,7 @@ def utc(time: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Text from outside, on one line and without a meaning in Markdown."""
+    """Untrusted text, on one line and without Markdown."""
     return re.sub(r"([\\`|<\[*])", r"\\\1", " ".join(text.split()))
 
 

@@ -1,7 +1,7 @@
-"""The road from sources to champion as a picture: where its ribbons and stations stand. Numbers only, no HTML.
+"""The stages from sources to champion as a Sankey diagram: the positions of its ribbons and labels, without HTML.
 
-A ribbon is as thick as it has rows. What the picture is there to show: rejected rows leave before validation, and the
-test rows go around training.
+The width of a ribbon is its number of rows. The diagram shows that rejected rows leave before validation, and that test
+rows go around training.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ MIDDLE, THICK, THIN, MODEL, MOUTH = (
     12.0,
     26.0,
 )  # of the flow; of all rows, of any, of the model, of a sign
-TOP = 80.0  # of the sources: the stations' names stand above
+TOP = 80.0  # of the sources, below the names of the stages
 SHOWN = 5  # sources with a ribbon of their own
 X = {
     "sources": 20.0,
     "raw": 236.0,
     "curated": 352.0,
     "validation": 456.0,
-    "sides": 560.0,
+    "splits": 560.0,
     "training": 700.0,
     "evaluation": 812.0,
     "gate": 902.0,
@@ -40,7 +40,7 @@ class Ribbon:
 
 @dataclass(frozen=True)
 class Label:
-    """A word in the picture."""
+    """A text in the diagram."""
 
     x: float
     y: float
@@ -59,7 +59,7 @@ class Picture:
 
 
 def picture(data: Data) -> Picture:
-    """data: that of a record."""
+    """The diagram of the section `data` of a record."""
     whole = max(data["raw"]["rows"], data["curated"]["rows"] + data["rejected"]["rows"], 1)
     sources, marks = _sources(data["sources"], data["raw"]["rows"], whole)
     to_sides, sides = _sides({side: split_facts["rows"] for side, split_facts in data["sides"].items()}, whole)
@@ -98,7 +98,7 @@ def picture(data: Data) -> Picture:
                 _ribbon(
                     X["curated"],
                     MIDDLE - curated_ribbon / 2,
-                    X["sides"],
+                    X["splits"],
                     MIDDLE - curated_ribbon / 2,
                     curated_ribbon,
                     curated_ribbon,
@@ -121,7 +121,7 @@ def thickness(rows: int, of: int) -> float:
 
 
 def _sources(sources: dict[str, Source], raw: int, whole: int) -> tuple[list[Ribbon], tuple[Label, ...]]:
-    """The largest sources one by one, the rest as one. Several thin ones are given air, so that their names fit."""
+    """The largest sources one by one, the rest as one. Thin ones are spaced, so that their names fit."""
     ranked = sorted(
         ((source_facts["received"], name) for name, source_facts in sources.items()),
         key=lambda pair: (-pair[0], pair[1]),
@@ -150,8 +150,8 @@ def _sides(rows: dict[str, int], whole: int) -> tuple[list[Ribbon], tuple[Label,
     """Train and val end in training; test goes around it and ends in evaluation."""
     thick = {side: thickness(count, whole) for side, count in rows.items()}
     leaves, learned = MIDDLE - sum(thick.values()) / 2, thick["train"] + thick["val"]
-    narrowed = min(1.0, MOUTH / max(learned, THIN))  # to what the sign of training can take in
-    arrives, ribbons, marks, x = MIDDLE - learned * narrowed / 2, [], [], X["sides"]
+    narrowed = min(1.0, MOUTH / max(learned, THIN))  # to the size of training's symbol
+    arrives, ribbons, marks, x = MIDDLE - learned * narrowed / 2, [], [], X["splits"]
     for side in ("train", "val"):
         width, narrowed_width = thick[side], thick[side] * narrowed
         if width:
@@ -171,7 +171,7 @@ def _low(thick: float) -> float:
 
 
 def _around(x0: float, y0: float, x1: float, y1: float, thick: float) -> str:
-    """From a side, down under training, and up into evaluation, there narrowed to what its sign can take in."""
+    """From a split, down under training and up into evaluation, narrowed to the size of its symbol."""
     low, half, mid, end = _low(thick), thick / 2, X["training"], min(thick, MOUTH) / 2
     return (
         f"M{x0:.1f} {y0 - half:.1f}C{x0 + 60:.1f} {y0 - half:.1f} {mid - 70:.1f} {low - half:.1f} {mid:.1f} "

@@ -1,4 +1,4 @@
-"""Scores and gains as charts of the lineage page: where bars, intervals and axes stand. Numbers only, no HTML."""
+"""Scores and gains as charts of the lineage page: positions of bars, intervals and axes, without HTML."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from retune.lineage.record import Rival, Score, Scores
 
 @dataclass(frozen=True)
 class Bar:
-    """One score, and where it stands on its axis, from 0 to 100."""
+    """One score, and its position on its axis, from 0 to 100."""
 
     model: str
     value: float
@@ -32,7 +32,7 @@ class Chart:
 
 
 def charts(scores: Scores) -> list[Chart]:
-    """One for each metric that the candidate has, in the order of the record."""
+    """One chart per metric of the candidate, in the order of the record."""
     models = (
         ("this version", scores["candidate"]),
         ("champion before", scores["champion"]),
@@ -55,7 +55,7 @@ def axis(values: list[float]) -> tuple[float, float]:
 
 
 def _round_up(value: float) -> float:
-    """The next of 1, 2, 2.5, 5 and 10 times a power of ten; 0 for what is not above zero."""
+    """The next of 1, 2, 2.5, 5 and 10 times a power of ten; 0 for a number that is not above zero."""
     if value <= 0:
         return 0.0
     power = 10.0 ** math.floor(math.log10(value))
@@ -76,7 +76,7 @@ def _place(value: float, start: float, end: float) -> float:
 
 
 def gain_axis(rival: Rival) -> dict[str, float]:
-    """Where gain, interval, margin and zero of one comparison stand on its axis, from 0 to 100."""
+    """The positions of gain, interval, margin and zero of one comparison on its axis, from 0 to 100."""
     values = {"gain": rival["gain"], "low": rival["low"], "high": rival["high"], "margin": rival["margin"]}
     start, end = axis(list(values.values()))
     places = {name: _place(value, start, end) for name, value in values.items()}

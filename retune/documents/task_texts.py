@@ -1,4 +1,4 @@
-"""What a model of each task is for, in words for people: one row a task."""
+"""The purpose of a model, in words for people: one row per task."""
 
 from dataclasses import dataclass, replace
 
@@ -7,11 +7,11 @@ OTHER_SOURCES = "The test rows come from the same sources as the training rows: 
 
 @dataclass(frozen=True)
 class Purpose:
-    """What a model of one task is for."""
+    """The purpose of a model of one task."""
 
     task: str  # as CycloneDX and others call it
-    description: str  # {count} and {labels} stand for its labels
-    components: str  # beside the base
+    description: str  # with {count} and {labels}
+    components: str  # besides the base
     outputs: tuple[str, ...]
     users: str
     use: str
@@ -22,41 +22,41 @@ class Purpose:
 
 GENERATION = Purpose(
     task="text generation",
-    description="Writes an answer to a prompt, as the completions that it learned from do.",
-    components="what was learned from completions",
+    description="Writes an answer to a prompt, in the style of the completions that it learned from.",
+    components="weights learned from completions",
     outputs=("text", "mean probability of its tokens, 0 to 1"),
-    users="people who read a draft before it is sent, and are able to correct it",
+    users="people who read and correct a draft before it is sent",
     use="For drafts that a person reads before they are sent.",
-    misuse="What it writes is sent unread, decides about people, or answers prompts of another kind than its data.",
-    check="It is not meant for any of these. Let a person read what it writes.",
+    misuse="Its texts are sent unread, decide about people, or answer prompts of another kind than its data.",
+    check="It is not made for these uses. Let a person read its texts.",
     limits=(
         OTHER_SOURCES,
-        "What it writes may be fluent and wrong: no score here says that it is true.",
+        "Its texts may be fluent and wrong: no score here measures truth.",
     ),
 )
 PURPOSES = {
     "classify": Purpose(
         task="text classification",
-        description="Puts one text into one of {count} labels: {labels}.",
+        description="Predicts one of {count} labels for a text: {labels}.",
         components="a classification head",
         outputs=("label", "confidence of that label, 0 to 1"),
-        users="people who route and triage, and are able to correct the model",
-        use="For routing and triage with a person able to correct it.",
+        users="people who route and triage, and can correct the model",
+        use="For routing and triage, with a person who can correct it.",
         misuse="It is used for decisions about people, or for texts of another kind than its data.",
-        check="It is not meant for either. Let a person check what follows from a label.",
+        check="It is not made for these uses. Let a person check what follows from a label.",
         limits=(
             OTHER_SOURCES,
-            "The confidence is the model's own; see the reliability plot before acting on it.",
+            "The confidence is the model's own estimate; see the reliability plot before acting on it.",
         ),
     ),
     "instruct": GENERATION,
     "prefer": replace(
         GENERATION,
-        description="Writes an answer to a prompt, as one would be preferred over another by those who chose.",
-        components="what was learned from completions, and then from which of two answers was preferred",
+        description="Writes an answer to a prompt, in the style that the reviewers of its data preferred.",
+        components="weights learned from completions, and then from preferences between two answers",
         limits=(
             *GENERATION.limits,
-            "It has learned the taste of those who chose, their errors too, and the score asks for nothing else.",
+            "It has learned the taste of the reviewers, with their errors, and the score measures only that.",
         ),
     ),
 }

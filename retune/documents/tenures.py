@@ -9,17 +9,17 @@ from retune.lineage.history import BY_HAND, CHAMPION, REGISTERED, REJECTED, ROLL
 
 @dataclass(frozen=True)
 class Tenure:
-    """A time in a role."""
+    """A period in a role."""
 
     role: str
     start: str
-    end: str  # empty: not ended by what this history holds
+    end: str  # empty: no entry of this history ends it
     lasted: str
     ending: str
 
 
 def happened(entry: Entry) -> str:
-    """What an entry says of its version."""
+    """What happened to the version of an entry, in words."""
     if entry.event != CHAMPION:
         return "was registered" if entry.event == REGISTERED else f"was {entry.event}"
     how = {ROLLBACK: " again, by a rollback", BY_HAND: ", by hand"}
@@ -27,7 +27,7 @@ def happened(entry: Entry) -> str:
 
 
 def tenures(entries: Sequence[Entry], mine: Sequence[Entry], checked: str | None) -> list[Tenure]:
-    """The roles of the version whose entries are `mine`, each up to the entry that ended it. All in their order."""
+    """The roles of the version whose entries are `mine`, each up to the entry that ended it, in order."""
     terms = []
     for entry in (entry for entry in mine if entry.event in (REGISTERED, CHAMPION)):
         later = [other for other in entries if other.number > entry.number and other.model == entry.model]
@@ -47,7 +47,7 @@ def tenures(entries: Sequence[Entry], mine: Sequence[Entry], checked: str | None
 
 
 def lasted(start: str, end: str) -> str:
-    """The time between two moments in words; empty where it cannot be told."""
+    """The time between two moments in words; empty if a moment is missing or unreadable."""
     try:
         seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
     except (ValueError, TypeError):

@@ -1,6 +1,6 @@
-"""What to type to check a version without Retune: git, dvc, gto, sha256sum and md5sum, filled in with its values.
+"""Commands that check a version without Retune: git, dvc, gto, sha256sum and md5sum, filled in with its values.
 
-Names and texts of a record are a stranger's: each is quoted as one word of bash, its hidden characters written out.
+Names and texts of a record are untrusted: each is quoted as one word of bash, with its hidden characters escaped.
 """
 
 import shlex
@@ -15,7 +15,7 @@ AGAIN = "../as-it-was"
 
 @dataclass(frozen=True)
 class Command:
-    """Something to type, and what it must print."""
+    """A command, and what it must print."""
 
     why: str
     text: str
@@ -23,7 +23,7 @@ class Command:
 
 
 def commands(record: Record, number: str, history: Sequence[Entry], mine: Sequence[Entry]) -> dict[str, list[Command]]:
-    """Heading -> what checks it with git, dvc, gto and sha256sum alone."""
+    """Heading -> commands that check it with git, dvc, gto and sha256sum alone."""
     return {
         "The model, byte for byte": _of_model(record, number, mine),
         "Code, params and environment": _of_code(record),
@@ -46,7 +46,7 @@ def _of_model(record: Record, number: str, mine: Sequence[Entry]) -> list[Comman
     )
     commands = [
         Command(
-            "Where its folder lies, if the registry is the SQLite file of this repository; else ask the registry. It "
+            "The place of its folder, if the registry is the SQLite file of this repository; else ask the registry. It "
             "prints the folder as an address:",
             f"sqlite3 .retune/mlflow.db {quote(query)}",
         ),
@@ -56,28 +56,30 @@ def _of_model(record: Record, number: str, mine: Sequence[Entry]) -> list[Comman
             "all equal",
         ),
         Command(
-            "The list of hashes itself. Its hash is the seal that the history holds:",
+            "The list of hashes. Its own hash is the seal in the history:",
             "sha256sum SHA256SUMS",
             (entry and entry.seal) or "the seal in the history's entry of this version",
         ),
         Command(
-            "The record that this page was made from:",
+            "The record of this page:",
             "sha256sum lineage.json",
             (entry and entry.evidence) or "the evidence in the history's entry of this version",
         ),
     ]
     signer = entry and entry.signer
     if signer and signer != "unsigned":
-        commands.append(Command("The public key that it was signed with:", "sha256sum signer.pub", signer))
+        commands.append(Command("The public key of its signature:", "sha256sum signer.pub", signer))
     return commands
 
 
 def _of_code(record: Record) -> list[Command]:
     code, saved = record["code"], quote(record["code"]["record_commit"])
     commands = [
-        Command("The whole workspace as it was is a commit:", f"git show --stat {saved}"),
+        Command("The whole workspace at that time is a commit:", f"git show --stat {saved}"),
         Command(
-            "What DVC recorded of every stage:", f"git show {saved}:dvc.lock | md5sum", record["pipeline"]["lock_md5"]
+            "The record of DVC about every stage:",
+            f"git show {saved}:dvc.lock | md5sum",
+            record["pipeline"]["lock_md5"],
         ),
         Command(
             "The pinned packages:",
@@ -88,7 +90,7 @@ def _of_code(record: Record) -> list[Command]:
     if code["commit"] != "none":
         commands.append(
             Command(
-                "What differed from the commit that was checked out:",
+                "The difference from the commit that was checked out:",
                 f"git diff-tree -p --binary --full-index {quote(code['commit'])} {saved} | sha256sum",
                 code["diff_sha256"],
             )
@@ -114,21 +116,21 @@ def _of_data(record: Record) -> list[Command]:
     stored = [*(data[step]["md5"] for step in ("raw", "curated", "rejected")), *sides]
     commands = [
         Command(
-            "DVC's cache names bytes by their md5, the first two digits being a folder; .dir is the list of a folder's "
-            "files. Raw, curated, rejected and the three sides:",
+            "DVC's cache names bytes by their md5, with the first two digits as folder; .dir is the list of a folder's "
+            "files. Raw, curated, rejected and the three splits:",
             _sums("md5sum", {cache_path(md5): md5.removesuffix(".dir") for md5 in stored}),
             "OK for each",
         )
     ]
     if general := data.get("general"):
         files = {file["path"]: file["sha256"] for file in general["files"].values()}
-        commands.append(Command("The files of general examples:", _sums("sha256sum", files), "OK for each"))
+        commands.append(Command("The files of replay examples:", _sums("sha256sum", files), "OK for each"))
     example = next((path for path, md5 in recorded_hashes.items() if md5 in sides), None)
     if example:
         saved = quote(record["code"]["record_commit"])
         commands.append(
             Command(
-                "If the cache is empty, DVC brings them from its remote:",
+                "If the cache is empty, DVC gets them from its remote:",
                 f"dvc get . {quote(example)} --rev {saved} -o again && md5sum again",
                 recorded_hashes[example],
             )
@@ -139,12 +141,12 @@ def _of_data(record: Record) -> list[Command]:
 def _of_history(record: Record, history: Sequence[Entry], mine: Sequence[Entry]) -> list[Command]:
     artifact = next((entry.tag.partition("@")[0].partition("#")[0] for entry in [*mine, *history]), record["name"])
     commands = [
-        Command("Who was registered and became champion, when:", f"gto history {quote(artifact)}"),
-        Command("What stands where now:", f"gto show {quote(artifact)}"),
+        Command("Which version was registered and became champion, when:", f"gto history {quote(artifact)}"),
+        Command("The current champion and challenger:", f"gto show {quote(artifact)}"),
     ]
     return commands + [
         Command(
-            f"Entry {entry.number}, {entry.event}: why, by whom, on which evidence; its hash stands in the next:",
+            f"Entry {entry.number}, {entry.event}: why, by whom, on which evidence; the next entry holds its hash:",
             f"git cat-file tag {quote(entry.tag)}\ngit cat-file tag {quote(entry.tag)} | sha256sum",
             entry.sha256,
         )
@@ -157,7 +159,7 @@ def cache_path(md5: str) -> str:
 
 
 def _sums(tool: str, hashes: dict[str, str]) -> str:
-    """A check of many files at once. A name that a list of sums cannot hold plainly gets a command of its own."""
+    """A check of many files at once. A name that a list of sums cannot hold gets a command of its own."""
     plain = {name: digest for name, digest in hashes.items() if (name + digest).isprintable() and "\\" not in name}
     lines = [f"{digest}  {name}" for name, digest in plain.items()]
     block = [f"{tool} -c <<'END'", *lines, "END"] if lines else []
@@ -166,7 +168,7 @@ def _sums(tool: str, hashes: dict[str, str]) -> str:
 
 
 def quote(text: str) -> str:
-    """One word of a command, whatever it holds: what cannot be seen is written in escapes that bash knows."""
+    """Any text as one word of a command, with hidden characters as escapes of bash."""
     if text.isprintable():
         readable = "'" in text and not set('"$`\\!') & set(text)
         return f'"{text}"' if readable else shlex.quote(text)

@@ -1,8 +1,8 @@
-"""A blinded sheet of two answers to each prompt, on which people say which they find better.
+"""A blinded sheet of two answers to each prompt, on which people mark the better one.
 
-A sheet has a row for each prompt with the answers A and B. Which of them is whose is drawn for each row, and stands in
-the key alone, a file that reviewers do not get. Rows with the same two answers are left out: there is nothing to
-choose. A sheet is named by its content, so that its verdicts (`human_verdicts`) find their key again.
+A sheet has a row for each prompt with the answers A and B. Each row has a random order, which only the key holds, a
+file that reviewers do not get. Rows with two equal answers are left out. The name of a sheet is a hash of its content,
+so that its verdicts (`human_verdicts`) find their key.
 """
 
 import csv
@@ -26,12 +26,12 @@ from retune.system.stage_io import write_json
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 COLUMNS = ("sheet", "id", "prompt", "A", "B", "verdict", "reviewer", "note")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would run
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # the beginnings of a cell that a spreadsheet would run
 
 
 @dataclass(frozen=True)
 class Key:
-    """Which side is which, in the shape of its file."""
+    """Which side is which model, in the format of its file."""
 
     sheet: str
     ours: str  # names of the two models
@@ -42,9 +42,9 @@ class Key:
 
 
 def pairs(version_record: Mapping[str, Any], other_record: Mapping[str, Any] | None) -> pd.DataFrame:
-    """id, prompt, ours, theirs: the answers of a version to its test rows, and those of another one or its own base.
+    """id, prompt, ours, theirs: the answers of a version to its test rows, and those of another version or of its base.
 
-    Raises Refused if the DVC store has lost or changed any of it, or if the two have no row in common.
+    Raises Refused if the DVC store lacks any of it or has other bytes, or if the two share no row.
     """
     ours = _answers(version_record, "predicted")
     other_answers = _answers(other_record, "predicted") if other_record else _answers(version_record, "base_predicted")
@@ -52,7 +52,7 @@ def pairs(version_record: Mapping[str, Any], other_record: Mapping[str, Any] | N
     prompts = test.set_index("id")["text"].map(readable_prompt)
     ids = [row for row in ours.index if row in other_answers.index and row in prompts.index]
     if not ids:
-        raise Refused("The two versions have no test row in common. Compare versions that were scored on the same rows")
+        raise Refused("The two versions share no test row. Compare versions that were scored on the same rows")
     table = pd.DataFrame({"prompt": prompts.loc[ids], "ours": ours.loc[ids], "theirs": other_answers.loc[ids]})
     return table.rename_axis("id").reset_index()
 
@@ -76,7 +76,7 @@ def readable_prompt(text: str) -> str:
 
 
 def draw_sheet(pairs: pd.DataFrame, ours: str, theirs: str, rows: int, seed: int) -> tuple[pd.DataFrame, Key]:
-    """The sheet of at most `rows` rows, drawn from `pairs`, and its key. With the seed the sides can be drawn again.
+    """The sheet of at most `rows` rows, drawn from `pairs`, and its key. The seed reproduces the draw.
 
     pairs: id, prompt, ours, theirs, all strings; ours, theirs: the names of the two models.
     """
@@ -97,7 +97,7 @@ def draw_sheet(pairs: pd.DataFrame, ours: str, theirs: str, rows: int, seed: int
 
 
 def as_csv(sheet: pd.DataFrame, key: Key) -> bytes:
-    """For a spreadsheet: with a byte order mark, and no cell that it would take for a formula."""
+    """For a spreadsheet: with a byte order mark, and with formulas escaped."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\r\n")
     writer.writerow(COLUMNS)
@@ -122,7 +122,7 @@ def write_key(key: Key, folder: Path) -> Path:
 
 
 def read_key(sheet: str, folder: Path) -> Key:
-    """Raises WrongUse if there is none: the verdicts cannot be scored without it."""
+    """Raises WrongUse if the key is missing: without it the verdicts have no meaning."""
     try:
         return Key(**json.loads((folder / f"{sheet}.json").read_text("utf-8")))
     except FileNotFoundError:

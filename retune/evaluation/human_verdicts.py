@@ -1,8 +1,8 @@
-"""The verdicts of people on a blinded sheet (`human_review`), and the result that follows from them.
+"""The verdicts of people on a blinded sheet (`human_review`), and their result.
 
 The verdicts of a row are combined by majority; a sign test (Dixon & Mood 1946, exact, two-sided, ties left out) gives
 the probability of such a lead if neither model is better. Cohen's kappa (1960, A Coefficient of Agreement for Nominal
-Scales) measures how far two reviewers agree beyond chance: 1 wholly, 0 as chance would, below 0 less than that.
+Scales) measures the agreement of two reviewers beyond chance: 1 complete, 0 as by chance, below 0 less than by chance.
 """
 
 import csv
@@ -30,12 +30,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two reviewers agree on the rows that both have a verdict on."""
+    """The agreement of two reviewers on the rows that both have a verdict on."""
 
     reviewers: tuple[str, str]
     rows: int
     agreed: float
-    kappa: float | None  # None if both gave one and the same verdict on all rows: chance would, too
+    kappa: float | None  # None if both gave the same verdict on all rows, as chance would
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Result:
     ties: int
     p: float
     verdict: str  # better | worse | undecided
-    confidence: float  # that `better` and `worse` take
+    confidence: float  # that `better` and `worse` need
     agreement: tuple[Agreement, ...]
 
     def __str__(self) -> str:
@@ -62,7 +62,7 @@ class Result:
 
 
 def sheet_of(files: Sequence[Path]) -> str:
-    """The one sheet that these files have verdicts on."""
+    """The sheet of the verdicts in these files."""
     names = {row["sheet"] for path in files for _, row in _lines(path)}
     if len(names) != 1 or not (name := names.pop()).isalnum():
         raise WrongUse(
@@ -72,9 +72,9 @@ def sheet_of(files: Sequence[Path]) -> str:
 
 
 def read_verdicts(files: Sequence[Path], key: Key) -> list[Verdict]:
-    """The verdicts in the files, by model and no longer by side. Lines without a verdict are left out.
+    """The verdicts in the files, by model instead of side. Lines without a verdict are left out.
 
-    A line without a reviewer counts for one named like the file. Raises Refused that names the first invalid line.
+    A line without a reviewer counts for one with the name of the file. Raises Refused for the first invalid line.
     """
     verdicts: dict[tuple[str, str], Verdict] = {}
     for path in files:
@@ -176,6 +176,6 @@ def kappa(first: Sequence[str], second: Sequence[str]) -> float | None:
 
 
 def as_record(result: Result, verdicts: Sequence[Verdict], key: Key) -> dict[str, Any]:
-    """Verdicts and sides, but no word of a prompt, an answer or a note, which are people's own."""
+    """Verdicts and sides, without prompts, answers and notes, which are personal."""
     answers = [{"id": each.id, "reviewer": each.reviewer, "said": each.value} for each in verdicts]
     return {**asdict(result), "key": asdict(key), "answers": answers}

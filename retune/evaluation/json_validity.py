@@ -1,4 +1,4 @@
-"""Whether a text is JSON of a schema. Adapter of jsonschema for what a model writes."""
+"""Whether a text is JSON that fits a schema. Adapter of jsonschema for the answers of a model."""
 
 import json
 from collections.abc import Sequence

@@ -82,7 +82,7 @@ def _address(address: str) -> httpx.URL:
 
 
 def _key(variable: str) -> str:
-    """Never shown, not even where it is wrong."""
+    """The key, which no message ever shows."""
     key = os.environ.get(variable, "").strip()
     if not key:
         raise WrongUse(f"The environment lacks {variable}, which params name as the judge's key. export {variable}=...")
@@ -123,7 +123,7 @@ def _ask_once(client: httpx.Client, url: httpx.URL, body: dict[str, Any], settin
 
 
 def _check_status(response: httpx.Response, url: httpx.URL) -> None:
-    """Names status and reason alone: the body of such a response may repeat the key."""
+    """Names only status and reason: the body of such a response may repeat the key."""
     status = f"{url} answers {response.status_code} {httpx.codes.get_reason_phrase(response.status_code)}".strip()
     if response.status_code in BUSY or response.status_code >= 500:
         raise TransientError(status, retry_after_seconds(response.headers.get("retry-after")))
@@ -142,6 +142,6 @@ def _parse_completion(body: bytes, url: httpx.URL) -> str:
         content = json.loads(body)["choices"][0]["message"]["content"]
     except (ValueError, TypeError, KeyError, IndexError, RecursionError):
         raise Broken(
-            f"{url} answers with something else than a chat completion. Is it an OpenAI-compatible API?"
+            f"{url} answers with something other than a chat completion. Is it an OpenAI-compatible API?"
         ) from None
     return content if isinstance(content, str) else ""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-# Both are read at import. Left alone, evaluate makes folders in the home folder.
+# evaluate reads both at import; otherwise it makes folders in the home folder.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_METRICS_CACHE", str(Path(".retune/cache/metrics").resolve()))
 

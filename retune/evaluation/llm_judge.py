@@ -1,11 +1,11 @@
-"""A model as judge: which of two answers it finds better.
+"""A model as judge of which of two answers is better.
 
-Off unless params name an address (`judge_endpoint`). Each pair is asked about twice, with the answers in either order,
-since judges prefer a position (Zheng et al. 2023, Judging LLM-as-a-Judge, 3.3): a verdict counts only if both orders
-agree. A pair on which they do not is counted as inconsistent, never as a tie.
+Off unless params name an address (`judge_endpoint`). The judge sees each pair twice, in both orders, since judges
+prefer a position (Zheng et al. 2023, Judging LLM-as-a-Judge, 3.3). A verdict counts only if both orders agree;
+otherwise the pair counts as inconsistent, never as a tie.
 
-Not covered: an answer that talks to the judge ("choose this one"). In two orders it has to win from both positions, but
-a judge that obeys it lets it. And the taste of a judge is not that of a person: compare it with `retune review` first.
+Not covered: an answer that talks to the judge ("choose this one"). It must win in both orders, but an obedient judge
+lets it. The taste of a judge is not that of people: compare it with `retune review` first.
 """
 
 import re
@@ -36,12 +36,12 @@ class JudgeSummary:
     losses: int
     ties: int
     inconsistent: int  # the two orders disagree
-    unclear: int  # no verdict can be read in one of the two
+    unclear: int  # one of the two holds no verdict
     p: float  # exact two-sided sign test of wins and losses
 
 
 def judge_pairs(pairs: pd.DataFrame, ask: Ask, criterion: str) -> pd.DataFrame:
-    """id, first, second, said: the verdict with ours as A, with ours as B, and the one that counts.
+    """id, first, second, said: the verdict with ours as A, with ours as B, and the combined one.
 
     pairs: id, prompt, ours, theirs. `said` is ours, theirs, alike, inconsistent or unclear.
     """
@@ -67,7 +67,7 @@ def _messages(prompt: str, a: str, b: str, criterion: str) -> list[Message]:
 
 
 def _parse_verdict(answer: str, ours_is: str) -> str:
-    """The last verdict counts: a judge that thinks aloud may name others before."""
+    """The last verdict in the reply: the reasoning may name others before."""
     verdicts = VERDICT.findall(answer)
     if not verdicts:
         return UNCLEAR

@@ -1,17 +1,17 @@
-"""Multiple choice as a measure of retention: what a model knew before it was tuned, and whether it still does.
+"""Multiple choice as a measure of retention: whether a tuned model still knows what its base knew.
 
-A set is a JSONL file, one question a line:
+A set is a JSONL file, one question per line:
 
     {"query": "Passage: ... Question: is ethanol dearer?", "choices": ["no", "yes"], "gold": 0}
 
 Each choice is scored by the log-likelihood of its text after the query and one space, or after the text of `between`
-if the line has one ("\\nAnswer: "), in plain text without a chat template. Two conventions, by the names that they have
+if the line has one ("\\nAnswer: "), in plain text without a chat template. Two scores, named as
 in EleutherAI's lm-evaluation-harness, which counts length in the same way:
 
     acc        the choice with the highest log-likelihood
-    acc_norm   divided by the choice's length in characters first, so that long choices are not punished
+    acc_norm   divided by the choice's length in characters, so that long choices are not at a disadvantage
 
-Of choices with the same score the first wins.
+The first of several choices with the same score wins.
 """
 
 import json
@@ -46,12 +46,12 @@ def read(path: Path) -> list[Question]:
         raise WrongUse(f"The multiple-choice set {path} cannot be read: {error}") from None
     questions = [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
     if not questions:
-        raise Refused(f"The multiple-choice set {path} holds no question. Write one JSON object a line")
+        raise Refused(f"The multiple-choice set {path} holds no question. Write one JSON object per line")
     return questions
 
 
 def check(config: params.Params) -> None:
-    """Raises as `read` does for the sets of `evaluate.retention`, so that a person learns it before training."""
+    """Raises as `read` does for the sets of `evaluate.retention`, so that a person sees the error before training."""
     if isinstance(config.evaluate, GenerationEvaluate):
         for question_set in config.evaluate.retention:
             read(Path(question_set.path))
@@ -77,7 +77,7 @@ def _are_texts(choices: Any) -> bool:
 
 
 def answers(questions: Sequence[Question], likelihood: Likelihood, by_length: bool) -> np.ndarray:
-    """[questions] the number of the choice that the model finds likeliest.
+    """[questions] the number of the likeliest choice.
 
     likelihood: called once with all pairs of query and choice, in order.
     """
@@ -89,7 +89,7 @@ def answers(questions: Sequence[Question], likelihood: Likelihood, by_length: bo
 def _likeliest(question: Question, values: Iterator[float], by_length: bool) -> int:
     scores = np.array([next(values) for _ in question.choices])
     if not np.isfinite(scores).all():
-        raise Refused(f"The model gives no likelihood to a choice of {question.query[:80]!r}: {scores.tolist()}")
+        raise Refused(f"The model gives no likelihood for a choice of {question.query[:80]!r}: {scores.tolist()}")
     return int(np.argmax(scores / [len(choice) for choice in question.choices] if by_length else scores))
 
 

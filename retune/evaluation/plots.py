@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#999999"
-MOST_CONFUSED = 25  # labels that a confusion matrix can show and still be read
+MOST_CONFUSED = 25  # most labels of a readable confusion matrix
 
 
 def learning_curve(points: pd.DataFrame, path: Path) -> None:
@@ -30,14 +30,14 @@ def learning_curve(points: pd.DataFrame, path: Path) -> None:
             axis.plot(values["step"], values[column], label=label, color=colour, marker=marker)
     losses.set(xlabel="step", ylabel="cross-entropy", title="Loss")
     scores.set(xlabel="step", ylabel="score", title="Validation")
-    if not losses.lines:  # a probe is fitted in one go
+    if not losses.lines:  # a probe has a single step
         losses.text(0.5, 0.5, "no steps of training", ha="center", va="center", color=GREY)
         scores.text(0.5, 0.5, "no steps of training", ha="center", va="center", color=GREY)
     _finish(figure, [losses, scores], path)
 
 
 def reliability(models: dict[str, tuple[np.ndarray, np.ndarray]], bins: int, path: Path) -> None:
-    """Accuracy over confidence, a line a model. models: name -> (right [rows] of bool, confidence [rows])."""
+    """Accuracy over confidence, one line per model. models: name -> (right [rows] of bool, confidence [rows])."""
     figure, (axis,) = _axes(1, (5, 5))
     axis.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", label="perfect")
     for number, (name, (right, confidence)) in enumerate(models.items()):
@@ -53,7 +53,7 @@ def reliability(models: dict[str, tuple[np.ndarray, np.ndarray]], bins: int, pat
 
 
 def confusion(table: pd.DataFrame, path: Path) -> None:
-    """True labels down, predicted across; colour is the share of the true label. Of many labels, the most confused."""
+    """True labels down, predicted across; colour is the share of the true label. Of many labels the most confused."""
     title = "Confusion, in rows"
     if len(table) > MOST_CONFUSED:
         wrong = table.to_numpy() - np.diag(np.diag(table))
@@ -76,7 +76,7 @@ def confusion(table: pd.DataFrame, path: Path) -> None:
 
 
 def spread(models: dict[str, pd.Series], label: str, path: Path) -> None:
-    """How a number of each row spreads, an outline a model. models: name -> [rows], the candidate first."""
+    """The distribution of a number over rows, one outline per model. models: name -> [rows], the candidate first."""
     figure, (axis,) = _axes(1, (6, 4))
     whole = pd.concat(models.values())
     edges = np.linspace(float(whole.min()), float(whole.max()) + 1e-9, 31) if len(whole) else np.linspace(0, 1, 31)
@@ -97,7 +97,7 @@ def spread(models: dict[str, pd.Series], label: str, path: Path) -> None:
 
 
 def lengths(tokens: dict[str, np.ndarray], limit: int, path: Path) -> None:
-    """How many rows are how long, a colour a part; the line is the limit. tokens: part -> tokens [rows]."""
+    """The distribution of row lengths, one colour per part; the line is the limit. tokens: part -> tokens [rows]."""
     figure, (axis,) = _axes(1, (8, 4))
     longest = max((int(values.max()) for values in tokens.values() if len(values)), default=1)
     edges = np.linspace(0, max(longest, limit) + 1, 60)

@@ -48,7 +48,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Loss:
-    """How much smaller the share of right rows is than that of the rival, on some of the rows."""
+    """How much lower the share of right rows is than the rival's, on a part of the rows."""
 
     rows: int
     value: float  # above zero: worse than the rival
@@ -66,7 +66,7 @@ def log_likelihood(tokens: np.ndarray, nll: np.ndarray) -> float:
 
 
 def perplexity(tokens: np.ndarray, nll: np.ndarray) -> float:
-    """e to the mean negative log-likelihood of a token; infinite where that is more than a float can hold."""
+    """e to the mean negative log-likelihood of a token; infinite if that exceeds a float."""
     nats = -log_likelihood(tokens, nll)
     return math.exp(nats) if nats < 700 else math.inf
 
@@ -99,7 +99,7 @@ def calibration_error(right: np.ndarray, confidence: np.ndarray, bins: int) -> f
 
 
 def resamples(rows: int, times: int, seed: int) -> np.ndarray:
-    """[times, rows] row numbers drawn with replacement; one seed, one draw, whatever is scored with it."""
+    """[times, rows] row numbers drawn with replacement; the same seed gives the same draw for every score."""
     return np.random.default_rng(seed).integers(rows, size=(times, rows), dtype=np.int32)
 
 
@@ -136,8 +136,8 @@ def compare(pair: Pair, margin: float, draws: np.ndarray, confidence: float) -> 
 def loss(candidate: np.ndarray, rival: np.ndarray, limit: float, times: int, seed: int) -> Loss:
     """Paired bootstrap of the loss in right rows. candidate, rival: [rows] of bool, whether each model is right.
 
-    A row is lost, won or neither, so that resampling rows is drawing three counts from a multinomial: quick enough
-    for every label of many.
+    A row is lost, won or neither, so resampling rows equals drawing three counts from a multinomial: fast enough for
+    many labels.
     """
     rows, newly_wrong, won = len(candidate), int(np.sum(rival & ~candidate)), int(np.sum(candidate & ~rival))
     shares = np.array([newly_wrong, won, rows - newly_wrong - won]) / rows
@@ -147,9 +147,9 @@ def loss(candidate: np.ndarray, rival: np.ndarray, limit: float, times: int, see
 
 
 def min_discordant_rows(confidence: float) -> int:
-    """The fewest discordant rows that can show anything: n rows favour one model by chance in 1 of 2^n cases.
+    """The fewest discordant rows that can be significant: n rows favour one model by chance in 1 of 2^n cases.
 
-    The exact sign test of McNemar (1947). A bootstrap of three rows that agree is 100% sure, and wrong to be.
+    The exact sign test of McNemar (1947). A bootstrap of three rows that agree is 100% sure, wrongly.
     """
     return math.ceil(math.log2(1 / (1 - confidence)) - 1e-9)
 
@@ -159,12 +159,12 @@ def required_sample_size(comparison: Comparison, difference: float, confidence: 
 
     n = (z_confidence + z_power)^2 variance / difference^2 for paired differences, one-sided (Chow, Shao & Wang 2008,
     Sample Size Calculations in Clinical Research, 3.1.2; for right and wrong answers it is Connor 1987, Biometrics 43).
-    The difference is the one that params ask for beforehand, not the observed gain: power at that says nothing beyond
-    what the confidence says already (Hoenig & Heisey 2001, The Abuse of Power).
+    The difference is the one that params set beforehand, not the observed gain: power at that adds nothing to the
+    confidence (Hoenig & Heisey 2001, The Abuse of Power).
 
-    The variance is taken one standard error larger than observed, about 1 / sqrt(discordant rows): else the number
-    would be too small every other time. And a true gain of `difference` takes at least as large a share of discordant
-    rows, however alike the two were on the rows so far, and enough of those to show anything.
+    The variance is one standard error larger than observed, about 1 / sqrt(discordant rows): else the number would be
+    too small every other time. A true gain of `difference` needs at least as large a share of discordant rows, even if
+    the two models were alike on these rows, and enough of those to be significant.
     """
     deviations, fewest = _deviations(confidence) + _deviations(power), min_discordant_rows(confidence)
     error = 1 + 1 / math.sqrt(max(comparison.discordant, 1))
@@ -181,8 +181,8 @@ def upper_gain(comparison: Comparison, confidence: float) -> float:
 
 
 def variance(comparison: Comparison) -> float:
-    """Of the paired difference of one row. Never zero: that two models agree on ten rows does not prove that they
-    agree everywhere, so it counts one discordant row more (as in Agresti & Min 2005, Statistics in Medicine).
+    """The variance of the paired difference of one row. Never zero: two models that agree on ten rows need not agree
+    everywhere, so it counts one discordant row more (as in Agresti & Min 2005, Statistics in Medicine).
     """
     return max(comparison.rows * comparison.standard_error**2, 1 / (comparison.rows + 2))
 

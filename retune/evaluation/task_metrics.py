@@ -1,16 +1,16 @@
-"""The metrics of each task, and how they follow from a table of predictions.
+"""The metrics of each task, computed from a table of predictions.
 
     classify    id, label, predicted, confidence
     instruct    id, label, tokens, predicted, confidence, nll, rouge_l, bleu, chrf, exact_match,
                 bleu_counts, chrf_counts
     prefer      the same of the chosen answer; rejected_tokens, rejected_nll, preferred
 
-One row of the table is one test row. The columns of another model on the same rows have a prefix, `base_predicted` or
-`probe_predicted`. Every score is a function of rows, so that a bootstrap can draw them again.
+A row of the table is a test row. The columns of another model on the same rows have a prefix, as in `base_predicted`
+and `probe_predicted`. Every score is a function of rows, so that a bootstrap can resample them.
 
-BLEU and chrF are corpus scores, from the counts of all rows (`text_metrics`). A table without the columns of counts is
-older than these: its record holds the mean of the scores of the rows, and so do `recompute_scores` and `paired_scores`,
-so that an old version is verified by the arithmetic that its record was made with.
+BLEU and chrF are corpus scores, from the counts of all rows (`text_metrics`). An older table has no columns of
+counts: for it, `recompute_scores` and `paired_scores` average the scores of the rows, as its record does, so that old
+versions verify.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,17 +26,17 @@ from retune.evaluation import statistics, text_metrics
 
 @dataclass(frozen=True)
 class TaskMetrics:
-    titles: dict[str, str]  # metric of evaluate.json -> title, in the order in which a person reads them
-    primary: str  # the metric that is shown where there is room for one
-    baselines: dict[str, str]  # prefix of the columns of a model that is scored too -> what it is
+    titles: dict[str, str]  # metric of evaluate.json -> title, in reading order
+    primary: str  # the metric to show if there is room for one
+    baselines: dict[str, str]  # prefix of the columns of a baseline -> its title
 
 
 @dataclass(frozen=True)
 class MetricScale:
-    """What a difference of a metric is counted in. Without an entry in SCALES it is a share."""
+    """The unit of a difference of a metric. A metric without an entry in SCALES is a share."""
 
     full: float  # the value that counts as 1 for the gate
-    unit: str  # behind a gain
+    unit: str  # after a gain
 
 
 TEXT_TITLES = {"perplexity": "perplexity", "rouge_l": "ROUGE-L", "chrf": "chrF", "bleu": "BLEU", "exact_match": "exact"}
@@ -64,7 +64,7 @@ def of(task: str) -> TaskMetrics:
 
 
 def task_of(config: Mapping[str, Any]) -> str:
-    """The task of a record, by its params. Records from before there was a choice are of classifiers."""
+    """The task of a record, by its params. Records without a task are of classifiers."""
     return str(config.get("task", "classify"))
 
 
@@ -80,28 +80,28 @@ def direction(metric: str) -> str:
 
 
 def titles_in(scores: Mapping[str, Any]) -> dict[str, str]:
-    """Of the metrics of a version, those that its task is judged by: name -> title.
+    """The headline metrics among the scores of a version: name -> title.
 
-    The task is the one that most of its metrics are there of; a table of pairs has those of `instruct`, too.
+    The task is the one with the most metrics among them; a table of pairs also has those of `instruct`.
     """
     titles = max((facts.titles for facts in TASKS.values()), key=lambda titles: len(titles.keys() & scores.keys()))
     return {name: title for name, title in titles.items() if name in scores}
 
 
 def headline(scores: Mapping[str, float]) -> dict[str, float]:
-    """Of the metrics of a version, those that its task is judged by, under their titles."""
+    """The headline scores of a version, by title."""
     return {title: scores[name] for name, title in titles_in(scores).items()}
 
 
 def predictions_of(predictions: pd.DataFrame, prefix: str) -> pd.DataFrame:
-    """The table as if it held the predictions of the model with this prefix alone."""
+    """The predictions of the model with this prefix, as a table without prefixes."""
     names = {name: name.removeprefix(prefix) for name in predictions.columns if name.startswith(prefix)}
     shared = [name for name in ("id", "label", "tokens", "rejected_tokens", "source") if name in predictions]
     return predictions[[*shared, *names]].rename(columns=names) if prefix else predictions
 
 
 def without_texts(task: str, predictions: pd.DataFrame) -> pd.DataFrame:
-    """The table as a version carries it. What people wrote, and what was written to them, stays in the DVC store."""
+    """The table as a version carries it: prompts and answers stay in the DVC store."""
     if task_data.of(task).has_labels:
         return predictions
     texts = [name for name in predictions if name in ("label", "rejected") or str(name).endswith("predicted")]
@@ -109,16 +109,16 @@ def without_texts(task: str, predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def preferred(predictions: pd.DataFrame) -> pd.Series:
-    """1.0 where the chosen answer is likelier than the rejected, by mean log-probability a token; else 0.0.
+    """1.0 if the chosen answer is likelier than the rejected, by mean log-probability per token; else 0.0.
 
-    Of the sums over tokens the shorter answer would win.
+    By the sum over tokens the shorter answer would win.
     """
     chosen = predictions["nll"] / predictions["tokens"]
     return (chosen < predictions["rejected_nll"] / predictions["rejected_tokens"]).astype("float64")
 
 
 def recompute_scores(task: str, predictions: pd.DataFrame, bins: int) -> dict[str, float]:
-    """The headline scores from the rows alone; only those for which the table has the columns.
+    """The headline scores, recomputed from the rows; only those whose columns the table has.
 
     bins: of the calibration error.
     """
@@ -149,7 +149,7 @@ def _label_scores(predictions: pd.DataFrame, bins: int) -> dict[str, float]:
 def score_of_rows(metric: str, predictions: pd.DataFrame) -> Callable[[np.ndarray], float]:
     """The score of some rows of the table, by their numbers. predictions: rows that all have a value of the metric.
 
-    Of BLEU and chrF it is the score of the corpus where the table has its counts; else it is the mean of the rows.
+    For BLEU and chrF the corpus score if the table has the counts; otherwise the mean over the rows.
     """
     if has_counts(metric, predictions):
         counts = _counts(metric, predictions)
@@ -159,7 +159,7 @@ def score_of_rows(metric: str, predictions: pd.DataFrame) -> Callable[[np.ndarra
 
 
 def has_counts(metric: str, predictions: pd.DataFrame) -> bool:
-    """Whether the table holds the counts of the rows that this score of a whole corpus follows from."""
+    """Whether the table holds the counts of this corpus score."""
     return text_metrics.COUNTS.get(metric) in predictions
 
 
@@ -193,7 +193,7 @@ def _pair_of_numbers(
 
 
 def _pair_of_corpora(metric: str, full: float, candidate: pd.DataFrame, rival: pd.DataFrame) -> statistics.Pair:
-    """The scores of two corpora of the same rows. The score of a row tells who is better on it."""
+    """The scores of two corpora of the same rows; the score of a row says which model is better on it."""
     both = candidate[metric].notna().to_numpy() & rival[metric].notna().to_numpy()
     first, second = candidate[both], rival[both]
 

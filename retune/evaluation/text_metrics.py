@@ -1,13 +1,13 @@
-"""Scores of written text, by row and of a whole corpus. Adapter of rouge-score and sacrebleu.
+"""Scores of generated text, per row and per corpus. Adapter of rouge-score and sacrebleu.
 
     rouge_l       0 to 1     F1 of the longest common subsequence of words (Lin 2004)
     bleu          0 to 100   Papineni et al. 2002, as sacrebleu counts and tokenises (Post 2018)
     chrf          0 to 100   F2 of character n-grams up to 6 (Popović 2015)
-    exact_match   0 or 1     equal but for white space
-    json_valid    0 or 1     JSON of a schema, where there is one
+    exact_match   0 or 1     equal except for white space
+    json_valid    0 or 1     JSON that fits the schema, if there is one
 
-BLEU and chrF are corpus scores: they follow from the n-gram counts of all rows, and the mean of the scores of the rows
-is another number. So each row keeps its counts (its sufficient statistics) in `bleu_counts` and `chrf_counts`: summed
+BLEU and chrF are corpus scores: they follow from the n-gram counts of all rows and differ from the mean over rows. So
+each row has its counts (its sufficient statistics) in `bleu_counts` and `chrf_counts`: summed
 over any rows, also those of a bootstrap resample (Koehn 2004), they give the score of these rows. The headline is that
 of `sacrebleu REFERENCES -i PREDICTIONS -m bleu chrf`. The score of a single row serves to show and compare rows.
 """
@@ -28,7 +28,7 @@ Texts = Sequence[str]
 
 
 class _Words:
-    """Words of any script. rouge-score's own tokeniser keeps a to z and 0 to 9 alone, so that Greek scores 0."""
+    """Words of any script. rouge-score's own tokeniser keeps only a to z and 0 to 9, so that Greek scores 0."""
 
     def tokenize(self, text: str) -> list[str]:
         return re.findall(r"[^\W_]+", text.lower())
@@ -58,7 +58,7 @@ def _row_metric(name: str) -> Any:
 
 
 def score_rows(references: Texts, predictions: Texts, schema: Schema | None = None) -> pd.DataFrame:
-    """[rows] COLUMNS, and json_valid where there is a `schema`: floats, and a list of integers for each of COUNTS."""
+    """[rows] COLUMNS, and json_valid if there is a `schema`: floats, and a list of integers for each of COUNTS."""
     pairs = list(zip(references, predictions, strict=True))
     scorer = _rouge_scorer()
     columns: dict[str, list[Any]] = {"rouge_l": [scorer.score(*pair)["rougeL"].fmeasure for pair in pairs]}

@@ -1,4 +1,4 @@
-"""The pretrained base that a model starts from: where it is, what its files hash to. Door to the hub; no torch."""
+"""The pretrained base that a model starts from: its folder and the hashes of its files. Adapter of the hub."""
 
 import hashlib
 import importlib.metadata
@@ -12,12 +12,13 @@ from retune.system.files import file_sha256
 
 LICENCES = ("LICENSE*", "LICENCE*")
 NOT_STATED = "not stated"
-FILES = ("*.json", "*.txt", "*.safetensors", "*.model")  # of a base's folder, what a model is loaded from
+FILES = ("*.json", "*.txt", "*.safetensors", "*.model")  # the files of a base that a model is loaded from
 
 
 def find(name: str, fetch: bool = True) -> Path:
-    """The folder of a base named `package:…`, `folder:…` or `hub:…@revision`; only the last may use a network, unless
-    nothing is to be fetched: then it is here, or Broken is raised.
+    """The folder of a base named `package:…`, `folder:…` or `hub:…@revision`. Only the last may use the network.
+
+    Raises Broken if nothing may be fetched and the base is not on this machine.
     """
     kind, _, where = name.partition(":")
     if kind == "package":
@@ -38,7 +39,7 @@ def _in_package(package: str) -> Path:
     for file in files:
         if file.name == "model.safetensors":
             return _checked(Path(str(file.locate())).parent, f"package:{package}")
-    raise WrongUse(f"the package {package} carries no model.safetensors")
+    raise WrongUse(f"the package {package} has no model.safetensors")
 
 
 def _from_hub(repository: str, revision: str, fetch: bool) -> Path:
@@ -48,7 +49,7 @@ def _from_hub(repository: str, revision: str, fetch: bool) -> Path:
     try:
         patterns = [*FILES, "README.md", *LICENCES]
         folder = snapshot_download(repository, revision=revision, allow_patterns=patterns, local_files_only=not fetch)
-    except Exception as error:  # the hub's client raises a dozen kinds; all mean: no base
+    except Exception as error:  # the hub's client raises a dozen kinds; all mean that there is no base
         raise Broken(f"the hub did not give {repository} at {revision}: {error}") from None
     return _checked(Path(folder), f"hub:{repository}@{revision}")
 
@@ -60,7 +61,7 @@ def _checked(folder: Path, name: str) -> Path:
 
 
 def weights_sha256(folder: Path) -> str:
-    """sha256 of model.safetensors; of several shards, sha256 over their lines `sha256  name` in order of name."""
+    """The sha256 of model.safetensors; for several shards that of their lines `sha256  name`, ordered by name."""
     shards = sorted(folder.glob("*.safetensors"))
     if len(shards) == 1:
         return file_sha256(shards[0])
@@ -74,7 +75,7 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def revision(name: str) -> str:
-    """The hub's revision, or the package's version; a folder has none."""
+    """The hub's revision or the package's version; empty for a folder."""
     kind, _, where = name.partition(":")
     if kind == "package":
         return importlib.metadata.version(where)
@@ -82,7 +83,7 @@ def revision(name: str) -> str:
 
 
 def licence(name: str, folder: Path) -> str:
-    """What the package, or what lies beside the weights, says of the base's licence; no guess."""
+    """What the package, or the files beside the weights, state about the base's licence; never a guess."""
     kind, _, package = name.partition(":")
     if kind == "package":
         metadata = importlib.metadata.metadata(package).json
@@ -95,17 +96,17 @@ def licence(name: str, folder: Path) -> str:
 
 
 def licence_here(name: str) -> str:
-    """The same, for whoever is about to use the base: nothing is fetched for it, and what is not here is said."""
+    """The same without fetching the base; says so if it is not on this machine."""
     try:
         return licence(name, find(name, fetch=False))
     except (WrongUse, Broken) as error:
         if name.startswith("hub:"):
-            return "not known yet: the base is not on this machine; `retune preflight` fetches it and says"
+            return "not known yet: the base is not on this machine; `retune preflight` fetches it and shows it"
         return f"not known: {error}"
 
 
 def _of_card(card: Path) -> Iterator[str]:
-    """What a model card says between its first lines of `---`, as the hub reads it."""
+    """The licence in the front matter of a model card, as the hub reads it."""
     import yaml
 
     parts = card.read_text("utf-8", "replace").split("---", 2) if card.is_file() else []

@@ -1,11 +1,11 @@
-"""A causal language model: a model folder that writes texts, saved, loaded and asked.
+"""A causal language model: how its model folder is saved and loaded, and how it predicts.
 
 A model folder holds safetensors and JSON, never a pickle:
 
     model.json            task, method, base, lengths, template
-    tokenizer/            as transformers writes it, the chosen chat template in it
-    decoder/              method full: the tuned network, whole
-    adapter/              every other method: the adapter in PEFT's format (which vLLM reads too), for the base that
+    tokenizer/            as transformers writes it, with the chosen chat template
+    decoder/              method full: the whole tuned network
+    adapter/              other methods: the adapter in PEFT's format, which vLLM reads too, for the base that
                           model.json names
 
 The network is in `retune.models.decoder`, answers and likelihoods in `retune.models.generation`.
@@ -27,21 +27,21 @@ from retune.models.chat_template import TokenizedExample
 from retune.models.generation import Likelihood
 from retune.models.manifest import CausalLMManifest, read_causal_lm, write
 
-MERGED = 4.0  # times as far as rounding alone puts the logits of one network apart
+MERGED = 4.0  # times the difference that rounding alone makes between the logits of one network
 
 
 @dataclass(frozen=True)
 class TruncatedPrompt:
-    """A prompt whose beginning is left out."""
+    """A prompt whose beginning was cut."""
 
     row: int
     tokens: int
-    tokens_read: int  # of them, the last ones
+    tokens_read: int  # the last of them, which the model reads
 
 
 @dataclass
 class CausalLM:
-    """A loaded model folder: answers prompts, and says how likely an answer is."""
+    """A loaded model folder: generates answers and computes their likelihood."""
 
     manifest: CausalLMManifest
     tokenizer: Any
@@ -50,9 +50,9 @@ class CausalLM:
     def predict(
         self, texts: Sequence[str], batch_size: int = 8, max_new_tokens: int | None = None
     ) -> classifier.Predictions:
-        """The most likely next tokens, one after the other, for each prompt: words, or messages as a row holds them.
+        """The greedy answer to each prompt: plain text, or messages as a row stores them.
 
-        The confidence is exp of the mean log-probability of the answer: the geometric mean of its tokens'.
+        The confidence is exp of the mean log-probability of the answer: the geometric mean over its tokens.
         """
         limit = max_new_tokens or self.manifest.max_new_tokens
         end = int(self.tokenizer.eos_token_id)
@@ -76,17 +76,17 @@ class CausalLM:
         return generation.likelihood(self.network, rows, batch_size)
 
     def truncated(self, texts: Sequence[str]) -> list[TruncatedPrompt]:
-        """The prompts that are longer than what the model reads of them."""
+        """The prompts that are longer than the model's limit."""
         limit = self._prompt_limit(self.manifest.max_new_tokens)
         lengths = [len(self._encode(text)) for text in texts]
         return [TruncatedPrompt(row, length, limit) for row, length in enumerate(lengths) if length > limit]
 
     def _prompt_limit(self, max_new_tokens: int) -> int:
-        """How many tokens of a prompt leave room for the answer."""
+        """The largest number of prompt tokens that leaves room for the answer."""
         return max(1, self.manifest.max_tokens - max_new_tokens)
 
     def _prompt(self, text: str, max_new_tokens: int) -> list[int]:
-        return self._encode(text)[-self._prompt_limit(max_new_tokens) :]  # as training cuts: from the left
+        return self._encode(text)[-self._prompt_limit(max_new_tokens) :]  # cut from the left, as in training
 
     def _encode(self, text: str) -> list[int]:
         conversation = messages.parse(text) or [{"role": "user", "content": text}]
@@ -110,19 +110,19 @@ def load(folder: Path, device: str = "auto") -> CausalLM:
 
 
 def load_base_model(folder: Path, device: str = "auto") -> CausalLM:
-    """The base of a model folder under the same template, as if nothing had been learned."""
+    """The untouched base of a model folder, with the same template."""
     manifest, place = read_causal_lm(folder), classifier.pick_device(device)
     _, network = decoder.load_base(manifest.base_name, manifest.base_sha256, "auto", place)
     return CausalLM(manifest, classifier.load_tokenizer(folder / "tokenizer"), network.eval())
 
 
 def load_to_train(folder: Path, device: str, precision: str, dropout: float) -> CausalLM:
-    """The model of a folder, its LoRA adapter to be trained on with this dropout."""
+    """The model of a folder, to continue the training of its LoRA adapter with this dropout."""
     return _load(folder, device, precision, dropout)
 
 
 def _load(folder: Path, device: str, precision: str = "auto", dropout: float | None = None) -> CausalLM:
-    """`dropout`: of the adapter, to train on; None: only to predict."""
+    """`dropout`: of the adapter, for training; None: only for prediction."""
     manifest, place = read_causal_lm(folder), classifier.pick_device(device)
     tokenizer = classifier.load_tokenizer(folder / "tokenizer")
     if manifest.method == "full":
@@ -136,12 +136,12 @@ def _load(folder: Path, device: str, precision: str = "auto", dropout: float | N
 
 @torch.inference_mode()
 def merge(model: CausalLM, rows: Sequence[TokenizedExample]) -> tuple[float, float]:
-    """Add the adapter into the weights, as some servers want it.
+    """Merge the adapter into the weights, as some servers need it.
 
-    Returns how far the logits of `rows` moved by that, and how far two ways to the same logits are apart in this very
-    network, packed rows and each alone: both as a share of the largest logit. Nothing moves where there is no adapter
-    to add: everything learned, or a learned prompt stands before each row.
-    Raises Refused if they moved more than MERGED times as far as that, and by more than SAME_FP32.
+    Returns how far the logits of `rows` moved, and how far the logits of packed rows differ from those of single rows
+    in this network: both as a share of the largest logit. Nothing moves without an adapter to merge (method full or
+    prompt tuning).
+    Raises Refused if they moved more than MERGED times the second value, and by more than SAME_FP32.
     """
     if model.manifest.method in ("full", "prompt"):
         return 0.0, 0.0
@@ -152,8 +152,8 @@ def merge(model: CausalLM, rows: Sequence[TokenizedExample]) -> tuple[float, flo
     apart = float((before - separate).abs().max()) / largest
     if not moved <= max(MERGED * apart, decoder.SAME_FP32):
         raise Refused(
-            f"merged into its base, the adapter gives other logits: they move by {moved:.2g} of the largest, and two "
-            f"ways to the same logits are {apart:.2g} apart. The base may be kept in too few bits for it: see "
+            f"the adapter gives other logits when merged into its base: they move by {moved:.2g} of the largest, two "
+            f"ways to the same logits are {apart:.2g} apart. The base may have too few bits for it: see "
             "train.precision and train.method"
         )
     return moved, apart

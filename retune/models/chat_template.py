@@ -1,16 +1,16 @@
-"""The chat template: how messages become one text, the same for training, evaluation and serving. Door to transformers.
+"""The chat template: how messages become text, the same in training, evaluation and serving. Adapter of transformers.
 
-`choose` sets the template on the tokenizer, and saving the tokenizer stores it beside the model. `render` makes the
-tokens of one row out of it:
+`choose` sets the template on the tokenizer, and saving the tokenizer stores it beside the model. `render` makes
+the tokens of one row:
 
     <|im_start|>user ... <|im_start|>assistant      I am sorry to hear that.      <|im_end|>
     ------------------ prompt -----------------     ------------- supervised --------------
 
-Prompt and completion are tokenised apart: tokenised as one, the last token of the prompt may swallow the first letter
-of the completion, and a served model, which gets the prompt alone, would see other tokens than it was trained on.
+Prompt and completion are tokenised separately. Tokenised together, the last token of the prompt may contain the first
+letter of the completion, and a served model, which receives only the prompt, would see other tokens than in training.
 
-The last supervised token is always the end of the sequence, written by the template or put here: a model that never
-learns it never stops. The padding token is never that one, or whoever leaves padding out of the loss leaves it out too.
+The last supervised token is always the end of sequence, from the template or added here: a model that never learns it
+never stops. The padding token is another one, since a loss that leaves out padding would leave out the end too.
 """
 
 import json
@@ -24,15 +24,15 @@ from retune.errors import Refused, WrongUse
 
 Messages = list[dict[str, str]]
 
-# ChatML as OpenAI and Qwen write it where the tokenizer has its marks; elsewhere the tokenizer's own end closes a turn,
-# since a mark that the base has never seen would have to be learned from nothing.
+# ChatML as OpenAI and Qwen write it if the tokenizer has its special tokens; otherwise the tokenizer's own end of
+# sequence closes a turn, since the model would have to learn an unknown token from nothing.
 CHATML = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + eos_token + '\n' }}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-# No marks at all but words, for a base that knows none.
+# Plain words, for a base without special tokens.
 PLAIN = (
     "{% for message in messages %}"
     "{{ message['role'] | capitalize + ':\n' + message['content'] }}"
@@ -42,11 +42,11 @@ PLAIN = (
 )
 SHIPPED = {"chatml": CHATML, "plain": PLAIN}
 
-BEGIN = "{{ bos_token }}"  # goes before a shipped template where the base was trained to see it first
+BEGIN = "{{ bos_token }}"  # precedes a shipped template if the base was trained with it
 TURN_END = "<|im_end|>"
-# Some templates (Llama 3.2) write today's date into every system message: no two days would render the same.
+# Some templates (Llama 3.2) write today's date into every system message: each day would render other tokens.
 ONE_DAY = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}"
-# Tokens that bases hold and texts don't: fit for padding, in this order.
+# Tokens of bases that texts do not contain: candidates for padding, in this order.
 UNUSED = ("<|pad|>", "<pad>", "[PAD]", "<|padding|>", "<|finetune_right_pad_id|>", "<|endoftext|>", "<unk>", "<s>")
 
 
@@ -55,33 +55,31 @@ class TokenizedExample:
     """The tokens of one row."""
 
     tokens: list[int]
-    prompt: int  # so many come first and are not learned from; the rest is, and its last is the end of sequence
+    prompt: int  # tokens of the prompt; the rest is supervised and ends with the end of sequence
 
 
 def load(folder: Path) -> Any:
-    """The tokenizer in a folder of files, no code of its own run. Raises WrongUse if there is none."""
+    """The tokenizer in a folder, without running code from it. Raises WrongUse if there is none."""
     from transformers import AutoTokenizer
 
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         why = str(error).splitlines()[0]
-        raise WrongUse(
-            f"{folder} holds no tokenizer that transformers can read ({why}): take a base with one"
-        ) from None
+        raise WrongUse(f"{folder} holds no tokenizer that transformers can read ({why}): use a base with one") from None
 
 
 def choose(tokenizer: Any, kind: str) -> None:
-    """Set the template, tokenizer | chatml | plain, and see to it that there is an end and padding is another token.
+    """Set the template (tokenizer | chatml | plain), and ensure an end of sequence and another token for padding.
 
-    Raises Refused where the tokenizer has no template of its own, no end of sequence, or nothing to pad with.
+    Raises Refused if the tokenizer lacks a template of its own, an end of sequence, or a token to pad with.
     """
     if kind == "chatml" and _holds(tokenizer, TURN_END):
         tokenizer.eos_token = TURN_END
     if tokenizer.eos_token_id is None:
         raise Refused(
             "the base's tokenizer has no end of sequence (eos_token), so no model could learn where to stop:"
-            " name one in its tokenizer_config.json, or take another base"
+            " name one in its tokenizer_config.json, or use another base"
         )
     if kind in SHIPPED:
         begins = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
@@ -109,13 +107,13 @@ def _padding(tokenizer: Any) -> str:
         if name != tokenizer.eos_token:
             return name
     raise Refused(
-        f"the base's tokenizer pads with its end of sequence, {tokenizer.eos_token!r}, and holds no other token that"
-        " texts don't use: give it a pad_token that the base's embeddings have a row for"
+        f"the base's tokenizer pads with its end of sequence, {tokenizer.eos_token!r}, and has no other token that"
+        " texts don't use: give it a pad_token that has a row in the base's embeddings"
     )
 
 
 def prompt_text(tokenizer: Any, messages: Messages) -> str:
-    """What a served model gets: the messages, and the mark after which its answer begins."""
+    """The input of a served model: the messages, and the token after which its answer begins."""
     return _applied(tokenizer, messages, add_generation_prompt=True)
 
 
@@ -126,8 +124,8 @@ def render(tokenizer: Any, text: str, completion: str) -> TokenizedExample:
     whole = _applied(tokenizer, [*messages, {"role": "assistant", "content": completion}], add_generation_prompt=False)
     if not whole.startswith(prompt):
         raise Refused(
-            "the chat template renders prompt and answer otherwise than the prompt alone, so a served model would be"
-            " asked what it was never trained on: set train.template to chatml or plain"
+            "the chat template renders prompt and answer differently from the prompt alone, so a served model would"
+            " see another prompt than in training: set train.template to chatml or plain"
         )
     answer = whole[len(prompt) :]
     if completion.strip() not in answer:
@@ -137,16 +135,16 @@ def render(tokenizer: Any, text: str, completion: str) -> TokenizedExample:
         )
     end = tokenizer.eos_token
     if answer.rstrip().endswith(end):
-        answer = answer.rstrip().removesuffix(end)  # what a template writes after the end is never generated
+        answer = answer.rstrip().removesuffix(end)  # the model never generates what a template writes after the end
     first, second = encode(tokenizer, prompt), encode(tokenizer, answer)
     return TokenizedExample([*first, *second, tokenizer.eos_token_id], len(first))
 
 
 def continuation(tokenizer: Any, context: str, text: str, max_tokens: int) -> TokenizedExample:
-    """`text` after `context`, both plain, with no template; of a context that is too long, the end."""
+    """`text` after `context`, both plain, without a template; a context that is too long loses its beginning."""
     second = encode(tokenizer, text)
     first = tokenizer(context, verbose=False)["input_ids"]
-    if first[-1:] == [tokenizer.eos_token_id]:  # some tokenizers close what they are given
+    if first[-1:] == [tokenizer.eos_token_id]:  # some tokenizers append an end of sequence
         first = first[:-1]
     return TokenizedExample(
         first[-max(1, max_tokens - len(second)) :] + second, min(len(first), max(1, max_tokens - len(second)))
@@ -154,9 +152,9 @@ def continuation(tokenizer: Any, context: str, text: str, max_tokens: int) -> To
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a rendered text; the template has written every mark there is.
+    """Token ids of a rendered text, which already contains all special tokens.
 
-    Of any length, and not `verbose`: whoever calls knows how much is read, the tokenizer warns by what the base says.
+    Of any length and not `verbose`: the caller knows the limit; the tokenizer would warn about the base's.
     """
     ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     return ids
@@ -171,9 +169,9 @@ def _applied(tokenizer: Any, messages: Messages, add_generation_prompt: bool) ->
 
 
 def shortened(row: TokenizedExample, max_tokens: int, too_long: str) -> TokenizedExample | None:
-    """The row as it is trained on; None: it is left out. `too_long`: drop, or cut_prompt from its beginning.
+    """The row for training; None if it is left out. `too_long`: drop, or cut_prompt from its beginning.
 
-    Neither the completion nor its end is ever cut: half an answer teaches to stop short, or never.
+    Never cuts the completion or its end: half an answer teaches to stop early, or never.
     """
     over = len(row.tokens) - max_tokens
     if over <= 0:

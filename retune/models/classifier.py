@@ -1,16 +1,16 @@
-"""The model: a pretrained encoder, the mean of its tokens, and one linear head. Door to transformers and PEFT.
+"""The model: a pretrained encoder, the mean of its tokens, and one linear head. Adapter of transformers and PEFT.
 
 A model folder holds safetensors and JSON, never a pickle:
 
     model.json            method, labels, base, max_tokens
     head.safetensors      weight [labels, width], bias [labels]
-    probe.safetensors     the same for the frozen base: the cheap baseline that the head started from
+    probe.safetensors     the same for the frozen base: the baseline, from which the head started
     tokenizer/            as transformers writes it
-    encoder/              method full: the tuned encoder, whole
+    encoder/              method full: the whole tuned encoder
     adapter/              method lora: the adapter in PEFT's format, for the base that model.json names
 
-`probe` and `lora` need the base again when they load: it is found by name and refused unless the sha256 of
-its weights is the recorded one.
+`probe` and `lora` need the base again when they load. They find it by name, and raise Refused if its weights do not
+have the recorded sha256.
 """
 
 import json
@@ -38,18 +38,18 @@ Tokens = list[list[int]]
 class Predictions:
     labels: list[str]
     confidence: np.ndarray  # [rows], the probability of the predicted label
-    tokens: np.ndarray | None = None  # [rows], how many were written, the end among them; None: a label was chosen
+    tokens: np.ndarray | None = None  # [rows], number of generated tokens with the end; None for labels
 
 
 class Encoder(nn.Module):
-    """Token ids in, one vector of length 1 a text out."""
+    """Maps token ids to one vector of length 1 per text."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """ids, mask: [texts, tokens], mask 1 where there is a token. Returns [texts, width]."""
+        """ids, mask: [texts, tokens], mask is 1 for a token and 0 for padding. Returns [texts, width]."""
         hidden = self.network(input_ids=ids, attention_mask=mask).last_hidden_state
         weight = mask.unsqueeze(-1).to(hidden.dtype)
         mean = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
@@ -81,19 +81,19 @@ def predict_labels(vectors: torch.Tensor, head: nn.Linear, labels: Sequence[str]
 
 
 def load_base(name: str, sha256: str, dropout: float = 0.0) -> tuple[Any, nn.Module]:
-    """The tokenizer and the network of a base, float32. Raises Refused if its weights are not those of `sha256`."""
+    """The tokenizer and the network of a base, float32. Raises Refused if its weights do not have this sha256."""
     folder = checked_base(name, sha256)
     return load_tokenizer(folder), _network(folder, dropout)
 
 
 def checked_base(name: str, sha256: str) -> Path:
-    """The folder of a base. Raises Refused if its weights are not those of `sha256`."""
+    """The folder of a base. Raises Refused if its weights do not have this sha256."""
     folder = base_model.find(name)
     sha256_now = base_model.weights_sha256(folder)
     if sha256_now != sha256:
         raise Refused(
             f"the weights of the base {name} in {folder} have sha256 {sha256_now}, not {sha256}: restore that base, "
-            "or write the new hash into train.base.sha256 if the change is meant"
+            "or write the new hash into train.base.sha256 if the change is intended"
         )
     return folder
 
@@ -110,7 +110,7 @@ def _network(folder: Path, dropout: float = 0.0) -> nn.Module:
 
     logging.disable_progress_bar()
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    # Only on hidden states: dropout inside attention takes the CPU off its fused kernel.
+    # Only on hidden states: dropout inside attention prevents the CPU's fused kernel.
     for key in ("hidden_dropout_prob", "dropout"):
         if hasattr(config, key):
             setattr(config, key, dropout)
@@ -144,12 +144,12 @@ def batch(tokens: Tokens, pad: int, device: torch.device) -> tuple[torch.Tensor,
 
 
 def embed(encoder: Encoder, tokenizer: Any, texts: Sequence[str], max_tokens: int, batch_size: int) -> torch.Tensor:
-    """One vector of length 1 a text: [texts, width], on the CPU. Texts of like length share a batch."""
+    """One vector of length 1 per text: [texts, width], on the CPU. Texts of similar length share a batch."""
     return embed_tokens(encoder, tokenize(tokenizer, texts, max_tokens), pad_id(tokenizer), batch_size)
 
 
 def embed_tokens(encoder: Encoder, tokens: Tokens, pad: int, batch_size: int) -> torch.Tensor:
-    """The same of token ids."""
+    """The same for token ids."""
     device = next(encoder.parameters()).device
     order = sorted(range(len(tokens)), key=lambda row: (len(tokens[row]), row))
     width: int = encoder.network.config.hidden_size  # type: ignore
@@ -169,21 +169,21 @@ def pad_id(tokenizer: Any) -> int:
 
 
 def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
-    """bf16 arithmetic on CUDA unless told otherwise; float32 elsewhere. The weights stay float32."""
+    """bf16 arithmetic on CUDA unless `precision` differs, otherwise float32. The weights stay float32."""
     bf16 = precision == "bf16" or (precision == "auto" and device.type == "cuda")
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
 
 
 def pick_device(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
-        raise WrongUse("train.device is cuda, but this machine shows no CUDA device: use auto or cpu")
+        raise WrongUse("train.device is cuda, but this machine has no CUDA device: use auto or cpu")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def head_of_names(labels: Sequence[str], encode: Callable[[list[str]], torch.Tensor], scale: float = 20.0) -> nn.Linear:
-    """A head that answers with the label whose name is nearest: the base without any tuning.
+    """A head that predicts the label with the nearest name: the base without tuning.
 
-    `scale` turns cosines into logits; 20 is the usual one of sentence-transformers' ranking loss.
+    `scale` turns cosines into logits; 20 is the usual value in sentence-transformers' ranking loss.
     """
     names = [re.sub(r"[\W_]+", " ", label).strip() or label for label in labels]
     return linear(encode(names) * scale, torch.zeros(len(labels)))
@@ -196,7 +196,7 @@ def linear(weight: torch.Tensor, bias: torch.Tensor) -> nn.Linear:
 
 
 def add_adapter(network: nn.Module, rank: int, alpha: int, dropout: float, base_name: str) -> nn.Module:
-    """A LoRA adapter (Hu et al. 2021) on every linear layer but the unused pooler."""
+    """A LoRA adapter (Hu et al. 2021) on every linear layer except the unused pooler."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
@@ -230,7 +230,7 @@ def save(
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """PEFT asks a network by an old name whether it keeps its activations, and transformers warns of that name."""
+    """Hides the warning of transformers about an old name that PEFT uses."""
     old = "`is_gradient_checkpointing` is deprecated"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", old, FutureWarning)
@@ -238,7 +238,7 @@ def quiet() -> Iterator[None]:
 
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:
-    tokenizer.backend_tokenizer.no_truncation()  # else the last call's length is saved with it
+    tokenizer.backend_tokenizer.no_truncation()  # else the tokenizer is saved with the length of the last call
     tokenizer.save_pretrained(folder)
 
 
@@ -246,7 +246,7 @@ def save_adapter(network: Any, folder: Path) -> None:
     network.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty form
     config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
-    for key in ("target_modules", "feedforward_modules"):  # sets: their order changes from run to run
+    for key in ("target_modules", "feedforward_modules"):  # sets, whose order changes from run to run
         if isinstance(config.get(key), list):
             config[key] = sorted(config[key])
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
@@ -272,7 +272,7 @@ def load(folder: Path, device: str = "auto") -> Classifier:
 
 
 def load_to_train(folder: Path, dropout: float, adapter_dropout: float) -> tuple[nn.Module, nn.Linear]:
-    """The network and head of a folder of method full or lora, to go on training: an adapter is not merged."""
+    """The network and head of a folder of method full or lora, for further training: an adapter stays separate."""
     manifest, values = read_classifier(folder), load_file(folder / "head.safetensors")
     head = linear(values["weight"], values["bias"])
     if manifest.method == "full":
@@ -305,7 +305,7 @@ def _classifier(
 
 
 def trainable(modules: dict[str, nn.Module]) -> Iterator[tuple[str, nn.Parameter]]:
-    """Every parameter that learns, under one name each."""
+    """Every trained parameter by its name."""
     for prefix, module in modules.items():
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:

@@ -1,7 +1,7 @@
-"""The network of a causal language model: a pretrained decoder, its adapters, and the one forward for all uses.
+"""The network of a causal language model: a pretrained decoder, its adapters, and one forward pass for all uses.
 
-Adapter to transformers and PEFT, beside `retune.models.classifier`. Training, scoring and the confidence of an answer
-share one forward: rows end to end (`retune.models.packing`), each attending to itself alone, the head applied only
+Adapter of transformers and PEFT, like `retune.models.classifier`. Training, scoring and the confidence of an answer
+share one forward pass: packed rows (`retune.models.packing`) that attend only to themselves, with the head applied only
 where a next token matters.
 """
 
@@ -17,26 +17,26 @@ from retune.models import attention, classifier
 from retune.models.chat_template import TokenizedExample
 from retune.models.packing import PackedBatch, pack
 
-SAME, SAME_FP32 = 0.1, 1e-4  # of the largest logit: what two ways to the same logits may differ by in bf16, in float32
+SAME, SAME_FP32 = 0.1, 1e-4  # tolerance between two ways to the same logits, as a share of the largest: bf16, float32
 ChangeEmbeddings = Callable[[torch.Tensor, PackedBatch], torch.Tensor]  # [1, tokens, width] of a batch -> the same
 
 
 def load_base(
     name: str, sha256: str, precision: str, device: torch.device, four_bits: bool = False
 ) -> tuple[Any, nn.Module]:
-    """The tokenizer and the network of a base. Raises Refused if its weights are not those of `sha256`."""
+    """The tokenizer and the network of a base. Raises Refused if its weights do not have this sha256."""
     folder = classifier.checked_base(name, sha256)
     return classifier.load_tokenizer(folder), load_network(folder, weight_dtype(precision, device), device, four_bits)
 
 
 def weight_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """What weights are loaded as: with precision auto bf16 on CUDA and float32 elsewhere."""
+    """The dtype of loaded weights: with precision auto bf16 on CUDA, otherwise float32."""
     bf16 = precision == "bf16" or (precision == "auto" and device.type == "cuda")
     return torch.bfloat16 if bf16 else torch.float32
 
 
 def load_network(folder: Path, dtype: torch.dtype, device: torch.device, four_bits: bool = False) -> nn.Module:
-    """The network in a folder of weights, with packed attention. Raises Refused for one that it does not suit."""
+    """The network in a folder of weights, with packed attention. Raises Refused if the network does not support it."""
     from transformers import AttentionInterface, AttentionMaskInterface, AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -62,14 +62,14 @@ def load_network(folder: Path, dtype: torch.dtype, device: torch.device, four_bi
 
 
 def _four_bits(device: torch.device) -> dict[str, Any]:
-    """QLoRA's base (Dettmers et al. 2023): NormalFloat of 4 bits, its scales quantised again."""
+    """QLoRA's base (Dettmers et al. 2023): 4-bit NormalFloat with double quantisation."""
     import importlib.util
 
     if device.type != "cuda" or importlib.util.find_spec("bitsandbytes") is None:
         reason = "bitsandbytes is not installed" if device.type == "cuda" else "there is no CUDA device"
         raise Refused(
-            f"train.method qlora holds the base in 4 bits, and {reason}: pip install bitsandbytes on a machine with "
-            "an NVIDIA GPU, or write train.method lora"
+            f"train.method qlora loads the base in 4 bits, but {reason}: pip install bitsandbytes on a machine with "
+            "an NVIDIA GPU, or write train.method: lora"
         )
     from transformers import BitsAndBytesConfig
 
@@ -84,7 +84,7 @@ def _four_bits(device: torch.device) -> dict[str, Any]:
 
 @torch.inference_mode()
 def _check(network: Any, source: str) -> None:
-    """Refuse a base whose logits `hidden_states` and `head` do not give: soft caps, scales, biases, windows."""
+    """Raise Refused if `hidden_states` and `head` do not give the base's logits: soft caps, scales, biases, windows."""
     row = TokenizedExample([number % network.get_input_embeddings().num_embeddings for number in range(1, 12)], 1)
     pair = [row, TokenizedExample(row.tokens[::-1], 1)]
     was_training = network.training
@@ -92,23 +92,23 @@ def _check(network: Any, source: str) -> None:
     try:
         packed, separate = packed_logits(network, pair), separate_logits(network, pair)
     except (AttributeError, TypeError, ValueError) as error:
-        raise Refused(f"the base in {source} is not a decoder that takes packed rows: {error}") from None
+        raise Refused(f"the base in {source} is not a decoder that supports packed rows: {error}") from None
     finally:
         network.train(was_training)
     tolerance = SAME_FP32 if head(network).dtype == torch.float32 else SAME
-    soft_cap = getattr(network.config, "final_logit_softcapping", None)  # which shows on large logits only
+    soft_cap = getattr(network.config, "final_logit_softcapping", None)  # shows only on large logits
     atol = tolerance * max(1.0, float(separate.abs().max()))
     if soft_cap or not torch.allclose(packed, separate, atol=atol, rtol=0):
         raise Refused(
             f"the base in {source} computes its logits in an unknown way (a soft cap, a scale or a bias of its head): "
-            "take a base of another family, such as Llama, Qwen or Mistral"
+            "use a base of another family, such as Llama, Qwen or Mistral"
         )
 
 
 def add_lora(
     network: nn.Module, base_name: str, rank: int, alpha: float, dropout: float, rank_stabilised: bool, dora: bool
 ) -> nn.Module:
-    """LoRA (Hu et al. 2021) on every linear layer but the head; rsLoRA: Kalajdzievski 2023; DoRA: Liu et al. 2024."""
+    """LoRA (Hu et al. 2021) on all linear layers but the head; rsLoRA: Kalajdzievski 2023; DoRA: Liu et al. 2024."""
     from peft import LoraConfig
 
     config = LoraConfig(
@@ -131,11 +131,11 @@ def add_ia3(network: nn.Module, base_name: str) -> nn.Module:
     try:
         return _with_adapter(network, IA3Config(task_type="CAUSAL_LM", base_model_name_or_path=base_name), base_name)
     except ValueError as error:
-        raise Refused(f"train.method ia3 does not know where to put its factors in this base: {error}") from None
+        raise Refused(f"train.method ia3 does not support this base: {error}") from None
 
 
 def add_prompt(network: nn.Module, base_name: str, virtual_tokens: int) -> nn.Module:
-    """Learned vectors before each row (Lester et al. 2021); they start as those of tokens drawn by lot."""
+    """Learned vectors before each row (Lester et al. 2021); they start as the embeddings of random tokens."""
     from peft import PromptTuningConfig
 
     config = PromptTuningConfig(
@@ -157,7 +157,7 @@ def _with_adapter(network: nn.Module, config: Any, base_name: str) -> nn.Module:
 
 
 def load_adapter(network: nn.Module, folder: Path, base_name: str, dropout: float | None = None) -> nn.Module:
-    """`network` under the adapter in `folder`. `dropout`: of the adapter, to train it on; None: only to predict."""
+    """`network` under the adapter in `folder`. `dropout`: of the adapter, for training; None: only for prediction."""
     from peft import PeftConfig, PeftModel
 
     config = PeftConfig.from_pretrained(folder)
@@ -170,13 +170,13 @@ def load_adapter(network: nn.Module, folder: Path, base_name: str, dropout: floa
 
 
 def hidden_states(network: nn.Module, batch: PackedBatch, change: ChangeEmbeddings | None = None) -> torch.Tensor:
-    """[tokens, width], after the last norm: what the head turns into logits. `change` is applied to the embeddings."""
+    """[tokens, width], after the last norm: the input of the head. `change` is applied to the embeddings."""
     base = below_adapter(network)
     embedded = base.get_input_embeddings()(batch.input_ids)
     if change:
         embedded = change(embedded, batch)
     virtual = virtual_tokens(network)
-    if virtual is not None:  # `with_virtual_tokens` has left room for them
+    if virtual is not None:  # in the places that `with_virtual_tokens` added
         places = batch.position_ids.clamp(max=len(virtual) - 1)
         is_virtual = (batch.position_ids < len(virtual))[..., None]
         embedded = torch.where(is_virtual, virtual[places].to(embedded.dtype), embedded)
@@ -192,21 +192,21 @@ def hidden_states(network: nn.Module, batch: PackedBatch, change: ChangeEmbeddin
 
 
 def autocast(network: nn.Module, precision: str) -> torch.autocast:
-    """Weights that learn in float32 (method full) are multiplied in bf16 where `precision` says so."""
+    """Multiply weights that train in float32 (method full) in bf16 if `precision` asks for it."""
     weight = head(network)
     bf16 = weight.dtype == torch.float32 and weight_dtype(precision, weight.device) == torch.bfloat16
     return torch.autocast(weight.device.type, dtype=torch.bfloat16, enabled=bf16)
 
 
 def with_virtual_tokens(rows: Sequence[TokenizedExample], network: nn.Module) -> Sequence[TokenizedExample]:
-    """The rows as `hidden_states` takes them: under prompt tuning with room for the virtual tokens before each."""
+    """The rows for `hidden_states`: under prompt tuning with places for the virtual tokens before each."""
     virtual = virtual_tokens(network)
     count = 0 if virtual is None else len(virtual)
     return [TokenizedExample([0] * count + row.tokens, count + row.prompt) for row in rows] if count else rows
 
 
 def body(network: nn.Module) -> Any:
-    """The network below the head, adapters and all."""
+    """The network below the head, with its adapters."""
     base = below_adapter(network)
     return getattr(base, base.base_model_prefix)
 
@@ -218,12 +218,12 @@ def head(network: nn.Module) -> torch.Tensor:
 
 
 def below_adapter(network: Any) -> Any:
-    """transformers' own network, whether or not it is under an adapter."""
+    """transformers' own network, with or without an adapter around it."""
     return network.get_base_model() if hasattr(network, "peft_config") else network
 
 
 def virtual_tokens(network: Any) -> torch.Tensor | None:
-    """[virtual tokens, width] of prompt tuning; None under any other method."""
+    """[virtual tokens, width] of prompt tuning; None for other methods."""
     encoders = getattr(network, "prompt_encoder", None)
     return encoders[network.active_adapter].embedding.weight if encoders else None
 
@@ -234,12 +234,12 @@ def device_of(network: Any) -> torch.device:
 
 
 def packed_logits(network: nn.Module, rows: Sequence[TokenizedExample]) -> torch.Tensor:
-    """[tokens of all rows, vocabulary], of the rows in one batch."""
+    """[tokens of all rows, vocabulary], with the rows packed into one batch."""
     return (hidden_states(network, pack(rows, device_of(network))) @ head(network).t()).float()
 
 
 def separate_logits(network: Any, rows: Sequence[TokenizedExample]) -> torch.Tensor:
-    """The same by transformers' own forward, row by row."""
+    """The same by transformers' own forward pass, row by row."""
     device = device_of(network)
     network.set_attn_implementation("sdpa")
     try:

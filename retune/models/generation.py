@@ -1,4 +1,4 @@
-"""What a causal language model does with a prompt: write the likeliest answer, and say how likely an answer is."""
+"""Inference of a causal language model: greedy generation, and the likelihood of an answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from retune.models import attention, decoder
 from retune.models.chat_template import TokenizedExample
 from retune.models.packing import pack, supervised
 
-CHUNK = 4096  # tokens whose logits are held at once
+CHUNK = 4096  # tokens whose logits are in memory at once
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    nll: np.ndarray  # [rows], negative log-likelihood: sums over supervised tokens, in nats
-    tokens: np.ndarray  # [rows], how many those are
+    nll: np.ndarray  # [rows], negative log-likelihood in nats, summed over the supervised tokens
+    tokens: np.ndarray  # [rows], number of supervised tokens
 
 
 @torch.inference_mode()
 def likelihood(
     network: nn.Module, rows: Sequence[TokenizedExample], batch_size: int, precision: str = "auto"
 ) -> Likelihood:
-    """How likely the network holds the supervised tokens of each row. Rows of like length share a batch."""
+    """The likelihood of the supervised tokens of each row. Rows of similar length share a batch."""
     was_training = network.training
     network.eval()
     inputs, device = decoder.with_virtual_tokens(rows, network), decoder.head(network).device
@@ -54,7 +54,7 @@ def _token_losses(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tenso
 
 @torch.inference_mode()
 def generate(network: Any, prompts: Sequence[list[int]], end: int, max_new_tokens: int) -> list[list[int]]:
-    """Greedy answers to prompts of token ids: up to the token `end` and with it, or `max_new_tokens`."""
+    """Greedy answers to prompts of token ids: up to and with the token `end`, or `max_new_tokens`."""
     from transformers import GenerationConfig
 
     base = decoder.below_adapter(network)
@@ -70,9 +70,9 @@ def generate(network: Any, prompts: Sequence[list[int]], end: int, max_new_token
     if virtual is not None:
         embedded, attention_mask = _prepend_virtual_tokens(embedded, attention_mask, virtual, lengths)
     greedy = GenerationConfig(do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=end, pad_token_id=end)
-    # What the base was published with (temperature, penalties) is not what is measured here.
+    # Ignore the base's published settings (temperature, penalties): evaluation measures greedy answers.
     published, base.generation_config = base.generation_config, greedy
-    base.set_attn_implementation("sdpa")  # packed attention keeps no cache
+    base.set_attn_implementation("sdpa")  # packed attention has no cache
     try:
         answers = base.generate(inputs_embeds=embedded, attention_mask=attention_mask, generation_config=greedy)
     finally:
@@ -88,7 +88,7 @@ def _until(tokens: list[int], end: int) -> list[int]:
 def _prepend_virtual_tokens(
     embedded: torch.Tensor, mask: torch.Tensor, virtual: torch.Tensor, lengths: Sequence[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Left-padded prompts with the virtual tokens between the padding and the prompt, where training has them.
+    """Left-padded prompts with the virtual tokens between padding and prompt, as in training.
 
     embedded: [rows, tokens, width]; mask: [rows, tokens]; virtual: [virtual tokens, width]; lengths: of the prompts.
     """

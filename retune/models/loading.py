@@ -1,4 +1,4 @@
-"""A model folder of any task, ready to be asked."""
+"""Load the model folder of any task."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ class Served(Protocol):
 
 
 def load(folder: Path, device: str = "auto") -> Served:
-    """Raises WrongUse if `folder` is no model folder."""
+    """Raises WrongUse if `folder` is not a model folder."""
     return (
         causal_lm.load(folder, device)
         if isinstance(manifest.read(folder), manifest.CausalLMManifest)

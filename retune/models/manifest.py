@@ -1,4 +1,4 @@
-"""What a model folder says of itself: model.json. Light, so that the flow can read it without torch."""
+"""The manifest of a model folder: model.json. Light, so that the flow can read it without torch."""
 
 import json
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ class ClassifierManifest:
 
 @dataclass(frozen=True)
 class CausalLMManifest:
-    """The manifest of a causal language model. That it has a task tells it from a classifier's."""
+    """The manifest of a causal language model. Unlike a classifier's, it has a task."""
 
     task: str  # instruct or prefer
     method: str  # full, lora, qlora, dora, ia3 or prompt
     base_name: str
     base_sha256: str  # of the base's weights
     max_tokens: int  # of prompt and completion together
-    max_new_tokens: int  # the longest completion of its rows; general examples may be longer
-    template: str  # which one was chosen; its text is stored with the tokenizer
+    max_new_tokens: int  # of the longest completion of its rows; replay examples may be longer
+    template: str  # its name; the tokenizer holds its text
 
 
 def write(manifest: ClassifierManifest | CausalLMManifest, folder: Path) -> None:
@@ -35,12 +35,12 @@ def write(manifest: ClassifierManifest | CausalLMManifest, folder: Path) -> None
 
 
 def read(folder: Path) -> ClassifierManifest | CausalLMManifest:
-    """Raises WrongUse if `folder` is no model folder, Refused if its model.json is damaged."""
+    """Raises WrongUse if `folder` is not a model folder, Refused if its model.json is damaged."""
     try:
         values = json.loads((folder / "model.json").read_text("utf-8"))
         return CausalLMManifest(**values) if "task" in values else ClassifierManifest(**values)
     except FileNotFoundError:
-        raise WrongUse(f"{folder} is no model folder: it has no model.json") from None
+        raise WrongUse(f"{folder} is not a model folder: it has no model.json") from None
     except (json.JSONDecodeError, TypeError) as error:
         raise Refused(f"{folder / 'model.json'} is damaged: {error}") from None
 
@@ -49,7 +49,7 @@ def read_classifier(folder: Path) -> ClassifierManifest:
     """The manifest of a classifier."""
     manifest = read(folder)
     if not isinstance(manifest, ClassifierManifest):
-        raise WrongUse(f"the model in {folder} writes texts (task {manifest.task}) and knows no labels")
+        raise WrongUse(f"the model in {folder} writes texts (task {manifest.task}) and has no labels")
     return manifest
 
 
@@ -57,5 +57,5 @@ def read_causal_lm(folder: Path) -> CausalLMManifest:
     """The manifest of a causal language model."""
     manifest = read(folder)
     if not isinstance(manifest, CausalLMManifest):
-        raise WrongUse(f"the model in {folder} chooses labels (task classify) and writes no texts")
+        raise WrongUse(f"the model in {folder} predicts labels (task classify) and does not write texts")
     return manifest

@@ -1,6 +1,6 @@
-"""Rows laid end to end: a batch holds whole rows up to a budget of tokens, and no token of padding between them.
+"""Packing: a batch holds whole rows end to end, up to a budget of tokens and without padding between them.
 
-A row attends to itself alone, whatever lies beside it (`retune.models.attention`), and starts at position 0.
+A row attends only to itself (`retune.models.attention`) and starts at position 0.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ import torch
 
 from retune.models.chat_template import TokenizedExample
 
-MAX_OPEN = 8  # batches that are filled at once
-FILLER = 0  # a token of every vocabulary; nothing learns from it and nothing attends to it
+MAX_OPEN = 8  # open batches at a time
+FILLER = 0  # a token of every vocabulary; it is not supervised, and no row attends to it
 
 
 @dataclass(frozen=True)
@@ -20,26 +20,26 @@ class PackedBatch:
 
     input_ids: torch.Tensor  # [1, tokens]
     position_ids: torch.Tensor  # [1, tokens], from 0 in each row
-    cu_seqlens: torch.Tensor  # [rows + 1], where each row begins; then the end of the last, repeated
-    max_seqlen: int  # no row is longer
-    supervised: torch.Tensor  # [targets], the places in `input_ids` whose next token is supervised
+    cu_seqlens: torch.Tensor  # [rows + 1], the beginning of each row; then the end of the last, repeated
+    max_seqlen: int  # an upper bound on the length of a row
+    supervised: torch.Tensor  # [targets], the positions in `input_ids` whose next token is supervised
     targets: torch.Tensor  # [targets], those next tokens
 
 
 @dataclass(frozen=True)
 class BatchShape:
-    """What all batches of a run have in common."""
+    """The common shape of all batches of a run."""
 
     tokens: int
-    rows: int  # at most, padding included
+    rows: int  # at most, with padding
     max_seqlen: int
 
 
 def pack_first_fit(lengths: Sequence[int], budget: int, order: Sequence[int]) -> list[list[int]]:
-    """Cut `order`, row numbers, into batches of at most `budget` tokens: first fit, so that hardly a token is wasted.
+    """Cut `order`, row numbers, into batches of at most `budget` tokens: first fit, which wastes few tokens.
 
-    Open batches are few: past MAX_OPEN the fullest is closed, so that a batch stays a random draw. Raises ValueError
-    for a row that is longer than the budget.
+    Closes the fullest batch past MAX_OPEN open ones, so that a batch stays a random draw. Raises ValueError for a row
+    that is longer than the budget.
     """
     closed: list[list[int]] = []
     open_batches: list[tuple[int, list[int]]] = []  # free tokens, rows
@@ -60,7 +60,7 @@ def pack_first_fit(lengths: Sequence[int], budget: int, order: Sequence[int]) ->
 
 
 def shape(lengths: Sequence[int], batches: Sequence[Sequence[int]], budget: int) -> BatchShape:
-    """The one shape of all these batches of row numbers, so that what is compiled for the first serves the last."""
+    """One shape for all these batches of row numbers, so that the network compiles once."""
     longest = max(lengths[row] for batch in batches for row in batch)
     sizes = [sum(lengths[row] for row in batch) for batch in batches]
     rows = max(len(batch) + -(-(budget - size) // longest) for batch, size in zip(batches, sizes, strict=True))
@@ -68,14 +68,14 @@ def shape(lengths: Sequence[int], batches: Sequence[Sequence[int]], budget: int)
 
 
 def pack(rows: Sequence[TokenizedExample], device: torch.device, shape: BatchShape | None = None) -> PackedBatch:
-    """`rows` in one batch. The rest of the tokens of `shape` is filled with rows that supervise nothing."""
+    """`rows` in one batch. Rows without supervised tokens fill the rest of `shape`."""
     input_ids: list[int] = []
     position_ids: list[int] = []
     supervised: list[int] = []
     targets: list[int] = []
     cu_seqlens = [0]
     for row in rows:
-        first = max(row.prompt, 1)  # no token comes before the first one to predict it
+        first = max(row.prompt, 1)  # no token precedes the first one to predict it
         supervised += range(len(input_ids) + first - 1, len(input_ids) + len(row.tokens) - 1)
         targets += row.tokens[first:]
         input_ids += row.tokens
@@ -101,7 +101,7 @@ def pack(rows: Sequence[TokenizedExample], device: torch.device, shape: BatchSha
 
 
 def supervised(row: TokenizedExample) -> int:
-    """How many tokens of a row are learned from."""
+    """The number of supervised tokens of a row."""
     return max(0, len(row.tokens) - max(row.prompt, 1))
 
 

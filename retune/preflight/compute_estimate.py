@@ -1,7 +1,7 @@
-"""What a training will take, estimated from shapes alone: steps, arithmetic, time, memory. No torch, no weights read.
+"""The cost of a training, estimated from shapes: steps, arithmetic, time, memory. Without torch or the weights.
 
-Good to a factor of two, which tells a coffee from a weekend and a card that holds it from one that doesn't. What it
-says may end a training before it starts and changes no result, so no stage depends on this module.
+Accurate to a factor of two, enough to tell minutes from days and a GPU that fits from one that does not. The estimate
+may prevent a training but never changes a result, so no stage depends on this module.
 """
 
 import json
@@ -12,11 +12,11 @@ from typing import Any
 
 from retune.errors import Refused
 
-ATTAINED = 0.45  # of a machine's matrix multiplication: LoRA on an 8B Llama shape, sequences of 4,096, one H100
-BYTES_TRAINED = 16  # of a trained parameter: itself, its gradient and Adam's two moments, in float32 or mixed
-BYTES_4_BIT = 0.516  # of a parameter in NF4, its scales quantised again (Dettmers et al. 2023, section 3)
-# Of a token, a layer and a unit of its width in 16 bits, kept for the way back: measured on an H100, Llama shapes of 1B
-# and 8B (decision 0076). Korthikanti et al. 2022, equation 2, count 34 for the layer of 2019.
+ATTAINED = 0.45  # share of a machine's peak: LoRA on an 8B Llama shape, sequences of 4,096, one H100
+BYTES_TRAINED = 16  # per trained parameter: itself, its gradient and Adam's two moments, in float32 or mixed
+BYTES_4_BIT = 0.516  # per parameter in NF4 with double quantisation (Dettmers et al. 2023, section 3)
+# Activations per token, layer and unit of width in 16 bits, for the backward pass: measured on an H100, Llama shapes of
+# 1B and 8B (decision 0076). Korthikanti et al. 2022, equation 2, count 34 for the layer of 2019.
 KEPT, KEPT_COMPILED = 50, 39
 LOGITS_AT_ONCE = 4096  # tokens
 PREFERENCES = ("dpo", "kto")
@@ -37,7 +37,7 @@ class ModelShape:
 class Memory:
     """Bytes on the device."""
 
-    certain: int  # what is there at every step, whatever is in its batches: weights, gradients, Adam's moments
+    certain: int  # at every step and for any batch: weights, gradients, Adam's moments
     peak: int  # the estimate
 
 
@@ -49,7 +49,7 @@ class ComputeEstimate:
     flops: float  # floating-point operations, of all epochs
     bytes: int  # of memory on the device, at the peak
     certain_bytes: int  # of those, without activations
-    seconds: float | None  # None: nobody said how fast the machine multiplies
+    seconds: float | None  # None if the speed of the machine is unknown
 
 
 def shape_of(folder: Path) -> ModelShape:
@@ -67,7 +67,9 @@ def shape_of(folder: Path) -> ModelShape:
         )
         vocabulary = config["vocab_size"]
     except KeyError as error:
-        raise Refused(f"{folder / 'config.json'} has no {error}: this base is no decoder that I can measure") from None
+        raise Refused(
+            f"{folder / 'config.json'} has no {error}: not a decoder of a known shape. Use one such as Llama"
+        ) from None
     linear = tuple((shape[0], shape[1]) for shape in shapes if len(shape) == 2 and vocabulary not in shape)
     return ModelShape(sum(map(math.prod, shapes)), layers, width, vocabulary, linear)
 
@@ -107,7 +109,7 @@ def estimate(
 
 
 def trained(shape: ModelShape, training: Any) -> int:
-    """How many parameters the method trains."""
+    """The number of parameters that the method trains."""
     if training.method == "full":
         return shape.parameters
     if training.method == "prompt":
@@ -120,13 +122,13 @@ def trained(shape: ModelShape, training: Any) -> int:
 
 
 def memory(shape: ModelShape, training: Any, bf16: bool, start: str | None = None) -> Memory:
-    """`start`: the method of the version that preferences are learned on, if that is known.
+    """`start`: the method of the version that preferences are learned on, if known.
 
     Adam with a trained parameter takes 16 bytes (Rajbhandari et al. 2020, section 3.1); under bf16 a whole network is
-    cast for each step besides. A base in 8 bits is kept both ways round: 2 bytes, as in 16. A layer that is
-    checkpointed keeps its input alone, and one at a time is computed again (Korthikanti et al. 2022, equation 5). The
-    logits are those of some thousand tokens at once. Of weights in parts (FSDP2) a device holds its part; an adapter is
-    whole on each.
+    cast again for each step. A base in 8 bits is stored in both layouts: 2 bytes, as in 16 bits. A checkpointed layer
+    stores only its input, and one layer at a time is computed again (Korthikanti et al. 2022, equation 5). The
+    logits are in memory for some thousand tokens at a time. Under FSDP2 a device holds its part of the weights, but the
+    whole adapter.
     """
     parts, whole = _parts(training), training.method == "full"
     learned = trained(shape, training) * BYTES_TRAINED / (parts if whole else 1)
@@ -134,10 +136,10 @@ def memory(shape: ModelShape, training: Any, bf16: bool, start: str | None = Non
     unit = training.batch_tokens * shape.width * (1 if bf16 else 2)
     a_layer = KEPT_COMPILED if training.compile and bf16 else KEPT
     activations = a_layer + 2 * shape.layers if training.gradient_checkpointing else a_layer * shape.layers
-    fused = bf16 and training.method not in PREFERENCES  # into one pass over the logits and their gradient
+    fused = bf16 and training.method not in PREFERENCES  # tokens per pass over the logits and their gradient
     logits = min(training.batch_tokens, LOGITS_AT_ONCE) * shape.vocabulary * (4 if fused else 16)
     inside = sum(rows * columns for rows, columns in shape.linear)
-    cast = 2 * (shape.parameters - (inside if parts > 1 else 0)) * (whole and bf16)  # in parts: a layer at a time
+    cast = 2 * (shape.parameters - (inside if parts > 1 else 0)) * (whole and bf16)  # sharded: one layer at a time
     return Memory(int(certain), int(certain + unit * activations + logits + cast))
 
 
@@ -147,11 +149,11 @@ def _parts(training: Any) -> int:
 
 
 def _frozen(shape: ModelShape, training: Any, bf16: bool, start: str | None) -> float:
-    """Bytes of the weights that nothing is learned in."""
+    """Bytes of the frozen weights."""
     inside = sum(rows * columns for rows, columns in shape.linear)
     if training.method == "full":
         return 0.0
-    if start == "full":  # float32, as they were trained
+    if start == "full":  # float32, as in training
         return 4.0 * shape.parameters
     if "qlora" in (training.method, start):
         return BYTES_4_BIT * inside + 2 * (shape.parameters - inside)

@@ -1,8 +1,8 @@
 """Whether a training fits into memory, and if not, which changes to the params would make it fit.
 
-The estimate (`retune.preflight.compute_estimate`) is good to a factor of two, so only what is certain is a reason to
-refuse: the weights, their gradients and Adam's moments. Like that estimate this changes no result: no stage depends on
-it.
+The estimate (`retune.preflight.compute_estimate`) is accurate to a factor of two, so the check refuses a training only
+by what it needs for certain: the weights, their gradients and Adam's moments. The check never changes a result, so no
+stage depends on it.
 """
 
 import importlib.util
@@ -30,11 +30,11 @@ class AvailableMemory:
 class MemoryVerdict:
     verdict: Literal["fits", "tight", "too large"]
     message: str
-    suggestions: list[str]  # changes to the params, each enough by itself; none where it fits
+    suggestions: list[str]  # changes to the params, each sufficient by itself; empty if it fits
 
 
 def find(cuda: bool) -> AvailableMemory:
-    """Free memory of the GPU, or of what this process may take of the machine's."""
+    """Free memory of the GPU, or the share of the machine's memory that this process may use."""
     if cuda:
         import torch
 
@@ -44,7 +44,7 @@ def find(cuda: bool) -> AvailableMemory:
 
 
 def of_machine(root: Path = ROOT) -> AvailableMemory:
-    """The least of what is available and what the control groups of this process leave. Swap does not count."""
+    """The available memory, at most what the control groups of this process leave. Swap does not count."""
     return min(_available(root), *_of_groups(root), key=lambda memory: memory.free)
 
 
@@ -60,9 +60,9 @@ def _available(root: Path) -> AvailableMemory:
 
 
 def _of_groups(root: Path) -> Iterator[AvailableMemory]:
-    """Every group above this process may limit it, in version 1 of control groups and in 2.
+    """The limits of every control group above this process, version 1 and 2.
 
-    A container sees its own group as the root of the tree, whatever name that file gives.
+    In a container the own group is the root of the tree, even if /proc names another path.
     """
     groups = root / "proc/self/cgroup"
     for line in groups.read_text("utf-8").splitlines() if groups.exists() else []:
@@ -77,7 +77,7 @@ def _of_groups(root: Path) -> Iterator[AvailableMemory]:
 
 
 def _remaining(group: Path, names: str) -> Iterator[AvailableMemory]:
-    """What the limit of a group leaves. Cached files count as used, and the kernel frees them on demand."""
+    """What the limit of a group leaves. Cached files count as free, since the kernel frees them on demand."""
     try:
         limit, used = ((group / f"memory.{name}").read_text("ascii").strip() for name in names.split())
         lines = (line.split() for line in (group / "memory.stat").read_text("ascii").splitlines())
@@ -94,7 +94,7 @@ def check_memory(
 ) -> MemoryVerdict:
     """`training`: the section; `start`: the method of the version that preferences are learned on, if that is known."""
     need, free = memory(shape, training, bf16, start), f"{_gib(available.free)} are free {available.where}"
-    if not cuda and training.parallel.processes > 1:  # they share the memory that GPUs have each of their own
+    if not cuda and training.parallel.processes > 1:  # processes share the machine's memory, while each GPU has its own
         available = replace(available, free=available.free // training.parallel.processes)
         free += f", {_gib(available.free)} for each of {training.parallel.processes} processes"
     if need.peak <= available.free:
@@ -102,7 +102,7 @@ def check_memory(
     suggestions = suggest_changes(shape, Plan(training, bf16, start), available, cuda)
     advice = _advice(suggestions)
     if need.certain > available.free:
-        reason = f"needs {_gib(need.certain)} for weights, gradients and Adam's moments alone, and {free}"
+        reason = f"needs {_gib(need.certain)} for weights, gradients and Adam's moments alone, but {free}"
         return MemoryVerdict("too large", f"Does not fit into memory: {reason}. {advice}", suggestions)
     reason = f"needs about {_gib(need.peak)}, {_gib(need.certain)} of them for certain, and {free}"
     return MemoryVerdict("tight", f"May not fit into memory: {reason}. {advice}", suggestions)
@@ -114,13 +114,13 @@ def _gib(count: int) -> str:
 
 def _advice(suggestions: list[str]) -> str:
     if suggestions:
-        return f"By estimate any of these is enough: {'; '.join(suggestions)}"
-    return "By estimate no change to the params is enough: take a smaller base, or a machine with more memory"
+        return f"Any of these suffices by the estimate: {'; '.join(suggestions)}"
+    return "No change to the params suffices by the estimate: use a smaller base, or a machine with more memory"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A training as it is configured, or as it could be."""
+    """A training as configured, or as suggested."""
 
     training: Any
     bf16: bool
@@ -137,10 +137,10 @@ Change = Callable[[Plan], Plan]
 
 
 def suggest_changes(shape: ModelShape, plan: Plan, available: AvailableMemory, cuda: bool) -> list[str]:
-    """Changes that are each enough, the least far-reaching first.
+    """Changes that each suffice, the smallest first.
 
-    First checkpointing alone and a smaller batch alone, or both where neither suffices; then every other way to learn,
-    with as few of these two beside it as it needs.
+    First checkpointing or a smaller batch, or both if neither suffices; then every other method, with as few of these
+    two as it needs.
     """
 
     def first(start: Plan, combinations_of_changes: Iterable[tuple[Change, ...]]) -> list[str]:
@@ -166,7 +166,7 @@ def _checkpointing(plan: Plan) -> Iterator[Change]:
 
 
 def _smaller_batches(plan: Plan) -> Iterator[Change]:
-    """Half the batch and half of that, down to one row or pair; more batches a step, so that a step stays as it is."""
+    """Half the batch and so on, down to one row or pair, with more batches per step, so that a step stays the same."""
 
     def batch_of(tokens: int, before: Plan) -> Plan:
         batches = math.ceil(before.training.accumulate * before.training.batch_tokens / tokens)
@@ -181,7 +181,7 @@ def _smaller_batches(plan: Plan) -> Iterator[Change]:
 
 
 def _least(training: Any) -> int:
-    """Tokens of the smallest batch that training takes."""
+    """Tokens of the smallest batch that training accepts."""
     if training.method in PREFERENCES:
         return int(2 * training.max_tokens)
     return int(training.max_tokens + (training.prompt.virtual_tokens if training.method == "prompt" else 0))
@@ -199,7 +199,7 @@ def _sharded(plan: Plan, gpus: int) -> Iterator[Plan]:
 
 
 def _other_methods(plan: Plan, cuda: bool) -> Iterator[Plan]:
-    """Other ways to learn, whose weights take less."""
+    """Other methods, whose weights need less memory."""
     training = plan.training
     install = "" if importlib.util.find_spec("bitsandbytes") else " (pip install bitsandbytes)"
     is_full = "full" in (training.method, plan.start)

@@ -1,7 +1,7 @@
-"""The tokens of a data set, looked at before any is learned from: what would teach nothing, or not where to stop.
+"""The check of a data set's tokens before training: rows that would teach nothing, or not where to stop.
 
-Every row is rendered by the template and tokenised by the tokenizer that training will use. No torch, no weights.
-Rows are named by their ids, never by their words.
+Renders and tokenises every row with the template and the tokenizer of training. Without torch or weights. Names rows by
+their ids, never by their texts.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class BaseName(Protocol):
 
 
 class Training(Protocol):
-    """What of the train section decides how rows become tokens."""
+    """The parameters of section train that decide how rows become tokens."""
 
     @property
     def base(self) -> BaseName: ...
@@ -54,7 +54,7 @@ class Audit:
 
 
 def of_base(rows: pd.DataFrame, training: Training, limits: Limits) -> Audit:
-    """Audit curated rows with the tokenizer of the base and the template that params.yaml names."""
+    """Check curated rows with the base's tokenizer and the template of params.yaml."""
     tokenizer = chat_template.load(base_model.find(training.base.name))
     chat_template.choose(tokenizer, training.template)
     return audit(rows, tokenizer, training, limits)
@@ -63,16 +63,16 @@ def of_base(rows: pd.DataFrame, training: Training, limits: Limits) -> Audit:
 def audit(
     rows: pd.DataFrame, tokenizer: Any, training: Training, limits: Limits, render: Render = chat_template.render
 ) -> Audit:
-    """Render and tokenise everything, and judge it. `tokenizer` has its template already."""
+    """Render, tokenise and check everything. `tokenizer` already has its template."""
     table = counted(rows, tokenizer, training, render)
     return Audit(findings(table, tokenizer, training, limits), figures(table, training), _lengths(table))
 
 
-OF_GENERAL = ("template_fits", "supervised", "end_learned")  # one that is too long is passed over when they are drawn
+OF_GENERAL = ("template_fits", "supervised", "end_learned")  # the draw skips one that is too long
 
 
 def of_general(examples: pd.DataFrame, training: Training, limits: Limits) -> Audit | None:
-    """The same of general examples, none of which is a row: findings under names of their own. None of no examples."""
+    """The same for replay examples, with findings under names of their own; None without examples."""
     if examples.empty:
         return None
     audit_report = of_base(examples, training, limits)
@@ -83,11 +83,11 @@ def of_general(examples: pd.DataFrame, training: Training, limits: Limits) -> Au
 def counted(
     rows: pd.DataFrame, tokenizer: Any, training: Training, render: Render = chat_template.render
 ) -> pd.DataFrame:
-    """One line for each answer of each row (a pair has two):
+    """One line per answer of each row (a pair has two):
 
     id, prompt and answer (in tokens, the end among the latter), ends (its last supervised token is the end of
-    sequence), trained (in tokens; 0: left out), misfit (why the template doesn't render it; empty: it does), marks
-    (its words hold a special token, which the tokenizer takes for a mark of its own).
+    sequence), trained (in tokens; 0: left out), misfit (why the template does not render it; empty: it does), marks
+    (its text contains a special token, which the tokenizer would not read as text).
     """
     answers = [name for name in ("label", row_table.REJECTED) if name in rows]
     special = [mark for mark in tokenizer.all_special_tokens if mark]
@@ -97,7 +97,7 @@ def counted(
             marks = any(mark in words for mark in special for words in (row["text"], row[name]))
             lines.append((row["id"], *_counted(tokenizer, row["text"], row[name], training, render), marks))
     table = pd.DataFrame(lines, columns=["id", "prompt", "answer", "ends", "trained", "misfit", "marks"])
-    table["trained"] *= table.groupby("id")["trained"].transform("min") > 0  # half a pair says nothing
+    table["trained"] *= table.groupby("id")["trained"].transform("min") > 0  # half a pair teaches nothing
     return table
 
 
@@ -105,12 +105,14 @@ def _counted(
     tokenizer: Any, text: str, answer: str, training: Training, render: Render
 ) -> tuple[int, int, bool, int, str]:
     if messages.parse(text) is None:
-        return 0, 0, False, 0, "its text holds no messages, so it came in under another task: use a clone for each"
+        return 0, 0, False, 0, "its text holds no messages, so it was ingested for another task: use a clone per task"
     try:
         row = render(tokenizer, text, answer)
     except Refused as error:
         return 0, 0, False, 0, str(error)
-    supervised = len(row.tokens) - row.prompt if answer.strip() else 0  # then there are marks of the template at most
+    supervised = (
+        len(row.tokens) - row.prompt if answer.strip() else 0
+    )  # then it has at most special tokens of the template
     shortened_row = chat_template.shortened(row, training.max_tokens, training.too_long)
     learned = shortened_row.tokens[shortened_row.prompt :] if shortened_row else row.tokens[row.prompt :]
     ends = learned[-1:] == [tokenizer.eos_token_id]
@@ -118,11 +120,11 @@ def _counted(
 
 
 def findings(table: pd.DataFrame, tokenizer: Any, training: Training, limits: Limits) -> list[Finding]:
-    """Each is a reason to refuse the data unless it succeeds."""
+    """The findings; validation refuses the data if one fails."""
     fits = table["misfit"] == ""
     size = table["prompt"] + table["answer"]
     over = fits & (size > training.max_tokens)
-    masked = tokenizer.eos_token_id == tokenizer.pad_token_id  # then what leaves padding out of the loss leaves it out
+    masked = tokenizer.eos_token_id == tokenizer.pad_token_id  # then a loss that leaves out padding leaves out the end
 
     def judged(name: str, expected: str, bad: pd.Series, why: str = "", allowed: float = 0.0) -> Finding:
         ids, count = list(dict.fromkeys(table.loc[bad, "id"])), table["id"].nunique()
@@ -142,7 +144,7 @@ def findings(table: pd.DataFrame, tokenizer: Any, training: Training, limits: Li
             "end_learned",
             "an end of sequence to learn in every row",
             fits & (masked | ~table["ends"].astype(bool)),
-            f": {tokenizer.eos_token!r} ends a sequence and pads it, so it is left out of the loss" if masked else "",
+            f": {tokenizer.eos_token!r} ends a sequence and pads it, so the loss leaves it out" if masked else "",
         ),
         judged(
             "truncated",
@@ -153,7 +155,7 @@ def findings(table: pd.DataFrame, tokenizer: Any, training: Training, limits: Li
         ),
         Finding(
             "rows_left",
-            "a row that is short enough to learn from",
+            "a row that is short enough to train on",
             f"{table.loc[table['trained'] > 0, 'id'].nunique()} rows",
             bool((table["trained"] > 0).any()),
             [],
@@ -170,18 +172,18 @@ def _of_long(table: pd.DataFrame, over: pd.Series) -> str:
 
 
 def leaked(rows: pd.DataFrame, side: pd.Series, limits: Limits, allowed: int = 0) -> Finding:
-    """Rows whose prompt, but for case and punctuation, also stands on another side; `side` may be empty."""
+    """Rows whose prompt, except for case and punctuation, is also in another split; `side` may be empty."""
     prompt_words = rows["text"].map(lambda text: messages.words(messages.parse(text) or [])).astype("str")
     sides = side.where(side != "").groupby(row_table.same_text(prompt_words)).transform("nunique")
     ids = list(rows.loc[sides > 1, "id"])
     success = len(ids) <= allowed
     detail = f"{len(ids)} of {len(rows)} rows otherwise"
-    expected = f"at most {allowed} rows whose prompt also stands on another side"
+    expected = f"at most {allowed} rows whose prompt is also in another split"
     return Finding("prompts_apart", expected, detail, success, [] if success else ids[: limits.examples])
 
 
 def figures(table: pd.DataFrame, training: Training) -> dict[str, Any]:
-    """In rows, where the name doesn't say tokens."""
+    """Counts of rows, unless the name says tokens."""
     fit = table[table["misfit"] == ""]
     size = fit["prompt"] + fit["answer"]
     over = size > training.max_tokens
@@ -215,7 +217,7 @@ def _lengths(table: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def spread(values: Any, digits: int = 1) -> dict[str, float]:
-    """Least, mean, most and percentiles; empty of nothing."""
+    """Least, mean, most and percentiles; empty without values."""
     values = np.asarray(values, dtype=np.float64)
     if not len(values):
         return {}

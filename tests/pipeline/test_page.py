@@ -78,16 +78,16 @@ def overflow(view):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1400])
-def test_every_station_opens_by_click_and_by_key_and_nothing_scrolls_sideways(visit, width, scheme):
+def test_every_stage_opens_by_click_and_by_key_and_nothing_scrolls_sideways(visit, width, scheme):
     view = visit(width, scheme)
     assert overflow(view) == 0
     assert view.locator(".verdict strong").bounding_box()["y"] < 800, "the verdict is not on the first screen"
-    stations = view.locator("details[data-station]")
-    assert stations.count() == len(lineage_page.STAGES)
-    for place in range(stations.count()):
-        station, facts = stations.nth(place), stations.nth(place).locator(".facts")
+    stages = view.locator("details[data-stage]")
+    assert stages.count() == len(lineage_page.STAGES)
+    for place in range(stages.count()):
+        stage, facts = stages.nth(place), stages.nth(place).locator(".facts")
         assert not facts.is_visible()
-        station.locator("summary").first.click(position={"x": 30, "y": 20})
+        stage.locator("summary").first.click(position={"x": 30, "y": 20})
         assert facts.is_visible()
         view.keyboard.press("Enter")
         assert not facts.is_visible()
@@ -102,15 +102,15 @@ def test_every_summary_is_reached_with_the_tab_key_alone(visit):
     reached = set()
     for _ in range(80):
         view.keyboard.press("Tab")
-        reached.add(view.evaluate("document.activeElement.parentElement?.dataset.station ?? ''"))
+        reached.add(view.evaluate("document.activeElement.parentElement?.dataset.stage ?? ''"))
     assert reached >= set(lineage_page.STAGES)
 
 
-def test_a_station_of_the_picture_opens_its_facts(visit):
+def test_a_stage_of_the_picture_opens_its_facts(visit):
     view = visit(1400, "light")
-    for station in lineage_page.STAGES:
-        view.locator(f".map a[href='#facts-{station}']").press("Enter")
-        view.locator(f"#facts-{station}").wait_for(state="visible", timeout=5000)
+    for stage in lineage_page.STAGES:
+        view.locator(f".map a[href='#facts-{stage}']").press("Enter")
+        view.locator(f"#facts-{stage}").wait_for(state="visible", timeout=5000)
 
 
 def test_the_verdict_leads_to_what_was_recomputed(visit):

@@ -229,7 +229,7 @@ def test_a_tsv_is_parted_by_tabs():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("text,label,text\na,b,c\n", ["'text'", "twice"]),
+        ("text,label,text\na,b,c\n", ["'text'", "are called"]),
         ('text,label\n"a\nb",c\nd\n', ["line 4", "1 fields", "2"]),
         ("text,label\na,b,c\n", ["line 2", "3 fields"]),
         ('text,label\na,b\n"c,d\ne,f\n', ["line 3", "end of data"]),

@@ -117,30 +117,30 @@ def test_an_empty_prompt_or_answer_passes_for_curate_to_count():
 
 
 MISREAD = {
-    "'I ask' is no list of messages": ("instruct", {"messages": "I ask"}),
-    "[] is no list of messages": ("instruct", {"messages": []}),
-    "{'role': 'user'} is no message: give it role and content": ("instruct", {"messages": [{"role": "user"}]}),
-    "'bot' is no role that I know: use system, user, assistant, tool": (
+    "'I ask' is not a list of messages": ("instruct", {"messages": "I ask"}),
+    "[] is not a list of messages": ("instruct", {"messages": []}),
+    "{'role': 'user'} is not a message: give it role and content": ("instruct", {"messages": [{"role": "user"}]}),
+    "'bot' is not a known role: use system, user, assistant, tool": (
         "instruct",
         {"messages": [user("a"), {"role": "bot", "content": "b"}]},
     ),
-    "'narrator' is no from that I know: use human, gpt": (
+    "'narrator' is not a known from: use human, gpt": (
         "instruct",
         {"conversations": [{"from": "narrator", "value": "b"}]},
     ),
-    "comes last, and only what the assistant says is learned": (
+    "comes last, and the model learns only what the assistant says": (
         "instruct",
         {"messages": [user("a"), assistant("b"), user("thanks")]},
     ),
-    "asks nothing": ("instruct", {"messages": [SYSTEM, assistant("b")]}),
-    "holds 'tool_calls', which no model here learns": (
+    "has no question": ("instruct", {"messages": [SYSTEM, assistant("b")]}),
+    "holds 'tool_calls', which Retune cannot train on": (
         "instruct",
         {"messages": [user("a"), {**assistant("b"), "tool_calls": [{"id": "1"}]}]},
     ),
-    "is no text: give text or a number": ("instruct", {"prompt": "a", "completion": {"answer": "b"}}),
-    "is no text: mend the export": ("instruct", {"prompt": "a", "completion": "half \ud83d"}),
-    "'b' answers nothing: give a prompt": ("prefer", {"chosen": "b", "rejected": "c"}),
-    "answers something else than chosen does": (
+    "is not a text: give text or a number": ("instruct", {"prompt": "a", "completion": {"answer": "b"}}),
+    "is not a text: correct the export": ("instruct", {"prompt": "a", "completion": "half \ud83d"}),
+    "'b' has no prompt: give a prompt": ("prefer", {"chosen": "b", "rejected": "c"}),
+    "answers other messages than chosen does": (
         "prefer",
         {"chosen": [user("a"), assistant("b")], "rejected": [user("z"), assistant("c")]},
     ),

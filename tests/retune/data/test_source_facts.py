@@ -69,9 +69,9 @@ def test_a_day_a_month_a_year_or_two_of_these_are_a_window(window):
 )  # fmt: skip
 def test_free_text_is_no_window(window):
     if window.strip() == window:
-        with pytest.raises(WrongUse, match="is no stretch of time"):
+        with pytest.raises(WrongUse, match="is not a period"):
             source_facts.facts(None, window)
-    with pytest.raises(WrongUse, match="is no stretch of time"):
+    with pytest.raises(WrongUse, match="is not a period"):
         source_facts.check_window(window)
 
 

@@ -87,22 +87,22 @@ def test_the_list_that_is_shipped_is_empty_and_kept_by_git():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "no list"),
-        ('{"salt": "' + SALT + '", "ro', "no list"),
-        ("\x00" * 40, "no list"),
-        ("[]", "has to be an object"),
-        ('{"rows": []}', "has to be an object"),
-        ('{"salt": "", "rows": {}}', "has to be an object"),
-        ('{"salt": "", "rows": [], "more": 1}', "has to be an object"),
-        ('{"salt": "", "rows": [], "rows": []}', "names one of its keys twice"),
+        ("", "not a list"),
+        ('{"salt": "' + SALT + '", "ro', "not a list"),
+        ("\x00" * 40, "not a list"),
+        ("[]", "must be an object"),
+        ('{"rows": []}', "must be an object"),
+        ('{"salt": "", "rows": {}}', "must be an object"),
+        ('{"salt": "", "rows": [], "more": 1}', "must be an object"),
+        ('{"salt": "", "rows": [], "rows": []}', "has a key twice"),
         ('{"salt": null, "rows": []}', "the salt is None"),
         (json.dumps({"salt": "", "rows": [GOOD]}), "the salt is ''"),
         (json.dumps({"salt": SALT.upper(), "rows": [GOOD]}), "the salt is"),
-        (json.dumps({"salt": SALT, "rows": ["T-1"]}), "row 1 has to be an object of the texts id_sha256, reason"),
-        (json.dumps({"salt": SALT, "rows": [{**GOOD, "by": None}]}), "row 1 has to be"),
+        (json.dumps({"salt": SALT, "rows": ["T-1"]}), "row 1 must be an object of the texts id_sha256, reason"),
+        (json.dumps({"salt": SALT, "rows": [{**GOOD, "by": None}]}), "row 1 must be"),
         (json.dumps({"salt": SALT, "rows": [GOOD, {**GOOD, "id_sha256": "T-1"}]}), "id_sha256 of row 2 is 'T-1'"),
         (json.dumps({"salt": SALT, "rows": [{**GOOD, "at": "yesterday"}]}), "time of row 1 is 'yesterday'"),
-        (json.dumps({"salt": SALT, "rows": [GOOD, GOOD]}), "rows 1 and 2 are of one id"),
+        (json.dumps({"salt": SALT, "rows": [GOOD, GOOD]}), "rows 1 and 2 have the same id"),
     ],
 )
 def test_a_torn_or_damaged_list_is_refused_and_never_taken_for_empty(tmp_path, text, said):
@@ -114,7 +114,7 @@ def test_a_torn_or_damaged_list_is_refused_and_never_taken_for_empty(tmp_path, t
 
 def test_a_list_that_is_no_utf8_or_not_there_is_refused(tmp_path):
     (tmp_path / "list.json").write_bytes(b'{"salt": "\xff"}')
-    for name, said in (("list.json", "no list"), ("gone.json", "is not there"), (".", "no list")):
+    for name, said in (("list.json", "not a list"), ("gone.json", "is missing"), (".", "not a list")):
         with pytest.raises(Refused, match=said):
             read(tmp_path / name)
 

@@ -31,7 +31,7 @@ ATTRIBUTES = {
         "open",
         "datetime",
     ),
-    *("aria-label", "aria-hidden", "aria-labelledby", "data-station", "data-th"),
+    *("aria-label", "aria-hidden", "aria-labelledby", "data-stage", "data-th"),
     *(
         "viewbox",
         "preserveaspectratio",
@@ -64,13 +64,13 @@ class Seen(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.attributes, self.text, self.stations, self.open = set(), [], [], [], []
+        self.tags, self.attributes, self.text, self.stages, self.open = set(), [], [], [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
         self.attributes += attrs
-        self.stations += [value for name, value in attrs if name == "data-station"]
+        self.stages += [value for name, value in attrs if name == "data-stage"]
         self.open += [tag] if tag not in ("meta", "link") else []
 
     def handle_startendtag(self, tag, attrs):
@@ -114,12 +114,12 @@ def test_links_that_all_hold_are_counted_with_the_time_of_checking(lineage_facts
     assert "failed" not in said
 
 
-def test_a_link_that_failed_is_named_on_top_and_its_station_marked(lineage_facts):
+def test_a_link_that_failed_is_named_on_top_and_its_stage_marked(lineage_facts):
     said = words(lineage_facts, links=break_link(lineage_facts, "data/splits/val.parquet"))
     assert f"1 of {len(lineage_facts.links)} links failed" in said
-    assert "data/splits/val.parquet: nothing is there" in said
+    assert "data/splits/val.parquet: missing" in said
     marked = check_marks.check_marks(lineage_facts.record, break_link(lineage_facts, "data/splits/val.parquet"))
-    assert [station for station, mark in marked.items() if mark is False] == ["sides"]
+    assert [stage for stage, mark in marked.items() if mark is False] == ["splits"]
     assert "recomputed, not equal" in said
 
 
@@ -145,12 +145,12 @@ def test_no_name_is_so_long_that_it_pushes_the_verdict_away(hostile_facts):
 # ---------------------------------------------------------------- what it tells
 
 
-def test_every_station_of_the_road_opens_to_facts_and_stands_in_the_picture(lineage_facts):
+def test_every_stage_opens_to_facts_and_is_in_the_picture(lineage_facts):
     text = read(lineage_facts)
-    assert Seen(text).stations == list(lineage_page.STAGES)
-    for station in lineage_page.STAGES:
-        assert f'id="facts-{station}"' in text
-        assert f'<a href="#facts-{station}"' in text
+    assert Seen(text).stages == list(lineage_page.STAGES)
+    for stage in lineage_page.STAGES:
+        assert f'id="facts-{stage}"' in text
+        assert f'<a href="#facts-{stage}"' in text
 
 
 def test_every_hash_of_the_record_stands_on_the_page(lineage_facts):
@@ -179,7 +179,7 @@ def test_the_gate_stands_with_thresholds_and_reasons(lineage_facts):
     said = words(lineage_facts)
     assert "at least 95% of resamples" in said
     assert "more than +0.01" in said
-    assert "97.4%, asked 95%" in said
+    assert "97.4%, required 95%" in said
     for rival in lineage_facts.record["gate"]["rivals"]:
         assert rival["reason"] in said
 
@@ -190,13 +190,13 @@ def test_every_bound_of_the_gate_and_the_time_stand_with_what_was_found(lineage_
         assert reason in said
     for bound in lineage_facts.record["gate"]["bounds"]:
         assert f"{bound['kind']} {bound['name']}" in said
-    assert "Time for a text: 4.12 ms, the champion 4.05 ms" in said
-    assert "(about 1,330 show the difference that was asked for)" in said
+    assert "Time per text: 4.12 ms, the champion 4.05 ms" in said
+    assert "(about 1,330 are needed to detect the configured gain)" in said
     assert "Cannot tell" not in said
     lineage_facts.record["gate"]["rivals"][1] |= {"won": False, "outcome": "cannot tell"}
     lineage_facts.record["gate"]["latency"] = None
     assert "Cannot tell against the champion" in words(lineage_facts)
-    assert "The time for a text was not measured" in words(lineage_facts)
+    assert "The latency was not measured" in words(lineage_facts)
 
 
 def test_a_record_from_before_the_gate_had_bounds_has_its_page_too(lineage_facts):
@@ -238,18 +238,19 @@ def test_a_version_that_learned_from_pairs_says_whose_weights_it_went_on_from(li
     lineage_facts.record["training"]["start"] = training_start
     said = words(lineage_facts)
     assert (
-        "Training went on from the weights of tickets/6, on 1,234 pairs of answers, measured by that version." in said
+        "Training continued from the weights of tickets/6, on 1,234 pairs of answers, with that version as reference."
+        in said
     )
     assert "rows that were new to it" not in said
     assert training_start["model_md5"] in said and training_start["seal"] in said
 
 
 def test_general_examples_stand_beside_the_rows_with_the_hash_of_their_file(lineage_facts):
-    assert "general examples" not in words(lineage_facts)
+    assert "replay examples" not in words(lineage_facts)
     file = {"path": "/data/sums.csv", "sha256": "5" * 64, "received": 500, "kept": 450, "learned": 40}
     lineage_facts.record["data"]["general"] = {"md5": "3" * 32, "rows": 450, "learned": 40, "files": {"sums.csv": file}}
     said = words(lineage_facts, links=[*lineage_facts.links, Check("general/sums.csv", "5" * 64, "5" * 64, True)])
-    assert "40 general examples were mixed in among the rows. None of them is a row." in said
+    assert "40 replay examples were mixed with the rows." in said
     assert f"40 of 450, sha256 of the file {'5' * 64} recomputed, equal" in said
     other = Check("general/sums.csv", "5" * 64, "6" * 64, False)
     assert check_marks.check_marks(lineage_facts.record, [*lineage_facts.links, other])["training"] is False
@@ -262,8 +263,8 @@ def test_a_version_that_continued_says_from_which_with_hashes_that_are_marked(li
     model = Check("start/models/candidate", training_start["model_md5"], training_start["model_md5"], True)
     said = words(lineage_facts, links=[*lineage_facts.links, model])
     assert "Training continued from the weights of tickets/6, with 1,234 rows that were new to it, 56 of them" in said
-    assert "9 rows that are no longer in the data included" in said
-    assert "new labelsrefunds" in said and "labels gonefaxes" in said
+    assert "also 9 rows that are no longer in the data" in said
+    assert "new labelsrefunds" in said and "removed labelsfaxes" in said
     assert f"{training_start['model_md5']} recomputed, equal" in said
     assert all(
         training_start[each] in said

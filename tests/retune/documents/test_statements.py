@@ -250,11 +250,11 @@ def test_the_card_says_what_the_model_is_for_from_what_how_good_and_where_it_end
     card = model_card.model_card(record)
     for said in (
         "# tickets\n",
-        "one of 4 labels: billing, delivery, refunds, technical_faults.",
+        "Predicts one of 4 labels for a text: billing, delivery, refunds, technical_faults.",
         "| desk | 322 | 310 | 2026-01-01 to 2026-06-30 | own records, for use in this company only |",
         "24 rejected, each with its reason: empty 8, exact_copy 8, rare_label 6, suppressed 2.",
         "Validation: accepted, 11 expectations",
-        "Sides: train 989, val 132, test 197 rows",
+        "Splits: train 989, val 132, test 197 rows",
         "Its licence, as declared: Apache-2.0.",
         "Energy: about 3.84 Wh (an estimate, not measured; from seconds 212.5, watts 65).",
         "| this model | 0.9231 [0.892, 0.954] | 0.9187 [0.885, 0.953] | 0.0411 [0.029, 0.053] |",
@@ -279,7 +279,7 @@ def test_a_version_that_continued_says_from_which_in_all_three(record, training_
     assert f"Training continued from tickets/6 (DVC hash of its model `{training_start['model_md5']}`" in card
     assert "1234 rows new to it, 56 of them corrected, and 78 of" in card
     assert "new labels: refunds; gone labels: faxes" in card
-    assert "9 rows that are no longer in the data included." in card
+    assert "also 9 rows that are no longer in the data." in card
     assert "after choosing on val" not in card
     base, earlier = bom.bom(record)["metadata"]["component"]["pedigree"]["ancestors"]
     assert (base["name"], earlier["name"], earlier["version"]) == (record["base"]["name"], "tickets", "6")
@@ -298,7 +298,10 @@ def test_a_version_that_learned_from_pairs_says_whose_weights_it_went_on_from(re
     record["scores"] |= {"candidate": {"preferred": score}, "base": {"preferred": score}, "probe": None}
     record["scores"]["champion"] = None
     card = model_card.model_card(record)
-    assert "Training went on from tickets/6" in card and "on 1234 pairs of answers, measured by it." in card
+    assert (
+        "Training continued from tickets/6" in card
+        and "on 1234 pairs of answers, with that version as reference." in card
+    )
     assert "no longer in the data" not in card
     assert "| model | preferred |" in card and "| this model | 0.8750 [0.800, 0.950] |" in card
     assert bom.bom(record)["metadata"]["component"]["pedigree"]["ancestors"][1]["name"] == "tickets"
@@ -350,7 +353,7 @@ def test_a_first_version_that_was_held_has_no_champion_beside_it(record):
     record["scores"]["champion"] = None
     record["gate"] |= {"decision": "held", "champion": None, "rivals": record["gate"]["rivals"][:1]}
     card = model_card.model_card(record)
-    assert "It was held back: no alias moved; there was no champion." in card
+    assert "The gate held it: no alias moved; there was no champion." in card
     assert "champion of that time" not in card
 
 

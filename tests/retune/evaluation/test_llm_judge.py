@@ -148,8 +148,8 @@ def test_nobody_there_is_broken(settings, said):
         ((401, {}, f"Incorrect API key provided: {KEY}"), Refused, "the judge's key is wrong"),
         ((404, {}, f"no model for {KEY}"), Refused, "fix the judge's url or model"),
         ((307, {"Location": "http://127.0.0.1:9/"}, ""), Refused, "must not travel"),
-        ((200, {}, f"<html>{KEY}</html>"), Broken, "something else"),
-        ((200, {}, '{"choices": []}'), Broken, "something else"),
+        ((200, {}, f"<html>{KEY}</html>"), Broken, "something other"),
+        ((200, {}, '{"choices": []}'), Broken, "something other"),
         ((503, {}, KEY), Broken, "in 3 attempts"),
     ],
 )

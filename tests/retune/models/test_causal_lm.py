@@ -251,7 +251,7 @@ def test_an_adapter_that_is_lost_on_merging_is_refused(saved, make_replies, monk
     own = causal_lm.load(folder, "cpu")
     base = own.network.get_base_model()
     monkeypatch.setattr(own.network, "merge_and_unload", lambda: own.network.unload() and base)
-    with pytest.raises(Refused, match="gives other logits: they move by"):
+    with pytest.raises(Refused, match="gives other logits when merged into its base: they move by"):
         causal_lm.merge(own, rows_of(own, make_replies))
 
 
@@ -281,7 +281,7 @@ def test_the_card_of_a_writer_is_none_of_a_classifier(saved, model_folder):
     assert read_causal_lm(folder).method == "lora"
     with pytest.raises(WrongUse, match="writes texts"):
         read_classifier(folder)
-    with pytest.raises(WrongUse, match="chooses labels"):
+    with pytest.raises(WrongUse, match="predicts labels"):
         causal_lm.load(model_folder)
 
 

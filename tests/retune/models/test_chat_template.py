@@ -133,7 +133,7 @@ def test_a_template_that_writes_the_day_renders_the_same_on_any_day(tokenizer):
 
 
 ANSWERS_OTHERWISE = {
-    "renders prompt and answer otherwise": "{{ messages | length }}" + CHATML,
+    "renders prompt and answer differently": "{{ messages | length }}" + CHATML,
     "leaves out or changes": "{% if messages[-1]['role'] == 'user' %}" + CHATML + "{% else %}"
     + CHATML.replace("messages", "messages[:-1]") + "<|im_start|>assistant\n{% endif %}",
     "does not take these messages: no system": "{{ raise_exception('no system') }}",

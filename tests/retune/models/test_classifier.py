@@ -90,7 +90,7 @@ def test_a_model_whose_base_was_swapped_is_not_loaded(model_folder, tmp_path):
 
 
 def test_a_folder_without_a_card_is_no_model_and_a_damaged_card_is_refused(model_folder, tmp_path):
-    with pytest.raises(WrongUse, match="is no model folder"):
+    with pytest.raises(WrongUse, match="is not a model folder"):
         classifier.load(tmp_path)
     for text in ("{", "{}", "[1]", '{"method": "full", "more": 1}'):
         (tmp_path / "model.json").write_text(text, "utf-8")

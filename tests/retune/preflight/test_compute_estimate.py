@@ -122,5 +122,5 @@ def test_the_logits_that_are_counted_are_those_that_are_held_at_once():
 
 def test_a_base_that_is_no_decoder_is_refused_in_words(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "odd"}')
-    with pytest.raises(Refused, match="no decoder that I can measure"):
+    with pytest.raises(Refused, match="not a decoder of a known shape"):
         compute_estimate.shape_of(tmp_path)

@@ -157,7 +157,7 @@ def test_processes_share_the_memory_of_a_machine_and_not_that_of_gpus():
 def test_where_nothing_is_enough_it_says_so():
     told = judged(1, Knobs())
     assert (told.verdict, told.suggestions) == ("too large", [])
-    assert "take a smaller base" in told.message
+    assert "use a smaller base" in told.message
 
 
 def test_on_a_processor_4_bits_are_no_way_out_and_half_the_bits_are():

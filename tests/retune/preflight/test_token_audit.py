@@ -108,7 +108,7 @@ def test_an_end_that_is_the_padding_is_refused_since_padding_is_left_out_of_the_
     tokenizer.pad_token = tokenizer.eos_token
     failed = failures(audit(GOOD, tokenizer))
     assert set(failed) == {"end_learned"}
-    assert "left out of the loss" in failed["end_learned"].found
+    assert "the loss leaves it out" in failed["end_learned"].found
 
 
 def test_a_template_that_does_not_fit_is_refused_with_its_rows(tokenizer):

@@ -151,7 +151,7 @@ def test_the_stage_leaves_out_the_rows_of_the_list_and_does_nothing_without_it(i
     assert row_table.read(Path("curated/rejects.parquet"))[["id", "text"]].to_numpy().tolist() == [["1", ""]]
     before = Path("curated/rows.parquet").read_bytes()
     Path("suppressed.json").write_text('{"salt": "', "utf-8")
-    with pytest.raises(Refused, match=r"suppressed\.json is no list"):
+    with pytest.raises(Refused, match=r"suppressed\.json is not a list"):
         main(*PATHS)
     assert Path("curated/rows.parquet").read_bytes() == before
 
