@@ -19,7 +19,7 @@ run: setup            ## the shipped sample, from raw records to a registered mo
 	$(BIN)/retune run
 
 test: setup           ## minutes; `make test WORKERS=1` where little memory is
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadscope --durations=25
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=25
 
 test-slow: setup      ## what takes longer
 	$(BIN)/pytest -m 'slow and not long' --durations=25

@@ -1,6 +1,7 @@
 """Options and markers of all tests; their shared fixtures stand in `tests/support`."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,9 @@ pytest_plugins = (
 if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():  # as the CLI does, before torch reads it
     os.environ["GOMP_SPINCOUNT"] = "1000"
 
+PIPELINE = Path(__file__).parent / "pipeline"
+CLONES = {"new_clone", "clone", "own_clone", "tiny_pipeline_template"}
+
 
 def pytest_addoption(parser):
     parser.addoption("--moments", type=int, default=5, help="how many random moments to kill at (tests/faults)")
@@ -27,7 +31,12 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """What is long is slow too: `pytest -m slow` is all that `pytest` leaves out."""
+    """What is long is slow too: `pytest -m slow` is all that `pytest` leaves out.
+
+    The modules that work in clones come first: with several workers, none of them is then the last, alone.
+    """
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker("slow")
+    in_clones = {item.path for item in items if CLONES & set(item.fixturenames)}
+    items.sort(key=lambda item: (PIPELINE not in item.path.parents, item.path not in in_clones))

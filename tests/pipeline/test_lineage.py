@@ -3,7 +3,6 @@
 The tests share one clone with one registered version; whoever changes something puts it back.
 """
 
-import io
 import json
 import os
 import random
@@ -13,8 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import zlib
-from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from contextlib import chdir, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -26,7 +24,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from filelock import FileLock
 
-from flows.cli import main
 from flows.project import environment
 from retune.data import suppression
 from retune.documents import bom, model_card, provenance, verification_commands
@@ -89,34 +86,9 @@ def here(house, monkeypatch):
     mlflow.set_tracking_uri(None)
 
 
-@dataclass
-class Said:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def retune(house, *arguments):
-    """The command in this process, which has imported all that it needs: a process of its own takes seconds."""
-    before = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", *house.env)}
-    stdout, stderr, code = io.StringIO(), io.StringIO(), 0
-    with chdir(house.folder), redirect_stdout(stdout), redirect_stderr(stderr), pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        for name, value in {**house.identity_env(arguments), **house.env}.items():
-            patch.setenv(name, value)
-        patch.setattr(sys, "argv", ["retune", *map(str, arguments)])
-        try:
-            main.main()
-        except SystemExit as end:
-            code = end.code or 0
-    for name, value in before.items():  # `mlflow.set_tracking_uri` writes into the environment
-        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-    return Said(code, stdout.getvalue(), stderr.getvalue())
-
-
 def ask(house, *arguments, code=0):
     """The JSON that a command answers."""
-    done = retune(house, *arguments, "--json")
+    done = house.call(*arguments, "--json")
     assert done.returncode == code, done.stdout[-2000:] + done.stderr
     return json.loads(done.stdout)
 
@@ -180,7 +152,7 @@ def test_the_way_back_holds_link_by_link(house, tmp_path):
 
 
 def test_the_table_shows_a_mark_for_each_link(house):
-    done = retune(house, "lineage", "model", "classifier/1")
+    done = house.call("lineage", "model", "classifier/1")
     assert done.returncode == 0, done.stderr
     assert "✗" not in done.stdout
     assert "links hold, each computed again now" in done.stdout.splitlines()[-1]
@@ -212,10 +184,10 @@ def test_data_is_traced_by_path_and_by_hash(house):
     assert ask(house, "lineage", "data", str(part))["versions"][0]["side"] == "raw"
     assert ask(house, "lineage", "data", "0" * 32, code=1)["versions"] == []
     for target in ("nowhere", "", "/"):
-        done = retune(house, "lineage", "data", target)
+        done = house.call("lineage", "data", target)
         assert done.returncode == 1 and "is no hash of DVC's, no file" in done.stderr
-    assert retune(house, "lineage", "data", "x" * 5000).returncode == 2
-    assert retune(house, "lineage", "row", "\udcff").returncode == 2, "no UTF-8"
+    assert house.call("lineage", "data", "x" * 5000).returncode == 2
+    assert house.call("lineage", "row", "\udcff").returncode == 2, "no UTF-8"
 
 
 def test_the_history_says_who_was_champion_when(house):
@@ -228,17 +200,17 @@ def test_the_history_says_who_was_champion_when(house):
     before = (datetime.fromisoformat(registered["at"]) - timedelta(days=1)).isoformat()
     assert ask(house, "history", "classifier", "--at", before, code=1)["champion"] is None
     assert ask(house, "history", "--verify")["ok"]
-    assert retune(house, "history", "--at", "yesterday").returncode == 2
-    assert retune(house, "history", "nobody").returncode == 1
-    assert retune(house, "history", "class*").returncode == 1
+    assert house.call("history", "--at", "yesterday").returncode == 2
+    assert house.call("history", "nobody").returncode == 1
+    assert house.call("history", "class*").returncode == 1
     for name in ("nobody", "", "class*"):
-        assert "nothing to verify" in retune(house, "history", name, "--verify").stderr
+        assert "nothing to verify" in house.call("history", name, "--verify").stderr
 
 
 def test_everything_as_one_yes(house):
     assert ask(house, "verify", "classifier/1")["ok"]
-    assert retune(house, "verify", "classifier/9").returncode == 1
-    assert retune(house, "verify", "classifier").returncode == 2
+    assert house.call("verify", "classifier/9").returncode == 1
+    assert house.call("verify", "classifier").returncode == 2
 
 
 # ---- with plain tools
@@ -416,7 +388,7 @@ def test_of_two_hundred_flipped_bits_none_is_missed(here):
 def test_a_damaged_model_is_not_loaded_and_the_file_is_named(here):
     (weights,) = folder_of().rglob("head.safetensors")
     with changed(weights, lambda content: content[:-1] + bytes([content[-1] ^ 1])):
-        done = retune(here, "predict", "classifier@champion", "where is my parcel")
+        done = here.call("predict", "classifier@champion", "where is my parcel")
     assert done.returncode == 1
     assert "head.safetensors" in done.stderr and "not what was registered" in done.stderr
 
@@ -424,7 +396,7 @@ def test_a_damaged_model_is_not_loaded_and_the_file_is_named(here):
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
 def test_a_model_whose_base_is_another_is_not_loaded_and_the_file_is_named(here, file):
     with changed(here.folder / "base" / file, lambda content: content + b" "):
-        done = retune(here, "predict", "classifier@champion", "where is my parcel")
+        done = here.call("predict", "classifier@champion", "where is my parcel")
     assert done.returncode == 1
     assert file in done.stderr and "needs the base" in done.stderr
 
@@ -434,7 +406,7 @@ def test_only_the_trusted_key_is_trusted(here, keys):
     assert ask(trusting, "verify", "classifier/1")["ok"]
     trusting.env["RETUNE_PUBLIC_KEY"] = str(keys / "others.pub")
     assert wrong(ask(trusting, "verify", "classifier/1", code=1)["links"]) == ["model/signature"]
-    assert retune(trusting, "predict", "classifier/1", "hello").returncode == 1
+    assert trusting.call("predict", "classifier/1", "hello").returncode == 1
 
 
 def test_an_alias_moved_behind_retunes_back_is_found(here):
@@ -455,7 +427,7 @@ def test_a_version_that_was_deleted_is_found(house, tmp_path):
     mlflow.MlflowClient(f"sqlite:///{copy}").delete_model_version("classifier", "1")
     told = ask(elsewhere, "history", "--verify", code=1)
     assert {"classifier/1", "classifier@champion"} <= set(wrong(told["links"]))
-    assert retune(elsewhere, "verify", "classifier/1").returncode == 1
+    assert elsewhere.call("verify", "classifier/1").returncode == 1
 
 
 def test_an_entry_of_the_history_that_was_removed_is_found(house):
@@ -465,7 +437,7 @@ def test_an_entry_of_the_history_that_was_removed_is_found(house):
     try:
         assert "history, last entry" in wrong(ask(house, "history", "--verify", code=1)["links"])
         for question in (("lineage", "row", "T-00001"), ("lineage", "data", "data/raw"), ("history", "classifier")):
-            done = retune(house, *question)
+            done = house.call(*question)
             assert done.returncode == 1 and "the history is not whole" in done.stderr, question
     finally:
         house.git("update-ref", f"refs/tags/{tag}", kept)
@@ -483,11 +455,11 @@ def test_bytes_come_from_the_remote_and_when_they_are_gone_that_is_said(house):
             gone = [link for link in told["links"] if not link["ok"]]
             assert {"data/raw", "data/splits/train.parquet"} <= {link["name"] for link in gone}
             assert all(link["found"] == checks.GONE for link in gone)
-            done = retune(house, "lineage", "row", "T-00001")
+            done = house.call("lineage", "row", "T-00001")
             assert done.returncode == 1 and "bytes gone, hashes kept" in done.stderr
             assert "Traceback" not in done.stderr
             (part,) = (house.folder / "data/raw").glob("*.parquet")
-            done = retune(house, "lineage", "data", part)
+            done = house.call("lineage", "data", part)
             assert done.returncode == 1 and "bytes gone, hashes kept" in done.stderr
         finally:
             (house.folder / "base/away").rename(store)
@@ -530,7 +502,7 @@ def test_nothing_is_forgotten_or_brought_in_while_a_run_is_at_work(house, monkey
     before = (house.folder / "data/suppressed.json").read_bytes()
     with FileLock(house.folder / ".retune/run.lock"):
         for words in (("forget", "T-00001", "--reason", "asked"), ("ingest", str(house.folder / "slice.csv"))):
-            done = retune(house, *words)
+            done = house.call(*words)
             assert done.returncode == 3 and "another run is at work" in done.stderr
     assert (house.folder / "data/suppressed.json").read_bytes() == before
 
@@ -547,9 +519,9 @@ def test_a_version_that_learned_from_a_suppressed_row_does_not_verify(here, tmp_
 def test_a_forgotten_row_is_not_in_the_next_version(house):
     """Stands last: it registers a second version."""
     name = pd.read_parquet(house.folder / "data/splits/train.parquet").iloc[5]["id"]
-    unknown = retune(house, "forget", "T-99999", "--reason", "asked to")
+    unknown = house.call("forget", "T-99999", "--reason", "asked to")
     assert unknown.returncode == 1 and "T-99999" in unknown.stderr
-    assert retune(house, "forget", name).returncode == 2, "no reason given"
+    assert house.call("forget", name).returncode == 2, "no reason given"
     told = ask(house, "forget", name, "--reason", "the customer asked to be forgotten")
     assert told["added"] == [name]
     assert (told["learned"], told["serving"]) == (["classifier/1"], ["classifier/1"])

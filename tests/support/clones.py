@@ -1,17 +1,22 @@
 """A fresh clone of this repository in a scratch folder, and its `retune` command."""
 
+import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from tests.support.environment import QUIET, ROOT
 
 OUTPUTS = ("dvc.lock", "data/", "models/")  # by a run in this very clone; a fresh one has none of it
+CODE = ("flows", "retune", "tasks")
 SHIPPED = (".gitignore", "data/suppressed.json", "models/start.json")  # below those folders, and in every clone
 GIT_IDENTITY = ("-c", "user.name=A. Tester", "-c", "user.email=tester@example.com")  # a fresh machine has no identity
 PERSON = {"GIT_AUTHOR_NAME": "A. Tester", "GIT_AUTHOR_EMAIL": "tester@example.com"}
@@ -35,6 +40,33 @@ class Clone:
             cwd=cwd,
             **self.identity_env(arguments),
         )
+
+    def call(self, *arguments, cwd=None):
+        """The command in this process, which has imported all that it needs: a process of its own takes seconds.
+
+        Not for what talks to a Prefect server: Prefect reads its settings once a process.
+        """
+        from flows.cli import main
+
+        environment = {**self.environment(), **self.identity_env(arguments)}
+        stdout, stderr, exit_code = io.StringIO(), io.StringIO(), 0
+        on_sigterm = signal.getsignal(signal.SIGTERM)
+        with (
+            chdir(cwd or self.folder),
+            redirect_stdout(stdout),
+            redirect_stderr(stderr),
+            mock.patch.dict(os.environ, environment, clear=True),
+            mock.patch.object(sys, "argv", ["retune", *map(str, arguments)]),
+        ):
+            try:
+                main.main()
+            except SystemExit as end:
+                exit_code = end.code or 0
+            finally:
+                signal.signal(signal.SIGTERM, on_sigterm)
+                if mlflow := sys.modules.get("mlflow"):
+                    mlflow.set_tracking_uri(None)
+        return subprocess.CompletedProcess(arguments, exit_code, stdout.getvalue(), stderr.getvalue())
 
     def python(self, *arguments, input_text=None, timeout=300, cwd=None, **env):
         return subprocess.run(
@@ -90,6 +122,9 @@ def clone_to(folder, **env):
         if (ROOT / name).is_file() and not is_output:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
+    for compiled in (path for top in CODE for path in (ROOT / top).rglob("__pycache__")):
+        if (folder / compiled.relative_to(ROOT)).parent.is_dir():  # seconds of compiling for each clone otherwise
+            shutil.copytree(compiled, folder / compiled.relative_to(ROOT))
     clone = Clone(folder, env)
     commit(clone)
     return clone

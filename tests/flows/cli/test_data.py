@@ -24,10 +24,10 @@ def test_sources_are_checked_and_nothing_is_taken(own_clone, tmp_path):
     (drop / "a.csv").write_text("id,body,queue\n1,a,x\n2,b,y\n")
     columns = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None}
     files = {"kind": "files", "columns": columns, "licence": None, "collected": None}
-    assert "no source is configured" in own_clone.retune("sources", "check").stderr
+    assert "no source is configured" in own_clone.call("sources", "check").stderr
     configure(own_clone, {**files, "name": "drop", "path": str(drop)}, {**files, "name": "gone", "path": "/no/such"})
     before = own_clone.git("status", "--porcelain")
-    done = own_clone.retune("sources", "check", "--json")
+    done = own_clone.call("sources", "check", "--json")
     assert done.returncode == 1
     assert "gone: FAILED" in done.stderr and "Traceback" not in done.stderr
     told = json.loads(done.stdout)
@@ -40,7 +40,7 @@ def test_sources_are_checked_and_nothing_is_taken(own_clone, tmp_path):
         (made := tmp_path / "made").joinpath("data").mkdir(parents=True)
         (made / intake_branch.RAW).write_text("outs: [{md5: ab.dir, path: raw}]")
         intake_branch.move(intake_branch.read(), made, {"drop": good["cursor_after"]}, {}, "Bring in")
-    done = own_clone.retune("sources", "check")
+    done = own_clone.call("sources", "check")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].split() == ["drop", "files", "ok", "0", "1", "files"]
 
@@ -52,7 +52,7 @@ def test_a_source_of_which_a_file_is_refused_is_not_called_ok(own_clone, tmp_pat
     columns = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None}
     source = {"kind": "files", "name": "drop", "path": str(tmp_path / "*.csv"), "columns": columns}
     configure(own_clone, {**source, "licence": None, "collected": None})
-    done = own_clone.retune("sources", "check", "--json")
+    done = own_clone.call("sources", "check", "--json")
     assert done.returncode == 1
     told = json.loads(done.stdout)
     (drop,) = told["sources"]
@@ -62,7 +62,7 @@ def test_a_source_of_which_a_file_is_refused_is_not_called_ok(own_clone, tmp_pat
     assert (
         f"{tmp_path}/c.csv: id '4' stands at lines 2 and 3" in drop["refused"][1] and drop["refused"][1] in done.stderr
     )
-    done = own_clone.retune("sources", "check")
+    done = own_clone.call("sources", "check")
     assert done.returncode == 1
     assert done.stdout.splitlines()[1].split()[2:6] == ["FAILED,", "2", "files", "refused"]
 
@@ -71,15 +71,15 @@ def test_a_pattern_that_matches_nothing_is_said_and_is_no_failure(own_clone, tmp
     columns = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None}
     source = {"kind": "files", "name": "drop", "path": str(tmp_path / "*.cvs"), "columns": columns}
     configure(own_clone, {**source, "licence": None, "collected": None})
-    done = own_clone.retune("sources", "check")
+    done = own_clone.call("sources", "check")
     assert done.returncode == 0 and f"drop: no file matches {tmp_path}/*.cvs" in done.stderr
 
 
 def test_a_test_message_says_who_got_it(own_clone, webhook):
     port, taken = webhook
-    assert "no one would be notified" in own_clone.retune("notify", "test").stderr
+    assert "no one would be notified" in own_clone.call("notify", "test").stderr
     own_clone.env["RETUNE_NOTIFY_URLS"] = f"json://127.0.0.1:{port} json://127.0.0.1:9/s3cret"
-    done = own_clone.retune("notify", "test", "is this on?")
+    done = own_clone.call("notify", "test", "is this on?")
     assert done.returncode == 3
     assert done.stdout.splitlines()[-1] == "sent through 1 of 2 channels"
     assert "s3cret" not in done.stdout + done.stderr

@@ -1,21 +1,15 @@
 """The command as people call it: words, exit codes, JSON.
 
-`clone.retune` starts a process, as exit codes are the point. What ends before any work begins, help and wrong use, is
-asked in this process by `call`, which costs a tenth; `test_a_process_ends_as_the_command_does` holds both together.
+`clone.retune` starts a process. `clone.call` asks in this process, which costs a tenth;
+`test_a_process_ends_as_the_command_does` holds both together.
 """
 
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
 import time
-from unittest import mock
 
 import pytest
-
-from flows.cli import main as cli
 
 COMMANDS = ("ingest", "preflight", "plan", "run", "models", "predict", "ui", "doctor", "sources", "notify")
 
@@ -25,7 +19,7 @@ def with_records(clone):
     """The clone with a few records, and no model yet."""
     rows = [f"{n},text number {n} of ours,{'ab'[n % 2]}" for n in range(20)]
     (clone.folder / "own.csv").write_text("\n".join(["number,words,kind", *rows]), "utf-8")
-    done = clone.retune("ingest", "own.csv", "--text", "words", "--label", "kind", "--id", "number", "--json")
+    done = clone.call("ingest", "own.csv", "--text", "words", "--label", "kind", "--id", "number", "--json")
     assert done.returncode == 0, done.stderr
     clone.ingested = json.loads(done.stdout)
     return clone
@@ -40,24 +34,8 @@ def wrong(done, code, told):
 
 
 @pytest.fixture
-def call(clone, monkeypatch, capsys):
-    """Calls the command in this process, in the clone and with its environment."""
-    monkeypatch.chdir(clone.folder)
-    on_sigterm = signal.getsignal(signal.SIGTERM)
-
-    def call(*words):
-        code = 0
-        environment = {**clone.environment(), **clone.identity_env(words)}
-        with mock.patch.dict(os.environ, environment, clear=True), mock.patch.object(sys, "argv", ["retune", *words]):
-            try:
-                cli.main()
-            except SystemExit as end:
-                code = end.code or 0
-        told = capsys.readouterr()
-        return subprocess.CompletedProcess(words, code, told.out, told.err)
-
-    yield call
-    signal.signal(signal.SIGTERM, on_sigterm)
+def call(clone):
+    return clone.call
 
 
 @pytest.mark.parametrize(
@@ -168,16 +146,16 @@ def test_a_wrong_params_file_is_named_before_anything_starts(own_clone):
     path = own_clone.folder / "params.yaml"
     path.write_text(path.read_text("utf-8").replace("  epochs:", "  epochen:"), "utf-8")
     wrong(
-        own_clone.retune("plan"),
+        own_clone.call("plan"),
         2,
         r"train\.epochen is not a parameter.*train\.epochs is missing|train\.epochs is missing.*train\.epochen",
     )
-    wrong(own_clone.retune("run"), 2, r"train\.epochen is not a parameter")
+    wrong(own_clone.call("run"), 2, r"train\.epochen is not a parameter")
 
 
 @pytest.mark.parametrize("words", [["plan"], ["run"], ["retrain", "--dry-run"]], ids=" ".join)
 def test_a_multiple_choice_set_that_is_torn_is_named_before_anything_starts(writes, words):
-    done = writes.retune(*words)
+    done = writes.retune(*words) if words == ["run"] else writes.call(*words)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "torn.jsonl, line 1: gold is 7. Write the number of the right choice" in done.stderr
     assert "Traceback" not in done.stderr
@@ -185,9 +163,9 @@ def test_a_multiple_choice_set_that_is_torn_is_named_before_anything_starts(writ
 
 
 @pytest.fixture(scope="module")
-def writes(new_clone, tmp_path_factory):
+def writes(new_clone, prefect_url, tmp_path_factory):
     """A clone whose model is to write, with an `evaluate.retention` that holds no such choice."""
-    made = new_clone(tmp_path_factory.mktemp("writes"))
+    made = new_clone(tmp_path_factory.mktemp("writes"), PREFECT_API_URL=prefect_url)
     torn = made.folder / "torn.jsonl"
     torn.write_text(json.dumps({"query": "Sky?", "choices": ["blue", "green"], "gold": 7}) + "\n", "utf-8")
     text = (made.folder / "retune/config/defaults/instruct.yaml").read_text("utf-8")
@@ -197,7 +175,7 @@ def writes(new_clone, tmp_path_factory):
     (made.folder / "params.yaml").write_text(text, "utf-8")
     rows = [{"prompt": f"What is {n}?", "completion": f"It is {n}."} for n in range(20)]
     (made.folder / "own.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
-    done = made.retune("ingest", "own.jsonl")
+    done = made.call("ingest", "own.jsonl")
     assert done.returncode == 0, done.stderr
     return made
 
@@ -205,7 +183,7 @@ def writes(new_clone, tmp_path_factory):
 def test_a_wrong_column_is_named_and_nothing_is_written(clone):
     (clone.folder / "wrong.csv").write_text("words,kind\nhello there,a\n", "utf-8")
     before = sorted(path.name for path in (clone.folder / "data").iterdir())
-    wrong(clone.retune("ingest", "wrong.csv", "--text", "word", "--label", "kind"), 2, "did you mean 'words'")
+    wrong(clone.call("ingest", "wrong.csv", "--text", "word", "--label", "kind"), 2, "did you mean 'words'")
     assert sorted(path.name for path in (clone.folder / "data").iterdir()) == before
 
 
@@ -214,12 +192,12 @@ def test_a_wrong_column_is_named_and_nothing_is_written(clone):
 
 @pytest.mark.parametrize("words", [["models"], ["models", "nobody"]])
 def test_no_model_yet_is_exit_1(clone, words):
-    done = clone.retune(*words)
+    done = clone.call(*words)
     wrong(done, 1, "no model .*is registered")
 
 
 def test_no_model_yet_is_an_empty_list_in_json(clone):
-    done = clone.retune("models", "--json")
+    done = clone.call("models", "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout) == []
     assert "no model" in done.stderr
@@ -237,7 +215,7 @@ def test_a_text_that_says_nothing_gets_no_answer(call, texts):
 
 def test_an_ingest_that_is_refused_is_exit_1(clone):
     (clone.folder / "torn.jsonl").write_text('{"text": "a", "label": "b"}\n{"text": "a", \n', "utf-8")
-    wrong(clone.retune("ingest", "torn.jsonl"), 1, "torn.jsonl, line 2")
+    wrong(clone.call("ingest", "torn.jsonl"), 1, "torn.jsonl, line 2")
 
 
 # ---- no answer
@@ -303,20 +281,20 @@ def test_a_server_that_is_away_is_exit_3_in_one_line(with_records):
 
 
 def test_an_ingest_of_conversations_says_how_it_was_read(own_clone):
-    assert own_clone.retune("task", "instruct").returncode == 0
+    assert own_clone.call("task", "instruct").returncode == 0
     (own_clone.folder / "said.jsonl").write_text('{"prompt": "Where?", "completion": "Here.", "x": 1}')
-    done = own_clone.retune("ingest", "said.jsonl")
+    done = own_clone.call("ingest", "said.jsonl")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1:] == ["read as: prompt and completion", "columns not used: x"]
-    wrong(own_clone.retune("preflight"), 2, "the base folder:/write/here")
-    planned = own_clone.retune("plan", "--json")
+    wrong(own_clone.call("preflight"), 2, "the base folder:/write/here")
+    planned = own_clone.call("plan", "--json")
     assert len(json.loads(planned.stdout)["stages"]) == 5
     assert "licence: not known: the base folder:/write/here" in planned.stderr
 
 
 def test_ingest_tells_what_became_of_the_rows(with_records):
     assert with_records.ingested["received"] == with_records.ingested["added"] == 20
-    again = with_records.retune("ingest", "own.csv", "--text", "words", "--label", "kind", "--id", "number")
+    again = with_records.call("ingest", "own.csv", "--text", "words", "--label", "kind", "--id", "number")
     assert again.returncode == 0
     assert "received 20 rows: 0 added, 0 corrected, 20 there already. data/raw holds 20 rows." in again.stdout
     assert (with_records.folder / "data/raw.dvc").exists()
@@ -326,19 +304,19 @@ def test_a_path_is_meant_from_where_the_user_stands(with_records, tmp_path):
     deep = with_records.folder / "docs/deep"
     deep.mkdir(parents=True, exist_ok=True)
     (deep / "here.csv").write_text("number,words,kind\n1,text number 1 of ours,b\n", "utf-8")
-    done = with_records.retune("ingest", "here.csv", "--text", "words", "--label", "kind", "--id", "number", cwd=deep)
+    done = with_records.call("ingest", "here.csv", "--text", "words", "--label", "kind", "--id", "number", cwd=deep)
     assert done.returncode == 0, done.stderr
     assert "1 there already" in done.stdout
 
 
 def test_a_plan_is_json_for_other_programs(with_records):
-    told = json.loads(with_records.retune("plan", "--json").stdout)
+    told = json.loads(with_records.call("plan", "--json").stdout)
     assert [stage["name"] for stage in told["stages"]] == ["curate", "validate", "split", "train", "evaluate"]
     assert all(set(stage) == {"name", "run", "why"} for stage in told["stages"])
     assert all(stage["run"] is True and stage["why"] for stage in told["stages"])
 
 
 def test_a_plan_is_a_table_for_people(with_records):
-    lines = with_records.retune("plan").stdout.splitlines()
+    lines = with_records.call("plan").stdout.splitlines()
     assert lines[0].split() == ["run", "curate", "it", "has", "not", "run", "yet"]
     assert not (with_records.folder / "dvc.lock").exists()

@@ -32,7 +32,7 @@ def with_sources(own_clone):
 @pytest.mark.slow
 def test_a_dry_run_in_which_a_source_fails_tells_what_it_would_do_and_ends_with_1(with_sources):
     clone = with_sources(desk=SAMPLE, gone="/no/such")
-    done = clone.retune("retrain", "--dry-run", "--json")
+    done = clone.call("retrain", "--dry-run", "--json")
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     told = json.loads(done.stdout)
     assert told["outcome"] == "train" and told["rows"]["desk"] > 1000
@@ -45,12 +45,12 @@ def test_rows_that_the_newest_version_was_made_from_are_not_counted_as_new(own_c
     clone, rows = own_clone, pd.read_csv(SAMPLE, dtype=str, keep_default_na=False)
     columns = ["--text", "body", "--label", "queue", "--id", "ticket_id", "--group", "customer_id"]
     rows[:100].to_csv(clone.folder / "first.csv", index=False)
-    assert clone.retune("ingest", "first.csv", *columns).returncode == 0
+    assert clone.call("ingest", "first.csv", *columns).returncode == 0
     monkeypatch.chdir(clone.folder)
     registered_from(clone, register_tiny)
     rows[100:107].to_csv(clone.folder / "second.csv", index=False)
-    assert clone.retune("ingest", "second.csv", *columns).returncode == 0
-    told = json.loads(clone.retune("retrain", "--dry-run", "--json").stdout)
+    assert clone.call("ingest", "second.csv", *columns).returncode == 0
+    told = json.loads(clone.call("retrain", "--dry-run", "--json").stdout)
     assert (told["rows"], told["known"]) == ({"this checkout": 7}, {"this checkout": 100})
     assert told["inputs"]["new_rows"] == 7
 

@@ -17,7 +17,7 @@ from retune.registry import versions
 
 @pytest.fixture(scope="module")
 def told(clone):
-    done = clone.retune("doctor", "--json")
+    done = clone.call("doctor", "--json")
     return done, {finding["name"]: finding for finding in json.loads(done.stdout)}
 
 
@@ -56,7 +56,7 @@ def test_what_is_wrong_is_named_with_how_to_mend_it(own_clone):
     params = own_clone.folder / "params.yaml"
     params.write_text(params.read_text("utf-8").replace("  sha256: 53aa", "  sha256: 54aa"), "utf-8")
     away = type(own_clone)(own_clone.folder, {"PREFECT_API_URL": "http://127.0.0.1:9/api"})
-    done = away.retune("doctor")
+    done = away.call("doctor")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     bad = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("BAD")}
@@ -88,7 +88,7 @@ def test_a_lock_that_has_gone_is_a_finding(tmp_path, monkeypatch):
 
 def bad(clone, *names):
     """What doctor finds wrong in a clone, among these."""
-    found = {finding["name"]: finding for finding in json.loads(clone.retune("doctor", "--json").stdout)}
+    found = {finding["name"]: finding for finding in json.loads(clone.call("doctor", "--json").stdout)}
     return {name: finding for name, finding in found.items() if name in names and not finding["ok"]}
 
 
