@@ -63,7 +63,7 @@ def main() -> None:
         words = ["lineage", "model", f"{name}@champion", "--html", str(lineage)]
         subprocess.run([sys.executable, "-m", "flows.cli", *words], check=True, stdout=subprocess.DEVNULL)
         for picture in (
-            Picture("runs", runs.runs_page(server, name), "matching runs", 520),
+            Picture("runs", runs.runs_page(server, name), "gain_over_base", 520),
             Picture("run", f"{page_of_run}/model-metrics?{training}", "Add chart", 900),
             Picture("artifacts", f"{page_of_run}/artifacts/model_card.md?{training}", "Intended use", 1000),
             Picture("report", REPORT.resolve().as_uri(), "Pictures", 975),

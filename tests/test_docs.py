@@ -84,7 +84,7 @@ def faults_of_command(words: list[str]) -> Iterator[str]:
         case [tool, "-m", module, *_] if (
             Path(tool).name.startswith("python") and module.partition(".")[0] in OWN_FOLDERS
         ):
-            if not is_module(ROOT / module.replace(".", "/")):
+            if not module.endswith(".") and not is_module(ROOT / module.replace(".", "/")):  # a sketch: tasks.<stage>
                 yield f"`python -m {module}`"
         case [tool, script, *rest] if Path(tool).name in ("python", "python3", "sh", "bash") and "/" in script:
             yield from faults_of_script(script, rest)
@@ -188,8 +188,6 @@ def leads_somewhere(page: Page, link: str) -> bool:
     target = (page.path.parent / name).resolve()
     if not target.exists() or (page.path.is_relative_to(DOCS) and not target.is_relative_to(DOCS)):
         return False
-    if target.suffix == ".png":
-        return anchor in ("", "only-light", "only-dark")  # by which the site shows one of two pictures
     return not anchor or (target.suffix == ".md" and anchor in Page.read(target).anchors)
 
 
