@@ -188,6 +188,8 @@ def leads_somewhere(page: Page, link: str) -> bool:
     target = (page.path.parent / name).resolve()
     if not target.exists() or (page.path.is_relative_to(DOCS) and not target.is_relative_to(DOCS)):
         return False
+    if target.suffix == ".png":
+        return anchor in ("", "only-light", "only-dark")
     return not anchor or (target.suffix == ".md" and anchor in Page.read(target).anchors)
 
 

@@ -51,6 +51,11 @@ def test_the_commands_of_a_page_work_in_a_fresh_clone(path, readers_clone, tmp_p
     assert process.returncode == 0, text[text.rfind("\n:::", 0, -4000) :] if len(text) > 4000 else text
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_shell_can_read_the_commands_of_a_page(path):
+    subprocess.run(["bash", "-n", "-c", script_of(Page.read(path))], check=True)
+
+
 def run(text: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", "-c", script_of(Page(ROOT / "PAGE.md", text))], capture_output=True, text=True, env=dict(os.environ)
