@@ -25,7 +25,7 @@ def explain(name: str, json_: bool) -> None:
 
     Prints its description, type, allowed values, usual range and value now. NAME is its dotted path.
     """
-    environment.activate_project()
+    environment.activate_project(services=False)
     from retune.config import params, reference, renames
 
     values = renames.upgrade(params.read() or {})
@@ -62,7 +62,7 @@ def migrate(check: bool) -> None:
 
     Comments, order and values stay. A file that is wrong in another way stays as it is.
     """
-    environment.activate_project()
+    environment.activate_project(services=False)
     from flows.project import migrate_params
 
     changes = migrate_params.migrate(write=not check)

@@ -17,7 +17,7 @@ def call(tmp_path, monkeypatch):
     """Calls `retune params` in a folder that holds params.yaml."""
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(environment, "activate_project", lambda: tmp_path)
+    monkeypatch.setattr(environment, "activate_project", lambda services: tmp_path)
 
     def call(*words):
         result = CliRunner().invoke(group, words)
@@ -83,3 +83,15 @@ def test_the_schema_is_json(call):
 @pytest.mark.parametrize("name", group.commands)
 def test_each_help_has_one_example(call, name):
     assert call(name, "--help").output.count("Example: retune params") == 1
+
+
+def test_parameters_are_migrated_while_the_services_are_down(own_clone):
+    (services := own_clone.folder / ".retune/services").mkdir(parents=True)
+    (services / "state.json").write_text(json.dumps({"folder": str(services), "database": "postgres", "processes": {}}))
+    (services / "env").write_text(
+        "PREFECT_API_URL=http://127.0.0.1:4200/api\nMLFLOW_TRACKING_URI=http://127.0.0.1:5000\n"
+    )
+    assert "is down: start it with `retune up`" in own_clone.retune("models").stderr, "an upgrade is made then"
+    for words in (["migrate"], ["explain", "train.epochs"]):
+        done = own_clone.retune("params", *words)
+        assert done.returncode == 0, done.stderr
