@@ -41,11 +41,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def rows(folder: Path) -> pd.DataFrame:
     sides = []
-    for given in ("train", "test"):
-        table = pd.read_csv(folder / f"{given}.csv", dtype="str", keep_default_na=False)
-        numbers = [f"{given}-{number}" for number in range(len(table))]
+    for split_name in ("train", "test"):
+        table = pd.read_csv(folder / f"{split_name}.csv", dtype="str", keep_default_na=False)
+        numbers = [f"{split_name}-{number}" for number in range(len(table))]
         columns = {"id": numbers, "text": table["text"], "label": table["category"]}
-        sides.append(pd.DataFrame({**columns, "group": "", "source": given, "given": given}))
+        sides.append(pd.DataFrame({**columns, "group": "", "source": split_name, "given": split_name}))
     return pd.concat(sides, ignore_index=True)
 
 
@@ -80,7 +80,7 @@ def trainer_way(
     network = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=len(labels))
     test_rows = encoded(test)
     truth = np.array([row["labels"] for row in test_rows])
-    seen: list[dict[str, Any]] = []
+    curve: list[dict[str, Any]] = []
     scoring = 0.0
 
     class Score(TrainerCallback):
@@ -88,9 +88,9 @@ def trainer_way(
             nonlocal scoring
             paused = time.monotonic()
             accuracy = statistics.accuracy(truth, trainer.predict(test_rows).predictions.argmax(-1))
-            seen.append({"epoch": round(state.epoch), "accuracy": accuracy, "seconds": paused - began - scoring})
+            curve.append({"epoch": round(state.epoch), "accuracy": accuracy, "seconds": paused - began - scoring})
             scoring += time.monotonic() - paused
-            print(f"trainer, epoch {state.epoch:.0f}: {accuracy:.4f} after {seen[-1]['seconds']:.0f} s", flush=True)
+            print(f"trainer, epoch {state.epoch:.0f}: {accuracy:.4f} after {curve[-1]['seconds']:.0f} s", flush=True)
 
     with tempfile.TemporaryDirectory() as out:
         arguments = TrainingArguments(
@@ -114,13 +114,13 @@ def trainer_way(
             callbacks=[Score()],
         )
         trainer.train()
-    return seen
+    return curve
 
 
 def retune_way(table: pd.DataFrame, section: Train) -> dict[str, Any]:
     shipped = params.load(ROOT / "params.yaml")
-    kept, _ = curate(table, Context(task_data.of(shipped.task), shipped.curate))
-    sides = split(kept, shipped.split, shipped.task)
+    accepted, _ = curate(table, Context(task_data.of(shipped.task), shipped.curate))
+    sides = split(accepted, shipped.split, shipped.task)
     with tempfile.TemporaryDirectory() as work:
         began = time.monotonic()
         context = train_context(section, Path(work), lambda *_, **__: None)
@@ -128,8 +128,8 @@ def retune_way(table: pd.DataFrame, section: Train) -> dict[str, Any]:
         seconds = time.monotonic() - began
     test = sides["test"]
     vectors = classifier.embed(result.model.encoder, result.tokenizer, test["text"].tolist(), section.max_tokens, 64)
-    said = classifier.predict_labels(vectors, result.model.head, result.manifest.labels)
-    accuracy = float(np.mean(np.array(said.labels) == test["label"].to_numpy()))
+    predictions = classifier.predict_labels(vectors, result.model.head, result.manifest.labels)
+    accuracy = float(np.mean(np.array(predictions.labels) == test["label"].to_numpy()))
     rows_used = result.report["rows"]
     name = f"{section.method}{', refit' if section.refit else ''}, seed {section.seed}"
     print(f"retune, {name}: {accuracy:.4f} after {seconds:.0f} s on {rows_used} rows", flush=True)
@@ -147,35 +147,35 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="of torch; all cores if not given")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--json", type=Path, help="write the figures here too")
-    asked = parser.parse_args()
-    if asked.threads:
-        torch.set_num_threads(asked.threads)
-    table = rows(asked.folder)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    table = rows(options.folder)
     shipped = params.load(ROOT / "params.yaml").train
     ours = []
-    for method in asked.methods.split(","):
-        for seed in map(int, asked.seeds.split(",")):
+    for method in options.methods.split(","):
+        for seed in map(int, options.seeds.split(",")):
             name, _, refit = method.partition("+")
-            section = dataclasses.replace(shipped, method=name, refit=bool(refit), seed=seed, device=asked.device)
+            section = dataclasses.replace(shipped, method=name, refit=bool(refit), seed=seed, device=options.device)
             ours.append(retune_way(table, section))
-    theirs = []
-    if asked.trainer_epochs:
+    trainer_results = []
+    if options.trainer_epochs:
         both = (table[table["given"] == side] for side in ("train", "test"))
-        theirs = trainer_way(*both, shipped.base.name, asked.trainer_epochs, shipped.seed, asked.device)
-        final = theirs[-1]
-        for found in ours:
-            if found["accuracy"] >= final["accuracy"]:
-                share = found["seconds"] / final["seconds"]
-                print(f"{found['name']} reaches the Trainer's {final['accuracy']:.4f} in {share:.2f} of its time")
+        trainer_results = trainer_way(*both, shipped.base.name, options.trainer_epochs, shipped.seed, options.device)
+        final = trainer_results[-1]
+        for result in ours:
+            if result["accuracy"] >= final["accuracy"]:
+                share = result["seconds"] / final["seconds"]
+                print(f"{result['name']} reaches the Trainer's {final['accuracy']:.4f} in {share:.2f} of its time")
     figures = {
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
-        "device": str(classifier.pick_device(asked.device)),
+        "device": str(classifier.pick_device(options.device)),
         "retune": ours,
-        "trainer": theirs,
+        "trainer": trainer_results,
     }
-    if asked.json:
-        asked.json.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

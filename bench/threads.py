@@ -108,18 +108,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--train", action="store_true", help=argparse.SUPPRESS)  # one process of a candidate
-    asked = parser.parse_args()
-    if asked.train:
-        print(json.dumps(train(asked.steps)))
+    options = parser.parse_args()
+    if options.train:
+        print(json.dumps(train(options.steps)))
         return
-    seconds, hashes = measure(asked.threads, asked.steps, asked.rounds)
+    seconds, hashes = measure(options.threads, options.steps, options.rounds)
     print(f"{'seconds a step':26}{'quiet':>8}{'one':>8}{'two':>8}{'quiet/default':>15}{'two/quiet':>11}")
     for name, (quiet, one, two) in seconds.items():
         cost, slowdown = quiet / seconds["default"][0], two / quiet
         fits = "  fits" if cost <= COST and slowdown <= SLOWDOWN else ""
         print(f"{name:26}{quiet:8.3f}{one:8.3f}{two:8.3f}{cost:15.2f}{slowdown:11.2f}{fits}")
-    if asked.json:
-        asked.json.write_text(json.dumps(seconds, indent=2) + "\n", "utf-8")
+    if options.json:
+        options.json.write_text(json.dumps(seconds, indent=2) + "\n", "utf-8")
     if len(set.union(*hashes.values())) > 1:
         sys.exit(f"not the same bits: {hashes}")
     print("the same bits, all of them")

@@ -69,8 +69,8 @@ class Week:
 def tickets() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Unseen ones, those of the start, those of the year in order, and those of the late queue."""
     rows = pd.read_csv(ROOT / "tests/samples/tickets.csv", dtype=str, keep_default_na=False)
-    known = rows["queue"].map(rows["queue"].value_counts()) >= 10
-    rows = rows[known & rows["body"].str.len().between(10, 2000)].drop_duplicates("body")
+    is_frequent = rows["queue"].map(rows["queue"].value_counts()) >= 10
+    rows = rows[is_frequent & rows["body"].str.len().between(10, 2000)].drop_duplicates("body")
     unseen = rows["customer_id"].map(lambda name: random.Random(name).random() < 0.25)
     late = rows["queue"] == LATE_QUEUE
     rest = rows[~unseen & ~late]
@@ -131,32 +131,32 @@ def retrain(folder: Path, environment: dict[str, str], week: Week) -> None:
     week.seconds = round(time.monotonic() - began, 1)
     week.notes += [line.partition("repaired: ")[2] for line in done.stderr.splitlines() if "repaired: " in line]
     try:
-        told: dict[str, Any] = json.loads(done.stdout)
+        report: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
         week.outcome = {-9: "killed", 1: "refused"}.get(done.returncode, "failed")
         week.why = next((line for line in reversed(done.stderr.splitlines()) if line.startswith("retune: ")), "")[:300]
         return
-    week.outcome, week.version = told["outcome"], told["version"]
-    week.why = "; ".join([*told["why"], *(f"{name}: {why}" for name, why in (told["failures"] or {}).items())])
+    week.outcome, week.version = report["outcome"], report["version"]
+    week.why = "; ".join([*report["why"], *(f"{name}: {why}" for name, why in (report["failures"] or {}).items())])
 
 
 class Judge:
     """Scores champions on the tickets that never come in."""
 
     def __init__(self, folder: Path, unseen: pd.DataFrame) -> None:
-        self.folder, self.unseen, self.known = folder, unseen, {}
+        self.folder, self.unseen, self.queue_of_text = folder, unseen, {}
 
     def champion(self, environment: dict[str, str]) -> tuple[str | None, float | None]:
         done = subprocess.run(
             [*RETUNE, "models", "--json"], cwd=self.folder, env=environment, capture_output=True, text=True
         )
-        found = [each for each in json.loads(done.stdout or "[]") if "champion" in each["aliases"]]
-        if not found:
+        champions = [each for each in json.loads(done.stdout or "[]") if "champion" in each["aliases"]]
+        if not champions:
             return None, None
-        name = f"{found[0]['name']}/{found[0]['version']}"
-        if name not in self.known:
-            self.known[name] = self.score(name, environment)
-        return name, self.known[name]
+        name = f"{champions[0]['name']}/{champions[0]['version']}"
+        if name not in self.queue_of_text:
+            self.queue_of_text[name] = self.score(name, environment)
+        return name, self.queue_of_text[name]
 
     def score(self, name: str, environment: dict[str, str]) -> float:
         from sklearn.metrics import f1_score
@@ -166,8 +166,8 @@ class Judge:
         done = subprocess.run(
             command, cwd=self.folder, env=environment, input=texts, capture_output=True, text=True, check=True
         )
-        said = [each["label"] for each in json.loads(done.stdout)]
-        return float(f1_score(self.unseen["queue"], said, average="macro"))
+        predictions = [each["label"] for each in json.loads(done.stdout)]
+        return float(f1_score(self.unseen["queue"], predictions, average="macro"))
 
 
 def points() -> list[str]:
@@ -216,27 +216,27 @@ def simulate(folder: Path, environment: dict[str, str], weeks: int, seed: int) -
 def line(week: Week) -> str:
     score = f"{week.macro_f1:.3f}" if week.macro_f1 is not None else "-"
     killed = f" [killed at {week.killed_at}]" if week.killed_at else ""
-    told = re.sub(r"\s+", " ", week.why)
+    reason = re.sub(r"\s+", " ", week.why)
     start = f"{week.number:3}  {week.kind:15}{week.rows:5}  {week.outcome:14}{week.version or '':14}"
-    return f"{start}{week.champion or '-':14}{score:7}{week.seconds:6.1f} s  {told}{killed}"
+    return f"{start}{week.champion or '-':14}{score:7}{week.seconds:6.1f} s  {reason}{killed}"
 
 
 def wrong(weeks: list[Week]) -> list[str]:
     """What should not have been."""
-    found = [] if weeks[-1].champion else ["there never was a champion"]
+    faults = [] if weeks[-1].champion else ["there never was a champion"]
     for week in weeks:
         if week.kind == "poisoned" and week.outcome not in ("held", "refused"):
-            found.append(f"week {week.number} was poisoned, and came to: {week.outcome}")
+            faults.append(f"week {week.number} was poisoned, and came to: {week.outcome}")
         if "not passed" in (week.killed_at or ""):
-            found.append(f"week {week.number}: no process was killed at {week.killed_at}")
+            faults.append(f"week {week.number}: no process was killed at {week.killed_at}")
     for before, week in pairwise(weeks):
         if week.champion == before.champion:
             continue
         if week.kind in (*BAD.values(), "poisoned", "empty"):
-            found.append(f"week {week.number} was {week.kind}, and {week.champion} was promoted")
+            faults.append(f"week {week.number} was {week.kind}, and {week.champion} was promoted")
         if before.macro_f1 and week.macro_f1 and week.macro_f1 < before.macro_f1 - NOISE:
-            found.append(f"week {week.number}: {week.champion} is worse than {before.champion} on unseen tickets")
-    return found
+            faults.append(f"week {week.number}: {week.champion} is worse than {before.champion} on unseen tickets")
+    return faults
 
 
 def draw(weeks: list[Week], path: Path) -> None:
@@ -257,10 +257,12 @@ def draw(weeks: list[Week], path: Path) -> None:
         "nothing to do": ("|", "#8c959f"),
     }
     for outcome, (mark, colour) in marks.items():
-        chosen = [week for week in weeks if week.outcome == outcome]
-        if chosen:
-            heights = [week.macro_f1 if outcome == "promoted" else low for week in chosen]
-            axes.scatter([w.number for w in chosen], heights, marker=mark, color=colour, s=46, label=outcome, zorder=3)
+        matching_weeks = [week for week in weeks if week.outcome == outcome]
+        if matching_weeks:
+            heights = [week.macro_f1 if outcome == "promoted" else low for week in matching_weeks]
+            axes.scatter(
+                [w.number for w in matching_weeks], heights, marker=mark, color=colour, s=46, label=outcome, zorder=3
+            )
     for week in weeks:
         if week.killed_at and "not passed" not in week.killed_at:
             axes.axvline(week.number, color="#d0d7de", linewidth=1, linestyle=":", zorder=0)
@@ -279,32 +281,32 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=17, help="of the points at which the process is killed")
     parser.add_argument("--plot", type=Path, help="write the picture here")
     parser.add_argument("--json", type=Path, help="write the table here")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         clone(folder)
-        settle_params(folder, asked.method)
+        settle_params(folder, options.method)
         drop = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "RETUNE_FAIL_AT")
         plain = {name: value for name, value in os.environ.items() if name not in drop}
         plain |= {"PREFECT_HOME": str(folder / ".retune/prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
         plain |= {"PATH": f"{Path(sys.executable).parent}:{plain['PATH']}", "PYTHONPATH": str(folder)}
         (folder / ".retune/prefect").mkdir(parents=True)
         with prefect_server(plain) as served:
-            weeks = simulate(folder, served, asked.weeks, asked.seed)
-        left = [path.name for path in (folder / ".retune/runs").glob("[!.]*")]
+            weeks = simulate(folder, served, options.weeks, options.seed)
+        leftovers = [path.name for path in (folder / ".retune/runs").glob("[!.]*")]
         shutil.rmtree(folder / ".retune", ignore_errors=True)
     skips = sorted(week.seconds for week in weeks if week.outcome == "nothing to do")
     if skips:
         print(f"\n{len(skips)} times nothing to do: {skips[0]} to {skips[-1]} s, median {skips[len(skips) // 2]} s")
         print(f"{sum(seconds > SKIP for seconds in skips)} of them over {SKIP} s, the goal for an idle machine")
-    print(f"folders of failed runs that stay to be looked at: {', '.join(left) or 'none'}")
-    if asked.json:
-        asked.json.write_text(json.dumps([asdict(week) for week in weeks], indent=2) + "\n", "utf-8")
-    if asked.plot:
-        draw(weeks, asked.plot)
-    found = wrong(weeks)
-    print("\n".join(found) or "no wrong promotion")
-    sys.exit(bool(found))
+    print(f"folders of failed runs that stay to be looked at: {', '.join(leftovers) or 'none'}")
+    if options.json:
+        options.json.write_text(json.dumps([asdict(week) for week in weeks], indent=2) + "\n", "utf-8")
+    if options.plot:
+        draw(weeks, options.plot)
+    faults = wrong(weeks)
+    print("\n".join(faults) or "no wrong promotion")
+    sys.exit(bool(faults))
 
 
 if __name__ == "__main__":

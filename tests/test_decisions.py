@@ -2,13 +2,12 @@
 
 import re
 from datetime import date
-from pathlib import Path
 
 import pytest
 
 from docs.generate import decisions
+from tests.support.environment import ROOT
 
-ROOT = Path(__file__).parent.parent
 PAGES = sorted(path for path in (ROOT / "docs/decisions").glob("*.md") if path.name != "index.md")
 
 

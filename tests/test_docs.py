@@ -232,7 +232,7 @@ def test_a_page_that_opens_asks_no_other_host(tmp_path):
     subprocess.run([sys.executable, "-m", "zensical", "build", "--strict"], cwd=tmp_path, check=True)
     pages = [path.read_text("utf-8") for path in (tmp_path / "site").rglob("*.html")]
     assert len(pages) > len(list(DOCS.rglob("*.md")))  # 404.html too
-    assert [found for page in pages for found in re.findall(FROM_ELSEWHERE, page)] == []
+    assert [link for page in pages for link in re.findall(FROM_ELSEWHERE, page)] == []
     assert not any('class="mermaid"' in page for page in pages)
     styles = "".join(style.read_text("utf-8") for style in (tmp_path / "site").rglob("*.css"))
     assert re.findall(r"@import[^;]*|url\(['\"]?(?:https?:)?//[^)]*", styles) == []

@@ -27,9 +27,9 @@ def test_the_same_four_as_on_one_machine():
 
 
 def test_every_variable_is_required_and_explained():
-    asked = set(re.findall(r"\$\{(\w+)([^}]*)\}", (INFRA / "compose.yaml").read_text("utf-8")))
-    assert asked and {rest for _, rest in asked} == {":?"}
-    assert [name for name, _ in asked if f"`{name}`" not in CONTAINERS] == []
+    variables = set(re.findall(r"\$\{(\w+)([^}]*)\}", (INFRA / "compose.yaml").read_text("utf-8")))
+    assert variables and {rest for _, rest in variables} == {":?"}
+    assert [name for name, _ in variables if f"`{name}`" not in CONTAINERS] == []
 
 
 def test_no_port_is_open_to_others():
@@ -54,10 +54,10 @@ def test_the_worker_alone_is_given_a_file_of_secrets_that_need_not_be_there_and_
 
 
 def test_what_the_page_on_containers_gives_the_worker_is_not_overridden_and_a_shell_reads_it_too(tmp_path):
-    told = re.search(r"<<'END'\n(.*?)END\n", CONTAINERS, re.DOTALL)[1]
-    (file := tmp_path / "secrets.env").write_text(told)
-    names = re.findall(r"^(\w+)='.*'$", told, re.MULTILINE)
-    assert len(names) == len(told.splitlines()) and not set(names) & set(SERVICES["worker"]["environment"])
+    env_file = re.search(r"<<'END'\n(.*?)END\n", CONTAINERS, re.DOTALL)[1]
+    (file := tmp_path / "secrets.env").write_text(env_file)
+    names = re.findall(r"^(\w+)='.*'$", env_file, re.MULTILINE)
+    assert len(names) == len(env_file.splitlines()) and not set(names) & set(SERVICES["worker"]["environment"])
     shell = subprocess.run(["sh", "-c", f"set -a && . {file} && env"], env={}, capture_output=True, text=True)
     assert {line.partition("=")[0] for line in shell.stdout.splitlines()} >= set(names)
 
@@ -68,8 +68,8 @@ def test_the_page_on_containers_backs_up_and_restores_services_and_volumes_that_
     for block in blocks:
         assert subprocess.run(["sh", "-n"], input=block, text=True).returncode == 0
         lines = [line.split() for line in block.splitlines() if re.match(r" *dc (?!up --build)", line)]
-        asked = [next(word for word in line[2:] if not word.startswith("-")) for line in lines]
-        assert set(asked) <= set(SERVICES) and {"postgres", "mlflow"} <= set(asked)
+        volumes = [next(word for word in line[2:] if not word.startswith("-")) for line in lines]
+        assert set(volumes) <= set(SERVICES) and {"postgres", "mlflow"} <= set(volumes)
         assert "artifacts:/artifacts" in SERVICES["mlflow"]["volumes"] and "--directory=/artifacts" in block
     assert set(COMPOSE["volumes"]) == {"database", "artifacts", "prefect"}, "a new one is backed up too"
 
@@ -131,8 +131,8 @@ def test_a_backup_that_is_there_is_not_overwritten(tmp_path):
 def test_a_backup_is_of_a_clone_and_stands_outside_it(own_clone, tmp_path_factory):
     assert "is no Retune clone" in script("back_up.sh", "there", cwd=tmp_path_factory.mktemp("nothing"))
     (elsewhere := tmp_path_factory.mktemp("link") / "clone").symlink_to(own_clone.folder)
-    for there in ("there", own_clone.folder / "there/deep", elsewhere / "there"):
-        assert "is in the clone itself" in script("back_up.sh", there, cwd=own_clone.folder)
+    for destination in ("there", own_clone.folder / "there/deep", elsewhere / "there"):
+        assert "is in the clone itself" in script("back_up.sh", destination, cwd=own_clone.folder)
     assert not (own_clone.folder / "there").exists()
 
 

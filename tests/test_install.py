@@ -46,7 +46,7 @@ def test_uv_is_told_where_pip_would_look_and_whom_it_trusts(install, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("own", "unset"),
+    ("settings", "unset"),
     [
         ({"UV_DEFAULT_INDEX": "mine"}, []),
         ({"UV_INDEX_URL": "mine"}, ["UV_DEFAULT_INDEX"]),
@@ -57,9 +57,9 @@ def test_uv_is_told_where_pip_would_look_and_whom_it_trusts(install, monkeypatch
         ({"SSL_CERT_FILE": "mine"}, []),
     ],
 )
-def test_a_variable_of_uvs_own_wins(install, own, unset):
-    environment = install.variables(install.settings(LISTING), own)
-    assert own.items() <= environment.items()
+def test_a_variable_of_uvs_own_wins(install, settings, unset):
+    environment = install.variables(install.settings(LISTING), settings)
+    assert settings.items() <= environment.items()
     assert not set(unset) & set(environment)
 
 

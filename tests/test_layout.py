@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).parent.parent
+from tests.support.environment import ROOT
+
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
 CODE = sorted(file for top in ("retune", "tasks", "flows") for file in (ROOT / top).rglob("*.py"))
@@ -125,15 +126,15 @@ def tree(file: Path) -> ast.Module:
 @cache
 def imported(file: Path) -> frozenset[str]:
     """Every dotted name that a file imports anywhere in it; `from a import b` counts as a and a.b."""
-    found = set()
+    names = set()
     for node in ast.walk(tree(file)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name_of(file)}:{node.lineno} imports by a relative name"
             assert node.module
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return frozenset(found)
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(names)
 
 
 def own_modules(file: Path) -> set[Path]:
@@ -144,12 +145,12 @@ def own_modules(file: Path) -> set[Path]:
 
 def reached(file: Path) -> set[Path]:
     """A module, and all that it imports, transitively."""
-    found: set[Path] = set()
-    left = {file}
-    while left:
-        found |= left
-        left = {other for known in left for other in own_modules(known)} - found
-    return found
+    files: set[Path] = set()
+    frontier = {file}
+    while frontier:
+        files |= frontier
+        frontier = {other for file in frontier for other in own_modules(file)} - files
+    return files
 
 
 def entry(stage: str) -> Path:
@@ -215,20 +216,20 @@ def test_no_init_file_holds_code_so_none_needs_declaring():
 def test_the_order_of_the_flow_is_an_order_of_the_graph():
     order = constant(ROOT / "flows/pipeline.py", "STAGES")
     assert sorted(order) == sorted(STAGES)
-    made_by = {path: name for name, stage in STAGES.items() for path in made(stage)}
+    made_by = {path: name for name, stage in STAGES.items() for path in outputs_of(stage)}
     for name in order:
         needed = {made_by[dep] for dep in STAGES[name]["deps"] if dep in made_by}
         assert needed <= set(order[: order.index(name)]), f"{name} comes before what it needs"
 
 
 def test_every_file_that_a_stage_reads_is_raw_code_or_made_by_another_stage():
-    known = {path for stage in STAGES.values() for path in made(stage)} | {"data/raw"}
+    paths = {path for stage in STAGES.values() for path in outputs_of(stage)} | {"data/raw"}
     for name, stage in STAGES.items():
         for dep in stage["deps"]:
-            assert dep in known or (ROOT / dep).is_file(), f"{name} depends on {dep}, which nothing makes"
+            assert dep in paths or (ROOT / dep).is_file(), f"{name} depends on {dep}, which nothing makes"
 
 
-def made(stage: dict) -> list[str]:
+def outputs_of(stage: dict) -> list[str]:
     entries = [*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])]
     return [next(iter(out)) if isinstance(out, dict) else out for out in entries]
 
@@ -347,8 +348,8 @@ def test_nothing_is_pickled_and_no_code_of_strangers_is_run():
         for call in calls(file):
             where = f"{name_of(file)}:{call.lineno}"
             assert ast.unparse(call.func) not in ("torch.load", "torch.save", "pd.read_pickle", "eval", "exec"), where
-            given = {(word.arg, word.value.value) for word in call.keywords if isinstance(word.value, ast.Constant)}
-            assert not given & words, where
+            arguments = {(word.arg, word.value.value) for word in call.keywords if isinstance(word.value, ast.Constant)}
+            assert not arguments & words, where
 
 
 def test_importing_a_module_does_nothing():
@@ -376,7 +377,7 @@ def test_the_command_line_shows_its_help_without_importing_anything_heavy(tmp_pa
         "try: main.retune(['--help'])\n"
         "except SystemExit: print('MODULES', *sorted({name.partition('.')[0] for name in sys.modules}))"
     )
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"},
@@ -384,7 +385,7 @@ def test_the_command_line_shows_its_help_without_importing_anything_heavy(tmp_pa
         text=True,
         check=True,
     ).stdout
-    help_text, _, modules = told.partition("MODULES")
+    help_text, _, modules = output.partition("MODULES")
     assert "Usage:" in help_text
     assert set(modules.split()) & HEAVY == set()
     assert list(tmp_path.iterdir()) == []
@@ -397,13 +398,13 @@ def test_no_folder_of_tests_is_a_package_that_could_shadow_the_real_one():
 def test_a_file_that_stands_beside_the_code_is_installed_with_it():
     packed = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]
     installed = {path for top, globs in packed.items() for glob in globs for path in (ROOT / top).glob(glob)}
-    beside = {
+    data_files = {
         path
         for top in ("retune", "tasks", "flows")
         for path in (ROOT / top).rglob("*.*")
         if "__pycache__" not in path.parts
     }
-    assert {name_of(path) for path in beside - set(CODE)} == {name_of(path) for path in installed}
+    assert {name_of(path) for path in data_files - set(CODE)} == {name_of(path) for path in installed}
 
 
 # ---------------------------------------------------------------- fail points

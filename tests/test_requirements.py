@@ -5,13 +5,12 @@ import re
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.environment import ROOT
 
 
 def canonical(name):
@@ -54,13 +53,13 @@ def test_what_is_installed_is_what_is_locked():
 
 def test_whatever_our_dependencies_need_is_locked_too():
     """Else a fresh installation would get another version one day."""
-    locked, seen = pins(), set()
+    locked, visited = pins(), set()
     waiting = [(canonical(requirement.name), extra) for requirement in direct() for extra in ("", *requirement.extras)]
     while waiting:
         name, extra = waiting.pop()
-        if (name, extra) in seen:
+        if (name, extra) in visited:
             continue
-        seen.add((name, extra))
+        visited.add((name, extra))
         try:
             needs = importlib.metadata.requires(name) or []
         except importlib.metadata.PackageNotFoundError:
@@ -70,7 +69,7 @@ def test_whatever_our_dependencies_need_is_locked_too():
                 waiting += [(canonical(need.name), more) for more in ("", *need.extras)]
     installed = {canonical(d.name) for d in importlib.metadata.distributions()}
     assert (
-        sorted(({name for name, _ in seen} & installed) - locked.keys() - {"setuptools"}) == []
+        sorted(({name for name, _ in visited} & installed) - locked.keys() - {"setuptools"}) == []
     )  # pyproject pins it, to build with
 
 

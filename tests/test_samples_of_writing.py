@@ -45,10 +45,10 @@ def test_every_reply_names_its_matter_and_is_signed(generator):
 
 
 def test_a_reply_speaks_of_the_order_item_plan_and_month_that_were_asked_about(generator):
-    known = {value for name in ("order", "plan", "amount") for value in generator.SLOTS[name]}
+    values = {value for name in ("order", "plan", "amount") for value in generator.SLOTS[name]}
     for row in rows("replies.csv"):
-        named = {value for value in known if value in row["completion"]}
-        assert named <= {value for value in known if value in row["prompt"]}, row
+        named = {value for value in values if value in row["completion"]}
+        assert named <= {value for value in values if value in row["prompt"]}, row
 
 
 def test_no_request_stands_twice_in_either_file():

@@ -5,13 +5,12 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from retune.models import base_model
+from tests.support.environment import ROOT
 
-ROOT = Path(__file__).parent.parent
 TWICE = """
 import sys
 from pathlib import Path
@@ -23,14 +22,14 @@ for name in sys.argv[1:]:
 
 
 def run(program, *arguments):
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'bench'}"},
         capture_output=True,
         text=True,
     )
-    assert told.returncode == 0, told.stderr
-    return told.stdout
+    assert output.returncode == 0, output.stderr
+    return output.stdout
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +39,7 @@ def bases(tmp_path_factory):
 
 
 def test_two_runs_write_the_same_bytes_and_tell_their_hash(bases):
-    (one, other), told = bases
+    (one, other), output = bases
     assert base_model.hashes(one) == base_model.hashes(other)
     assert set(base_model.hashes(one)) >= {
         "config.json",
@@ -48,7 +47,7 @@ def test_two_runs_write_the_same_bytes_and_tell_their_hash(bases):
         "tokenizer.json",
         "tokenizer_config.json",
     }
-    hashes = re.findall(r"^[0-9a-f]{64}$", told, re.MULTILINE)
+    hashes = re.findall(r"^[0-9a-f]{64}$", output, re.MULTILINE)
     assert hashes == [base_model.weights_sha256(one)] * 2
 
 

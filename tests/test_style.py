@@ -4,11 +4,11 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support.environment import ROOT
+
 CODE = sorted(file for top in ("retune", "tasks", "flows") for file in (ROOT / top).rglob("*.py"))
 PATHS = [str(file.relative_to(ROOT)) for file in CODE]
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60  # lines

@@ -80,14 +80,14 @@ print(json.dumps({
 
 
 @dataclass
-class Road:
+class StagedRun:
     """One clone, and what it looked like at each place of the road."""
 
     clone: object
-    kept: Path
+    snapshots: Path
     seconds: dict[str, float] = field(default_factory=dict)  # of the command at a place
     bits: dict[str, str] = field(default_factory=dict)  # path -> md5 after an undisturbed road
-    seen: dict = field(default_factory=dict)  # what `look` told after it
+    undisturbed_state: dict = field(default_factory=dict)  # what `look` told after it
     rows: list[str] = field(default_factory=list)  # the ids of all that came in
     commands = COMMANDS
 
@@ -97,15 +97,17 @@ class Road:
 
     def undisturbed(self):
         """Remember what a road comes to that nobody has killed."""
-        self.bits, self.seen, self.rows = self.hashes(), self.look(), self.ids()
-        assert self.seen["aliases"] == {"champion": "classifier/2"} and not self.seen["broken"]
+        self.bits, self.undisturbed_state, self.rows = self.hashes(), self.look(), self.ids()
+        assert (
+            self.undisturbed_state["aliases"] == {"champion": "classifier/2"} and not self.undisturbed_state["broken"]
+        )
 
     def keep(self, place):
-        subprocess.run(["cp", "-a", str(self.folder), str(self.kept / place)], check=True)
+        subprocess.run(["cp", "-a", str(self.folder), str(self.snapshots / place)], check=True)
 
     def begin(self, place):
         shutil.rmtree(self.folder)
-        subprocess.run(["cp", "-a", str(self.kept / place), str(self.folder)], check=True)
+        subprocess.run(["cp", "-a", str(self.snapshots / place), str(self.folder)], check=True)
 
     def go(self, arguments, **env):
         """The command to its end."""
@@ -138,25 +140,25 @@ class Road:
     def left_alive(self, seconds=4):
         """What is still there after so many seconds: processes of this folder, and GPU memory of dead ones."""
         until = time.monotonic() + seconds
-        while (found := family(self.folder) + held_by_the_dead()) and time.monotonic() < until:
+        while (leftovers := family(self.folder) + held_by_the_dead()) and time.monotonic() < until:
             time.sleep(0.1)
-        return found
+        return leftovers
 
     def look(self):
-        told = self.clone.python("-c", LOOK)
-        assert told.returncode == 0, told.stdout + told.stderr
-        return json.loads(told.stdout.splitlines()[-1])
+        process = self.clone.python("-c", LOOK)
+        assert process.returncode == 0, process.stdout + process.stderr
+        return json.loads(process.stdout.splitlines()[-1])
 
     def hashes(self):
         """path -> md5 of what the stages made, as DVC has it, and of the rows that came in."""
-        stages = yaml.safe_load(self.made("dvc.lock"))["stages"]
-        made = {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
-        return {path: md5 for path, md5 in made.items() if path not in NOT_THE_SAME_TWICE} | self.raw()
+        stages = yaml.safe_load(self.file_text("dvc.lock"))["stages"]
+        md5s = {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
+        return {path: md5 for path, md5 in md5s.items() if path not in NOT_THE_SAME_TWICE} | self.raw()
 
     def raw(self):
-        return {"data/raw": yaml.safe_load(self.made("data/raw.dvc"))["outs"][0]["md5"]}
+        return {"data/raw": yaml.safe_load(self.file_text("data/raw.dvc"))["outs"][0]["md5"]}
 
-    def made(self, path):
+    def file_text(self, path):
         """The text of a file that DVC writes, as the last command left it."""
         return (self.folder / path).read_text("utf-8")
 
@@ -171,82 +173,87 @@ class Road:
 
     def torn(self):
         """Files that cannot be read to their end, and those that were left under another name."""
-        found = [str(path) for path in self.folder.glob(".*.tmp")]
+        torn_files = [str(path) for path in self.folder.glob(".*.tmp")]
         for path in [*(self.folder / "data").rglob("*"), *(self.folder / "models").rglob("*")]:
             try:
                 if path.name.startswith(".") and path.suffix == ".tmp":
-                    found.append(str(path))
+                    torn_files.append(str(path))
                 elif path.suffix == ".json":
                     json.loads(path.read_text("utf-8"))
                 elif path.suffix == ".parquet":
                     pd.read_parquet(path)
             except ValueError as error:
-                found.append(f"{path}: {error}")
-        return found
+                torn_files.append(f"{path}: {error}")
+        return torn_files
 
     def wrong(self):
         """What does not hold after a road was killed and gone again: the same as of an undisturbed one must."""
-        told = self.look()
-        found = [f"{process} is still there" for process in self.left_alive()]
-        found += [*told["broken"], *(f"torn: {path}" for path in self.torn())]
+        state = self.look()
+        faults = [f"{process} is still there" for process in self.left_alive()]
+        faults += [*state["broken"], *(f"torn: {path}" for path in self.torn())]
         same = ["versions", "aliases", "history", "events", "decisions", "metrics", "told"]
         expected = {
-            **{name: (told[name], self.seen[name]) for name in same},
+            **{name: (state[name], self.undisturbed_state[name]) for name in same},
             "ids": (self.ids(), self.rows),
-            "one version a fingerprint": (len(set(told["fingerprints"].values())), len(told["fingerprints"])),
-            "open runs": ([status for status in told["statuses"] if status == "RUNNING"], []),
+            "one version a fingerprint": (len(set(state["fingerprints"].values())), len(state["fingerprints"])),
+            "open runs": ([status for status in state["statuses"] if status == "RUNNING"], []),
             "bits": (self.hashes(), self.bits),
             "untidy": (self.untidy(), {}),
         }
-        return found + [f"{name}: {one} instead of {other}" for name, (one, other) in expected.items() if one != other]
+        return faults + [f"{name}: {one} instead of {other}" for name, (one, other) in expected.items() if one != other]
 
     def champion(self):
         """The version that answers to `champion` now; asked of the file, since whoever would ask has just died."""
         with closing(sqlite3.connect(self.folder / ".retune/mlflow.db")) as database:
-            found = database.execute("select version from registered_model_aliases where alias = 'champion'")
-            return [version for (version,) in found]
+            rows = database.execute("select version from registered_model_aliases where alias = 'champion'")
+            return [version for (version,) in rows]
 
 
 @dataclass
-class Retraining(Road):
+class StagedRetraining(StagedRun):
     """Its stages run in a folder of their own, so what they made is in what git keeps of a version; the checkout, whose
     source lies beside it, stays as it was."""
 
-    desk: object = None
+    retraining_clone: object = None
     commands = RETRAIN
 
-    def made(self, path):
+    def file_text(self, path):
         if path == "data/raw.dvc":
             return self.clone.git("show", f"retune/intake:{path}")
-        made = [entry for entry in self.desk.query("history", "classifier") if entry["event"] == "registered"]
-        return self.clone.git("show", f"{made[-1]['commit']}:{path}")
+        registrations = [
+            entry for entry in self.retraining_clone.query("history", "classifier") if entry["event"] == "registered"
+        ]
+        return self.clone.git("show", f"{registrations[-1]['commit']}:{path}")
 
     def ids(self):
-        return sorted(self.desk.row_ids())
+        return sorted(self.retraining_clone.row_ids())
 
     def untidy(self):
         """Files of the checkout that changed, and folders that are left once those of killed runs are swept."""
-        self.desk.query("clean", "--days", "0")
-        found = {"checkout": self.clone.git("status", "--porcelain"), "worktrees": self.clone.git("worktree", "list")}
-        found["runs"] = [path.name for path in (self.folder / ".retune/runs").iterdir() if path.is_dir()]
-        found["worktrees"] = found["worktrees"].splitlines()[1:]
-        return {name: value for name, value in found.items() if value}
+        self.retraining_clone.query("clean", "--days", "0")
+        leftovers = {
+            "checkout": self.clone.git("status", "--porcelain"),
+            "worktrees": self.clone.git("worktree", "list"),
+        }
+        leftovers["runs"] = [path.name for path in (self.folder / ".retune/runs").iterdir() if path.is_dir()]
+        leftovers["worktrees"] = leftovers["worktrees"].splitlines()[1:]
+        return {name: value for name, value in leftovers.items() if value}
 
 
 def family(folder):
     """Processes that run in the folder, or with its code."""
-    own, found = str(folder).encode(), []
+    folder_bytes, processes = str(folder).encode(), []
     for process in psutil.process_iter():
         try:
             if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
                 continue
             where = f"PYTHONPATH={folder}".encode()
             environ = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
-            if where in environ or (process.cwd() + "/").encode().startswith(own + b"/"):
-                found.append(f"{process.pid} {' '.join(process.cmdline())[:200]}")
+            if where in environ or (process.cwd() + "/").encode().startswith(folder_bytes + b"/"):
+                processes.append(f"{process.pid} {' '.join(process.cmdline())[:200]}")
         except (psutil.Error, OSError):
             continue
-    return found
+    return processes
 
 
 def held_by_the_dead():
@@ -254,63 +261,65 @@ def held_by_the_dead():
     if not shutil.which("nvidia-smi"):
         return []
     command = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return [f"{line} on the GPU" for line in told.splitlines() if not psutil.pid_exists(int(line.split(",")[0]))]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [f"{line} on the GPU" for line in output.splitlines() if not psutil.pid_exists(int(line.split(",")[0]))]
 
 
 def tickets(clone, first, last):
     """Those of the sample's tickets that come at these places in their queue, of four queues."""
-    found = pd.read_csv(clone.folder / "tests/samples/tickets.csv", dtype="str", keep_default_na=False)
-    queues = found[found["queue"].isin(QUEUES)].groupby("queue")
-    return found.loc[queues.head(last).index.difference(queues.head(first).index)]
+    table = pd.read_csv(clone.folder / "tests/samples/tickets.csv", dtype="str", keep_default_na=False)
+    queues = table[table["queue"].isin(QUEUES)].groupby("queue")
+    return table.loc[queues.head(last).index.difference(queues.head(first).index)]
 
 
 @pytest.fixture(scope="session")
-def road(new_clone, prefect_url, tmp_path_factory):
+def staged_run(new_clone, prefect_url, tmp_path_factory):
     base = tmp_path_factory.mktemp("road")
     clone = new_clone(base / "clone", PREFECT_API_URL=prefect_url)
-    made = Road(clone, base / "kept")
-    made.cached_file.mkdir()
+    staged = StagedRun(clone, base / "kept")
+    staged.snapshots.mkdir()
     tickets(clone, 0, 65).to_csv(clone.folder / "slice.csv", index=False)
     clone.python("-m", "dvc", "remote", "add", "--default", "store", ".retune/remote")
     clone.git("commit", "-qam", "a remote")
-    made.keep("empty")
-    assert made.go(INGEST).returncode == 0
-    first = made.go(words(FIRST))
+    staged.keep("empty")
+    assert staged.go(INGEST).returncode == 0
+    first = staged.go(words(FIRST))
     assert first.returncode == 0, first.stdout + first.stderr
-    made.keep("ingested")
-    done = made.go(RUN)
+    staged.keep("ingested")
+    done = staged.go(RUN)
     assert "Registered classifier/2: champion." in done.stdout, done.stdout + done.stderr
-    made.undisturbed()
-    made.begin("ingested")
+    staged.undisturbed()
+    staged.begin("ingested")
     settings = [f"{key}={value}" for key, value in SMALL.items()]
-    told = clone.python("-c", f"from flows.project import params_editor; params_editor.write({settings!r})")
-    assert told.returncode == 0, told.stderr
+    process = clone.python("-c", f"from flows.project import params_editor; params_editor.write({settings!r})")
+    assert process.returncode == 0, process.stderr
     for place, stage in (("split", "split"), ("trained", "train"), ("scored", "evaluate")):
         made_so_far = clone.dvc("repro", stage)
         assert made_so_far.returncode == 0, made_so_far.stdout + made_so_far.stderr
-        made.keep(place)
-    return made
+        staged.keep(place)
+    return staged
 
 
 @pytest.fixture(scope="session")
-def retraining(new_clone, prefect_url, make_retraining_clone, tmp_path_factory):
+def staged_retraining(new_clone, prefect_url, make_retraining_clone, tmp_path_factory):
     base = tmp_path_factory.mktemp("retraining")
     clone = new_clone(base / "clone", PREFECT_API_URL=prefect_url)
     (base / "kept").mkdir()
     (base / "inbox").mkdir()
     clone.python("-m", "dvc", "remote", "add", "--default", "store", ".retune/remote")
-    made = Retraining(clone, base / "kept", desk=make_retraining_clone(clone, base / "inbox", QUEUES, **FIRST))
-    made.desk.deliver("first.csv", tickets(clone, 0, 65))
-    assert made.desk.retrain_report()["outcome"] == "promoted"
+    staged = StagedRetraining(
+        clone, base / "kept", retraining_clone=make_retraining_clone(clone, base / "inbox", QUEUES, **FIRST)
+    )
+    staged.retraining_clone.deliver("first.csv", tickets(clone, 0, 65))
+    assert staged.retraining_clone.retrain_report()["outcome"] == "promoted"
     settings = [f"{key}={value}" for key, value in SMALL.items()]
     assert (
         clone.python("-c", f"from flows.project import params_editor; params_editor.write({settings!r})").returncode
         == 0
     )
     clone.git("commit", "-qam", "a better model")
-    made.desk.deliver("then.csv", tickets(clone, 65, 80))
-    made.keep("delivered")
-    assert made.desk.retrain_report()["outcome"] == "promoted"
-    made.undisturbed()
-    return made
+    staged.retraining_clone.deliver("then.csv", tickets(clone, 65, 80))
+    staged.keep("delivered")
+    assert staged.retraining_clone.retrain_report()["outcome"] == "promoted"
+    staged.undisturbed()
+    return staged

@@ -59,87 +59,91 @@ def clock(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def desk(new_clone, prefect_url, make_retraining_clone, tmp_path_factory):
+def retraining_clone(new_clone, prefect_url, make_retraining_clone, tmp_path_factory):
     clone = new_clone(tmp_path_factory.mktemp("desk"), PREFECT_API_URL=prefect_url)
-    made = make_retraining_clone(clone, tmp_path_factory.mktemp("inbox"), **{"fetch.settle_seconds": 1.0})
-    made.deliver("start.csv", made.rows[:400])
-    assert made.retrain_report()["version"] == "classifier/1"
-    return made
+    retraining_clone = make_retraining_clone(clone, tmp_path_factory.mktemp("inbox"), **{"fetch.settle_seconds": 1.0})
+    retraining_clone.deliver("start.csv", retraining_clone.rows[:400])
+    assert retraining_clone.retrain_report()["version"] == "classifier/1"
+    return retraining_clone
 
 
-def at(desk, env, *words):
+def at(retraining_clone, env, *words):
     """A command under another clock."""
-    moved = type(desk.clone)(desk.clone.folder, {**desk.clone.env, **env})
+    moved = type(retraining_clone.clone)(retraining_clone.clone.folder, {**retraining_clone.clone.env, **env})
     done = moved.retune(*words)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_clock_is_moved(desk, clock):
-    told = [
-        float(desk.clone.python("-c", "import time; print(time.time())").stdout),
-        float(type(desk.clone)(desk.clone.folder, clock(-3)).python("-c", "import time; print(time.time())").stdout),
+def test_the_clock_is_moved(retraining_clone, clock):
+    times = [
+        float(retraining_clone.clone.python("-c", "import time; print(time.time())").stdout),
+        float(
+            type(retraining_clone.clone)(retraining_clone.clone.folder, clock(-3))
+            .python("-c", "import time; print(time.time())")
+            .stdout
+        ),
     ]
-    assert 2.9 < (told[0] - told[1]) / 86400 < 3.1
+    assert 2.9 < (times[0] - times[1]) / 86400 < 3.1
 
 
-def entries(desk):
-    return desk.query("history", "classifier")
+def entries(retraining_clone):
+    return retraining_clone.query("history", "classifier")
 
 
-def in_order(desk):
+def in_order(retraining_clone):
     """Each entry is later than the one before, whatever the clock said, and the chain is whole."""
-    times = [datetime.fromisoformat(each["at"]) for each in entries(desk)]
+    times = [datetime.fromisoformat(each["at"]) for each in entries(retraining_clone)]
     assert times == sorted(set(times))
-    assert desk.query("history", "--verify")["ok"]
+    assert retraining_clone.query("history", "--verify")["ok"]
 
 
-def test_a_retraining_under_a_clock_that_was_moved_back_is_like_any_other(desk, clock):
+def test_a_retraining_under_a_clock_that_was_moved_back_is_like_any_other(retraining_clone, clock):
     """The file that has come is from the future then."""
-    desk.deliver("more.csv", desk.rows[400:450])
-    done = desk.retrain(**clock(-3))
+    retraining_clone.deliver("more.csv", retraining_clone.rows[400:450])
+    done = retraining_clone.retrain(**clock(-3))
     assert done.returncode in (0, 1) and "Traceback" not in done.stderr, done.stderr
     assert json.loads(done.stdout)["version"] == "classifier/2"
-    made = [each for each in entries(desk) if each["event"] == "decided"]
-    train = next(each for each in made if "50 new or corrected rows" in str(each["why"]))
+    decisions = [each for each in entries(retraining_clone) if each["event"] == "decided"]
+    train = next(each for each in decisions if "50 new or corrected rows" in str(each["why"]))
     assert json.loads(train["facts"]["Inputs"])["champion_age_days"] is None, "its champion is of days to come"
-    assert len(desk.row_ids()) == 450
-    in_order(desk)
-    desk.assert_consistent()
+    assert len(retraining_clone.row_ids()) == 450
+    in_order(retraining_clone)
+    retraining_clone.assert_consistent()
 
 
-def test_who_was_champion_is_told_by_the_order_of_events(desk, clock):
-    if champion(desk) == 2:
-        at(desk, {}, "rollback", "--to", "1", "--reason", "back")
-    at(desk, clock(-3), "promote", "classifier/2", "--reason", "under a clock that was moved back")
-    at(desk, clock(-3), "history", "--verify")
-    in_order(desk)
-    assert champion(desk) == 2
-    crowned = [each for each in entries(desk) if each["event"] == "champion"]
-    assert desk.query("history", "classifier", "--at", crowned[-1]["at"])["champion"] == "classifier/2"
-    desk.assert_consistent()
+def test_who_was_champion_is_told_by_the_order_of_events(retraining_clone, clock):
+    if champion(retraining_clone) == 2:
+        at(retraining_clone, {}, "rollback", "--to", "1", "--reason", "back")
+    at(retraining_clone, clock(-3), "promote", "classifier/2", "--reason", "under a clock that was moved back")
+    at(retraining_clone, clock(-3), "history", "--verify")
+    in_order(retraining_clone)
+    assert champion(retraining_clone) == 2
+    crowned = [each for each in entries(retraining_clone) if each["event"] == "champion"]
+    assert retraining_clone.query("history", "classifier", "--at", crowned[-1]["at"])["champion"] == "classifier/2"
+    retraining_clone.assert_consistent()
 
 
-def champion(desk):
-    return desk.query("lineage", "model", "classifier@champion")["version"]
+def champion(retraining_clone):
+    return retraining_clone.query("lineage", "model", "classifier@champion")["version"]
 
 
-def test_the_age_of_a_champion_counts_from_its_entry(desk, clock):
-    told = desk.retrain_report("--dry-run", **clock(100))
-    assert told["outcome"] == "nothing to do"
-    assert any("has been champion for 100 days, 90 allowed" in each for each in told["why"]), told
-    desk.deliver("one.csv", desk.rows[450:451])
-    told = desk.retrain_report("--dry-run", **clock(100))
-    assert told["outcome"] == "train" and any("for 100 days" in each for each in told["why"]), told
-    assert desk.retrain_report("--dry-run", **clock(-100))["outcome"] == "nothing to do"
+def test_the_age_of_a_champion_counts_from_its_entry(retraining_clone, clock):
+    report = retraining_clone.retrain_report("--dry-run", **clock(100))
+    assert report["outcome"] == "nothing to do"
+    assert any("has been champion for 100 days, 90 allowed" in each for each in report["why"]), report
+    retraining_clone.deliver("one.csv", retraining_clone.rows[450:451])
+    report = retraining_clone.retrain_report("--dry-run", **clock(100))
+    assert report["outcome"] == "train" and any("for 100 days" in each for each in report["why"]), report
+    assert retraining_clone.retrain_report("--dry-run", **clock(-100))["outcome"] == "nothing to do"
 
 
-def test_a_champion_of_days_to_come_has_no_age_and_that_is_said(desk, clock):
+def test_a_champion_of_days_to_come_has_no_age_and_that_is_said(retraining_clone, clock):
     """Crowned while the clock was ahead, and asked when it is right again."""
-    at(desk, clock(200), "rollback", "--reason", "the clock was ahead")
-    told = desk.retrain_report()
-    assert told["outcome"] == "nothing to do"
-    assert any("its age cannot be told: the clock was moved" in each for each in told["why"]), told
-    last = datetime.fromisoformat(entries(desk)[-1]["at"])
+    at(retraining_clone, clock(200), "rollback", "--reason", "the clock was ahead")
+    report = retraining_clone.retrain_report()
+    assert report["outcome"] == "nothing to do"
+    assert any("its age cannot be told: the clock was moved" in each for each in report["why"]), report
+    last = datetime.fromisoformat(entries(retraining_clone)[-1]["at"])
     assert last > datetime.now(UTC) + timedelta(days=199), "later than what stands before it"
-    in_order(desk)
-    desk.assert_consistent()
+    in_order(retraining_clone)
+    retraining_clone.assert_consistent()

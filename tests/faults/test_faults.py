@@ -56,52 +56,54 @@ def small_disk(tmp_path):
     unmount()
 
 
-def fails(road, place="scored", code=3, **env):
+def fails(staged_run, place="scored", code=3, **env):
     """The command of a place, which must fail and say so without a traceback of ours. What it said."""
-    done = road.go(road.commands[place], **env)
-    told = done.stdout + done.stderr
-    assert done.returncode == code, told
-    assert "retune: " in done.stderr, told
-    return told
+    done = staged_run.go(staged_run.commands[place], **env)
+    output = done.stdout + done.stderr
+    assert done.returncode == code, output
+    assert "retune: " in done.stderr, output
+    return output
 
 
-def mended(road, place="scored"):
-    done = road.go(road.commands[place])
+def repair_lines(staged_run, place="scored"):
+    done = staged_run.go(staged_run.commands[place])
     assert done.returncode == 0, done.stdout + done.stderr
-    assert road.wrong() == [], done.stdout + done.stderr
+    assert staged_run.wrong() == [], done.stdout + done.stderr
 
 
 # ---- a full disk
 
 
-def test_an_ingest_on_a_full_disk_changes_nothing(road, small_disk):
-    road.begin("empty")
-    small_disk(road.folder / "data/raw", 8)
-    told = fails(road, "empty")
-    assert "No space left" in told and "Nothing was added" in told
-    assert list((road.folder / "data/raw").iterdir()) == []
+def test_an_ingest_on_a_full_disk_changes_nothing(staged_run, small_disk):
+    staged_run.begin("empty")
+    small_disk(staged_run.folder / "data/raw", 8)
+    output = fails(staged_run, "empty")
+    assert "No space left" in output and "Nothing was added" in output
+    assert list((staged_run.folder / "data/raw").iterdir()) == []
     small_disk.away()
-    (road.folder / "data/raw").rmdir()
-    done = road.go(road.commands["empty"])
+    (staged_run.folder / "data/raw").rmdir()
+    done = staged_run.go(staged_run.commands["empty"])
     assert done.returncode == 0, done.stderr
-    assert road.raw()["data/raw"] == road.bits["data/raw"]
+    assert staged_run.raw()["data/raw"] == staged_run.bits["data/raw"]
 
 
 @pytest.mark.parametrize(
     ("place", "full"), [("split", "models"), ("scored", ".retune/scratch"), ("scored", ".retune/remote")]
 )
-def test_a_run_on_a_full_disk_fails_and_goes_on_when_there_is_room(road, small_disk, place, full):
-    road.begin(place)
-    subprocess.run(["cp", "-a", str(road.folder / full), str(road.folder / "aside")], check=False)
-    small_disk(road.folder / full, 400)
+def test_a_run_on_a_full_disk_fails_and_goes_on_when_there_is_room(staged_run, small_disk, place, full):
+    staged_run.begin(place)
+    subprocess.run(["cp", "-a", str(staged_run.folder / full), str(staged_run.folder / "aside")], check=False)
+    small_disk(staged_run.folder / full, 400)
     if full == "models":
         for name in (".gitignore", "start.json", "reports"):  # what stands beside the model
-            subprocess.run(["cp", "-a", str(road.folder / "aside" / name), str(road.folder / full)], check=True)
-    told = fails(road, place)
-    assert "o space left" in told, told
+            subprocess.run(
+                ["cp", "-a", str(staged_run.folder / "aside" / name), str(staged_run.folder / full)], check=True
+            )
+    output = fails(staged_run, place)
+    assert "o space left" in output, output
     small_disk.away()
-    subprocess.run(["rm", "-rf", str(road.folder / "aside")], check=True)
-    mended(road, place)
+    subprocess.run(["rm", "-rf", str(staged_run.folder / "aside")], check=True)
+    repair_lines(staged_run, place)
 
 
 @pytest.mark.parametrize(
@@ -114,24 +116,24 @@ def test_a_run_on_a_full_disk_fails_and_goes_on_when_there_is_room(road, small_d
         ("scored", ".retune", 100),  # the registry
     ],
 )
-def test_a_disk_that_fills_up_is_told_and_what_it_holds_is_gone_on_from(road, small_disk, place, full, kilobytes):
-    road.begin(place)
-    small_disk.over(road.folder / full, kilobytes)
-    told = fails(road, place)
-    print(told)
-    assert "o space left" in told or "disk is full" in told
-    assert "make room" in told
-    assert "Traceback" not in told[told.index("retune: ") :], "what the command says for itself is words"
-    assert road.champion() == [1]
+def test_a_disk_that_fills_up_is_told_and_what_it_holds_is_gone_on_from(staged_run, small_disk, place, full, kilobytes):
+    staged_run.begin(place)
+    small_disk.over(staged_run.folder / full, kilobytes)
+    output = fails(staged_run, place)
+    print(output)
+    assert "o space left" in output or "disk is full" in output
+    assert "make room" in output
+    assert "Traceback" not in output[output.index("retune: ") :], "what the command says for itself is words"
+    assert staged_run.champion() == [1]
     small_disk.make_room()
-    mended(road, place)
+    repair_lines(staged_run, place)
 
 
 # ---- the registry
 
 
 @pytest.fixture
-def busy(road):
+def lock_registry(staged_run):
     """Holds the registry's file for writing by itself, from another process, for some seconds."""
     program = (
         "import sqlite3, sys, time; held = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
@@ -141,7 +143,7 @@ def busy(road):
     started = []
 
     def hold(seconds):
-        words = [sys.executable, "-c", program, str(road.folder / ".retune/mlflow.db"), str(seconds)]
+        words = [sys.executable, "-c", program, str(staged_run.folder / ".retune/mlflow.db"), str(seconds)]
         started.append(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
         assert started[-1].stdout.readline() == "held\n"
 
@@ -151,21 +153,21 @@ def busy(road):
         process.communicate()
 
 
-def test_a_busy_registry_is_waited_for(road, busy):
-    road.begin("scored")
-    process = road.clone.start(*road.commands["scored"])
+def test_a_busy_registry_is_waited_for(staged_run, lock_registry):
+    staged_run.begin("scored")
+    process = staged_run.clone.start(*staged_run.commands["scored"])
     lines = follow(process)
     until(lines, "Task run 'split'")
-    busy(10)
+    lock_registry(10)
     assert process.wait(300) == 0, "".join(lines)
-    assert road.wrong() == []
+    assert staged_run.wrong() == []
 
 
-def test_a_registry_that_stays_busy_is_named(road, busy):
-    road.begin("scored")
-    busy(120)
-    told = fails(road)
-    assert "database is locked" in told
+def test_a_registry_that_stays_busy_is_named(staged_run, lock_registry):
+    staged_run.begin("scored")
+    lock_registry(120)
+    output = fails(staged_run)
+    assert "database is locked" in output
 
 
 def follow(process):
@@ -194,13 +196,13 @@ def end(server):
     server.wait()
 
 
-def test_a_registry_that_is_away_in_the_middle_of_a_run_is_waited_for(road, tmp_path, port, wait_for_server):
-    road.begin("scored")
+def test_a_registry_that_is_away_in_the_middle_of_a_run_is_waited_for(staged_run, tmp_path, port, wait_for_server):
+    staged_run.begin("scored")
     server = serve(tmp_path, port)
     try:
         wait_for_server(f"http://127.0.0.1:{port}/health", server)
-        road.clone.env["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{port}"
-        process = road.clone.start(*road.commands["scored"])
+        staged_run.clone.env["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{port}"
+        process = staged_run.clone.start(*staged_run.commands["scored"])
         lines = follow(process)
         until(lines, "Task run 'validate'")
         end(server)
@@ -212,88 +214,88 @@ def test_a_registry_that_is_away_in_the_middle_of_a_run_is_waited_for(road, tmp_
             assert database.execute("select count(*) from model_versions").fetchone() == (1,)
             assert database.execute("select distinct status from runs").fetchall() == [("FINISHED",)]
     finally:
-        road.clone.env.pop("MLFLOW_TRACKING_URI", None)
+        staged_run.clone.env.pop("MLFLOW_TRACKING_URI", None)
         end(server)
 
 
-def test_a_registry_that_is_not_there_is_named(road, port):
-    road.begin("scored")
-    told = fails(road, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}", MLFLOW_HTTP_REQUEST_MAX_RETRIES="1")
-    assert f"127.0.0.1:{port}" in told or f"port={port}" in told
+def test_a_registry_that_is_not_there_is_named(staged_run, port):
+    staged_run.begin("scored")
+    output = fails(staged_run, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}", MLFLOW_HTTP_REQUEST_MAX_RETRIES="1")
+    assert f"127.0.0.1:{port}" in output or f"port={port}" in output
 
 
 # ---- the DVC remote
 
 
-def test_a_push_that_fails_half_way_is_told_and_made_up_for(road, small_disk):
-    road.begin("scored")
-    small_disk(road.folder / ".retune/remote", 200)
-    told = fails(road)
-    assert "dvc push" in told and "o space left" in told
-    assert road.look()["versions"] == ["classifier/1"], "nothing is registered without its bytes"
+def test_a_push_that_fails_half_way_is_told_and_made_up_for(staged_run, small_disk):
+    staged_run.begin("scored")
+    small_disk(staged_run.folder / ".retune/remote", 200)
+    output = fails(staged_run)
+    assert "dvc push" in output and "o space left" in output
+    assert staged_run.look()["versions"] == ["classifier/1"], "nothing is registered without its bytes"
     small_disk.away()
-    mended(road)
-    assert json.loads(road.clone.dvc("status", "--cloud", "--json").stdout) == {}
+    repair_lines(staged_run)
+    assert json.loads(staged_run.clone.dvc("status", "--cloud", "--json").stdout) == {}
 
 
 # ---- a checkpoint, and a second trainer
 
 
-def test_a_damaged_checkpoint_is_never_gone_on_from(road):
-    road.begin("split")
+def test_a_damaged_checkpoint_is_never_gone_on_from(staged_run):
+    staged_run.begin("split")
     settings = ["train.method=lora", "train.lora.rank=2", "train.epochs=3"]
-    road.clone.python("-c", f"from flows.project import params_editor; params_editor.write({settings!r})")
+    staged_run.clone.python("-c", f"from flows.project import params_editor; params_editor.write({settings!r})")
     repro = ("repro", "--force", "--single-item", "train")
-    assert road.clone.dvc(*repro).returncode == 0
-    whole = road.hashes()["models/candidate"]
+    assert staged_run.clone.dvc(*repro).returncode == 0
+    whole = staged_run.hashes()["models/candidate"]
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", *repro],
-        cwd=road.folder,
-        env=road.clone.environment(),
+        cwd=staged_run.folder,
+        env=staged_run.clone.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
     end_of_wait = time.monotonic() + 120
-    while not (found := list(road.folder.glob(".retune/checkpoints/*/choose/step-*"))):
+    while not (checkpoints := list(staged_run.folder.glob(".retune/checkpoints/*/choose/step-*"))):
         assert time.monotonic() < end_of_wait
         time.sleep(0.02)
-    beside = road.clone.dvc(*repro)
-    assert beside.returncode, "a second trainer of the same model must be refused"
+    second_run = staged_run.clone.dvc(*repro)
+    assert second_run.returncode, "a second trainer of the same model must be refused"
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    newest = sorted(road.folder.glob(".retune/checkpoints/*/choose/step-*"))[-1] / "tensors.safetensors"
+    newest = sorted(staged_run.folder.glob(".retune/checkpoints/*/choose/step-*"))[-1] / "tensors.safetensors"
     data = bytearray(newest.read_bytes())
     data[len(data) // 2] ^= 1
     newest.write_bytes(data)
-    assert found
-    again = road.clone.dvc(*repro)
+    assert checkpoints
+    again = staged_run.clone.dvc(*repro)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "is damaged and is left out" in again.stdout
-    assert road.hashes()["models/candidate"] == whole
+    assert staged_run.hashes()["models/candidate"] == whole
 
 
 # ---- two at once
 
 
-def test_two_runs_of_one_fingerprint_in_two_worktrees_make_one_version(road):
-    road.begin("scored")
-    beside = road.folder / ".retune/beside"
-    road.clone.git("worktree", "add", "--quiet", "--detach", str(beside))
-    other = type(road.clone)(beside, road.clone.env)
-    kept_by_git = [path.relative_to(road.folder) for path in road.folder.glob("models/reports/*.json")]
+def test_two_runs_of_one_fingerprint_in_two_worktrees_make_one_version(staged_run):
+    staged_run.begin("scored")
+    worktree = staged_run.folder / ".retune/beside"
+    staged_run.clone.git("worktree", "add", "--quiet", "--detach", str(worktree))
+    other = type(staged_run.clone)(worktree, staged_run.clone.env)
+    kept_by_git = [path.relative_to(staged_run.folder) for path in staged_run.folder.glob("models/reports/*.json")]
     for name in ("params.yaml", "dvc.lock", "data/raw.dvc", "data/curated/accepted.json", *kept_by_git):
-        (beside / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(road.folder / name, beside / name)
-    assert other.dvc("cache", "dir", "--local", road.folder / ".dvc/cache").returncode == 0
+        (worktree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(staged_run.folder / name, worktree / name)
+    assert other.dvc("cache", "dir", "--local", staged_run.folder / ".dvc/cache").returncode == 0
     assert (done := other.dvc("checkout")).returncode == 0, done.stderr
-    both = [clone.start(*road.commands["scored"]) for clone in (road.clone, other)]
-    said = [process.communicate(timeout=300)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert sum("Registered classifier/2: champion." in told for told in said) == 1, said
-    told = road.look()
-    assert {name: told[name] for name in ("versions", "aliases", "events")} == {
-        name: road.seen[name] for name in ("versions", "aliases", "events")
+    both = [clone.start(*staged_run.commands["scored"]) for clone in (staged_run.clone, other)]
+    outputs = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert sum("Registered classifier/2: champion." in output for output in outputs) == 1, outputs
+    output = staged_run.look()
+    assert {name: output[name] for name in ("versions", "aliases", "events")} == {
+        name: staged_run.undisturbed_state[name] for name in ("versions", "aliases", "events")
     }
-    assert told["broken"] == []
+    assert output["broken"] == []

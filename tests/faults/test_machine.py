@@ -1,6 +1,6 @@
 """The commands themselves in any order, killed anywhere.
 
-tests/tasks/promote/test_promotion_machine.py does the same in one process.
+tests/tasks/promote/test_succession_machine.py does the same in one process.
 
 A step takes seconds, so few stories are told; `RETUNE_EXAMPLES=20 pytest tests/faults/test_machine.py -m long` tells
 more. Each begins with a champion, and with a run that makes a better version: that is promoted, or waits for a person,
@@ -65,7 +65,7 @@ AT_ANSWER = crashes(point for point in POINTS if point.startswith(ANSWER))
 IN_A_RUN = crashes(point for point in POINTS if not point.startswith(ELSEWHERE))
 
 
-class Desk(RuleBasedStateMachine):
+class RunMachine(RuleBasedStateMachine):
     road = None  # handed in by the test, and the command of a run
 
     @initialize(crash=IN_A_RUN, approval=st.booleans())
@@ -73,10 +73,12 @@ class Desk(RuleBasedStateMachine):
         self.road.begin("scored")
         (self.road.folder / ".git/info/exclude").write_text("/*.csv\n")
         rows = pd.read_csv(self.road.folder / "tests/samples/tickets.csv", dtype=str, keep_default_na=False)
-        self.known = pd.read_csv(self.road.folder / "slice.csv", dtype=str, keep_default_na=False)
-        self.pool = rows[rows["queue"].isin(self.known["queue"]) & ~rows["ticket_id"].isin(self.known["ticket_id"])]
-        self.came, self.whole, self.cut_off = 0, [set(self.known["ticket_id"])], []
-        self.told = []
+        self.slice_rows = pd.read_csv(self.road.folder / "slice.csv", dtype=str, keep_default_na=False)
+        self.pool = rows[
+            rows["queue"].isin(self.slice_rows["queue"]) & ~rows["ticket_id"].isin(self.slice_rows["ticket_id"])
+        ]
+        self.came, self.whole, self.cut_off = 0, [set(self.slice_rows["ticket_id"])], []
+        self.facts_told = []
         self.run(crash, approval)
 
     # ------------------------------------------------------------ what people do
@@ -105,21 +107,21 @@ class Desk(RuleBasedStateMachine):
 
     @rule(row=st.integers(0, 250))
     def forget(self, row):
-        self.go(None, "forget", self.known["ticket_id"].iloc[row % len(self.known)], "--reason", "asked to")
+        self.go(None, "forget", self.slice_rows["ticket_id"].iloc[row % len(self.slice_rows)], "--reason", "asked to")
 
     @rule(number=VERSIONS)
     def delete(self, number):
         done = self.road.clone.python("-c", DELETE, number)
         assert done.returncode == 0, done.stderr
-        self.told.append(f"delete classifier/{number}")
+        self.facts_told.append(f"delete classifier/{number}")
 
     # ------------------------------------------------------------ how, and what holds
 
     def go(self, crash, *words):
         done = self.road.go(words, **({VARIABLE: crash} if crash else {}))
-        self.told.append(f"{' '.join(words[:3])} {crash or ''}: {done.returncode}\n{done.stdout}{done.stderr}")
-        assert "Traceback" not in done.stdout + done.stderr, self.told[-1]
-        assert done.returncode in (0, 1, 2) or crash, self.told[-1]
+        self.facts_told.append(f"{' '.join(words[:3])} {crash or ''}: {done.returncode}\n{done.stdout}{done.stderr}")
+        assert "Traceback" not in done.stdout + done.stderr, self.facts_told[-1]
+        assert done.returncode in (0, 1, 2) or crash, self.facts_told[-1]
         assert self.road.left_alive() == []
         return done.returncode
 
@@ -128,31 +130,31 @@ class Desk(RuleBasedStateMachine):
         if not hasattr(self, "told"):
             return
         done = self.road.go([*self.road.commands["scored"], "-S", "promote.approval=false"])
-        story = "\n".join([*self.told, done.stdout + done.stderr])
-        print(f"{len(self.told)} steps: {[each.splitlines()[0] for each in self.told]}")
+        story = "\n".join([*self.facts_told, done.stdout + done.stderr])
+        print(f"{len(self.facts_told)} steps: {[each.splitlines()[0] for each in self.facts_told]}")
         assert done.returncode in (0, 1) and "Traceback" not in done.stdout + done.stderr, story
         looked = self.road.clone.python("-c", LOOK)
         assert looked.returncode == 0, looked.stderr
-        found = json.loads(looked.stdout.splitlines()[-1])
+        state = json.loads(looked.stdout.splitlines()[-1])
         # A forgotten row that the champion learned from, and a deleted version: verify says so, and rightly.
-        broken = [each for each in found["broken"] if not each.startswith("suppressed rows learned by")]
-        if any(each.startswith("delete") for each in self.told):
+        broken = [each for each in state["broken"] if not each.startswith("suppressed rows learned by")]
+        if any(each.startswith("delete") for each in self.facts_told):
             broken = [each for each in broken if "history only" not in each]
         assert broken == [], story
-        assert len(set(found["fingerprints"])) == len(found["fingerprints"]), story
-        assert found["aliases"] == found["history"], story
-        assert found["champion"] == found["crowned"] or found["crowned"] not in found["versions"], story
-        assert found["open"] == 0, story
+        assert len(set(state["fingerprints"])) == len(state["fingerprints"]), story
+        assert state["aliases"] == state["history"], story
+        assert state["champion"] == state["crowned"] or state["crowned"] not in state["versions"], story
+        assert state["open"] == 0, story
         assert self.road.torn() == [], story
-        assert len(found["ids"]) == len(set(found["ids"])), story
-        there = set(found["ids"])
-        assert all(batch <= there for batch in self.whole), "no row is lost"
-        assert all(batch <= there or not batch & there for batch in self.cut_off), "all of a batch or nothing"
-        assert there <= set().union(*self.whole, *self.cut_off), story
+        assert len(state["ids"]) == len(set(state["ids"])), story
+        row_ids = set(state["ids"])
+        assert all(batch <= row_ids for batch in self.whole), "no row is lost"
+        assert all(batch <= row_ids or not batch & row_ids for batch in self.cut_off), "all of a batch or nothing"
+        assert row_ids <= set().union(*self.whole, *self.cut_off), story
 
 
-def test_all_agrees_whatever_was_done_and_wherever_it_was_killed(road, monkeypatch):
-    monkeypatch.setattr(Desk, "road", road)
+def test_all_agrees_whatever_was_done_and_wherever_it_was_killed(staged_run, monkeypatch):
+    monkeypatch.setattr(RunMachine, "road", staged_run)
     few = settings(
         max_examples=int(os.environ.get("RETUNE_EXAMPLES", "5")),  # the first two are the plainest that there are
         stateful_step_count=6,
@@ -161,4 +163,4 @@ def test_all_agrees_whatever_was_done_and_wherever_it_was_killed(road, monkeypat
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(Desk, settings=few)
+    run_state_machine_as_test(RunMachine, settings=few)

@@ -34,11 +34,11 @@ made.deploy(name="test", work_pool_name="pool", ignore_warnings=True, print_next
 
 
 @pytest.fixture
-def stubborn(road):
+def stubborn_run(staged_run):
     """A road just before training, whose trainer listens to no signal."""
-    road.begin("split")
-    (road.folder / "tasks/train/__main__.py").write_text(STUBBORN, "utf-8")
-    return road
+    staged_run.begin("split")
+    (staged_run.folder / "tasks/train/__main__.py").write_text(STUBBORN, "utf-8")
+    return staged_run
 
 
 def listen(process):
@@ -60,61 +60,61 @@ def listen(process):
     return lines, until
 
 
-def newest(road):
+def newest(staged_run):
     """Status of the newest MLflow run."""
     program = (
         "from retune.registry import backend; c = backend.client(); e = c.get_experiment_by_name('classifier')\n"
         "print(c.search_runs([e.experiment_id], order_by=['start_time DESC'])[0].info.status)"
     )
-    return road.clone.python("-c", program).stdout.split()[-1]
+    return staged_run.clone.python("-c", program).stdout.split()[-1]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_stopped_run_ends_its_trainer_within_ten_seconds_and_says_so(stubborn, number, code):
-    process = stubborn.clone.start(*stubborn.commands["split"])
+def test_a_stopped_run_ends_its_trainer_within_ten_seconds_and_says_so(stubborn_run, number, code):
+    process = stubborn_run.clone.start(*stubborn_run.commands["split"])
     lines, until = listen(process)
     until("at work")
-    (trainer,) = trainers(stubborn.folder)
+    (trainer,) = trainers(stubborn_run.folder)
     began = time.monotonic()
     process.send_signal(number)
-    freed = gone(trainer, began)
+    freed = wait_until_gone(trainer, began)
     assert process.wait(60) == code, "".join(lines)
     took = time.monotonic() - began
     print(f"the trainer was gone after {freed:.1f} s, the command after {took:.1f} s")
     assert took < WITHIN
-    assert stubborn.left_alive(2) == []
+    assert stubborn_run.left_alive(2) == []
     assert "retune: stopped" in "".join(lines)
     assert "Traceback" not in "".join(lines)
-    assert newest(stubborn) == "KILLED"
+    assert newest(stubborn_run) == "KILLED"
 
 
-def test_a_temporary_server_ends_with_a_killed_run(road):
-    road.begin("scored")
-    url = road.clone.env.pop("PREFECT_API_URL")
+def test_a_temporary_server_ends_with_a_killed_run(staged_run):
+    staged_run.begin("scored")
+    url = staged_run.clone.env.pop("PREFECT_API_URL")
     try:
-        process = road.clone.start(*road.commands["scored"])
+        process = staged_run.clone.start(*staged_run.commands["scored"])
         lines, until = listen(process)
         until("Task run 'curate'")
         process.kill()
         process.wait()
-        assert road.left_alive(5) == []
+        assert staged_run.left_alive(5) == []
         assert "Starting temporary server" in "".join(lines)
     finally:
-        road.clone.env["PREFECT_API_URL"] = url
+        staged_run.clone.env["PREFECT_API_URL"] = url
 
 
-def test_a_cancel_from_prefect_ends_the_trainer_and_says_so_in_mlflow(stubborn):
-    url = stubborn.clone.env["PREFECT_API_URL"]
+def test_a_cancel_from_prefect_ends_the_trainer_and_says_so_in_mlflow(stubborn_run):
+    url = stubborn_run.clone.env["PREFECT_API_URL"]
     for words in (["-m", "prefect", "work-pool", "create", "pool", "--type", "process", "--overwrite"],):
-        assert (made := stubborn.clone.python(*words)).returncode == 0, made.stdout + made.stderr
-    deployed = stubborn.clone.python("-c", DEPLOY, stubborn.folder)
+        assert (process := stubborn_run.clone.python(*words)).returncode == 0, process.stdout + process.stderr
+    deployed = stubborn_run.clone.python("-c", DEPLOY, stubborn_run.folder)
     assert deployed.returncode == 0, deployed.stdout + deployed.stderr
-    settings = [f"{word}" for word in stubborn.commands["split"][1:] if word != "-S"]
-    stubborn.clone.python("-c", f"from flows.project import params_editor; params_editor.write({settings!r})")
+    settings = [f"{word}" for word in stubborn_run.commands["split"][1:] if word != "-S"]
+    stubborn_run.clone.python("-c", f"from flows.project import params_editor; params_editor.write({settings!r})")
     worker = subprocess.Popen(
         [sys.executable, "-m", "prefect", "worker", "start", "--pool", "pool", "--type", "process"],
-        cwd=stubborn.folder,
-        env=stubborn.clone.environment(),
+        cwd=stubborn_run.folder,
+        env=stubborn_run.clone.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -122,25 +122,25 @@ def test_a_cancel_from_prefect_ends_the_trainer_and_says_so_in_mlflow(stubborn):
     lines, until = listen(worker)
     try:
         (deployment,) = httpx.post(f"{url}/deployments/filter", json={}).json()
-        asked = httpx.post(f"{url}/deployments/{deployment['id']}/create_flow_run", json={}).json()
+        flow_run = httpx.post(f"{url}/deployments/{deployment['id']}/create_flow_run", json={}).json()
         until("at work")
-        (trainer,) = trainers(stubborn.folder)
+        (trainer,) = trainers(stubborn_run.folder)
         began = time.monotonic()
         state = {"state": {"type": "CANCELLING"}}
-        httpx.post(f"{url}/flow_runs/{asked['id']}/set_state", json=state).raise_for_status()
-        took = gone(trainer, began)
+        httpx.post(f"{url}/flow_runs/{flow_run['id']}/set_state", json=state).raise_for_status()
+        took = wait_until_gone(trainer, began)
         end = time.monotonic() + 60
-        while (found := httpx.get(f"{url}/flow_runs/{asked['id']}").json()["state"]["type"]) == "CANCELLING":
+        while (state_type := httpx.get(f"{url}/flow_runs/{flow_run['id']}").json()["state"]["type"]) == "CANCELLING":
             assert time.monotonic() < end
             time.sleep(0.2)
-        assert found == "CANCELLED", "".join(lines)
+        assert state_type == "CANCELLED", "".join(lines)
         assert took < WITHIN, f"{took:.1f} s"
-        assert newest(stubborn) == "KILLED"
+        assert newest(stubborn_run) == "KILLED"
         print(f"the trainer was gone after {took:.1f} s")
     finally:
         worker.terminate()
         worker.wait(60)
-    assert stubborn.left_alive() == []
+    assert stubborn_run.left_alive() == []
 
 
 def trainers(folder):
@@ -155,7 +155,7 @@ def is_trainer(process, folder):
         return False
 
 
-def gone(process, began):
+def wait_until_gone(process, began):
     """Seconds from `began` to the end of a process, waited for a minute at most."""
     psutil.wait_procs([process], timeout=60)
     return time.monotonic() - began

@@ -56,13 +56,13 @@ class Team:
     def secrets(self):
         return json.loads((self.folder / "secrets.json").read_text("utf-8"))
 
-    def asked(self, what=""):
+    def set_behaviour(self, what=""):
         """What the flow that stands in for the retraining does."""
         (self.clone.folder / ".retune/asked").write_text(str(what), "utf-8")
 
     def ran(self):
-        made = sorted((self.clone.folder / ".retune/ran").glob("*"))
-        return [json.loads(each.read_text("utf-8")) for each in made]
+        files = sorted((self.clone.folder / ".retune/ran").glob("*"))
+        return [json.loads(each.read_text("utf-8")) for each in files]
 
     def down(self):
         return self.retune("down", timeout=180)
@@ -71,16 +71,16 @@ class Team:
 @pytest.fixture(scope="session")
 def passable_folder():
     """Makes folders that other accounts may enter, as PostgreSQL's must where the tests run as root."""
-    made = []
+    folders = []
 
     def make():
         folder = Path(tempfile.mkdtemp(prefix="retune-"))
         folder.chmod(0o755)
-        made.append(folder)
+        folders.append(folder)
         return folder
 
     yield make
-    for folder in made:
+    for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -122,8 +122,8 @@ def until():
     def wait(condition, seconds=60):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if found := condition():
-                return found
+            if result := condition():
+                return result
             time.sleep(0.5)
         raise AssertionError(f"it did not come about within {seconds} s")
 

@@ -22,8 +22,8 @@ from retune.registry import clean_process, runs, versions
 from retune.system import dvc_pipeline, dvc_store, stage_io
 from tasks.promote import gate_decision
 from tasks.register import record_builder, register, run_page
+from tests.support.environment import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 CHOSEN = params.load(ROOT / "params.yaml")
 FINGERPRINT = "f" * 64
 
@@ -33,7 +33,7 @@ class Recorder:
 
     def __init__(self):
         self.did, self.versions, self.metrics, self.ended = [], [], [], []
-        self.described, self.kept, self.readers, self.logged = [], [], [], []
+        self.described, self.artifacts_logged, self.readers, self.logged = [], [], [], []
         self.fails, self.predictions, self.remote, self.edits = {}, {}, False, {}
         self.gate = record_builder.Gate(Decision(True, ("it beats the base",)), None)
         self.stages_changed, self.ratio = True, 1.0
@@ -82,19 +82,19 @@ class Recorder:
         finally:
             self.readers.append(f"ended after {self.did[-1]}")
 
-    def register(self, chosen, origin, gate):
+    def register(self, settings, origin, gate):
         self.did.append("register")
         self.origin, self.gate = origin, gate
         return self.add(FINGERPRINT)
 
-    def admit(self, version, made, section, reader):
+    def admit(self, version, record_facts, section, reader):
         assert reader == "reader"
-        assert made == f"record of {version}"
+        assert record_facts == f"record of {version}"
         self.did.append("admit")
         return version
 
-    def promote(self, version, made, section):
-        assert made == f"record of {version}"
+    def promote(self, version, record_facts, section):
+        assert record_facts == f"record of {version}"
         self.did.append(f"promote {self.gate.decision.promote}")
         return self.gate.decision
 
@@ -108,9 +108,9 @@ class Recorder:
         return self.versions[-1]
 
     def find(self, name, *, version=None, alias=None):
-        for found in self.versions:
-            if found.version == version or alias in found.aliases:
-                return found
+        for each in self.versions:
+            if each.version == version or alias in each.aliases:
+                return each
         raise Refused("there is none")
 
     def known(self, name, fingerprint):
@@ -126,36 +126,38 @@ def recorder(monkeypatch, tmp_path):
     (tmp_path / ".retune").mkdir()
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text("utf-8"), "utf-8")
     parent_version.write(None, tmp_path / parent_version.FILE)
-    made = Recorder()
-    said = predictions(tmp_path / pipeline.REPORTS / "predictions.parquet", ours="right", base="wrong")
-    row_table.write(said[["id"]].assign(source="desk"), tmp_path / pipeline.TEST)
+    recording = Recorder()
+    predictions_file = predictions(tmp_path / pipeline.REPORTS / "predictions.parquet", ours="right", base="wrong")
+    row_table.write(predictions_file[["id"]].assign(source="desk"), tmp_path / pipeline.TEST)
     for name in ("run", "save_record", "score", "measure"):
-        monkeypatch.setattr(dvc, name, getattr(made, name))
-    monkeypatch.setattr(pipeline.plan, "plan", made.plan)
+        monkeypatch.setattr(dvc, name, getattr(recording, name))
+    monkeypatch.setattr(pipeline.plan, "plan", recording.plan)
     monkeypatch.setattr(dvc_pipeline, "fingerprint", lambda: FINGERPRINT)
-    monkeypatch.setattr(register, "register", made.register)
-    monkeypatch.setattr(register, "admit", made.admit)
-    monkeypatch.setattr(run_page, "log_lifecycle", lambda chosen, run_id, record: made.logged.append(run_id))
+    monkeypatch.setattr(register, "register", recording.register)
+    monkeypatch.setattr(register, "admit", recording.admit)
+    monkeypatch.setattr(run_page, "log_lifecycle", lambda settings, run_id, record: recording.logged.append(run_id))
     monkeypatch.setattr(register, "record_of_version", lambda version: f"record of {version}")
-    monkeypatch.setattr(gate_decision, "promote", made.promote)
-    monkeypatch.setattr(dvc_store, "has_remote", lambda: made.remote)
-    monkeypatch.setattr(dvc, "status", lambda: made.edits)
+    monkeypatch.setattr(gate_decision, "promote", recording.promote)
+    monkeypatch.setattr(dvc_store, "has_remote", lambda: recording.remote)
+    monkeypatch.setattr(dvc, "status", lambda: recording.edits)
     monkeypatch.setattr(pipeline.recovery, "repair", lambda name: [])
-    monkeypatch.setattr(dvc, "push", lambda: made.did.append("push"))
-    monkeypatch.setattr(runs, "run", made.mlflow_run)
+    monkeypatch.setattr(dvc, "push", lambda: recording.did.append("push"))
+    monkeypatch.setattr(runs, "run", recording.mlflow_run)
     monkeypatch.setattr(versions, "turn", nullcontext)
-    monkeypatch.setattr(clean_process, "clean_process", made.clean_process)
-    monkeypatch.setattr(runs, "describe", lambda run_id, markdown: made.described.append(markdown))
-    monkeypatch.setattr(runs, "log_artifacts", lambda run_id, paths, folder: made.kept.extend(paths))
-    monkeypatch.setattr(versions, "find", made.find)
-    monkeypatch.setattr(versions, "known", made.known)
-    monkeypatch.setattr(versions, "champion", made.champion)
+    monkeypatch.setattr(clean_process, "clean_process", recording.clean_process)
+    monkeypatch.setattr(runs, "describe", lambda run_id, markdown: recording.described.append(markdown))
+    monkeypatch.setattr(runs, "log_artifacts", lambda run_id, paths, folder: recording.artifacts_logged.extend(paths))
+    monkeypatch.setattr(versions, "find", recording.find)
+    monkeypatch.setattr(versions, "known", recording.known)
+    monkeypatch.setattr(versions, "champion", recording.champion)
     monkeypatch.setattr(versions, "model_folder", lambda version: Path(f"folder-{version.version}"))
-    monkeypatch.setattr(runs, "log_metrics", lambda run_id, values, step=0: made.metrics.append((run_id, step, values)))
+    monkeypatch.setattr(
+        runs, "log_metrics", lambda run_id, values, step=0: recording.metrics.append((run_id, step, values))
+    )
     for name in ("run_stage", "run_gate", "snapshot_workspace", "run_register", "run_admit", "run_promote"):
         monkeypatch.setattr(pipeline, name, getattr(pipeline, name).fn)
     monkeypatch.setattr(pipeline, "get_run_logger", lambda: logging.getLogger("test"))
-    return made
+    return recording
 
 
 def predictions(path, ours, base="wrong", rows=40, first=0):
@@ -192,17 +194,17 @@ def test_the_road_goes_through_every_stage_to_the_registry(recorder):
 def test_the_stages_of_the_flow_are_those_of_dvc_yaml_in_an_order_that_dvc_allows():
     stages = dvc_pipeline.pipeline(ROOT / "dvc.yaml")
     assert sorted(pipeline.STAGES) == sorted(stages)
-    made = {}
+    stage_of = {}
     for name in pipeline.STAGES:
-        needs = {made[dep] for dep in stages[name]["deps"] if dep in made}
+        needs = {stage_of[dep] for dep in stages[name]["deps"] if dep in stage_of}
         assert not [dep for dep in stages[name]["deps"] if dep in outputs_of(stages, after=name)], name
         assert needs <= set(pipeline.STAGES[: pipeline.STAGES.index(name)])
-        made |= dict.fromkeys(outputs(stages[name]), name)
+        stage_of |= dict.fromkeys(outputs(stages[name]), name)
 
 
 def outputs(entry):
-    found = [*entry.get("outs", []), *entry.get("metrics", []), *entry.get("plots", [])]
-    return [out if isinstance(out, str) else next(iter(out)) for out in found]
+    paths = [*entry.get("outs", []), *entry.get("metrics", []), *entry.get("plots", [])]
+    return [out if isinstance(out, str) else next(iter(out)) for out in paths]
 
 
 def outputs_of(stages, after):
@@ -250,8 +252,8 @@ def test_a_key_that_cannot_sign_is_refused_before_training(recorder, monkeypatch
 
 def test_progress_becomes_metrics_of_the_run_step_by_step(recorder):
     pipeline.pipeline.fn()
-    told = [(step, values) for run_id, step, values in recorder.metrics if "curves/train_loss" in values]
-    assert told == [(1, {"curves/train_loss": 0.5}), (2, {"curves/train_loss": 0.25})]
+    metrics = [(step, values) for run_id, step, values in recorder.metrics if "curves/train_loss" in values]
+    assert metrics == [(1, {"curves/train_loss": 0.5}), (2, {"curves/train_loss": 0.25})]
     assert {run_id for run_id, _, _ in recorder.metrics} == {"run-1"}
 
 
@@ -266,9 +268,9 @@ def test_what_ends_a_stage_ends_the_road(recorder, failing, error):
     assert recorder.did == list(pipeline.STAGES[: pipeline.STAGES.index(failing) + 1])
     assert recorder.ended == ["FAILED"]
     assert recorder.versions == []
-    told = isinstance(error, RetuneError)  # an interrupt has no reason to tell
-    assert recorder.described == [f"{failing} ended this run: {error}"] * told
-    assert (pipeline.REPORTS / f"{failing}.json" in recorder.kept) == told
+    is_own_error = isinstance(error, RetuneError)  # an interrupt has no reason to tell
+    assert recorder.described == [f"{failing} ended this run: {error}"] * is_own_error
+    assert (pipeline.REPORTS / f"{failing}.json" in recorder.artifacts_logged) == is_own_error
 
 
 def test_a_start_that_must_not_be_continued_ends_the_road_before_training_has_cost_anything(recorder, monkeypatch):
@@ -303,9 +305,9 @@ def test_it_does_not_outlive_a_flow_that_fails(recorder, failing, readers):
 
 def test_nothing_changed_and_decided_before_is_told_and_nothing_happens(recorder):
     recorder.stages_changed = False
-    known = recorder.add(FINGERPRINT, ("champion",), decision="champion", **{"reason.1": "it beats the base"})
+    version = recorder.add(FINGERPRINT, ("champion",), decision="champion", **{"reason.1": "it beats the base"})
     outcome = pipeline.pipeline.fn()
-    assert outcome == run_context.Outcome(known, False, Decision(True, ("it beats the base",)))
+    assert outcome == run_context.Outcome(version, False, Decision(True, ("it beats the base",)))
     assert recorder.did == [] and recorder.ended == []
 
 

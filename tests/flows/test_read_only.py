@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.fixture
-def sealed(own_clone, tmp_path_factory):
+def read_only_clone(own_clone, tmp_path_factory):
     """The clone as it looks on a disk that is mounted for reading only."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount a folder for reading only")
@@ -24,7 +24,7 @@ def sealed(own_clone, tmp_path_factory):
         subprocess.run(["umount", "--lazy", where], check=True)
 
 
-def test_what_cannot_be_written_is_named_with_what_to_do(sealed):
+def test_what_cannot_be_written_is_named_with_what_to_do(read_only_clone):
     for words in (
         ["retrain"],
         ["retrain", "--dry-run"],
@@ -36,12 +36,14 @@ def test_what_cannot_be_written_is_named_with_what_to_do(sealed):
         ["up", "--database", "sqlite"],
     ):
         began = time.monotonic()
-        done = sealed.retune(*words)
+        done = read_only_clone.retune(*words)
         assert done.returncode == 3, (words, done.stdout, done.stderr)
         assert len(done.stderr.splitlines()) == 1 and done.stdout == "", (words, done.stdout, done.stderr)
-        assert str(sealed.folder) in done.stderr and "cannot be written to: Read-only file system" in done.stderr
+        assert (
+            str(read_only_clone.folder) in done.stderr and "cannot be written to: Read-only file system" in done.stderr
+        )
         assert "Mount that disk for writing" in done.stderr
         assert time.monotonic() - began < 20, words
     for words, code in ((["models"], 1), (["history"], 1), (["quarantine", "list"], 1), (["clean"], 0)):
-        done = sealed.retune(*words)
+        done = read_only_clone.retune(*words)
         assert done.returncode == code and "Read-only" not in done.stderr, (words, done.stderr)

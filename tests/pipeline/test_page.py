@@ -2,14 +2,13 @@
 
 import importlib.util
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
 
 from retune.documents import lineage_page
+from tests.support.environment import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 CHECKED = "2026-11-26T09:00:00+00:00"
 
 pytestmark = pytest.mark.slow

@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from retune.evaluation import human_review, human_verdicts, statistics
+from tests.support.environment import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 PAIRS = pd.DataFrame({"id": list("abc"), "prompt": ["1", "2", "3"], "ours": ["x"] * 3, "theirs": ["y"] * 3})
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ TEXTS = ["hello broken screen", "the courier lost the box"]
 
 
 @pytest.fixture
-def version(sqlite_registry, model_folder, record):
+def registered_version(sqlite_registry, model_folder, record):
     """A registered version with a model, a record and a seal."""
     record["training"]["method"] = "full"  # its folder holds all that it needs
     with runs.run("public-door", "run", {}) as run_id, versions.packed(model_folder, ["pandas"]) as folder:
@@ -26,29 +26,29 @@ def version(sqlite_registry, model_folder, record):
         )
 
 
-def test_a_version_is_loaded_by_its_reference_and_predicts(version):
-    model = retune.load(f"public-door/{version.version}")
+def test_a_version_is_loaded_by_its_reference_and_predicts(registered_version):
+    model = retune.load(f"public-door/{registered_version.version}")
     answers = model.predict(TEXTS)
     assert list(answers.columns) == ["text", "label", "confidence"]
     assert answers["text"].tolist() == TEXTS
     assert answers["confidence"].between(0, 1).all()
-    assert repr(model) == f"Model('{version}')"
+    assert repr(model) == f"Model('{registered_version}')"
     assert model.predict([]).empty
 
 
-def test_one_text_instead_of_a_list_is_refused_with_what_to_write(version):
+def test_one_text_instead_of_a_list_is_refused_with_what_to_write(registered_version):
     with pytest.raises(WrongUse, match=r"predict\(\['hello'\]\)"):
-        retune.load(str(version)).predict("hello")
+        retune.load(str(registered_version)).predict("hello")
 
 
-def test_versions_and_their_lineage(version):
-    assert version.version in [each.version for each in retune.versions("public-door")]
-    written = json.loads((versions.version_folder(version) / records.FILE).read_text("utf-8"))
-    assert retune.lineage(str(version)) == written
+def test_versions_and_their_lineage(registered_version):
+    assert registered_version.version in [each.version for each in retune.versions("public-door")]
+    written = json.loads((versions.version_folder(registered_version) / records.FILE).read_text("utf-8"))
+    assert retune.lineage(str(registered_version)) == written
 
 
 @pytest.mark.parametrize("call", [retune.load, lambda reference: retune.lineage(reference)])
-def test_a_reference_to_nothing_says_so(version, call):
+def test_a_reference_to_nothing_says_so(registered_version, call):
     with pytest.raises(Refused):
         call("public-door/999")
     with pytest.raises(WrongUse):

@@ -650,13 +650,13 @@ def mistype(rng: random.Random, body: str) -> str:
     return body[:at] + rng.choice((pair[::-1], pair[1], pair[0] + pair)) + body[at + 2 :]
 
 
-def distinct(make: Callable[[], str], seen: list[set[str]]) -> str:
+def distinct(make: Callable[[], str], word_sets: list[set[str]]) -> str:
     """Make bodies until one is unlike all seen before, so that no copy exists but those planted."""
     while True:
         body = make()
         words_in = set(re.findall(r"\w+", body.casefold()))
-        if all(len(words_in & old) <= ALIKE * len(words_in | old) for old in seen):
-            seen.append(words_in)
+        if all(len(words_in & old) <= ALIKE * len(words_in | old) for old in word_sets):
+            word_sets.append(words_in)
             return body
 
 
@@ -751,10 +751,10 @@ def personal_data(rng: random.Random, clear: Iterator[Ticket]) -> Planted:
     for at in range(PERSONAL):
         ticket, name = next(clear), f"{rng.choice(FIRST)} {rng.choice(LAST)}"
         kind = kinds[at % len(kinds)]
-        for said in (kind, "name") if at % 4 == 0 and kind != "name" else (kind,):
-            value = private_value(rng, said, name)
-            ticket.body += " " + rng.choice(SAID[said]).format(value)
-            spans.append({"id": ticket, "kind": said, "value": value})
+        for kind_or_name in (kind, "name") if at % 4 == 0 and kind != "name" else (kind,):
+            value = private_value(rng, kind_or_name, name)
+            ticket.body += " " + rng.choice(SAID[kind_or_name]).format(value)
+            spans.append({"id": ticket, "kind": kind_or_name, "value": value})
     return [], spans
 
 
@@ -802,18 +802,18 @@ def visits(rng: random.Random) -> Iterator[str]:
 def clear_tickets(rng: random.Random, customers: Iterator[str]) -> list[Ticket]:
     tickets = []
     for queue, size in SIZES.items():
-        seen: list[set[str]] = []
+        word_sets: list[set[str]] = []
         for _ in range(size):
-            body = distinct(lambda q=queue: clear_body(rng, q), seen)
+            body = distinct(lambda q=queue: clear_body(rng, q), word_sets)
             tickets.append(Ticket(queue, body, next(customers), random_day(rng)))
     return tickets
 
 
 def ambiguous_tickets(rng: random.Random, customers: Iterator[str]) -> Planted:
-    tickets, entries, seen = [], [], []
+    tickets, entries, word_sets = [], [], []
     for at in range(AMBIGUOUS):
         pair = tuple(EITHER)[at % len(EITHER)]
-        body = distinct(lambda p=pair: either_body(rng, p), seen)
+        body = distinct(lambda p=pair: either_body(rng, p), word_sets)
         tickets.append(Ticket(rng.choice(pair), body, next(customers), random_day(rng)))
         entries.append({"id": tickets[-1], "queues": list(pair)})
     return tickets, entries

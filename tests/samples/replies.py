@@ -241,42 +241,45 @@ def request(rng: random.Random) -> Request:
     return Request(intent, slots, " ".join(f"{rng.choice(OPENINGS)} {ask} {rng.choice(CLOSINGS)}".split()))
 
 
-def reply(rng: random.Random, asked: Request) -> str:
+def reply(rng: random.Random, inquiry: Request) -> str:
     """In the house style: the matter, what was done and what comes next, the sign-off, a line each."""
-    intent = INTENTS[asked.intent]
+    intent = INTENTS[inquiry.intent]
     first = rng.choice(FIRST_LINES).replace("{matter}", intent.matter)
     lines = (first, f"{rng.choice(intent.done)} {intent.next}", SIGN_OFF)
-    return "\n".join(fill(line, asked.slots) for line in lines)
+    return "\n".join(fill(line, inquiry.slots) for line in lines)
 
 
 # ---------------------------------------------------------------- replies that nobody wants
 
 
-def curt(rng: random.Random, asked: Request) -> str:
+def curt(rng: random.Random, inquiry: Request) -> str:
     return rng.choice(CURT)
 
 
-def rude(rng: random.Random, asked: Request) -> str:
-    said = reply(rng, asked).split("\n")[1]
-    return f"{rng.choice(RUDE)} {said}"
+def rude(rng: random.Random, inquiry: Request) -> str:
+    line = reply(rng, inquiry).split("\n")[1]
+    return f"{rng.choice(RUDE)} {line}"
 
 
-def another_matter(rng: random.Random, asked: Request) -> str:
-    other = rng.choice([name for name in INTENTS if name != asked.intent])
-    return reply(rng, Request(other, asked.slots, asked.prompt))
+def another_matter(rng: random.Random, inquiry: Request) -> str:
+    other = rng.choice([name for name in INTENTS if name != inquiry.intent])
+    return reply(rng, Request(other, inquiry.slots, inquiry.prompt))
 
 
-def cut_off(rng: random.Random, asked: Request) -> str:
-    said = reply(rng, asked).split(" ")
-    return " ".join(said[: rng.randint(3, len(said) // 2)])
+def cut_off(rng: random.Random, inquiry: Request) -> str:
+    words = reply(rng, inquiry).split(" ")
+    return " ".join(words[: rng.randint(3, len(words) // 2)])
 
 
-def another_object(rng: random.Random, asked: Request) -> str:
+def another_object(rng: random.Random, inquiry: Request) -> str:
     """Right in all but what it is about; a reply that names nothing cannot have this fault."""
-    if "{" not in INTENTS[asked.intent].matter + "".join(INTENTS[asked.intent].done):
-        return another_matter(rng, asked)
-    slots = {slot: rng.choice([value for value in SLOTS[slot] if value != own]) for slot, own in asked.slots.items()}
-    return reply(rng, Request(asked.intent, slots, asked.prompt))
+    if "{" not in INTENTS[inquiry.intent].matter + "".join(INTENTS[inquiry.intent].done):
+        return another_matter(rng, inquiry)
+    slots = {
+        slot: rng.choice([value for value in SLOTS[slot] if value != slot_value])
+        for slot, slot_value in inquiry.slots.items()
+    }
+    return reply(rng, Request(inquiry.intent, slots, inquiry.prompt))
 
 
 FAULTS: tuple[Callable[[random.Random, Request], str], ...] = (curt, rude, another_matter, cut_off, another_object)
@@ -292,29 +295,29 @@ def customers(rng: random.Random, rows: int) -> Iterator[str]:
     return iter(ids)
 
 
-def distinct(rng: random.Random, count: int, taken: set[str]) -> list[Request]:
+def distinct(rng: random.Random, count: int, prompts_taken: set[str]) -> list[Request]:
     """Requests that nobody has made before in the same words."""
-    found: list[Request] = []
-    while len(found) < count:
-        made = request(rng)
-        if made.prompt not in taken:
-            taken.add(made.prompt)
-            found.append(made)
-    return found
+    prompts: list[Request] = []
+    while len(prompts) < count:
+        candidate = request(rng)
+        if candidate.prompt not in prompts_taken:
+            prompts_taken.add(candidate.prompt)
+            prompts.append(candidate)
+    return prompts
 
 
 def generate(seed: int) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
     """The rows of replies.csv and of preferences.csv; no request stands in both."""
-    rng, taken = random.Random(seed), set[str]()
+    rng, prompts_taken = random.Random(seed), set[str]()
     writers = customers(rng, REPLIES)
     replies = [
-        (f"Q-{number:05}", next(writers), asked.intent, asked.prompt, reply(rng, asked))
-        for number, asked in enumerate(distinct(rng, REPLIES, taken), start=1)
+        (f"Q-{number:05}", next(writers), each.intent, each.prompt, reply(rng, each))
+        for number, each in enumerate(distinct(rng, REPLIES, prompts_taken), start=1)
     ]
     writers = customers(rng, PAIRS)
     pairs = [
-        (f"P-{number:05}", next(writers), asked.prompt, reply(rng, asked), rng.choice(FAULTS)(rng, asked))
-        for number, asked in enumerate(distinct(rng, PAIRS, taken), start=1)
+        (f"P-{number:05}", next(writers), each.prompt, reply(rng, each), rng.choice(FAULTS)(rng, each))
+        for number, each in enumerate(distinct(rng, PAIRS, prompts_taken), start=1)
     ]
     return replies, pairs
 

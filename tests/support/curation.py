@@ -25,11 +25,11 @@ FORGOTTEN = suppression.add(suppression.NOTHING, ["1"], "asked", "A. Tester", "2
 PATHS = tuple(map(Path, ("raw", "suppressed.json", "curated", "curate.json")))
 
 
-def rows(*given_rows):
+def rows(*row_tuples):
     """Rows of (id, text, label) or (id, text, label, given)."""
-    full = [(*row, "")[:4] for row in given_rows]
+    full = [(*row, "")[:4] for row in row_tuples]
     return pd.DataFrame(
-        [(id_, text, label, "", "desk", given) for id_, text, label, given in full], columns=list(COLUMNS)
+        [(id_, text, label, "", "desk", side) for id_, text, label, side in full], columns=list(COLUMNS)
     ).astype("str")
 
 
@@ -47,31 +47,31 @@ def report(table, config=LENIENT, listed=suppression.NOTHING, task="classify"):
     context = Context(task_data.of(task), config, listed)
     stream, tally = stage.from_frame(table, context.facts.columns), Tally(context.facts)
     decision, _ = stage.decide(stream, context, context.facts.curation, tally)
-    for kept, rejects in stage.outcome(stream, context, decision):
-        tally.sort(kept, rejects)
+    for accepted, rejects in stage.outcome(stream, context, decision):
+        tally.sort(accepted, rejects)
     return tally.report()
 
 
 def outcome(table, params=LENIENT):
-    kept, rejects = curate(table, params)
-    return list(kept["id"]), [tuple(reject) for reject in rejects[["id", "reason", "detail"]].to_numpy()]
+    accepted, rejects = curate(table, params)
+    return list(accepted["id"]), [tuple(reject) for reject in rejects[["id", "reason", "detail"]].to_numpy()]
 
 
-def asked(*contents):
+def user_message(*contents):
     return messages.dump([{"role": "user", "content": content} for content in contents])
 
 
-def said(*some):
+def reply_rows(*some):
     """Rows of (id, prompt, answer), or (id, prompt, answer, given)."""
-    return rows(*((id_, asked(prompt), *rest) for id_, prompt, *rest in some))
+    return rows(*((id_, user_message(prompt), *rest) for id_, prompt, *rest in some))
 
 
-def pairs(*some):
+def preference_rows(*some):
     """Rows of (id, prompt, chosen, rejected), or (id, prompt, chosen, rejected, given)."""
-    table = said(*((id_, prompt, chosen, *given) for id_, prompt, chosen, _, *given in some))
+    table = reply_rows(*((id_, prompt, chosen, *side) for id_, prompt, chosen, _, *side in some))
     return table.assign(rejected=pd.Series([row[3] for row in some], dtype="str"))
 
 
 def fates(table, task, params=WRITING):
-    kept, rejects = curate(table, params, task=task)
-    return list(kept["id"]), [tuple(reject) for reject in rejects[["id", "reason", "detail"]].to_numpy()]
+    accepted, rejects = curate(table, params, task=task)
+    return list(accepted["id"]), [tuple(reject) for reject in rejects[["id", "reason", "detail"]].to_numpy()]

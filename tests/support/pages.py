@@ -45,15 +45,15 @@ class Page:
 
     @cached_property
     def blocks(self) -> list[Block]:
-        found = []
+        blocks_found = []
         for fence in FENCE.finditer(self.text):
             before = self.text[: fence.start()]
             reason = NOT_RUN.search(before)
             lines = [line.removeprefix(fence["indent"]) for line in fence["body"].splitlines()]
-            found.append(
+            blocks_found.append(
                 Block(fence["language"], "\n".join(lines), before.count("\n") + 1, reason and reason["reason"])
             )
-        return found
+        return blocks_found
 
     @cached_property
     def prose(self) -> str:

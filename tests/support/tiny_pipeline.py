@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.environment import QUIET
+from tests.support.git_repo import init_repository
 
 TWO_STAGES = """\
 stages:
@@ -93,9 +94,7 @@ def write_and_run(folder):
     pipeline.write("data/raw/one.txt", "potato\n")
     pipeline.write("data/.gitignore", "/raw\n")
     pipeline.write("models/.gitignore", "/meal.txt\n")
-    pipeline.git("init", "-q", "-b", "main")
-    pipeline.git("config", "user.name", "A. Tester")
-    pipeline.git("config", "user.email", "tester@example.com")
+    init_repository(folder)
     pipeline.dvc("init", "-q")
     pipeline.git("add", "-A")
     pipeline.git("commit", "-q", "-m", "start")

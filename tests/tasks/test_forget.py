@@ -17,7 +17,7 @@ RAW, LIST = Path("data/raw"), suppression.LIST
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
+def clone_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     suppression.write(suppression.NOTHING, LIST)
     put(("1", "card lost"), ("2", "Card  LOST!"), ("3", "where is it"))
@@ -29,7 +29,7 @@ def put(*rows, part="00001"):
 
 
 def listed(*ids):
-    return [bool(found) for found in suppression.contains(suppression.read(LIST), pd.Series(ids, dtype="str"))]
+    return [bool(is_listed) for is_listed in suppression.contains(suppression.read(LIST), pd.Series(ids, dtype="str"))]
 
 
 def test_forgotten_rows_are_on_the_list_from_then_on():
@@ -62,7 +62,7 @@ def test_an_id_that_has_left_the_data_since_stays_known():
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
         (([], *WHO), "one id or more"),
         ((["1", " "], *WHO), "none of them empty"),
@@ -71,8 +71,8 @@ def test_an_id_that_has_left_the_data_since_stays_known():
         ((["1"], *WHO[:2], "now"), "'now' is not a time"),
     ],
 )
-def test_a_call_that_leaves_something_out_is_a_wrong_use(call, said):
-    with pytest.raises(WrongUse, match=said):
+def test_a_call_that_leaves_something_out_is_a_wrong_use(call, message):
+    with pytest.raises(WrongUse, match=message):
         forget(*call)
     assert suppression.read(LIST) == suppression.NOTHING
 
@@ -101,9 +101,9 @@ def test_raw_rows_that_are_not_here_or_torn_are_no_answer():
 
 def test_many_at_once_lose_nothing():
     put(*((str(n), f"text {n}") for n in range(12)))
-    told = "import sys; from tasks.forget import forget; forget([sys.argv[1]], 'asked', 'me', '2026-11-24')"
+    program = "import sys; from tasks.forget import forget; forget([sys.argv[1]], 'asked', 'me', '2026-11-24')"
     env = {**os.environ, "PYTHONPATH": str(Path(forget_module.__file__).parents[1])}
-    at_work = [subprocess.Popen([sys.executable, "-c", told, str(n)], env=env) for n in range(6)]
+    at_work = [subprocess.Popen([sys.executable, "-c", program, str(n)], env=env) for n in range(6)]
     assert [process.wait(60) for process in at_work] == [0] * 6
     assert listed(*map(str, range(8))) == [True] * 6 + [False] * 2
     assert len({row["id_sha256"] for row in json.loads(LIST.read_text("utf-8"))["rows"]}) == 6

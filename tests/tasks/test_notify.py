@@ -16,7 +16,7 @@ SECRET = "s3cr3t-T0ken"
 
 
 @pytest.fixture
-def to(monkeypatch):
+def set_channels(monkeypatch):
     return lambda *addresses: monkeypatch.setenv(notify.VARIABLE, " ".join(addresses))
 
 
@@ -27,15 +27,15 @@ def reaches_all(event, title="t", body="b", seconds=5.0):
     return all(delivery.ok for delivery in deliveries)
 
 
-def test_everyone_is_told_what_happened(webhook, to):
-    port, taken = webhook
-    to(f"json://127.0.0.1:{port}/a/{SECRET}", f"json://127.0.0.1:{port}/b")
+def test_everyone_is_told_what_happened(webhook, set_channels):
+    port, notifications = webhook
+    set_channels(f"json://127.0.0.1:{port}/a/{SECRET}", f"json://127.0.0.1:{port}/b")
     assert reaches_all("held", "classifier: held", "the gain is 0.001\n- not enough")
-    assert [(said["title"], said["message"], said["type"]) for said in taken] == [
-        ("classifier: held", "the gain is 0.001\n- not enough", "info")
-    ] * 2
+    assert [
+        (notification["title"], notification["message"], notification["type"]) for notification in notifications
+    ] == [("classifier: held", "the gain is 0.001\n- not enough", "info")] * 2
     assert reaches_all("failed")
-    assert taken[-1]["type"] == "failure"
+    assert notifications[-1]["type"] == "failure"
 
 
 def test_without_an_address_nothing_happens_quietly(monkeypatch, caplog):
@@ -44,27 +44,27 @@ def test_without_an_address_nothing_happens_quietly(monkeypatch, caplog):
     assert caplog.records == []
 
 
-def test_a_channel_that_is_away_or_no_address_breaks_nothing_and_is_named_by_its_place(webhook, to, caplog):
-    port, taken = webhook
-    to(f"json://127.0.0.1:9/{SECRET}", f"nosuch://{SECRET}", SECRET, f"json://127.0.0.1:{port}/no/{SECRET}")
+def test_a_channel_that_is_away_or_no_address_breaks_nothing_and_is_named_by_its_place(webhook, set_channels, caplog):
+    port, notifications = webhook
+    set_channels(f"json://127.0.0.1:9/{SECRET}", f"nosuch://{SECRET}", SECRET, f"json://127.0.0.1:{port}/no/{SECRET}")
     with caplog.at_level(logging.DEBUG):
         assert reaches_all("failed") is False
-    told = [record.getMessage() for record in caplog.records if record.name == "retune.notify"]
-    assert [line.partition(" did")[0] for line in told] == [
+    lines = [record.getMessage() for record in caplog.records if record.name == "retune.notify"]
+    assert [line.partition(" did")[0] for line in lines] == [
         "channel 1 (json)",
         "channel 2 (nosuch)",
         "channel 3 (?)",
         "channel 4 (json)",
     ]
-    assert "no address that Apprise knows" in told[1]
-    assert "403" in told[3]
-    assert taken == []
+    assert "no address that Apprise knows" in lines[1]
+    assert "403" in lines[3]
+    assert notifications == []
 
 
-def test_no_part_of_an_address_reaches_a_log_however_talkative_it_is(webhook, to, caplog):
+def test_no_part_of_an_address_reaches_a_log_however_talkative_it_is(webhook, set_channels, caplog):
     port, _ = webhook
     mail = f"mailto://user:{SECRET}@127.0.0.1:9?to=ops@example.com"
-    to(f"json://u:{SECRET}@127.0.0.1:{port}/{SECRET}?+X-Token={SECRET}", f"json://127.0.0.1:9/{SECRET}", mail)
+    set_channels(f"json://u:{SECRET}@127.0.0.1:{port}/{SECRET}?+X-Token={SECRET}", f"json://127.0.0.1:9/{SECRET}", mail)
     with caplog.at_level(logging.DEBUG):
         for name in ("", "apprise", "urllib3"):
             logging.getLogger(name).setLevel(logging.DEBUG)
@@ -78,18 +78,18 @@ def test_no_part_of_an_address_reaches_a_log_however_talkative_it_is(webhook, to
     assert "ops@example.com" not in caplog.text
 
 
-def test_a_channel_that_hangs_delays_nobody_for_long_and_the_others_get_it(webhook, to, caplog):
-    port, taken = webhook
+def test_a_channel_that_hangs_delays_nobody_for_long_and_the_others_get_it(webhook, set_channels, caplog):
+    port, notifications = webhook
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection and says nothing
-        to(
+        set_channels(
             f"json://127.0.0.1:{silent.getsockname()[1]}/?rto=60",
             f"json://127.0.0.1:{port}/slow/?rto=60",
             f"json://127.0.0.1:{port}",
         )
-        begun = time.monotonic()
+        start = time.monotonic()
         assert reaches_all("unhealthy", seconds=1.0) is False
-        assert time.monotonic() - begun < 2.5
-    assert len(taken) == 1
+        assert time.monotonic() - start < 2.5
+    assert len(notifications) == 1
     assert sum("no answer within 1 s" in record.getMessage() for record in caplog.records) == 2
 
 

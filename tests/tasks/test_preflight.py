@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +17,8 @@ from retune.lineage import parent_version
 from retune.models.base_model import weights_sha256
 from retune.preflight import compute_estimate, memory_check
 from tasks.preflight import CURATED, GENERAL, PICTURE, RAW, SPLITS, run_preflight
-
-ROOT = Path(__file__).parents[2]
+from tests.support.environment import ROOT
+from tests.support.git_repo import git, init_repository
 
 
 @pytest.fixture
@@ -80,12 +79,14 @@ def test_the_estimate_counts_what_is_learned_from_and_no_other_side(config, make
     rows = make_replies(40)
     row_table.write(rows, CURATED)
     whole = run_preflight(config)
-    kept = 1 - config.split.val_share - config.split.test_share
-    assert whole.effort.tokens == pytest.approx(kept * config.train.epochs * whole.figures["trained_tokens"], abs=3)
+    train_share = 1 - config.split.val_share - config.split.test_share
+    assert whole.effort.tokens == pytest.approx(
+        train_share * config.train.epochs * whole.figures["trained_tokens"], abs=3
+    )
     for name, side in zip(row_table.SPLITS, (rows.head(20), rows[20:30], rows[30:]), strict=True):
         row_table.write(side, SPLITS / f"{name}.parquet")
-    parted = run_preflight(config)
-    assert parted.effort.tokens == pytest.approx(config.train.epochs * parted.figures["trained_tokens"] / 2, abs=3)
+    report = run_preflight(config)
+    assert report.effort.tokens == pytest.approx(config.train.epochs * report.figures["trained_tokens"] / 2, abs=3)
 
 
 def test_a_prompt_that_was_split_over_two_sides_is_refused_with_its_rows(config, make_replies):
@@ -100,10 +101,10 @@ def test_a_prompt_that_was_split_over_two_sides_is_refused_with_its_rows(config,
 
 def test_an_estimate_says_steps_time_and_memory(config, make_replies):
     row_table.write(make_replies(30), CURATED)
-    found = run_preflight(config).effort
-    assert found.steps >= config.train.epochs
-    assert found.seconds > 0
-    assert 0 < found.certain_bytes < found.bytes < 2**30
+    effort = run_preflight(config).effort
+    assert effort.steps >= config.train.epochs
+    assert effort.seconds > 0
+    assert 0 < effort.certain_bytes < effort.bytes < 2**30
 
 
 def test_the_audit_says_whether_the_training_fits_into_this_machine(config, make_replies, monkeypatch):
@@ -140,10 +141,10 @@ def test_what_preferences_take_hangs_on_the_version_that_they_are_learned_on(con
 
 def committed():
     """All of this folder in a new repository; returns the commit."""
-    own = ["git", "-c", "user.name=A", "-c", "user.email=a@b"]
-    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "made"]):
-        subprocess.run([*own, *words], check=True)
-    return subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    init_repository(".")
+    git("add", "-A")
+    git("commit", "-qm", "made")
+    return git("rev-parse", "HEAD")
 
 
 def test_the_audit_says_the_licence_of_the_base_or_that_none_is_stated(config, make_replies):

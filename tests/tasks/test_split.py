@@ -15,6 +15,7 @@ from retune.data.row_table import COLUMNS, SPLITS
 from retune.errors import Refused, WrongUse
 from tasks import split as stage
 from tasks.split import check_splits, main
+from tests.support.environment import ROOT
 
 split = partial(stage.split, task="classify")
 report = partial(stage.report, task="classify")
@@ -119,11 +120,11 @@ def test_a_customer_and_a_row_of_the_same_name_are_not_one_group():
 
 def test_a_group_on_two_given_sides_is_refused_by_name():
     table = rows(("1", "acme", "train"), ("2", "acme", "test"), ("3", "bolt", ""))
-    told = report(table, split(table, PARAMS))
-    assert told["parted_groups"] == {"acme": {"train": "1", "test": "2"}}
-    assert told["rows"]["test"] >= 2  # counted on the strictest side, so nothing of it can be learned
+    counts = report(table, split(table, PARAMS))
+    assert counts["parted_groups"] == {"acme": {"train": "1", "test": "2"}}
+    assert counts["rows"]["test"] >= 2  # counted on the strictest side, so nothing of it can be learned
     with pytest.raises(Refused, match=r"acme \(test: row 2, train: row 1\)"):
-        check_splits(told, PARAMS)
+        check_splits(counts, PARAMS)
 
 
 def test_an_unknown_given_side_is_a_wrong_use():
@@ -138,8 +139,8 @@ def test_a_side_without_rows_is_refused_with_advice():
 
 
 def test_a_label_missing_from_val_is_a_warning_where_params_say_so():
-    told = told_without("b", "val")
-    assert check_splits(told, PARAMS) == ["no row on val for 1 labels: b"]
+    warnings = told_without("b", "val")
+    assert check_splits(warnings, PARAMS) == ["no row on val for 1 labels: b"]
 
 
 def test_a_label_missing_from_train_is_refused_where_params_say_so():
@@ -158,22 +159,22 @@ def told_without(label, side):
 
 def test_the_report_counts_rows_labels_and_groups():
     table = rows(("1", "acme", "train"), ("2", "acme", ""), ("3", "", "val"), ("4", "bolt", "test"))
-    told = report(table, {"train": table[:2], "val": table[2:3], "test": table[3:]})
-    assert told["rows"] == {"train": 2, "val": 1, "test": 1}
-    assert told["labels"] == {"a": {"train": 2, "val": 1, "test": 1}}
-    assert told["missing"] == {"train": [], "val": [], "test": []}
-    assert told["groups"] == {"train": 1, "val": 0, "test": 1}
+    counts = report(table, {"train": table[:2], "val": table[2:3], "test": table[3:]})
+    assert counts["rows"] == {"train": 2, "val": 1, "test": 1}
+    assert counts["labels"] == {"a": {"train": 2, "val": 1, "test": 1}}
+    assert counts["missing"] == {"train": [], "val": [], "test": []}
+    assert counts["groups"] == {"train": 1, "val": 0, "test": 1}
 
 
 @pytest.fixture
-def in_folder(tmp_path, monkeypatch):
-    shipped = Path(__file__).parents[2] / "params.yaml"
+def stage_folder(tmp_path, monkeypatch):
+    shipped = ROOT / "params.yaml"
     (tmp_path / "params.yaml").write_text(shipped.read_text("utf-8"), "utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_the_stage_writes_three_sides_and_a_report(in_folder):
+def test_the_stage_writes_three_sides_and_a_report(stage_folder):
     row_table.write(lone(100), Path("rows.parquet"))
     main(Path("rows.parquet"), Path("splits"), Path("split.json"))
     sides = {name: row_table.read(Path(f"splits/{name}.parquet")) for name in SPLITS}
@@ -182,7 +183,7 @@ def test_the_stage_writes_three_sides_and_a_report(in_folder):
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_a_refused_split_leaves_its_report_and_no_sides(in_folder, count):
+def test_a_refused_split_leaves_its_report_and_no_sides(stage_folder, count):
     row_table.write(lone(count), Path("rows.parquet"))
     with pytest.raises(Refused):
         main(Path("rows.parquet"), Path("splits"), Path("split.json"))
@@ -198,8 +199,8 @@ WRITING = SplitShares(seed=17, val_share=0.2, test_share=0.3)
 def answers(prompts, each):
     """Rows of `each` answers to every prompt, which is written in two ways."""
     ways = ("Why", "why ")
-    asked = [f"{ways[n % 2]} {prompt}?" for prompt in range(prompts) for n in range(each)]
-    text = [messages.dump([{"role": "user", "content": content}]) for content in asked]
+    prompt_texts = [f"{ways[n % 2]} {prompt}?" for prompt in range(prompts) for n in range(each)]
+    text = [messages.dump([{"role": "user", "content": content}]) for content in prompt_texts]
     table = lone(len(text))
     return table.assign(text=pd.Series(text, dtype="str"), label="answer " + table["id"])
 
@@ -216,7 +217,7 @@ def test_the_answers_to_one_prompt_are_not_parted():
 def test_where_a_model_writes_no_label_can_be_missing_and_none_is_told():
     table = answers(40, 1).assign(rejected="no")
     sides = split(table, WRITING, task="prefer")
-    told = report(table, sides, task="prefer")
-    assert (told["labels"], set(map(len, told["missing"].values()))) == ({}, {0})
-    assert check_splits(told, WRITING) == []
+    counts = report(table, sides, task="prefer")
+    assert (counts["labels"], set(map(len, counts["missing"].values()))) == ({}, {0})
+    assert check_splits(counts, WRITING) == []
     assert all(tuple(side) == task_data.of("prefer").columns for side in sides.values())

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from retune.config.common import Trigger
 from tasks import trigger
 from tasks.trigger import RetrainDecision, TrainingInputs, VersionInputs
+from tests.support.environment import ROOT
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 SECTION = Trigger(
@@ -31,15 +31,15 @@ def verdict(
 
 
 def test_without_a_version_there_is_always_reason_to_train():
-    said = verdict(newest=None, champion=None)
-    assert said.train and said.why == ("there is no version yet",)
+    reasons = verdict(newest=None, champion=None)
+    assert reasons.train and reasons.why == ("there is no version yet",)
 
 
 def test_where_nothing_differs_nobody_trains_however_old_the_champion_and_whoever_asks():
     old = replace(CHAMPION, at=NOW - timedelta(days=1000))
-    said = verdict(champion=old, because="the board wants a new one", forgotten=3)
-    assert not said.train
-    assert said.why == (
+    reasons = verdict(champion=old, because="the board wants a new one", forgotten=3)
+    assert not reasons.train
+    assert reasons.why == (
         "asked for: the board wants a new one",
         "classifier/3 has been champion for 1000 days, 90 allowed",
         "classifier/3 learned from 3 rows that are suppressed now, classifier/4 from none of them: "
@@ -53,9 +53,9 @@ MORE = replace(THEN, raw="ff.dir")
 
 @pytest.mark.parametrize(("rows", "train"), [(199, False), (200, True)])
 def test_enough_new_rows_are_a_reason(rows, train):
-    said = verdict(MORE, rows=rows)
-    assert said.train is train
-    assert said.why == (f"{rows} new or corrected rows since classifier/4, 200 asked",)
+    reasons = verdict(MORE, rows=rows)
+    assert reasons.train is train
+    assert reasons.why == (f"{rows} new or corrected rows since classifier/4, 200 asked",)
 
 
 def test_a_changed_parameter_or_file_is_a_reason_and_is_named():
@@ -72,11 +72,11 @@ def test_a_changed_parameter_or_file_is_a_reason_and_is_named():
 
 def test_where_an_incremental_training_starts_is_no_reason_for_the_next():
     """It started from the champion of that time; the checkout says the base."""
-    made = replace(NEWEST, state=replace(THEN, code={**THEN.code, "models/start.json": "from classifier/3"}))
+    newest = replace(NEWEST, state=replace(THEN, code={**THEN.code, "models/start.json": "from classifier/3"}))
     now = replace(THEN, code={**THEN.code, "models/start.json": "from the base"})
-    assert verdict(now, newest=made).why == ("models/start.json changed",)
-    told = verdict(now, newest=made, section=replace(SECTION, incremental=True))
-    assert not told.train and "nothing differs" in told.why[0] and not told.inputs["changes"]
+    assert verdict(now, newest=newest).why == ("models/start.json changed",)
+    reasons_now = verdict(now, newest=newest, section=replace(SECTION, incremental=True))
+    assert not reasons_now.train and "nothing differs" in reasons_now.why[0] and not reasons_now.inputs["changes"]
 
 
 def test_many_changes_are_counted_not_listed():
@@ -96,11 +96,11 @@ def test_a_clock_that_was_moved_makes_no_age():
     assert verdict(MORE, champion=replace(CHAMPION, at=NOW + timedelta(seconds=9))).inputs["champion_age_days"] == 0
     ahead = verdict(MORE, champion=replace(CHAMPION, at=NOW + timedelta(days=400)), rows=1)
     assert not ahead.train and ahead.inputs["champion_age_days"] is None
-    said = "classifier/3 became champion in days to come, so its age cannot be told: the clock was moved"
-    assert ahead.why == (said, "1 new or corrected rows since classifier/4, 200 asked")
-    assert verdict(champion=replace(CHAMPION, at=NOW + timedelta(days=400))).why[0] == said
+    reasons = "classifier/3 became champion in days to come, so its age cannot be told: the clock was moved"
+    assert ahead.why == (reasons, "1 new or corrected rows since classifier/4, 200 asked")
+    assert verdict(champion=replace(CHAMPION, at=NOW + timedelta(days=400))).why[0] == reasons
     never = replace(SECTION, max_age_days=0)
-    assert said not in verdict(MORE, champion=replace(CHAMPION, at=NOW + timedelta(days=400)), section=never).why
+    assert reasons not in verdict(MORE, champion=replace(CHAMPION, at=NOW + timedelta(days=400)), section=never).why
 
 
 def test_a_forgotten_row_that_the_champion_learned_from_is_a_reason():
@@ -115,9 +115,9 @@ def test_a_request_is_a_reason_if_something_would_come_of_it():
 
 
 def test_inputs_and_thresholds_stand_beside_the_verdict():
-    said = verdict(MORE, rows=5, because="x")
-    assert said.inputs["new_rows"] == 5 and said.inputs["champion_age_days"] == 30
-    assert said.thresholds["new_rows"] == 200
+    reasons = verdict(MORE, rows=5, because="x")
+    assert reasons.inputs["new_rows"] == 5 and reasons.inputs["champion_age_days"] == 30
+    assert reasons.thresholds["new_rows"] == 200
 
 
 @given(st.integers(0, 1000), st.integers(0, 5), st.integers(0, 400), st.none() | st.text(max_size=5))
@@ -132,10 +132,9 @@ def test_two_states_have_one_digest_only_if_they_are_equal():
 
 
 def test_the_state_of_this_repository_names_every_file_that_a_stage_reads(monkeypatch):
-    root = Path(__file__).resolve().parents[2]
-    monkeypatch.chdir(root)
-    found = trigger.current_inputs("aa.dir")
-    assert {"tasks/curate/__main__.py", "retune/errors.py", "command of train"} <= set(found.code)
-    assert found.params["train.epochs"] and not [
-        key for key in found.params if key.startswith(("trigger.", "promote."))
+    monkeypatch.chdir(ROOT)
+    inputs = trigger.current_inputs("aa.dir")
+    assert {"tasks/curate/__main__.py", "retune/errors.py", "command of train"} <= set(inputs.code)
+    assert inputs.params["train.epochs"] and not [
+        key for key in inputs.params if key.startswith(("trigger.", "promote."))
     ]

@@ -30,16 +30,16 @@ def test_sources_are_checked_and_nothing_is_taken(own_clone, tmp_path):
     done = own_clone.call("sources", "check", "--json")
     assert done.returncode == 1
     assert "gone: FAILED" in done.stderr and "Traceback" not in done.stderr
-    told = json.loads(done.stdout)
-    good, bad = told["sources"]
-    assert (told["ok"], good["ok"], good["rows"], good["cursor"]) == (False, True, 2, None)
+    findings = json.loads(done.stdout)
+    good, bad = findings["sources"]
+    assert (findings["ok"], good["ok"], good["rows"], good["cursor"]) == (False, True, 2, None)
     assert (bad["ok"], bad["rows"]) == (False, 0)
     assert own_clone.git("status", "--porcelain") == before
     configure(own_clone, {**files, "name": "drop", "path": str(drop)})
     with chdir(own_clone.folder):
-        (made := tmp_path / "made").joinpath("data").mkdir(parents=True)
-        (made / intake_branch.RAW).write_text("outs: [{md5: ab.dir, path: raw}]")
-        intake_branch.move(intake_branch.read(), made, {"drop": good["cursor_after"]}, {}, "Bring in")
+        (folder := tmp_path / "made").joinpath("data").mkdir(parents=True)
+        (folder / intake_branch.RAW).write_text("outs: [{md5: ab.dir, path: raw}]")
+        intake_branch.move(intake_branch.read(), folder, {"drop": good["cursor_after"]}, {}, "Bring in")
     done = own_clone.call("sources", "check")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].split() == ["drop", "files", "ok", "0", "1", "files"]
@@ -54,9 +54,9 @@ def test_a_source_of_which_a_file_is_refused_is_not_called_ok(own_clone, tmp_pat
     configure(own_clone, {**source, "licence": None, "collected": None})
     done = own_clone.call("sources", "check", "--json")
     assert done.returncode == 1
-    told = json.loads(done.stdout)
-    (drop,) = told["sources"]
-    assert (told["ok"], drop["ok"], drop["error"], drop["rows"], drop["files"]) == (False, False, None, 2, 1)
+    findings = json.loads(done.stdout)
+    (drop,) = findings["sources"]
+    assert (findings["ok"], drop["ok"], drop["error"], drop["rows"], drop["files"]) == (False, False, None, 2, 1)
     assert list(drop["cursor_after"]["files"]) == [str(tmp_path / "a.csv")]
     assert "b.csv is not UTF-8" in drop["refused"][0]
     assert (
@@ -76,14 +76,14 @@ def test_a_pattern_that_matches_nothing_is_said_and_is_no_failure(own_clone, tmp
 
 
 def test_a_test_message_says_who_got_it(own_clone, webhook):
-    port, taken = webhook
+    port, notifications = webhook
     assert "no one would be notified" in own_clone.call("notify", "test").stderr
     own_clone.env["RETUNE_NOTIFY_URLS"] = f"json://127.0.0.1:{port} json://127.0.0.1:9/s3cret"
     done = own_clone.call("notify", "test", "is this on?")
     assert done.returncode == 3
     assert done.stdout.splitlines()[-1] == "sent through 1 of 2 channels"
     assert "s3cret" not in done.stdout + done.stderr
-    assert [said["message"] for said in taken] == ["is this on?"]
+    assert [notification["message"] for notification in notifications] == ["is this on?"]
 
 
 @pytest.mark.slow
@@ -92,14 +92,16 @@ def test_blocks_that_are_saved_on_a_prefect_server_are_told_too(prefect_url, web
     from prefect.blocks.system import Secret
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    port, taken = webhook
+    port, messages_taken = webhook
     section = Notify(events=["held"], timeout_seconds=30.0)
     monkeypatch.setenv("RETUNE_NOTIFY_URLS", f"json://127.0.0.1:{port}")
     monkeypatch.setenv(notifications.VARIABLE, "custom-webhook/team secret/word custom-webhook/nobody")
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
     with temporary_settings({PREFECT_API_URL: prefect_url}):
-        said = {"said": "{{subject}}: {{body}}"}
-        CustomWebhookNotificationBlock(name="team", url=f"http://127.0.0.1:{port}/s3cret", json_data=said).save("team")
+        body_template = {"said": "{{subject}}: {{body}}"}
+        CustomWebhookNotificationBlock(
+            name="team", url=f"http://127.0.0.1:{port}/s3cret", json_data=body_template
+        ).save("team")
         Secret(value="x").save("word")
         assert notifications.notify_people("held", "classifier", "no gain", section) is True, "two of the four took it"
         assert notifications.notify_people("failed", "classifier", "not told", section) is True
@@ -108,13 +110,13 @@ def test_blocks_that_are_saved_on_a_prefect_server_are_told_too(prefect_url, web
         monkeypatch.delenv("RETUNE_NOTIFY_URLS")
         monkeypatch.setenv(notifications.VARIABLE, "custom-webhook/nobody")
         assert notifications.notify_people("held", "classifier", "to nobody", section) is False
-    assert [each.get("said") or each["message"] for each in taken] == [
+    assert [each.get("said") or each["message"] for each in messages_taken] == [
         "no gain",
         "classifier: no gain",
         "again",
         "classifier: again",
     ]
-    told = [record.getMessage() for record in caplog.records if record.name == "retune.notify"]
-    assert "block secret/word did not take the message: a Secret sends no notifications" in told[0]
-    assert "no such block" in told[1]
+    lines = [record.getMessage() for record in caplog.records if record.name == "retune.notify"]
+    assert "block secret/word did not take the message: a Secret sends no notifications" in lines[0]
+    assert "no such block" in lines[1]
     assert "s3cret" not in caplog.text

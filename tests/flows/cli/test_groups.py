@@ -74,6 +74,6 @@ def test_a_command_that_became_a_group_says_so(words, now):
 
 def test_what_a_word_is_now_called_exists():
     for now in RENAMED.values():
-        found = retune
+        command = retune
         for word in now.split()[1:]:
-            found = found.commands[word]
+            command = command.commands[word]

@@ -25,10 +25,10 @@ def with_records(clone):
     return clone
 
 
-def wrong(done, code, told):
+def wrong(done, code, message):
     """An answer in words: the exit code, one message on stderr, nothing on stdout, no traceback."""
     assert done.returncode == code, done.stdout + done.stderr
-    assert re.search(told, done.stderr), done.stderr
+    assert re.search(message, done.stderr), done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
@@ -44,12 +44,14 @@ def call(clone):
     ids=str,
 )
 def test_a_process_ends_as_the_command_does(clone, call, words):
-    done, told = clone.retune(*words), call(*words)
-    assert told.returncode == done.returncode
-    assert said(told.stdout) == said(done.stdout) and said(told.stderr) == said(done.stderr)
+    done, in_process = clone.retune(*words), call(*words)
+    assert in_process.returncode == done.returncode
+    assert without_usage(in_process.stdout) == without_usage(done.stdout) and without_usage(
+        in_process.stderr
+    ) == without_usage(done.stderr)
 
 
-def said(text):
+def without_usage(text):
     """All but the lines in which click names the program, which is another here."""
     return [line for line in text.splitlines() if not line.startswith(("Usage: ", "Try "))]
 
@@ -88,7 +90,7 @@ def test_every_command_that_prints_a_table_takes_json(call, name):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["fine-tune"], "No such command 'fine-tune'"),
         (["plan", "--quickly"], "No such option.*--quickly"),
@@ -108,9 +110,9 @@ def test_every_command_that_prints_a_table_takes_json(call, name):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_use_is_exit_2_and_one_message(clone, call, words, told):
+def test_wrong_use_is_exit_2_and_one_message(clone, call, words, message):
     before = (clone.folder / "params.yaml").read_bytes()
-    wrong(call(*words), 2, told)
+    wrong(call(*words), 2, message)
     assert (clone.folder / "params.yaml").read_bytes() == before
 
 
@@ -154,30 +156,30 @@ def test_a_wrong_params_file_is_named_before_anything_starts(own_clone):
 
 
 @pytest.mark.parametrize("words", [["plan"], ["run"], ["retrain", "--dry-run"]], ids=" ".join)
-def test_a_multiple_choice_set_that_is_torn_is_named_before_anything_starts(writes, words):
-    done = writes.retune(*words) if words == ["run"] else writes.call(*words)
+def test_a_multiple_choice_set_that_is_torn_is_named_before_anything_starts(clone_to_write_in, words):
+    done = clone_to_write_in.retune(*words) if words == ["run"] else clone_to_write_in.call(*words)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "torn.jsonl, line 1: gold is 7. Write the number of the right choice" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (writes.folder / "data/curated/curated.parquet").exists()
+    assert not (clone_to_write_in.folder / "data/curated/curated.parquet").exists()
 
 
 @pytest.fixture(scope="module")
-def writes(new_clone, prefect_url, tmp_path_factory):
+def clone_to_write_in(new_clone, prefect_url, tmp_path_factory):
     """A clone whose model is to write, with an `evaluate.retention` that holds no such choice."""
-    made = new_clone(tmp_path_factory.mktemp("writes"), PREFECT_API_URL=prefect_url)
-    torn = made.folder / "torn.jsonl"
+    fresh_clone = new_clone(tmp_path_factory.mktemp("writes"), PREFECT_API_URL=prefect_url)
+    torn = fresh_clone.folder / "torn.jsonl"
     torn.write_text(json.dumps({"query": "Sky?", "choices": ["blue", "green"], "gold": 7}) + "\n", "utf-8")
-    text = (made.folder / "retune/config/defaults/instruct.yaml").read_text("utf-8")
+    text = (fresh_clone.folder / "retune/config/defaults/instruct.yaml").read_text("utf-8")
     named = f"  retention: [{{name: sky, path: {torn}, by_length: false}}]"
     text = re.sub(r"(?<=\nevaluate:\n)(.*?)\n  retention: \[\][^\n]*", rf"\1\n{named}", text, count=1, flags=re.DOTALL)
     assert named in text
-    (made.folder / "params.yaml").write_text(text, "utf-8")
+    (fresh_clone.folder / "params.yaml").write_text(text, "utf-8")
     rows = [{"prompt": f"What is {n}?", "completion": f"It is {n}."} for n in range(20)]
-    (made.folder / "own.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
-    done = made.call("ingest", "own.jsonl")
+    (fresh_clone.folder / "own.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+    done = fresh_clone.call("ingest", "own.jsonl")
     assert done.returncode == 0, done.stderr
-    return made
+    return fresh_clone
 
 
 def test_a_wrong_column_is_named_and_nothing_is_written(clone):
@@ -233,7 +235,7 @@ def test_a_decision_that_no_person_answers_for_is_refused_before_anything_is_loo
 
 
 @pytest.fixture
-def away(clone):
+def clone_without_registry(clone):
     """The clone with a registry at which nobody is."""
     return type(clone)(clone.folder, {"MLFLOW_TRACKING_URI": "http://desk:s3cret@127.0.0.1:9"})
 
@@ -254,9 +256,9 @@ ASK_THE_REGISTRY = [
 @pytest.mark.parametrize(
     "words", [["models"], *(pytest.param(each, marks=pytest.mark.slow) for each in ASK_THE_REGISTRY)], ids=" ".join
 )
-def test_a_registry_that_is_away_is_exit_3_in_one_line_at_once(away, words):
+def test_a_registry_that_is_away_is_exit_3_in_one_line_at_once(clone_without_registry, words):
     began = time.monotonic()
-    done = away.retune(*words)
+    done = clone_without_registry.retune(*words)
     wrong(done, 3, r"registry at http://127.0.0.1:9 is away \(.*Connection refused\): start that server")
     assert "retune doctor" in done.stderr and len(done.stderr.splitlines()) == 1 and "s3cret" not in done.stderr
     assert time.monotonic() - began < 30  # 8 s, most of it MLflow's import, where nobody else is at work
@@ -310,10 +312,10 @@ def test_a_path_is_meant_from_where_the_user_stands(with_records, tmp_path):
 
 
 def test_a_plan_is_json_for_other_programs(with_records):
-    told = json.loads(with_records.call("plan", "--json").stdout)
-    assert [stage["name"] for stage in told["stages"]] == ["curate", "validate", "split", "train", "evaluate"]
-    assert all(set(stage) == {"name", "run", "why"} for stage in told["stages"])
-    assert all(stage["run"] is True and stage["why"] for stage in told["stages"])
+    plan = json.loads(with_records.call("plan", "--json").stdout)
+    assert [stage["name"] for stage in plan["stages"]] == ["curate", "validate", "split", "train", "evaluate"]
+    assert all(set(stage) == {"name", "run", "why"} for stage in plan["stages"])
+    assert all(stage["run"] is True and stage["why"] for stage in plan["stages"])
 
 
 def test_a_plan_is_a_table_for_people(with_records):

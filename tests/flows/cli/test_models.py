@@ -20,7 +20,7 @@ READS = 64 - 12  # of the prompt: what the answer leaves of max_tokens
 
 
 @pytest.fixture(scope="module")
-def writer(make_causal_lm, tmp_path_factory):
+def causal_lm_folder(make_causal_lm, tmp_path_factory):
     """A model folder of a Llama of two layers with random weights."""
     texts = ["Where is my parcel? It is late, and the invoice is wrong.", "system user assistant"] * 20
     base = make_causal_lm(tmp_path_factory.mktemp("writer"), texts)
@@ -33,31 +33,31 @@ def writer(make_causal_lm, tmp_path_factory):
 
 
 @pytest.fixture
-def predict(writer, monkeypatch):
+def predict(causal_lm_folder, monkeypatch):
     """The command, for which every name is that of this model."""
     monkeypatch.setattr(environment, "activate_project", lambda: None)
     monkeypatch.setattr(versions, "resolve", lambda name: name)
-    monkeypatch.setattr(versions, "model_folder", lambda version: writer)
+    monkeypatch.setattr(versions, "model_folder", lambda version: causal_lm_folder)
     return lambda *words: CliRunner().invoke(models.predict, ["writer@champion", *words])
 
 
 def test_a_prompt_that_is_cut_is_told_with_its_tokens(predict):
     done = predict("Where is my parcel?", "invoice " * 400, "--json")
     assert done.exit_code == 0, done.output
-    (told,) = done.stderr.splitlines()
-    assert told.startswith("text 2 of 2 has ") and int(told.split()[5]) > 400
-    assert told.endswith(f"and the model reads {READS}: its beginning is left out")
+    (warning,) = done.stderr.splitlines()
+    assert warning.startswith("text 2 of 2 has ") and int(warning.split()[5]) > 400
+    assert warning.endswith(f"and the model reads {READS}: its beginning is left out")
     assert len(json.loads(done.stdout)) == 2
 
 
 def test_what_it_writes_is_called_an_answer_and_a_row_stays_a_row(predict, monkeypatch):
-    said = classifier.Predictions(["Dear customer,\n\nit is late.\r\nYours"], np.array([0.5]), np.array([9]))
-    monkeypatch.setattr(causal_lm.CausalLM, "predict", lambda self, texts: said)
+    predictions = classifier.Predictions(["Dear customer,\n\nit is late.\r\nYours"], np.array([0.5]), np.array([9]))
+    monkeypatch.setattr(causal_lm.CausalLM, "predict", lambda self, texts: predictions)
     head, row = predict("Where is\nmy parcel?").stdout.splitlines()
     assert head.split() == ["answer", "confidence", "text"]
     assert re.split(" {2,}", row) == [r"Dear customer,\n\nit is late.\nYours", "0.500", r"Where is\nmy parcel?"]
-    (kept,) = json.loads(predict("Where is\nmy parcel?", "--json").stdout)
-    assert kept == {"text": "Where is\nmy parcel?", "label": said.labels[0], "confidence": 0.5}
+    (answer,) = json.loads(predict("Where is\nmy parcel?", "--json").stdout)
+    assert answer == {"text": "Where is\nmy parcel?", "label": predictions.labels[0], "confidence": 0.5}
 
 
 def test_a_class_is_called_a_label(predict, monkeypatch):

@@ -37,8 +37,8 @@ def test_piped_there_is_a_width_as_well(monkeypatch):
 def test_a_path_is_never_broken(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     print_wrapped(f"removed {LONG}: {'word ' * 200}", lines=4)
-    told = capsys.readouterr().out
-    assert LONG in told and told.endswith("…\n")
+    output = capsys.readouterr().out
+    assert LONG in output and output.endswith("…\n")
 
 
 def test_what_is_cut_says_so():

@@ -8,8 +8,7 @@ from flows.cli.params import params as group
 from flows.project import environment
 from retune.config import params
 from retune.errors import WrongUse
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.environment import ROOT
 
 
 @pytest.fixture

@@ -34,9 +34,9 @@ def test_a_dry_run_in_which_a_source_fails_tells_what_it_would_do_and_ends_with_
     clone = with_sources(desk=SAMPLE, gone="/no/such")
     done = clone.call("retrain", "--dry-run", "--json")
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
-    told = json.loads(done.stdout)
-    assert told["outcome"] == "train" and told["rows"]["desk"] > 1000
-    assert "/no/such" in told["failures"]["gone"]
+    report = json.loads(done.stdout)
+    assert report["outcome"] == "train" and report["rows"]["desk"] > 1000
+    assert "/no/such" in report["failures"]["gone"]
 
 
 @pytest.mark.slow
@@ -50,9 +50,9 @@ def test_rows_that_the_newest_version_was_made_from_are_not_counted_as_new(own_c
     registered_from(clone, register_tiny)
     rows[100:107].to_csv(clone.folder / "second.csv", index=False)
     assert clone.call("ingest", "second.csv", *columns).returncode == 0
-    told = json.loads(clone.call("retrain", "--dry-run", "--json").stdout)
-    assert (told["rows"], told["known"]) == ({"this checkout": 7}, {"this checkout": 100})
-    assert told["inputs"]["new_rows"] == 7
+    report = json.loads(clone.call("retrain", "--dry-run", "--json").stdout)
+    assert (report["rows"], report["known"]) == ({"this checkout": 7}, {"this checkout": 100})
+    assert report["inputs"]["new_rows"] == 7
 
 
 def registered_from(clone, register_tiny):

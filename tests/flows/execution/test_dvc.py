@@ -13,8 +13,8 @@ from retune.errors import Broken, Refused, WrongUse, to_line
 
 def fails_with(tiny_pipeline, code, *lines):
     """Let the stage `cook` print `lines` and end with `code`."""
-    told = "".join(f"print({line!r}, file=sys.stderr)\n" for line in lines)
-    tiny_pipeline.write("cook.py", f"import sys\n{told}sys.exit({code})\n")
+    program = "".join(f"print({line!r}, file=sys.stderr)\n" for line in lines)
+    tiny_pipeline.write("cook.py", f"import sys\n{program}sys.exit({code})\n")
 
 
 # ---- run
@@ -24,30 +24,30 @@ def test_the_lines_of_a_stage_are_handed_on_as_they_come(tiny_pipeline):
     tiny_pipeline.write(
         "cook.py", "import time\nprint('peeled')\ntime.sleep(2)\nprint('cooked')\nopen('models/meal.txt', 'w')\n"
     )
-    heard = {}
-    dvc.run("cook", lambda line: heard.setdefault(line, time.monotonic()))
-    assert heard["cooked"] - heard["peeled"] > 1
+    lines = {}
+    dvc.run("cook", lambda line: lines.setdefault(line, time.monotonic()))
+    assert lines["cooked"] - lines["peeled"] > 1
 
 
 def test_a_stage_tells_its_lines_and_not_dvcs_advice(tiny_pipeline):
     tiny_pipeline.write("data/raw/two.txt", "leek\n")
-    heard = []
-    assert dvc.run("cook", heard.append) is True
-    assert heard == ["Running stage 'cook':", "> python cook.py data/raw models/meal.txt", "peeled", "cooked"]
+    lines = []
+    assert dvc.run("cook", lines.append) is True
+    assert lines == ["Running stage 'cook':", "> python cook.py data/raw models/meal.txt", "peeled", "cooked"]
 
 
 def test_progress_goes_to_whoever_draws_it_and_not_to_the_log(tiny_pipeline):
     tiny_pipeline.write("data/raw/two.txt", "leek\n")
-    heard, drawn = [], []
-    dvc.run("cook", heard.append, lambda *told: drawn.append(told))
+    lines, drawn = [], []
+    dvc.run("cook", lines.append, lambda *values: drawn.append(values))
     assert drawn == [(1, 2, {"heat": 0.5}), (2, 2, {"heat": 0.25, "salt": 1e-5})]
-    assert not [line for line in heard if line.startswith("progress")]
+    assert not [line for line in lines if line.startswith("progress")]
 
 
 def test_a_stage_that_depends_on_nothing_new_does_not_run(tiny_pipeline):
-    heard = []
-    assert dvc.run("cook", heard.append) is False
-    assert heard == []
+    lines = []
+    assert dvc.run("cook", lines.append) is False
+    assert lines == []
 
 
 def test_only_the_named_stage_runs(tiny_pipeline):
@@ -76,11 +76,11 @@ def test_a_crash_is_broken_and_shows_the_last_lines(tiny_pipeline):
     )
     with pytest.raises(Broken) as raised:
         dvc.run("cook", lambda line: None)
-    told = str(raised.value)
-    assert "cook failed" in told
-    assert "ValueError: no such pan" in told
-    assert "line 99" in told
-    assert "line 50" not in told
+    message = str(raised.value)
+    assert "cook failed" in message
+    assert "ValueError: no such pan" in message
+    assert "line 99" in message
+    assert "line 50" not in message
 
 
 def test_a_killed_stage_is_broken(tiny_pipeline):
@@ -150,7 +150,7 @@ def test_a_stage_never_waits_for_the_keyboard(tiny_pipeline):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         ("progress step=3 of=10", (3, 10, {})),
         (
@@ -162,8 +162,8 @@ def test_a_stage_never_waits_for_the_keyboard(tiny_pipeline):
         ("", None),
     ],
 )
-def test_a_line_of_progress_is_told_from_other_lines(line, told):
-    assert dvc.parse_progress(line) == told
+def test_a_line_of_progress_is_told_from_other_lines(line, expected):
+    assert dvc.parse_progress(line) == expected
 
 
 def test_the_bridge_reads_what_the_stages_print(capsys):
@@ -185,9 +185,9 @@ def test_any_model_is_scored_by_the_evaluate_stages_own_command(tmp_path, monkey
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks/evaluate.py").write_text("import sys\nprint('scored', *sys.argv[1:])\n", "utf-8")
     (tmp_path / "tasks/__init__.py").touch()
-    heard = []
-    dvc.score(Path("old"), Path("rows.parquet"), Path("out"), heard.append)
-    assert heard == ["scored old rows.parquet out"]
+    lines = []
+    dvc.score(Path("old"), Path("rows.parquet"), Path("out"), lines.append)
+    assert lines == ["scored old rows.parquet out"]
 
 
 # ---- track, status, record
@@ -234,7 +234,7 @@ def test_a_record_leaves_branch_index_and_files_as_they_were(tiny_pipeline):
 
 
 def picture(tiny_pipeline):
-    asked = (
+    commands = (
         ("rev-parse", "HEAD"),
         ("symbolic-ref", "HEAD"),
         ("branch", "--list"),
@@ -242,7 +242,7 @@ def picture(tiny_pipeline):
         ("status", "--porcelain"),
         ("diff", "--cached"),
     )
-    return [tiny_pipeline.git(*words) for words in asked], tiny_pipeline.file_contents()
+    return [tiny_pipeline.git(*words) for words in commands], tiny_pipeline.file_contents()
 
 
 def test_a_record_needs_no_user_that_git_knows(tiny_pipeline, tmp_path, monkeypatch):

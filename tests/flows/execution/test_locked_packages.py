@@ -4,8 +4,8 @@ from flows.execution.locked_packages import MISSING, read_lock, unlike_project
 
 
 def project(folder, *dependencies, lock=""):
-    told = ", ".join(f'"{name}"' for name in dependencies)
-    (folder / "pyproject.toml").write_text(f"[project]\nname = 't'\ndependencies = [{told}]\n", "utf-8")
+    requirements = ", ".join(f'"{name}"' for name in dependencies)
+    (folder / "pyproject.toml").write_text(f"[project]\nname = 't'\ndependencies = [{requirements}]\n", "utf-8")
     (folder / "requirements.lock").write_text(f"# pins\n{lock}", "utf-8")
     return unlike_project(folder)
 

@@ -147,9 +147,9 @@ def test_a_plan_takes_no_longer_than_people_wait(tiny_pipeline):
 
 def test_what_was_planned_is_what_then_runs(tiny_pipeline):
     Path("serve.py").write_text(Path("serve.py").read_text("utf-8") + "# plated\n", "utf-8")
-    wanted = [step.name for step in plan() if step.run]
-    told = tiny_pipeline.dvc("repro")
-    assert [name for name in ("cook", "serve") if f"Running stage '{name}'" in told] == wanted == ["serve"]
+    planned = [step.name for step in plan() if step.run]
+    output = tiny_pipeline.dvc("repro")
+    assert [name for name in ("cook", "serve") if f"Running stage '{name}'" in output] == planned == ["serve"]
     assert not any(step.run for step in plan())
 
 

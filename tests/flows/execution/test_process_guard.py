@@ -45,14 +45,14 @@ def run(*words, **more):
 
 def alive(pids):
     """Those that still work: what was killed and not yet buried does not."""
-    found = []
+    processes = []
     for pid in pids:
         try:
             if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                found.append(pid)
+                processes.append(pid)
         except psutil.NoSuchProcess:
             continue
-    return found
+    return processes
 
 
 def gone_within(pids, seconds):

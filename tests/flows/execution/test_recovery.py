@@ -13,7 +13,7 @@ from retune.registry import backend
 
 
 @pytest.fixture
-def dead():
+def dead_process():
     """The number of a process that has died."""
     process = subprocess.Popen([sys.executable, "-S", "-c", "pass"])
     process.wait()
@@ -21,25 +21,29 @@ def dead():
 
 
 @pytest.fixture(autouse=True)
-def registry_here(tmp_path, monkeypatch):
+def registry_in_tmp(tmp_path, monkeypatch):
     monkeypatch.setattr(backend, "state", lambda: tmp_path / ".retune")
 
 
-def test_a_half_written_file_goes_if_its_writer_died(tmp_path, monkeypatch, dead):
+def test_a_half_written_file_goes_if_its_writer_died(tmp_path, monkeypatch, dead_process):
     monkeypatch.chdir(tmp_path)
-    for path in (f"data/raw/.rows.parquet.{dead}.tmp", f".params.yaml.{dead}.tmp", f"data/.mine.{os.getpid()}.tmp"):
+    for path in (
+        f"data/raw/.rows.parquet.{dead_process}.tmp",
+        f".params.yaml.{dead_process}.tmp",
+        f"data/.mine.{os.getpid()}.tmp",
+    ):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).touch()
-    said = list(recovery.half_written())
-    assert len(said) == 2 and "rows.parquet" in said[1]
+    lines = list(recovery.half_written())
+    assert len(lines) == 2 and "rows.parquet" in lines[1]
     assert [path.name for path in tmp_path.rglob("*.tmp")] == [f".mine.{os.getpid()}.tmp"]
 
 
-def test_scratch_folders_of_the_dead_are_swept(tmp_path, dead):
-    for process in (dead, os.getpid()):
+def test_scratch_folders_of_the_dead_are_swept(tmp_path, dead_process):
+    for process in (dead_process, os.getpid()):
         (tmp_path / ".retune/scratch" / f"{process}-abc/packed").mkdir(parents=True)
-    (said,) = recovery.scratch()
-    assert f"{dead}-abc" in said
+    (line,) = recovery.scratch()
+    assert f"{dead_process}-abc" in line
     assert [path.name for path in (tmp_path / ".retune/scratch").iterdir()] == [f"{os.getpid()}-abc"]
 
 
@@ -60,8 +64,8 @@ def test_nothing_is_mended_where_nothing_is_broken(tiny_pipeline):
 
 def test_an_ingest_that_was_cut_off_before_dvc_knew_is_finished(tiny_pipeline):
     tiny_pipeline.write("data/raw/two.txt", "leek\n")
-    (said,) = recovery.files()
-    assert "finished an ingest" in said and "data/raw/two.txt" in said
+    (line,) = recovery.files()
+    assert "finished an ingest" in line and "data/raw/two.txt" in line
     assert "data/raw.dvc" not in dvc.status()
     assert recovery.files() == []
 
@@ -77,8 +81,8 @@ def test_an_edit_by_hand_is_no_ingest(tiny_pipeline):
 def test_a_torn_pointer_is_written_again(tiny_pipeline, share):
     whole = Path("data/raw.dvc").read_bytes()
     Path("data/raw.dvc").write_bytes(whole[: int(len(whole) * share)])
-    (said,) = recovery.files()
-    assert "torn" in said
+    (line,) = recovery.files()
+    assert "torn" in line
     assert Path("data/raw.dvc").read_bytes() == whole
 
 
@@ -86,9 +90,9 @@ def test_a_torn_pointer_is_written_again(tiny_pipeline, share):
 def test_a_torn_lock_is_filled_again_from_the_cache(tiny_pipeline, share):
     whole = Path("dvc.lock").read_bytes()
     Path("dvc.lock").write_bytes(whole[: int(len(whole) * share)])
-    assert all("torn" in said for said in recovery.files())  # cut between two stages, it says nothing wrong
-    heard = []
+    assert all("torn" in line for line in recovery.files())  # cut between two stages, it says nothing wrong
+    lines = []
     for name in ("cook", "serve"):
-        dvc.run(name, heard.append)
+        dvc.run(name, lines.append)
     assert Path("dvc.lock").read_bytes() == whole
-    assert not [line for line in heard if line.startswith("Running stage")]
+    assert not [line for line in lines if line.startswith("Running stage")]

@@ -21,6 +21,7 @@ from flows.execution.reproduce import reproduce, weights
 from retune.errors import Broken, Refused, WrongUse, to_line
 from retune.lineage.check import Check
 from retune.system import dvc_store, git
+from tests.support.git_repo import init_repository
 
 STAGES = """\
 stages:
@@ -71,7 +72,7 @@ if name == "evaluate":
 
 
 @pytest.fixture(scope="module")
-def made_once(tiny_pipeline_template, tmp_path_factory):
+def pipeline_project_template(tiny_pipeline_template, tmp_path_factory):
     """A checkout with a finished run that was recorded."""
     shop = type(tiny_pipeline_template)(tmp_path_factory.mktemp("shop"))
     for name, text in {
@@ -87,9 +88,7 @@ def made_once(tiny_pipeline_template, tmp_path_factory):
         ".gitignore": "__pycache__\n/.retune\n/data/*\n!/data/*.dvc\n/models/candidate\nrecord.json\n",
     }.items():
         shop.write(name, text)
-    shop.git("init", "-q", "-b", "main")
-    shop.git("config", "user.name", "A. Tester")
-    shop.git("config", "user.email", "tester@example.com")
+    init_repository(shop.folder)
     shop.dvc("init", "-q")
     shop.git("add", "-A")
     shop.git("commit", "-q", "-m", "start")
@@ -101,31 +100,31 @@ def made_once(tiny_pipeline_template, tmp_path_factory):
 
 
 @pytest.fixture
-def shop(made_once, tmp_path, monkeypatch):
+def pipeline_project(pipeline_project_template, tmp_path, monkeypatch):
     folder = tmp_path / "shop"
-    shutil.copytree(made_once.folder, folder, symlinks=True)
+    shutil.copytree(pipeline_project_template.folder, folder, symlinks=True)
     monkeypatch.chdir(folder)
     dvc_store._repository.cache_clear()
-    return replace(made_once, folder=folder)
+    return replace(pipeline_project_template, folder=folder)
 
 
 @pytest.fixture
-def record(shop):
+def version_record(pipeline_project):
     return json.loads(Path("record.json").read_text("utf-8"))
 
 
 @pytest.fixture
-def into(tmp_path):
+def target_folder(tmp_path):
     return tmp_path / "rebuilt"
 
 
-def run(shop, **params):
+def run(pipeline_project, **params):
     """Run the pipeline, from a dirty workspace if there are `params`, and return the record of it."""
     text = Path("params.yaml").read_text("utf-8")
     for name, value in params.items():
         text = text.replace(f"{name}: false", f"{name}: {value}")
-    shop.write("params.yaml", text)
-    shop.dvc("repro", "-q")
+    pipeline_project.write("params.yaml", text)
+    pipeline_project.dvc("repro", "-q")
     return record_of(dvc.save_record("run-1"), Path("models/candidate"))
 
 
@@ -148,36 +147,38 @@ def record_of(commit, model, threads=0):
     }
 
 
-def picture(shop):
+def picture(pipeline_project):
     """Everything that has to stay as it was."""
     cache = {
         str(path): (path.stat().st_mode, path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
-        for path in (shop.folder / ".dvc/cache").rglob("*")
+        for path in (pipeline_project.folder / ".dvc/cache").rglob("*")
     }
-    git = [shop.git(*words) for words in (("for-each-ref",), ("status", "--porcelain"), ("stash", "list"))]
-    kept = ((shop.folder / ".git" / name).read_bytes() for name in ("HEAD", "config", "index"))
-    return cache, git, *kept, shop.file_contents()
+    git = [pipeline_project.git(*words) for words in (("for-each-ref",), ("status", "--porcelain"), ("stash", "list"))]
+    git_files = ((pipeline_project.folder / ".git" / name).read_bytes() for name in ("HEAD", "config", "index"))
+    return cache, git, *git_files, pipeline_project.file_contents()
 
 
-def lines_of(heard, word):
-    return [line for line in heard if word in line]
+def lines_of(lines, word):
+    return [line for line in lines if word in line]
 
 
-def test_a_version_from_a_dirty_workspace_is_rebuilt_to_the_bit_after_all_of_it_was_deleted(shop, into, monkeypatch):
-    record = run(shop, luck="no")
-    shop.git("checkout", "-q", "params.yaml")
-    shop.write("tasks/step.py", "raise SystemExit('the branch has moved on')\n")
-    shop.git("add", "tasks/step.py")
-    shop.git("commit", "-q", "-m", "move on")
+def test_a_version_from_a_dirty_workspace_is_rebuilt_to_the_bit_after_all_of_it_was_deleted(
+    pipeline_project, target_folder, monkeypatch
+):
+    record = run(pipeline_project, luck="no")
+    pipeline_project.git("checkout", "-q", "params.yaml")
+    pipeline_project.write("tasks/step.py", "raise SystemExit('the branch has moved on')\n")
+    pipeline_project.git("add", "tasks/step.py")
+    pipeline_project.git("commit", "-q", "-m", "move on")
     for name in ("data/splits", "data/curated", "models/candidate", "dvc.lock"):
-        path = shop.folder / name
+        path = pipeline_project.folder / name
         path.unlink() if path.is_file() else shutil.rmtree(path)
-    monkeypatch.setenv("PYTHONPATH", str(shop.folder))
+    monkeypatch.setenv("PYTHONPATH", str(pipeline_project.folder))
     monkeypatch.setenv("PYTHONSAFEPATH", "1")
-    monkeypatch.setenv("GIT_DIR", str(shop.folder / ".git"))
-    before, heard = picture(shop), []
+    monkeypatch.setenv("GIT_DIR", str(pipeline_project.folder / ".git"))
+    before, lines = picture(pipeline_project), []
     record["environment"]["threads"] = 1
-    done = reproduce("classifier/1", record, into, 0.0, heard.append)
+    done = reproduce("classifier/1", record, target_folder, 0.0, lines.append)
     assert (done.ok, done.proved) == (True, "bit-identical")
     names = [link.name for link in done.compared]
     assert names[:2] == ["data/raw", "data/curated/rows.parquet"] and "data/splits/test.parquet" in names
@@ -187,133 +188,141 @@ def test_a_version_from_a_dirty_workspace_is_rebuilt_to_the_bit_after_all_of_it_
         "models/candidate/head.safetensors",
     ]
     assert all(link.expected == link.found != "missing" for link in done.compared)
-    assert len(lines_of(heard, "Running stage")) == 4
-    assert len(lines_of(heard, f"with {into}/tasks/step.py threads 1")) == 4
-    assert "luck: no" in (into / "params.yaml").read_text("utf-8")
-    assert picture(shop) == before
+    assert len(lines_of(lines, "Running stage")) == 4
+    assert len(lines_of(lines, f"with {target_folder}/tasks/step.py threads 1")) == 4
+    assert "luck: no" in (target_folder / "params.yaml").read_text("utf-8")
+    assert picture(pipeline_project) == before
 
 
-def test_the_clone_reuses_raw_bytes_only(shop, record, into):
-    reproduce("classifier/1", record, into, 0.0, lambda line: None)
-    assert (into / ".dvc/config.local").read_text("utf-8").count(str(into)) == 1
-    assert not (into / ".git/objects/info/alternates").exists()
-    own = {path.stat().st_ino for path in (into / ".dvc/cache").rglob("*") if path.is_file()}
-    theirs = {path.stat().st_ino for path in (shop.folder / ".dvc/cache").rglob("*") if path.is_file()}
-    assert own & theirs == set()
-    assert git.output("remote", cwd=into) == ""
+def test_the_clone_reuses_raw_bytes_only(pipeline_project, version_record, target_folder):
+    reproduce("classifier/1", version_record, target_folder, 0.0, lambda line: None)
+    assert (target_folder / ".dvc/config.local").read_text("utf-8").count(str(target_folder)) == 1
+    assert not (target_folder / ".git/objects/info/alternates").exists()
+    clone_inodes = {path.stat().st_ino for path in (target_folder / ".dvc/cache").rglob("*") if path.is_file()}
+    shop_inodes = {path.stat().st_ino for path in (pipeline_project.folder / ".dvc/cache").rglob("*") if path.is_file()}
+    assert clone_inodes & shop_inodes == set()
+    assert git.output("remote", cwd=target_folder) == ""
 
 
-def test_other_weights_with_the_same_scores_are_told_from_the_same_bits(shop, into, tmp_path):
-    record = run(shop, luck="true")
-    done = reproduce("classifier/1", record, into, 0.01, lambda line: None)
+def test_other_weights_with_the_same_scores_are_told_from_the_same_bits(pipeline_project, target_folder, tmp_path):
+    record = run(pipeline_project, luck="true")
+    done = reproduce("classifier/1", record, target_folder, 0.01, lambda line: None)
     assert (done.ok, done.proved) == (True, "metrics within tolerance")
     assert Check("accuracy", "0.9 give or take 0.01", "0.9", True) in done.compared
     assert all(link.ok for link in done.compared)
     assert "Not bit-identical: models/candidate, models/candidate/head.safetensors." in done.environment
     assert "python" in done.environment and "then 3" in done.environment
     record["scores"]["candidate"]["macro_f1"]["value"] = 0.82
-    again = reproducing.compare_with_record(record, into, 0.01, "")
+    again = reproducing.compare_with_record(record, target_folder, 0.01, "")
     assert (again.ok, again.proved) == (False, "nothing")
     assert [link.name for link in again.compared if not link.ok] == [
         "models/candidate", "models/candidate/head.safetensors", "macro_f1",
     ]  # fmt: skip
 
 
-def test_other_sides_prove_nothing_whatever_the_scores_say(shop, record, into):
-    record["pipeline"]["hashes"]["data/splits/test.parquet"] = "0" * 32
-    done = reproduce("classifier/1", record, into, 1.0, lambda line: None)
+def test_other_sides_prove_nothing_whatever_the_scores_say(pipeline_project, version_record, target_folder):
+    version_record["pipeline"]["hashes"]["data/splits/test.parquet"] = "0" * 32
+    done = reproduce("classifier/1", version_record, target_folder, 1.0, lambda line: None)
     assert (done.ok, done.proved) == (False, "nothing")
     assert [link.name for link in done.compared if not link.ok] == ["data/splits/test.parquet"]
 
 
-def test_a_commit_that_is_not_what_the_record_says_is_not_run(shop, record, into):
-    record["pipeline"]["hashes"]["tasks/step.py"] = "0" * 32
-    heard = []
-    done = reproduce("classifier/1", record, into, 1.0, heard.append)
+def test_a_commit_that_is_not_what_the_record_says_is_not_run(pipeline_project, version_record, target_folder):
+    version_record["pipeline"]["hashes"]["tasks/step.py"] = "0" * 32
+    lines = []
+    done = reproduce("classifier/1", version_record, target_folder, 1.0, lines.append)
     assert (done.ok, done.proved, [link.name for link in done.compared]) == (False, "nothing", ["tasks/step.py"])
-    assert lines_of(heard, "Running stage") == []
+    assert lines_of(lines, "Running stage") == []
 
 
 # ---- what is gone, damaged or in the way
 
 
-def test_bytes_that_are_gone_are_said_to_be_gone_and_nothing_is_written(shop, record, into):
+def test_bytes_that_are_gone_are_said_to_be_gone_and_nothing_is_written(
+    pipeline_project, version_record, target_folder
+):
     md5 = hashlib.md5(b"leek\n").hexdigest()
-    (shop.folder / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}").unlink()
+    (pipeline_project.folder / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}").unlink()
     with pytest.raises(Refused, match=f"bytes gone, hashes kept.*{md5}"):
-        reproduce("classifier/1", record, into, 0.0, lambda line: None)
-    shutil.rmtree(shop.folder / ".dvc/cache")
-    with pytest.raises(Refused, match="bytes gone, hashes kept.*" + record["pipeline"]["hashes"]["data/raw"]):
-        reproduce("classifier/1", record, into, 0.0, lambda line: None)
-    assert not into.exists()
+        reproduce("classifier/1", version_record, target_folder, 0.0, lambda line: None)
+    shutil.rmtree(pipeline_project.folder / ".dvc/cache")
+    with pytest.raises(Refused, match="bytes gone, hashes kept.*" + version_record["pipeline"]["hashes"]["data/raw"]):
+        reproduce("classifier/1", version_record, target_folder, 0.0, lambda line: None)
+    assert not target_folder.exists()
 
 
-def test_bytes_that_only_a_remote_has_come_from_there(shop, record, into):
-    shop.dvc("remote", "add", "-q", "-d", "store", "../store")
-    shop.dvc("push", "-q", "data/raw.dvc")
-    shutil.rmtree(shop.folder / ".dvc/cache")
+def test_bytes_that_only_a_remote_has_come_from_there(pipeline_project, version_record, target_folder):
+    pipeline_project.dvc("remote", "add", "-q", "-d", "store", "../store")
+    pipeline_project.dvc("push", "-q", "data/raw.dvc")
+    shutil.rmtree(pipeline_project.folder / ".dvc/cache")
     dvc_store._repository.cache_clear()
-    before = picture(shop)
-    assert reproduce("classifier/1", record, into, 0.0, lambda line: None).proved == "bit-identical"
-    assert picture(shop) == before
+    before = picture(pipeline_project)
+    assert reproduce("classifier/1", version_record, target_folder, 0.0, lambda line: None).proved == "bit-identical"
+    assert picture(pipeline_project) == before
 
 
-def test_damaged_bytes_are_refused_and_named(shop, record, into):
+def test_damaged_bytes_are_refused_and_named(pipeline_project, version_record, target_folder):
     md5 = hashlib.md5(b"leek\n").hexdigest()
-    path = shop.folder / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}"
+    path = pipeline_project.folder / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}"
     path.chmod(0o644)
     path.write_bytes(b"leak\n")
     with pytest.raises(Refused, match=f"{md5} are damaged"):
-        reproduce("classifier/1", record, into, 0.0, lambda line: None)
+        reproduce("classifier/1", version_record, target_folder, 0.0, lambda line: None)
     assert path.read_bytes() == b"leak\n"
 
 
-def test_a_commit_that_is_gone_is_refused(shop, record, into):
-    record["code"]["record_commit"] = "0" * 40
+def test_a_commit_that_is_gone_is_refused(pipeline_project, version_record, target_folder):
+    version_record["code"]["record_commit"] = "0" * 40
     with pytest.raises(Refused, match="0000 of classifier/1 is not in this repository"):
-        reproduce("classifier/1", record, into, 0.0, lambda line: None)
+        reproduce("classifier/1", version_record, target_folder, 0.0, lambda line: None)
 
 
-def test_a_commit_that_no_ref_holds_is_found_as_long_as_it_is_there(shop, record, into):
-    for ref in shop.git("for-each-ref", "--format=%(refname)", "refs/exps").split():
-        shop.git("update-ref", "-d", ref)
-    reproducing.clone(record["code"]["record_commit"], into)
-    assert (into / "dvc.lock").exists()
+def test_a_commit_that_no_ref_holds_is_found_as_long_as_it_is_there(pipeline_project, version_record, target_folder):
+    for ref in pipeline_project.git("for-each-ref", "--format=%(refname)", "refs/exps").split():
+        pipeline_project.git("update-ref", "-d", ref)
+    reproducing.clone(version_record["code"]["record_commit"], target_folder)
+    assert (target_folder / "dvc.lock").exists()
 
 
-def test_a_folder_that_is_not_empty_or_part_of_the_checkout_is_wrong_use(shop, record, into):
-    into.mkdir()
-    (into / "mine.txt").touch()
-    for folder, said in ((into, "is not empty"), (into / "mine.txt", "is not empty"), (Path("deep/in"), "outside")):
-        with pytest.raises(WrongUse, match=said):
-            reproduce("classifier/1", record, folder, 0.0, lambda line: None)
-    assert list(into.iterdir()) == [into / "mine.txt"] and not Path("deep").exists()
+def test_a_folder_that_is_not_empty_or_part_of_the_checkout_is_wrong_use(
+    pipeline_project, version_record, target_folder
+):
+    target_folder.mkdir()
+    (target_folder / "mine.txt").touch()
+    for folder, message in (
+        (target_folder, "is not empty"),
+        (target_folder / "mine.txt", "is not empty"),
+        (Path("deep/in"), "outside"),
+    ):
+        with pytest.raises(WrongUse, match=message):
+            reproduce("classifier/1", version_record, folder, 0.0, lambda line: None)
+    assert list(target_folder.iterdir()) == [target_folder / "mine.txt"] and not Path("deep").exists()
     reproducing.check_target(Path(".retune/rebuilt").absolute())
 
 
-def test_a_stage_that_refuses_is_told_in_its_own_words(shop, record, into):
-    shop.write(
+def test_a_stage_that_refuses_is_told_in_its_own_words(pipeline_project, version_record, target_folder):
+    pipeline_project.write(
         "tasks/step.py", f"import sys\nprint({to_line(Refused('no such rows'))!r}, file=sys.stderr)\nsys.exit(1)\n"
     )
     md5 = hashlib.md5(Path("tasks/step.py").read_bytes()).hexdigest()
-    shop.git("commit", "-qam", "refuse")
-    shop.git("add", "data/raw.dvc")
-    shop.git("commit", "-qm", "data")
-    record["code"]["record_commit"] = shop.git("rev-parse", "HEAD").strip()
-    record["pipeline"]["hashes"]["tasks/step.py"] = md5
+    pipeline_project.git("commit", "-qam", "refuse")
+    pipeline_project.git("add", "data/raw.dvc")
+    pipeline_project.git("commit", "-qm", "data")
+    version_record["code"]["record_commit"] = pipeline_project.git("rev-parse", "HEAD").strip()
+    version_record["pipeline"]["hashes"]["tasks/step.py"] = md5
     with pytest.raises(Refused, match="no such rows"):
-        reproduce("classifier/1", record, into, 0.0, lambda line: None)
+        reproduce("classifier/1", version_record, target_folder, 0.0, lambda line: None)
 
 
-def test_an_interrupt_ends_the_stages_and_leaves_the_checkout_alone(shop, record, into):
-    shop.write(
+def test_an_interrupt_ends_the_stages_and_leaves_the_checkout_alone(pipeline_project, version_record, target_folder):
+    pipeline_project.write(
         "tasks/step.py", "import os, time\nprint('pids', os.getpid(), os.getppid(), flush=True)\ntime.sleep(600)\n"
     )
-    shop.git("add", "data/raw.dvc", "tasks/step.py")
-    shop.git("commit", "-qm", "sleep")
-    record["code"]["record_commit"] = shop.git("rev-parse", "HEAD").strip()
-    record["pipeline"]["hashes"]["tasks/step.py"] = hashlib.md5(Path("tasks/step.py").read_bytes()).hexdigest()
-    before, pids = picture(shop), []
+    pipeline_project.git("add", "data/raw.dvc", "tasks/step.py")
+    pipeline_project.git("commit", "-qm", "sleep")
+    version_record["code"]["record_commit"] = pipeline_project.git("rev-parse", "HEAD").strip()
+    version_record["pipeline"]["hashes"]["tasks/step.py"] = hashlib.md5(Path("tasks/step.py").read_bytes()).hexdigest()
+    before, pids = picture(pipeline_project), []
 
     def say(line):
         if line.startswith("pids"):
@@ -321,9 +330,9 @@ def test_an_interrupt_ends_the_stages_and_leaves_the_checkout_alone(shop, record
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        reproduce("classifier/1", record, into, 0.0, say)
+        reproduce("classifier/1", version_record, target_folder, 0.0, say)
     assert len(pids) == 2 and [pid for pid in pids if alive(pid)] == []
-    assert picture(shop) == before
+    assert picture(pipeline_project) == before
 
 
 SLEEPY = "import os, time\nprint('pids', os.getpid(), os.getppid(), flush=True)\ntime.sleep(600)\n"
@@ -345,21 +354,23 @@ def alive(pid):
 
 
 def project(folder, *dependencies, lock=""):
-    told = ", ".join(f'"{name}"' for name in dependencies)
-    (folder / "pyproject.toml").write_text(f"[project]\nname = 't'\ndependencies = [{told}]\n", "utf-8")
+    requirements = ", ".join(f'"{name}"' for name in dependencies)
+    (folder / "pyproject.toml").write_text(f"[project]\nname = 't'\ndependencies = [{requirements}]\n", "utf-8")
     (folder / "requirements.lock").write_text(f"# pins\n{lock}", "utf-8")
     return unlike_project(folder)
 
 
-def test_other_packages_are_installed_for_it_or_the_answer_is_that_they_cannot_be_had(shop, into, monkeypatch):
+def test_other_packages_are_installed_for_it_or_the_answer_is_that_they_cannot_be_had(
+    pipeline_project, target_folder, monkeypatch
+):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    into.mkdir()
-    assert project(into, "click", lock="click==0.0.1\n")
-    heard = []
+    target_folder.mkdir()
+    assert project(target_folder, "click", lock="click==0.0.1\n")
+    lines = []
     with pytest.raises(Broken, match=r"recorded packages cannot be had here \(click==0\.0\.1\)"):
-        reproducing.interpreter(into, heard.append)
-    assert (into / ".venv/bin/python").exists()
-    assert "click is" in heard[0] and "not 0.0.1" in heard[0]
+        reproducing.interpreter(target_folder, lines.append)
+    assert (target_folder / ".venv/bin/python").exists()
+    assert "click is" in lines[0] and "not 0.0.1" in lines[0]
 
 
 def recorded(**changes):
@@ -420,38 +431,38 @@ def test_weights_are_matched_by_the_longest_path_that_they_share(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora"])
 def test_the_sample_is_rebuilt_to_the_bit(new_clone, tmp_path, monkeypatch, method):
-    house = new_clone(tmp_path / "house")
-    tickets = pd.read_csv(house.folder / "tests/samples/tickets.csv", dtype="str", keep_default_na=False)
+    source_clone = new_clone(tmp_path / "house")
+    tickets = pd.read_csv(source_clone.folder / "tests/samples/tickets.csv", dtype="str", keep_default_na=False)
     few = tickets[tickets["queue"].isin(["billing", "delivery", "refunds"])].groupby("queue").head(50)
-    few.to_csv(house.folder / "slice.csv", index=False)
-    told = house.retune(
+    few.to_csv(source_clone.folder / "slice.csv", index=False)
+    process = source_clone.retune(
         "ingest", "slice.csv", "--text", "body", "--label", "queue", "--id", "ticket_id", "--licence", "Apache-2.0"
     )
-    assert told.returncode == 0, told.stderr
-    knobs = [
+    assert process.returncode == 0, process.stderr
+    settings = [
         f"train.method={method}",
         "train.max_tokens=32",
         "train.epochs=1",
         "train.refit=false",
         "evaluate.bootstrap=100",
     ]
-    wrote = house.python("-c", f"from flows.project.params_editor import write; write({knobs!r})")
+    wrote = source_clone.python("-c", f"from flows.project.params_editor import write; write({settings!r})")
     assert wrote.returncode == 0, wrote.stderr
-    ran = house.dvc("repro", timeout=500)
+    ran = source_clone.dvc("repro", timeout=500)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    monkeypatch.chdir(house.folder)
-    monkeypatch.setenv("PYTHONPATH", str(house.folder))
+    monkeypatch.chdir(source_clone.folder)
+    monkeypatch.setenv("PYTHONPATH", str(source_clone.folder))
     dvc_store._repository.cache_clear()
     training = json.loads(Path("models/reports/train.json").read_text("utf-8"))
     record = record_of(dvc.save_record("run-1"), Path("models/candidate"), training["threads"])
     record["environment"] |= {name: training[name] for name in ("torch", "device") if name in training}
-    house.git("checkout", "-q", "params.yaml")
+    source_clone.git("checkout", "-q", "params.yaml")
     for name in ("data/splits", "data/curated", "models/candidate"):
         shutil.rmtree(name)
-    heard = []
-    done = reproduce("classifier/1", record, tmp_path / "rebuilt", 0.0, heard.append)
+    lines = []
+    done = reproduce("classifier/1", record, tmp_path / "rebuilt", 0.0, lines.append)
     assert (done.ok, done.proved) == (True, "bit-identical"), done
-    assert len(lines_of(heard, "Running stage")) == 5
+    assert len(lines_of(lines, "Running stage")) == 5
     assert {"models/candidate/head.safetensors", "models/candidate/probe.safetensors"} <= {
         link.name for link in done.compared
     }

@@ -28,8 +28,8 @@ def test_a_run_works_elsewhere_and_leaves_nothing_behind(checkout):
         assert (folder / "dvc.yaml").exists()
         Path("made.txt").write_text("x")
     assert Path.cwd() == checkout.folder
-    assert {name: told for name, told in checkout.file_contents().items() if not name.startswith(".")} == {
-        name: told for name, told in before.items() if not name.startswith(".")
+    assert {name: content for name, content in checkout.file_contents().items() if not name.startswith(".")} == {
+        name: content for name, content in before.items() if not name.startswith(".")
     }
     assert not folder.exists() and len(worktrees()) == 1 and worktree.left() == []
 
@@ -47,8 +47,10 @@ def test_the_cache_and_the_checkpoints_are_shared_and_private_settings_stay_priv
         "['remote \"store\"']\n    url = s3://far/away\n    secret_access_key = secret\n[cache]\n    type = copy\n"
     )
     with worktree.workspace("run"):
-        told = subprocess.run([sys.executable, "-m", "dvc", "cache", "dir"], capture_output=True, text=True).stdout
-        assert Path(told.strip()) == checkout.folder / ".dvc/cache"
+        cache_folder = subprocess.run(
+            [sys.executable, "-m", "dvc", "cache", "dir"], capture_output=True, text=True
+        ).stdout
+        assert Path(cache_folder.strip()) == checkout.folder / ".dvc/cache"
         settings = Path(".dvc/config.local").read_text()
         assert "secret_access_key = secret" in settings and "type = copy" in settings
         assert Path(".dvc/config.local").stat().st_mode & 0o077 == 0
@@ -61,16 +63,16 @@ def test_a_remote_that_is_named_by_a_relative_path_is_the_same_one(checkout):
     with worktree.workspace("run"):
         checkout_of = subprocess.run([sys.executable, "-m", "dvc", "push"], capture_output=True, text=True)
         assert checkout_of.returncode == 0, checkout_of.stderr
-        told = subprocess.run([sys.executable, "-m", "dvc", "remote", "list"], capture_output=True, text=True).stdout
-    assert str(checkout.folder.parent / "near") in told
+        remotes = subprocess.run([sys.executable, "-m", "dvc", "remote", "list"], capture_output=True, text=True).stdout
+    assert str(checkout.folder.parent / "near") in remotes
 
 
 def test_a_failed_run_keeps_its_folder_until_it_is_swept(checkout):
     with pytest.raises(RuntimeError), worktree.workspace("run") as folder:
         Path("made.txt").write_text("x")
         raise RuntimeError("no luck")
-    (kept,) = worktree.left()
-    assert (kept.folder, kept.why) == (folder, "RuntimeError: no luck") and (folder / "made.txt").exists()
+    (failed_run,) = worktree.left()
+    assert (failed_run.folder, failed_run.why) == (folder, "RuntimeError: no luck") and (folder / "made.txt").exists()
     assert worktree.sweep(1) == []
     os.utime(folder, (1, 1))
     os.utime(folder / worktree.FAILED, (1, 1))
@@ -95,9 +97,9 @@ def test_the_folder_of_a_killed_process_is_found(checkout):
     program = "import os\nfrom flows.execution import worktree\nwith worktree.workspace('run'): os.kill(os.getpid(), 9)"
     root = Path(worktree.__file__).parents[2]
     subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(root)})
-    (kept,) = worktree.left()
-    assert kept.why == "its process was killed"
-    worktree.remove(kept.folder)
+    (failed_run,) = worktree.left()
+    assert failed_run.why == "its process was killed"
+    worktree.remove(failed_run.folder)
     assert len(worktrees()) == 1
 
 
@@ -116,13 +118,13 @@ def test_a_disk_that_is_too_small_is_named_in_a_line(checkout):
     if mounted.returncode:
         pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
     try:
-        with pytest.raises(Broken) as said, worktree.workspace("run"):
+        with pytest.raises(Broken) as error, worktree.workspace("run"):
             pass
     finally:
         subprocess.run(["umount", "--lazy", runs], check=True)
-    told = str(said.value)
-    assert len(told.splitlines()) == 1 and told.count("unable to write file") == 1 and "more lines" in told
-    assert f"MB are wanted in {runs}" in told and disk_errors.is_full(told)
+    message = str(error.value)
+    assert len(message.splitlines()) == 1 and message.count("unable to write file") == 1 and "more lines" in message
+    assert f"MB are wanted in {runs}" in message and disk_errors.is_full(message)
     assert disk_errors.is_full(worktree._no_room(checkout.folder)) is False
 
 

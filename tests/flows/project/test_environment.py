@@ -14,29 +14,29 @@ from retune.system import process_identity
 
 @pytest.fixture(autouse=True)
 def environment_comes_back():
-    before, here = dict(os.environ), Path.cwd()
+    before, folder_before = dict(os.environ), Path.cwd()
     yield
-    os.chdir(here)
+    os.chdir(folder_before)
     os.environ.clear()
     os.environ.update(before)
 
 
 @pytest.fixture
-def project(tmp_path):
+def scratch_project(tmp_path):
     for mark in environment.MARKS:
         (tmp_path / mark).touch()
     (tmp_path / "some/where/deep").mkdir(parents=True)
     return tmp_path.resolve()
 
 
-def test_a_command_works_anywhere_in_a_project(project):
-    os.chdir(project / "some/where/deep")
-    assert environment.activate_project() == project
-    assert Path.cwd() == project
+def test_a_command_works_anywhere_in_a_project(scratch_project):
+    os.chdir(scratch_project / "some/where/deep")
+    assert environment.activate_project() == scratch_project
+    assert Path.cwd() == scratch_project
 
 
-def test_the_nearest_project_is_taken(project):
-    inner = project / "some/where"
+def test_the_nearest_project_is_taken(scratch_project):
+    inner = scratch_project / "some/where"
     for mark in environment.MARKS:
         (inner / mark).touch()
     os.chdir(inner / "deep")
@@ -44,23 +44,23 @@ def test_the_nearest_project_is_taken(project):
 
 
 @pytest.mark.parametrize("missing", environment.MARKS)
-def test_outside_a_project_it_says_what_is_missing_and_makes_nothing(project, missing):
-    (project / missing).unlink()
-    os.chdir(project)
+def test_outside_a_project_it_says_what_is_missing_and_makes_nothing(scratch_project, missing):
+    (scratch_project / missing).unlink()
+    os.chdir(scratch_project)
     with pytest.raises(WrongUse, match=r"dvc\.yaml and params\.yaml"):
         environment.activate_project()
-    assert not (project / ".retune").exists()
+    assert not (scratch_project / ".retune").exists()
 
 
-def test_state_stays_below_the_project(project, monkeypatch):
+def test_state_stays_below_the_project(scratch_project, monkeypatch):
     monkeypatch.delenv("PREFECT_HOME", raising=False)
-    os.chdir(project)
+    os.chdir(scratch_project)
     environment.activate_project()
-    assert (project / ".retune").is_dir()
-    assert os.environ["PREFECT_HOME"] == str(project / ".retune/prefect")
+    assert (scratch_project / ".retune").is_dir()
+    assert os.environ["PREFECT_HOME"] == str(scratch_project / ".retune/prefect")
 
 
-def test_every_tool_is_told_to_keep_quiet(project, monkeypatch):
+def test_every_tool_is_told_to_keep_quiet(scratch_project, monkeypatch):
     quiet = {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "true",
@@ -71,20 +71,20 @@ def test_every_tool_is_told_to_keep_quiet(project, monkeypatch):
     }
     for name in quiet:
         monkeypatch.delenv(name, raising=False)
-    os.chdir(project)
+    os.chdir(scratch_project)
     environment.activate_project()
     assert {name: os.environ.get(name) for name in quiet} == quiet
 
 
-def test_what_the_user_has_set_wins(project, monkeypatch):
+def test_what_the_user_has_set_wins(scratch_project, monkeypatch):
     monkeypatch.setenv("PREFECT_HOME", "/srv/prefect")
-    os.chdir(project)
+    os.chdir(scratch_project)
     environment.activate_project()
     assert os.environ["PREFECT_HOME"] == "/srv/prefect"
 
 
 @pytest.mark.parametrize(
-    ("own", "spins"),
+    ("user_settings", "spins"),
     [
         ({}, environment.SPINS),
         ({"OMP_NUM_THREADS": "1"}, environment.SPINS),
@@ -92,75 +92,79 @@ def test_what_the_user_has_set_wins(project, monkeypatch):
         ({"OMP_WAIT_POLICY": "ACTIVE"}, None),
     ],
 )
-def test_threads_of_a_stage_wait_briefly_for_each_other_unless_the_user_has_said_how(project, monkeypatch, own, spins):
+def test_threads_of_a_stage_wait_briefly_for_each_other_unless_the_user_has_said_how(
+    scratch_project, monkeypatch, user_settings, spins
+):
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in own.items():
+    for name, value in user_settings.items():
         monkeypatch.setenv(name, value)
-    os.chdir(project)
+    os.chdir(scratch_project)
     environment.activate_project()
     variables = dvc.environment()
     assert variables.get("GOMP_SPINCOUNT") == spins
-    assert own.items() <= variables.items()
+    assert user_settings.items() <= variables.items()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="torch has another OpenMP there")
-def test_a_command_that_computes_itself_enters_early_enough_for_torch_to_read_it(project):
+def test_a_command_that_computes_itself_enters_early_enough_for_torch_to_read_it(scratch_project):
     program = "from flows.project import environment; environment.activate_project(); import torch"
     env = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
     env |= {"OMP_DISPLAY_ENV": "verbose", "PYTHONPATH": str(Path(environment.__file__).resolve().parents[2])}
-    done = subprocess.run([sys.executable, "-c", program], cwd=project, env=env, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program], cwd=scratch_project, env=env, capture_output=True, text=True)
     assert f"GOMP_SPINCOUNT = '{environment.SPINS}'" in done.stderr
 
 
 @pytest.fixture
-def served(project, monkeypatch):
+def write_services_state(scratch_project, monkeypatch):
     """A project whose services are up, as far as files tell; `served(...)` writes which processes they are."""
     for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_PASSWORD"):
         monkeypatch.delenv(name, raising=False)
-    folder = project / ".retune/services"
+    folder = scratch_project / ".retune/services"
     folder.mkdir(parents=True)
     lines = ["PREFECT_API_URL=http://p/api", "MLFLOW_TRACKING_URI=http://m", "MLFLOW_TRACKING_PASSWORD=a=b"]
     (folder / "env").write_text("\n".join(lines) + "\n", "utf-8")
-    os.chdir(project)
+    os.chdir(scratch_project)
 
     def write(database="postgres", where=folder, **processes):
-        told = {"folder": str(where), "database": database, "processes": processes}
-        (folder / "state.json").write_text(json.dumps(told), "utf-8")
+        state = {"folder": str(where), "database": database, "processes": processes}
+        (folder / "state.json").write_text(json.dumps(state), "utf-8")
 
     return write
 
 
-def test_services_that_are_up_are_used(served):
-    served(prefect=process_identity.name(), mlflow=process_identity.name())
+def test_services_that_are_up_are_used(write_services_state):
+    write_services_state(prefect=process_identity.name(), mlflow=process_identity.name())
     environment.activate_project()
     assert os.environ["PREFECT_API_URL"] == "http://p/api" and os.environ["MLFLOW_TRACKING_URI"] == "http://m"
     assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "a=b"
 
 
-def test_a_server_that_the_user_names_wins_over_one_that_is_up(served, monkeypatch):
-    served(prefect=process_identity.name(), mlflow=process_identity.name())
+def test_a_server_that_the_user_names_wins_over_one_that_is_up(write_services_state, monkeypatch):
+    write_services_state(prefect=process_identity.name(), mlflow=process_identity.name())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://other")
     environment.activate_project()
     assert os.environ["MLFLOW_TRACKING_URI"] == "http://other" and "MLFLOW_TRACKING_PASSWORD" not in os.environ
     assert os.environ["PREFECT_API_URL"] == "http://p/api"
 
 
-def test_a_registry_that_is_down_is_not_replaced_by_a_file(served):
-    served(prefect=process_identity.name())
+def test_a_registry_that_is_down_is_not_replaced_by_a_file(write_services_state):
+    write_services_state(prefect=process_identity.name())
     with pytest.raises(Broken, match="retune up"):
         environment.activate_project()
     environment.activate_project(services=False)
     assert "MLFLOW_TRACKING_URI" not in os.environ
 
 
-def test_a_registry_in_a_file_is_the_same_without_its_server(served):
-    served(database="sqlite")
+def test_a_registry_in_a_file_is_the_same_without_its_server(write_services_state):
+    write_services_state(database="sqlite")
     environment.activate_project()
     assert "MLFLOW_TRACKING_URI" not in os.environ and "PREFECT_API_URL" not in os.environ
 
 
-def test_a_copy_of_a_clone_does_not_use_the_services_of_the_first(served, tmp_path):
-    served("sqlite", tmp_path / "elsewhere", prefect=process_identity.name(), mlflow=process_identity.name())
+def test_a_copy_of_a_clone_does_not_use_the_services_of_the_first(write_services_state, tmp_path):
+    write_services_state(
+        "sqlite", tmp_path / "elsewhere", prefect=process_identity.name(), mlflow=process_identity.name()
+    )
     environment.activate_project()
     assert "MLFLOW_TRACKING_URI" not in os.environ

@@ -1,13 +1,11 @@
-from pathlib import Path
-
 import pytest
 import yaml
 
 from flows.project import migrate_params, params_editor
 from retune.config import params, renames
 from retune.errors import WrongUse
+from tests.support.environment import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 FILES = [ROOT / "params.yaml", *sorted((ROOT / "retune/config/defaults").glob("*.yaml"))]
 
 
@@ -29,7 +27,7 @@ def with_old_names(text):
 
 
 @pytest.fixture(params=FILES, ids=lambda file: file.stem)
-def old(request, tmp_path):
+def old_params(request, tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(with_old_names(request.param.read_text("utf-8")), "utf-8")
     return path, request.param
@@ -40,8 +38,8 @@ def words(text):
     return [line.split() for line in text.splitlines()]
 
 
-def test_only_the_names_change_and_comments_and_order_stay(old):
-    path, today = old
+def test_only_the_names_change_and_comments_and_order_stay(old_params):
+    path, today = old_params
     with pytest.raises(WrongUse, match="run `retune params migrate`"):
         params.load(path)
     changes = migrate_params.migrate(path)
@@ -50,8 +48,8 @@ def test_only_the_names_change_and_comments_and_order_stay(old):
     assert params.load(path) == params.load(today)
 
 
-def test_a_second_time_there_is_nothing_to_do(old):
-    path, _ = old
+def test_a_second_time_there_is_nothing_to_do(old_params):
+    path, _ = old_params
     assert migrate_params.migrate(path)
     before = path.read_bytes()
     assert migrate_params.migrate(path) == []
@@ -59,8 +57,8 @@ def test_a_second_time_there_is_nothing_to_do(old):
     assert [each.name for each in path.parent.iterdir()] == ["params.yaml"]
 
 
-def test_a_check_says_the_changes_and_writes_nothing(old):
-    path, _ = old
+def test_a_check_says_the_changes_and_writes_nothing(old_params):
+    path, _ = old_params
     before = path.read_bytes()
     assert migrate_params.migrate(path, write=False)
     assert path.read_bytes() == before

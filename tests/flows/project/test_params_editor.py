@@ -1,28 +1,26 @@
 import re
-from pathlib import Path
 
 import pytest
 import yaml
 
 from flows.project import params_editor
 from retune.errors import WrongUse
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.environment import ROOT
 
 
 @pytest.fixture
-def path(tmp_path):
-    made = tmp_path / "params.yaml"
+def params_file(tmp_path):
+    params_file = tmp_path / "params.yaml"
     text = (ROOT / "params.yaml").read_text("utf-8")
-    made.write_text(re.sub(r"( refit:) \w+", r"\1 false", text), "utf-8")  # so that `true` is a change
-    return made
+    params_file.write_text(re.sub(r"( refit:) \w+", r"\1 false", text), "utf-8")  # so that `true` is a change
+    return params_file
 
 
-def value(path, name):
-    found = yaml.safe_load(path.read_text("utf-8"))
+def value(params_file, name):
+    values = yaml.safe_load(params_file.read_text("utf-8"))
     for key in name.split("."):
-        found = found[key]
-    return found
+        values = values[key]
+    return values
 
 
 def line_of(text, name):
@@ -35,7 +33,7 @@ def line_of(text, name):
 
 
 @pytest.mark.parametrize(
-    ("setting", "name", "wanted"),
+    ("setting", "name", "expected"),
     [
         ("train.epochs=50", "train.epochs", 50),
         ("train.full.learning_rate=2e-5", "train.full.learning_rate", 2e-5),
@@ -52,12 +50,12 @@ def line_of(text, name):
         (" train.seed = 23", "train.seed", 23),
     ],
 )
-def test_a_value_is_written_and_only_its_line_changes(path, setting, name, wanted):
-    before = path.read_text("utf-8")
-    params_editor.write([setting], path)
-    after = path.read_text("utf-8")
-    found = value(path, name)
-    assert (found, type(found)) == (wanted, type(wanted))
+def test_a_value_is_written_and_only_its_line_changes(params_file, setting, name, expected):
+    before = params_file.read_text("utf-8")
+    params_editor.write([setting], params_file)
+    after = params_file.read_text("utf-8")
+    values = value(params_file, name)
+    assert (values, type(values)) == (expected, type(expected))
     number = line_of(before, name)
     changed = [
         n for n, (old, new) in enumerate(zip(before.splitlines(), after.splitlines(), strict=True)) if old != new
@@ -66,33 +64,33 @@ def test_a_value_is_written_and_only_its_line_changes(path, setting, name, wante
     assert after.endswith("\n") and len(after.splitlines()) == len(before.splitlines())
 
 
-def test_the_comment_on_the_line_stays(path):
-    assert "# usual: 1.0e-5 to 1.0e-4" in path.read_text("utf-8")
-    params_editor.write(["train.full.learning_rate=2e-5", "validate.labels=[a, b]"], path)
-    text = path.read_text("utf-8")
+def test_the_comment_on_the_line_stays(params_file):
+    assert "# usual: 1.0e-5 to 1.0e-4" in params_file.read_text("utf-8")
+    params_editor.write(["train.full.learning_rate=2e-5", "validate.labels=[a, b]"], params_file)
+    text = params_file.read_text("utf-8")
     assert "  # usual: 1.0e-5 to 1.0e-4\n" in text
     assert "# the only labels allowed; empty: whatever the data holds\n" in text
 
 
-def test_the_value_that_stands_there_already_changes_no_byte(path):
-    before = path.read_bytes()
-    params_editor.write([f"train.epochs={value(path, 'train.epochs')}"], path)
-    assert path.read_bytes() == before
+def test_the_value_that_stands_there_already_changes_no_byte(params_file):
+    before = params_file.read_bytes()
+    params_editor.write([f"train.epochs={value(params_file, 'train.epochs')}"], params_file)
+    assert params_file.read_bytes() == before
 
 
-def test_no_setting_writes_nothing(path):
-    before = path.read_bytes()
-    params_editor.write([], path)
-    assert path.read_bytes() == before
+def test_no_setting_writes_nothing(params_file):
+    before = params_file.read_bytes()
+    params_editor.write([], params_file)
+    assert params_file.read_bytes() == before
 
 
-def test_the_last_of_two_settings_wins(path):
-    params_editor.write(["train.epochs=7", "train.epochs=9"], path)
-    assert value(path, "train.epochs") == 9
+def test_the_last_of_two_settings_wins(params_file):
+    params_editor.write(["train.epochs=7", "train.epochs=9"], params_file)
+    assert value(params_file, "train.epochs") == 9
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"),
+    ("setting", "message"),
     [
         ("train.epohs=5", "did you mean train.epochs"),
         ("trian.epochs=5", "did you mean train.epochs"),
@@ -121,26 +119,26 @@ def test_the_last_of_two_settings_wins(path):
         ("train.probe.c=1e999", "not a finite number"),
     ],
 )
-def test_a_wrong_setting_is_refused_in_words_and_the_file_is_untouched(path, setting, told):
-    before = path.read_bytes()
+def test_a_wrong_setting_is_refused_in_words_and_the_file_is_untouched(params_file, setting, message):
+    before = params_file.read_bytes()
     with pytest.raises(WrongUse) as raised:
-        params_editor.write(["train.seed=99", setting], path)
-    assert told in str(raised.value)
-    assert path.read_bytes() == before
-    assert [file.name for file in path.parent.iterdir()] == ["params.yaml"]
+        params_editor.write(["train.seed=99", setting], params_file)
+    assert message in str(raised.value)
+    assert params_file.read_bytes() == before
+    assert [file.name for file in params_file.parent.iterdir()] == ["params.yaml"]
 
 
-def test_a_file_that_is_wrong_already_is_refused_without_a_setting(path):
-    path.write_text(path.read_text("utf-8").replace("epochs: ", "epochen: "), "utf-8")
+def test_a_file_that_is_wrong_already_is_refused_without_a_setting(params_file):
+    params_file.write_text(params_file.read_text("utf-8").replace("epochs: ", "epochen: "), "utf-8")
     with pytest.raises(WrongUse, match=r"train\.epochen is not a parameter"):
-        params_editor.write([], path)
+        params_editor.write([], params_file)
 
 
-def test_a_missing_key_can_not_be_set_but_is_named(path):
-    kept = [line for line in path.read_text("utf-8").splitlines() if not line.strip().startswith("epochs:")]
-    path.write_text("\n".join(kept) + "\n", "utf-8")
+def test_a_missing_key_can_not_be_set_but_is_named(params_file):
+    remaining = [line for line in params_file.read_text("utf-8").splitlines() if not line.strip().startswith("epochs:")]
+    params_file.write_text("\n".join(remaining) + "\n", "utf-8")
     with pytest.raises(WrongUse, match=r"train\.epochs"):
-        params_editor.write(["train.epochs=3"], path)
+        params_editor.write(["train.epochs=3"], params_file)
 
 
 @pytest.mark.parametrize("text", ["", "just words\n", "a: [\n", "- 1\n"])

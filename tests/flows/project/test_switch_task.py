@@ -18,9 +18,9 @@ def commit(clone, *more):
     clone.git("commit", "-qm", "more", *more)
 
 
-def refused(done, code, told):
+def refused(done, code, message):
     assert done.returncode == code, done.stdout + done.stderr
-    assert re.search(told, done.stderr), done.stderr
+    assert re.search(message, done.stderr), done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -28,7 +28,7 @@ def everything(folder):
     return {file: hashlib.md5(file.read_bytes()).hexdigest() for file in folder.rglob("*.parquet")}
 
 
-@pytest.mark.parametrize(("words", "code", "told"), [
+@pytest.mark.parametrize(("words", "code", "message"), [
     (["translate"], 2, "'translate': write one of instruct, prefer"),
     (["prefer"], 2, "name it with `retune task prefer --from NAME@ALIAS`"),
     (["instruct", "--from", "writer"], 2, "write NAME@ALIAS or NAME/VERSION"),
@@ -36,8 +36,8 @@ def everything(folder):
     (["prefer", "--from", "writer"], 2, "write NAME@ALIAS or NAME/VERSION"),
     (["prefer", "--from", "writer/1"], 1, "no model 'writer' is registered"),
 ])  # fmt: skip
-def test_a_task_that_cannot_be_taken_up_is_refused_and_nothing_changes(clone, words, code, told):
-    refused(clone.call("task", *words), code, told)
+def test_a_task_that_cannot_be_taken_up_is_refused_and_nothing_changes(clone, words, code, message):
+    refused(clone.call("task", *words), code, message)
     assert clone.git("status", "--porcelain") == ""
 
 

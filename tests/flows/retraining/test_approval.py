@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from uuid import UUID
 
 import psutil
@@ -15,8 +14,9 @@ from retune.config import params
 from retune.lineage import record
 from retune.registry import versions
 from tasks.promote import approval, gate_decision
+from tests.support.environment import ROOT
+from tests.support.git_repo import init_repository
 
-ROOT = Path(__file__).parents[3]
 SHIPPED = params.load(ROOT / "params.yaml").promote
 FLOW = """
 import os
@@ -37,16 +37,14 @@ def waits(name: str, number: int) -> None:
 
 
 @pytest.fixture
-def house(tmp_path, monkeypatch, prefect_url):
+def worker_folder(tmp_path, monkeypatch, prefect_url):
     """A repository and registry of its own, and a worker whose pool runs one flow at a time."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     (tmp_path / "waits.py").write_text(FLOW)
-    for words in (["init", "-q"], ["config", "user.name", "A. Tester"], ["config", "user.email", "t@example.com"]):
-        subprocess.run(["git", *words], check=True)
-    subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "start"], check=True)
+    init_repository(tmp_path)
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path / "home")}
     with (tmp_path / "worker.log").open("w") as log:
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", tmp_path.name, "--type", "process"]
@@ -59,16 +57,16 @@ def house(tmp_path, monkeypatch, prefect_url):
 
 
 @pytest.fixture
-def start(house):
+def start_flow(worker_folder):
     """Begins a run of the flow above by its deployment, which allows one at a time; returns its id."""
     from prefect import flow
     from prefect.client.schemas.objects import ConcurrencyLimitConfig
     from prefect.deployments import run_deployment
 
-    until(lambda: "started" in (house / "worker.log").read_text(), house)
-    flow.from_source(str(house), entrypoint="waits.py:waits").deploy(
-        house.name,
-        house.name,
+    until(lambda: "started" in (worker_folder / "worker.log").read_text(), worker_folder)
+    flow.from_source(str(worker_folder), entrypoint="waits.py:waits").deploy(
+        worker_folder.name,
+        worker_folder.name,
         concurrency_limit=ConcurrencyLimitConfig(limit=1),
         print_next_steps=False,
         ignore_warnings=True,
@@ -76,15 +74,15 @@ def start(house):
 
     def start(version):
         words = {"name": version.name, "number": version.version}
-        return str(run_deployment(f"waits/{house.name}", parameters=words, timeout=0).id)
+        return str(run_deployment(f"waits/{worker_folder.name}", parameters=words, timeout=0).id)
 
     return start
 
 
-def until(holds, house, seconds=240):
+def until(holds, worker_folder, seconds=240):
     limit = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < limit, (house / "worker.log").read_text()[-3000:]
+        assert time.monotonic() < limit, (worker_folder / "worker.log").read_text()[-3000:]
         time.sleep(0.5)
 
 
@@ -95,8 +93,12 @@ def state(flow_run_id):
         return client.read_flow_run(UUID(flow_run_id)).state.name
 
 
-def said(house):
-    return [line.split() for line in (house / "told").read_text().splitlines()] if (house / "told").exists() else []
+def lines_of_flow(worker_folder):
+    return (
+        [line.split() for line in (worker_folder / "told").read_text().splitlines()]
+        if (worker_folder / "told").exists()
+        else []
+    )
 
 
 def yes(version):
@@ -108,7 +110,7 @@ def no(version):
 
 
 @pytest.mark.long
-def test_a_flow_run_sleeps_until_a_person_has_decided_and_then_ends_quickly(house, start, register_tiny):
+def test_a_flow_run_sleeps_until_a_person_has_decided_and_then_ends_quickly(worker_folder, start_flow, register_tiny):
     from flows.retraining import approval
 
     champion = register_tiny("m")
@@ -116,28 +118,28 @@ def test_a_flow_run_sleeps_until_a_person_has_decided_and_then_ends_quickly(hous
     waiting, runs = [], []
     for number in (2, 3):  # the second starts while the first sleeps, though only one may run at a time
         version = register_tiny("m", champion="m/1")
-        made = record.read(versions.version_folder(version) / record.FILE)
-        assert gate_decision.promote(version, made, replace(SHIPPED, approval=True)).awaiting
+        record_facts = record.read(versions.version_folder(version) / record.FILE)
+        assert gate_decision.promote(version, record_facts, replace(SHIPPED, approval=True)).awaiting
         waiting.append(version)
-        runs.append(start(version))
-        until(lambda: state(runs[-1]) == "Suspended", house)
-        until(lambda: not psutil.pid_exists(int(said(house)[-1][1])), house, 60)
-        assert said(house)[-1][::2] == ["began", "None"]
+        runs.append(start_flow(version))
+        until(lambda: state(runs[-1]) == "Suspended", worker_folder)
+        until(lambda: not psutil.pid_exists(int(lines_of_flow(worker_folder)[-1][1])), worker_folder, 60)
+        assert lines_of_flow(worker_folder)[-1][::2] == ["began", "None"]
         assert approval.awaited_by(runs[-1]).version == number
 
     assert approval.resume(runs[1])  # by hand, without an answer: it sleeps again
-    until(lambda: len(said(house)) == 3 and state(runs[1]) == "Suspended", house)
-    assert said(house)[-1][2] == "m/3"
+    until(lambda: len(lines_of_flow(worker_folder)) == 3 and state(runs[1]) == "Suspended", worker_folder)
+    assert lines_of_flow(worker_folder)[-1][2] == "m/3"
 
     yes(versions.find("m", version=2))
     assert approval.resume(runs[0])
-    until(lambda: state(runs[0]) == "Completed", house)
-    assert said(house)[-1] == ["ended", "promoted"]
+    until(lambda: state(runs[0]) == "Completed", worker_folder)
+    assert lines_of_flow(worker_folder)[-1] == ["ended", "promoted"]
     assert versions.champion("m").version == 2
     no(versions.find("m", version=3))
     assert approval.resume(runs[1])
-    until(lambda: state(runs[1]) == "Completed", house)
-    assert said(house)[-1] == ["ended", "held"]
+    until(lambda: state(runs[1]) == "Completed", worker_folder)
+    assert lines_of_flow(worker_folder)[-1] == ["ended", "held"]
 
     assert not approval.resume(runs[0]), "it does not sleep any more"
     assert not approval.resume("00000000-0000-0000-0000-000000000000")

@@ -37,8 +37,8 @@ def test_good_files_come_in_once_while_bad_ones_are_told_and_come_when_they_are_
     (drop / "d.csv").write_text(HEAD + "4,the fourth words,x\n")
     first = bring_in(own_clone)
     assert (first["ids"], first["rows"]) == (["1", "4"], {"desk": 2})
-    said = first["failures"]["desk"]
-    assert f"{drop / 'b.csv'} is not UTF-8" in said and str(drop / "c.csv") in said and ".retune" not in said
+    reason = first["failures"]["desk"]
+    assert f"{drop / 'b.csv'} is not UTF-8" in reason and str(drop / "c.csv") in reason and ".retune" not in reason
     again = bring_in(own_clone)
     assert again["ids"] == ["1", "4"] and again["rows"] == {} and again["commit"] == first["commit"]
     assert str(drop / "c.csv") in again["failures"]["desk"]

@@ -14,7 +14,7 @@ from retune.system import process_identity
 
 
 @pytest.fixture
-def another():
+def idle_process():
     """A process that has nothing to do."""
     sleeper = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     yield sleeper
@@ -22,24 +22,24 @@ def another():
     sleeper.wait(30)
 
 
-def test_a_worker_that_was_killed_is_not_heard_from_though_its_server_still_waits_for_it(another, monkeypatch):
-    online = {"name": process_identity.name(another.pid), "status": "ONLINE"}
+def test_a_worker_that_was_killed_is_not_heard_from_though_its_server_still_waits_for_it(idle_process, monkeypatch):
+    online = {"name": process_identity.name(idle_process.pid), "status": "ONLINE"}
     monkeypatch.setattr(prefect_api, "workers", lambda: [{"name": "elsewhere 7@1", "status": "ONLINE"}, online])
     assert worker.heard()
-    os.kill(another.pid, signal.SIGKILL)
-    another.wait(30)
+    os.kill(idle_process.pid, signal.SIGKILL)
+    idle_process.wait(30)
     assert not worker.heard()
 
 
-def test_one_that_lives_and_is_silent_is_not_heard_from_either(another, monkeypatch):
+def test_one_that_lives_and_is_silent_is_not_heard_from_either(idle_process, monkeypatch):
     monkeypatch.setattr(
-        prefect_api, "workers", lambda: [{"name": process_identity.name(another.pid), "status": "OFFLINE"}]
+        prefect_api, "workers", lambda: [{"name": process_identity.name(idle_process.pid), "status": "OFFLINE"}]
     )
     assert not worker.heard()
 
 
 def test_a_chore_that_cannot_be_done_is_said_once_and_once_more_after_it_could(capsys):
-    answers, told = [Refused("the history is broken"), Refused("the history is broken"), ["swept"]] * 2, {}
+    answers, lines = [Refused("the history is broken"), Refused("the history is broken"), ["swept"]] * 2, {}
 
     def sweep():
         answer = answers.pop(0)
@@ -48,5 +48,5 @@ def test_a_chore_that_cannot_be_done_is_said_once_and_once_more_after_it_could(c
         return answer
 
     for _ in range(6):
-        worker._do(sweep, told)
+        worker._do(sweep, lines)
     assert capsys.readouterr().out.splitlines() == ["the history is broken", "swept"] * 2

@@ -3,7 +3,6 @@ import io
 import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -13,25 +12,26 @@ from flows.services import doctor
 from retune.data import suppression
 from retune.lineage import history
 from retune.registry import versions
+from tests.support.git_repo import init_repository
 
 
 @pytest.fixture(scope="module")
-def told(clone):
+def findings_of_doctor(clone):
     done = clone.call("doctor", "--json")
     return done, {finding["name"]: finding for finding in json.loads(done.stdout)}
 
 
-def test_a_sound_installation_is_all_ok(told):
-    done, findings = told
+def test_a_sound_installation_is_all_ok(findings_of_doctor):
+    done, findings = findings_of_doctor
     wrong = {name: finding["found"] for name, finding in findings.items() if not finding["ok"]}
     wrong.pop("disk", None)  # this machine's, not the installation's
     assert wrong == {}
     assert done.returncode in (0, 1) and (done.returncode == 0) == all(finding["ok"] for finding in findings.values())
 
 
-def test_everything_that_the_contract_names_is_checked(told):
+def test_everything_that_the_contract_names_is_checked(findings_of_doctor):
     assert {"python", "packages", "params", "base", "disk", "device", "git", "dvc", "registry", "prefect"} <= set(
-        told[1]
+        findings_of_doctor[1]
     )
 
 
@@ -67,13 +67,13 @@ def test_what_is_wrong_is_named_with_how_to_mend_it(own_clone):
 
 
 @pytest.mark.parametrize(
-    ("error", "found"), [(OSError("disk on fire\nmore"), "OSError: disk on fire"), (ValueError(), "ValueError: ")]
+    ("error", "message"), [(OSError("disk on fire\nmore"), "OSError: disk on fire"), (ValueError(), "ValueError: ")]
 )
-def test_a_check_that_breaks_is_a_finding(error, found):
+def test_a_check_that_breaks_is_a_finding(error, message):
     def broken():
         raise error
 
-    assert doctor._look("disk", broken, "put it out") == doctor.Finding("disk", False, found, "put it out")
+    assert doctor._look("disk", broken, "put it out") == doctor.Finding("disk", False, message, "put it out")
 
 
 def test_a_lock_that_has_gone_is_a_finding(tmp_path, monkeypatch):
@@ -88,16 +88,16 @@ def test_a_lock_that_has_gone_is_a_finding(tmp_path, monkeypatch):
 
 def bad(clone, *names):
     """What doctor finds wrong in a clone, among these."""
-    found = {finding["name"]: finding for finding in json.loads(clone.call("doctor", "--json").stdout)}
-    return {name: finding for name, finding in found.items() if name in names and not finding["ok"]}
+    findings = {finding["name"]: finding for finding in json.loads(clone.call("doctor", "--json").stdout)}
+    return {name: finding for name, finding in findings.items() if name in names and not finding["ok"]}
 
 
 def test_a_wrong_params_yaml_is_mended_first_and_nothing_is_reinstalled(own_clone):
     (own_clone.folder / "params.yaml").write_text("train: {}\n", "utf-8")
-    found = bad(own_clone, "params", "base", "device", "champion")
-    assert set(found) == {"params", "base", "device", "champion"}
+    findings = bad(own_clone, "params", "base", "device", "champion")
+    assert set(findings) == {"params", "base", "device", "champion"}
     for name in ("base", "device", "champion"):
-        assert found[name]["mend"] == "mend params.yaml first, as params says above"
+        assert findings[name]["mend"] == "mend params.yaml first, as params says above"
 
 
 def test_a_registry_that_the_services_keep_and_that_is_down_is_started_by_up(own_clone):
@@ -106,10 +106,10 @@ def test_a_registry_that_the_services_keep_and_that_is_down_is_started_by_up(own
     state = {"folder": str(services), "database": "postgres", "host": "127.0.0.1", "processes": {}}
     ports = {"postgres": 5433, "prefect": 4200, "mlflow": 5000}
     (services / "state.json").write_text(json.dumps({**state, "ports": ports}), "utf-8")
-    found = bad(own_clone, "registry", "champion")
-    assert "`retune up` serves it, and MLflow (http://127.0.0.1:5000) is down" in found["registry"]["found"]
-    assert found["registry"]["mend"] == "`retune up` starts it"
-    assert "mend the registry first" in found["champion"]["mend"], "nobody knows whether there is one"
+    findings = bad(own_clone, "registry", "champion")
+    assert "`retune up` serves it, and MLflow (http://127.0.0.1:5000) is down" in findings["registry"]["found"]
+    assert findings["registry"]["mend"] == "`retune up` starts it"
+    assert "mend the registry first" in findings["champion"]["mend"], "nobody knows whether there is one"
 
 
 @pytest.fixture
@@ -118,21 +118,22 @@ def champion(tmp_path, monkeypatch, register_tiny):
     shutil.copy(Path(doctor.__file__).parents[2] / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    for words in (["init", "-q"], ["config", "user.name", "A. Tester"], ["config", "user.email", "t@example.com"]):
-        subprocess.run(["git", *words], check=True)
-    subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "start"], check=True)
-    made = register_tiny("classifier")
-    versions.set_alias(made, versions.CHAMPION)
+    init_repository(tmp_path)
+    version = register_tiny("classifier")
+    versions.set_alias(version, versions.CHAMPION)
     chain = history.read("classifier")
-    sides = {"Train": kept(pd.DataFrame({"id": ["a", "b"]})), "Val": kept(pd.DataFrame({"id": ["v"]}))}
-    facts = {**chain.registered(made.version).facts, **sides}
-    history.append("classifier", made.version, history.CHAMPION, ["better"], facts, versions.anchor)
+    sides = {
+        "Train": state_without_id(pd.DataFrame({"id": ["a", "b"]})),
+        "Val": state_without_id(pd.DataFrame({"id": ["v"]})),
+    }
+    facts = {**chain.registered(version.version).facts, **sides}
+    history.append("classifier", version.version, history.CHAMPION, ["better"], facts, versions.anchor)
     suppression.write(suppression.NOTHING)
-    yield made
+    yield version
     os.environ.pop("MLFLOW_TRACKING_URI", None)  # which mlflow.set_tracking_uri has written
 
 
-def kept(rows):
+def state_without_id(rows):
     """The hash under which DVC's cache holds these rows from now on."""
     whole = io.BytesIO()
     rows.to_parquet(whole)
@@ -160,11 +161,11 @@ def test_a_champion_that_has_lost_a_file_is_rolled_back(champion):
     assert "retune rollback --reason TEXT" in finding.mend
 
 
-@pytest.mark.parametrize(("ids", "told"), [(["a", "z"], "1 row that is"), (["a", "v"], "2 rows that are")])
-def test_a_champion_that_learned_from_rows_that_are_suppressed_now_is_followed_by_another(champion, ids, told):
+@pytest.mark.parametrize(("ids", "row_count"), [(["a", "z"], "1 row that is"), (["a", "v"], "2 rows that are")])
+def test_a_champion_that_learned_from_rows_that_are_suppressed_now_is_followed_by_another(champion, ids, row_count):
     suppression.write(suppression.add(suppression.NOTHING, ids, "asked to", "me", "2026-01-01"))
     finding = champion_check()
-    assert not finding.ok and finding.found == f"classifier/1 learned from {told} suppressed now"
+    assert not finding.ok and finding.found == f"classifier/1 learned from {row_count} suppressed now"
     assert "retune retrain" in finding.mend and "retune promote" in finding.mend
 
 

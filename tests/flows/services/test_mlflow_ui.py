@@ -16,9 +16,9 @@ def test_the_ui_shows_our_store_and_ends_with_ctrl_c(clone, port, wait_for_serve
         process.send_signal(signal.SIGINT)
         process.wait(120)  # most of it is Python ending itself, which takes long where others are at work
         until = time.monotonic() + 20
-        while (left := [member for member in family if works(member)]) and time.monotonic() < until:
+        while (survivors := [member for member in family if works(member)]) and time.monotonic() < until:
             time.sleep(0.2)
-        assert left == []
+        assert survivors == []
     finally:
         for member in (
             [*psutil.Process(process.pid).children(recursive=True), process] if process.poll() is None else []
@@ -37,10 +37,10 @@ def works(member):
 
 
 def test_a_port_that_is_taken_is_wrong_use(clone):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        done = clone.retune("ui", "--port", taken.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        done = clone.retune("ui", "--port", listener.getsockname()[1])
     assert done.returncode == 2
     assert "is taken" in done.stderr and "--port" in done.stderr
 

@@ -31,12 +31,12 @@ def inbox(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def desk(team, inbox, make_retraining_clone):
+def retraining_clone(team, inbox, make_retraining_clone):
     """A desk whose services are up, and that has a champion."""
-    made = make_retraining_clone(team.clone, inbox)
-    made.deliver("start.csv", made.rows[:400])
-    assert made.retrain_report()["outcome"] == "promoted"
-    return made
+    retraining_clone = make_retraining_clone(team.clone, inbox)
+    retraining_clone.deliver("start.csv", retraining_clone.rows[:400])
+    assert retraining_clone.retrain_report()["outcome"] == "promoted"
+    return retraining_clone
 
 
 @pytest.fixture(scope="module")
@@ -45,29 +45,29 @@ def team(make_team):
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_retraining_outlives_two_minutes_without_postgresql_or_says_so(desk, team, until, moment):
+def test_a_retraining_outlives_two_minutes_without_postgresql_or_says_so(retraining_clone, team, until, moment):
     at = 400 + 60 * list(MOMENTS).index(moment)
-    desk.deliver(f"{at}.csv", desk.rows[at : at + 60])
-    process = desk.clone.start("retrain")
+    retraining_clone.deliver(f"{at}.csv", retraining_clone.rows[at : at + 60])
+    process = retraining_clone.clone.start("retrain")
     lines = follow(process)
     until(lambda: any(MOMENTS[moment] in line for line in lines), 240)
     with away(team):
         pass
     code = process.wait(900)
-    said = "".join(lines)
-    print(f"{moment}: {code}\n{said}")
-    assert "Traceback" not in said
-    assert code in (0, 1) or (code == 3 and "retune: " in said), said
-    made = 2 + list(MOMENTS).index(moment)
+    output = "".join(lines)
+    print(f"{moment}: {code}\n{output}")
+    assert "Traceback" not in output
+    assert code in (0, 1) or (code == 3 and "retune: " in output), output
+    version_count = 2 + list(MOMENTS).index(moment)
     if code != 3:
-        assert len(desk.query("models")) == made, "what says that it ended has made its version"
-    again = desk.retrain()
+        assert len(retraining_clone.query("models")) == version_count, "what says that it ended has made its version"
+    again = retraining_clone.retrain()
     assert again.returncode in (0, 1) and "Traceback" not in again.stderr, again.stderr
-    assert len(desk.assert_consistent()) == made
-    ids = desk.row_ids()
+    assert len(retraining_clone.assert_consistent()) == version_count
+    ids = retraining_clone.row_ids()
     assert len(ids) == at + 60 and not ids.duplicated().any(), "no row lost or doubled"
-    desk.query("clean", "--days", "0")
-    desk.assert_no_worktree_left()
+    retraining_clone.query("clean", "--days", "0")
+    retraining_clone.assert_no_worktree_left()
 
 
 @contextmanager
@@ -100,14 +100,14 @@ def test_a_worker_goes_on_and_what_its_run_could_not_say_is_closed(make_team, un
     retrain, worker = prefect_api.deployment("retrain"), team.state()["processes"]["worker"]
 
     def state(reason):
-        found = [run for run in prefect_api.of_deployment(retrain) if run["parameters"].get("because") == reason]
-        return found[0]["state_type"] if found else None
+        runs_found = [run for run in prefect_api.of_deployment(retrain) if run["parameters"].get("because") == reason]
+        return runs_found[0]["state_type"] if runs_found else None
 
-    team.asked(20)
+    team.set_behaviour(20)
     team.retune("schedule", "request", "--reason", "cut off")
     until(lambda: state("cut off") == "RUNNING", 90)
     with away(team):
-        team.asked()
+        team.set_behaviour()
     assert team.retune("schedule", "request", "--reason", "afterwards").returncode == 0
     until(lambda: state("afterwards") == "COMPLETED", 150)
     until(lambda: state("cut off") in prefect_api.ENDED, 60)

@@ -9,7 +9,7 @@ from flows.services import postgres
 
 
 @pytest.fixture
-def lock(tmp_path):
+def write_lock(tmp_path):
     def write(pid, began):
         path = tmp_path / "postmaster.pid"
         path.write_text(f"{pid}\n{tmp_path}\n{began}\n5433\n", "ascii")
@@ -18,21 +18,21 @@ def lock(tmp_path):
     return write
 
 
-def test_the_lock_of_a_server_that_is_at_work_stays(lock, tmp_path):
-    path = lock(os.getpid(), int(psutil.Process().create_time()))
+def test_the_lock_of_a_server_that_is_at_work_stays(write_lock, tmp_path):
+    path = write_lock(os.getpid(), int(psutil.Process().create_time()))
     postgres.drop_stale_lock(tmp_path)
     assert path.exists()
 
 
-def test_a_lock_whose_number_belongs_to_another_goes(lock, tmp_path):
-    path = lock(os.getpid(), int(time.time()) - 1_000_000)
+def test_a_lock_whose_number_belongs_to_another_goes(write_lock, tmp_path):
+    path = write_lock(os.getpid(), int(time.time()) - 1_000_000)
     postgres.drop_stale_lock(tmp_path)
     assert not path.exists()
 
 
-def test_the_lock_of_a_server_that_was_killed_and_is_not_buried_yet_goes(lock, tmp_path):
+def test_the_lock_of_a_server_that_was_killed_and_is_not_buried_yet_goes(write_lock, tmp_path):
     killed = subprocess.Popen(["sleep", "60"])
-    path = lock(killed.pid, int(psutil.Process(killed.pid).create_time()))
+    path = write_lock(killed.pid, int(psutil.Process(killed.pid).create_time()))
     killed.kill()
     while psutil.Process(killed.pid).status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)

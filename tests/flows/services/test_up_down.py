@@ -38,21 +38,21 @@ def status(address, login=None):
 
 def marked(team):
     """The processes that carry the mark of this clone's services."""
-    found = []
+    processes = []
     for each in psutil.process_iter():
         try:
             if each.environ().get("RETUNE_SERVICE", "").startswith(str(team.folder)):
-                found.append(each)
+                processes.append(each)
         except psutil.Error:
             continue
-    return found
+    return processes
 
 
 def test_the_commands_use_the_servers_by_themselves(team):
     done = team.retune("doctor", "--json")
-    found = {each["name"]: each for each in json.loads(done.stdout)}
-    assert team.variables()["MLFLOW_TRACKING_URI"] in found["registry"]["found"]
-    assert team.variables()["PREFECT_API_URL"] in found["prefect"]["found"]
+    findings = {each["name"]: each for each in json.loads(done.stdout)}
+    assert team.variables()["MLFLOW_TRACKING_URI"] in findings["registry"]["found"]
+    assert team.variables()["PREFECT_API_URL"] in findings["prefect"]["found"]
 
 
 def test_what_the_user_has_set_wins(team, tmp_path):
@@ -61,27 +61,27 @@ def test_what_the_user_has_set_wins(team, tmp_path):
 
 
 def test_nobody_is_let_in_without_a_password(team):
-    told = team.variables()
-    mlflow = f"{told['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/experiments/get?experiment_id=0"
-    prefect = f"{told['PREFECT_API_URL']}/admin/version"
+    variables = team.variables()
+    mlflow = f"{variables['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/experiments/get?experiment_id=0"
+    prefect = f"{variables['PREFECT_API_URL']}/admin/version"
     assert status(mlflow) == 401 and status(prefect) == 401
     assert status(mlflow, "admin:password1234") == 401 and status(mlflow, "retune:") == 401
-    assert status(mlflow, f"{told['MLFLOW_TRACKING_USERNAME']}:{told['MLFLOW_TRACKING_PASSWORD']}") == 200
-    assert status(prefect, told["PREFECT_API_AUTH_STRING"]) == 200
+    assert status(mlflow, f"{variables['MLFLOW_TRACKING_USERNAME']}:{variables['MLFLOW_TRACKING_PASSWORD']}") == 200
+    assert status(prefect, variables["PREFECT_API_AUTH_STRING"]) == 200
 
 
 def test_they_listen_on_this_machine_only(team):
     ports = set(team.state()["ports"].values())
-    heard = [
+    addresses = [
         each.laddr for each in psutil.net_connections("tcp") if each.status == "LISTEN" and each.laddr.port in ports
     ]
-    assert {each.port for each in heard} == ports
-    assert {each.ip for each in heard} <= {"127.0.0.1", "::1"}
+    assert {each.port for each in addresses} == ports
+    assert {each.ip for each in addresses} <= {"127.0.0.1", "::1"}
 
 
 def test_passwords_stand_in_their_files_only(team):
-    kept = team.secrets()
-    assert len(set(kept.values())) == 4 and all(len(each) >= 32 for each in kept.values())
+    secrets = team.secrets()
+    assert len(set(secrets.values())) == 4 and all(len(each) >= 32 for each in secrets.values())
     for name in ("env", "secrets.json", "pgpass", "mlflow-auth.ini"):
         assert stat.S_IMODE((team.folder / name).stat().st_mode) == 0o600, name
     commands = " ".join(" ".join(each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"]))
@@ -90,9 +90,9 @@ def test_passwords_stand_in_their_files_only(team):
         for path in team.clone.folder.rglob("*")
         if path.is_file() and path.name not in ("env", "secrets.json", "pgpass") and "postgres" not in path.parts
     }
-    for secret in kept.values():
+    for secret in secrets.values():
         assert secret not in commands
-        assert [name for name, held in files.items() if secret.encode() in held] == []
+        assert [name for name, value in files.items() if secret.encode() in value] == []
 
 
 def test_up_again_starts_nothing(team):
@@ -122,13 +122,13 @@ def test_what_was_killed_is_started_again_and_nothing_else(team, name):
 
 
 def test_new_passwords_count_and_the_old_ones_do_not(team):
-    old, told = team.secrets(), team.variables()
+    old, variables = team.secrets(), team.variables()
     done = team.retune("rotate-passwords", timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not set(old.values()) & set(team.secrets().values())
-    mlflow = f"{told['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/experiments/get?experiment_id=0"
+    mlflow = f"{variables['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/experiments/get?experiment_id=0"
     assert status(mlflow, f"retune:{old['mlflow']}") == 401
-    assert status(f"{told['PREFECT_API_URL']}/admin/version", f"retune:{old['prefect']}") == 401
+    assert status(f"{variables['PREFECT_API_URL']}/admin/version", f"retune:{old['prefect']}") == 401
     assert status(mlflow, f"retune:{team.secrets()['mlflow']}") == 200
     assert not psycopg_lets_in(team, old["database"]) and psycopg_lets_in(team, team.secrets()["database"])
     assert team.retune("doctor").stdout.count("BAD  registry") == 0
@@ -149,11 +149,11 @@ def psycopg_lets_in(team, password):
 def test_down_stops_exactly_those(team):
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)", "mlflow", "server", "postgres"])
     try:
-        told = [*marked(team), psutil.Process(team.pid("postgres"))]
+        processes = [*marked(team), psutil.Process(team.pid("postgres"))]
         done = team.down()
         assert done.returncode == 0, done.stderr
         assert [line.split()[0] for line in done.stdout.splitlines()] == ["mlflow", "prefect", "postgres"]
-        assert marked(team) == [] and not any(each.is_running() and each.status() != "zombie" for each in told)
+        assert marked(team) == [] and not any(each.is_running() and each.status() != "zombie" for each in processes)
         assert bystander.poll() is None
         again = team.down()
         assert again.returncode == 0 and "nothing of this clone is up" in again.stdout
@@ -165,8 +165,8 @@ def test_down_stops_exactly_those(team):
 def test_while_they_are_down_the_registry_is_not_another_one(team):
     done = team.retune("models")
     assert done.returncode == 3 and "retune up" in done.stderr and "Traceback" not in done.stderr
-    told = {each["name"]: each["ok"] for each in json.loads(team.retune("doctor", "--json").stdout)}
-    assert not told["services"] and not told["registry"] and not told["schedule"]
+    findings = {each["name"]: each["ok"] for each in json.loads(team.retune("doctor", "--json").stdout)}
+    assert not findings["services"] and not findings["registry"] and not findings["schedule"]
 
 
 def test_a_port_in_use_by_another_is_named(team):
@@ -184,9 +184,9 @@ def test_a_port_in_use_by_another_is_named(team):
 
 def test_of_two_at_once_one_says_that_the_other_is_at_work(team):
     first, second = (team.clone.start("up", "--no-worker") for _ in range(2))
-    said = [each.communicate(timeout=400)[0] for each in (first, second)]
-    assert sorted((first.returncode, second.returncode)) == [0, 3], said
-    assert any("is at work here" in each for each in said)
+    outputs = [each.communicate(timeout=400)[0] for each in (first, second)]
+    assert sorted((first.returncode, second.returncode)) == [0, 3], outputs
+    assert any("is at work here" in each for each in outputs)
     assert len({each.pid for each in marked(team) if each.ppid() == 1 or each.pid == os.getsid(each.pid)}) == 3
 
 
@@ -236,7 +236,7 @@ def test_a_full_disk_is_said(team, tmp_path):
     if mounted.returncode:
         pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
     services = team.clone.folder / ".retune/services"
-    kept = services.rename(services.with_name("services.kept"))
+    renamed_folder = services.rename(services.with_name("services.kept"))
     try:
         services.symlink_to(small)
         (small / "fill").write_bytes(b"x" * 60_000)
@@ -247,7 +247,7 @@ def test_a_full_disk_is_said(team, tmp_path):
     finally:
         team.down()
         services.unlink()
-        kept.rename(services)
+        renamed_folder.rename(services)
         subprocess.run(["umount", small], check=True)
 
 
@@ -280,8 +280,8 @@ def test_versions_of_a_file_are_brought_along_and_a_backup_of_them_restores(make
         assert done.returncode == 0, done.stderr
 
     team = make_team("--no-worker", before=register)
-    told = json.loads(team.retune("models", "--json").stdout)
-    assert [(each["version"], each["aliases"], each["metrics"]["accuracy"]) for each in told] == [
+    models = json.loads(team.retune("models", "--json").stdout)
+    assert [(each["version"], each["aliases"], each["metrics"]["accuracy"]) for each in models] == [
         (1, ["champion"], 0.75)
     ]
     assert not (team.clone.folder / ".retune/mlflow.db").exists()

@@ -6,9 +6,9 @@ from retune.errors import WrongUse
 
 @pytest.mark.parametrize("task", params.TASKS)
 def test_every_parameter_of_a_task_is_there_with_what_it_means(task):
-    found = {each.path: each for each in reference.parameters(task)}
-    assert set(params.paths(params.TASKS[task])) <= set(found)
-    assert all(each.description and each.type for each in found.values())
+    parameters = {each.path: each for each in reference.parameters(task)}
+    assert set(params.paths(params.TASKS[task])) <= set(parameters)
+    assert all(each.description and each.type for each in parameters.values())
 
 
 def test_a_parameter_says_its_type_what_is_allowed_and_what_is_usual():

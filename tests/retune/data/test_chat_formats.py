@@ -34,9 +34,9 @@ def table(*records):
 
 def mapped(task, record, **named):
     """Prompt, answers and format of one row."""
-    found = chat_formats.read(table(record), task, **named)
-    ((prompt,), *answers) = found.values.values()
-    return json.loads(prompt), *(answer for (answer,) in answers), found.format
+    rows = chat_formats.read(table(record), task, **named)
+    ((prompt,), *answers) = rows.values.values()
+    return json.loads(prompt), *(answer for (answer,) in answers), rows.format
 
 
 INSTRUCT = {
@@ -102,14 +102,14 @@ def test_named_columns_come_before_what_the_columns_show():
 @pytest.mark.parametrize("task", ["instruct", "prefer"])
 def test_rows_of_ours_come_back_as_they_were(task):
     first = table({"text": messages.dump([SYSTEM, user(ASK)]), "label": REPLY, "rejected": "no"})
-    found = chat_formats.read(first, task, "text", "label")
-    assert found.values["text"] == first.column("text")
-    assert found.values["label"] == [REPLY]
+    rows = chat_formats.read(first, task, "text", "label")
+    assert rows.values["text"] == first.column("text")
+    assert rows.values["label"] == [REPLY]
 
 
 def test_the_columns_that_were_read_are_told():
-    found = chat_formats.read(table({"instruction": "a", "input": "b", "output": "c", "x": "d"}), "instruct")
-    assert found.columns == ("instruction", "output", "input")
+    rows = chat_formats.read(table({"instruction": "a", "input": "b", "output": "c", "x": "d"}), "instruct")
+    assert rows.columns == ("instruction", "output", "input")
 
 
 def test_an_empty_prompt_or_answer_passes_for_curate_to_count():
@@ -147,16 +147,16 @@ MISREAD = {
 }
 
 
-@pytest.mark.parametrize("told", MISREAD)
-def test_a_cell_that_is_no_conversation_is_told_with_place_value_and_remedy(told):
-    task, record = MISREAD[told]
+@pytest.mark.parametrize("invalid", MISREAD)
+def test_a_cell_that_is_no_conversation_is_told_with_place_value_and_remedy(invalid):
+    task, record = MISREAD[invalid]
     sharegpt = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
     good = {"messages": EARLIER, "conversations": sharegpt, "chosen": EARLIER, "rejected": EARLIER}
     fine = {name: good.get(name, "a") for name in record}
     with pytest.raises(Refused) as refused:
         chat_formats.read(table(fine, record), task)
     assert str(refused.value).startswith("own.jsonl, line 2: ")
-    assert told in str(refused.value)
+    assert invalid in str(refused.value)
 
 
 def test_columns_of_no_format_are_told_the_formats():
@@ -176,12 +176,12 @@ def test_only_messages_are_taken_for_messages():
 
 @pytest.mark.skipif(not OASST.exists(), reason="needs the Open-Assistant trees")
 def test_open_assistants_trees_become_messages_and_preferences(tmp_path):
-    said, pairs = [], []
+    conversations, pairs = [], []
 
     def walk(message, before):
         now = [*before, {"role": {"prompter": "user"}.get(message["role"], "assistant"), "content": message["text"]}]
         if message["role"] == "assistant":
-            said.append({"messages": now})
+            conversations.append({"messages": now})
         ranked = sorted(
             (each for each in message["replies"] if each.get("rank") is not None), key=lambda each: each["rank"]
         )
@@ -194,9 +194,9 @@ def test_open_assistants_trees_become_messages_and_preferences(tmp_path):
 
     for line in OASST.read_text("utf-8").splitlines():
         walk(json.loads(line)["prompt"], [])
-    for name, records, task in (("said", said, "instruct"), ("pairs", pairs, "prefer")):
+    for name, records, task in (("said", conversations, "instruct"), ("pairs", pairs, "prefer")):
         path = tmp_path / f"{name}.jsonl"
         path.write_text("\n".join(map(json.dumps, records)), "utf-8")
-        found = chat_formats.read(read_table(str(path)), task)
-        assert len(found.values["text"]) == len(records) > 150
-        assert all(messages.parse(text) for text in found.values["text"])
+        rows = chat_formats.read(read_table(str(path)), task)
+        assert len(rows.values["text"]) == len(records) > 150
+        assert all(messages.parse(text) for text in rows.values["text"])

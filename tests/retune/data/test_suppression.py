@@ -17,7 +17,7 @@ def listing(*ids):
 
 
 def on_list(listed, *ids):
-    return [bool(found) for found in contains(listed, pd.Series(ids, dtype="str"))]
+    return [bool(is_listed) for is_listed in contains(listed, pd.Series(ids, dtype="str"))]
 
 
 def test_an_id_on_the_list_is_found_and_no_other():
@@ -34,10 +34,10 @@ def test_the_mask_stands_on_the_index_of_the_ids():
 def test_ids_stand_in_the_file_salted_and_hashed_only(tmp_path):
     write(listing("T-00042"), tmp_path / "list.json")
     text = (tmp_path / "list.json").read_text("utf-8")
-    told = json.loads(text)
+    contents = json.loads(text)
     assert "T-00042" not in text
-    assert told["rows"][0]["id_sha256"] == hashlib.sha256(f"{told['salt']}:T-00042".encode()).hexdigest()
-    assert {name: told["rows"][0][name] for name in ("reason", "by", "at")} == dict(
+    assert contents["rows"][0]["id_sha256"] == hashlib.sha256(f"{contents['salt']}:T-00042".encode()).hexdigest()
+    assert {name: contents["rows"][0][name] for name in ("reason", "by", "at")} == dict(
         zip(("reason", "by", "at"), WHO, strict=True)
     )
 
@@ -79,13 +79,13 @@ def test_the_list_that_is_shipped_is_empty_and_kept_by_git():
     from pathlib import Path
 
     root = Path(suppression.__file__).parents[2]
-    kept = subprocess.run(["git", "check-ignore", "-q", str(suppression.LIST)], cwd=root)
-    assert kept.returncode == 1, "git ignores it"
+    check = subprocess.run(["git", "check-ignore", "-q", str(suppression.LIST)], cwd=root)
+    assert check.returncode == 1, "git ignores it"
     read(root / suppression.LIST)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "not a list"),
         ('{"salt": "' + SALT + '", "ro', "not a list"),
@@ -105,17 +105,17 @@ def test_the_list_that_is_shipped_is_empty_and_kept_by_git():
         (json.dumps({"salt": SALT, "rows": [GOOD, GOOD]}), "rows 1 and 2 have the same id"),
     ],
 )
-def test_a_torn_or_damaged_list_is_refused_and_never_taken_for_empty(tmp_path, text, said):
+def test_a_torn_or_damaged_list_is_refused_and_never_taken_for_empty(tmp_path, text, message):
     (tmp_path / "list.json").write_text(text, "utf-8")
-    with pytest.raises(Refused, match=said) as caught:
+    with pytest.raises(Refused, match=message) as caught:
         read(tmp_path / "list.json")
     assert "list.json" in str(caught.value) and "git checkout" in str(caught.value)
 
 
 def test_a_list_that_is_no_utf8_or_not_there_is_refused(tmp_path):
     (tmp_path / "list.json").write_bytes(b'{"salt": "\xff"}')
-    for name, said in (("list.json", "not a list"), ("gone.json", "is missing"), (".", "not a list")):
-        with pytest.raises(Refused, match=said):
+    for name, message in (("list.json", "not a list"), ("gone.json", "is missing"), (".", "not a list")):
+        with pytest.raises(Refused, match=message):
             read(tmp_path / name)
 
 

@@ -1,3 +1,5 @@
+"""The page about where a version comes from: complete, safe with strangers' words, the same bytes each time."""
+
 import base64
 import copy
 import hashlib
@@ -6,14 +8,11 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
-import pytest
-
-from retune.documents import check_marks, lineage_page, score_charts, tenures
+from retune.documents import check_marks, lineage_page, tenures
 from retune.lineage.check import Check
+from tests.support.environment import ROOT
 
-ROOT = Path(__file__).parent.parent.parent.parent
 CHECKED = "2026-11-26T09:00:00+00:00"
 ATTRIBUTES = {
     *(
@@ -59,7 +58,7 @@ TAGS = {
 }
 
 
-class Seen(HTMLParser):
+class ParsedPage(HTMLParser):
     """Every tag and attribute of a page, and its text."""
 
     def __init__(self, text):
@@ -98,35 +97,32 @@ def read(lineage_facts, version="tickets/7", links=None, entries=None, checked=C
 
 
 def words(*arguments, **named):
-    return Seen(read(*arguments, **named)).words
+    return ParsedPage(read(*arguments, **named)).words
 
 
 def break_link(lineage_facts, name):
     return [replace(link, found="missing", ok=False) if link.name == name else link for link in lineage_facts.links]
 
 
-# ---------------------------------------------------------------- the verdict
-
-
 def test_links_that_all_hold_are_counted_with_the_time_of_checking(lineage_facts):
-    said = words(lineage_facts)
-    assert f"All {len(lineage_facts.links)} links were recomputed and equal, 26 November 2026, 09:00 UTC" in said
-    assert "failed" not in said
+    text = words(lineage_facts)
+    assert f"All {len(lineage_facts.links)} links were recomputed and equal, 26 November 2026, 09:00 UTC" in text
+    assert "failed" not in text
 
 
 def test_a_link_that_failed_is_named_on_top_and_its_stage_marked(lineage_facts):
-    said = words(lineage_facts, links=break_link(lineage_facts, "data/splits/val.parquet"))
-    assert f"1 of {len(lineage_facts.links)} links failed" in said
-    assert "data/splits/val.parquet: missing" in said
+    text = words(lineage_facts, links=break_link(lineage_facts, "data/splits/val.parquet"))
+    assert f"1 of {len(lineage_facts.links)} links failed" in text
+    assert "data/splits/val.parquet: missing" in text
     marked = check_marks.check_marks(lineage_facts.record, break_link(lineage_facts, "data/splits/val.parquet"))
     assert [stage for stage, mark in marked.items() if mark is False] == ["splits"]
-    assert "recomputed, not equal" in said
+    assert "recomputed, not equal" in text
 
 
 def test_a_page_written_at_registration_claims_no_recomputing(lineage_facts):
-    said = words(lineage_facts, version="", links=[], entries=[], checked=None)
-    assert "As written at registration: nothing was recomputed" in said
-    assert "recomputed, equal" not in said
+    text = words(lineage_facts, version="", links=[], entries=[], checked=None)
+    assert "As written at registration: nothing was recomputed" in text
+    assert "recomputed, equal" not in text
     assert set(check_marks.check_marks(lineage_facts.record, []).values()) == {None}
     assert 'class="state' not in read(lineage_facts, links=[], entries=[])
 
@@ -138,61 +134,58 @@ def test_a_hash_is_marked_only_if_every_link_of_it_held(lineage_facts):
 
 
 def test_no_name_is_so_long_that_it_pushes_the_verdict_away(hostile_facts):
-    seen = Seen(read(hostile_facts, version=f"{hostile_facts.record['name']}/7"))
-    assert seen.words.index("links failed") < 600  # characters of text
-
-
-# ---------------------------------------------------------------- what it tells
+    parser = ParsedPage(read(hostile_facts, version=f"{hostile_facts.record['name']}/7"))
+    assert parser.words.index("links failed") < 600  # characters of text
 
 
 def test_every_stage_opens_to_facts_and_is_in_the_picture(lineage_facts):
     text = read(lineage_facts)
-    assert Seen(text).stages == list(lineage_page.STAGES)
+    assert ParsedPage(text).stages == list(lineage_page.STAGES)
     for stage in lineage_page.STAGES:
         assert f'id="facts-{stage}"' in text
         assert f'<a href="#facts-{stage}"' in text
 
 
 def test_every_hash_of_the_record_stands_on_the_page(lineage_facts):
-    said = words(lineage_facts)
+    text = words(lineage_facts)
     for digest in set(re.findall(r"\b[0-9a-f]{40,64}\b|\b[0-9a-f]{32}\b", str(lineage_facts.record))):
-        assert digest in said, digest
+        assert digest in text, digest
 
 
 def test_scores_stand_with_their_intervals_for_every_model(lineage_facts):
-    said = words(lineage_facts)
+    text = words(lineage_facts)
     for model in ("candidate", "base", "probe", "champion"):
-        for found in lineage_facts.record["scores"][model].values():
-            assert f"{found['value']:.4f}" in said
-            assert f"{found['low']:.4f} to {found['high']:.4f}, n 197" in said
+        for score in lineage_facts.record["scores"][model].values():
+            assert f"{score['value']:.4f}" in text
+            assert f"{score['low']:.4f} to {score['high']:.4f}, n 197" in text
 
 
 def test_without_a_champion_before_the_page_says_so(lineage_facts):
     lineage_facts.record["scores"]["champion"] = lineage_facts.record["gate"]["champion"] = None
     lineage_facts.record["gate"]["rivals"].pop()
-    said = words(lineage_facts)
-    assert "There was no champion to compare with." in said
-    assert "champion before" not in said
+    text = words(lineage_facts)
+    assert "There was no champion to compare with." in text
+    assert "champion before" not in text
 
 
 def test_the_gate_stands_with_thresholds_and_reasons(lineage_facts):
-    said = words(lineage_facts)
-    assert "at least 95% of resamples" in said
-    assert "more than +0.01" in said
-    assert "97.4%, required 95%" in said
+    text = words(lineage_facts)
+    assert "at least 95% of resamples" in text
+    assert "more than +0.01" in text
+    assert "97.4%, required 95%" in text
     for rival in lineage_facts.record["gate"]["rivals"]:
-        assert rival["reason"] in said
+        assert rival["reason"] in text
 
 
 def test_every_bound_of_the_gate_and_the_time_stand_with_what_was_found(lineage_facts):
-    said = words(lineage_facts)
+    text = words(lineage_facts)
     for reason in lineage_facts.record["gate"]["reasons"]:
-        assert reason in said
+        assert reason in text
     for bound in lineage_facts.record["gate"]["bounds"]:
-        assert f"{bound['kind']} {bound['name']}" in said
-    assert "Time per text: 4.12 ms, the champion 4.05 ms" in said
-    assert "(about 1,330 are needed to detect the configured gain)" in said
-    assert "Cannot tell" not in said
+        assert f"{bound['kind']} {bound['name']}" in text
+    assert "Time per text: 4.12 ms, the champion 4.05 ms" in text
+    assert "(about 1,330 are needed to detect the configured gain)" in text
+    assert "Cannot tell" not in text
     lineage_facts.record["gate"]["rivals"][1] |= {"won": False, "outcome": "cannot tell"}
     lineage_facts.record["gate"]["latency"] = None
     assert "Cannot tell against the champion" in words(lineage_facts)
@@ -205,9 +198,9 @@ def test_a_record_from_before_the_gate_had_bounds_has_its_page_too(lineage_facts
     for rival in lineage_facts.record["gate"]["rivals"]:
         for name in ("outcome", "worse", "needed", "differing"):
             del rival[name]
-    said = words(lineage_facts)
-    assert "macro_f1 beats the champion" in said
-    assert "Labels and slices" not in said
+    text = words(lineage_facts)
+    assert "macro_f1 beats the champion" in text
+    assert "Labels and slices" not in text
 
 
 def test_a_version_that_the_gate_held_and_a_person_promoted_is_pointed_out(lineage_facts):
@@ -219,39 +212,39 @@ def test_a_version_that_the_gate_held_and_a_person_promoted_is_pointed_out(linea
 
 
 def test_energy_and_cost_are_called_estimates_with_their_inputs(lineage_facts):
-    said = words(lineage_facts)
-    assert "about 3.84 Wh (an estimate, not measured: it follows from seconds 212.5, watts 65)" in said
-    assert "about 0.0007 EUR (an estimate" in said
+    text = words(lineage_facts)
+    assert "about 3.84 Wh (an estimate, not measured: it follows from seconds 212.5, watts 65)" in text
+    assert "about 0.0007 EUR (an estimate" in text
 
 
 def test_history_tells_who_when_why_and_on_which_evidence(lineage_facts):
-    said = words(lineage_facts)
-    assert "tickets/7 became champion (this version)" in said
-    assert "macro_f1 beats the champion" in said
-    assert "24 November 2026, 10:16 UTC, by A. Tester <tester@example.com>" in said
-    assert "Evidence" in said
-    assert "4" * 64 in said
+    text = words(lineage_facts)
+    assert "tickets/7 became champion (this version)" in text
+    assert "macro_f1 beats the champion" in text
+    assert "24 November 2026, 10:16 UTC, by A. Tester <tester@example.com>" in text
+    assert "Evidence" in text
+    assert "4" * 64 in text
 
 
 def test_a_version_that_learned_from_pairs_says_whose_weights_it_went_on_from(lineage_facts, training_start):
     lineage_facts.record["params"]["task"] = "prefer"
     lineage_facts.record["training"]["start"] = training_start
-    said = words(lineage_facts)
+    text = words(lineage_facts)
     assert (
         "Training continued from the weights of tickets/6, on 1,234 pairs of answers, with that version as reference."
-        in said
+        in text
     )
-    assert "rows that were new to it" not in said
-    assert training_start["model_md5"] in said and training_start["seal"] in said
+    assert "rows that were new to it" not in text
+    assert training_start["model_md5"] in text and training_start["seal"] in text
 
 
 def test_general_examples_stand_beside_the_rows_with_the_hash_of_their_file(lineage_facts):
     assert "replay examples" not in words(lineage_facts)
     file = {"path": "/data/sums.csv", "sha256": "5" * 64, "received": 500, "kept": 450, "learned": 40}
     lineage_facts.record["data"]["general"] = {"md5": "3" * 32, "rows": 450, "learned": 40, "files": {"sums.csv": file}}
-    said = words(lineage_facts, links=[*lineage_facts.links, Check("general/sums.csv", "5" * 64, "5" * 64, True)])
-    assert "40 replay examples were mixed with the rows." in said
-    assert f"40 of 450, sha256 of the file {'5' * 64} recomputed, equal" in said
+    text = words(lineage_facts, links=[*lineage_facts.links, Check("general/sums.csv", "5" * 64, "5" * 64, True)])
+    assert "40 replay examples were mixed with the rows." in text
+    assert f"40 of 450, sha256 of the file {'5' * 64} recomputed, equal" in text
     other = Check("general/sums.csv", "5" * 64, "6" * 64, False)
     assert check_marks.check_marks(lineage_facts.record, [*lineage_facts.links, other])["training"] is False
 
@@ -261,19 +254,19 @@ def test_a_version_that_continued_says_from_which_with_hashes_that_are_marked(li
     assert "as its makers published it" in words(lineage_facts)
     lineage_facts.record["training"]["start"] = training_start
     model = Check("start/models/candidate", training_start["model_md5"], training_start["model_md5"], True)
-    said = words(lineage_facts, links=[*lineage_facts.links, model])
-    assert "Training continued from the weights of tickets/6, with 1,234 rows that were new to it, 56 of them" in said
-    assert "also 9 rows that are no longer in the data" in said
-    assert "new labelsrefunds" in said and "removed labelsfaxes" in said
-    assert f"{training_start['model_md5']} recomputed, equal" in said
+    text = words(lineage_facts, links=[*lineage_facts.links, model])
+    assert "Training continued from the weights of tickets/6, with 1,234 rows that were new to it, 56 of them" in text
+    assert "also 9 rows that are no longer in the data" in text
+    assert "new labelsrefunds" in text and "removed labelsfaxes" in text
+    assert f"{training_start['model_md5']} recomputed, equal" in text
     assert all(
-        training_start[each] in said
+        training_start[each] in text
         for each in training_start
         if each.endswith("_md5") or each in ("seal", "record_commit")
     )
-    assert "once more on train and val" not in said
-    lost = replace(model, found="bytes gone, hash kept", ok=False)
-    assert check_marks.check_marks(lineage_facts.record, [*lineage_facts.links, lost])["training"] is False
+    assert "once more on train and val" not in text
+    missing_model = replace(model, found="bytes gone, hash kept", ok=False)
+    assert check_marks.check_marks(lineage_facts.record, [*lineage_facts.links, missing_model])["training"] is False
 
 
 def test_params_stand_whole(lineage_facts):
@@ -281,20 +274,19 @@ def test_params_stand_whole(lineage_facts):
     assert "missing_label:" in words(lineage_facts)
 
 
-# ---------------------------------------------------------------- strangers' data
-
-
 def test_nothing_of_a_stranger_becomes_markup(hostile_facts):
     for each in (
         read(hostile_facts, version=f"{hostile_facts.record['name']}/7"),
         read(hostile_facts, "", [], [], None),
     ):
-        seen = Seen(each)
-        assert seen.open == []
-        assert seen.tags <= TAGS, seen.tags - TAGS
-        assert {name for name, _ in seen.attributes} <= ATTRIBUTES, {name for name, _ in seen.attributes} - ATTRIBUTES
-        assert all(value == "data:," or value.startswith("#") for name, value in seen.attributes if name == "href")
-        assert "{{7*7}}" in seen.words
+        parser = ParsedPage(each)
+        assert parser.open == []
+        assert parser.tags <= TAGS, parser.tags - TAGS
+        assert {name for name, _ in parser.attributes} <= ATTRIBUTES, {
+            name for name, _ in parser.attributes
+        } - ATTRIBUTES
+        assert all(value == "data:," or value.startswith("#") for name, value in parser.attributes if name == "href")
+        assert "{{7*7}}" in parser.words
 
 
 def test_hidden_characters_are_written_out(hostile_facts):
@@ -328,9 +320,6 @@ def test_a_record_of_nothing_still_makes_a_page(lineage_facts):
     assert "no source is named" in words(lineage_facts, links=[], entries=[])
 
 
-# ---------------------------------------------------------------- purity
-
-
 def test_the_same_inputs_give_the_same_bytes_and_stay_as_they_were(lineage_facts):
     before = copy.deepcopy(lineage_facts)
     assert read(lineage_facts) == read(lineage_facts)
@@ -344,7 +333,7 @@ def test_the_order_of_sets_does_not_show():
         "print(hashlib.sha256(lineage_page.page(record, '', [], []).encode()).hexdigest())"
     )
     record = ROOT / "tests/support/record.json"
-    said = {
+    pages = {
         subprocess.run(
             [sys.executable, "-c", program, record],
             env={"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": seed, "PYTHONDONTWRITEBYTECODE": "1"},
@@ -354,48 +343,7 @@ def test_the_order_of_sets_does_not_show():
         ).stdout
         for seed in ("1", "2")
     }
-    assert len(said) == 1
-
-
-# ---------------------------------------------------------------- small things
-
-
-@pytest.mark.parametrize(
-    "values, ends",
-    [
-        ([0.93, 0.89], (0, 1)),
-        ([0.053, 0.13], (0, 0.2)),
-        ([0.5], (0, 0.5)),
-        ([-0.03, 0.02], (-0.05, 0.02)),
-        ([-3.0], (-5, 1)),
-        ([0.0], (0, 1)),
-        ([], (0, 1)),
-        ([float("nan"), float("inf"), 3], (0, 5)),
-    ],
-)
-def test_an_axis_goes_from_zero_to_a_round_number(values, ends):
-    assert score_charts.axis(values) == pytest.approx(ends)
-
-
-def test_a_bar_stays_within_its_axis_whatever_its_numbers(lineage_facts):
-    lineage_facts.record["scores"]["candidate"]["odd"] = {
-        "value": float("inf"),
-        "low": float("nan"),
-        "high": -1.0,
-        "n": 0,
-    }
-    (chart,) = [chart for chart in score_charts.charts(lineage_facts.record["scores"]) if chart.name == "odd"]
-    for bar in chart.bars:
-        assert all(0 <= place <= 100 for place in (bar.at, bar.left, bar.right, bar.zero))
-
-
-def test_a_role_lasts_until_another_version_takes_it(lineage_facts):
-    first, second = tenures.tenures(lineage_facts.entries, lineage_facts.entries[:2], CHECKED)
-    assert (first.role, first.lasted, first.ending) == ("registered", "60 seconds", "until it became champion")
-    assert (second.role, second.lasted, second.ending) == ("champion", "53 days", "until tickets/7 took its place")
-    *_, last = tenures.tenures(lineage_facts.entries, lineage_facts.entries[2:], CHECKED)
-    assert (last.end, last.lasted, last.ending) == ("", "47 hours", "no entry ends it")
-    assert tenures.tenures(lineage_facts.entries, lineage_facts.entries[2:], None)[-1].lasted == ""
+    assert len(pages) == 1
 
 
 def test_what_persons_did_is_told_and_what_retrainings_decided_is_counted(lineage_facts):
@@ -412,11 +360,11 @@ def test_what_persons_did_is_told_and_what_retrainings_decided_is_counted(lineag
         later(7, "champion", How="by hand"),
         later(8, "champion", 6, How="rollback"),
     ]
-    said = words(lineage_facts, entries=entries)
-    assert "tickets/7 was rejected (this version)" in said
-    assert "tickets/7 became champion, by hand (this version)" in said
-    assert "tickets/6 became champion again, by a rollback" in said
-    assert "2 decisions about retraining" in said
+    text = words(lineage_facts, entries=entries)
+    assert "tickets/7 was rejected (this version)" in text
+    assert "tickets/7 became champion, by hand (this version)" in text
+    assert "tickets/6 became champion again, by a rollback" in text
+    assert "2 decisions about retraining" in text
     registered, champion = tenures.tenures(entries, [entry for entry in entries if entry.version == 7], CHECKED)
     assert (registered.ending, champion.ending) == ("until it was rejected", "until tickets/6 took its place")
 

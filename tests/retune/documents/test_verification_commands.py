@@ -64,25 +64,25 @@ def test_bytes_lie_in_the_cache_under_their_md5():
 
 def test_commands_are_filled_in_with_the_versions_own_values(lineage_facts):
     record, mine = lineage_facts.record, lineage_facts.entries[2:]
-    said = {
+    outputs = {
         step.text: step.prints
         for steps in verification_commands.commands(record, "7", lineage_facts.entries, mine).values()
         for step in steps
     }
     saved = record["code"]["record_commit"]
-    assert said[f"git show {saved}:dvc.lock | md5sum"] == record["pipeline"]["lock_md5"]
+    assert outputs[f"git show {saved}:dvc.lock | md5sum"] == record["pipeline"]["lock_md5"]
     assert (
-        said[f"git diff-tree -p --binary --full-index {record['code']['commit']} {saved} | sha256sum"]
+        outputs[f"git diff-tree -p --binary --full-index {record['code']['commit']} {saved} | sha256sum"]
         == record["code"]["diff_sha256"]
     )
-    assert said["sha256sum SHA256SUMS"] == "5" * 64
-    assert said["sha256sum lineage.json"] == "e" * 64
-    assert said["sha256sum signer.pub"] == "9" * 64
-    assert "gto history tickets" in said
-    shown = "git cat-file tag 'tickets#champion#4'"
-    assert said[f"{shown}\n{shown} | sha256sum"] == "4" * 64
+    assert outputs["sha256sum SHA256SUMS"] == "5" * 64
+    assert outputs["sha256sum lineage.json"] == "e" * 64
+    assert outputs["sha256sum signer.pub"] == "9" * 64
+    assert "gto history tickets" in outputs
+    command = "git cat-file tag 'tickets#champion#4'"
+    assert outputs[f"{command}\n{command} | sha256sum"] == "4" * 64
     folder = record["data"]["raw"]["md5"]
-    assert any(f"{folder[:32]}  .dvc/cache/files/md5/{folder[:2]}/{folder[2:]}" in text for text in said)
+    assert any(f"{folder[:32]}  .dvc/cache/files/md5/{folder[:2]}/{folder[2:]}" in text for text in outputs)
 
 
 def test_without_a_commit_a_signature_or_a_history_their_commands_are_left_out(lineage_facts):

@@ -26,7 +26,7 @@ PAIRS = pd.DataFrame(
 
 
 @pytest.fixture
-def exported():
+def exported_sheet():
     return human_review.draw_sheet(PAIRS, "writer/2", "writer/1", rows=100, seed=17)
 
 
@@ -42,8 +42,8 @@ def filled(path, sheet, key, verdict, reviewer=""):
     return path
 
 
-def test_sides_are_shuffled_and_only_the_key_knows_them(exported):
-    sheet, key = exported
+def test_sides_are_shuffled_and_only_the_key_knows_them(exported_sheet):
+    sheet, key = exported_sheet
     assert list(sheet.columns) == ["id", "prompt", "A", "B"]
     assert 10 < sum(side == "A" for side in key.ours_is.values()) < 29
     for row in sheet.to_dict("records"):
@@ -53,8 +53,8 @@ def test_sides_are_shuffled_and_only_the_key_knows_them(exported):
     assert not re.search(r"writer/|ours|theirs", both)
 
 
-def test_rows_with_two_equal_answers_are_left_out_and_counted(exported):
-    sheet, key = exported
+def test_rows_with_two_equal_answers_are_left_out_and_counted(exported_sheet):
+    sheet, key = exported_sheet
     assert len(sheet) == 39 and key.alike == 1 and "Q-38" not in set(sheet["id"])
     with pytest.raises(Refused, match="nothing to review"):
         human_review.draw_sheet(PAIRS.assign(theirs=PAIRS["ours"]), "a/1", "a/2", 10, 1)
@@ -66,10 +66,10 @@ def test_one_seed_one_sheet_another_seed_another():
     assert other[1].sheet != first[1].sheet
 
 
-def test_no_cell_of_the_sheet_is_a_formula(exported):
-    told = human_review.as_csv(*exported).decode("utf-8-sig")
-    assert "'=HYPERLINK(1)" in told
-    assert not [cell for row in csv.reader(io.StringIO(told)) for cell in row if cell.startswith("=")]
+def test_no_cell_of_the_sheet_is_a_formula(exported_sheet):
+    sheet = human_review.as_csv(*exported_sheet).decode("utf-8-sig")
+    assert "'=HYPERLINK(1)" in sheet
+    assert not [cell for row in csv.reader(io.StringIO(sheet)) for cell in row if cell.startswith("=")]
 
 
 def test_the_page_holds_whatever_was_written_as_text_alone():
@@ -85,46 +85,46 @@ def test_the_page_hands_ids_back_to_the_letter():
     assert 'data-id="a\u202eb"' in page and 'data-id="&lt;c&gt;"' in page
 
 
-def test_the_key_comes_back_from_its_folder(exported, tmp_path):
-    _, key = exported
+def test_the_key_comes_back_from_its_folder(exported_sheet, tmp_path):
+    _, key = exported_sheet
     human_review.write_key(key, tmp_path)
     assert human_review.read_key(key.sheet, tmp_path) == key
     with pytest.raises(WrongUse, match="no key"):
         human_review.read_key("0" * 12, tmp_path)
 
 
-def test_verdicts_come_back_without_their_sides(exported, tmp_path):
-    sheet, key = exported
+def test_verdicts_come_back_without_their_sides(exported_sheet, tmp_path):
+    sheet, key = exported_sheet
     first = filled(tmp_path / "ada.csv", sheet, key, lambda row, ours: ours.lower())
     second = filled(tmp_path / "b.csv", sheet, key, lambda row, ours: "tie" if row == "Q-1" else ours, "Bob")
-    said = human_verdicts.read_verdicts([first, second], key)
-    assert {answer.reviewer for answer in said} == {"ada", "Bob"}
-    found = human_verdicts.score(said, key, 0.95)
-    assert (found.wins, found.losses, found.ties, found.answered) == (38, 0, 1, 39)
-    assert found.verdict == "better" and found.p < 1e-9
-    assert "writer/2 is better than writer/1: 38 won" in str(found)
-    assert found.agreement[0].reviewers == ("Bob", "ada") and found.agreement[0].agreed == pytest.approx(38 / 39)
+    verdicts = human_verdicts.read_verdicts([first, second], key)
+    assert {answer.reviewer for answer in verdicts} == {"ada", "Bob"}
+    score = human_verdicts.score(verdicts, key, 0.95)
+    assert (score.wins, score.losses, score.ties, score.answered) == (38, 0, 1, 39)
+    assert score.verdict == "better" and score.p < 1e-9
+    assert "writer/2 is better than writer/1: 38 won" in str(score)
+    assert score.agreement[0].reviewers == ("Bob", "ada") and score.agreement[0].agreed == pytest.approx(38 / 39)
     assert human_verdicts.sheet_of([first, second]) == key.sheet
-    kept = json.dumps(human_verdicts.as_record(found, said, key))
-    assert "Order" not in kept and "no idea" not in kept
+    stored = json.dumps(human_verdicts.as_record(score, verdicts, key))
+    assert "Order" not in stored and "no idea" not in stored
 
 
-def test_a_spreadsheet_that_saves_semicolons_is_read_too(exported, tmp_path):
-    _, key = exported
+def test_a_spreadsheet_that_saves_semicolons_is_read_too(exported_sheet, tmp_path):
+    _, key = exported_sheet
     path = tmp_path / "carla.csv"
     path.write_text(f"\ufeffsheet;id;verdict\r\n{key.sheet};Q-3;A\r\n{key.sheet};Q-4;\r\n", "utf-8")
     assert [answer.id for answer in human_verdicts.read_verdicts([path], key)] == ["Q-3"]
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [("Q-3,C,ada", "line 2.*'C'"), ("Q-99,A,ada", "no row 'Q-99'"), ("Q-3,A,ada\n{sheet},Q-3,B,ada", "two verdicts")],
 )
-def test_a_line_that_cannot_be_is_named(exported, tmp_path, line, told):
-    _, key = exported
+def test_a_line_that_cannot_be_is_named(exported_sheet, tmp_path, line, message):
+    _, key = exported_sheet
     path = tmp_path / "sheet.csv"
     path.write_text(f"sheet,id,verdict,reviewer\n{key.sheet},{line.format(sheet=key.sheet)}\n", "utf-8")
-    with pytest.raises(Refused, match=told):
+    with pytest.raises(Refused, match=message):
         human_verdicts.read_verdicts([path], key)
 
 
@@ -138,13 +138,13 @@ def test_files_that_are_no_sheet_or_of_two_are_refused(tmp_path):
         human_verdicts.sheet_of([tmp_path / "a.csv", tmp_path / "b.csv"])
 
 
-def test_most_reviewers_decide_a_row_and_as_many_on_either_side_tie(exported):
-    _, key = exported
-    said = [Verdict("Q-1", "a", OURS), Verdict("Q-1", "b", OURS), Verdict("Q-1", "c", THEIRS)]
-    said += [Verdict("Q-2", "a", OURS), Verdict("Q-2", "b", THEIRS), Verdict("Q-3", "a", THEIRS)]
-    found = human_verdicts.score(said, key, 0.95)
-    assert (found.wins, found.losses, found.ties, found.rows, found.answered) == (1, 1, 1, 39, 3)
-    assert found.verdict == "undecided" and found.p == 1
+def test_most_reviewers_decide_a_row_and_as_many_on_either_side_tie(exported_sheet):
+    _, key = exported_sheet
+    verdicts = [Verdict("Q-1", "a", OURS), Verdict("Q-1", "b", OURS), Verdict("Q-1", "c", THEIRS)]
+    verdicts += [Verdict("Q-2", "a", OURS), Verdict("Q-2", "b", THEIRS), Verdict("Q-3", "a", THEIRS)]
+    score = human_verdicts.score(verdicts, key, 0.95)
+    assert (score.wins, score.losses, score.ties, score.rows, score.answered) == (1, 1, 1, 39, 3)
+    assert score.verdict == "undecided" and score.p == 1
 
 
 @given(st.integers(0, 40), st.integers(0, 40))
@@ -158,15 +158,15 @@ SAID = st.sampled_from([OURS, THEIRS, ALIKE])
 
 @given(st.lists(st.tuples(SAID, SAID), min_size=2, max_size=30))
 def test_kappa_is_cohens(pairs):
-    ours, theirs = zip(*pairs, strict=True)
-    if len({*ours, *theirs}) == 1:
-        assert human_verdicts.kappa(ours, theirs) is None
+    one, other = zip(*pairs, strict=True)
+    if len({*one, *other}) == 1:
+        assert human_verdicts.kappa(one, other) is None
     else:
-        assert human_verdicts.kappa(ours, theirs) == pytest.approx(cohen_kappa_score(ours, theirs))
+        assert human_verdicts.kappa(one, other) == pytest.approx(cohen_kappa_score(one, other))
 
 
 def test_a_prompt_of_messages_is_read_as_a_talk():
-    told = json.dumps([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi\nthere"}])
-    assert human_review.readable_prompt(told) == "system: Be kind.\n\nuser: Hi\nthere"
+    prompt = json.dumps([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi\nthere"}])
+    assert human_review.readable_prompt(prompt) == "system: Be kind.\n\nuser: Hi\nthere"
     assert human_review.readable_prompt("Where is it?") == "Where is it?"
     assert human_review.readable_prompt("3") == "3"

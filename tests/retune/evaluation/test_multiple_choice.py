@@ -9,8 +9,8 @@ from retune.config import params
 from retune.errors import Refused, WrongUse
 from retune.evaluation import multiple_choice
 from retune.evaluation.multiple_choice import Question
+from tests.support.environment import ROOT
 
-ROOT = Path(__file__).parents[3]
 BOOLQ = Path(__file__).parents[4] / "shared" / "data" / "boolq" / "boolq.jsonl"
 ANIMALS = [
     Question("A cat says", ("woof", "meow"), 1),
@@ -71,14 +71,14 @@ def test_the_likeliest_choice_is_the_answer_and_length_may_be_taken_out():
 
 
 def test_the_model_is_asked_once_for_query_and_choice_as_they_stand():
-    asked = []
+    queries = []
 
     def likelihood(pairs):
-        asked.append(list(pairs))
+        queries.append(list(pairs))
         return np.zeros(len(pairs))
 
     multiple_choice.answers([Question("Sea?", ("red", "blue"), 1, "\nAnswer: ")], likelihood, by_length=False)
-    assert asked == [[("Sea?", "\nAnswer: red"), ("Sea?", "\nAnswer: blue")]]
+    assert queries == [[("Sea?", "\nAnswer: red"), ("Sea?", "\nAnswer: blue")]]
 
 
 def test_a_likelihood_that_is_no_number_is_no_answer():

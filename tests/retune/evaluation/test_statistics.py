@@ -53,9 +53,9 @@ def test_a_confidence_on_the_edge_of_a_bin_is_in_the_lower_one():
 def test_an_interval_lies_in_0_to_1_and_holds_the_score_of_all_rows(pairs, seed, name):
     truth, predicted = sides(pairs)
     draws = statistics.resamples(len(truth), 100, seed)
-    found = statistics.interval(lambda rows: statistics.SCORES[name](truth[rows], predicted[rows]), draws, 0.95)
-    assert found.value == statistics.SCORES[name](truth, predicted)
-    assert 0 <= found.low <= found.high <= 1
+    interval = statistics.interval(lambda rows: statistics.SCORES[name](truth[rows], predicted[rows]), draws, 0.95)
+    assert interval.value == statistics.SCORES[name](truth, predicted)
+    assert 0 <= interval.low <= interval.high <= 1
 
 
 @pytest.mark.parametrize("name", statistics.SCORES)
@@ -64,9 +64,11 @@ def test_an_interval_holds_the_point_and_shrinks_with_the_rows(name):
     for rows in (50, 500, 5000):
         truth, predicted = some(rows)
         draws = statistics.resamples(rows, 300, 1)
-        found = statistics.interval(lambda at, t=truth, p=predicted: statistics.SCORES[name](t[at], p[at]), draws, 0.95)
-        assert found.low <= found.value <= found.high
-        widths.append(found.high - found.low)
+        interval = statistics.interval(
+            lambda at, t=truth, p=predicted: statistics.SCORES[name](t[at], p[at]), draws, 0.95
+        )
+        assert interval.low <= interval.value <= interval.high
+        widths.append(interval.high - interval.low)
     assert widths[0] > 2 * widths[1] > 4 * widths[2]
 
 
@@ -85,16 +87,16 @@ def test_one_seed_is_one_draw():
     assert set(np.unique(statistics.resamples(5, 200, 3))) == set(range(5))
 
 
-def against(ours, theirs, truth, margin=0.0):
-    differ = (truth == ours) != (truth == theirs)
-    pair = statistics.Pair(statistics.accuracy, truth, ours, theirs, differ)
+def against(candidate, champion, truth, margin=0.0):
+    differ = (truth == candidate) != (truth == champion)
+    pair = statistics.Pair(statistics.accuracy, truth, candidate, champion, differ)
     return statistics.compare(pair, margin, statistics.resamples(len(truth), 300, 1), 0.95)
 
 
 def test_a_tie_is_no_gain_and_no_confidence():
     truth, predicted = some()
-    found = against(predicted, predicted.copy(), truth)
-    assert (found.gain, found.low, found.high, found.confidence) == (0, 0, 0, 0)
+    comparison = against(predicted, predicted.copy(), truth)
+    assert (comparison.gain, comparison.low, comparison.high, comparison.confidence) == (0, 0, 0, 0)
 
 
 def test_a_much_better_model_is_better_in_every_resample_and_a_worse_one_in_none():
@@ -107,13 +109,13 @@ def test_a_much_better_model_is_better_in_every_resample_and_a_worse_one_in_none
 
 def test_a_gain_below_the_margin_earns_no_confidence():
     truth, predicted = some(wrong=0.1)
-    found = against(truth, predicted, truth)
-    assert against(truth, predicted, truth, margin=found.high + 0.05).confidence == 0
-    assert 0.3 < against(truth, predicted, truth, margin=found.gain).confidence < 0.7
+    comparison = against(truth, predicted, truth)
+    assert against(truth, predicted, truth, margin=comparison.high + 0.05).confidence == 0
+    assert 0.3 < against(truth, predicted, truth, margin=comparison.gain).confidence < 0.7
 
 
 def test_pairing_sees_a_small_gain_that_two_separate_intervals_would_not():
-    truth, theirs = some(rows=1000, wrong=0.3)
-    ours = theirs.copy()
+    truth, champion = some(rows=1000, wrong=0.3)
+    ours = champion.copy()
     ours[np.flatnonzero(ours != truth)[:15]] = truth[np.flatnonzero(ours != truth)[:15]]
-    assert against(ours, theirs, truth).confidence > 0.99
+    assert against(ours, champion, truth).confidence > 0.99

@@ -53,17 +53,19 @@ def test_scores_up_to_100_are_shares_for_the_gate():
 
 
 def test_labels_are_compared_by_name_whoever_says_them_first():
-    said = pd.DataFrame({"id": ["a", "b"], "label": ["x", "y"], "predicted": ["y", "y"], "base_predicted": ["x", "z"]})
-    pair = task_metrics.paired_scores("accuracy", said, task_metrics.predictions_of(said, "base_"))
+    predictions = pd.DataFrame(
+        {"id": ["a", "b"], "label": ["x", "y"], "predicted": ["y", "y"], "base_predicted": ["x", "z"]}
+    )
+    pair = task_metrics.paired_scores("accuracy", predictions, task_metrics.predictions_of(predictions, "base_"))
     assert pair.score(pair.truth, pair.candidate) == pair.score(pair.truth, pair.rival) == 0.5
     assert pair.differs.tolist() == [True, True]
 
 
 def test_the_headline_follows_from_the_rows():
-    told = task_metrics.recompute_scores("instruct", WRITTEN, bins=1)
-    assert told["perplexity"] == pytest.approx(math.exp(30 / 60))
-    assert told["rouge_l"] == pytest.approx(0.75)
-    assert "exact_match" not in told
+    scores = task_metrics.recompute_scores("instruct", WRITTEN, bins=1)
+    assert scores["perplexity"] == pytest.approx(math.exp(30 / 60))
+    assert scores["rouge_l"] == pytest.approx(0.75)
+    assert "exact_match" not in scores
     assert statistics.log_likelihood(np.array([2.0, 2.0]), np.array([1.0, 3.0])) == -1.0
 
 
@@ -82,8 +84,8 @@ def test_a_table_with_counts_gives_the_score_of_the_corpus():
 
 
 def test_a_version_carries_no_text_of_people():
-    kept = task_metrics.without_texts("instruct", WRITTEN)
-    assert set(kept) == {"id", "tokens", "nll", "rouge_l", "chrf", "base_nll", "base_rouge_l", "base_chrf"}
+    columns = task_metrics.without_texts("instruct", WRITTEN)
+    assert set(columns) == {"id", "tokens", "nll", "rouge_l", "chrf", "base_nll", "base_rouge_l", "base_chrf"}
     assert task_metrics.without_texts("classify", WRITTEN) is WRITTEN
 
 
@@ -120,14 +122,14 @@ def test_the_share_of_pairs_follows_from_their_rows_and_is_compared_by_them():
 
 
 def test_a_version_keeps_every_number_of_its_pairs_and_none_of_their_texts():
-    kept = task_metrics.without_texts("prefer", PAIRS.assign(rejected="no"))
-    assert set(PAIRS) - set(kept) == {"label", "predicted", "base_predicted"}
-    assert "rejected" not in kept
+    columns = task_metrics.without_texts("prefer", PAIRS.assign(rejected="no"))
+    assert set(PAIRS) - set(columns) == {"label", "predicted", "base_predicted"}
+    assert "rejected" not in columns
 
 
 def test_a_version_that_learned_from_pairs_is_listed_by_them():
-    found = task_metrics.headline({"perplexity": 3.0, "preferred": 0.8})
-    assert list(found) == ["preferred", "perplexity"]
+    headline = task_metrics.headline({"perplexity": 3.0, "preferred": 0.8})
+    assert list(headline) == ["preferred", "perplexity"]
 
 
 def test_each_metric_of_a_task_says_which_value_is_better():

@@ -45,12 +45,12 @@ class Line:
         history.append("tickets", version, history.REGISTERED, ["a test"], facts, lambda _: None, at)
 
     def start(self, version, **changes):
-        told = self.facts[version]
-        made = ParentVersion(
-            f"tickets/{version}", told["Seal"], told["Record"], told["Fingerprint"],
-            "0" * 32 + ".dir", told["Train"], told["Val"], True,
+        facts = self.facts[version]
+        parent = ParentVersion(
+            f"tickets/{version}", facts["Seal"], facts["Record"], facts["Fingerprint"],
+            "0" * 32 + ".dir", facts["Train"], facts["Val"], True,
         )  # fmt: skip
-        return replace(made, **changes)
+        return replace(parent, **changes)
 
 
 def keep(table):
@@ -63,7 +63,7 @@ def keep(table):
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory, make_dvc_repository):
+def version_line(tmp_path_factory, make_dvc_repository):
     """1; 2 from 1, without `c`, with `a` corrected; 3 from 2, without `b`, tested on `c`; 4 from the base."""
     folder = tmp_path_factory.mktemp("line")
     with pytest.MonkeyPatch.context() as patch:
@@ -77,15 +77,15 @@ def line(tmp_path_factory, make_dvc_repository):
         ):
             subprocess.run(command.split(), check=True)
         commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
-        made = Line(commit, {})
-        made.add(1, None, train={"a": OLD, "b": "b", "c": "c"}, val={"v": "v"}, test={"t": "t"})
-        made.add(2, "tickets/1", train={"a": NEW, "b": "b", "d": "d"}, val={"w": "w"}, test={"t": "t"})
-        made.add(3, "tickets/2", train={"a": NEW, "d": "d"}, val={"w": "w"}, test={"c": "c"})
-        made.add(4, "base", train={"a": NEW, "d": "d"}, val={"w": "w"}, test={"c": "c"})
-        yield made
+        versions = Line(commit, {})
+        versions.add(1, None, train={"a": OLD, "b": "b", "c": "c"}, val={"v": "v"}, test={"t": "t"})
+        versions.add(2, "tickets/1", train={"a": NEW, "b": "b", "d": "d"}, val={"w": "w"}, test={"t": "t"})
+        versions.add(3, "tickets/2", train={"a": NEW, "d": "d"}, val={"w": "w"}, test={"c": "c"})
+        versions.add(4, "base", train={"a": NEW, "d": "d"}, val={"w": "w"}, test={"c": "c"})
+        yield versions
 
 
-def seen(answer):
+def rows_seen(answer):
     return [(each.version, each.side, each.via) for each in answer.versions]
 
 
@@ -96,31 +96,33 @@ def seen(answer):
     ("version", "row", "count"),
     [(4, "a", 1), (4, "w", 1), (4, "c", 0), (3, "c", 1), (3, "b", 1), (3, "v", 1), (1, "t", 0)],
 )
-def test_a_suppressed_row_was_learned_from_on_either_side_and_by_what_it_continued_from(line, version, row, count):
+def test_a_suppressed_row_was_learned_from_on_either_side_and_by_what_it_continued_from(
+    version_line, version, row, count
+):
     entry = history.read("tickets").registered(version)
     listed = suppression.add(suppression.NOTHING, [row], "asked to", "A", NOW.isoformat())
     assert ancestry.count_suppressed_rows(entry, listed) == count
     assert ancestry.count_suppressed_rows(entry, suppression.NOTHING) == 0
 
 
-def test_a_version_has_learned_what_the_versions_before_it_learned_and_says_from_which(line):
-    told = search.row("c")
-    assert seen(told) == [
+def test_a_version_has_learned_what_the_versions_before_it_learned_and_says_from_which(version_line):
+    row = search.row("c")
+    assert rows_seen(row) == [
         (1, "train", None),
         (2, "train", "tickets/1"),
         (3, "test", None),
         (3, "train", "tickets/1"),
         (4, "test", None),
     ]
-    assert (told.free, told.gone) == ([], [])
-    told = search.row("b")
-    assert seen(told) == [(1, "train", None), (2, "train", None), (3, "train", "tickets/2")]
-    assert told.free == ["tickets/4"], "a start from the base leaves all of that behind"
+    assert (row.free, row.gone) == ([], [])
+    row = search.row("b")
+    assert rows_seen(row) == [(1, "train", None), (2, "train", None), (3, "train", "tickets/2")]
+    assert row.free == ["tickets/4"], "a start from the base leaves all of that behind"
 
 
-def test_a_corrected_row_was_learned_as_it_was_too(line):
-    told = search.row("a")
-    assert [(each.version, each.content["text"], each.via) for each in told.versions] == [
+def test_a_corrected_row_was_learned_as_it_was_too(version_line):
+    row = search.row("a")
+    assert [(each.version, each.content["text"], each.via) for each in row.versions] == [
         (1, OLD, None),
         (2, NEW, None),
         (2, OLD, "tickets/1"),
@@ -130,51 +132,51 @@ def test_a_corrected_row_was_learned_as_it_was_too(line):
     ]
 
 
-def test_val_is_inherited_and_a_test_row_is_not(line):
-    assert seen(search.row("v")) == [(1, "val", None), (2, "val", "tickets/1"), (3, "val", "tickets/1")]
-    told = search.row("t")
-    assert seen(told) == [(1, "test", None), (2, "test", None)]
-    assert told.free == ["tickets/3", "tickets/4"]
+def test_val_is_inherited_and_a_test_row_is_not(version_line):
+    assert rows_seen(search.row("v")) == [(1, "val", None), (2, "val", "tickets/1"), (3, "val", "tickets/1")]
+    row = search.row("t")
+    assert rows_seen(row) == [(1, "test", None), (2, "test", None)]
+    assert row.free == ["tickets/3", "tickets/4"]
 
 
-def test_data_is_traced_through_the_versions_that_were_continued_from(line):
-    assert seen(search.data(line.facts[1]["Train"])) == [
+def test_data_is_traced_through_the_versions_that_were_continued_from(version_line):
+    assert rows_seen(search.data(version_line.facts[1]["Train"])) == [
         (1, "train", None),
         (2, "train", "tickets/1"),
         (3, "train", "tickets/1"),
     ]
     raw = search.data("0" * 32)
     assert raw.versions == [] and len(raw.gone) == 4, "the listings of the raw folders are gone"
-    assert seen(search.data(line.facts[4]["Val"])) == [(number, "val", None) for number in (2, 3, 4)]
-    assert seen(search.data(line.facts[1]["Test"])) == [(1, "test", None), (2, "test", None)]
+    assert rows_seen(search.data(version_line.facts[4]["Val"])) == [(number, "val", None) for number in (2, 3, 4)]
+    assert rows_seen(search.data(version_line.facts[1]["Test"])) == [(1, "test", None), (2, "test", None)]
 
 
-def test_of_whom_the_bytes_are_gone_and_of_whoever_continued_from_it_nobody_can_say(line):
-    path = dvc_store.cached(line.facts[1]["Train"])
+def test_of_whom_the_bytes_are_gone_and_of_whoever_continued_from_it_nobody_can_say(version_line):
+    path = dvc_store.cached(version_line.facts[1]["Train"])
     content = path.read_bytes()
     path.unlink()
     try:
-        told = search.row("b")
-        assert told.gone == ["tickets/1", "tickets/2", "tickets/3"]
-        assert told.free == ["tickets/4"]
+        row = search.row("b")
+        assert row.gone == ["tickets/1", "tickets/2", "tickets/3"]
+        assert row.free == ["tickets/4"]
         with pytest.raises(ancestry.Incompatible, match=r"cannot continue from tickets/3: nobody can say.*bytes gone"):
-            ancestry.suppressed_rows_learned(line.start(3), listing("b"))
+            ancestry.suppressed_rows_learned(version_line.start(3), listing("b"))
     finally:
         path.write_bytes(content)
 
 
-def test_a_version_that_continued_from_an_unknown_one_is_free_of_nothing(line):
-    number = len(line.facts) + 1
-    line.add(number, "others/9", train={"d": "d"}, val={"w": "w"}, test={"t": "t"})
+def test_a_version_that_continued_from_an_unknown_one_is_free_of_nothing(version_line):
+    number = len(version_line.facts) + 1
+    version_line.add(number, "others/9", train={"d": "d"}, val={"w": "w"}, test={"t": "t"})
     try:
-        told = search.row("b")
-        assert f"tickets/{number}" in told.gone and f"tickets/{number}" not in told.free
-        assert f"tickets/{number}" in search.data(line.facts[1]["Train"]).gone
+        row = search.row("b")
+        assert f"tickets/{number}" in row.gone and f"tickets/{number}" not in row.free
+        assert f"tickets/{number}" in search.data(version_line.facts[1]["Train"]).gone
         with pytest.raises(ancestry.Incompatible, match="continued from others/9, which the history does not know"):
-            ancestry.suppressed_rows_learned(line.start(number), listing("b"))
+            ancestry.suppressed_rows_learned(version_line.start(number), listing("b"))
     finally:
         subprocess.run(["git", "tag", "-d", f"tickets@v{number}.0.0#{number}"], check=True, capture_output=True)
-        del line.facts[number]
+        del version_line.facts[number]
 
 
 # ---------------------------------------------------------------- what may be continued from
@@ -184,65 +186,69 @@ def listing(*ids):
     return suppression.add(suppression.NOTHING, ids, "asked", "me", "2026-11-25")
 
 
-def test_a_start_is_tainted_by_what_any_version_before_it_learned_from(line):
-    assert ancestry.suppressed_rows_learned(line.start(3), listing("b")) == {"tickets/2": 1, "tickets/1": 1}
-    assert ancestry.suppressed_rows_learned(line.start(3), listing("c", "v")) == {"tickets/1": 2}
-    assert ancestry.suppressed_rows_learned(line.start(4), listing("b", "c", "v")) == {}
-    assert ancestry.suppressed_rows_learned(line.start(3), listing("t")) == {}, "it was tested on that, not trained"
-    assert ancestry.suppressed_rows_learned(line.start(3), suppression.NOTHING) == {}
+def test_a_start_is_tainted_by_what_any_version_before_it_learned_from(version_line):
+    assert ancestry.suppressed_rows_learned(version_line.start(3), listing("b")) == {"tickets/2": 1, "tickets/1": 1}
+    assert ancestry.suppressed_rows_learned(version_line.start(3), listing("c", "v")) == {"tickets/1": 2}
+    assert ancestry.suppressed_rows_learned(version_line.start(4), listing("b", "c", "v")) == {}
+    assert ancestry.suppressed_rows_learned(version_line.start(3), listing("t")) == {}, (
+        "it was tested on that, not trained"
+    )
+    assert ancestry.suppressed_rows_learned(version_line.start(3), suppression.NOTHING) == {}
     with pytest.raises(
         ancestry.Incompatible, match=r"tickets/2 \(1\), tickets/1 \(1\) learned from rows that must not be"
     ):
-        ancestry.check(line.start(3), listing("b"), rows(t="t"))
+        ancestry.check(version_line.start(3), listing("b"), rows(t="t"))
 
 
-def test_a_start_leaks_if_it_learned_from_what_is_a_test_row_now_by_id_or_by_words(line):
-    assert ancestry.test_rows_learned(line.start(3), rows(c="changed since", t="t")) == {"tickets/1": 1}
-    assert ancestry.test_rows_learned(line.start(3), rows(x=f"{OLD.upper()}!")) == {"tickets/1": 1}
-    assert ancestry.test_rows_learned(line.start(4), rows(c="c")) == {}
+def test_a_start_leaks_if_it_learned_from_what_is_a_test_row_now_by_id_or_by_words(version_line):
+    assert ancestry.test_rows_learned(version_line.start(3), rows(c="changed since", t="t")) == {"tickets/1": 1}
+    assert ancestry.test_rows_learned(version_line.start(3), rows(x=f"{OLD.upper()}!")) == {"tickets/1": 1}
+    assert ancestry.test_rows_learned(version_line.start(4), rows(c="c")) == {}
     with pytest.raises(ancestry.Incompatible, match="learned from rows that are test rows now"):
-        ancestry.check(line.start(3), suppression.NOTHING, rows(c="c"))
-    ancestry.check(line.start(4), listing("b"), rows(c="c", t="t"))
+        ancestry.check(version_line.start(3), suppression.NOTHING, rows(c="c"))
+    ancestry.check(version_line.start(4), listing("b"), rows(c="c", t="t"))
 
 
-def test_pairs_leak_by_their_words_alone_since_their_ids_name_rows_of_another_table(line):
-    assert ancestry.test_rows_learned(line.start(3), rows(c="changed since").assign(rejected="no")) == {}
+def test_pairs_leak_by_their_words_alone_since_their_ids_name_rows_of_another_table(version_line):
+    assert ancestry.test_rows_learned(version_line.start(3), rows(c="changed since").assign(rejected="no")) == {}
     leaks = rows(x=f"{OLD.upper()}!").assign(rejected="no")
-    assert ancestry.test_rows_learned(line.start(3), leaks) == {"tickets/1": 1}
+    assert ancestry.test_rows_learned(version_line.start(3), leaks) == {"tickets/1": 1}
     with pytest.raises(ancestry.Incompatible, match=r"start from another version$"):
-        ancestry.check(line.start(3), suppression.NOTHING, leaks)
+        ancestry.check(version_line.start(3), suppression.NOTHING, leaks)
 
 
-def test_a_start_leaks_by_the_words_of_its_general_examples_which_are_no_rows(line, general):
-    assert ancestry.test_rows_learned(line.start(5), rows(x="WHO wrote it?")) == {"tickets/5": 1}
-    assert ancestry.test_rows_learned(line.start(6), rows(x="who wrote it")) == {"tickets/5": 1}, (
+def test_a_start_leaks_by_the_words_of_its_general_examples_which_are_no_rows(version_line, version_with_general_rows):
+    assert ancestry.test_rows_learned(version_line.start(5), rows(x="WHO wrote it?")) == {"tickets/5": 1}
+    assert ancestry.test_rows_learned(version_line.start(6), rows(x="who wrote it")) == {"tickets/5": 1}, (
         "and whoever went on from it"
     )
-    assert ancestry.test_rows_learned(line.start(4), rows(x="who wrote it")) == {}
-    assert ancestry.test_rows_learned(line.start(5), rows(**{"g:1": "another"})) == {}, "its name is none of a row"
-    assert ancestry.suppressed_rows_learned(line.start(5), listing("g:1")) == {}
-    assert seen(search.row("g:1")) == []
+    assert ancestry.test_rows_learned(version_line.start(4), rows(x="who wrote it")) == {}
+    assert ancestry.test_rows_learned(version_line.start(5), rows(**{"g:1": "another"})) == {}, (
+        "its name is none of a row"
+    )
+    assert ancestry.suppressed_rows_learned(version_line.start(5), listing("g:1")) == {}
+    assert rows_seen(search.row("g:1")) == []
 
 
-def test_versions_that_learned_from_general_examples_are_found_by_their_bytes(line, general):
-    assert seen(search.data(general)) == [(5, "general", None), (6, "general", "tickets/5")]
+def test_versions_that_learned_from_general_examples_are_found_by_their_bytes(version_line, version_with_general_rows):
+    assert rows_seen(search.data(version_with_general_rows)) == [(5, "general", None), (6, "general", "tickets/5")]
 
 
 @pytest.fixture(scope="module")
-def general(line):
+def version_with_general_rows(version_line):
     """5 learned from a general example, 6 went on from 5. The hash of the examples."""
     sides = {"train": {"a": "a"}, "val": {"w": "w"}, "test": {"z": "z"}}
-    line.add(5, "base", **sides, general={"g:1": "who wrote it?"})
-    line.add(6, "tickets/5", **sides)
-    return line.facts[5]["General"]
+    version_line.add(5, "base", **sides, general={"g:1": "who wrote it?"})
+    version_line.add(6, "tickets/5", **sides)
+    return version_line.facts[5]["General"]
 
 
 @pytest.mark.parametrize("fact", ["seal", "record_commit", "fingerprint", "train_md5", "val_md5"])
-def test_a_start_that_says_something_else_than_the_history_is_refused(line, fact):
+def test_a_start_that_says_something_else_than_the_history_is_refused(version_line, fact):
     with pytest.raises(ancestry.Incompatible, match="the history has another"):
-        ancestry.learned_splits(line.start(3, **{fact: "e" * 64}))
+        ancestry.learned_splits(version_line.start(3, **{fact: "e" * 64}))
 
 
-def test_a_start_that_no_history_knows_is_refused(line):
+def test_a_start_that_no_history_knows_is_refused(version_line):
     with pytest.raises(ancestry.Incompatible, match="the history does not know it"):
-        ancestry.learned_splits(line.start(3, name="tickets/9"))
+        ancestry.learned_splits(version_line.start(3, name="tickets/9"))

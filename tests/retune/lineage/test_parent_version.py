@@ -1,6 +1,5 @@
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import yaml
@@ -9,8 +8,8 @@ from retune.config import params
 from retune.config.common import Base
 from retune.errors import Refused
 from retune.lineage import parent_version
+from tests.support.environment import ROOT
 
-ROOT = Path(__file__).parents[3]
 EARLIER = parent_version.ParentVersion(
     "tickets/3", "5" * 64, "c" * 40, "f" * 64, "1" * 32 + ".dir", "2" * 32, "3" * 32, True
 )
@@ -48,21 +47,21 @@ def test_a_record_from_before_there_was_a_choice_started_from_the_base(record):
 
 def test_from_a_record_it_is_known_whether_these_params_can_continue_its_weights(record, settings):
     section = params.parse(settings).train
-    there = parent_version.weights_facts(record)
+    facts = parent_version.weights_facts(record)
     mine = replace(section, base=Base(record["base"]["name"], record["base"]["sha256"]))
-    assert parent_version.incompatibilities(there, mine) == []
-    assert parent_version.incompatibilities(there, replace(mine, method="lora")) == [
+    assert parent_version.incompatibilities(facts, mine) == []
+    assert parent_version.incompatibilities(facts, replace(mine, method="lora")) == [
         "train.method is 'lora', its own was 'full'"
     ]
-    assert len(parent_version.incompatibilities(there, section)) == 2, "another base by name and hash"
+    assert len(parent_version.incompatibilities(facts, section)) == 2, "another base by name and hash"
     lora = replace(mine, method="lora", lora=replace(mine.lora, rank=4))
-    assert parent_version.incompatibilities({**there, "method": "lora"}, lora) == [
+    assert parent_version.incompatibilities({**facts, "method": "lora"}, lora) == [
         "train.lora.rank is 4, its own was 16"
     ]
-    assert parent_version.incompatibilities(there, replace(mine, lora=lora.lora)) == [], "full has no adapter"
+    assert parent_version.incompatibilities(facts, replace(mine, lora=lora.lora)) == [], "full has no adapter"
     assert (
         "fitted anew"
-        in parent_version.incompatibilities({**there, "method": "probe"}, replace(mine, method="probe"))[0]
+        in parent_version.incompatibilities({**facts, "method": "probe"}, replace(mine, method="probe"))[0]
     )
 
 
@@ -106,7 +105,7 @@ def test_a_file_that_is_missing_is_refused(tmp_path):
 
 
 @pytest.fixture
-def writes(record):
+def writing_record(record):
     """The record of a model that writes, its method LoRA."""
     shipped = yaml.safe_load((ROOT / "retune/config/defaults/instruct.yaml").read_text("utf-8"))
     record["params"] = shipped | {"split": {**shipped["split"], "seed": 5}}
@@ -114,39 +113,39 @@ def writes(record):
     return record
 
 
-def test_preferences_are_learned_with_what_their_version_was_made_with(writes):
-    told = parent_version.params_from_parent(writes, "prefer", "lora")
-    values = writes["params"]
-    assert told["train.base.sha256"] == values["train"]["base"]["sha256"]
-    assert told["train.lora.rank"] == values["train"]["lora"]["rank"], "its adapter is gone on with"
-    assert told["split.seed"] == 5, "so that a customer whom it learned from is not tested on"
-    assert told["register.name"] == values["register"]["name"]
-    assert told["train.lora.learning_rate"] == pytest.approx(values["train"]["lora"]["learning_rate"] / 10)
-    assert None not in told.values()
+def test_preferences_are_learned_with_what_their_version_was_made_with(writing_record):
+    params = parent_version.params_from_parent(writing_record, "prefer", "lora")
+    values = writing_record["params"]
+    assert params["train.base.sha256"] == values["train"]["base"]["sha256"]
+    assert params["train.lora.rank"] == values["train"]["lora"]["rank"], "its adapter is gone on with"
+    assert params["split.seed"] == 5, "so that a customer whom it learned from is not tested on"
+    assert params["register.name"] == values["register"]["name"]
+    assert params["train.lora.learning_rate"] == pytest.approx(values["train"]["lora"]["learning_rate"] / 10)
+    assert None not in params.values()
 
 
-def test_on_a_whole_network_a_new_adapter_learns_as_one_likes(writes):
-    told = parent_version.params_from_parent(writes, "prefer", "full")
-    assert not [name for name in told if name.startswith("train.lora")] and "train.method" not in told
+def test_on_a_whole_network_a_new_adapter_learns_as_one_likes(writing_record):
+    params = parent_version.params_from_parent(writing_record, "prefer", "full")
+    assert not [name for name in params if name.startswith("train.lora")] and "train.method" not in params
 
 
-def test_a_version_that_is_no_start_for_preferences_is_refused(record, writes):
+def test_a_version_that_is_no_start_for_preferences_is_refused(record, writing_record):
     with pytest.raises(Refused, match="task instruct, its method ia3; prefer goes on from one of task instruct, its"):
-        parent_version.params_from_parent(writes, "prefer", "ia3")
+        parent_version.params_from_parent(writing_record, "prefer", "ia3")
     with pytest.raises(Refused, match=r"task instruct, its method prompt; instruct goes on from .* instruct or prefer"):
-        parent_version.params_from_parent(writes, "instruct", "prompt")
+        parent_version.params_from_parent(writing_record, "instruct", "prompt")
     record["params"] = {}  # from before there was a choice of task
     with pytest.raises(Refused, match="task classify"):
         parent_version.params_from_parent(record, "instruct", "lora")
 
 
-def test_instructions_go_on_with_the_method_that_made_the_weights(writes):
-    told = parent_version.params_from_parent(writes, "instruct", "lora")
-    assert told["train.method"] == "lora"
-    assert told["train.lora.learning_rate"] == writes["params"]["train"]["lora"]["learning_rate"]
+def test_instructions_go_on_with_the_method_that_made_the_weights(writing_record):
+    params = parent_version.params_from_parent(writing_record, "instruct", "lora")
+    assert params["train.method"] == "lora"
+    assert params["train.lora.learning_rate"] == writing_record["params"]["train"]["lora"]["learning_rate"]
     shipped = yaml.safe_load((ROOT / "retune/config/defaults/prefer.yaml").read_text("utf-8"))
-    writes["params"], writes["training"]["method"] = shipped, "dpo"
-    told = parent_version.params_from_parent(writes, "instruct", "lora")
-    assert (told["train.method"], told["train.lora.rank"]) == ("lora", shipped["train"]["lora"]["rank"])
+    writing_record["params"], writing_record["training"]["method"] = shipped, "dpo"
+    params = parent_version.params_from_parent(writing_record, "instruct", "lora")
+    assert (params["train.method"], params["train.lora.rank"]) == ("lora", shipped["train"]["lora"]["rank"])
     with pytest.raises(Refused, match="task prefer"):
-        parent_version.params_from_parent(writes, "prefer", "lora")
+        parent_version.params_from_parent(writing_record, "prefer", "lora")

@@ -14,13 +14,13 @@ OF_RIVALS = ("outcome", "worse", "needed", "differing")
 
 def old(record):
     """The same record as it was written in schema 1."""
-    made = copy.deepcopy(record) | {"schema_version": 1}
+    old_record = copy.deepcopy(record) | {"schema_version": 1}
     for name in LATER:
-        del made["gate"][name]
-    for rival in made["gate"]["rivals"]:
+        del old_record["gate"][name]
+    for rival in old_record["gate"]["rivals"]:
         for name in OF_RIVALS:
             del rival[name]
-    return made
+    return old_record
 
 
 def test_a_record_comes_back_as_it_was_written(record, tmp_path):
@@ -29,10 +29,10 @@ def test_a_record_comes_back_as_it_was_written(record, tmp_path):
 
 
 def test_a_record_of_schema_1_can_be_read_and_its_reasons_are_those_of_the_rivals(record, tmp_path):
-    made = old(record)
-    records.write(made, tmp_path / records.FILE)
-    assert records.read(tmp_path / records.FILE) == made
-    assert records.reasons_of(made["gate"]) == tuple(rival["reason"] for rival in record["gate"]["rivals"])
+    old_record = old(record)
+    records.write(old_record, tmp_path / records.FILE)
+    assert records.read(tmp_path / records.FILE) == old_record
+    assert records.reasons_of(old_record["gate"]) == tuple(rival["reason"] for rival in record["gate"]["rivals"])
     assert len(records.reasons_of(record["gate"])) == 5
 
 

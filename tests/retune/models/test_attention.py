@@ -19,10 +19,10 @@ def by_hand(query, key, value, cuts, scale):
     key, value = (one.repeat_interleave(query.shape[1] // one.shape[1], 1) for one in (key, value))
     rows = []
     for begin, end in pairwise(cuts.tolist()):
-        asked, by, said = (one[:, :, begin:end] for one in (query, key, value))
-        weights = asked @ by.transpose(-1, -2) * scale
+        queries, keys, values = (one[:, :, begin:end] for one in (query, key, value))
+        weights = queries @ keys.transpose(-1, -2) * scale
         later = torch.ones(end - begin, end - begin).triu(1).bool()
-        rows.append(weights.masked_fill(later, float("-inf")).softmax(-1) @ said)
+        rows.append(weights.masked_fill(later, float("-inf")).softmax(-1) @ values)
     return torch.cat(rows, 2).transpose(1, 2)
 
 

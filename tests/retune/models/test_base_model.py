@@ -1,14 +1,12 @@
 import importlib.metadata
 import shutil
-from pathlib import Path
 
 import pytest
 
 from retune.config import params
 from retune.errors import WrongUse
 from retune.models import base_model
-
-ROOT = Path(__file__).parent.parent.parent.parent
+from tests.support.environment import ROOT
 
 
 def test_the_hash_of_several_shards_covers_each_of_them_and_its_name(tmp_path):
@@ -23,13 +21,13 @@ def test_the_hash_of_several_shards_covers_each_of_them_and_its_name(tmp_path):
 
 def test_a_base_that_is_not_there_is_wrong_use(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    for name, told in {
+    for name, message in {
         f"folder:{tmp_path}": "no config.json with",
         "package:no-such-package-of-retune": "pip install no-such-package-of-retune",
         "package:pytest": "has no model.safetensors",
         "all-MiniLM-L6-v2": "write package:",
     }.items():
-        with pytest.raises(WrongUse, match=told):
+        with pytest.raises(WrongUse, match=message):
             base_model.find(name)
 
 
@@ -59,7 +57,7 @@ def test_a_base_says_its_revision_and_its_licence_or_that_nobody_wrote_it_down(t
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "expected"),
     [
         ({"README.md": "---\nlicense: apache-2.0\n---\n# A base\n"}, "Its model card says apache-2.0."),
         (
@@ -76,10 +74,10 @@ def test_a_base_says_its_revision_and_its_licence_or_that_nobody_wrote_it_down(t
         ({"README.md": "---\ntags: [x]\n---\n"}, "not stated: look it up where the base comes from"),
     ],
 )
-def test_what_lies_beside_the_weights_says_the_licence_and_nothing_is_guessed(tmp_path, files, told):
+def test_what_lies_beside_the_weights_says_the_licence_and_nothing_is_guessed(tmp_path, files, expected):
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    assert base_model.licence("folder:/models/base", tmp_path) == told
+    assert base_model.licence("folder:/models/base", tmp_path) == expected
 
 
 def test_whoever_is_about_to_use_a_base_is_told_its_licence_and_nothing_is_fetched_for_it(tiny_base, monkeypatch):

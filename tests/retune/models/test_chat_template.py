@@ -23,18 +23,18 @@ def with_tokens(words, special, **named):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    made.train_from_iterator(
+    bpe.train_from_iterator(
         words, trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet)
     )
-    return PreTrainedTokenizerFast(tokenizer_object=made, **named)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, **named)
 
 
 @pytest.fixture(scope="module")
-def trained():
+def trained_bpe():
     """As Qwen's: its marks are tokens, its own end is another one, and padding is that end."""
     return with_tokens(
         [*(m["content"] for m in MESSAGES), ANSWER] * 5, SPECIAL, eos_token="<|endoftext|>", pad_token="<|endoftext|>"
@@ -42,18 +42,18 @@ def trained():
 
 
 @pytest.fixture(scope="module")
-def bare():
+def bare_tokenizer():
     """As an old base's: one special token, no marks of chat."""
     return with_tokens([ANSWER] * 5, ["<unk>", "</s>"], eos_token="</s>", unk_token="<unk>")
 
 
 @pytest.fixture
-def tokenizer(trained):
-    return copy.deepcopy(trained)
+def tokenizer(trained_bpe):
+    return copy.deepcopy(trained_bpe)
 
 
 @pytest.fixture
-def chatml(tokenizer):
+def chatml_tokenizer(tokenizer):
     choose(tokenizer, "chatml")
     return tokenizer
 
@@ -62,25 +62,27 @@ def text_of(tokenizer, ids):
     return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 
-def test_chatml_is_chatml_byte_for_byte(chatml):
+def test_chatml_is_chatml_byte_for_byte(chatml_tokenizer):
     expected = (
         "<|im_start|>system\nYou are kind.<|im_end|>\n<|im_start|>user\nWhere is my order?\n\nIt is late.<|im_end|>\n"
         "<|im_start|>assistant\n"
     )
-    assert prompt_text(chatml, MESSAGES) == expected
-    row = render(chatml, TEXT, ANSWER)
-    applied = chatml.apply_chat_template([*MESSAGES, {"role": "assistant", "content": ANSWER}], tokenize=False)
-    assert text_of(chatml, row.tokens) + "\n" == applied == expected + ANSWER + "<|im_end|>\n"
+    assert prompt_text(chatml_tokenizer, MESSAGES) == expected
+    row = render(chatml_tokenizer, TEXT, ANSWER)
+    applied = chatml_tokenizer.apply_chat_template(
+        [*MESSAGES, {"role": "assistant", "content": ANSWER}], tokenize=False
+    )
+    assert text_of(chatml_tokenizer, row.tokens) + "\n" == applied == expected + ANSWER + "<|im_end|>\n"
 
 
 @pytest.mark.parametrize("kind", ["chatml", "plain"])
-def test_what_is_trained_begins_with_the_tokens_that_a_served_model_gets(bare, kind):
-    own = copy.deepcopy(bare)
-    choose(own, kind)
-    row = render(own, TEXT, ANSWER)
-    served = own.apply_chat_template(MESSAGES, add_generation_prompt=True, tokenize=True, return_dict=True)
+def test_what_is_trained_begins_with_the_tokens_that_a_served_model_gets(bare_tokenizer, kind):
+    tokenizer = copy.deepcopy(bare_tokenizer)
+    choose(tokenizer, kind)
+    row = render(tokenizer, TEXT, ANSWER)
+    served = tokenizer.apply_chat_template(MESSAGES, add_generation_prompt=True, tokenize=True, return_dict=True)
     assert row.tokens[: row.prompt] == served["input_ids"]
-    assert text_of(own, row.tokens[row.prompt :]) == ANSWER + "</s>"
+    assert text_of(tokenizer, row.tokens[row.prompt :]) == ANSWER + "</s>"
 
 
 @pytest.mark.parametrize("kind", ["chatml", "plain"])
@@ -99,31 +101,31 @@ def test_a_template_that_writes_another_end_gets_the_tokenizers_own_behind_it(to
     assert text_of(tokenizer, row.tokens[row.prompt :]) == ANSWER + "<|im_end|>\n<|endoftext|>"
 
 
-def test_a_tokenizer_without_the_marks_closes_a_turn_with_its_own_end(bare):
-    own = copy.deepcopy(bare)
-    choose(own, "chatml")
-    assert own.pad_token == "<unk>"
-    assert prompt_text(own, MESSAGES[1:]).startswith("<|im_start|>user\nWhere is my order?\n\nIt is late.</s>\n")
+def test_a_tokenizer_without_the_marks_closes_a_turn_with_its_own_end(bare_tokenizer):
+    tokenizer = copy.deepcopy(bare_tokenizer)
+    choose(tokenizer, "chatml")
+    assert tokenizer.pad_token == "<unk>"
+    assert prompt_text(tokenizer, MESSAGES[1:]).startswith("<|im_start|>user\nWhere is my order?\n\nIt is late.</s>\n")
 
 
-def test_a_base_that_was_trained_to_see_a_beginning_sees_it_once(bare):
+def test_a_base_that_was_trained_to_see_a_beginning_sees_it_once(bare_tokenizer):
     from tokenizers.processors import TemplateProcessing
 
-    own = copy.deepcopy(bare)
-    own.bos_token = "<unk>"
-    own.backend_tokenizer.post_processor = TemplateProcessing(single="<unk> $A", special_tokens=[("<unk>", 0)])
-    choose(own, "plain")
-    row = render(own, TEXT, ANSWER)
-    assert [row.tokens[0], row.tokens.count(0)] == [own.bos_token_id, 1]
+    tokenizer = copy.deepcopy(bare_tokenizer)
+    tokenizer.bos_token = "<unk>"
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<unk> $A", special_tokens=[("<unk>", 0)])
+    choose(tokenizer, "plain")
+    row = render(tokenizer, TEXT, ANSWER)
+    assert [row.tokens[0], row.tokens.count(0)] == [tokenizer.bos_token_id, 1]
 
 
-def test_the_template_is_stored_with_the_tokenizer_and_renders_the_same_after_it(chatml, tmp_path):
-    chatml.save_pretrained(tmp_path)
+def test_the_template_is_stored_with_the_tokenizer_and_renders_the_same_after_it(chatml_tokenizer, tmp_path):
+    chatml_tokenizer.save_pretrained(tmp_path)
     again = chat_template.load(tmp_path)
-    assert render(again, TEXT, ANSWER) == render(chatml, TEXT, ANSWER)
-    assert (again.eos_token, again.pad_token) == (chatml.eos_token, chatml.pad_token)
+    assert render(again, TEXT, ANSWER) == render(chatml_tokenizer, TEXT, ANSWER)
+    assert (again.eos_token, again.pad_token) == (chatml_tokenizer.eos_token, chatml_tokenizer.pad_token)
     choose(again, "tokenizer")  # as a later training from that model does
-    assert render(again, TEXT, ANSWER) == render(chatml, TEXT, ANSWER)
+    assert render(again, TEXT, ANSWER) == render(chatml_tokenizer, TEXT, ANSWER)
 
 
 def test_a_template_that_writes_the_day_renders_the_same_on_any_day(tokenizer):
@@ -140,11 +142,11 @@ ANSWERS_OTHERWISE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("told", ANSWERS_OTHERWISE)
-def test_a_template_that_does_not_fit_is_refused(tokenizer, told):
-    tokenizer.chat_template = ANSWERS_OTHERWISE[told]
+@pytest.mark.parametrize("invalid", ANSWERS_OTHERWISE)
+def test_a_template_that_does_not_fit_is_refused(tokenizer, invalid):
+    tokenizer.chat_template = ANSWERS_OTHERWISE[invalid]
     choose(tokenizer, "tokenizer")
-    with pytest.raises(Refused, match=told):
+    with pytest.raises(Refused, match=invalid):
         render(tokenizer, TEXT, ANSWER)
 
 
@@ -178,16 +180,16 @@ def test_a_row_too_long_loses_its_beginning_or_is_left_out_and_never_loses_its_e
     assert shortened(row, 2, "cut_prompt") is None  # an answer to nothing
 
 
-def test_a_text_of_any_length_is_encoded_without_a_word(chatml):
-    chatml.model_max_length = 8  # what the base says it reads; what is read, the model's card says
-    told, listener = [], logging.Handler()
-    listener.emit = lambda record: told.append(record.getMessage())
+def test_a_text_of_any_length_is_encoded_without_a_word(chatml_tokenizer):
+    chatml_tokenizer.model_max_length = 8  # what the base says it reads; what is read, the model's card says
+    messages, listener = [], logging.Handler()
+    listener.emit = lambda record: messages.append(record.getMessage())
     logging.getLogger("transformers").addHandler(listener)
     try:
-        assert len(chat_template.encode(chatml, ANSWER * 20)) > 8
-        chat_template.continuation(chatml, ANSWER * 20, ANSWER, 8)
-        assert told == []
-        chatml(ANSWER * 20)
-        assert "longer than the specified maximum" in told[0], "the listener hears"
+        assert len(chat_template.encode(chatml_tokenizer, ANSWER * 20)) > 8
+        chat_template.continuation(chatml_tokenizer, ANSWER * 20, ANSWER, 8)
+        assert messages == []
+        chatml_tokenizer(ANSWER * 20)
+        assert "longer than the specified maximum" in messages[0], "the listener hears"
     finally:
         logging.getLogger("transformers").removeHandler(listener)

@@ -2,7 +2,6 @@ import hashlib
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ import torch
 from retune.errors import Refused, WrongUse
 from retune.models import classifier
 
-ROOT = Path(__file__).parent.parent.parent.parent
 TEXTS = ["my invoice is lost", "the box", "", "hello " * 60, "broken cable please restart the screen"]
 
 
@@ -28,22 +26,24 @@ def test_a_text_means_the_same_alone_and_in_any_batch(loaded_model):
 
 
 def test_predictions_come_in_the_order_of_the_texts(loaded_model):
-    there, back = loaded_model.predict(TEXTS, 2), loaded_model.predict(TEXTS[::-1], 2)
-    assert there.labels == back.labels[::-1]
-    assert there.confidence == pytest.approx(back.confidence[::-1], abs=1e-5)
+    forward, backward = loaded_model.predict(TEXTS, 2), loaded_model.predict(TEXTS[::-1], 2)
+    assert forward.labels == backward.labels[::-1]
+    assert forward.confidence == pytest.approx(backward.confidence[::-1], abs=1e-5)
 
 
 def test_no_text_gets_no_label(loaded_model):
-    said = loaded_model.predict([])
-    assert (said.labels, len(said.confidence)) == ([], 0)
+    predictions = loaded_model.predict([])
+    assert (predictions.labels, len(predictions.confidence)) == ([], 0)
 
 
 def test_the_confidence_is_the_probability_of_the_label(loaded_model):
-    said = loaded_model.predict(TEXTS)
+    predictions = loaded_model.predict(TEXTS)
     with torch.no_grad():
         probability = loaded_model.head(loaded_model.embed(TEXTS)).softmax(-1).numpy()
-    assert said.confidence == pytest.approx(probability.max(-1), abs=1e-6)
-    assert [loaded_model.manifest.labels.index(label) for label in said.labels] == probability.argmax(-1).tolist()
+    assert predictions.confidence == pytest.approx(probability.max(-1), abs=1e-6)
+    assert [loaded_model.manifest.labels.index(label) for label in predictions.labels] == probability.argmax(
+        -1
+    ).tolist()
 
 
 def test_words_beyond_max_tokens_do_not_count(loaded_model):
@@ -55,10 +55,10 @@ def test_words_beyond_max_tokens_do_not_count(loaded_model):
 
 def test_the_base_without_tuning_answers_with_the_nearest_label_name(loaded_model):
     head = classifier.head_of_names(["broken screen", "invoice_paid"], loaded_model.embed)
-    said = classifier.predict_labels(
+    predictions = classifier.predict_labels(
         loaded_model.embed(["screen broken", "paid invoice"]), head, ["broken screen", "invoice_paid"]
     )
-    assert said.labels == ["broken screen", "invoice_paid"]
+    assert predictions.labels == ["broken screen", "invoice_paid"]
 
 
 def test_a_label_of_punctuation_alone_still_has_a_name(loaded_model):

@@ -15,15 +15,15 @@ LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=200)
 def test_every_row_is_in_exactly_one_batch_and_no_batch_is_over_its_budget(lengths, draw):
     order = list(range(len(lengths)))
     draw.shuffle(order)
-    made = pack_first_fit(lengths, 60, order)
-    assert sorted(row for batch in made for row in batch) == sorted(order)
-    assert all(0 < sum(lengths[row] for row in batch) <= 60 for batch in made)
+    batches = pack_first_fit(lengths, 60, order)
+    assert sorted(row for batch in batches for row in batch) == sorted(order)
+    assert all(0 < sum(lengths[row] for row in batch) <= 60 for batch in batches)
 
 
 def test_hardly_a_token_of_a_batch_is_wasted():
     lengths = [1 + (number * 37) % 90 for number in range(2000)]
-    made = pack_first_fit(lengths, 1000, range(2000))
-    assert sum(lengths) / (1000 * (len(made) - MAX_OPEN)) > 0.99
+    batches = pack_first_fit(lengths, 1000, range(2000))
+    assert sum(lengths) / (1000 * (len(batches) - MAX_OPEN)) > 0.99
 
 
 def test_a_row_that_no_batch_holds_is_named():
@@ -37,28 +37,28 @@ def test_all_batches_of_a_run_have_one_shape(lengths):
     batches = pack_first_fit(lengths, 60, range(len(lengths)))
     form = shape(lengths, batches, 60)
     for batch in batches:
-        made = pack([TokenizedExample([7] * lengths[row], 0) for row in batch], CPU, form)
-        assert made.input_ids.shape == made.position_ids.shape == (1, 60)
-        assert made.cu_seqlens.shape == (form.rows + 1,)
-        assert made.cu_seqlens.diff().max() <= made.max_seqlen == form.max_seqlen
-        assert made.cu_seqlens.diff().min() >= 0
-        assert (made.cu_seqlens[0], made.cu_seqlens[-1]) == (0, 60)
+        packed = pack([TokenizedExample([7] * lengths[row], 0) for row in batch], CPU, form)
+        assert packed.input_ids.shape == packed.position_ids.shape == (1, 60)
+        assert packed.cu_seqlens.shape == (form.rows + 1,)
+        assert packed.cu_seqlens.diff().max() <= packed.max_seqlen == form.max_seqlen
+        assert packed.cu_seqlens.diff().min() >= 0
+        assert (packed.cu_seqlens[0], packed.cu_seqlens[-1]) == (0, 60)
 
 
 def test_each_row_starts_at_position_0_and_its_completion_is_what_is_learned():
     rows = [TokenizedExample([5, 6, 7, 8], 2), TokenizedExample([9, 10], 1), TokenizedExample([11, 12, 13], 0)]
-    made = pack(rows, CPU)
-    assert made.input_ids.tolist() == [[5, 6, 7, 8, 9, 10, 11, 12, 13]]
-    assert made.position_ids.tolist() == [[0, 1, 2, 3, 0, 1, 0, 1, 2]]
-    assert made.cu_seqlens.tolist() == [0, 4, 6, 9]
-    assert made.supervised.tolist() == [1, 2, 4, 6, 7]
-    assert made.targets.tolist() == [7, 8, 10, 12, 13]
+    batch = pack(rows, CPU)
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9, 10, 11, 12, 13]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 0, 1, 0, 1, 2]]
+    assert batch.cu_seqlens.tolist() == [0, 4, 6, 9]
+    assert batch.supervised.tolist() == [1, 2, 4, 6, 7]
+    assert batch.targets.tolist() == [7, 8, 10, 12, 13]
     assert [supervised(row) for row in rows] == [2, 1, 2]
 
 
 def test_what_is_left_of_the_budget_is_learned_nothing_from():
     rows = [TokenizedExample([5, 6, 7], 1)]
-    made = pack(rows, CPU, shape([3], [[0]], 8))
-    assert made.input_ids.tolist() == [[5, 6, 7, *[FILLER] * 5]]
-    assert made.cu_seqlens.tolist() == [0, 3, 6, 8]
-    assert made.targets.tolist() == [6, 7]
+    batch = pack(rows, CPU, shape([3], [[0]], 8))
+    assert batch.input_ids.tolist() == [[5, 6, 7, *[FILLER] * 5]]
+    assert batch.cu_seqlens.tolist() == [0, 3, 6, 8]
+    assert batch.targets.tolist() == [6, 7]

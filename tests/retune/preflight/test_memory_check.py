@@ -1,54 +1,31 @@
 """Whether a training fits into the memory that there is, and what would."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
 from retune.config.generation import Parallel
 from retune.preflight import compute_estimate, memory_check
 from retune.preflight.memory_check import AvailableMemory
+from tests.support.decoder_shapes import LLAMA_8B, DecoderTraining, Lora
 
 GIB = 2**30
-LAYER = [(4096, 4096), (1024, 4096), (1024, 4096), (4096, 4096), (14336, 4096), (14336, 4096), (4096, 14336)]
-LLAMA_8B = compute_estimate.ModelShape(8_030_261_248, 32, 4096, 128_256, tuple(LAYER * 32))
 H100 = AvailableMemory(78 * GIB, "on the NVIDIA H100")
 
 
-ALONE = Parallel(1, 1, "ddp")
-
-
-@dataclass(frozen=True)
-class Lora:
-    rank: int = 16
-    base_precision: str = "bf16"
-
-
-@dataclass(frozen=True)
-class Knobs:
-    method: str = "lora"
-    precision: str = "auto"
-    max_tokens: int = 1024
-    batch_tokens: int = 8192
-    accumulate: int = 3
-    gradient_checkpointing: bool = False
-    compile: bool = False
-    lora: Lora = Lora()
-    parallel: Parallel = ALONE
-
-
-def judged(free, knobs, bf16=True, cuda=True, start=None):
-    return memory_check.check_memory(LLAMA_8B, knobs, bf16, AvailableMemory(int(free * GIB), "here"), cuda, start)
+def check(free, config, bf16=True, cuda=True, start=None):
+    return memory_check.check_memory(LLAMA_8B, config, bf16, AvailableMemory(int(free * GIB), "here"), cuda, start)
 
 
 # ---------------------------------------------------------------- what there is
 
 
-def tree(root, groups, told, available=10 * GIB):
+def tree(root, groups, cgroup, available=10 * GIB):
     """A machine of files: what is available, and control groups with what they hold."""
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/meminfo").write_text(f"MemTotal: 99 kB\nMemAvailable: {available // 1024} kB\nHugePages_Total: 0\n")
-    (root / "proc/self/cgroup").write_text(told)
+    (root / "proc/self/cgroup").write_text(cgroup)
     for group, files in groups.items():
         (root / "sys/fs/cgroup" / group).mkdir(parents=True, exist_ok=True)
         for name, value in files.items():
@@ -67,12 +44,12 @@ def first(limit, used, files=0):
 
 def test_without_a_limit_it_is_what_the_machine_has_available(tmp_path):
     groups = {"a": second("max", GIB), "memory/b": first(2**63 - 4096, GIB)}
-    found = memory_check.of_machine(tree(tmp_path, groups, "4:memory:/b\n0::/a\n"))
-    assert (found.free, found.where) == (10 * GIB, "in the memory of this machine")
+    available = memory_check.of_machine(tree(tmp_path, groups, "4:memory:/b\n0::/a\n"))
+    assert (available.free, available.where) == (10 * GIB, "in the memory of this machine")
 
 
 @pytest.mark.parametrize(
-    ("groups", "told"),
+    ("groups", "cgroup"),
     [
         ({"a/b": second(5 * GIB, 3 * GIB, GIB)}, "0::/a/b\n"),
         ({"a/b": second("max", 0), "a": second(5 * GIB, 3 * GIB, GIB)}, "0::/a/b\n"),
@@ -82,10 +59,10 @@ def test_without_a_limit_it_is_what_the_machine_has_available(tmp_path):
     ],
     ids=["version 2", "a group above", "version 1", "version 1 in a container", "version 2 in a container"],
 )
-def test_the_limit_of_a_control_group_counts_less_what_it_holds_that_is_no_cache(tmp_path, groups, told):
-    found = memory_check.of_machine(tree(tmp_path, groups, told))
-    assert found.free == 3 * GIB
-    assert found.where.startswith("under the limit of the control group")
+def test_the_limit_of_a_control_group_counts_less_what_it_holds_that_is_no_cache(tmp_path, groups, cgroup):
+    available = memory_check.of_machine(tree(tmp_path, groups, cgroup))
+    assert available.free == 3 * GIB
+    assert available.where.startswith("under the limit of the control group")
 
 
 def test_this_machine_has_some_memory():
@@ -96,42 +73,44 @@ def test_this_machine_has_some_memory():
 
 
 def test_only_what_is_certain_is_a_reason_to_refuse():
-    need = compute_estimate.memory(LLAMA_8B, Knobs(), bf16=True)
-    verdicts = [judged(free, Knobs()).verdict for free in (need.certain / GIB - 1, need.certain / GIB + 1, 100)]
+    need = compute_estimate.memory(LLAMA_8B, DecoderTraining(), bf16=True)
+    verdicts = [
+        check(free, DecoderTraining()).verdict for free in (need.certain / GIB - 1, need.certain / GIB + 1, 100)
+    ]
     assert verdicts == ["too large", "tight", "fits"]
-    assert judged(100, Knobs()).suggestions == []
+    assert check(100, DecoderTraining()).suggestions == []
 
 
 def test_a_whole_8b_network_is_refused_on_an_h100_with_figures_and_what_would_fit():
-    told = memory_check.check_memory(LLAMA_8B, Knobs(method="full"), True, H100, cuda=True)
-    assert told.verdict == "too large"
-    assert "119.66 GiB for weights, gradients and Adam's moments alone" in told.message
-    assert "78.00 GiB are free on the NVIDIA H100" in told.message
-    assert told.suggestions[0] == "train.method=lora"
-    assert told.suggestions[1].startswith("train.method=qlora")
+    verdict = memory_check.check_memory(LLAMA_8B, DecoderTraining(method="full"), True, H100, cuda=True)
+    assert verdict.verdict == "too large"
+    assert "119.66 GiB for weights, gradients and Adam's moments alone" in verdict.message
+    assert "78.00 GiB are free on the NVIDIA H100" in verdict.message
+    assert verdict.suggestions[0] == "train.method=lora"
+    assert verdict.suggestions[1].startswith("train.method=qlora")
 
 
 def test_what_changes_least_comes_first():
-    assert judged(60, Knobs()).suggestions[:2] == [
+    assert check(60, DecoderTraining()).suggestions[:2] == [
         "train.gradient_checkpointing=true",
         "train.batch_tokens=4096 with train.accumulate=6",
     ]
-    both = judged(18.5, Knobs()).suggestions
+    both = check(18.5, DecoderTraining()).suggestions
     assert both[0].startswith("train.gradient_checkpointing=true and train.batch_tokens=")
     assert both[1].startswith("train.method=qlora")
-    kept = judged(60, Knobs(batch_tokens=16384, gradient_checkpointing=True, method="full"))
-    assert kept.suggestions[0] == "train.method=lora", "neither a smaller batch nor what is asked for already"
+    verdict = check(60, DecoderTraining(batch_tokens=16384, gradient_checkpointing=True, method="full"))
+    assert verdict.suggestions[0] == "train.method=lora", "neither a smaller batch nor what is asked for already"
 
 
 @pytest.mark.parametrize("free", [7, 12, 16, 19, 25, 40, 60, 90])
 @pytest.mark.parametrize("method", ["full", "lora", "qlora"])
 def test_each_change_that_is_named_is_enough(free, method):
     """Read back as a person would type it."""
-    for change in judged(free, Knobs(method=method)).suggestions:
+    for change in check(free, DecoderTraining(method=method)).suggestions:
         settings = dict(re.findall(r"train\.(\w+)=(\w+)", change))
-        own = {name: int(value) if value.isdigit() else value == "true" for name, value in settings.items()}
-        own |= {name: settings[name] for name in ("method", "precision") if name in settings}
-        changed = replace(Knobs(method=method), **own)
+        changes = {name: int(value) if value.isdigit() else value == "true" for name, value in settings.items()}
+        changes |= {name: settings[name] for name in ("method", "precision") if name in settings}
+        changed = replace(DecoderTraining(method=method), **changes)
         assert compute_estimate.memory(LLAMA_8B, changed, bf16=True).peak <= free * GIB, change
         assert changed.batch_tokens >= 1024
         assert changed.batch_tokens * changed.accumulate == 3 * 8192, "a step stays as large as it was"
@@ -139,46 +118,48 @@ def test_each_change_that_is_named_is_enough(free, method):
 
 def test_more_gpus_are_named_where_a_part_each_is_enough():
     two = replace(H100, gpus=2)
-    told = memory_check.check_memory(LLAMA_8B, Knobs(method="full", compile=True), True, two, cuda=True).suggestions[0]
-    assert told.startswith("train.parallel.strategy=fsdp with train.parallel.processes=2 and train.accumulate=4")
-    spread = Knobs(method="full", compile=True, gradient_checkpointing=True, parallel=Parallel(2, 1, "fsdp"))
+    suggestion = memory_check.check_memory(
+        LLAMA_8B, DecoderTraining(method="full", compile=True), True, two, cuda=True
+    ).suggestions[0]
+    assert suggestion.startswith("train.parallel.strategy=fsdp with train.parallel.processes=2 and train.accumulate=4")
+    spread = DecoderTraining(method="full", compile=True, gradient_checkpointing=True, parallel=Parallel(2, 1, "fsdp"))
     assert memory_check.check_memory(LLAMA_8B, spread, True, two, cuda=True).verdict == "fits"
     assert compute_estimate.memory(LLAMA_8B, spread, True).certain * 2 == 16 * LLAMA_8B.parameters
 
 
 def test_processes_share_the_memory_of_a_machine_and_not_that_of_gpus():
-    two = Knobs(parallel=Parallel(2, 1, "ddp"))
+    two = DecoderTraining(parallel=Parallel(2, 1, "ddp"))
     need = compute_estimate.memory(LLAMA_8B, two, bf16=True).peak / GIB
-    assert judged(1.5 * need, two).verdict == "fits"
-    assert judged(1.5 * need, two, cuda=False).verdict != "fits"
-    assert "for each of 2 processes" in judged(1.5 * need, two, cuda=False).message
+    assert check(1.5 * need, two).verdict == "fits"
+    assert check(1.5 * need, two, cuda=False).verdict != "fits"
+    assert "for each of 2 processes" in check(1.5 * need, two, cuda=False).message
 
 
 def test_where_nothing_is_enough_it_says_so():
-    told = judged(1, Knobs())
-    assert (told.verdict, told.suggestions) == ("too large", [])
-    assert "use a smaller base" in told.message
+    verdict = check(1, DecoderTraining())
+    assert (verdict.verdict, verdict.suggestions) == ("too large", [])
+    assert "use a smaller base" in verdict.message
 
 
 def test_on_a_processor_4_bits_are_no_way_out_and_half_the_bits_are():
-    found = judged(25, Knobs(), bf16=False, cuda=False)
-    assert found.verdict == "too large"
-    assert found.suggestions == ["train.precision=bf16 and train.gradient_checkpointing=true"]
+    verdict = check(25, DecoderTraining(), bf16=False, cuda=False)
+    assert verdict.verdict == "too large"
+    assert verdict.suggestions == ["train.precision=bf16 and train.gradient_checkpointing=true"]
 
 
 def test_a_base_in_8_bits_is_given_up_for_4():
-    (found,) = judged(14, Knobs(lora=Lora(base_precision="fp8"))).suggestions
-    assert "train.method=qlora" in found
-    assert "train.lora.base_precision=bf16" in found
+    (suggestion,) = check(14, DecoderTraining(lora=Lora(base_precision="fp8"))).suggestions
+    assert "train.method=qlora" in suggestion
+    assert "train.lora.base_precision=bf16" in suggestion
 
 
 def test_preferences_need_another_start_and_a_batch_that_holds_a_pair():
-    found = judged(25, Knobs(method="dpo"), start="full").suggestions
-    assert [change.split(" and ")[0].split(" (")[0] for change in found] == [
+    suggestions = check(25, DecoderTraining(method="dpo"), start="full").suggestions
+    assert [change.split(" and ")[0].split(" (")[0] for change in suggestions] == [
         "a start of method lora",
         "a start of method qlora",
     ]
-    whole = judged(40, Knobs(method="dpo"), start="full").suggestions
+    whole = check(40, DecoderTraining(method="dpo"), start="full").suggestions
     assert whole[0].startswith("train.gradient_checkpointing=true")
-    smallest = max(memory_check._least(Knobs(method=method)) for method in ("dpo", "kto"))
+    smallest = max(memory_check._least(DecoderTraining(method=method)) for method in ("dpo", "kto"))
     assert smallest == 2 * 1024

@@ -34,18 +34,18 @@ TRAINING = Training(Named("folder:/none"), "chatml", 60, "drop")
 
 @pytest.fixture
 def tokenizer(tiny_causal_lm):
-    own = chat_template.load(tiny_causal_lm)
-    chat_template.choose(own, "chatml")
-    return own
+    tokenizer_copy = chat_template.load(tiny_causal_lm)
+    chat_template.choose(tokenizer_copy, "chatml")
+    return tokenizer_copy
 
 
 def rows(*some):
     """Rows of (prompt, answer)."""
-    made = [
+    table_rows = [
         (f"Q-{number}", messages.dump([{"role": "user", "content": prompt}]), answer, "", "desk", "")
         for number, (prompt, answer) in enumerate(some)
     ]
-    return pd.DataFrame(made, columns=list(COLUMNS)).astype("str")
+    return pd.DataFrame(table_rows, columns=list(COLUMNS)).astype("str")
 
 
 GOOD = rows(*((f"question {number}", f"answer\n{number}") for number in range(20)))
@@ -60,15 +60,15 @@ def failures(audited):
 
 
 def test_good_rows_pass_and_every_token_is_counted(tokenizer):
-    found = audit(GOOD, tokenizer)
-    assert failures(found) == {}
-    made = [render(tokenizer, row.text, row.label) for row in GOOD.itertuples()]
-    assert found.figures["trained_tokens"] == sum(len(row.tokens) for row in made)
-    assert found.figures["supervised_tokens"] == sum(len(row.tokens) - row.prompt for row in made)
-    assert found.figures["end_learned"] == found.figures["rows"] == 20
-    assert found.figures["tokens"]["whole"]["max"] == max(len(row.tokens) for row in made)
-    assert 0 < found.figures["supervised_share"]["min"] < 1
-    json.dumps(found.figures)
+    result = audit(GOOD, tokenizer)
+    assert failures(result) == {}
+    rendered = [render(tokenizer, row.text, row.label) for row in GOOD.itertuples()]
+    assert result.figures["trained_tokens"] == sum(len(row.tokens) for row in rendered)
+    assert result.figures["supervised_tokens"] == sum(len(row.tokens) - row.prompt for row in rendered)
+    assert result.figures["end_learned"] == result.figures["rows"] == 20
+    assert result.figures["tokens"]["whole"]["max"] == max(len(row.tokens) for row in rendered)
+    assert 0 < result.figures["supervised_share"]["min"] < 1
+    json.dumps(result.figures)
 
 
 # ---- the faults that cost others their training
@@ -137,11 +137,11 @@ def long_rows(tokenizer):
 
 
 def test_rows_that_are_too_long_are_counted_and_only_too_many_are_refused(tokenizer):
-    found = audit(long_rows(tokenizer), tokenizer)
-    assert failures(found) == {}
-    told = found.figures
-    assert (told["longer_than_max_tokens"], told["left_out"], told["prompt_cut"]) == (2, 2, 0)
-    assert told["nothing_left_by_a_plain_cut"] == 1  # the others' way: a row without a supervised token
+    result = audit(long_rows(tokenizer), tokenizer)
+    assert failures(result) == {}
+    figures = result.figures
+    assert (figures["longer_than_max_tokens"], figures["left_out"], figures["prompt_cut"]) == (2, 2, 0)
+    assert figures["nothing_left_by_a_plain_cut"] == 1  # the others' way: a row without a supervised token
     strict = replace(LIMITS, max_truncated_share=0.05)
     failed = failures(audit(long_rows(tokenizer), tokenizer, limits=strict))
     assert set(failed) == {"truncated"}
@@ -149,8 +149,8 @@ def test_rows_that_are_too_long_are_counted_and_only_too_many_are_refused(tokeni
 
 
 def test_a_cut_prompt_keeps_its_answer_and_its_end(tokenizer):
-    told = audit(long_rows(tokenizer), tokenizer, too_long="cut_prompt").figures
-    assert (told["left_out"], told["prompt_cut"], told["end_learned"]) == (1, 1, 20)
+    figures = audit(long_rows(tokenizer), tokenizer, too_long="cut_prompt").figures
+    assert (figures["left_out"], figures["prompt_cut"], figures["end_learned"]) == (1, 1, 20)
 
 
 def test_rows_none_of_which_is_short_enough_are_refused(tokenizer):
@@ -163,13 +163,16 @@ def test_rows_none_of_which_is_short_enough_are_refused(tokenizer):
 
 def test_both_answers_of_a_pair_are_looked_at(tokenizer):
     pairs = GOOD.assign(rejected="bad")
-    told = audit(pairs, tokenizer).figures
-    assert (told["rows"], told["end_learned"]) == (20, 20)
-    assert told["trained_tokens"] > audit(GOOD, tokenizer).figures["trained_tokens"]
+    figures = audit(pairs, tokenizer).figures
+    assert (figures["rows"], figures["end_learned"]) == (20, 20)
+    assert figures["trained_tokens"] > audit(GOOD, tokenizer).figures["trained_tokens"]
     pairs.loc[4, "rejected"] = "bad " * 100
     less = audit(pairs, tokenizer).figures
     both = sum(len(render(tokenizer, pairs["text"][4], answer).tokens) for answer in (pairs["label"][4], "bad"))
-    assert (less["left_out"], less["trained_tokens"]) == (1, told["trained_tokens"] - both)  # half a pair says nothing
+    assert (less["left_out"], less["trained_tokens"]) == (
+        1,
+        figures["trained_tokens"] - both,
+    )  # half a pair says nothing
     pairs.loc[2, "rejected"] = ""
     assert failures(audit(pairs, tokenizer))["supervised"].examples == ["Q-2"]
 
@@ -182,20 +185,20 @@ def test_words_that_are_marks_of_the_tokenizer_are_counted(tokenizer):
 def test_a_prompt_on_two_sides_is_a_leak_and_several_answers_on_one_are_none():
     table = rows(("Why?", "a"), ("why", "b"), ("How?", "c"), ("Where?", "d"))
     side = pd.Series(["train", "test", "train", ""])
-    found = token_audit.leaked(table, side, LIMITS)
-    assert (found.success, found.examples, found.found) == (False, ["Q-0", "Q-1"], "2 of 4 rows otherwise")
+    result = token_audit.leaked(table, side, LIMITS)
+    assert (result.success, result.examples, result.found) == (False, ["Q-0", "Q-1"], "2 of 4 rows otherwise")
     assert token_audit.leaked(table, side, LIMITS, allowed=2).success
     assert token_audit.leaked(table, side.replace("test", "train"), LIMITS).success
 
 
 def test_no_rows_have_no_figures_and_are_refused(tokenizer):
     for table in (GOOD.head(0), GOOD.assign(text="card lost")):
-        found = audit(table, tokenizer)
-        assert "rows_left" in failures(found)
-        assert found.figures["trained_tokens"] == found.figures["left_out"] == 0
+        result = audit(table, tokenizer)
+        assert "rows_left" in failures(result)
+        assert result.figures["trained_tokens"] == result.figures["left_out"] == 0
 
 
 def test_no_finding_and_no_figure_holds_a_word(tokenizer):
     table = rows(*((f"secret {n}", "secret answer " * 40) for n in range(5)))
-    found = audit(table, tokenizer)
-    assert "secret" not in json.dumps([vars(finding) for finding in found.findings]) + json.dumps(found.figures)
+    result = audit(table, tokenizer)
+    assert "secret" not in json.dumps([vars(finding) for finding in result.findings]) + json.dumps(result.figures)

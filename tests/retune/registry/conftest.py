@@ -7,25 +7,23 @@ import sys
 import time
 import urllib.request
 from contextlib import suppress
-from pathlib import Path
 from subprocess import PIPE
 
 import pytest
 
 from retune.lineage import checksums
 from retune.registry import backend, runs, versions
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.environment import ROOT
 
 
 @pytest.fixture(scope="session")
-def names():
+def model_names():
     """A name nobody has had."""
     return iter(f"model-{number}" for number in range(1000))
 
 
 @pytest.fixture
-def add(names, tmp_path):
+def add_version(model_names, tmp_path):
     """Register a version of a folder with one file; which folder matters only to those who load it."""
     folder = tmp_path / "packed"
     folder.mkdir()
@@ -39,19 +37,19 @@ def add(names, tmp_path):
 
 
 @pytest.fixture
-def sealed(names, add, model_folder):
+def sealed_version(model_names, add_version, model_folder):
     """A version as it is registered: packed and sealed; and its folder in the store."""
 
     def make(content=model_folder):
         with versions.packed(content, ["pandas"]) as folder:
-            version = add(next(names), content=folder, seal=checksums.write(folder))
+            version = add_version(next(model_names), content=folder, seal=checksums.write(folder))
         return version, versions.version_folder(version)
 
     return make
 
 
 @pytest.fixture
-def start():
+def start_program():
     """Starts a program of its own in a folder."""
 
     def start(program, folder, *words):
@@ -89,12 +87,12 @@ def _wait_for(url, seconds=120):
 
 
 @pytest.fixture
-def served(mlflow_server, tmp_path, monkeypatch):
+def server_artifacts(mlflow_server, tmp_path, monkeypatch):
     """A clone whose registry is that server, with a folder for temporary files. What the server keeps is returned."""
-    address, kept = mlflow_server
+    address, artifacts = mlflow_server
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setattr("tempfile.tempdir", None)  # where Python remembers it
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-    return kept
+    return artifacts

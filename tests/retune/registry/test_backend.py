@@ -33,14 +33,14 @@ def test_what_goes_wrong_while_opening_early_is_told_to_who_asks_and_not_printed
 
 @pytest.mark.parametrize(("status", "away"), [(200, False), (404, False), (401, False), (503, True), (500, True)])
 def test_a_server_that_answers_but_has_no_database_is_away(monkeypatch, status, away):
-    asked = []
+    requests = []
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_):
             pass
 
         def do_GET(self):
-            asked.append(self.path)
+            requests.append(self.path)
             self.send_response(status)
             self.end_headers()
 
@@ -51,7 +51,7 @@ def test_a_server_that_answers_but_has_no_database_is_away(monkeypatch, status, 
             backend.opened()
             backend.opened()
         server.shutdown()
-    assert len(asked) == 1, "asked once in a process"
+    assert len(requests) == 1, "asked once in a process"
 
 
 def test_a_server_that_says_nothing_is_away(monkeypatch):
@@ -62,28 +62,28 @@ def test_a_server_that_says_nothing_is_away(monkeypatch):
             backend.opened()
 
 
-def test_who_asks_while_the_registry_opens_waits_for_its_tables(tmp_path, start):
+def test_who_asks_while_the_registry_opens_waits_for_its_tables(tmp_path, start_program):
     program = "from retune.registry import backend, versions; backend.open_early(); print(versions.versions())"
-    told, _ = start(program, tmp_path).communicate()
-    assert told == "[]\n"
+    output, _ = start_program(program, tmp_path).communicate()
+    assert output == "[]\n"
 
 
 def test_the_tables_made_in_memory_are_those_that_mlflow_makes_itself(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     backend.client()
-    own, theirs = tmp_path / backend.STATE / "mlflow.db", tmp_path / "theirs.db"
-    mlflow.MlflowClient(f"sqlite:///{theirs}").search_experiments()
-    assert schema(own) == schema(theirs)
-    assert sorted(path.name for path in own.parent.iterdir()) == ["mlflow.db", "scratch"]
-    assert list((own.parent / "scratch").iterdir()) == []
+    ours, expected = tmp_path / backend.STATE / "mlflow.db", tmp_path / "theirs.db"
+    mlflow.MlflowClient(f"sqlite:///{expected}").search_experiments()
+    assert schema(ours) == schema(expected)
+    assert sorted(path.name for path in ours.parent.iterdir()) == ["mlflow.db", "scratch"]
+    assert list((ours.parent / "scratch").iterdir()) == []
 
 
 def schema(file):
     """Tables and indexes by their words: SQLAlchemy writes constraints in an order that changes from run to run."""
     with closing(sqlite3.connect(file)) as database:
-        said = database.execute("select type, name, sql from sqlite_master order by 1, 2").fetchall()
+        rows = database.execute("select type, name, sql from sqlite_master order by 1, 2").fetchall()
         version = database.execute("select version_num from alembic_version").fetchall()
-        return [(kind, name, sorted(re.findall(r"\w+", sql or ""))) for kind, name, sql in said], version
+        return [(kind, name, sorted(re.findall(r"\w+", sql or ""))) for kind, name, sql in rows], version
 
 
 def test_a_store_that_another_process_made_meanwhile_stays(tmp_path):

@@ -18,14 +18,14 @@ pytestmark = pytest.mark.usefixtures("sqlite_registry")
 
 
 def test_a_version_says_the_same_in_a_clean_process_with_its_own_code_and_no_pickle(
-    sealed, model_folder, sqlite_registry
+    sealed_version, model_folder, sqlite_registry
 ):
-    version, _ = sealed()
-    here = classifier.load(model_folder, "cpu").predict(TEXTS)
+    version, _ = sealed_version()
+    expected = classifier.load(model_folder, "cpu").predict(TEXTS)
     with clean_process.clean_process() as reader:
-        there = clean_process.predict_in_clean_process(reader, version, TEXTS)
-    assert there["label"].tolist() == here.labels
-    assert there["confidence"].to_numpy() == pytest.approx(here.confidence, abs=1e-6)
+        predictions = clean_process.predict_in_clean_process(reader, version, TEXTS)
+    assert predictions["label"].tolist() == expected.labels
+    assert predictions["confidence"].to_numpy() == pytest.approx(expected.confidence, abs=1e-6)
 
     root = Path(backend.client().get_run(version.run_id).info.artifact_uri.removeprefix("file://"))
     assert root.is_relative_to(sqlite_registry / ".retune" / "artifacts")
@@ -37,21 +37,23 @@ def test_a_version_says_the_same_in_a_clean_process_with_its_own_code_and_no_pic
     assert {str(file.relative_to("model/code")) for file in code} == {f"retune/{name}" for name in versions.CARRIED}
     (folder,) = (versions.checked_folder(version) / "artifacts").iterdir()
     again = classifier.load(folder, "cpu").predict(TEXTS)
-    assert again.labels == here.labels
+    assert again.labels == expected.labels
 
 
-def test_an_adapter_on_a_base_in_a_folder_says_what_it_learned_once_it_is_registered(sealed, tiny_causal_lm, tmp_path):
+def test_an_adapter_on_a_base_in_a_folder_says_what_it_learned_once_it_is_registered(
+    sealed_version, tiny_causal_lm, tmp_path
+):
     """Logged by MLflow's own hand, such a model loads with its query and value weights drawn anew (mlflow#23761)."""
-    own = adapted(tiny_causal_lm)
-    causal_lm.save(tmp_path / "model", own.manifest, own.tokenizer, own.network)
-    version, _ = sealed(tmp_path / "model")
-    here, prompts = causal_lm.load(tmp_path / "model", "cpu").predict(PROMPTS), list(PROMPTS)
+    model = adapted(tiny_causal_lm)
+    causal_lm.save(tmp_path / "model", model.manifest, model.tokenizer, model.network)
+    version, _ = sealed_version(tmp_path / "model")
+    expected, prompts = causal_lm.load(tmp_path / "model", "cpu").predict(PROMPTS), list(PROMPTS)
     with clean_process.clean_process() as reader:
-        there = clean_process.predict_in_clean_process(reader, version, prompts)
-    assert there["label"].tolist() == here.labels
-    assert there["confidence"].to_numpy() == pytest.approx(here.confidence, abs=1e-5)
+        predictions = clean_process.predict_in_clean_process(reader, version, prompts)
+    assert predictions["label"].tolist() == expected.labels
+    assert predictions["confidence"].to_numpy() == pytest.approx(expected.confidence, abs=1e-5)
     without = causal_lm.load_base_model(tmp_path / "model", "cpu").predict(PROMPTS)
-    assert without.labels != here.labels, "else it would show nothing"
+    assert without.labels != expected.labels, "else it would show nothing"
 
 
 def adapted(base):
@@ -71,16 +73,16 @@ def adapted(base):
 
 
 @pytest.mark.parametrize("file", ["head.safetensors", "pyfunc.py"])
-def test_a_changed_version_is_not_served_by_plain_mlflow_either(sealed, file):
-    version, folder = sealed()
+def test_a_changed_version_is_not_served_by_plain_mlflow_either(sealed_version, file):
+    version, folder = sealed_version()
     (path,) = folder.rglob(file)
     path.write_bytes(path.read_bytes() + b"\n")
     with clean_process.clean_process() as reader, pytest.raises(Broken, match=f"{file} is not what was registered"):
         clean_process.predict_in_clean_process(reader, version, TEXTS)
 
 
-def test_a_clean_process_that_cannot_load_the_version_says_why(names, add):
-    version = add(next(names))  # a folder that holds no model
+def test_a_clean_process_that_cannot_load_the_version_says_why(model_names, add_version):
+    version = add_version(next(model_names))  # a folder that holds no model
     with clean_process.clean_process() as reader, pytest.raises(Broken, match="does not load in a clean process"):
         clean_process.predict_in_clean_process(reader, version, TEXTS)
 
@@ -92,12 +94,12 @@ def test_a_clean_process_ends_with_its_block_even_if_that_fails():
     assert reader.returncode == -signal.SIGKILL
 
 
-def test_a_clean_process_does_not_outlive_a_killed_parent(sqlite_registry, start):
+def test_a_clean_process_does_not_outlive_a_killed_parent(sqlite_registry, start_program):
     program = (
         "import time; from retune.registry import clean_process\n"
         "with clean_process.clean_process() as reader: print(reader.pid, flush=True); time.sleep(600)"
     )
-    parent = start(program, sqlite_registry)
+    parent = start_program(program, sqlite_registry)
     reader = psutil.Process(int(parent.stdout.readline()))
     parent.send_signal(signal.SIGKILL)
     parent.wait()

@@ -10,10 +10,10 @@ from retune.registry import reload_check, versions
 VERSION = versions.Version("classifier", 3, "run", "2026-01-01", (), {})
 
 
-def frames(ours, theirs, labels=("a", "b", "a"), again=("a", "b", "a")):
+def frames(ours, reloaded, labels=("a", "b", "a"), again=("a", "b", "a")):
     return (
         pd.DataFrame({"predicted": labels, "confidence": ours}),
-        pd.DataFrame({"label": again, "confidence": theirs}),
+        pd.DataFrame({"label": again, "confidence": reloaded}),
     )
 
 
@@ -28,8 +28,8 @@ def test_one_other_label_is_as_far_as_can_be():
 
 
 def test_what_came_near_enough_is_told_in_words():
-    told = reload_check.agreement(VERSION, *frames([0.5, 0.6, 0.7], [0.5, 0.6, 0.70005]), tolerance=1e-4)
-    assert told == "3 test rows, confidence off by 5e-05 at most"
+    sentence = reload_check.agreement(VERSION, *frames([0.5, 0.6, 0.7], [0.5, 0.6, 0.70005]), tolerance=1e-4)
+    assert sentence == "3 test rows, confidence off by 5e-05 at most"
 
 
 @pytest.mark.parametrize("confidence", [0.71, np.nan])

@@ -14,8 +14,8 @@ def run_of(run_id):
     return backend.client().get_run(run_id)
 
 
-def test_a_run_ends_with_its_true_status(names):
-    name = next(names)
+def test_a_run_ends_with_its_true_status(model_names):
+    name = next(model_names)
     with runs.run(name, "fine", {"kind": "a"}) as fine:
         assert run_of(fine).info.status == "RUNNING"
     with pytest.raises(ZeroDivisionError), runs.run(name, "failed", {}) as failed:
@@ -26,38 +26,40 @@ def test_a_run_ends_with_its_true_status(names):
     assert run_of(fine).data.tags["kind"] == "a"
 
 
-def test_a_run_whose_process_was_killed_is_ended_by_the_next_and_one_that_lives_is_not(names, sqlite_registry, start):
-    name = next(names)
+def test_a_run_whose_process_was_killed_is_ended_by_the_next_and_one_that_lives_is_not(
+    model_names, sqlite_registry, start_program
+):
+    name = next(model_names)
     program = (
         "import time; from retune.registry import runs\n"
         f"with runs.run({name!r}, 'lost', {{}}) as run_id: print(run_id, flush=True); time.sleep(600)"
     )
-    process = start(program, sqlite_registry)
+    process = start_program(program, sqlite_registry)
     try:
-        lost = process.stdout.readline().strip()
-        experiment = run_of(lost).info.experiment_id
+        lost_run_id = process.stdout.readline().strip()
+        experiment = run_of(lost_run_id).info.experiment_id
         assert runs.close_orphans(experiment) == [], "its process still lives"
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert run_of(lost).info.status == "RUNNING", "kill -9 leaves it so"
+    assert run_of(lost_run_id).info.status == "RUNNING", "kill -9 leaves it so"
     with runs.run(name, "next", {}) as following:
-        assert run_of(lost).info.status == "KILLED"
+        assert run_of(lost_run_id).info.status == "KILLED"
         assert run_of(following).info.status == "RUNNING"
         assert runs.close_orphans(experiment) == []
-    assert "ended_by" in run_of(lost).data.tags
+    assert "ended_by" in run_of(lost_run_id).data.tags
 
 
-def test_a_run_of_another_machine_is_nobodys_orphan_here(names):
-    name = next(names)
+def test_a_run_of_another_machine_is_nobodys_orphan_here(model_names):
+    name = next(model_names)
     with runs.run(name, "here", {}) as run_id:
         runs.set_tags(run_id, {"process": "another-host 1@0"})
         assert runs.close_orphans(run_of(run_id).info.experiment_id) == []
 
 
-def test_a_curve_is_completed_and_nothing_is_logged_twice(names):
+def test_a_curve_is_completed_and_nothing_is_logged_twice(model_names):
     points = pd.DataFrame({"step": [1, 2, 3], "train_loss": [0.9, 0.8, 0.7], "val_loss": [np.nan, np.nan, 0.6]})
-    with runs.run(next(names), "curve", {}) as run_id:
+    with runs.run(next(model_names), "curve", {}) as run_id:
         runs.log_progress(run_id, 1, {"train_loss": 0.9})  # seen live
         for _ in range(2):
             runs.log_curve(run_id, points)
@@ -66,17 +68,17 @@ def test_a_curve_is_completed_and_nothing_is_logged_twice(names):
         assert [point.step for point in backend.client().get_metric_history(run_id, "curves/val_loss")] == [3]
 
 
-def test_params_are_flat_whatever_their_number(names):
+def test_params_are_flat_whatever_their_number(model_names):
     many = {f"p{number}": number for number in range(150)}
-    with runs.run(next(names), "params", {}) as run_id:
+    with runs.run(next(model_names), "params", {}) as run_id:
         runs.log_params(run_id, {"train": {"lora": {"rank": 16}}, "many": many})
     logged = run_of(run_id).data.params
     assert logged["train.lora.rank"] == "16"
     assert logged["many.p149"] == "149"
 
 
-def test_a_dataset_carries_the_digest_of_dvc(names):
-    with runs.run(next(names), "data", {}) as run_id:
+def test_a_dataset_carries_the_digest_of_dvc(model_names):
+    with runs.run(next(model_names), "data", {}) as run_id:
         runs.log_dataset(run_id, "train", Path("data/splits/train.parquet"), "0123abcd", "training")
     (used,) = run_of(run_id).inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest) == ("train", "0123abcd")

@@ -94,5 +94,5 @@ def test_nothing_has_run_in_a_fresh_clone(tmp_path, monkeypatch):
 
 def test_the_hashes_are_those_of_the_lock(fingerprint):
     fingerprint()
-    known = dvc_pipeline.hashes()
-    assert (known["data/raw"], known["data/splits/test.parquet"]) == ("0.dir", "test")
+    hashes = dvc_pipeline.hashes()
+    assert (hashes["data/raw"], hashes["data/splits/test.parquet"]) == ("0.dir", "test")

@@ -14,7 +14,7 @@ def test_outside_git_there_is_no_commit(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def nobody(tmp_path, monkeypatch):
+def no_git_identity(tmp_path, monkeypatch):
     """A clone of which nobody has told git who works there."""
     for who in ("AUTHOR", "COMMITTER"):
         for what in ("NAME", "EMAIL"):
@@ -31,42 +31,42 @@ def configure(**values):
         subprocess.run(["git", "config", f"user.{name}", value], check=True)
 
 
-def test_what_runs_by_itself_needs_no_person_and_a_decision_does(nobody):
+def test_what_runs_by_itself_needs_no_person_and_a_decision_does(no_git_identity):
     assert "@" in git.identity(), "the account"
     with pytest.raises(WrongUse, match=r"no user\.name and no user\.email here.*GIT_AUTHOR_NAME"):
         git.require_person()
 
 
-def test_a_name_without_a_mail_is_half_a_person(nobody):
+def test_a_name_without_a_mail_is_half_a_person(no_git_identity):
     configure(name="A. Tester")
     with pytest.raises(WrongUse, match=r"knows no user\.email here"):
         git.require_person()
 
 
 @pytest.mark.parametrize("how", ["config", "AUTHOR", "COMMITTER"])
-def test_a_person_is_who_git_or_the_environment_names_and_signs_what_is_decided(nobody, how):
+def test_a_person_is_who_git_or_the_environment_names_and_signs_what_is_decided(no_git_identity, how):
     if how == "config":
         configure(name="A. Tester", email="tester@example.com")
     else:
-        nobody.setenv(f"GIT_{how}_NAME", "A. Tester")
-        nobody.setenv(f"GIT_{how}_EMAIL", "tester@example.com")
+        no_git_identity.setenv(f"GIT_{how}_NAME", "A. Tester")
+        no_git_identity.setenv(f"GIT_{how}_EMAIL", "tester@example.com")
     assert git.require_person() == "A. Tester <tester@example.com>"
     env = {**os.environ, **git.author_variables()}
     subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "start"], check=True, env=env)
     subprocess.run(["git", "tag", "-a", "-m", "so be it", "decided"], check=True, env=env)
     tagger = ["git", "for-each-ref", "--format=%(taggername) %(taggeremail)", "refs/tags/decided"]
-    told = subprocess.run(tagger, capture_output=True, text=True, check=True).stdout
-    assert told == "A. Tester <tester@example.com>\n"
+    tagger_line = subprocess.run(tagger, capture_output=True, text=True, check=True).stdout
+    assert tagger_line == "A. Tester <tester@example.com>\n"
 
 
 @pytest.fixture
-def clone(nobody):
+def git_clone(no_git_identity):
     configure(name="A. Tester", email="tester@example.com")
     subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "start"], check=True)
-    return nobody
+    return no_git_identity
 
 
-def test_a_tag_is_written_where_git_is_told_to_sign_each_and_the_key_is_away(clone):
+def test_a_tag_is_written_where_git_is_told_to_sign_each_and_the_key_is_away(git_clone):
     for name, value in (("tag.gpgSign", "true"), ("gpg.program", "/bin/false")):
         subprocess.run(["git", "config", name, value], check=True)
     git.tag("classifier#decided#1", "HEAD", "why\n", 1_700_000_000)
@@ -74,7 +74,7 @@ def test_a_tag_is_written_where_git_is_told_to_sign_each_and_the_key_is_away(clo
     assert entry.kind == "tag" and entry.content.endswith(b"<tester@example.com> 1700000000 +0000\n\nwhy\n")
 
 
-def test_objects_come_in_order_and_a_damaged_one_hides_no_other(clone, tmp_path):
+def test_objects_come_in_order_and_a_damaged_one_hides_no_other(git_clone, tmp_path):
     names = [git.output("hash-object", "-w", "--stdin", stdin=text) for text in (b"one", b"two", b"")]
     damaged = tmp_path / ".git/objects" / names[1][:2] / names[1][2:]
     damaged.chmod(0o644)
@@ -83,7 +83,7 @@ def test_objects_come_in_order_and_a_damaged_one_hides_no_other(clone, tmp_path)
     assert (first, second, third, absent) == (("blob", b"one"), None, ("blob", b""), None)
 
 
-def test_a_command_that_fails_says_what_git_said(clone):
+def test_a_command_that_fails_says_what_git_said(git_clone):
     with pytest.raises(git.GitError, match=r"git rev-parse failed: fatal: .*nothing") as caught:
         git.output("rev-parse", "nothing")
     assert caught.value.exit_code == 3 and "nothing" in caught.value.stderr

@@ -19,9 +19,9 @@ def test_a_process_is_alive_until_it_ends():
 
 
 def test_a_number_that_was_given_out_again_is_another_process():
-    own = process_identity.name()
-    assert process_identity.alive(own)
-    assert not process_identity.alive(own[:-1] + ("0" if own[-1] != "0" else "1"))
+    identity = process_identity.name()
+    assert process_identity.alive(identity)
+    assert not process_identity.alive(identity[:-1] + ("0" if identity[-1] != "0" else "1"))
 
 
 def test_a_process_of_another_machine_is_not_ours_to_judge():

@@ -23,15 +23,15 @@ def test_an_error_of_our_own_is_one_line_and_an_exit_code(monkeypatch, capsys, e
 
 
 def test_paths_reach_main_in_their_order(monkeypatch):
-    seen = []
+    paths = []
     monkeypatch.setattr(sys, "argv", ["stage", "a", "b/c"])
-    stage_io.run(lambda rows, out: seen.extend([rows, out]))
-    assert seen == [Path("a"), Path("b/c")]
+    stage_io.run(lambda rows, out: paths.extend([rows, out]))
+    assert paths == [Path("a"), Path("b/c")]
 
 
-@pytest.mark.parametrize("given", [[], ["a"], ["a", "b", "c"]])
-def test_too_few_or_too_many_paths_are_wrong_use(monkeypatch, capsys, given):
-    monkeypatch.setattr(sys, "argv", ["stage", *given])
+@pytest.mark.parametrize("arguments", [[], ["a"], ["a", "b", "c"]])
+def test_too_few_or_too_many_paths_are_wrong_use(monkeypatch, capsys, arguments):
+    monkeypatch.setattr(sys, "argv", ["stage", *arguments])
     with pytest.raises(SystemExit) as ended:
         stage_io.run(lambda rows, out: None)
     assert ended.value.code == 2

@@ -6,11 +6,12 @@ import pytest
 import yaml
 
 from retune.data import suppression
+from tests.support.environment import ROOT
 
 
 @pytest.fixture
-def in_folder(tmp_path, monkeypatch):
-    shipped = Path(__file__).parents[3] / "params.yaml"
+def stage_folder(tmp_path, monkeypatch):
+    shipped = ROOT / "params.yaml"
     (tmp_path / "params.yaml").write_text(shipped.read_text("utf-8"), "utf-8")
     suppression.write(suppression.NOTHING, tmp_path / "suppressed.json")
     monkeypatch.chdir(tmp_path)
@@ -18,15 +19,15 @@ def in_folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def in_writing(in_folder):
+def set_general_sources(stage_folder):
     """The stage's folder with the params of task instruct; takes general examples to name in them."""
 
     def name(records, **changes):
-        file = in_folder / "own.jsonl"
+        file = stage_folder / "own.jsonl"
         file.write_text("".join(f"{json.dumps(record)}\n" for record in records), "utf-8")
-        values = yaml.safe_load((Path(__file__).parents[3] / "retune/config/defaults/instruct.yaml").read_text("utf-8"))
-        told = {"path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()} | changes
-        values["curate"]["replay"] = [told]
+        values = yaml.safe_load((ROOT / "retune/config/defaults/instruct.yaml").read_text("utf-8"))
+        source = {"path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()} | changes
+        values["curate"]["replay"] = [source]
         Path("params.yaml").write_text(yaml.safe_dump(values), "utf-8")
 
     return name

@@ -16,7 +16,8 @@ from retune.system import files
 from tasks import ingest
 from tasks.curate import __main__ as stage
 from tasks.curate.__main__ import main
-from tests.support.curation import FORGOTTEN, LENIENT, PATHS, WRITING, asked, curate, rows
+from tests.support.curation import FORGOTTEN, LENIENT, PATHS, WRITING, curate, rows, user_message
+from tests.support.environment import ROOT
 
 
 @settings(max_examples=60, deadline=None)
@@ -35,11 +36,15 @@ from tests.support.curation import FORGOTTEN, LENIENT, PATHS, WRITING, asked, cu
 def test_no_row_is_lost_or_doubled(some, least):
     table = rows(*some)
     before = table.copy()
-    kept, rejects = curate(table, Curate(min_chars=1, max_chars=5, min_label_rows=least))
-    assert len(kept) + len(rejects) == len(table)
-    assert sorted([*kept.index, *rejects.index]) == list(table.index)
-    assert kept["id"].is_unique
-    assert not row_table.same_text(kept["text"].map(clean).astype("str"))[kept["given"] != "test"].duplicated().any()
+    accepted, rejects = curate(table, Curate(min_chars=1, max_chars=5, min_label_rows=least))
+    assert len(accepted) + len(rejects) == len(table)
+    assert sorted([*accepted.index, *rejects.index]) == list(table.index)
+    assert accepted["id"].is_unique
+    assert (
+        not row_table.same_text(accepted["text"].map(clean).astype("str"))[accepted["given"] != "test"]
+        .duplicated()
+        .any()
+    )
     pd.testing.assert_frame_equal(rejects[list(COLUMNS)], table.loc[rejects.index])
     pd.testing.assert_frame_equal(table, before)
 
@@ -52,8 +57,10 @@ CELLS = {
 }
 
 
-def same(left, right):
-    return all(one.equals(other) and one.index.equals(other.index) for one, other in zip(left, right, strict=True))
+def same(one_tables, other_tables):
+    return all(
+        one.equals(other) and one.index.equals(other.index) for one, other in zip(one_tables, other_tables, strict=True)
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -64,7 +71,7 @@ def same(left, right):
 def test_the_size_of_the_batches_changes_nothing(some, task):
     table = rows(*some)
     if task != "classify":
-        table = table.assign(text=table["text"].map(asked).astype("str"))
+        table = table.assign(text=table["text"].map(user_message).astype("str"))
     table["rejected"] = table["label"].iloc[::-1].to_numpy()
     config = Curate(min_chars=1, max_chars=5, min_label_rows=2) if task == "classify" else WRITING
     whole = curate(table, config, FORGOTTEN, task)
@@ -73,7 +80,7 @@ def test_the_size_of_the_batches_changes_nothing(some, task):
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_the_size_of_the_batches_changes_no_byte_of_the_files(in_folder, monkeypatch, size):
+def test_the_size_of_the_batches_changes_no_byte_of_the_files(stage_folder, monkeypatch, size):
     row_table.write(rows(*((str(n % 40), f"text {n % 30}", "ab"[n % 2]) for n in range(50))), Path("raw/000.parquet"))
     row_table.write(rows(*((str(n), f"words {n}", "a", "test") for n in range(9))), Path("raw/001.parquet"))
     main(*PATHS)
@@ -103,31 +110,30 @@ BYTES = {  # begin of the sha256 of rows, rejects and report: what the stage gav
 
 
 @pytest.mark.parametrize("task", GOLDEN)
-def test_the_samples_give_the_bytes_that_they_always_gave(in_folder, task):
+def test_the_samples_give_the_bytes_that_they_always_gave(stage_folder, task):
     file, columns = GOLDEN[task]
-    root = Path(__file__).parents[3]
     if task != "classify":
-        Path("params.yaml").write_bytes((root / f"retune/config/defaults/{task}.yaml").read_bytes())
-    ingest.ingest(str(root / "tests/samples" / file), PATHS[0], columns, task=task)
+        Path("params.yaml").write_bytes((ROOT / f"retune/config/defaults/{task}.yaml").read_bytes())
+    ingest.ingest(str(ROOT / "tests/samples" / file), PATHS[0], columns, task=task)
     main(*PATHS)
-    made = [PATHS[2] / "rows.parquet", PATHS[2] / "rejects.parquet", PATHS[3]]
-    assert [files.file_sha256(path)[:16] for path in made] == BYTES[task]
+    outputs = [PATHS[2] / "rows.parquet", PATHS[2] / "rejects.parquet", PATHS[3]]
+    assert [files.file_sha256(path)[:16] for path in outputs] == BYTES[task]
 
 
 def test_curating_twice_rejects_nothing_more():
     table = rows(("1", " a\tb ", "x"), ("2", "A B", "x"), ("3", "c", "y"), ("4", "c", "z"), ("5", "d", "x", "test"))
-    kept, _ = curate(table, LENIENT)
-    again, rejects = curate(kept, LENIENT)
+    accepted, _ = curate(table, LENIENT)
+    again, rejects = curate(accepted, LENIENT)
     assert rejects.empty
-    pd.testing.assert_frame_equal(again, kept.reset_index(drop=True))
+    pd.testing.assert_frame_equal(again, accepted.reset_index(drop=True))
 
 
-def test_the_stage_reads_the_parts_in_order_and_writes_its_files(in_folder):
+def test_the_stage_reads_the_parts_in_order_and_writes_its_files(stage_folder):
     row_table.write(rows(*((str(n), f"text {n}", "a") for n in range(10))), Path("raw/000.parquet"))
     row_table.write(rows(("1", "changed", "a")), Path("raw/001.parquet"))
     main(*PATHS)
-    kept, rejects = (row_table.read(Path("curated") / name) for name in ("rows.parquet", "rejects.parquet"))
-    assert kept.set_index("id").loc["1", "text"] == "changed"
+    accepted, rejects = (row_table.read(Path("curated") / name) for name in ("rows.parquet", "rejects.parquet"))
+    assert accepted.set_index("id").loc["1", "text"] == "changed"
     assert list(rejects.columns) == [*COLUMNS, "reason", "detail"]
     assert json.loads(Path("curate.json").read_text())["reasons"]["superseded"] == 1
     first = Path("curated/rows.parquet").read_bytes()
@@ -135,7 +141,7 @@ def test_the_stage_reads_the_parts_in_order_and_writes_its_files(in_folder):
     assert Path("curated/rows.parquet").read_bytes() == first
 
 
-def test_no_rows_give_empty_files(in_folder):
+def test_no_rows_give_empty_files(stage_folder):
     Path("raw").mkdir()
     main(*PATHS)
     assert list(row_table.read(Path("curated/rows.parquet")).columns) == list(COLUMNS)
@@ -143,7 +149,7 @@ def test_no_rows_give_empty_files(in_folder):
     assert json.loads(Path("curate.json").read_text())["received"] == 0
 
 
-def test_the_stage_leaves_out_the_rows_of_the_list_and_does_nothing_without_it(in_folder):
+def test_the_stage_leaves_out_the_rows_of_the_list_and_does_nothing_without_it(stage_folder):
     row_table.write(rows(*((str(n), f"text {n}", "a") for n in range(12))), Path("raw/000.parquet"))
     suppression.write(FORGOTTEN, Path("suppressed.json"))
     main(*PATHS)

@@ -7,7 +7,18 @@ from retune.config.classification import Curate
 from retune.data import messages, task_data
 from retune.data.row_table import clean
 from retune.errors import WrongUse
-from tests.support.curation import FORGOTTEN, LENIENT, WRITING, asked, curate, fates, outcome, pairs, rows, said
+from tests.support.curation import (
+    FORGOTTEN,
+    LENIENT,
+    WRITING,
+    curate,
+    fates,
+    outcome,
+    preference_rows,
+    reply_rows,
+    rows,
+    user_message,
+)
 
 
 @pytest.mark.parametrize(
@@ -57,8 +68,8 @@ def test_lengths_at_the_limits_are_kept():
 
 def test_a_suppressed_row_is_rejected_in_all_its_states_and_on_every_side():
     table = rows(("1", "old", "a"), ("2", "other", "a"), ("1", "new", "b", "test"), (" ", "third", "a"))
-    kept, rejects = curate(table, LENIENT, FORGOTTEN)
-    assert list(kept["id"]) == ["2"]
+    accepted, rejects = curate(table, LENIENT, FORGOTTEN)
+    assert list(accepted["id"]) == ["2"]
     assert list(rejects["reason"]) == ["suppressed", "suppressed", "no_id"]
 
 
@@ -75,8 +86,8 @@ def test_nothing_of_a_suppressed_row_but_id_source_and_side_is_written_anew():
 def test_a_test_row_stays_byte_for_byte():
     strict = Curate(min_chars=5, max_chars=6, min_label_rows=3)
     table = rows(("1", " a\u200b ", "x", "test"), ("2", "A", "x", "test"), ("3", "A", "y", "test"))
-    kept, rejects = curate(table, strict)
-    assert list(kept["text"]) == [" a\u200b ", "A", "A"]
+    accepted, rejects = curate(table, strict)
+    assert list(accepted["text"]) == [" a\u200b ", "A", "A"]
     assert rejects.empty
 
 
@@ -86,17 +97,17 @@ def test_a_test_row_without_text_or_label_is_rejected():
 
 
 def test_an_answer_keeps_its_lines_and_a_prompt_stays_messages():
-    table = rows(("1", asked(" a\u200b  b \r\n  c ", "why? \n"), "Do:\r\n\r\n    if x:\t\n        y\n\n"))
-    kept, _ = curate(table, WRITING, task="instruct")
-    (row,) = kept.to_dict("records")
+    table = rows(("1", user_message(" a\u200b  b \r\n  c ", "why? \n"), "Do:\r\n\r\n    if x:\t\n        y\n\n"))
+    accepted, _ = curate(table, WRITING, task="instruct")
+    (row,) = accepted.to_dict("records")
     assert messages.parse(row["text"]) == [
         {"role": "user", "content": "a  b\n  c"},
         {"role": "user", "content": "why?"},
     ]
     assert row["label"] == "Do:\n\n    if x:\n        y"
-    again, rejects = curate(kept, WRITING, task="instruct")
+    again, rejects = curate(accepted, WRITING, task="instruct")
     assert rejects.empty
-    pd.testing.assert_frame_equal(again, kept)
+    pd.testing.assert_frame_equal(again, accepted)
 
 
 @pytest.mark.parametrize(
@@ -109,14 +120,14 @@ def test_an_answer_keeps_its_lines_and_a_prompt_stays_messages():
     ],
 )
 def test_an_unusable_prompt_or_answer_is_rejected(row, reason):
-    assert [reject[1] for reject in fates(said(row), "instruct")[1]] == [reason]
+    assert [reject[1] for reject in fates(reply_rows(row), "instruct")[1]] == [reason]
 
 
 def test_the_worse_answer_is_kept_and_of_a_forgotten_row_nothing():
-    table = pairs(("1", "Where?", "my secret", "my other secret"), ("2", "Why?", "so\n\nthen", "no \n"))
-    kept, rejects = curate(table, WRITING, FORGOTTEN, "prefer")
-    assert tuple(kept.columns) == task_data.of("prefer").columns
-    assert kept[["label", "rejected"]].to_numpy().tolist() == [["so\n\nthen", "no"]]
+    table = preference_rows(("1", "Where?", "my secret", "my other secret"), ("2", "Why?", "so\n\nthen", "no \n"))
+    accepted, rejects = curate(table, WRITING, FORGOTTEN, "prefer")
+    assert tuple(accepted.columns) == task_data.of("prefer").columns
+    assert accepted[["label", "rejected"]].to_numpy().tolist() == [["so\n\nthen", "no"]]
     assert rejects[["text", "label", "rejected"]].to_numpy().tolist() == [["", "", ""]]
 
 
@@ -124,4 +135,4 @@ def test_rows_of_another_task_are_a_wrong_use():
     with pytest.raises(WrongUse, match="row 1 of the raw rows holds no messages"):
         curate(rows(("1", "card lost", "a")), WRITING, task="instruct")
     with pytest.raises(WrongUse, match="lack rejected"):
-        curate(said(("1", "Where?", "a")), WRITING, task="prefer")
+        curate(reply_rows(("1", "Where?", "a")), WRITING, task="prefer")

@@ -4,12 +4,12 @@ import pandas as pd
 import pytest
 
 from retune.config.classification import Curate
-from tests.support.curation import FORGOTTEN, LENIENT, curate, fates, outcome, pairs, report, rows, said
+from tests.support.curation import FORGOTTEN, LENIENT, curate, fates, outcome, preference_rows, reply_rows, report, rows
 
 
 def test_the_newest_row_of_an_id_wins():
-    kept, rejects = curate(rows(("1", "old", "a"), ("2", "other", "a"), ("1", "new", "b")), LENIENT)
-    assert list(zip(kept["id"], kept["text"], strict=True)) == [("2", "other"), ("1", "new")]
+    accepted, rejects = curate(rows(("1", "old", "a"), ("2", "other", "a"), ("1", "new", "b")), LENIENT)
+    assert list(zip(accepted["id"], accepted["text"], strict=True)) == [("2", "other"), ("1", "new")]
     assert list(zip(rejects["text"], rejects["reason"], strict=True)) == [("old", "superseded")]
 
 
@@ -34,8 +34,8 @@ def test_a_label_with_few_rows_left_is_rejected():
 def test_a_suppressed_row_no_longer_stands_in_the_way_of_others():
     table = rows(("1", "card lost", "a", "test"), ("2", "card lost", "b"), ("3", "Card lost", "b"))
     assert outcome(table) == (["1"], [("2", "contradicts_test", "1"), ("3", "contradicts_test", "1")])
-    kept, rejects = curate(table, LENIENT, FORGOTTEN)
-    assert list(kept["id"]) == ["2"] and list(rejects["reason"]) == ["suppressed", "exact_copy"]
+    accepted, rejects = curate(table, LENIENT, FORGOTTEN)
+    assert list(accepted["id"]) == ["2"] and list(rejects["reason"]) == ["suppressed", "exact_copy"]
     assert report(table, LENIENT, FORGOTTEN)["reasons"]["suppressed"] == 1
 
 
@@ -50,17 +50,17 @@ def test_other_rows_give_way_to_test_rows():
 
 
 def test_one_prompt_may_have_many_answers_and_a_rare_answer_is_no_typing_error():
-    table = said(("1", "Where is it?", "a"), ("2", "where is it", "b"), ("3", "Where is it?", "a"))
+    table = reply_rows(("1", "Where is it?", "a"), ("2", "where is it", "b"), ("3", "Where is it?", "a"))
     assert fates(table, "instruct") == (["1", "2"], [("3", "exact_copy", "1")])
 
 
 def test_no_prompt_of_the_test_side_is_learned_from():
-    table = said(("1", "Where?", "a"), ("2", "where", "b"), ("3", "Where? ", "a", "test"))
+    table = reply_rows(("1", "Where?", "a"), ("2", "where", "b"), ("3", "Where? ", "a", "test"))
     assert fates(table, "instruct") == (["3"], [("1", "copy_of_test", "3"), ("2", "prompt_of_test", "3")])
 
 
 def test_pairs_that_say_nothing_or_both_are_rejected():
-    table = pairs(
+    table = preference_rows(
         ("1", "Where?", "same", " same\n"),
         ("2", "Where?", "good", ""),
         ("3", "How?", "a", "b"),
@@ -94,6 +94,6 @@ def test_banking77_keeps_its_test_side_whole():
             for n, (text, label) in enumerate(zip(side["text"], side["category"], strict=True))
         )
     )
-    kept, rejects = curate(table, Curate(min_chars=2, max_chars=20000, min_label_rows=10))
-    assert list(kept.loc[kept["given"] == "test", "text"]) == list(sides["test"]["text"])
+    accepted, rejects = curate(table, Curate(min_chars=2, max_chars=20000, min_label_rows=10))
+    assert list(accepted.loc[accepted["given"] == "test", "text"]) == list(sides["test"]["text"])
     assert rejects["reason"].value_counts().to_dict() == {"copy_of_test": 25, "exact_copy": 30, "conflicting_labels": 2}

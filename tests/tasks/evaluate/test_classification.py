@@ -16,99 +16,99 @@ SECTION = Evaluate(batch_size=8, bootstrap=200, confidence=0.95, seed=17, bins=1
 LABELS = ["bills", "parcels", "repairs"]
 
 
-def knowing(rows, wrong=0, confidence=0.9):
+def knowing(labelled_rows, wrong=0, confidence=0.9):
     """A model that is wrong in the first `wrong` rows, where it says the next label."""
-    answers = dict(zip(rows["text"], rows["label"], strict=True))
+    answers = dict(zip(labelled_rows["text"], labelled_rows["label"], strict=True))
 
     def predict(texts):
-        said = [answers[text] for text in texts]
-        said[:wrong] = [LABELS[(LABELS.index(label) + 1) % 3] for label in said[:wrong]]
-        return classifier.Predictions(said, np.full(len(texts), confidence))
+        labels = [answers[text] for text in texts]
+        labels[:wrong] = [LABELS[(LABELS.index(label) + 1) % 3] for label in labels[:wrong]]
+        return classifier.Predictions(labels, np.full(len(texts), confidence))
 
     return predict
 
 
 @pytest.fixture
-def rows(make_tickets):
+def labelled_rows(make_tickets):
     return make_tickets(60)
 
 
-def test_a_model_that_knows_everything_scores_1(rows):
-    scored = evaluate(rows, knowing(rows), SECTION)
+def test_a_model_that_knows_everything_scores_1(labelled_rows):
+    scored = evaluate(labelled_rows, knowing(labelled_rows), SECTION)
     for name in ("accuracy", "macro_f1"):
-        found = scored.scores[name]
-        assert (found.value, found.low, found.high) == (1, 1, 1)
+        score = scored.scores[name]
+        assert (score.value, score.low, score.high) == (1, 1, 1)
     assert scored.scores["calibration_error"].value == pytest.approx(0.1)
 
 
-def test_a_model_that_knows_nothing_scores_0(rows):
-    scored = evaluate(rows, knowing(rows, wrong=60), SECTION)
+def test_a_model_that_knows_nothing_scores_0(labelled_rows):
+    scored = evaluate(labelled_rows, knowing(labelled_rows, wrong=60), SECTION)
     assert scored.scores["accuracy"].value == scored.scores["macro_f1"].value == 0
 
 
-def test_the_interval_is_around_the_score_and_the_same_each_time(rows):
-    one, same = (evaluate(rows, knowing(rows, wrong=15), SECTION).scores for _ in range(2))
+def test_the_interval_is_around_the_score_and_the_same_each_time(labelled_rows):
+    one, same = (evaluate(labelled_rows, knowing(labelled_rows, wrong=15), SECTION).scores for _ in range(2))
     assert one == same
     assert one["accuracy"].value == 0.75
     assert one["accuracy"].low < 0.75 < one["accuracy"].high
 
 
-def test_a_label_that_no_row_has_may_still_be_guessed(rows):
+def test_a_label_that_no_row_has_may_still_be_guessed(labelled_rows):
     def stranger(texts):
         return classifier.Predictions(["unheard of"] * len(texts), np.full(len(texts), 0.5))
 
-    assert evaluate(rows, stranger, SECTION).scores["macro_f1"].value == 0
+    assert evaluate(labelled_rows, stranger, SECTION).scores["macro_f1"].value == 0
 
 
-def test_no_rows_have_no_score(rows):
+def test_no_rows_have_no_score(labelled_rows):
     with pytest.raises(Refused, match="no rows to score"):
-        evaluate(rows.head(0), knowing(rows), SECTION)
+        evaluate(labelled_rows.head(0), knowing(labelled_rows), SECTION)
 
 
-def test_the_model_is_asked_once_with_texts_alone(rows):
-    asked = []
+def test_the_model_is_asked_once_with_texts_alone(labelled_rows):
+    calls = []
 
     def recorded(texts):
-        asked.append(texts)
-        return knowing(rows)(texts)
+        calls.append(texts)
+        return knowing(labelled_rows)(texts)
 
-    before = rows.copy(deep=True)
-    evaluate(rows, recorded, SECTION)
-    assert asked == [rows["text"].tolist()]
-    assert rows.equals(before)
+    before = labelled_rows.copy(deep=True)
+    evaluate(labelled_rows, recorded, SECTION)
+    assert calls == [labelled_rows["text"].tolist()]
+    assert labelled_rows.equals(before)
 
 
-def test_the_most_confident_mistakes_come_first_and_only_so_many(rows):
-    predict = knowing(rows, wrong=10)
+def test_the_most_confident_mistakes_come_first_and_only_so_many(labelled_rows):
+    predict = knowing(labelled_rows, wrong=10)
 
     def surer_and_surer(texts):
         return classifier.Predictions(predict(texts).labels, np.linspace(0.5, 0.9, len(texts)))
 
-    told = details(rows, evaluate(rows, surer_and_surer, SECTION), limit=3)
-    assert [row["id"] for row in told["mistakes"]] == [rows["id"][n] for n in (9, 8, 7)]
-    assert all(row["label"] != row["predicted"] for row in told["mistakes"])
-    assert {(row["label"], row["predicted"]): row["rows"] for row in told["confused"]} == {
+    mistakes = details(labelled_rows, evaluate(labelled_rows, surer_and_surer, SECTION), limit=3)
+    assert [row["id"] for row in mistakes["mistakes"]] == [labelled_rows["id"][n] for n in (9, 8, 7)]
+    assert all(row["label"] != row["predicted"] for row in mistakes["mistakes"])
+    assert {(row["label"], row["predicted"]): row["rows"] for row in mistakes["confused"]} == {
         ("bills", "parcels"): 4,
         ("parcels", "repairs"): 3,
         ("repairs", "bills"): 3,
     }
-    assert [row["label"] for row in told["labels"]] == LABELS
-    json.dumps(told, allow_nan=False)
+    assert [row["label"] for row in mistakes["labels"]] == LABELS
+    json.dumps(mistakes, allow_nan=False)
 
 
-def test_a_perfect_model_has_no_mistakes_to_list(rows):
-    told = details(rows, evaluate(rows, knowing(rows), SECTION), limit=3)
-    assert (told["mistakes"], told["confused"]) == ([], [])
+def test_a_perfect_model_has_no_mistakes_to_list(labelled_rows):
+    mistakes = details(labelled_rows, evaluate(labelled_rows, knowing(labelled_rows), SECTION), limit=3)
+    assert (mistakes["mistakes"], mistakes["confused"]) == ([], [])
 
 
-def test_the_headline_is_flat_and_tells_the_gains(rows):
-    good, base, probe = (evaluate(rows, knowing(rows, wrong), SECTION) for wrong in (0, 60, 30))
-    told = summary(good, base, probe, len(rows))
-    assert all(isinstance(value, int | float) for value in told.values())
-    assert told["gain_over_base"] == 1
-    assert told["gain_over_probe"] == pytest.approx(1 - told["probe_macro_f1"])
-    assert told["base_accuracy_low"] == 0
-    assert told["rows_per_second"] > 0
+def test_the_headline_is_flat_and_tells_the_gains(labelled_rows):
+    good, base, probe = (evaluate(labelled_rows, knowing(labelled_rows, wrong), SECTION) for wrong in (0, 60, 30))
+    headline = summary(good, base, probe, len(labelled_rows))
+    assert all(isinstance(value, int | float) for value in headline.values())
+    assert headline["gain_over_base"] == 1
+    assert headline["gain_over_probe"] == pytest.approx(1 - headline["probe_macro_f1"])
+    assert headline["base_accuracy_low"] == 0
+    assert headline["rows_per_second"] > 0
 
 
 def test_the_stage_scores_a_model_folder_beside_base_and_probe(
@@ -122,15 +122,15 @@ def test_the_stage_scores_a_model_folder_beside_base_and_probe(
     out = tmp_path / "reports"
     main(model_folder, tmp_path / "test.parquet", out)
 
-    told = json.loads((out / "evaluate.json").read_text("utf-8"))
-    assert told["macro_f1"] == told["probe_macro_f1"] > told["base_macro_f1"], "the folder's method is probe"
-    said = pd.read_parquet(out / "predictions.parquet")
-    assert said["id"].tolist() == rows["id"].tolist()
-    assert said["label"].tolist() == rows["label"].tolist()
+    report = json.loads((out / "evaluate.json").read_text("utf-8"))
+    assert report["macro_f1"] == report["probe_macro_f1"] > report["base_macro_f1"], "the folder's method is probe"
+    predictions = pd.read_parquet(out / "predictions.parquet")
+    assert predictions["id"].tolist() == rows["id"].tolist()
+    assert predictions["label"].tolist() == rows["label"].tolist()
     names = [f"{who}{what}" for who in ("", "base_", "probe_") for what in ("predicted", "confidence")]
-    assert list(said) == ["id", "label", *names]
-    assert said["predicted"].tolist() == said["probe_predicted"].tolist()
-    assert np.mean(said["predicted"] == said["label"]) == told["accuracy"]
+    assert list(predictions) == ["id", "label", *names]
+    assert predictions["predicted"].tolist() == predictions["probe_predicted"].tolist()
+    assert np.mean(predictions["predicted"] == predictions["label"]) == report["accuracy"]
     page = (out / "report.html").read_text("utf-8")
     assert "<script" not in page
     assert {file.name for file in out.rglob("*.png")} == {"confusion.png", "reliability.png"}

@@ -21,8 +21,9 @@ from retune.models.manifest import CausalLMManifest
 from retune.promotion import gate_record
 from tasks.evaluate import generation, model_answers
 from tasks.evaluate.__main__ import main
+from tests.support.environment import ROOT
 
-SHIPPED = yaml.safe_load((Path(__file__).parents[3] / "retune/config/defaults/instruct.yaml").read_text("utf-8"))
+SHIPPED = yaml.safe_load((ROOT / "retune/config/defaults/instruct.yaml").read_text("utf-8"))
 CPU = torch.device("cpu")
 
 
@@ -39,15 +40,15 @@ def writer_folder(tiny_causal_lm, tmp_path_factory):
     torch.manual_seed(2)
     network = decoder.add_lora(network, name, 4, 8, 0.0, False, False)
     with torch.no_grad():
-        for own, value in network.named_parameters():
-            if "lora_B" in own:
+        for parameter_name, value in network.named_parameters():
+            if "lora_B" in parameter_name:
                 value.normal_(0, 0.05)
     causal_lm.save(folder, CausalLMManifest("instruct", "lora", name, weights, 200, 12, "chatml"), tokenizer, network)
     return folder
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch, make_replies):
+def stage_folder(tmp_path, monkeypatch, make_replies):
     """A folder with params for the task and 12 rows to score."""
     monkeypatch.chdir(tmp_path)
     values = json.loads(json.dumps(SHIPPED))
@@ -70,31 +71,36 @@ def scored(writer_folder):
     return json.loads(Path("reports/evaluate.json").read_text("utf-8")), pd.read_parquet("reports/predictions.parquet")
 
 
-def test_the_stage_scores_it_beside_its_untouched_base(place, writer_folder):
-    rows = place()
-    told, said = scored(writer_folder)
-    assert said["id"].tolist() == rows["id"].tolist()
-    assert said["predicted"].notna().sum() == said["base_predicted"].notna().sum() == told["rows_written"] == 5
-    assert (said["nll"] != said["base_nll"]).all()
-    assert said.loc[said["predicted"].notna(), "confidence"].between(0, 1).all()
+def test_the_stage_scores_it_beside_its_untouched_base(stage_folder, writer_folder):
+    rows = stage_folder()
+    report, predictions = scored(writer_folder)
+    assert predictions["id"].tolist() == rows["id"].tolist()
+    assert (
+        predictions["predicted"].notna().sum()
+        == predictions["base_predicted"].notna().sum()
+        == report["rows_written"]
+        == 5
+    )
+    assert (predictions["nll"] != predictions["base_nll"]).all()
+    assert predictions.loc[predictions["predicted"].notna(), "confidence"].between(0, 1).all()
     base = causal_lm.load_base_model(writer_folder)
     rendered = [chat_template.render(base.tokenizer, *pair) for pair in zip(rows["text"], rows["label"], strict=True)]
-    assert said["base_nll"].to_numpy() == pytest.approx(base.likelihood(rendered, 3).nll, rel=1e-4)
-    assert told["perplexity_low"] <= told["perplexity"] <= told["perplexity_high"]
-    written = said[said["predicted"].notna()]
+    assert predictions["base_nll"].to_numpy() == pytest.approx(base.likelihood(rendered, 3).nll, rel=1e-4)
+    assert report["perplexity_low"] <= report["perplexity"] <= report["perplexity_high"]
+    written = predictions[predictions["predicted"].notna()]
     for prefix in ("", "base_"):
         texts = written[f"{prefix}predicted"].tolist(), [written["label"].tolist()]
-        assert told[f"{prefix}bleu"] == pytest.approx(corpus_bleu(*texts).score)
-        assert told[f"{prefix}chrf"] == pytest.approx(corpus_chrf(*texts).score)
-        scores = task_metrics.recompute_scores("instruct", task_metrics.predictions_of(said, prefix), bins=1)
-        assert scores == {name: told[f"{prefix}{name}"] for name in task_metrics.of("instruct").titles}
+        assert report[f"{prefix}bleu"] == pytest.approx(corpus_bleu(*texts).score)
+        assert report[f"{prefix}chrf"] == pytest.approx(corpus_chrf(*texts).score)
+        scores = task_metrics.recompute_scores("instruct", task_metrics.predictions_of(predictions, prefix), bins=1)
+        assert scores == {name: report[f"{prefix}{name}"] for name in task_metrics.of("instruct").titles}
     page = Path("reports/report.html").read_text("utf-8")
     assert "<script" not in page
     assert {file.name for file in Path("reports").rglob("*.png")} == {"likelihood.png", "likeness.png"}
 
 
-def test_the_same_rows_are_written_for_whatever_the_order(place):
-    rows = place()
+def test_the_same_rows_are_written_for_whatever_the_order(stage_folder):
+    rows = stage_folder()
     section = params.load().evaluate
     drawn = model_answers.rows_to_answer(rows["id"], section)
     turned = rows.iloc[::-1]
@@ -102,67 +108,67 @@ def test_the_same_rows_are_written_for_whatever_the_order(place):
     assert drawn.sum() == 5
 
 
-def test_what_the_base_knew_is_asked_of_both(place, writer_folder, tmp_path):
+def test_what_the_base_knew_is_asked_of_both(stage_folder, writer_folder, tmp_path):
     lines = [{"query": f"The number {n} is", "choices": ["odd", "even"], "gold": n % 2} for n in range(6)]
     (tmp_path / "numbers.jsonl").write_text("\n".join(map(json.dumps, lines)), "utf-8")
-    place(retention=[{"name": "numbers", "path": str(tmp_path / "numbers.jsonl"), "by_length": False}])
-    told, _ = scored(writer_folder)
-    asked = gate_record.questions_of(json.loads(Path("reports/details.json").read_text("utf-8")))
-    assert asked["set"].tolist() == ["numbers"] * 6
-    assert told["general_numbers"] == asked["right"].mean()
-    assert told["base_general_numbers"] == asked["base_right"].mean()
+    stage_folder(retention=[{"name": "numbers", "path": str(tmp_path / "numbers.jsonl"), "by_length": False}])
+    report, _ = scored(writer_folder)
+    questions = gate_record.questions_of(json.loads(Path("reports/details.json").read_text("utf-8")))
+    assert questions["set"].tolist() == ["numbers"] * 6
+    assert report["general_numbers"] == questions["right"].mean()
+    assert report["base_general_numbers"] == questions["base_right"].mean()
 
 
-def test_a_judge_is_asked_only_where_one_is_named(place, writer_folder):
-    asked = []
+def test_a_judge_is_asked_only_where_one_is_named(stage_folder, writer_folder):
+    requests = []
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_):
             pass
 
         def do_POST(self):
-            asked.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            requests.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
             body = json.dumps({"choices": [{"message": {"content": "VERDICT: TIE"}}]}).encode()
             self.send_response(200)
             self.end_headers()
             self.wfile.write(body)
 
-    told, _ = scored(writer_folder)
-    assert not [name for name in told if name.startswith("judge_")]
+    report, _ = scored(writer_folder)
+    assert not [name for name in report if name.startswith("judge_")]
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    place(
+    stage_folder(
         judge={**SHIPPED["evaluate"]["judge"], "url": f"http://127.0.0.1:{server.server_address[1]}/v1", "model": "m"}
     )
-    told, _ = scored(writer_folder)
+    report, _ = scored(writer_folder)
     server.shutdown()
     server.server_close()
-    assert told["judge_rows"] == 5
-    assert len(asked) == 10  # each pair in both orders
-    assert told["judge_wins"] == 0
+    assert report["judge_rows"] == 5
+    assert len(requests) == 10  # each pair in both orders
+    assert report["judge_wins"] == 0
 
 
-def test_an_empty_side_is_refused(place, writer_folder):
+def test_an_empty_side_is_refused(stage_folder, writer_folder):
     with pytest.raises(Refused, match="no rows to score"):
-        generation.report_on(writer_folder, place().head(0), params.load().evaluate, Path("reports"))
+        generation.report_on(writer_folder, stage_folder().head(0), params.load().evaluate, Path("reports"))
 
 
-def test_of_pairs_it_says_how_often_the_chosen_answer_is_the_likelier(place, writer_folder):
-    rows = place().assign(rejected="Never.")
+def test_of_pairs_it_says_how_often_the_chosen_answer_is_the_likelier(stage_folder, writer_folder):
+    rows = stage_folder().assign(rejected="Never.")
     row_table.write(rows, Path("test.parquet"))
-    told, said = scored(writer_folder)
+    report, predictions = scored(writer_folder)
     base = causal_lm.load_base_model(writer_folder)
     rendered = [
         chat_template.render(base.tokenizer, *pair) for pair in zip(rows["text"], rows["rejected"], strict=True)
     ]
-    found = base.likelihood(rendered, 3)
-    assert said["base_rejected_nll"].to_numpy() == pytest.approx(found.nll, rel=1e-4)
-    assert said["rejected_tokens"].tolist() == found.tokens.tolist()
-    likelier = said["nll"] / said["tokens"] < said["rejected_nll"] / said["rejected_tokens"]
-    assert said["preferred"].tolist() == likelier.astype(float).tolist()
-    assert told["preferred"] == pytest.approx(said["preferred"].mean())
-    assert told["preferred_low"] <= told["preferred"] <= told["preferred_high"]
-    assert told["gain_over_base"] == pytest.approx(told["preferred"] - told["base_preferred"])
+    likelihood = base.likelihood(rendered, 3)
+    assert predictions["base_rejected_nll"].to_numpy() == pytest.approx(likelihood.nll, rel=1e-4)
+    assert predictions["rejected_tokens"].tolist() == likelihood.tokens.tolist()
+    likelier = predictions["nll"] / predictions["tokens"] < predictions["rejected_nll"] / predictions["rejected_tokens"]
+    assert predictions["preferred"].tolist() == likelier.astype(float).tolist()
+    assert report["preferred"] == pytest.approx(predictions["preferred"].mean())
+    assert report["preferred_low"] <= report["preferred"] <= report["preferred_high"]
+    assert report["gain_over_base"] == pytest.approx(report["preferred"] - report["base_preferred"])
     page = Path("reports/report.html").read_text("utf-8")
     assert "<th>preferred</th><th>perplexity</th>" in page and 'alt="preference"' in page
-    assert "rejected" not in said and not (said.astype("str") == "Never.").any(axis=None)
+    assert "rejected" not in predictions and not (predictions.astype("str") == "Never.").any(axis=None)

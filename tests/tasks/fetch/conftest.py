@@ -5,7 +5,6 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -13,9 +12,10 @@ import yaml
 
 from retune.config import params
 from tasks.fetch.fetch import fetch
+from tests.support.environment import ROOT
 
 COLUMNS = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None}
-KNOBS = {
+FETCH_SETTINGS = {
     "settle_seconds": 0.0,
     "timeout_seconds": 10.0,
     "attempts": 3,
@@ -24,11 +24,11 @@ KNOBS = {
 }
 
 
-class Desk:
+class TicketServer:
     """Records in the order of `at`, answered from `since` on. What is in `moods` happens to the next requests."""
 
     def __init__(self, url):
-        self.url, self.records, self.moods, self.asked = url, [], [], []
+        self.url, self.records, self.moods, self.requests = url, [], [], []
         self.inclusive, self.page, self.links, self.ignores = True, 1000, False, False
 
     def add(self, *records):
@@ -38,16 +38,16 @@ class Desk:
     def lines(self, query):
         since = query.get("since", [""])[0]
         start = int(query.get("start", ["0"])[0])
-        wanted = [
+        matches = [
             record
             for record in self.records
             if self.ignores or str(record["at"]) > since or (self.inclusive and str(record["at"]) == since)
         ]
-        more = len(wanted) > start + self.page
-        return [json.dumps(record) for record in wanted[start : start + self.page]], start + self.page if more else 0
+        more = len(matches) > start + self.page
+        return [json.dumps(record) for record in matches[start : start + self.page]], start + self.page if more else 0
 
 
-def _handler(desk):
+def _handler(server_state):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -56,14 +56,14 @@ def _handler(desk):
 
         def do_GET(self):
             where = urlsplit(self.path)
-            desk.asked.append((self.path, dict(self.headers)))
-            mood = desk.moods.pop(0) if desk.moods else None
+            server_state.requests.append((self.path, dict(self.headers)))
+            mood = server_state.moods.pop(0) if server_state.moods else None
             if callable(mood):
                 return mood(self)
-            lines, following = desk.lines(parse_qs(where.query))
+            lines, following = server_state.lines(parse_qs(where.query))
             body = "".join(line + "\n" for line in lines).encode()
             headers = {"Content-Length": str(len(body))}
-            if desk.links and following:
+            if server_state.links and following:
                 since = parse_qs(where.query).get("since", [""])[0]
                 headers["Link"] = f'<{where.path}?since={since}&start={following}>; rel="next"'
             if mood == "cut":
@@ -84,33 +84,33 @@ def answer(handler, status, body=b"", headers=None):
 
 
 @contextmanager
-def _desk():
+def serve_tickets():
     server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     server.daemon_threads = True
-    desk = Desk(f"http://127.0.0.1:{server.server_address[1]}/tickets")
-    server.RequestHandlerClass = _handler(desk)
+    tickets = TicketServer(f"http://127.0.0.1:{server.server_address[1]}/tickets")
+    server.RequestHandlerClass = _handler(tickets)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
-        yield desk
+        yield tickets
     finally:
         server.shutdown()
         server.server_close()
 
 
 @pytest.fixture
-def desk():
-    with _desk() as opened:
+def ticket_server():
+    with serve_tickets() as opened:
         yield opened
 
 
 @pytest.fixture
-def open_desk():
-    return _desk
+def open_ticket_server():
+    return serve_tickets
 
 
 @pytest.fixture
-def reply():
+def server_reply():
     """A mood: answer with this status, body and headers, after `wait` seconds."""
 
     def mood(status=200, body=b"", headers=None, wait=0.0):
@@ -123,18 +123,18 @@ def reply():
     return mood
 
 
-class Work:
+class FetchRun:
     """The settings of one test, and what a fetch with them brings."""
 
     def __init__(self, folder):
-        self.into, self.cursors, self.said = folder / "into", {}, []
-        self.knobs = dict(KNOBS)
+        self.into, self.cursors, self.progress = folder / "into", {}, []
+        self.settings = dict(FETCH_SETTINGS)
 
     def fetch(self, *sources, keep=True):
-        values = {**self.knobs, "sources": list(sources)}
+        values = {**self.settings, "sources": list(sources)}
         section = params.parse({**SHIPPED, "fetch": values}).fetch
-        self.said.clear()
-        batches = fetch(section, self.cursors, self.into, self.said.append)
+        self.progress.clear()
+        batches = fetch(section, self.cursors, self.into, self.progress.append)
         if keep:
             self.cursors = json.loads(json.dumps({batch.source: batch.cursor for batch in batches}))
         return batches
@@ -148,27 +148,26 @@ def source(kind, **more):
     return {"kind": kind, "name": "desk", "columns": COLUMNS, "licence": None, "collected": None, **more}
 
 
-ROOT = Path(__file__).parents[3]
 SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
 
 
 @pytest.fixture
-def work(tmp_path):
-    return Work(tmp_path)
+def fetch_run(tmp_path):
+    return FetchRun(tmp_path)
 
 
 @pytest.fixture
-def make_work():
-    return Work
+def make_fetch_run():
+    return FetchRun
 
 
 @pytest.fixture
-def define():
+def define_source():
     return source
 
 
 @pytest.fixture
-def ids():
+def batch_ids():
     """The ids in the files of a batch, in their order."""
 
     def read(batch):

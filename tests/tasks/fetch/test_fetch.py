@@ -19,19 +19,19 @@ from tasks.ingest import Columns, Origin, ingest
 class Source:
     """A source of one kind that rows are written to."""
 
-    def __init__(self, kind, folder, define, desk):
-        self.kind, self.folder, self.desk, self.rows = kind, folder, desk, []
+    def __init__(self, kind, folder, define_source, server):
+        self.kind, self.folder, self.server, self.rows = kind, folder, server, []
         if kind == "files":
             (folder / "drop").mkdir()
-            self.definition = define("files", path=str(folder / "drop"))
+            self.definition = define_source("files", path=str(folder / "drop"))
         elif kind == "http":
             cursor = {"param": "since", "field": "at", "start": None}
-            self.definition = define("http", url=desk.url, cursor=cursor, authorization_env=None)
+            self.definition = define_source("http", url=server.url, cursor=cursor, authorization_env=None)
         else:
             os.environ["EXACTLY_ONCE_URL"] = f"sqlite:///{folder / 'desk.db'}"
             query = "SELECT id, body, queue, at FROM tickets WHERE at >= :cursor"
             more = {"cursor_column": "at", "cursor_type": "text", "cursor_start": ""}
-            self.definition = define("sql", url_env="EXACTLY_ONCE_URL", query=query, **more)
+            self.definition = define_source("sql", url_env="EXACTLY_ONCE_URL", query=query, **more)
             self._execute("CREATE TABLE tickets (id TEXT, body TEXT, queue TEXT, at TEXT)")
 
     def write(self, id_, body, day, file):
@@ -42,7 +42,7 @@ class Source:
             with (self.folder / "drop" / f"{file}.jsonl").open("a") as lines:
                 lines.write(json.dumps(dict(zip(("id", "body", "queue"), row, strict=False))) + "\n")
         elif self.kind == "http":
-            self.desk.add(row)
+            self.server.add(row)
         else:
             self._execute("INSERT INTO tickets VALUES (?, ?, ?, ?)", row)
 
@@ -54,8 +54,8 @@ class Source:
 class Project:
     """data/raw and the cursors, committed together: what a crash falls before is as if it had not been."""
 
-    def __init__(self, work, folder):
-        self.work, self.raw, self.committed = work, folder / "raw", folder / "committed"
+    def __init__(self, fetch_run, folder):
+        self.work, self.raw, self.committed = fetch_run, folder / "raw", folder / "committed"
 
     def take_in(self, source, crash):
         batch = self.work.one(source.definition, keep=False)
@@ -97,15 +97,17 @@ def scratch():
 
 @pytest.mark.parametrize("kind", ["files", "sql", "http", "http, after the cursor"])
 @pytest.mark.parametrize("examples", [8, pytest.param(200, marks=pytest.mark.slow)])
-def test_every_row_comes_in_exactly_once_whatever_crashes(kind, examples, define, open_desk, make_work):
+def test_every_row_comes_in_exactly_once_whatever_crashes(
+    kind, examples, define_source, open_ticket_server, make_fetch_run
+):
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(steps=STEPS)
     def holds(steps):
-        with scratch() as folder, open_desk() as desk:
-            desk.inclusive, desk.page = kind != "http, after the cursor", 16
+        with scratch() as folder, open_ticket_server() as ticket_server:
+            ticket_server.inclusive, ticket_server.page = kind != "http, after the cursor", 16
             source, project, day = (
-                Source(kind.partition(",")[0], folder, define, desk),
-                Project(make_work(folder), folder),
+                Source(kind.partition(",")[0], folder, define_source, ticket_server),
+                Project(make_fetch_run(folder), folder),
                 1,
             )
             for number, step in enumerate(steps):
@@ -123,12 +125,14 @@ def test_every_row_comes_in_exactly_once_whatever_crashes(kind, examples, define
     holds()
 
 
-def test_what_is_corrected_twice_between_two_fetches_comes_in_its_order(define, desk, work, tmp_path, monkeypatch):
+def test_what_is_corrected_twice_between_two_fetches_comes_in_its_order(
+    define_source, ticket_server, fetch_run, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    source = Source("http", tmp_path, define, desk)
+    source = Source("http", tmp_path, define_source, ticket_server)
     for number in range(4):
         source.write("r1", f"words {number}", 1 + number, "a")
-    Project(work, tmp_path).take_in(source, None)
+    Project(fetch_run, tmp_path).take_in(source, None)
     assert [row["text"] for row in row_table.read(tmp_path / "raw").to_dict("records")] == [
         f"words {n}" for n in range(4)
     ]

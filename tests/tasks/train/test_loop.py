@@ -22,7 +22,7 @@ def some_rows(count=24, labels=3, seed=5):
 
 
 @pytest.fixture
-def untrained(train_config):
+def untrained_model(train_config):
     """A fresh encoder and head, the same ones at each call."""
 
     def make(dropout):
@@ -34,8 +34,8 @@ def untrained(train_config):
     return make
 
 
-def trained(untrained, params, folder, train, val=None, weights=None, epochs=1, on_progress=QUIET):
-    encoder, head = untrained(params.dropout)
+def trained(untrained_model, params, folder, train, val=None, weights=None, epochs=1, on_progress=QUIET):
+    encoder, head = untrained_model(params.dropout)
     data = Round(train, val, epochs, 0, weights)
     curve = fine_tune(encoder, head, data, train_context(params, folder, on_progress))
     return curve, {f"encoder.{name}": value for name, value in encoder.state_dict().items()} | head.state_dict()
@@ -45,11 +45,11 @@ def trained(untrained, params, folder, train, val=None, weights=None, epochs=1, 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=300), st.integers(1, 9), st.integers(0, 2**32))
 def test_every_row_is_in_exactly_one_batch(lengths, size, seed):
     tokens = [[0] * length for length in lengths]
-    made = batches(tokens, size, seed)
-    assert sorted(row for group in made for row in group) == list(range(len(lengths)))
-    assert all(1 <= len(group) <= size for group in made)
-    assert sum(len(group) < size for group in made) <= 1 or len(lengths) > 50 * size
-    assert made == batches(tokens, size, seed)
+    row_batches = batches(tokens, size, seed)
+    assert sorted(row for group in row_batches for row in group) == list(range(len(lengths)))
+    assert all(1 <= len(group) <= size for group in row_batches)
+    assert sum(len(group) < size for group in row_batches) <= 1 or len(lengths) > 50 * size
+    assert row_batches == batches(tokens, size, seed)
 
 
 def test_batches_differ_from_epoch_to_epoch():
@@ -64,13 +64,15 @@ def test_a_batch_holds_texts_of_like_length():
 
 
 @pytest.mark.parametrize("weights", [None, torch.tensor([0.2, 1.0, 3.0])], ids=["plain", "weighted"])
-def test_batches_accumulated_to_one_step_equal_the_one_big_batch(untrained, train_config, tmp_path, weights):
+def test_batches_accumulated_to_one_step_equal_the_one_big_batch(untrained_model, train_config, tmp_path, weights):
     """AdamW's first moment after one step is the clipped gradient by a constant: it shows what was learned from."""
     rows, moments, losses = some_rows(24), [], []
     for size, accumulate in ((24, 1), (5, 5), (1, 24)):
         params = train_config(batch_size=size, accumulate=accumulate, max_grad_norm=1e9, dropout=0.0)
         checkpoints = tmp_path / str(size)
-        trained(untrained, params, checkpoints, rows, weights=weights, on_progress=lambda *_, **v: losses.append(v))
+        trained(
+            untrained_model, params, checkpoints, rows, weights=weights, on_progress=lambda *_, **v: losses.append(v)
+        )
         tensors, state = Checkpoints(checkpoints).newest()
         assert state["step"] == 1
         moments.append({name: value for name, value in tensors.items() if name.startswith("exp_avg.")})
@@ -82,57 +84,57 @@ def test_batches_accumulated_to_one_step_equal_the_one_big_batch(untrained, trai
     assert losses[1]["train_loss"] == pytest.approx(losses[0]["train_loss"], abs=1e-5)
 
 
-def test_the_best_epoch_is_kept_and_training_stops_when_none_is_better(untrained, train_config, tmp_path):
+def test_the_best_epoch_is_kept_and_training_stops_when_none_is_better(untrained_model, train_config, tmp_path):
     """Labels of validation contradict those of training, so learning only makes it worse."""
     train = some_rows(24)
     val = Rows(train.tokens, [(label + 1) % 3 for label in train.label_ids])
     params = train_config(full=type(train_config().full)(learning_rate=3e-3), patience=2, head_learning_rate=0.05)
-    curve, weights = trained(untrained, params, tmp_path / "long", train, val, epochs=30)
-    seen = [point["val_macro_f1"] for point in curve.points if "val_macro_f1" in point]
-    best = seen.index(max(seen)) + 1
+    curve, weights = trained(untrained_model, params, tmp_path / "long", train, val, epochs=30)
+    scores = [point["val_macro_f1"] for point in curve.points if "val_macro_f1" in point]
+    best = scores.index(max(scores)) + 1
     assert curve.best_epoch == best
-    assert len(seen) == best + 2 < 30
+    assert len(scores) == best + 2 < 30
     tensors, _ = Checkpoints(tmp_path / "long").newest()
     last = {name.removeprefix("now."): value for name, value in tensors.items() if name.startswith("now.")}
     assert not torch.equal(weights["weight"], last["head.weight"]), "the last epoch was kept"
     assert torch.equal(weights["weight"], tensors["best.head.weight"])
 
 
-def test_an_interrupted_run_that_had_run_out_of_patience_does_not_go_on(untrained, train_config, tmp_path):
+def test_an_interrupted_run_that_had_run_out_of_patience_does_not_go_on(untrained_model, train_config, tmp_path):
     train = some_rows(24)
     val = Rows(train.tokens, [(label + 1) % 3 for label in train.label_ids])
     params = train_config(full=type(train_config().full)(learning_rate=3e-3), patience=1, head_learning_rate=0.05)
-    first, weights = trained(untrained, params, tmp_path / "a", train, val, epochs=30)
-    again, same = trained(untrained, params, tmp_path / "a", train, val, epochs=30)
+    first, weights = trained(untrained_model, params, tmp_path / "a", train, val, epochs=30)
+    again, same = trained(untrained_model, params, tmp_path / "a", train, val, epochs=30)
     assert again.points == first.points
     assert all(torch.equal(value, same[name]) for name, value in weights.items())
 
 
 @pytest.mark.parametrize("stop", [1, *(pytest.param(stop, marks=pytest.mark.slow) for stop in (3, 4, 7)), 11])
-def test_a_run_interrupted_at_any_step_ends_with_the_same_bits(untrained, train_config, tmp_path, stop):
+def test_a_run_interrupted_at_any_step_ends_with_the_same_bits(untrained_model, train_config, tmp_path, stop):
     train, val = some_rows(30), some_rows(12, seed=6)
     params = train_config(batch_size=4, accumulate=2, checkpoint_seconds=0.0, dropout=0.1)  # 4 steps an epoch
-    whole, weights = trained(untrained, params, tmp_path / "whole", train, val, epochs=3)
+    whole, weights = trained(untrained_model, params, tmp_path / "whole", train, val, epochs=3)
 
     def interrupt_at_stop(step, of, **values):
         if step >= stop:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trained(untrained, params, tmp_path / "cut", train, val, epochs=3, on_progress=interrupt_at_stop)
-    resumed, same = trained(untrained, params, tmp_path / "cut", train, val, epochs=3)
+        trained(untrained_model, params, tmp_path / "cut", train, val, epochs=3, on_progress=interrupt_at_stop)
+    resumed, same = trained(untrained_model, params, tmp_path / "cut", train, val, epochs=3)
     assert resumed.points == whole.points
     assert (resumed.best_epoch, resumed.best_score) == (whole.best_epoch, whole.best_score)
     assert all(torch.equal(value, same[name]) for name, value in weights.items())
 
 
-def test_the_seed_changes_the_result(untrained, train_config, tmp_path):
-    _, one = trained(untrained, train_config(seed=1), tmp_path / "1", some_rows())
-    _, other = trained(untrained, train_config(seed=2), tmp_path / "2", some_rows())
+def test_the_seed_changes_the_result(untrained_model, train_config, tmp_path):
+    _, one = trained(untrained_model, train_config(seed=1), tmp_path / "1", some_rows())
+    _, other = trained(untrained_model, train_config(seed=2), tmp_path / "2", some_rows())
     assert not torch.equal(one["weight"], other["weight"])
 
 
-def test_a_label_of_weight_0_teaches_nothing(untrained, train_config, tmp_path):
+def test_a_label_of_weight_0_teaches_nothing(untrained_model, train_config, tmp_path):
     rows = some_rows(24)
     params = train_config(batch_size=24, dropout=0.0)
     mute = torch.tensor([1.0, 1.0, 0.0])
@@ -142,7 +144,7 @@ def test_a_label_of_weight_0_teaches_nothing(untrained, train_config, tmp_path):
     losses = []
     for side, weights in ((wrong, mute), (less, None)):
         trained(
-            untrained,
+            untrained_model,
             params,
             tmp_path / str(len(losses)),
             side,
@@ -172,8 +174,8 @@ def test_the_other_schedules():
     assert rate_factor(0, 1, 0.0, "linear") == 1.0
 
 
-def test_inputs_of_training_are_left_as_they_were(untrained, train_config, tmp_path):
+def test_inputs_of_training_are_left_as_they_were(untrained_model, train_config, tmp_path):
     rows = some_rows()
     before = copy.deepcopy(rows)
-    trained(untrained, train_config(), tmp_path, rows)
+    trained(untrained_model, train_config(), tmp_path, rows)
     assert rows == before

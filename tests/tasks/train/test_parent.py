@@ -36,7 +36,7 @@ def knowing(rows, begins=EARLIER, folder=None):
     return ParentClassifier(begins, folder, read_classifier(folder) if folder else None, rows[CONTENT])
 
 
-def there(rows):
+def sides_of(rows):
     return set(rows["id"])
 
 
@@ -44,24 +44,24 @@ def there(rows):
 
 
 def test_every_new_or_corrected_row_is_taken_and_a_share_of_the_old_of_each_label(make_tickets):
-    known, more = make_tickets(60), make_tickets(10, seed=2)
-    rows = pd.concat([known, more], ignore_index=True)
+    old_rows, more = make_tickets(60), make_tickets(10, seed=2)
+    rows = pd.concat([old_rows, more], ignore_index=True)
     rows.loc[0, "label"], rows.loc[1, "text"], rows.loc[2, "group"] = "parcels", "another text", "C-1"
-    choice = select_rows(rows, there(rows), knowing(known), 0.2, seed=17)
-    taken = rows.iloc[choice.rows]
+    choice = select_rows(rows, sides_of(rows), knowing(old_rows), 0.2, seed=17)
+    chosen_rows = rows.iloc[choice.rows]
     assert (choice.new, choice.corrected, choice.gone) == (12, 2, 0), "a group teaches nothing"
-    assert {*more["id"], rows["id"][0], rows["id"][1]} <= set(taken["id"])
-    assert choice.old == len(taken) - 12
-    left = rows.iloc[2:60].groupby("label").size()
-    again = taken[taken["id"].isin(rows["id"][2:60])].groupby("label").size()
-    assert again.to_dict() == {label: int(np.ceil(0.2 * count)) for label, count in left.items()}
+    assert {*more["id"], rows["id"][0], rows["id"][1]} <= set(chosen_rows["id"])
+    assert choice.old == len(chosen_rows) - 12
+    counts = rows.iloc[2:60].groupby("label").size()
+    again = chosen_rows[chosen_rows["id"].isin(rows["id"][2:60])].groupby("label").size()
+    assert again.to_dict() == {label: int(np.ceil(0.2 * count)) for label, count in counts.items()}
     assert list(choice.rows) == sorted(set(choice.rows))
 
 
 def test_the_same_rows_are_chosen_again_and_others_for_another_seed_or_champion(make_tickets):
     rows = make_tickets(300)
-    chosen = [
-        tuple(select_rows(rows, there(rows), champion, 0.1, seed).rows)
+    choices = [
+        tuple(select_rows(rows, sides_of(rows), champion, 0.1, seed).rows)
         for champion, seed in [
             (knowing(rows), 17),
             (knowing(rows), 17),
@@ -69,23 +69,23 @@ def test_the_same_rows_are_chosen_again_and_others_for_another_seed_or_champion(
             (knowing(rows, replace(EARLIER, fingerprint="e" * 64)), 17),
         ]
     ]
-    assert chosen[0] == chosen[1]
-    assert len(set(chosen)) == 3
+    assert choices[0] == choices[1]
+    assert len(set(choices)) == 3
     shuffled = rows.sample(frac=1, random_state=1)
-    again = shuffled.iloc[select_rows(shuffled, there(rows), knowing(rows), 0.1, 17).rows]
-    assert set(again["id"]) == set(rows.iloc[list(chosen[0])]["id"]), "whatever their order"
+    again = shuffled.iloc[select_rows(shuffled, sides_of(rows), knowing(rows), 0.1, 17).rows]
+    assert set(again["id"]) == set(rows.iloc[list(choices[0])]["id"]), "whatever their order"
 
 
 def test_no_old_label_goes_unseen_however_small_the_share(make_tickets):
     rows = make_tickets(30)
-    taken = rows.iloc[select_rows(rows, there(rows), knowing(rows), 0.001, 17).rows]
-    assert sorted(taken["label"]) == ["bills", "parcels", "repairs"]
-    assert len(select_rows(rows, there(rows), knowing(rows), 1.0, 17).rows) == 30
+    chosen_rows = rows.iloc[select_rows(rows, sides_of(rows), knowing(rows), 0.001, 17).rows]
+    assert sorted(chosen_rows["label"]) == ["bills", "parcels", "repairs"]
+    assert len(select_rows(rows, sides_of(rows), knowing(rows), 1.0, 17).rows) == 30
 
 
 def test_rows_that_are_no_longer_there_are_counted_and_those_that_moved_to_val_are_not(make_tickets):
-    known = make_tickets(30)
-    choice = select_rows(known.iloc[:20], there(known.iloc[:25]), knowing(known), 0.5, 17)
+    old_rows = make_tickets(30)
+    choice = select_rows(old_rows.iloc[:20], sides_of(old_rows.iloc[:25]), knowing(old_rows), 0.5, 17)
     assert (choice.new, choice.gone) == (0, 5)
 
 
@@ -93,12 +93,12 @@ def test_rows_that_are_no_longer_there_are_counted_and_those_that_moved_to_val_a
 
 
 def test_a_known_label_keeps_its_row_a_new_one_gets_a_fresh_one_and_a_label_that_is_gone_has_none():
-    known = classifier.linear(torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), torch.tensor([1.0, 2.0, 3.0]))
+    earlier_head = classifier.linear(torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), torch.tensor([1.0, 2.0, 3.0]))
     fresh = classifier.linear(torch.full((3, 2), 9.0), torch.tensor([7.0, 8.0, 9.0]))
-    head = carry_head(known, ["a", "b", "d"], ["b", "c", "d"], fresh)
+    head = carry_head(earlier_head, ["a", "b", "d"], ["b", "c", "d"], fresh)
     assert head.weight.tolist() == [[2.0, 2.0], [9.0, 9.0], [3.0, 3.0]]
     assert head.bias.tolist() == [2.0, 8.0, 3.0]
-    assert torch.equal(carry_head(known, ["a", "b", "d"], ["a", "b", "d"], None).weight, known.weight)
+    assert torch.equal(carry_head(earlier_head, ["a", "b", "d"], ["a", "b", "d"], None).weight, earlier_head.weight)
 
 
 # ---------------------------------------------------------------- what fits together
@@ -111,18 +111,19 @@ def trained(folder, train, val, params, earlier=None):
 
 
 @pytest.fixture(scope="module")
-def first(make_tickets):
+def first_tables(make_tickets):
     """What the champion saw: two of the three labels."""
     labels = ("bills", "parcels")
     return make_tickets(48, labels=labels), make_tickets(24, 2, labels)
 
 
 @pytest.fixture(scope="module")
-def made(first, train_config, tmp_path_factory):
+def champion_folders(first_tables, train_config, tmp_path_factory):
     """method -> the folder of a champion that was trained with it."""
     folder = tmp_path_factory.mktemp("champions")
     return {
-        method: trained(folder / method, *first, train_config(method=method))[0] for method in ("lora", "full", "probe")
+        method: trained(folder / method, *first_tables, train_config(method=method))[0]
+        for method in ("lora", "full", "probe")
     }
 
 
@@ -137,7 +138,7 @@ def made(first, train_config, tmp_path_factory):
     ],
 )
 def test_weights_that_these_params_would_not_have_made_are_not_continued(
-    made, first, train_config, method, changes, why
+    champion_folders, first_tables, train_config, method, changes, why
 ):
     params = train_config(method=changes.get("method", method))
     if "base" in changes:
@@ -145,9 +146,9 @@ def test_weights_that_these_params_would_not_have_made_are_not_continued(
     if "rank" in changes:
         params = replace(params, lora=replace(params.lora, rank=8))
     with pytest.raises(Refused, match=r"cannot continue from tickets/3: .*from the base") as refused:
-        check(knowing(first[0], folder=made[method]), params)
+        check(knowing(first_tables[0], folder=champion_folders[method]), params)
     assert why in str(refused.value)
-    check(knowing(first[0], folder=made["full"]), train_config(method="full", max_tokens=16, seed=3))
+    check(knowing(first_tables[0], folder=champion_folders["full"]), train_config(method="full", max_tokens=16, seed=3))
 
 
 # ---------------------------------------------------------------- real trainings
@@ -155,13 +156,13 @@ def test_weights_that_these_params_would_not_have_made_are_not_continued(
 
 @pytest.mark.parametrize("method", ["full", pytest.param("lora", marks=pytest.mark.slow)])
 def test_to_continue_teaches_a_new_label_and_keeps_the_old_ones(
-    tmp_path, made, first, train_config, make_tickets, method
+    tmp_path, champion_folders, first_tables, train_config, make_tickets, method
 ):
     """Against doing nothing, and twice to the same bits."""
-    train = pd.concat([first[0], make_tickets(90, seed=5)], ignore_index=True)
-    val = pd.concat([first[1], make_tickets(12, seed=6)], ignore_index=True)
+    train = pd.concat([first_tables[0], make_tickets(90, seed=5)], ignore_index=True)
+    val = pd.concat([first_tables[1], make_tickets(12, seed=6)], ignore_index=True)
     params = train_config(method=method, incremental=Incremental(replay_share=0.5, epochs=2, learning_rate_factor=1.0))
-    earlier = knowing(first[0], folder=made[method])
+    earlier = knowing(first_tables[0], folder=champion_folders[method])
     folder, report = trained(tmp_path / "one", train, val, params, earlier)
     begins = report["start"]
     assert (begins["from"], begins["new_rows"], begins["old_rows"]) == ("tickets/3", 90, 24)
@@ -172,7 +173,7 @@ def test_to_continue_teaches_a_new_label_and_keeps_the_old_ones(
     unseen = make_tickets(90, seed=7)
     right = {
         name: np.array(classifier.load(each, "cpu").predict(unseen["text"].tolist()).labels) == unseen["label"]
-        for name, each in (("before", made[method]), ("after", folder))
+        for name, each in (("before", champion_folders[method]), ("after", folder))
     }
     new, old = unseen["label"] == "repairs", unseen["label"] != "repairs"
     assert right["before"][new].mean() == 0
@@ -184,12 +185,12 @@ def test_to_continue_teaches_a_new_label_and_keeps_the_old_ones(
         assert file.read_bytes() == (again / file.relative_to(folder)).read_bytes(), file.name
 
 
-def test_the_weights_are_those_of_the_champion_before_the_first_step(made, first, train_config):
+def test_the_weights_are_those_of_the_champion_before_the_first_step(champion_folders, first_tables, train_config):
     """Merged or not, with its head: what it says is what the champion said."""
-    texts = first[1]["text"].tolist()
+    texts = first_tables[1]["text"].tolist()
     for method in ("lora", "full"):
-        network, head = classifier.load_to_train(made[method], 0.0, 0.0)
-        loaded = classifier.load(made[method], "cpu")
+        network, head = classifier.load_to_train(champion_folders[method], 0.0, 0.0)
+        loaded = classifier.load(champion_folders[method], "cpu")
         vectors = classifier.embed(classifier.Encoder(network).eval(), loaded.tokenizer, texts, 32, 16)
         assert torch.allclose(vectors, loaded.embed(texts), atol=1e-5)
         assert torch.equal(head.weight, loaded.head.weight)
@@ -198,9 +199,9 @@ def test_the_weights_are_those_of_the_champion_before_the_first_step(made, first
 
 
 def test_val_is_learned_from_where_refit_says_so_and_chooses_only_where_nobody_learned_from_it(
-    tmp_path, made, first, train_config
+    tmp_path, champion_folders, first_tables, train_config
 ):
-    train, val = first
+    train, val = first_tables
     three = Incremental(replay_share=0.5, epochs=3, learning_rate_factor=1.0)
     reports = {}
     for name, refit, begins in (
@@ -208,8 +209,8 @@ def test_val_is_learned_from_where_refit_says_so_and_chooses_only_where_nobody_l
         ("chosen", False, EARLIER),
         ("known", False, replace(EARLIER, refit=True)),
     ):
-        known = pd.concat(first) if begins.refit else train
-        earlier = knowing(known, begins, made["full"])
+        old_rows = pd.concat(first_tables) if begins.refit else train
+        earlier = knowing(old_rows, begins, champion_folders["full"])
         params = train_config(method="full", refit=refit, incremental=three)
         result = fit(train, val, train_context(params, tmp_path / name, QUIET), earlier)
         scored = ["val_macro_f1" in point for point in result.model.history.points]
@@ -222,27 +223,29 @@ def test_val_is_learned_from_where_refit_says_so_and_chooses_only_where_nobody_l
     assert reports["known"][0]["start"]["gone_rows"] == 0, "what is in val is not gone"
 
 
-def test_a_label_that_is_gone_is_no_longer_guessed(tmp_path, made, first, train_config, make_tickets):
+def test_a_label_that_is_gone_is_no_longer_guessed(
+    tmp_path, champion_folders, first_tables, train_config, make_tickets
+):
     train = make_tickets(40, 3, ("bills", "repairs"))
     folder, report = trained(
-        tmp_path, train, train, train_config(method="full"), knowing(first[0], folder=made["full"])
+        tmp_path, train, train, train_config(method="full"), knowing(first_tables[0], folder=champion_folders["full"])
     )
     assert report["start"]["gone_labels"] == ["parcels"]
-    assert report["start"]["gone_rows"] == len(first[0])
+    assert report["start"]["gone_rows"] == len(first_tables[0])
     assert read_classifier(folder).labels == ["bills", "repairs"]
-    said = classifier.load(folder, "cpu").predict(first[1]["text"].tolist()).labels
-    assert set(said) <= {"bills", "repairs"}
+    labels = classifier.load(folder, "cpu").predict(first_tables[1]["text"].tolist()).labels
+    assert set(labels) <= {"bills", "repairs"}
 
 
 @pytest.mark.slow
 def test_a_continued_training_that_was_cut_off_goes_on_to_the_same_bits(
-    tmp_path, made, first, train_config, make_tickets
+    tmp_path, champion_folders, first_tables, train_config, make_tickets
 ):
-    train, val = pd.concat([first[0], make_tickets(40, 5)], ignore_index=True), first[1]
+    train, val = pd.concat([first_tables[0], make_tickets(40, 5)], ignore_index=True), first_tables[1]
     params = train_config(
         method="full", refit=True, incremental=Incremental(replay_share=0.5, epochs=3, learning_rate_factor=0.5)
     )
-    earlier = knowing(first[0], folder=made["full"])
+    earlier = knowing(first_tables[0], folder=champion_folders["full"])
 
     def cut(step, of, **_):
         if step >= 20:
@@ -270,20 +273,22 @@ def test_all_learning_rates_are_slowed_alike(train_config):
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch, settings, first, made, make_tickets, make_dvc_repository):
+def stage_with_champion(
+    tmp_path, monkeypatch, settings, first_tables, champion_folders, make_tickets, make_dvc_repository
+):
     """A DVC repository whose cache holds a champion of method full, and a start that names it."""
     monkeypatch.chdir(tmp_path)
     dvc_store._repository.cache_clear()
     make_dvc_repository(tmp_path)
     Path("params.yaml").write_text(yaml.safe_dump(settings), "utf-8")
     more = make_tickets(30, seed=5)
-    row_table.write(pd.concat([first[0], more], ignore_index=True), Path("train.parquet"))
-    row_table.write(first[1], Path("val.parquet"))
+    row_table.write(pd.concat([first_tables[0], more], ignore_index=True), Path("train.parquet"))
+    row_table.write(first_tables[1], Path("val.parquet"))
     row_table.write(more.head(0), Path("general.parquet"))
-    for name, side in zip(("train", "val"), first, strict=True):
+    for name, side in zip(("train", "val"), first_tables, strict=True):
         row_table.write(side, Path(f"before/{name}.parquet"))
     train, val = (keep(Path(f"before/{name}.parquet").read_bytes()) for name in ("train", "val"))
-    folder = made["full"]
+    folder = champion_folders["full"]
     entries = [
         {"md5": keep(file.read_bytes()), "relpath": file.relative_to(folder).as_posix()}
         for file in sorted(folder.rglob("*"))
@@ -312,24 +317,27 @@ def stage(out):
     return json.loads(Path(out, "reports/train.json").read_text())
 
 
-def test_the_stage_finds_the_champion_by_its_hashes_and_says_that_it_continued(desk):
-    told = stage("out")["start"]
-    assert told | {"new_rows": 30, "old_rows": 10, "new_labels": ["repairs"]} == told
+def test_the_stage_finds_the_champion_by_its_hashes_and_says_that_it_continued(stage_with_champion):
+    start = stage("out")["start"]
+    assert start | {"new_rows": 30, "old_rows": 10, "new_labels": ["repairs"]} == start
     assert (
         parent_version.ParentVersion(
-            name=told["from"], **{key: told[key] for key in parent_version.as_dict(desk) if key != "from"}
+            name=start["from"],
+            **{key: start[key] for key in parent_version.as_dict(stage_with_champion) if key != "from"},
         )
-        == desk
+        == stage_with_champion
     )
     assert list(Path("out/work").iterdir()) == [], "the champion's bytes are gone from the scratch folder"
     parent_version.write(None, Path("start.json"))
     assert stage("base")["start"] == {"from": "base"}
 
 
-@pytest.mark.parametrize("lost", ["model_md5", "train_md5", "a file"])
-def test_a_champion_whose_bytes_are_gone_or_damaged_is_refused_and_nothing_is_made(desk, lost, monkeypatch, capsys):
-    files = dvc_store.listing(desk.model_md5)
-    path = dvc_store.cached(files["head.safetensors"] if lost == "a file" else getattr(desk, lost))
+@pytest.mark.parametrize("missing", ["model_md5", "train_md5", "a file"])
+def test_a_champion_whose_bytes_are_gone_or_damaged_is_refused_and_nothing_is_made(
+    stage_with_champion, missing, monkeypatch, capsys
+):
+    files = dvc_store.listing(stage_with_champion.model_md5)
+    path = dvc_store.cached(files["head.safetensors"] if missing == "a file" else getattr(stage_with_champion, missing))
     content = path.read_bytes()
     path.unlink()
     with pytest.raises(Refused, match=r"cannot continue from tickets/3: bytes gone, hashes kept.*dvc pull"):

@@ -16,7 +16,7 @@ ROWS = pack([TokenizedExample(list(range(5, 25)), 4), TokenizedExample(list(rang
 
 
 @pytest.fixture
-def adapted(tiny_causal_lm):
+def adapted_network(tiny_causal_lm):
     """The same network each time, its adapter moved away from where it starts."""
 
     def make(dropout=0.0, rank_stabilised=False, dora=False):
@@ -40,8 +40,8 @@ def learned(network, rows=ROWS):
 
 
 @pytest.mark.parametrize("rank_stabilised", [False, True])
-def test_fused_layers_give_pefts_loss_and_gradients(adapted, rank_stabilised):
-    plain, fused = adapted(rank_stabilised=rank_stabilised), adapted(rank_stabilised=rank_stabilised)
+def test_fused_layers_give_pefts_loss_and_gradients(adapted_network, rank_stabilised):
+    plain, fused = adapted_network(rank_stabilised=rank_stabilised), adapted_network(rank_stabilised=rank_stabilised)
     assert lora_fusion.fuse(fused) == 14
     value, gradients = learned(plain)
     own_value, own_gradients = learned(fused)
@@ -51,8 +51,8 @@ def test_fused_layers_give_pefts_loss_and_gradients(adapted, rank_stabilised):
         assert torch.allclose(gradient, own_gradients[name], atol=1e-6), name
 
 
-def test_a_layer_compiled_gives_the_same(adapted):
-    plain, compiled = adapted(), adapted()
+def test_a_layer_compiled_gives_the_same(adapted_network):
+    plain, compiled = adapted_network(), adapted_network()
     lora_fusion.fuse(compiled)
     step.compile_layers(compiled, "aot_eager")  # traced as a whole; C++ would take a minute
     like = pack(
@@ -64,8 +64,8 @@ def test_a_layer_compiled_gives_the_same(adapted):
     assert all(torch.allclose(gradient, own_gradients[name], atol=1e-5) for name, gradient in gradients.items())
 
 
-def test_a_layer_computed_again_for_its_gradient_gives_the_same(adapted):
-    plain, sparing = adapted(), adapted()
+def test_a_layer_computed_again_for_its_gradient_gives_the_same(adapted_network):
+    plain, sparing = adapted_network(), adapted_network()
     lora_fusion.fuse(sparing)
     sparing.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     sparing.train()
@@ -75,22 +75,22 @@ def test_a_layer_computed_again_for_its_gradient_gives_the_same(adapted):
     assert all(torch.allclose(gradient, own_gradients[name], atol=1e-6) for name, gradient in gradients.items())
 
 
-def test_a_forward_that_was_left_halfway_spoils_none_that_follow(adapted):
-    plain, fused = adapted(), adapted()
+def test_a_forward_that_was_left_halfway_spoils_none_that_follow(adapted_network):
+    plain, fused = adapted_network(), adapted_network()
     lora_fusion.fuse(fused)
     decoder.body(fused).layers[0].self_attn.q_proj(torch.ones(1, 3, 64))  # and its siblings were never asked
     assert torch.allclose(learned(plain)[0], learned(fused)[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("words", [{"dropout": 0.1}, {"dora": True}])
-def test_what_is_more_than_the_one_operation_keeps_pefts_forward(adapted, words):
-    assert lora_fusion.fuse(adapted(**words)) == 0
+def test_what_is_more_than_the_one_operation_keeps_pefts_forward(adapted_network, words):
+    assert lora_fusion.fuse(adapted_network(**words)) == 0
 
 
-def test_a_fused_network_saves_what_peft_reads(adapted, tmp_path, tiny_causal_lm):
+def test_a_fused_network_saves_what_peft_reads(adapted_network, tmp_path, tiny_causal_lm):
     from peft import PeftModel
 
-    fused = adapted()
+    fused = adapted_network()
     lora_fusion.fuse(fused)
     fused.save_pretrained(tmp_path)
     _, network = decoder.load_base(f"folder:{tiny_causal_lm}", weights_sha256(tiny_causal_lm), "fp32", CPU)
@@ -99,8 +99,8 @@ def test_a_fused_network_saves_what_peft_reads(adapted, tmp_path, tiny_causal_lm
         assert torch.allclose(decoder.hidden_states(plain, ROWS), decoder.hidden_states(fused, ROWS), atol=1e-6)
 
 
-def test_a_fused_layer_is_never_silently_with_its_adapter_when_told_to_be_without(adapted):
-    fused = adapted()
+def test_a_fused_layer_is_never_silently_with_its_adapter_when_told_to_be_without(adapted_network):
+    fused = adapted_network()
     lora_fusion.fuse(fused)
     with pytest.raises(ValueError, match="load the model anew"), fused.disable_adapter():
         decoder.hidden_states(fused, ROWS)

@@ -22,10 +22,10 @@ def test_noise_reaches_as_far_as_the_length_of_its_own_row_says():
 
 
 def test_noise_is_the_seeds():
-    own = pack([TokenizedExample([5] * 9, 1)], CPU, shape([9], [[0]], 16))
-    made = []
+    batch = pack([TokenizedExample([5] * 9, 1)], CPU, shape([9], [[0]], 16))
+    noises = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        made.append(noisy(torch.ones(1, 16, 4), own, 5.0))
-    assert torch.equal(made[0], made[1])
-    assert not torch.equal(made[0], made[2])
+        noises.append(noisy(torch.ones(1, 16, 4), batch, 5.0))
+    assert torch.equal(noises[0], noises[1])
+    assert not torch.equal(noises[0], noises[2])

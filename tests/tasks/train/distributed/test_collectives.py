@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import psutil
 import pytest
@@ -23,8 +22,8 @@ from retune.data import row_table
 from retune.errors import Broken, WrongUse
 from retune.models.base_model import weights_sha256
 from tasks.train.distributed import collectives, launcher
+from tests.support.environment import ROOT
 
-ROOT = Path(__file__).resolve().parents[4]
 PATHS = ["train.parquet", "val.parquet", "general.parquet", "start.json", "model", "reports", "work"]
 STAGE = [sys.executable, "-m", "tasks.train", *PATHS]
 CPU = torch.device("cpu")
@@ -49,31 +48,31 @@ LONG = {"epochs": 20, "patience": 20}
 
 
 @pytest.fixture
-def desk(tmp_path, tiny_causal_lm, make_replies):
-    """A folder with all that the stage reads: `desk(name, **changes of train)`."""
+def job_folder(tmp_path, tiny_causal_lm, make_replies):
+    """A folder with all that the stage reads: `job_folder(name, **changes of train)`."""
 
-    def laid(name, rows=36, task="instruct", **changes):
+    def make_folder(name, rows=36, task="instruct", **changes):
         folder = tmp_path / name
         folder.mkdir()
-        knobs = yaml.safe_load((ROOT / f"retune/config/defaults/{task}.yaml").read_text("utf-8"))
+        settings = yaml.safe_load((ROOT / f"retune/config/defaults/{task}.yaml").read_text("utf-8"))
         base = {"name": f"folder:{tiny_causal_lm}", "sha256": weights_sha256(tiny_causal_lm)}
         for key, value in {**TINY, "base": base, **changes}.items():
-            own = knobs["train"].get(key)
-            if own is not None:
-                knobs["train"][key] = {**own, **value} if isinstance(own, dict) else value
-        (folder / "params.yaml").write_text(yaml.safe_dump(knobs), "utf-8")
+            section = settings["train"].get(key)
+            if section is not None:
+                settings["train"][key] = {**section, **value} if isinstance(section, dict) else value
+        (folder / "params.yaml").write_text(yaml.safe_dump(settings), "utf-8")
         for side, count in (("train", rows), ("val", 12)):
             row_table.write(make_replies(count, seed=len(side)), folder / f"{side}.parquet")
         row_table.write(make_replies(12)[:0], folder / "general.parquet")
         shutil.copy(ROOT / "models/start.json", folder)
         return folder
 
-    return laid
+    return make_folder
 
 
 def environment(**more):
-    own = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": own, "OMP_NUM_THREADS": "1", **more}
+    python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": python_path, "OMP_NUM_THREADS": "1", **more}
 
 
 def go(folder, **more):
@@ -81,10 +80,10 @@ def go(folder, **more):
     return done.returncode, done.stdout + done.stderr
 
 
-def made(folder):
-    code, told = go(folder)
-    assert code == 0, told
-    return weights(folder), json.loads((folder / "reports/train.json").read_text()), told
+def model_of(folder):
+    code, output = go(folder)
+    assert code == 0, output
+    return weights(folder), json.loads((folder / "reports/train.json").read_text()), output
 
 
 def weights(folder):
@@ -105,17 +104,17 @@ def losses(folder):
     [("lora", TWO, 36), ("full", PARTS, 36), ("lora", PARTS, 35)],
     ids=["ddp", "fsdp-full", "fsdp-lora"],
 )
-def test_two_processes_make_the_model_that_one_makes(desk, method, two, rows):
+def test_two_processes_make_the_model_that_one_makes(job_folder, method, two, rows):
     """Also where the last step of an epoch leaves one of them without a batch."""
-    one, report, _ = made(desk("one", rows, method=method))
-    many, other, told = made(desk("two", rows, method=method, parallel=two))
+    one, report, _ = model_of(job_folder("one", rows, method=method))
+    many, other, output = model_of(job_folder("two", rows, method=method, parallel=two))
     assert (report["processes"], other["processes"]) == (1, 2)
     assert one.keys() == many.keys()
     for name, value in one.items():
         assert torch.allclose(value, many[name], atol=2e-4, rtol=0), name
     assert (report["rows"], report["best_epoch"]) == (other["rows"], other["best_epoch"])
     assert (report["parameters"], report["trained_parameters"]) == (other["parameters"], other["trained_parameters"])
-    assert told.count("progress step=1 of=") == 1, "one of them speaks"
+    assert output.count("progress step=1 of=") == 1, "one of them speaks"
 
 
 PREFER = """
@@ -136,19 +135,19 @@ with collectives.process_group(classifier.pick_device(section.device)):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "two"), [("dpo", TWO), ("kto", PARTS)], ids=["ddp", "fsdp"])
-def test_preferences_are_learned_by_two_processes_as_by_one(desk, method, two):
-    start = desk("start")
-    made(start)
-    found = []
+def test_preferences_are_learned_by_two_processes_as_by_one(job_folder, method, two):
+    start = job_folder("start")
+    model_of(start)
+    models = []
     for name, section in (("one", {}), ("two", two)):
-        folder = desk(name, task="prefer", method=method, parallel=section)
+        folder = job_folder(name, task="prefer", method=method, parallel=section)
         (folder / "go.py").write_text(PREFER)
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"] if section else []
         command = [sys.executable, *launcher, "go.py", str(start / "model")]
         done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=280)
         assert done.returncode == 0, done.stdout + done.stderr
-        found.append(weights(folder))
-    one, many = found
+        models.append(weights(folder))
+    one, many = models
     assert any(not torch.equal(value, weights(start)[name]) for name, value in one.items()), "it has learned"
     assert all(torch.allclose(value, many[name], atol=2e-4, rtol=0) for name, value in one.items())
 
@@ -157,23 +156,23 @@ def test_preferences_are_learned_by_two_processes_as_by_one(desk, method, two):
 
 
 @contextmanager
-def begun(folder, **more):
+def start_job(folder, **more):
     """The stage, and a function that waits until it has said something."""
     stage = subprocess.Popen(
         STAGE, cwd=folder, env=environment(**more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    said = []
+    lines = []
 
     def until(what):
         for line in stage.stdout:
-            said.append(line)
+            lines.append(line)
             if what in line:
                 return
-        raise AssertionError("".join(said))
+        raise AssertionError("".join(lines))
 
     with stage:
         try:
-            yield stage, until, said
+            yield stage, until, lines
         finally:
             stage.kill()
 
@@ -184,47 +183,49 @@ def workers(stage):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "two", "which"), [("lora", TWO, 1), ("full", PARTS, 0)], ids=["ddp", "fsdp"])
-def test_a_process_that_is_killed_ends_the_job_and_the_next_start_goes_on_to_the_same_bits(desk, method, two, which):
-    whole, _, _ = made(desk("whole", method=method, parallel=two, **LONG))
-    folder = desk("killed", method=method, parallel=two, **LONG)
-    with begun(folder) as (stage, until, said):
+def test_a_process_that_is_killed_ends_the_job_and_the_next_start_goes_on_to_the_same_bits(
+    job_folder, method, two, which
+):
+    whole, _, _ = model_of(job_folder("whole", method=method, parallel=two, **LONG))
+    folder = job_folder("killed", method=method, parallel=two, **LONG)
+    with start_job(folder) as (stage, until, lines):
         until("progress step=1 ")
-        both = sorted(workers(stage), key=lambda own: int(own.environ()["RANK"]))
+        both = sorted(workers(stage), key=lambda rank: int(rank.environ()["RANK"]))
         assert len(both) == 2
         until("progress step=10 ")
         began = time.monotonic()
         both[which].kill()
-        said += stage.stdout.readlines()
+        lines += stage.stdout.readlines()
         assert stage.wait(30) == 3
     took = time.monotonic() - began
     assert took < 30
-    assert not any(own.is_running() and own.status() != psutil.STATUS_ZOMBIE for own in both)
-    assert f'"Broken", "message": "process {which + 1} of 2 was ended by SIGKILL' in "".join(said)
-    assert "Traceback" not in "".join(said)
-    again, report, told = made(folder)
-    assert int(re.search(r"going on from the checkpoint of step (\d+)", told)[1]) >= 9
+    assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in both)
+    assert f'"Broken", "message": "process {which + 1} of 2 was ended by SIGKILL' in "".join(lines)
+    assert "Traceback" not in "".join(lines)
+    again, report, output = model_of(folder)
+    assert int(re.search(r"going on from the checkpoint of step (\d+)", output)[1]) >= 9
     assert report["resumed_from_step"] >= 9
     assert all(torch.equal(value, again[name]) for name, value in whole.items())
 
 
 @pytest.mark.slow
-def test_a_part_that_is_damaged_takes_all_back_to_the_newest_that_everybody_has(desk):
-    folder = desk("parts", method="full", parallel=PARTS, **LONG)
-    with begun(folder) as (stage, until, _):
+def test_a_part_that_is_damaged_takes_all_back_to_the_newest_that_everybody_has(job_folder):
+    folder = job_folder("parts", method="full", parallel=PARTS, **LONG)
+    with start_job(folder) as (stage, until, _):
         until("progress step=10 ")
         stage.send_signal(signal.SIGTERM)
         stage.wait(30)
     (newest,) = sorted(folder.glob("work/*/process-1/choose/step-*"))[-1:]
     (newest / "tensors.safetensors").write_bytes(b"torn")
     before = int(newest.name.removeprefix("step-")) - 1
-    _, _, told = made(folder)
-    assert f"going on from the checkpoint of step {before} of" in told
+    _, _, output = model_of(folder)
+    assert f"going on from the checkpoint of step {before} of" in output
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_nothing_outlives_the_stage(desk, how):
-    with begun(desk("ended", epochs=500, patience=500, parallel=TWO)) as (stage, until, _):
+def test_nothing_outlives_the_stage(job_folder, how):
+    with start_job(job_folder("ended", epochs=500, patience=500, parallel=TWO)) as (stage, until, _):
         until("progress step=1 ")
         both = workers(stage)
         stage.send_signal(how)
@@ -237,31 +238,31 @@ def test_nothing_outlives_the_stage(desk, how):
 
 
 @pytest.mark.slow
-def test_a_refusal_is_said_once(desk):
-    code, told = go(desk("refused", max_tokens=8, batch_tokens=16, parallel=TWO))
+def test_a_refusal_is_said_once(job_folder):
+    code, output = go(job_folder("refused", max_tokens=8, batch_tokens=16, parallel=TWO))
     assert code == 1
-    assert told.count('{"error": "Refused"') == 1
-    assert "Traceback" not in told
+    assert output.count('{"error": "Refused"') == 1
+    assert "Traceback" not in output
 
 
 @pytest.mark.slow
-def test_a_second_trainer_of_the_same_model_is_refused(desk):
-    folder = desk("busy", epochs=500, patience=500, parallel=TWO)
-    with begun(folder) as (_, until, _):
+def test_a_second_trainer_of_the_same_model_is_refused(job_folder):
+    folder = job_folder("busy", epochs=500, patience=500, parallel=TWO)
+    with start_job(folder) as (_, until, _):
         until("progress step=1 ")
-        code, told = go(folder)
-    assert (code, told.count("another trainer is at work")) == (3, 1)
+        code, output = go(folder)
+    assert (code, output.count("another trainer is at work")) == (3, 1)
 
 
 @pytest.mark.parametrize(
-    ("section", "accumulate", "said"),
+    ("section", "accumulate", "message"),
     [
         (Parallel(2, 1, "ddp"), 3, "train.accumulate is 3 batches a step, and there are 2 processes"),
         (Parallel(1, 1, "fsdp"), 2, "train.parallel.strategy is fsdp, with one process"),
     ],
 )
-def test_what_cannot_be_spread_is_refused_before_anything_starts(section, accumulate, said):
-    with pytest.raises(WrongUse, match=said):
+def test_what_cannot_be_spread_is_refused_before_anything_starts(section, accumulate, message):
+    with pytest.raises(WrongUse, match=message):
         launcher.check(section, accumulate, CPU)
 
 
@@ -284,10 +285,10 @@ def test_a_host_that_nobody_knows_is_named(monkeypatch):
 
 
 def test_a_port_that_is_taken_is_told(monkeypatch):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        monkeypatch.setenv(launcher.RENDEZVOUS, f"127.0.0.1:{taken.getsockname()[1]}")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        monkeypatch.setenv(launcher.RENDEZVOUS, f"127.0.0.1:{listener.getsockname()[1]}")
         monkeypatch.setenv(launcher.NODE_RANK, "0")
         monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which the launcher sets where nobody has
         with pytest.raises(Broken, match=r"did not meet at 127\.0\.0\.1"):
@@ -295,15 +296,15 @@ def test_a_port_that_is_taken_is_told(monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_hosts_that_share_no_folder_make_the_model_that_one_makes(desk):
+def test_two_hosts_that_share_no_folder_make_the_model_that_one_makes(job_folder):
     """Both on this machine, as a second one is not at hand: each has a folder, and meets the other over a port."""
-    one, _, _ = made(desk("one"))
+    one, _, _ = model_of(job_folder("one"))
     hosts = {"processes": 1, "hosts": 2}
-    first, second = desk("first", parallel=hosts), desk("second", parallel=hosts)
+    first, second = job_folder("first", parallel=hosts), job_folder("second", parallel=hosts)
     meet = {launcher.RENDEZVOUS: f"127.0.0.1:{free_port()}"}
     other = subprocess.Popen(STAGE, cwd=second, env=environment(**meet, **{launcher.NODE_RANK: "1"}))
-    code, told = go(first, **meet, **{launcher.NODE_RANK: "0"})
-    assert (code, other.wait(60)) == (0, 0), told
+    code, output = go(first, **meet, **{launcher.NODE_RANK: "0"})
+    assert (code, other.wait(60)) == (0, 0), output
     assert all(torch.allclose(value, weights(first)[name], atol=2e-4, rtol=0) for name, value in one.items())
     assert not (second / "model").exists(), "the first one writes"
 
@@ -320,11 +321,11 @@ def free_port():
 @pytest.mark.parametrize("count", [1, 4, 5])
 def test_every_batch_counts_once_and_all_take_equally_many_turns(monkeypatch, count):
     monkeypatch.setattr(collectives, "world_size", lambda: 2)
-    taken = []
-    for own in (0, 1):
-        monkeypatch.setattr(collectives, "rank", lambda own=own: own)
-        taken.append(list(collectives.local_batches([f"batch {number}" for number in range(count)])))
-    assert len(taken[0]) == len(taken[1])
-    counted = sorted(number for turns in taken for number, batch, counts in turns if counts)
+    turns_of_rank = []
+    for rank in (0, 1):
+        monkeypatch.setattr(collectives, "rank", lambda rank=rank: rank)
+        turns_of_rank.append(list(collectives.local_batches([f"batch {number}" for number in range(count)])))
+    assert len(turns_of_rank[0]) == len(turns_of_rank[1])
+    counted = sorted(number for turns in turns_of_rank for number, batch, counts in turns if counts)
     assert counted == list(range(count))
-    assert all(batch == f"batch {number}" for turns in taken for number, batch, _ in turns)
+    assert all(batch == f"batch {number}" for turns in turns_of_rank for number, batch, _ in turns)

@@ -29,19 +29,11 @@ from tasks.train.context import train_context
 from tasks.train.encoder import fit as story
 from tasks.train.encoder.fit import fit, unusual_rate
 from tasks.train.loop import TrainingHistory
+from tests.support.environment import ROOT
+from tests.support.tree_hashes import file_hashes
 
-ROOT = Path(__file__).parents[4]
 QUIET = lambda *_, **__: None  # noqa: E731
 SAFE = {".json", ".safetensors", ".txt"}
-
-
-def files(folder):
-    """name -> sha256 of every file below a folder."""
-    return {
-        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(folder.rglob("*"))
-        if file.is_file()
-    }
 
 
 def trained(folder, train, val, params):
@@ -54,7 +46,7 @@ def trained(folder, train, val, params):
 
 
 @pytest.fixture(scope="module")
-def sides(make_tickets):
+def ticket_tables(make_tickets):
     return make_tickets(48), make_tickets(24, seed=2)
 
 
@@ -62,41 +54,43 @@ def sides(make_tickets):
 
 
 @pytest.mark.parametrize("method", ["probe", "lora", "full"])
-def test_each_method_makes_the_same_bits_twice_and_says_the_same_once_reloaded(tmp_path, sides, train_config, method):
+def test_each_method_makes_the_same_bits_twice_and_says_the_same_once_reloaded(
+    tmp_path, ticket_tables, train_config, method
+):
     folders = []
     for attempt in ("one", "two"):
-        folder, report, before = trained(tmp_path / attempt, *sides, train_config(method=method))
-        folders.append(files(folder))
+        folder, report, before = trained(tmp_path / attempt, *ticket_tables, train_config(method=method))
+        folders.append(file_hashes(folder))
     assert folders[0] == folders[1]
     assert {Path(name).suffix for name in folders[0]} <= SAFE
 
-    after = classifier.load(folder, "cpu").predict(sides[1]["text"].tolist(), 16)
+    after = classifier.load(folder, "cpu").predict(ticket_tables[1]["text"].tolist(), 16)
     assert after.labels == before.labels
     assert np.abs(after.confidence - before.confidence).max() < 1e-5
-    assert np.mean(np.array(after.labels) == sides[1]["label"]) > 0.6, "it learned something"
+    assert np.mean(np.array(after.labels) == ticket_tables[1]["label"]) > 0.6, "it learned something"
     learned, whole = report["trained_parameters"], report["parameters"]
     assert {"probe": learned == 99, "lora": 99 < learned < whole, "full": learned == whole}[method]
 
 
-def test_fine_tuning_moves_the_encoder_and_leaves_the_probe_in_the_folder(tmp_path, sides, train_config):
-    folder, _, _ = trained(tmp_path, *sides, train_config(method="full"))
-    texts = sides[1]["text"].tolist()
+def test_fine_tuning_moves_the_encoder_and_leaves_the_probe_in_the_folder(tmp_path, ticket_tables, train_config):
+    folder, _, _ = trained(tmp_path, *ticket_tables, train_config(method="full"))
+    texts = ticket_tables[1]["text"].tolist()
     assert not torch.equal(
         classifier.load(folder, "cpu").embed(texts), classifier.load_probe(folder, "cpu").embed(texts)
     )
-    probe_only, _, _ = trained(tmp_path / "probe", *sides, train_config(method="probe"))
-    assert files(folder)["probe.safetensors"] == files(probe_only)["head.safetensors"]
+    probe_only, _, _ = trained(tmp_path / "probe", *ticket_tables, train_config(method="probe"))
+    assert file_hashes(folder)["probe.safetensors"] == file_hashes(probe_only)["head.safetensors"]
 
 
-def test_the_tokenizer_of_a_folder_cuts_nothing_by_itself(tmp_path, sides, train_config):
+def test_the_tokenizer_of_a_folder_cuts_nothing_by_itself(tmp_path, ticket_tables, train_config):
     """Else the length of whichever call came last would be saved with it."""
-    folder, _, _ = trained(tmp_path, *sides, train_config(method="probe", max_tokens=8))
+    folder, _, _ = trained(tmp_path, *ticket_tables, train_config(method="probe", max_tokens=8))
     assert json.loads((folder / "tokenizer" / "tokenizer.json").read_text("utf-8"))["truncation"] is None
 
 
-def test_dropout_reaches_the_encoder(tmp_path, sides, train_config):
-    folders = [trained(tmp_path / str(share), *sides, train_config(dropout=share))[0] for share in (0.0, 0.3)]
-    assert files(folders[0])["head.safetensors"] != files(folders[1])["head.safetensors"]
+def test_dropout_reaches_the_encoder(tmp_path, ticket_tables, train_config):
+    folders = [trained(tmp_path / str(share), *ticket_tables, train_config(dropout=share))[0] for share in (0.0, 0.3)]
+    assert file_hashes(folders[0])["head.safetensors"] != file_hashes(folders[1])["head.safetensors"]
 
 
 @pytest.mark.parametrize("method", ["probe", "full"])
@@ -105,10 +99,10 @@ def test_two_labels_are_enough(tmp_path, make_tickets, train_config, method):
     folder, _, before = trained(
         tmp_path, make_tickets(40, labels=labels), make_tickets(20, 2, labels), train_config(method=method)
     )
-    said = classifier.load(folder, "cpu").predict(make_tickets(20, 2, labels)["text"].tolist())
-    assert said.labels == before.labels
-    assert set(said.labels) == set(labels)
-    assert said.confidence.min() >= 0.5
+    predictions = classifier.load(folder, "cpu").predict(make_tickets(20, 2, labels)["text"].tolist())
+    assert predictions.labels == before.labels
+    assert set(predictions.labels) == set(labels)
+    assert predictions.confidence.min() >= 0.5
 
 
 def test_a_label_that_only_validation_knows_is_carried_and_never_guessed_by_the_probe(
@@ -123,8 +117,8 @@ def test_a_label_that_only_validation_knows_is_carried_and_never_guessed_by_the_
 # ---------------------------------------------------------------- the params
 
 
-def test_refit_learns_from_train_and_val(tmp_path, sides, train_config):
-    train, val = sides
+def test_refit_learns_from_train_and_val(tmp_path, ticket_tables, train_config):
+    train, val = ticket_tables
     folder, report, _ = trained(tmp_path / "refit", train, val, train_config(refit=True))
     assert report["rows"] == len(train) + len(val)
     both = pd.concat([train, val], ignore_index=True)
@@ -138,7 +132,7 @@ def test_refit_learns_from_train_and_val(tmp_path, sides, train_config):
 
 
 @pytest.mark.parametrize("best", [1, 3])
-def test_refit_takes_as_many_epochs_as_were_best(tmp_path, sides, train_config, monkeypatch, best):
+def test_refit_takes_as_many_epochs_as_were_best(tmp_path, ticket_tables, train_config, monkeypatch, best):
     rounds = []
 
     def recorded(encoder, head, data, context):
@@ -146,14 +140,14 @@ def test_refit_takes_as_many_epochs_as_were_best(tmp_path, sides, train_config, 
         return TrainingHistory(best_epoch=best)
 
     monkeypatch.setattr(story, "fine_tune", recorded)
-    train, val = sides
+    train, val = ticket_tables
     fit(train, val, train_context(train_config(refit=True, epochs=7), tmp_path, QUIET))
     assert rounds == [(len(train), 7), (len(train) + len(val), best)]
 
 
-def test_one_curve_shows_choosing_and_refit_one_after_the_other(tmp_path, sides, train_config):
+def test_one_curve_shows_choosing_and_refit_one_after_the_other(tmp_path, ticket_tables, train_config):
     reported = []
-    train, val = sides
+    train, val = ticket_tables
     context = train_context(
         train_config(refit=True, epochs=2), tmp_path, lambda step, total, **_: reported.append(step)
     )
@@ -170,8 +164,8 @@ def test_balanced_weights_make_every_label_weigh_the_same(tmp_path, make_tickets
     val = make_tickets(60, seed=2)
     recall = {}
     for kind in ("none", "balanced"):
-        _, _, said = trained(tmp_path / kind, rare, val, train_config(method="probe", class_weights=kind))
-        recall[kind] = np.mean(np.array(said.labels)[val["label"] == "repairs"] == "repairs")
+        _, _, weights = trained(tmp_path / kind, rare, val, train_config(method="probe", class_weights=kind))
+        recall[kind] = np.mean(np.array(weights.labels)[val["label"] == "repairs"] == "repairs")
     assert recall["balanced"] > recall["none"]
 
 
@@ -181,27 +175,27 @@ def test_balanced_weights_by_hand():
     assert story._class_weights([0, 0, 0, 1], 3, "none") is None
 
 
-def test_a_learning_rate_far_from_the_usual_is_warned_of_and_reported(tmp_path, sides, train_config, capsys):
+def test_a_learning_rate_far_from_the_usual_is_warned_of_and_reported(tmp_path, ticket_tables, train_config, capsys):
     lora = train_config().lora
     assert unusual_rate(train_config(method="lora", lora=replace(lora, learning_rate=1e-3))) == []
     assert unusual_rate(train_config(method="probe")) == []
     (warning,) = unusual_rate(train_config(method="lora", lora=replace(lora, learning_rate=2e-5)))
     assert "train.lora.learning_rate is 2e-05" in warning
-    _, report, _ = trained(tmp_path, *sides, train_config(epochs=1))  # 1e-3 is much for method full
+    _, report, _ = trained(tmp_path, *ticket_tables, train_config(epochs=1))  # 1e-3 is much for method full
     assert report["warnings"] == unusual_rate(train_config())
     assert f"warning: {report['warnings'][0]}" in capsys.readouterr().out
 
 
-def test_the_inputs_of_fit_are_left_as_they_were(tmp_path, sides, train_config):
-    before = [side.copy(deep=True) for side in sides]
-    fit(*sides, train_context(train_config(method="probe"), tmp_path, QUIET))
-    assert all(side.equals(copy) for side, copy in zip(sides, before, strict=True))
+def test_the_inputs_of_fit_are_left_as_they_were(tmp_path, ticket_tables, train_config):
+    before = [side.copy(deep=True) for side in ticket_tables]
+    fit(*ticket_tables, train_context(train_config(method="probe"), tmp_path, QUIET))
+    assert all(side.equals(copy) for side, copy in zip(ticket_tables, before, strict=True))
 
 
-def test_a_base_with_other_weights_is_refused_by_name_and_hash(tmp_path, sides, train_config):
+def test_a_base_with_other_weights_is_refused_by_name_and_hash(tmp_path, ticket_tables, train_config):
     base = train_config().base
     with pytest.raises(Refused, match=f"{base.sha256}, not {'0' * 64}"):
-        fit(*sides, train_context(train_config(base=replace(base, sha256="0" * 64)), tmp_path, QUIET))
+        fit(*ticket_tables, train_context(train_config(base=replace(base, sha256="0" * 64)), tmp_path, QUIET))
 
 
 # ---------------------------------------------------------------- the stage
@@ -257,64 +251,66 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path, make_tickets, settings, monkeypatch):
+def stage_folders(tmp_path, make_tickets, settings, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return Desk(tmp_path, make_tickets, settings)
 
 
-def test_a_killed_run_goes_on_to_the_same_bits_even_from_the_checkpoint_before_a_damaged_one(desk, capsys):
-    desk.train("undisturbed")
-    assert list((desk.folder / "undisturbed" / "work").rglob("step-*")) == []
+def test_a_killed_run_goes_on_to_the_same_bits_even_from_the_checkpoint_before_a_damaged_one(stage_folders, capsys):
+    stage_folders.train("undisturbed")
+    assert list((stage_folders.folder / "undisturbed" / "work").rglob("step-*")) == []
 
-    with desk.stopped_in_the_middle("killed"), pytest.raises(Broken, match="another trainer is at work"):
-        desk.train("killed")
-    assert not (desk.folder / "killed" / "model").exists()
+    with stage_folders.stopped_in_the_middle("killed"), pytest.raises(Broken, match="another trainer is at work"):
+        stage_folders.train("killed")
+    assert not (stage_folders.folder / "killed" / "model").exists()
 
-    before, newest = desk.checkpoints("killed")[-2:]
+    before, newest = stage_folders.checkpoints("killed")[-2:]
     torn = newest / "tensors.safetensors"
     torn.write_bytes(torn.read_bytes()[:1000])
     capsys.readouterr()
-    desk.train("killed")
-    said = capsys.readouterr().out
-    assert f"{newest.name} is damaged and is left out" in said
-    assert f"going on from the checkpoint of step {int(before.name[-8:])} of 160" in said
-    undisturbed, killed = desk.folder / "undisturbed", desk.folder / "killed"
-    assert files(killed / "model") == files(undisturbed / "model")
+    stage_folders.train("killed")
+    output = capsys.readouterr().out
+    assert f"{newest.name} is damaged and is left out" in output
+    assert f"going on from the checkpoint of step {int(before.name[-8:])} of 160" in output
+    undisturbed, killed = stage_folders.folder / "undisturbed", stage_folders.folder / "killed"
+    assert file_hashes(killed / "model") == file_hashes(undisturbed / "model")
     name = "reports/learning_curve.csv"
     assert (killed / name).read_bytes() == (undisturbed / name).read_bytes()
 
 
-def test_a_damaged_base_ends_the_stage_with_1_and_names_the_hash(desk, tiny_base, monkeypatch, capsys):
-    spoiled = shutil.copytree(tiny_base, desk.folder / "spoiled")
+def test_a_damaged_base_ends_the_stage_with_1_and_names_the_hash(stage_folders, tiny_base, monkeypatch, capsys):
+    spoiled = shutil.copytree(tiny_base, stage_folders.folder / "spoiled")
     weights = bytearray((spoiled / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (spoiled / "model.safetensors").write_bytes(weights)
-    good = desk.settings["train"]["base"]["sha256"]
-    desk.write(base={"name": f"folder:{spoiled}", "sha256": good})
-    monkeypatch.setattr(sys, "argv", ["train", *desk.paths("out")])
+    good = stage_folders.settings["train"]["base"]["sha256"]
+    stage_folders.write(base={"name": f"folder:{spoiled}", "sha256": good})
+    monkeypatch.setattr(sys, "argv", ["train", *stage_folders.paths("out")])
     with pytest.raises(SystemExit) as ended:
         stage_io.run(main)
     errors = capsys.readouterr().err
     assert ended.value.code == 1
     assert good in errors
     assert hashlib.sha256(weights).hexdigest() in errors
-    assert not (desk.folder / "out" / "model").exists()
+    assert not (stage_folders.folder / "out" / "model").exists()
 
 
-def test_what_a_run_depends_on_names_its_checkpoints(desk, train_config):
-    train, val, base, other = (desk.folder / name for name in ("train.parquet", "val.parquet", "start.json", "other"))
+def test_what_a_run_depends_on_names_its_checkpoints(stage_folders, train_config):
+    train, val, base, other = (
+        stage_folders.folder / name for name in ("train.parquet", "val.parquet", "start.json", "other")
+    )
     parent_version.write(
         parent_version.ParentVersion(
             "tickets/1", "0" * 64, "0" * 40, "0" * 64, "0" * 32 + ".dir", "0" * 32, "0" * 32, True
         ),
         other,
     )
-    seen = {
+    fingerprints = {
         fingerprint((train, val, base), train_config()),
         fingerprint((val, train, base), train_config()),
         fingerprint((train, val, other), train_config()),
         fingerprint((train, val, base), train_config(seed=18)),
         fingerprint((train, val, base), train_config(base=replace(train_config().base, sha256="0" * 64))),
     }
-    assert len(seen) == 5
-    assert fingerprint((train, val, base), train_config()) in seen
+    assert len(fingerprints) == 5
+    assert fingerprint((train, val, base), train_config()) in fingerprints

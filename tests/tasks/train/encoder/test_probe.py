@@ -20,8 +20,8 @@ def test_the_head_says_what_the_logistic_regression_says(labels):
     vectors, truth = points(labels)
     head = probe.fit(vectors, truth.tolist(), labels, None, PARAMS)
     reference = LogisticRegression(C=10.0, max_iter=1000).fit(vectors.numpy(), truth)
-    said = head(vectors).softmax(-1).detach().numpy()
-    assert said == pytest.approx(reference.predict_proba(vectors.numpy()), abs=1e-4)
+    probabilities = head(vectors).softmax(-1).detach().numpy()
+    assert probabilities == pytest.approx(reference.predict_proba(vectors.numpy()), abs=1e-4)
 
 
 @pytest.mark.parametrize("labels", [3, 4])

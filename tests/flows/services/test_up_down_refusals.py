@@ -9,14 +9,14 @@ import pytest
 
 def marked(clone):
     """The processes that carry the mark of this clone's services."""
-    found = []
+    processes = []
     for each in psutil.process_iter():
         try:
             if each.environ().get("RETUNE_SERVICE", "").startswith(str(clone.folder)):
-                found.append(each.name())
+                processes.append(each.name())
         except psutil.Error:
             continue
-    return found
+    return processes
 
 
 @pytest.mark.parametrize("names", [("prefect", "mlflow"), ("mlflow", "postgres"), ("prefect", "postgres")])
@@ -40,18 +40,20 @@ def test_a_port_that_another_has_had_is_refused_and_may_be_chosen_anew(own_clone
 
 
 @pytest.mark.parametrize(
-    ("kept", "asked", "told"),
+    ("database_before", "database", "message"),
     [
         ("sqlite", "postgres", "docs/how-to/operate/troubleshooting.md (Another database) says how to move it"),
         ("postgres", "sqlite", "nothing brings it back into SQLite"),
     ],
 )
-def test_another_database_than_the_one_that_is_kept_is_refused_with_what_can_be_done(own_clone, kept, asked, told):
+def test_another_database_than_the_one_that_is_kept_is_refused_with_what_can_be_done(
+    own_clone, database_before, database, message
+):
     services = own_clone.folder / ".retune/services"
     services.mkdir(parents=True)
-    (services / "state.json").write_text(json.dumps({"folder": str(services), "database": kept}))
-    done = own_clone.retune("up", "--no-worker", "--database", asked)
-    assert done.returncode == 2 and told in done.stderr
+    (services / "state.json").write_text(json.dumps({"folder": str(services), "database": database_before}))
+    done = own_clone.retune("up", "--no-worker", "--database", database)
+    assert done.returncode == 2 and message in done.stderr
     assert "### Another database\n" in (own_clone.folder / "docs/how-to/operate/troubleshooting.md").read_text("utf-8")
 
 

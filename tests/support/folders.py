@@ -1,4 +1,4 @@
-"""Folders that are filled once a session, for all workers of pytest-xdist."""
+"""Folders that are filled once a session, for all workers of pytest-xdist, and an empty one for one test."""
 
 import os
 import shutil
@@ -27,3 +27,10 @@ def fill_once(tmp_path_factory):
         return folder
 
     return make
+
+
+@pytest.fixture
+def scratch_folder(tmp_path, monkeypatch):
+    """An empty folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

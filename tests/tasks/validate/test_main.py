@@ -22,6 +22,7 @@ from tasks.validate import __main__ as stage
 from tasks.validate import data_docs
 from tasks.validate.__main__ import main
 from tasks.validate.expectations import suite
+from tests.support.environment import ROOT
 
 PARAMS = Validate(
     min_rows=8,
@@ -43,8 +44,8 @@ WORDS = ["red", "orange", "yellow", "green", "blue", "indigo", "violet", "black"
 def rows():
     """Ten rows that pass: four to learn from and one given as test for each of two labels."""
     table = pd.DataFrame({"id": [f"T-{n}" for n in range(10)], "text": WORDS, "label": ["card", "cash"] * 5})
-    given = ["train"] * 8 + ["test"] * 2
-    return table.assign(group="", source="desk", given=given).astype("str")[list(COLUMNS)]
+    sides = ["train"] * 8 + ["test"] * 2
+    return table.assign(group="", source="desk", given=sides).astype("str")[list(COLUMNS)]
 
 
 def put(column, *values):
@@ -98,11 +99,11 @@ def test_good_rows_are_accepted():
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_fault_fails_its_own_expectation_alone(name):
-    fault, found, examples = FAULTS[name]
+    fault, value, examples = FAULTS[name]
     verdict = validate(fault(rows()), CURATED, PARAMS)
     assert verdict.verdict == "refused"
     assert list(failures(verdict)) == [name]
-    assert failures(verdict)[name].found == found
+    assert failures(verdict)[name].found == value
     assert failures(verdict)[name].examples == examples
 
 
@@ -175,8 +176,8 @@ ALL = [PATHS[0], GENERAL, *PATHS[1:]]  # as the stage takes them
 
 
 @pytest.fixture
-def in_folder(tmp_path, monkeypatch):
-    shipped = Path(__file__).parents[2] / "params.yaml"
+def stage_folder(tmp_path, monkeypatch):
+    shipped = ROOT / "params.yaml"
     (tmp_path / "params.yaml").write_text(shipped.read_text("utf-8"), "utf-8")
     monkeypatch.chdir(tmp_path)
     Path("curate.json").write_text(json.dumps({"received": 260, "rejected": 0}))
@@ -191,22 +192,22 @@ def many(count=260):
     return table.assign(text=text, label=label, group="", source="desk", given="").astype("str")
 
 
-def test_acceptance_names_the_bytes_and_nothing_that_a_threshold_changes(in_folder):
+def test_acceptance_names_the_bytes_and_nothing_that_a_threshold_changes(stage_folder):
     row_table.write(many(), PATHS[0])
     main(*ALL)
     digest = hashlib.sha256(PATHS[0].read_bytes()).hexdigest()
     assert json.loads(PATHS[2].read_text()) == {"accepted": True, "rows": 260, "sha256": digest}
     assert json.loads(PATHS[3].read_text())["verdict"] == "accepted"
     assert "Great Expectations" in (PATHS[4] / "index.html").read_text("utf-8")
-    assert sorted(path.name for path in in_folder.iterdir()) == sorted([*map(str, PATHS), "params.yaml"])
+    assert sorted(path.name for path in stage_folder.iterdir()) == sorted([*map(str, PATHS), "params.yaml"])
 
 
-def test_a_refusal_says_what_and_which_rows_and_takes_the_acceptance_back(in_folder, capsys):
+def test_a_refusal_says_what_and_which_rows_and_takes_the_acceptance_back(stage_folder, capsys):
     PATHS[2].write_text("{}")
     row_table.write(many().assign(label=["typo"] * 3 + ["card"] * 130 + ["cash"] * 127), PATHS[0])
     with pytest.raises(Refused, match=r"fails 1 of 13 expectations: rows_per_label \(3 of 260 rows") as refused:
         main(*ALL)
-    assert f"see {in_folder / PATHS[3]} and {in_folder / PATHS[4]}/index.html" in str(refused.value)
+    assert f"see {stage_folder / PATHS[3]} and {stage_folder / PATHS[4]}/index.html" in str(refused.value)
     assert capsys.readouterr().out == (
         "rows_per_label: expected at least 10 rows, not given as test, for every label; found"
         " 3 of 260 rows otherwise, such as 3 (label typo). Rows: T-0, T-1, T-2.\n"
@@ -216,7 +217,7 @@ def test_a_refusal_says_what_and_which_rows_and_takes_the_acceptance_back(in_fol
     assert (PATHS[4] / "index.html").exists()
 
 
-def test_a_check_that_cannot_run_is_broken_and_not_refused(in_folder):
+def test_a_check_that_cannot_run_is_broken_and_not_refused(stage_folder):
     PATHS[2].write_text("{}")
     row_table.write(many().drop(columns="text"), PATHS[0])
     with pytest.raises(Broken, match="nothing is known about the data"):
@@ -229,11 +230,11 @@ def test_a_check_that_cannot_run_is_broken_and_not_refused(in_folder):
 
 
 @pytest.fixture
-def writing(in_folder, tiny_causal_lm):
+def writing_folder(stage_folder, tiny_causal_lm):
     """The stage's folder with the params of task instruct, for the tiny base; takes changes of its train section."""
 
     def change(**changes):
-        values = yaml.safe_load((Path(__file__).parents[2] / "retune/config/defaults/instruct.yaml").read_text("utf-8"))
+        values = yaml.safe_load((ROOT / "retune/config/defaults/instruct.yaml").read_text("utf-8"))
         values["train"] |= {"base": {"name": f"folder:{tiny_causal_lm}", "sha256": "0" * 64}, "template": "chatml"}
         values["train"] |= changes
         values["validate"]["max_duplicate_share"] = 1.0
@@ -251,45 +252,45 @@ def failed_stage():
     return {each["name"]: each for each in json.loads(PATHS[3].read_text())["expectations"] if not each["success"]}
 
 
-def test_rows_to_write_from_are_accepted_with_the_figures_of_their_tokens(writing, make_replies):
+def test_rows_to_write_from_are_accepted_with_the_figures_of_their_tokens(writing_folder, make_replies):
     row_table.write(make_replies(260), PATHS[0])
     main(*ALL)
-    told = json.loads(PATHS[3].read_text())
+    report = json.loads(PATHS[3].read_text())
     checks = list(task_data.of("instruct").checks)
-    assert told["verdict"] == "accepted"
-    assert [each["name"] for each in told["expectations"]][: len(checks)] == checks
-    assert told["tokens"]["end_learned"] == 260
+    assert report["verdict"] == "accepted"
+    assert [each["name"] for each in report["expectations"]][: len(checks)] == checks
+    assert report["tokens"]["end_learned"] == 260
     assert (PATHS[4] / "lengths.png").exists()
 
 
-def test_what_the_audit_of_the_tokens_finds_refuses_the_data(writing, make_replies):
+def test_what_the_audit_of_the_tokens_finds_refuses_the_data(writing_folder, make_replies):
     rows = make_replies(260)
     row_table.write(rows, PATHS[0])
-    writing(max_tokens=20)
+    writing_folder(max_tokens=20)
     assert set(failed_stage()) == {"truncated", "rows_left"}
     sha256 = json.loads(PATHS[3].read_text())["suite_sha256"]
-    writing(max_tokens=21)
+    writing_folder(max_tokens=21)
     failed_stage()
     assert json.loads(PATHS[3].read_text())["suite_sha256"] != sha256  # it was asked something else
 
 
-def test_general_examples_are_audited_apart_and_are_no_rows(writing, make_replies):
+def test_general_examples_are_audited_apart_and_are_no_rows(writing_folder, make_replies):
     row_table.write(make_replies(260), PATHS[0])
     main(*ALL)
     without = json.loads(PATHS[3].read_text())
     assert "general" not in without["tokens"]
     row_table.write(make_replies(40, seed=9), GENERAL)
     main(*ALL)
-    told = json.loads(PATHS[3].read_text())
-    assert (told["rows"], told["tokens"]["rows"], told["tokens"]["general"]["rows"]) == (260, 260, 40)
-    assert {name: value for name, value in told["tokens"].items() if name != "general"} == without["tokens"]
-    more = [each["name"] for each in told["expectations"]][len(without["expectations"]) :]
+    report = json.loads(PATHS[3].read_text())
+    assert (report["rows"], report["tokens"]["rows"], report["tokens"]["general"]["rows"]) == (260, 260, 40)
+    assert {name: value for name, value in report["tokens"].items() if name != "general"} == without["tokens"]
+    more = [each["name"] for each in report["expectations"]][len(without["expectations"]) :]
     assert more == ["general_template_fits", "general_supervised", "general_end_learned"]
-    assert told["suite_sha256"] != without["suite_sha256"]
+    assert report["suite_sha256"] != without["suite_sha256"]
 
 
 @pytest.mark.parametrize(("label", "text", "name"), [(" ", None, "supervised"), (None, "words", "template_fits")])
-def test_one_general_example_that_teaches_nothing_refuses_the_data(writing, make_replies, label, text, name):
+def test_one_general_example_that_teaches_nothing_refuses_the_data(writing_folder, make_replies, label, text, name):
     row_table.write(make_replies(260), PATHS[0])
     examples = make_replies(40, seed=9)
     examples.loc[7, ["label", "text"]] = [label or examples["label"][7], text or examples["text"][7]]
@@ -299,7 +300,7 @@ def test_one_general_example_that_teaches_nothing_refuses_the_data(writing, make
     assert failed[f"general_{name}"]["examples"] == ["r9-0007"]
 
 
-def test_an_answer_stands_in_no_report_and_on_no_page(writing, make_replies):
+def test_an_answer_stands_in_no_report_and_on_no_page(writing_folder, make_replies):
     row_table.write(make_replies(260).assign(given="dev", label="secret words"), PATHS[0])
     failed = failed_stage()
     assert set(failed) == {"given_sides"}
@@ -323,14 +324,14 @@ def test_a_pair_needs_its_worse_answer(make_replies):
     assert {name: finding.examples for name, finding in failures(verdict).items()} == {"rejected_present": ["r1-0000"]}
 
 
-def test_a_classifier_pays_nothing_for_the_tokens_of_others(in_folder):
+def test_a_classifier_pays_nothing_for_the_tokens_of_others(stage_folder):
     row_table.write(many(), PATHS[0])
     program = (
         "import sys; from pathlib import Path; from tasks.validate.__main__ import main\n"
         "main(*map(Path, sys.argv[1:]))\n"
         "print(*({'torch', 'transformers'} & set(sys.modules)), file=sys.stderr)"
     )
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", program, *map(str, ALL)]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -23,17 +23,17 @@ def test_the_newest_runs_are_listed_with_their_states_and_times(own_clone, prefe
     assert own_clone.retune("schedule", "set", "0 2 * * 1").returncode == 0
     assert "no run has been due yet" in own_clone.retune("schedule", "list").stdout
     assert own_clone.retune("schedule", "pause").returncode == 0
-    for said in ("it was paused, and is active now", ""):  # once
+    for reason in ("it was paused, and is active now", ""):  # once
         done = own_clone.retune("schedule", "set", "0 3 * * 1", "--json")
-        assert all(each["active"] for each in json.loads(done.stdout)) and said in done.stderr
+        assert all(each["active"] for each in json.loads(done.stdout)) and reason in done.stderr
     assert "it was paused" not in done.stderr
     deployment = prefect_api.ask("GET", f"/deployments/name/retrain/{tmp_path.name}")
     for minute, kind in enumerate(reversed(STATES)):
         begin(deployment, minute, kind)
     begin(deployment, 60 * 24, None)  # planned for tomorrow: `next` tells of it
-    told = json.loads(own_clone.retune("schedule", "list", "--json").stdout)
-    assert [each["deployment"].partition("/")[0] for each in told["schedules"]] == ["retrain", "watch"]
-    runs = told["runs"]
+    schedule = json.loads(own_clone.retune("schedule", "list", "--json").stdout)
+    assert [each["deployment"].partition("/")[0] for each in schedule["schedules"]] == ["retrain", "watch"]
+    runs = schedule["runs"]
     assert [(each["because"], each["state"]) for each in runs] == list(STATES.items()), "newest first"
     by = {each["because"]: each for each in runs}
     assert by["FAILED"]["says"] == "the desk is on fire" and by["FAILED"]["ended"].endswith("+00:00")
@@ -45,10 +45,10 @@ def test_the_newest_runs_are_listed_with_their_states_and_times(own_clone, prefe
 def begin(deployment, minute, kind):
     when = (datetime.now(UTC) - timedelta(minutes=30) + timedelta(minutes=minute)).isoformat()
     state = {"type": "SCHEDULED", "name": "Scheduled", "state_details": {"scheduled_time": when}}
-    wanted = {"state": state, "parameters": {"because": kind}}
-    run = prefect_api.ask("POST", f"/deployments/{deployment['id']}/create_flow_run", wanted)
+    request = {"state": state, "parameters": {"because": kind}}
+    run = prefect_api.ask("POST", f"/deployments/{deployment['id']}/create_flow_run", request)
     road = {"FAILED": ["RUNNING", "FAILED"], "COMPLETED": ["RUNNING", "COMPLETED"], "PAUSED": ["RUNNING", "PAUSED"]}
     for step in road.get(kind, [kind] if kind == "RUNNING" else []):
-        told = {"type": step, "message": "the desk is on fire\nand more" if step == "FAILED" else ""}
-        done = prefect_api.ask("POST", f"/flow_runs/{run['id']}/set_state", {"state": told, "force": True})
+        state_change = {"type": step, "message": "the desk is on fire\nand more" if step == "FAILED" else ""}
+        done = prefect_api.ask("POST", f"/flow_runs/{run['id']}/set_state", {"state": state_change, "force": True})
         assert done["status"] == "ACCEPT", done

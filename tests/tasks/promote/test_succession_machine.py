@@ -38,8 +38,9 @@ from retune.system import failpoints
 from tasks import ingest
 from tasks.promote import approval, gate_decision, manual, reconcile, succession
 from tasks.register import register
+from tests.support.environment import ROOT
+from tests.support.git_repo import init_repository
 
-ROOT = Path(__file__).parents[3]
 SHIPPED, REGISTER = params.load(ROOT / "params.yaml").promote, params.load(ROOT / "params.yaml").register
 NAME, RAW = "m", Path("data/raw")
 COLUMNS = ingest.Columns("text", "label", "id")
@@ -62,7 +63,7 @@ class Steward(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.rows, self.seen = {}, set()  # id -> its words now; all that each id has ever been
+        self.rows, self.rows_ever = {}, set()  # id -> its words now; all that each id has ever been
         self.learned, self.forgotten = {}, set()  # fingerprint -> ids
         self.dirty = False
 
@@ -87,13 +88,13 @@ class Steward(RuleBasedStateMachine):
         content = {name: f"{word} of {name}" for name, word in batch.items()}
         rows = {"id": list(content), "text": list(content.values()), "label": "a"}
         pd.DataFrame(rows).to_csv("batch.csv", index=False)
-        fresh = {name: text for name, text in content.items() if (name, text) not in self.seen}
+        fresh = {name: text for name, text in content.items() if (name, text) not in self.rows_ever}
         done = self.may_crash(
             crash, lambda: ingest.ingest("batch.csv", RAW, COLUMNS, "classify", ingest.Origin(licence="CC0-1.0"))
         )
         if done or (fresh and fresh.items() <= self.there_are()[0].items()):
             self.rows |= fresh
-            self.seen |= set(fresh.items())
+            self.rows_ever |= set(fresh.items())
             assert not done or done.added + done.corrected == len(fresh)
 
     @precondition(lambda self: self.rows and (self.fingerprint() in self.learned or len(self.learned) < 5))
@@ -116,11 +117,11 @@ class Steward(RuleBasedStateMachine):
         version = version or self.register_tiny(NAME, gate, champion and str(champion), fingerprint, enter=False)
         failpoints.point("register:version")
         decided = succession.decided(version)
-        made = register.record_of_version(version)
+        record_facts = register.record_of_version(version)
         versions.tag_version(version, {register.RELOADED: "yes"})
-        version = register.admit(versions.find(NAME, version=version.version), made, REGISTER, reader=None)
+        version = register.admit(versions.find(NAME, version=version.version), record_facts, REGISTER, reader=None)
         if decided is None:
-            gate_decision.promote(version, made, replace(SHIPPED, approval=approval))
+            gate_decision.promote(version, record_facts, replace(SHIPPED, approval=approval))
 
     def fingerprint(self):
         """Of the rows that a run would learn from."""
@@ -154,15 +155,15 @@ class Steward(RuleBasedStateMachine):
     @precondition(has_run)
     @rule(number=VERSIONS)
     def delete(self, number):
-        if number in self.there():
+        if number in self.registry_state():
             backend.client().delete_model_version(NAME, str(number))
             self.dirty = True
 
     @precondition(has_run)
     @rule(number=VERSIONS, alias=st.sampled_from([versions.CHAMPION, versions.CHALLENGER]))
     def move_an_alias_in_the_ui(self, number, alias):
-        if number in self.there():
-            versions.set_alias(self.there()[number], alias)
+        if number in self.registry_state():
+            versions.set_alias(self.registry_state()[number], alias)
             self.dirty = True
 
     @rule(why=st.text(max_size=20).filter(lambda text: "\x00" not in text))
@@ -178,7 +179,7 @@ class Steward(RuleBasedStateMachine):
         return {"Checked": "fine"}
 
     def of(self, number, crash, act):
-        if version := self.there().get(number):
+        if version := self.registry_state().get(number):
             self.may_crash(crash, lambda: act(version))
 
     def may_crash(self, crash, act):
@@ -188,7 +189,7 @@ class Steward(RuleBasedStateMachine):
             if name == crash:
                 raise Crash(name)
 
-        kept, failpoints.point = failpoints.point, point
+        real_point, failpoints.point = failpoints.point, point
         try:
             return act()
         except Crash:
@@ -197,7 +198,7 @@ class Steward(RuleBasedStateMachine):
             after = history.read(NAME).champion()
             assert after == before, "what was refused has changed nothing"
         finally:
-            failpoints.point = kept
+            failpoints.point = real_point
         return None
 
     def there_are(self):
@@ -207,7 +208,7 @@ class Steward(RuleBasedStateMachine):
         rows = row_table.read(RAW)
         return dict(zip(rows["id"], rows["text"], strict=True)), rows.value_counts(["id", "text"])
 
-    def there(self):
+    def registry_state(self):
         return {version.version: version for version in versions.versions(NAME)}
 
     # ------------------------------------------------------------ what holds
@@ -215,8 +216,8 @@ class Steward(RuleBasedStateMachine):
     @rule()
     def start_again(self):
         """As each command and each retraining does first. It converges at once; what others must mend it says again."""
-        said = reconcile.reconcile(NAME)
-        assert not any("is not whole" in line for line in said), said
+        lines = reconcile.reconcile(NAME)
+        assert not any("is not whole" in line for line in lines), lines
         again = [line for line in reconcile.reconcile(NAME) if "was deleted from" not in line]
         assert [line for line in again if "goes on there when it is run again" not in line] == []
         state = reconcile.State.read(NAME)
@@ -226,26 +227,26 @@ class Steward(RuleBasedStateMachine):
 
     @invariant()
     def no_row_is_lost_or_doubled(self):
-        found, often = self.there_are()
-        assert found == self.rows
+        ids, often = self.there_are()
+        assert ids == self.rows
         assert (often == 1).all()
         assert [path.name for path in RAW.glob(".*")] == []
 
     @invariant()
     def each_fingerprint_has_one_version(self):
-        fingerprints = [version.tags["fingerprint"] for version in self.there().values()]
+        fingerprints = [version.tags["fingerprint"] for version in self.registry_state().values()]
         assert len(fingerprints) == len(set(fingerprints))
 
     @invariant()
     def registry_and_history_agree_unless_something_was_cut_off_or_changed_by_strangers(self):
         if self.dirty:
             return
-        chain, there = history.read(NAME), self.there()
+        chain, registry_state = history.read(NAME), self.registry_state()
         if chain.entries:
             assert all(link.ok for link in history.check(chain, versions.heads()[NAME]))
         crowned = chain.champion()
-        assert versions.champion(NAME) == (there.get(crowned.version) if crowned else None)
-        for number, version in there.items():
+        assert versions.champion(NAME) == (registry_state.get(crowned.version) if crowned else None)
+        for number, version in registry_state.items():
             assert list(version.aliases) == chain.aliases(number)
             answer = succession.decided(version)
             assert not (answer and answer.awaiting and chain.answer(number)), "who was answered waits no more"
@@ -263,9 +264,7 @@ def test_registry_and_history_agree_whatever_happens(tmp_path, monkeypatch, regi
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    for words in (["init", "-q"], ["config", "user.name", "A. Tester"], ["config", "user.email", "t@example.com"]):
-        subprocess.run(["git", *words], check=True)
-    subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "start"], check=True)
+    init_repository(tmp_path)
     monkeypatch.setattr(Steward, "register_tiny", staticmethod(register_tiny))
     often = settings(
         max_examples=int(os.environ.get("RETUNE_EXAMPLES", examples)),

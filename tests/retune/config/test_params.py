@@ -1,6 +1,5 @@
 import copy
 import re
-from pathlib import Path
 from typing import get_type_hints
 
 import pytest
@@ -10,8 +9,8 @@ from pydantic.dataclasses import is_pydantic_dataclass
 from retune.config import params
 from retune.config.sources import KINDS
 from retune.errors import WrongUse
+from tests.support.environment import ROOT
 
-ROOT = Path(__file__).parent.parent.parent.parent
 SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
 GONE = object()
 
@@ -60,7 +59,7 @@ def test_a_section_cannot_be_changed():
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "told"),
+    ("path", "value", "expected"),
     [
         ("train.lora.rank", "16", "'16'"),
         ("train.lora.rank", 16.0, "16.0"),
@@ -110,12 +109,12 @@ def test_a_section_cannot_be_changed():
         ("serve", {}, "is not a parameter of Retune"),
     ],
 )
-def test_a_wrong_value_is_refused_by_its_dotted_path(path, value, told):
+def test_a_wrong_value_is_refused_by_its_dotted_path(path, value, expected):
     with pytest.raises(WrongUse) as refused:
         params.parse(changed(path, value))
     message = str(refused.value)
     assert message.startswith(f"params.yaml: {path}")
-    assert told in message
+    assert expected in message
 
 
 def test_an_element_of_a_list_is_named_by_its_place():
@@ -153,7 +152,7 @@ def test_a_source_is_one_of_three_kinds():
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "expected"),
     [
         ({**FILES, "kind": "ftp"}, "0.kind is 'ftp': write one of files, http, sql"),
         ({**FILES, "kind": None}, "0.kind is None"),
@@ -172,11 +171,11 @@ def test_a_source_is_one_of_three_kinds():
         ("tickets.csv", "0 is 'tickets.csv'"),
     ],
 )
-def test_a_wrong_source_is_refused_by_its_path_and_no_secret_is_repeated(source, told):
+def test_a_wrong_source_is_refused_by_its_path_and_no_secret_is_repeated(source, expected):
     with pytest.raises(WrongUse) as refused:
         params.parse(changed("fetch.sources", [source]))
     assert "params.yaml: fetch.sources.0" in str(refused.value)
-    assert told in str(refused.value)
+    assert expected in str(refused.value)
     assert "s3cret" not in str(refused.value)
 
 
