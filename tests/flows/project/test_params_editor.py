@@ -69,7 +69,7 @@ def test_the_comment_on_the_line_stays(params_file):
     params_editor.write(["train.full.learning_rate=2e-5", "validate.labels=[a, b]"], params_file)
     text = params_file.read_text("utf-8")
     assert "  # usual: 1.0e-5 to 1.0e-4\n" in text
-    assert "# the only labels allowed; empty: whatever the data holds\n" in text
+    assert "# the only labels that are allowed; empty: those of the data\n" in text
 
 
 def test_the_value_that_stands_there_already_changes_no_byte(params_file):
