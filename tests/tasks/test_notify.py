@@ -4,14 +4,16 @@ import logging
 import socket
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 from retune.config import params
+from retune.config.types import Event
 from tasks import notify
 
-ALL = ("promoted", "held", "refused", "failed", "recovered", "unhealthy", "awaiting")
+ALL = get_args(Event)
 SECRET = "s3cr3t-T0ken"
 
 
