@@ -54,13 +54,13 @@ def upgrade(project, code):
     project.git("fetch", "-q", str(code.folder), "main")
     project.git("read-tree", "-m", "-u", "HEAD", "FETCH_HEAD")
     project.git("checkout", "HEAD", "--", *changes)
-    migrated = project.retune("params", "migrate")
+    migrated = project.call("params", "migrate")
     assert migrated.returncode == 0, migrated.stderr
     project.git("commit", "-q", "-a", "-m", "Upgrade")
 
 
-def ask(project, *words, code=0, timeout=300):
-    answer = project.retune(*words, "--json", timeout=timeout)
+def ask(project, *words, code=0):
+    answer = project.call(*words, "--json")
     assert answer.returncode == code, answer.stdout[-3000:] + answer.stderr
     return json.loads(answer.stdout)
 
@@ -88,7 +88,7 @@ def test_every_version_and_the_champion_are_listed(project):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_link_of_a_version_holds(project, version):
-    links = json.loads(project.retune("verify", version, "--json", timeout=300).stdout)["links"]
+    links = json.loads(project.call("verify", version, "--json").stdout)["links"]
     assert [link for link in links if not link["ok"]] == []
     assert len(links) > 50
 
@@ -133,4 +133,4 @@ def test_a_rollback_brings_the_earlier_champion_back(project):
 @pytest.mark.long  # with other packages than those of the archive's requirements.lock it installs these first
 @pytest.mark.timeout(1500)
 def test_an_earlier_version_is_rebuilt_from_its_commit(project):
-    assert ask(project, "reproduce", "classifier/1", timeout=1200)["ok"]
+    assert ask(project, "reproduce", "classifier/1")["ok"]

@@ -201,7 +201,7 @@ def test_the_datasets_of_a_run_are_named_by_their_dvc_hash(house):
 
 
 def test_the_list_of_models_is_json_for_other_programs(house):
-    told = json.loads(house.retune("models", "--json").stdout)
+    told = json.loads(house.call("models", "--json").stdout)
     assert [entry["version"] for entry in told] == [int(version.version) for version in versions(house)]
     first = told[-1]
     assert set(first) >= {"name", "version", "aliases", "fingerprint", "created", "metrics", "base_metrics", "data"}
@@ -285,7 +285,7 @@ def second(house):
     text = params.read_text("utf-8")
     before = {"versions": len(versions(house)), "aliases": aliases(house)}
     params.write_text(text.replace("  examples: 20 ", "  examples: 7 "), "utf-8")
-    before["plan"] = json.loads(house.retune("plan", "--json").stdout)
+    before["plan"] = json.loads(house.call("plan", "--json").stdout)
     params.write_text(text, "utf-8")
     return before, house.retune("run", "-S", "evaluate.examples=7", timeout=300)
 
