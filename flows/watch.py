@@ -1,4 +1,4 @@
-"""The rounds of the watch, deployed beside the retraining: says when that falls silent, and when it recovers."""
+"""Checks the health of the schedule, in a deployment of its own: reports silence, and when it is over."""
 
 from typing import Any
 

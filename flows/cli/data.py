@@ -83,7 +83,7 @@ def sources() -> None:
 @sources.command(epilog="Example: retune sources check")
 @as_json
 def check(json_: bool) -> None:
-    """Test each configured source and keep nothing.
+    """Test each configured source, and store nothing.
 
     Says whether it answers with the right columns, and how much is new: fetches everything new and throws it away. Exit
     code 1 if a source fails, or a file of it.
@@ -186,12 +186,12 @@ def list_(json_: bool) -> None:
     elif now.raw:
         click.echo(f"{len(parts)} parts in data/raw of the branch retune/intake ({now.commit[:12]})")
         if now.aside:
-            click.echo("set aside:")
+            click.echo("quarantined:")
         for part, each in now.aside.items():
             click.echo(f"  {part}, {each.rows} rows, {each.at[:10]} {each.at[11:19]} UTC")
             print_wrapped(each.why, indent=4)
     if not now.raw:
-        raise Refused("nothing has come in yet: `retune retrain` brings records in")
+        raise Refused("the intake is empty: `retune retrain` brings records in")
 
 
 @quarantine.command(epilog='Example: retune quarantine release 2026-01-02-crm.parquet --reason "labels were right"')
@@ -207,7 +207,7 @@ def release(part: str, reason: str, json_: bool) -> None:
     if json_:
         print_json({"part": part, "rows": rows})
     else:
-        click.echo(f"{part}: models learn from its {rows} rows again, from the next `retune retrain` on")
+        click.echo(f"released {part}: the next `retune retrain` learns from its {rows} rows again")
 
 
 @click.command(epilog='Example: retune forget T-1017 --reason "erasure request"')
@@ -215,7 +215,7 @@ def release(part: str, reason: str, json_: bool) -> None:
 @require_reason
 @as_json
 def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
-    """Keep rows out of all training from the next run on.
+    """Suppress rows: no later training learns from them.
 
     Says which versions learned from them, and which of those serves.
     """
@@ -245,15 +245,11 @@ def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
             }
         )
         return
-    click.echo(
-        f"The list takes {len(result.added)} rows, had {len(result.known)} of them already, and holds {result.listed}."
-    )
+    click.echo(f"{len(result.added)} rows added, {len(result.known)} already on the list, which holds {result.listed}.")
     for name, answer in zip(ids, answers, strict=True):
         click.echo(f"{name}:" if answer.versions else f"{name}: no version saw it")
         print_readers(answer.versions)
     for name, others in twins.items():
-        click.echo(f"the same words as {name} also stand in {', '.join(others)}: forget these too if they are meant")
-    click.echo(
-        f"serving now: {', '.join(serving) or 'none of them'}. `retune run` makes a version that is free of them."
-    )
+        click.echo(f"these rows hold the same text as {name}: {', '.join(others)}. Forget them too if you mean them")
+    click.echo(f"serving now: {', '.join(serving) or 'none of them'}. `retune run` makes a version without them.")
     verify.require_whole_history()

@@ -1,4 +1,4 @@
-"""Groups of commands: help in sections, and words of earlier releases refused with the word of today."""
+"""Groups of commands: help in sections, and old names refused with the present name."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import click
 
 
 class RenamingGroup(click.Group):
-    """A group that knows what its commands were called before.
+    """A group that knows the earlier names of its commands.
 
     renamed:  old words -> the command line that replaces them, both without `retune`
     bare:     what the group itself did when it was a command; None if it always was a group
@@ -30,7 +30,7 @@ class RenamingGroup(click.Group):
 
 
 class SectionedGroup(RenamingGroup):
-    """A group whose help lists its commands below headings."""
+    """A group whose help lists its commands in sections."""
 
     def __init__(self, *args: Any, sections: Mapping[str, Sequence[click.Command]], **more: Any) -> None:
         super().__init__(*args, commands=[each for section in sections.values() for each in section], **more)

@@ -43,18 +43,18 @@ def history(name: str | None, at: str | None, verify_: bool, json_: bool) -> Non
     from tasks.trace import verify
 
     if verify_ and at is not None:
-        raise WrongUse("--verify checks the whole history: leave --at out")
+        raise WrongUse("--verify checks the whole history: run it without --at")
     names = chains.names() if name is None else [name]
     if verify_:
         recorded_names = {*chains.names(), *versions.heads(), *(version.name for version in versions.versions())}
         selected = sorted(recorded_names) if name is None else [each for each in names if each in recorded_names]
         if not selected:
-            raise Refused(f"{name or 'no model'} has neither a history nor a version: there is nothing to verify")
+            raise Refused(f"{name or 'no model'} has neither a history nor a version, so there is nothing to verify")
         _answer_checks([link for each in selected for link in verify.chain(each)], json_)
         return
     histories = [chains.read(each) for each in names]
     if not any(chain.entries or chain.damaged for chain in histories):
-        raise Refused(f"{name or 'no model'} has no history: `retune run` begins one")
+        raise Refused(f"{name or 'no model'} has no history: `retune run` starts one")
     if at is not None:
         _print_champions(histories, _moment(at), json_, name is not None)
         return
@@ -70,7 +70,7 @@ def history(name: str | None, at: str | None, verify_: bool, json_: bool) -> Non
 
 
 def print_entries(entries: Sequence[Any]) -> None:
-    """A line for each, and below it why, in four lines at most; --json has all of it."""
+    """A line for each entry, and the reasons below it, in four lines at most; --json has all of them."""
     whats = [_what(entry) for entry in entries]
     room = max(map(len, whats), default=4)
     click.echo(f"{'entry':>5}  {'when (UTC)':19}  {'what':{room}}  by")
@@ -82,7 +82,7 @@ def print_entries(entries: Sequence[Any]) -> None:
 
 
 def _what(entry: Any) -> str:
-    if facts := entry.retraining:  # whose version is the champion of that time
+    if facts := entry.retraining:  # then the version is the champion of that time
         return f"{entry.model} {entry.event}: {facts.outcome}"
     who = entry.version_name if entry.version else entry.model
     return f"{who} {entry.event}" if entry.how in (None, "promoted") else f"{who} {entry.event} ({entry.how})"
@@ -124,7 +124,7 @@ def _print_champions(chains: Sequence[Any], at: datetime, json_: bool, one: bool
 
 
 def _answer_checks(links: Sequence[Any], json_: bool) -> None:
-    """Links as yes or no."""
+    """Print the checks, and exit with 1 if one failed."""
     ok = all(link.ok for link in links)
     if json_:
         print_json({"ok": ok, "links": [asdict(link) for link in links]})

@@ -1,4 +1,4 @@
-"""Commands for auditors: where a version comes from, and who learned from a row."""
+"""Commands for auditors: the origin of a version, and the versions that learned from a row."""
 
 import sys
 from collections.abc import Sequence
@@ -24,7 +24,9 @@ def lineage() -> None:
 
 @lineage.command(epilog="Example: retune lineage model classifier@champion --html lineage.html")
 @click.argument("model", metavar="NAME@ALIAS|NAME/VERSION")
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the page for people here too.")
+@click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the lineage page to this file too."
+)
 @as_json
 def model(model: str, html: Path | None, json_: bool) -> None:
     """Trace a version back to its data, code and parameters.
@@ -102,7 +104,7 @@ def _start(training: "Training") -> str:
     begins = training.get("start", {"from": "base"})
     if begins["from"] == "base":
         return "the base"
-    return f"{begins['from']}, with {begins['new_rows']} new rows and {begins['old_rows']} of those that it had learned"
+    return f"{begins['from']}, with {begins['new_rows']} new rows and {begins['old_rows']} that it had learned"
 
 
 def print_checks(links: Sequence[Any]) -> None:
@@ -113,7 +115,7 @@ def print_checks(links: Sequence[Any]) -> None:
     if wrong:
         click.echo(f"{len(wrong)} of {len(links)} links FAIL: {', '.join(link.name for link in wrong[:10])}")
     else:
-        click.echo(f"all {len(links)} links hold, each computed again now")
+        click.echo(f"all {len(links)} links hold, each recomputed now")
 
 
 def _short(value: str) -> str:
@@ -140,8 +142,8 @@ def data(target: str, json_: bool) -> None:
     verify.require_whole_history()
     if answer.gone:
         raise Refused(
-            f"bytes gone, hashes kept: nobody can say whether the raw data of {', '.join(answer.gone)} held {target}; "
-            "`dvc pull` may bring it back"
+            f"bytes gone, hashes kept: cannot tell whether the raw data of {', '.join(answer.gone)} held {target}; "
+            "`dvc pull` may restore it"
         )
     if not answer.versions:
         raise Refused(f"no version was trained, validated or tested on {answer.target}")
@@ -171,8 +173,8 @@ def row(name: str, json_: bool) -> None:
     verify.require_whole_history()
     if answer.gone:
         raise Refused(
-            f"bytes gone, hashes kept: nobody can say whether {', '.join(answer.gone)} saw {name}; "
-            "`dvc pull` may bring the splits back"
+            f"bytes gone, hashes kept: cannot tell whether {', '.join(answer.gone)} saw {name}; "
+            "`dvc pull` may restore the splits"
         )
     if not answer.versions:
         raise Refused(f"no version saw a row {name!r}")

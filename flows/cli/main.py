@@ -1,4 +1,4 @@
-"""The `retune` command. Heavy things are imported inside the subcommand that needs them.
+"""The `retune` command. Each subcommand imports its heavy packages itself.
 
 Exit codes: 0 yes, 1 the answer is no (refused data, failed gate, nothing found), 2 wrong use, 3 no answer
 (something broke: a stage crashed, a store is away).
@@ -65,7 +65,7 @@ def retune() -> None:
 
 
 class Terminated(BaseException):
-    """SIGTERM: whoever is at work ends what he started, as on Ctrl-C."""
+    """Turn SIGTERM into what Ctrl-C does: a running command ends the processes that it started."""
 
 
 def _terminated(*_: Any) -> None:
@@ -86,13 +86,13 @@ def main() -> None:
     except Terminated:
         _fail("retune: stopped", 143)
     except UnicodeEncodeError:
-        _fail("retune: a word of the command, or what it names, is no UTF-8", WrongUse.exit_code)
+        _fail("retune: not UTF-8: an argument of the command, or a file name", WrongUse.exit_code)
     except BrokenPipeError:  # `| head`
         reader_has_gone()
     except OSError as error:
         _fail(f"retune: {environment.explain_os_error(error)}", Broken.exit_code)
     except Exception as error:
-        # A store or server that is away shows itself in a hundred classes; people need one line.
+        # A store or server that does not answer raises any of a hundred classes; people need one line.
         if type(error).__module__.partition(".")[0] not in STORES:
             raise
         _fail(
@@ -109,7 +109,7 @@ READ_ONLY = re.compile("Read-only file system|readonly database", re.IGNORECASE)
 
 def _fail(message: str, code: int) -> None:
     if READ_ONLY.search(message) and environment.RIGHTS not in message:
-        message = f"{message}. {environment.RIGHTS}"  # said by git, DVC or SQLite
+        message = f"{message}. {environment.RIGHTS}"  # a message of git, DVC or SQLite
     click.echo(disk_errors.advised(message), err=True)
     sys.exit(code)
 

@@ -73,10 +73,10 @@ def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
     environment.activate_project()
     prompts = [line.rstrip("\r\n") for line in sys.stdin] if texts == ("-",) else list(texts)
     if not prompts:
-        raise Refused("there is no text to answer: standard input was empty")
+        raise Refused("no text to predict: standard input is empty")
     for at, text in enumerate(prompts, start=1):
         if not text.strip():
-            raise Refused(f"there is no text to answer: text {at} of {len(prompts)} is empty")
+            raise Refused(f"no text to predict: text {at} of {len(prompts)} is empty")
     from retune.registry import versions
 
     folder = versions.model_folder(versions.resolve(model))

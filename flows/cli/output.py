@@ -1,4 +1,4 @@
-"""How answers look on a terminal: a table for people, JSON for programs."""
+"""Output on a terminal: a table for people, JSON for programs."""
 
 import json
 import os
@@ -13,13 +13,13 @@ import click
 
 from retune.errors import WrongUse
 
-PIPED = 100  # columns where no terminal says how many
+PIPED = 100  # columns where the output is no terminal
 LEAST = 80
-LINE_END = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # all that Python, or a terminal, breaks a line at
+LINE_END = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # every line break of Python or a terminal
 
 
 def in_words(context: click.Context, parameter: click.Parameter, words: str | None) -> str | None:
-    """A callback for every option and argument that says why: on one line, and refused if it says nothing.
+    """A callback for every option and argument with a reason: puts it on one line, and refuses an empty one.
 
     None is left: whether the words may be left out is for the option to say.
     """
@@ -27,7 +27,7 @@ def in_words(context: click.Context, parameter: click.Parameter, words: str | No
         return None
     if not words.strip():
         name = parameter.make_metavar(context) if parameter.param_type_name == "argument" else parameter.opts[0]
-        raise WrongUse(f"{name} is empty: say why in a few words; they are kept")
+        raise WrongUse(f"{name} is empty: give a reason in a few words, which the history keeps")
     return " ".join(words.split())
 
 
@@ -38,7 +38,7 @@ as_json = click.option("--json", "json_", is_flag=True, help="Print JSON instead
 
 
 def say(line: str) -> None:
-    """How far work is that goes on whoever reads of it: a reader who has gone (`| head -1`) ends nothing."""
+    """Print progress of work that must continue when its reader has gone (`| head -1`)."""
     try:
         click.echo(line)
     except BrokenPipeError:
@@ -46,7 +46,7 @@ def say(line: str) -> None:
 
 
 def reader_has_gone() -> None:
-    """What is printed from now on, and what waits to be, goes nowhere: Python would end with an error over it."""
+    """Discard all output, also what is still buffered: Python would end with an error over it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -55,24 +55,24 @@ def print_json(value: Any) -> None:
 
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Columns as wide as their widest cell; nothing is cut, so that output can be read by other programs."""
+    """Print columns as wide as their widest cell, and cut nothing, so that other programs can read them."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def on_one_line(text: str) -> str:
-    """Line ends shown as \\n, so that a row of a table stays a row."""
+    """The text with line ends shown as \\n, so that a row of a table stays a row."""
     return LINE_END.sub(r"\\n", text)
 
 
 def width() -> int:
-    """Of the terminal; COLUMNS wins."""
+    """The width of the terminal; COLUMNS wins."""
     return max(LEAST, shutil.get_terminal_size((PIPED, 24)).columns)
 
 
 def print_wrapped(text: str, indent: int = 0, lines: int | None = None) -> None:
-    """A text within the width of the terminal, cut at a word with … after so many lines. A path is never broken."""
+    """Wrap a text to the width of the terminal, cut at a word with … after so many lines. A path is never broken."""
     wrapped = textwrap.wrap(
         text,
         width(),

@@ -21,7 +21,7 @@ def params() -> None:
 @click.argument("name")
 @as_json
 def explain(name: str, json_: bool) -> None:
-    """Say what a parameter or a section means.
+    """Explain a parameter or a section.
 
     Prints its description, type, allowed values, usual range and value now. NAME is its dotted path.
     """
@@ -69,7 +69,7 @@ def migrate(check: bool) -> None:
     for change in changes:
         click.echo(change)
     if not changes:
-        click.echo("Nothing to do: params.yaml has the names of today.")
+        click.echo("Nothing to do: params.yaml has the present names.")
     elif check:
         sys.exit(Refused.exit_code)
     else:

@@ -1,4 +1,4 @@
-"""The commands of whoever answers for the champion: promote, rollback, approve, reject.
+"""Commands of the people responsible for the champion: promote, rollback, approve, reject.
 
 Each says why and by whom it was done (git's identity), and is written into the history.
 """
@@ -34,7 +34,7 @@ def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
     _activate_as_a_person()
     from retune.registry import clean_process
 
-    with clean_process.clean_process() as reader:  # it imports while others work
+    with clean_process.clean_process() as reader:  # it imports its packages meanwhile
         from tasks.promote import manual
 
         version = _resolve_after_repair(model)
@@ -108,14 +108,14 @@ def reject(model: str, reason: str, named: str | None, json_: bool) -> None:
 
 
 def _activate_as_a_person() -> None:
-    """Refused at once, before seconds of checks, where the history could not name who decides."""
+    """Raises Refused before seconds of checks where the history could not name the person who decides."""
     environment.activate_project()
 
     git.require_person()
 
 
 def _resolve_after_repair(model: str) -> Any:
-    """The version that was named, after what a crash has left was put right."""
+    """The version by its name, after the repair of what a crash left."""
     from retune.registry import versions
 
     _reconcile(versions.resolve(model).name)
@@ -126,7 +126,7 @@ def _reconcile(name: str) -> None:
     from tasks.promote import reconcile
 
     for line in reconcile.reconcile(name):
-        click.echo(f"put right first: {line}", err=True)
+        click.echo(f"repaired: {line}", err=True)
 
 
 def _rollback_target(name: str | None, to: str | None) -> tuple[str, int | None]:
@@ -137,21 +137,19 @@ def _rollback_target(name: str | None, to: str | None) -> tuple[str, int | None]
     if to is not None and not (number.isascii() and number.isdigit()):
         raise WrongUse(f"--to is {to!r}: write a version's number, or NAME/VERSION")
     if name and model and name != model:
-        raise WrongUse(f"--to is {to!r}, which is no version of {name}")
+        raise WrongUse(f"--to is {to!r}: not a version of {name}")
     names = history.names()
     if (target := name or model) and target not in names:
-        raise Refused(
-            f"{target} has no history, so there is nothing to go back from: `retune models` lists what is there"
-        )
+        raise Refused(f"{target} has no history, so there is nothing to go back from: `retune models` lists the models")
     if not target and len(names) > 1:
-        raise WrongUse(f"there are several models: say which of {', '.join(names)}")
+        raise WrongUse(f"there are several models: name one of {', '.join(names)}")
     if not target and not names:
-        raise Refused("no model has a history yet, so there is nothing to go back from: `retune run` begins one")
+        raise Refused("no model has a history yet, so there is nothing to go back from: `retune run` starts one")
     return target or names[0], int(number) if number else None
 
 
 def _show(evidence: Any, json_: bool) -> None:
-    """What the answer is about: scores beside each other, the gate's words, the hash."""
+    """Print what the answer is about: scores side by side, the reasons of the gate, the hash."""
     if json_:
         return
     from retune.registry.reload_check import RELOADED
@@ -172,7 +170,7 @@ def _show(evidence: Any, json_: bool) -> None:
 
 
 def _resume(version: Any) -> bool | None:
-    """Whether the flow run that waits for the answer goes on; None if none waits."""
+    """Resume the flow run that waits for the answer. Whether it resumes; None if none waits."""
     from tasks.promote.approval import FLOW_RUN
 
     flow_run = version.tags.get(FLOW_RUN)
@@ -185,7 +183,7 @@ def _resume(version: Any) -> bool | None:
 
 def print_entry(entry: Any, json_: bool, resumed: bool | None = None) -> None:
     what = entry.version_name
-    if not resumed:  # a flow run that goes on tells it with its outcome
+    if not resumed:  # a flow run that resumes reports it with its outcome
         _notify_others(entry)
     if json_:
         facts = {"name": entry.model, "version": entry.version, "event": entry.event, "how": entry.how}
@@ -200,14 +198,12 @@ def print_entry(entry: Any, json_: bool, resumed: bool | None = None) -> None:
     if entry.forgotten:
         click.echo(f"but {entry.forgotten}")
     if resumed is not None:
-        on = (
-            "goes on" if resumed else "does not wait any more, or its server does not answer; that changes nothing here"
-        )
+        on = "resumes" if resumed else "no longer waits, or its server does not answer; the answer stands all the same"
         click.echo(f"the flow run that asked for this {on}")
 
 
 def _notify_others(entry: Any) -> None:
-    """It is done by now, so it is told whatever params.yaml says."""
+    """Notify others even if params.yaml is wrong: the decision is made."""
     from flows.retraining import notifications
 
     section, wrong = notifications.load_config()

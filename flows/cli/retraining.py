@@ -14,7 +14,7 @@ GOOD = ("promoted", "nothing to do", "train")
 
 
 @click.command(epilog='Example: retune retrain --reason "a new product line"')
-@click.option("--dry-run", is_flag=True, help="Say what it would do and why; keep nothing.")
+@click.option("--dry-run", is_flag=True, help="Say what it would do and why; store nothing.")
 @click.option(
     "--reason",
     "--because",
@@ -31,7 +31,7 @@ def retrain(dry_run: bool, reason: str | None, json_: bool) -> None:
     and if a source failed, whatever the others led to.
     """
     environment.activate_project()
-    environment.require_writable()  # before Prefect is imported, whose server needs a minute to find that out
+    environment.require_writable()  # before Prefect is imported, whose server notices it only after a minute
     from flows import retrain as flow
 
     outcome = flow.explain(reason) if dry_run else flow.run(reason)
@@ -52,7 +52,7 @@ def _print_outcome(outcome: Any, dry_run: bool) -> None:
         click.echo(f"  {source}: {count} new or corrected rows")
     for source, count in (outcome.known or {}).items():
         newest = outcome.inputs["newest"]
-        click.echo(f"  {source}: {count} rows besides that the intake did not have; {newest} was made from them")
+        click.echo(f"  {source}: {count} rows that the intake did not have, and that {newest} was made from")
     for source, why in (outcome.failures or {}).items():
         click.echo(f"  {source} FAILED: {why}", err=True)
     if outcome.outcome == "awaiting":
@@ -86,10 +86,10 @@ def clean(days: float | None, json_: bool) -> None:
         print_json({**folders, "reports": reports})
         return
     for report in reports:
-        click.echo(f"removed {report}: no row is set aside because of it any more")
+        click.echo(f"removed {report}: no row is in quarantine because of it")
     for each in swept:
         print_wrapped(f"removed {each.folder}: {each.why}", lines=4)
     for each in remaining:
         print_wrapped(f"kept {each.folder}, {each.days:.1f} days old: {each.why}", lines=4)
     if not (swept or remaining or reports):
-        click.echo("no run has left anything behind")
+        click.echo("nothing to remove")

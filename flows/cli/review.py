@@ -1,4 +1,4 @@
-"""The commands of human review: a blinded sheet of two answers a row goes out, and its verdicts come back."""
+"""Commands of human review: write a blinded sheet of two answers a row, and read its verdicts."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from flows.cli.output import as_json, print_json, print_table
 from flows.project import environment
 from retune.errors import Refused, WrongUse
 
-KEYS = "reviews"  # folder in .retune: which side is which, for no reviewer's eyes
+KEYS = "reviews"  # folder in .retune: the keys that say which side is which; no reviewer may see them
 
 
 @click.group()
@@ -65,11 +65,11 @@ def export(models: tuple[str, ...], rows: int, seed: int | None, out: Path, json
         print_json({"sheet": key.sheet, "rows": len(sheet), "alike": key.alike, **paths})
         return
     click.echo(
-        f"{len(sheet)} rows of {key.ours} and {key.theirs}, sides shuffled; {key.alike} more say the same in both"
+        f"{len(sheet)} rows of {key.ours} and {key.theirs}, sides shuffled; {key.alike} more have the same answer twice"
     )
     for path in files.values():
         click.echo(f"  {path}")
-    click.echo("Bring the verdicts back with: retune review import FILE...")
+    click.echo("Read the verdicts with: retune review import FILE...")
 
 
 @review.command("import", epilog="Example: retune review import review-1a2b.csv --confidence 0.9")
@@ -111,12 +111,12 @@ def _keys() -> Path:
 
 
 def _in_cells(result: Any) -> tuple[str, ...]:
-    kappa = "none: both said one thing" if result.kappa is None else f"{result.kappa:.2f}"
+    kappa = "none: both gave one verdict throughout" if result.kappa is None else f"{result.kappa:.2f}"
     return " and ".join(result.reviewers), str(result.rows), f"{result.agreed:.0%}", kappa
 
 
 def _write_down(version: Any, verdict: dict[str, Any], in_words: str) -> None:
-    """Into the run, the history and the version's tags, in this order; the same verdicts twice are written once."""
+    """Record the result in the run, the history and the version's tags, in this order; the same verdicts only once."""
     from retune.lineage import history
     from retune.lineage.entry_facts import Fact
     from retune.registry import runs, versions

@@ -1,4 +1,4 @@
-"""Commands for the schedule: when to retrain, and whether it still does."""
+"""Commands for the schedule: when to retrain, and whether it still works."""
 
 import sys
 from typing import Any
@@ -32,7 +32,7 @@ def set_(cron: str, timezone: str, silent_after: int, json_: bool) -> None:
     paused = deployments.paused()
     _print_and_require(deployments.set_(cron, timezone, silent_after), json_)
     if paused:
-        click.echo("it was paused, and is active now: `retune schedule pause` pauses it again", err=json_)
+        click.echo("the schedule was paused, and is active now: `retune schedule pause` pauses it again", err=json_)
 
 
 @schedule.command("list", epilog="Example: retune schedule list")
@@ -84,7 +84,7 @@ def resume(json_: bool) -> None:
     "--reason", "--because", required=True, metavar="TEXT", callback=in_words, help="Why; kept in the history."
 )
 def request(reason: str) -> None:
-    """Ask for a retraining now.
+    """Request a retraining now.
 
     Any program may ask too, by the Prefect event `retune.requested`.
     """
@@ -92,7 +92,7 @@ def request(reason: str) -> None:
     from flows.scheduling import deployments
 
     deployments.request(reason)
-    click.echo("asked: in a moment `retune schedule list` shows the run, as the Prefect UI does")
+    click.echo("requested: `retune schedule list` and the Prefect UI show the run in a moment")
 
 
 @schedule.command(epilog="Example: retune schedule health --notify")
@@ -140,7 +140,7 @@ def _print_schedules(planned: list[Any]) -> None:
 
 def _print_runs(runs: list[Any]) -> None:
     if not runs:
-        click.echo("no run has been due yet")
+        click.echo("no run was due yet")
         return
     rows: list[tuple[str, ...]] = [("run", "state", "due (UTC)", "began", "ended", "because", "says")]
     for each in runs:

@@ -53,7 +53,7 @@ def up(
         return
     click.echo(
         f"\nPrefect  {url(state, 'prefect')}\nMLflow   {url(state, 'mlflow')}\n\n"
-        "The commands of this clone use them by themselves. For others, and to log in as `retune` with the passwords:\n"
+        "The commands of this clone use them. For other programs, and to log in as `retune` with the passwords:\n"
         f"  set -a; . {folder() / 'env'}; set +a\n"
         '`retune schedule set "0 2 * * 1"` retrains every Monday at two; `retune down` stops what is up.'
     )
@@ -70,7 +70,7 @@ def down(json_: bool) -> None:
     if json_:
         print_json({"stopped": stopped})
     elif not stopped:
-        click.echo("nothing of this clone is up")
+        click.echo("no service of this clone is up")
 
 
 @click.command(epilog="Example: retune rotate-passwords")
@@ -84,7 +84,7 @@ def rotate_passwords() -> None:
     from flows.services.state import folder
 
     up_down.rotate_passwords(say)
-    click.echo(f"the passwords are new; programs of others read {folder() / 'env'} again")
+    click.echo(f"the passwords are new: other programs must read {folder() / 'env'} again")
 
 
 @click.command(epilog="Example: retune worker")
@@ -100,7 +100,7 @@ def worker(check: bool) -> None:
     if not check:
         worker.work()
     elif not worker.heard():
-        raise Refused("no worker of this machine is heard from: `retune up` or `retune worker` starts one")
+        raise Refused("no worker of this machine has a recent heartbeat: `retune up` or `retune worker` starts one")
 
 
 @click.command(epilog="Example: retune ui --port 5001")
@@ -150,7 +150,7 @@ def test(text: str, json_: bool) -> None:
 @click.command(epilog="Example: retune doctor")
 @as_json
 def doctor(json_: bool) -> None:
-    """Check the installation, and say how to mend it."""
+    """Check the installation, and say how to fix it."""
     environment.activate_project(services=False)
     from flows.services.doctor import examine
 
@@ -167,4 +167,4 @@ def doctor(json_: bool) -> None:
 
 
 def _discard(_: str) -> None:
-    """For --json, which is all that is printed."""
+    """Print nothing: with --json only the JSON is printed."""

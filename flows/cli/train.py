@@ -83,7 +83,7 @@ def _print_preflight(report: Any, picture: Path) -> None:
     if report.general:
         lengths = report.general["tokens"]["whole"]
         click.echo(
-            f"{report.general['rows']} general examples, which are no rows: {lengths.get('mean', 0):g} tokens on "
+            f"{report.general['rows']} general examples, besides the rows: {lengths.get('mean', 0):g} tokens on "
             f"average, {lengths.get('max', 0):g} at most"
         )
     for finding in report.findings:
@@ -159,7 +159,7 @@ def run(settings: tuple[str, ...], name: str | None, json_: bool) -> None:
     environment.activate_project()
     from flows.project import params_editor
 
-    with environment.project_lock():  # a run that is at work reads params.yaml until its end
+    with environment.project_lock():  # a run reads params.yaml until its end
         params_editor.write([*settings, *([f"register.name={json.dumps(name)}"] if name is not None else [])])
     if not Path("data/raw.dvc").exists():
         raise WrongUse("there are no records yet: `retune ingest FILE --text COLUMN --label COLUMN` brings them in")

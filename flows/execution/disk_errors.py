@@ -1,11 +1,11 @@
-"""What a full disk is called by whichever tool noticed it, and what to do then."""
+"""Recognises a full disk in the messages of the tools that notice it, and says what to do then."""
 
 import re
 import shutil
 
 FULL = re.compile("No space left on device|database or disk is full|Disk quota exceeded", re.IGNORECASE)
-LEAST = 100_000  # bytes free, below which nothing that keeps books can work
-ROOM = "The disk is full: make room, then give the same command again. What was begun is finished or taken away first."
+LEAST = 100_000  # free bytes that any database needs to work
+ROOM = "The disk is full: make room, then run the same command again. It finishes or removes unfinished work first."
 
 
 def is_full(message: str) -> bool:
@@ -13,7 +13,7 @@ def is_full(message: str) -> bool:
 
 
 def first_line(message: str) -> str:
-    """The line of a message that tells of a full disk, else its first one."""
+    """The line of a message that reports a full disk, else its first line."""
     lines = message.splitlines() or [""]
     return next((line for line in lines if is_full(line)), lines[0])
 
@@ -27,6 +27,6 @@ def in_short(message: str) -> str:
 
 
 def advised(message: str) -> str:
-    """The message, and what to do if it tells of a full disk, or there is one: a server only says that it broke."""
+    """The message, and what to do if it reports a full disk or the disk is full: a server only says that it broke."""
     full = is_full(message) or shutil.disk_usage(".").free < LEAST
     return f"{message}\n{ROOM}" if full else message

@@ -24,11 +24,11 @@ from retune.system import dvc_pipeline, git
 Say = Callable[[str], None]
 OnProgress = Callable[[int, int, dict[str, float]], None]
 
-LAST_LINES = 15  # of a failed stage, shown with the error
+LAST_LINES = 15  # of a failed stage, part of the error
 PATIENCE = (
     process_guard.GRACE + process_guard.STUCK + 6
 )  # seconds to wait for a guard that ends its family, on a busy machine too
-# DVC's advice to people at a keyboard, after every stage.
+# DVC's advice on the terminal, after every stage.
 NOISE = re.compile(
     r"didn't change, skipping$|are up to date\.$|lock file"
     r"|To track the changes|\tgit add|auto staging|\tdvc config|`dvc push`"
@@ -47,7 +47,7 @@ def run(name: str, say: Say = print, on_progress: OnProgress = lambda *_: None) 
 
 
 def score(model_folder: Path, rows: Path, out: Path, say: Say = print) -> None:
-    """Score any model folder on any rows with the evaluate stage's own command, outside the pipeline."""
+    """Score any model folder on any rows with the command of the evaluate stage, outside the pipeline."""
     command = [sys.executable, "-m", "tasks.evaluate", str(model_folder), str(rows), str(out)]
     _stream("evaluate", command, say, lambda *_: None)
 
@@ -73,7 +73,7 @@ def rebuild(python: Path, folder: Path, env: dict[str, str], say: Say = print) -
 
 
 def call(name: str, command: list[str], folder: Path, env: dict[str, str], say: Say = print) -> list[str]:
-    """Run any command in another folder like a stage: it is ended with all its children if we are."""
+    """Run any command in another folder like a stage: it ends with all its children if this process does."""
     return _stream(name, command, say, lambda *_: None, folder, env)
 
 
@@ -85,7 +85,7 @@ def _stream(
     folder: Path | None = None,
     env: dict[str, str] | None = None,
 ) -> list[str]:
-    """Run a command, hand its lines on as they come, and return them, progress left out."""
+    """Run a command, pass its lines on as they come, and return them without those of progress."""
     lines: list[str] = []
     reported: RetuneError | None = None
     with _process(command, folder, env or environment()) as process:
@@ -119,12 +119,12 @@ def parse_progress(line: str) -> tuple[int, int, dict[str, float]] | None:
 
 
 def track(path: str) -> None:
-    """Put a file or folder under DVC, so that its bytes are kept and its hash is known."""
+    """Put a file or folder under DVC, which stores its bytes and records its hash."""
     _dvc("add", path)
 
 
 def checkout(*targets: str) -> None:
-    """Put the bytes that these .dvc files name into the workspace, from the cache or else from the remote."""
+    """Check out the bytes that these .dvc files name, from the cache or else from the remote."""
     try:
         _dvc("checkout", "--quiet", "--force", *targets)
     except Broken:
@@ -132,8 +132,8 @@ def checkout(*targets: str) -> None:
 
 
 def push(*targets: str) -> None:
-    """Send the bytes that dvc.lock and data/raw.dvc name, or only those of `targets`, to the DVC remote."""
-    _dvc("push", *targets)  # quiet, it would not say why it failed
+    """Push the bytes that dvc.lock and data/raw.dvc name, or only those of `targets`, to the DVC remote."""
+    _dvc("push", *targets)  # with --quiet it would not say why it failed
 
 
 def status() -> dict[str, Any]:
@@ -143,7 +143,7 @@ def status() -> dict[str, Any]:
 
 
 def changes(path: Path) -> dict[str, str]:
-    """path -> added, modified or deleted, of each file in a tracked folder that is not as DVC knows it."""
+    """path -> added, modified or deleted, of each file in a tracked folder that differs from what DVC recorded."""
     report = json.loads(_dvc("data", "status", "--granular", "--json")).get("uncommitted", {})
     kinds = {kind: names for kind, names in report.items() if isinstance(names, list)}
     inside = f"{path}/"
@@ -151,7 +151,7 @@ def changes(path: Path) -> dict[str, str]:
 
 
 def save_record(name: str) -> str:
-    """Keep the workspace, dirty or not, as an experiment commit that touches no branch. Returns its hash.
+    """Save the workspace, dirty or not, as an experiment commit that touches no branch. Returns its hash.
 
     What `dvc exp list` shows, written by git alone with an index of its own. `dvc exp save` takes the user's edits out
     of the workspace, detaches HEAD and puts both back: killed in between, it would leave neither.
@@ -187,7 +187,7 @@ def _dvc(*arguments: str, **more: str) -> str:
 
 
 def environment(python: Path = Path(sys.executable)) -> dict[str, str]:
-    """The caller's, with this interpreter first on the path, and quiet: no telemetry, plain UTF-8 output."""
+    """The caller's environment with this interpreter first on the path, no telemetry, and plain UTF-8 output."""
     overrides = {
         "PATH": os.pathsep.join([str(python.parent), os.environ.get("PATH", "")]),
         "PYTHONUNBUFFERED": "1",
@@ -202,7 +202,7 @@ def environment(python: Path = Path(sys.executable)) -> dict[str, str]:
 def _process(
     command: list[str], folder: Path | None, env: dict[str, str], stderr: int = subprocess.STDOUT
 ) -> Iterator[subprocess.Popen[str]]:
-    """A process under a guard, ended with all its children however this block is left, or this process ends."""
+    """A process under a guard: it ends with all its children when this block or this process ends."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb"), os.fdopen(writing, "wb") as lifeline:
         process = subprocess.Popen(

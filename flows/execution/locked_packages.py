@@ -1,6 +1,6 @@
-"""requirements.lock beside the packages that are installed: the only place that reads the one or asks for the others.
+"""Compares requirements.lock with the installed packages: the only place that reads either.
 
-Names are canonical (PEP 503). A build's name after the plus (`2.13.0+cpu`) is no other version.
+Names are canonical (PEP 503). A build's name after the plus (`2.13.0+cpu`) is not another version.
 """
 
 import importlib.metadata
@@ -24,7 +24,7 @@ def read_lock(path: Path) -> dict[NormalizedName, str]:
 
 
 def installed_version(name: str) -> str | None:
-    """Without the name of its build; None if the package is not installed."""
+    """The version without the name of its build; None if the package is not installed."""
     try:
         return Version(importlib.metadata.version(name)).public
     except importlib.metadata.PackageNotFoundError:
@@ -55,7 +55,7 @@ def unlike_project(folder: Path) -> dict[NormalizedName, tuple[str, str]]:
         version = installed_version(name) or MISSING
         if version != MISSING:
             queue += _needs(name)
-        # A need of a need that is not installed is one of another platform.
+        # A dependency of a dependency that is not installed belongs to another platform.
         if version != locked.get(name, version) and (version != MISSING or name in direct):
             differing[name] = (version, locked[name])
     return differing
@@ -67,7 +67,7 @@ def _needs(name: str) -> list[NormalizedName]:
     for line in importlib.metadata.requires(name) or []:
         try:
             requirement = Requirement(line)
-        except InvalidRequirement:  # of an old package: pip has installed it all the same
+        except InvalidRequirement:  # pip installs old packages with such a requirement too
             continue
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             needs.append(canonicalize_name(requirement.name))

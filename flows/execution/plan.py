@@ -25,7 +25,7 @@ class Planned:
 
 def plan() -> list[Planned]:
     """Every stage of dvc.yaml in order. A stage after one that runs is planned too: DVC skips it if its
-    inputs come out as they were."""
+    inputs come out unchanged."""
     stages, locked, changed = dvc_pipeline.pipeline(), dvc_pipeline.lock(), dvc.status()
     current = yaml.safe_load(Path("params.yaml").read_text("utf-8"))
     maker = {path: name for name, entry in stages.items() for path in dvc_pipeline.outputs(entry)}
@@ -76,7 +76,7 @@ def _same(before: Any, after: Any) -> bool:
 def _file(path: str, what: str, before: str | None) -> str:
     now = _md5(Path(path))
     if what == "deleted" or not Path(path).exists():
-        return f"{path}: {_short(before)} → not there"
+        return f"{path}: {_short(before)} → missing"
     if before is None:
         return f"{path}: new dependency"
     return f"{path}: {_short(before)} → {_short(now)}"
@@ -87,7 +87,7 @@ def _short(md5: str | None) -> str:
 
 
 def _md5(path: Path) -> str | None:
-    """md5 as DVC has it; a tracked folder's stands in its .dvc file."""
+    """The md5 that DVC has recorded; the .dvc file of a tracked folder holds it."""
     if path.is_file():
         return file_md5(path)
     pointer = path.with_name(f"{path.name}.dvc")

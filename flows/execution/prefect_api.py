@@ -1,4 +1,4 @@
-"""The one client of Prefect's REST API: importing Prefect takes two seconds, and these questions are asked often.
+"""The one client of Prefect's REST API: importing Prefect takes two seconds, and these requests are frequent.
 
 Questions go to the server that PREFECT_API_URL names, or to the `server` of the call.
 """
@@ -16,7 +16,7 @@ from retune.system.retry import RetryPolicy, TransientError, retry, retry_after_
 
 RETRAIN, WATCH = "retrain", "watch"  # the flows that are deployed
 TIMEOUT = 20
-BUSY = (429, 503)  # "ask again": nothing was done. So it answers while another process writes to its SQLite
+BUSY = (429, 503)  # the server did nothing, and asks to repeat: another process writes to its SQLite file
 POLICY = RetryPolicy(attempts=5, pause_seconds=0.5, longest_pause_seconds=4)  # for a busy server
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 AT_WORK = ("PENDING", "RUNNING", "CANCELLING")
@@ -26,12 +26,12 @@ Run = dict[str, Any]
 
 
 class Away(Broken):
-    """The server does not answer, or not as one."""
+    """The server does not answer, or the answer is not that of a Prefect server."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server by the address of its API, with what it needs to let us in."""
+    """A server by the address of its API, with the credentials for it."""
 
     url: str
     login: tuple[str, str] | None = None
@@ -40,7 +40,7 @@ class Server:
 
 
 def pool_name() -> str:
-    """The work pool, and the name of its deployments: one a project on a shared server."""
+    """The name of the work pool and of its deployments; each project on a shared server has its own."""
     return os.environ.get("RETUNE_POOL") or "retune"
 
 
@@ -59,13 +59,13 @@ def _configured() -> Server:
 
 
 def ask(method: str, path: str, body: Any = None, server: Server | None = None) -> Any:
-    """The answer's JSON; None if there is no such thing. Raises Away if the server is."""
+    """The JSON of the answer; None if the object does not exist. Raises Away if the server does not answer."""
     answer = _send(method, path, body, server)
     return answer.json() if answer.status_code != 404 and answer.content else None
 
 
 def now() -> datetime:
-    """The server's own time: runs and heartbeats carry it, and the clocks of two machines differ."""
+    """The time of the server, which runs and heartbeats carry: the clocks of two machines differ."""
     return parsedate_to_datetime(_send("GET", "/health").headers["date"])
 
 
@@ -88,7 +88,7 @@ def _send(method: str, path: str, body: Any = None, server: Server | None = None
     except TransientError as error:
         raise Away(str(error)) from None
     if answer.status_code in (401, 403):
-        raise Away(f"the Prefect server at {to.url} does not let us in: set PREFECT_API_AUTH_STRING to its password")
+        raise Away(f"the Prefect server at {to.url} refuses access: set PREFECT_API_AUTH_STRING to its password")
     if answer.is_error and answer.status_code != 404:
         raise Away(_describe(answer, path, to))
     return answer
@@ -104,7 +104,7 @@ def _send_once(method: str, path: str, body: Any, server: Server) -> httpx.Respo
     try:
         return httpx.request(method, f"{server.url}{path}", json=body, **options)
     except httpx.HTTPError as error:
-        raise Away(f"the Prefect server at {server.url} is away: {type(error).__name__}: {error}") from None
+        raise Away(f"the Prefect server at {server.url} does not answer: {type(error).__name__}: {error}") from None
 
 
 def deployment(flow: str) -> dict[str, Any] | None:
@@ -125,17 +125,17 @@ def in_states(*types: str) -> dict[str, Any]:
 
 
 def reason_of(run: Run) -> str:
-    """What a retraining was started for; empty if nobody said."""
+    """The reason for which a retraining was started; empty if none was stated."""
     return run["parameters"].get("because") or ("the schedule" if run["auto_scheduled"] else "")
 
 
 def children(run: Run) -> list[Run]:
-    """The flows that run inside this one."""
+    """The subflows of this run."""
     return runs(parent_flow_run_id={"any_": [run["id"]]})
 
 
 def parent(run: Run) -> Run | None:
-    """The run that this one is a part of."""
+    """The run that this one is a subflow of."""
     task = ask("GET", f"/task_runs/{run['parent_task_run_id']}")
     return ask("GET", f"/flow_runs/{task['flow_run_id']}") if task else None
 
@@ -165,14 +165,14 @@ def time(text: str) -> datetime:
 
 
 def set_state(run: Run, kind: str, message: str, name: str | None = None) -> bool:
-    """Move a run to another state, in words. Whether the server agreed: another may have moved it first."""
+    """Move a run to another state, with a message. Whether the server agreed: another process may be faster."""
     state = {"type": kind, "name": name or kind.capitalize(), "message": message}
     answer = ask("POST", f"/flow_runs/{run['id']}/set_state", {"state": state})
     return bool(answer) and answer["status"] == "ACCEPT"
 
 
 def resume(run_id: str) -> bool:
-    """Have a worker start a suspended run again. False if it is not suspended, or is gone."""
+    """Have a worker start a suspended run again. False if it is not suspended, or no longer exists."""
     run = ask("GET", f"/flow_runs/{run_id}")
     if not run or run["state_type"] != "PAUSED":
         return False

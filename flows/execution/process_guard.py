@@ -23,9 +23,9 @@ import sys
 import time
 from collections.abc import Callable
 
-GRACE = 2.0  # seconds between asking a family to end and ending it
-LEFT_BEHIND = 1.0  # the same for what a command left running
-STUCK = 2.0  # seconds to wait for what has been killed: a process that waits for a disk cannot die
+GRACE = 2.0  # seconds between asking processes to end and killing them
+LEFT_BEHIND = 1.0  # the same for processes that a command left running
+STUCK = 2.0  # seconds to wait for killed processes: one that waits for a disk cannot die
 MARK = "RETUNE_FLOW"  # in the environment of all that a flow starts
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER in linux/prctl.h
@@ -39,7 +39,7 @@ def command(lifeline: int, words: list[str]) -> list[str]:
 
 
 def reap_on_exit() -> None:
-    """End all that this process has started when it has gone; what is started from here on carries its mark."""
+    """End every process that this one starts from here on, which carry its mark, once this one has ended."""
     import subprocess
     import uuid
 
@@ -52,7 +52,7 @@ def reap_on_exit() -> None:
 
 
 def run(lifeline: int, words: list[str]) -> int:
-    """Run the command to its end or the flow's. Returns how it ended, as `waitpid` tells it."""
+    """Run the command until it or the flow ends. Returns its status as `waitpid` gives it."""
     wake = _listen()
     _adopt_orphans()
     leader = _start(words)
@@ -65,7 +65,7 @@ def run(lifeline: int, words: list[str]) -> int:
 
 
 def watch(lifeline: int, mark: str) -> None:
-    """Wait for the flow's end, then end whatever carries its mark."""
+    """Wait until the flow ends, then end every process that carries its mark."""
     for number in ENDING:  # it ends when the flow does, not before
         signal.signal(number, signal.SIG_IGN)
     while os.read(lifeline, 512):
@@ -74,7 +74,7 @@ def watch(lifeline: int, mark: str) -> None:
 
 
 def _listen() -> int:
-    """A descriptor to read the numbers of signals from: of children that ended, and of requests to end."""
+    """A descriptor that yields the numbers of signals: a child ended, or somebody asked this process to end."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing)
@@ -84,14 +84,14 @@ def _listen() -> int:
 
 
 def _must_end(lifeline: int, wake: int) -> bool:
-    """Wait until something happens; whether it is the end of the flow, or a signal that asks for the end."""
+    """Wait until something happens. Whether it is the end of the flow, or a signal that asks for the end."""
     ready, _, _ = select.select([lifeline, wake], [], [])
     requests = wake in ready and set(os.read(wake, 512)) & set(ENDING)
     return bool(requests) or (lifeline in ready and not os.read(lifeline, 512))
 
 
 def _adopt_orphans() -> None:
-    """Descendants whose parent has gone become children of this process, not of the machine's first one."""
+    """Make orphaned descendants children of this process, rather than of the first process of the machine."""
     if sys.platform == "linux":
         import ctypes
 
@@ -125,7 +125,7 @@ def _reap_children() -> dict[int, int]:
 
 
 def _end(family: Descendants, grace: float) -> dict[int, int]:
-    """SIGTERM to everybody once, SIGKILL to who is still there after `grace` seconds. Returns whom it buried."""
+    """Send SIGTERM to all once, and SIGKILL to those that are left after `grace` seconds. Returns those it reaped."""
     ended: dict[int, int] = {}
     recipients: set[int] = set()
     began = time.monotonic()
@@ -168,7 +168,7 @@ def _descendants(leader: int) -> set[int]:
 
 
 def _parents() -> dict[int, int] | None:
-    """process -> its parent, of those that live; None if this system does not say."""
+    """process -> its parent, of the living; None on a system without /proc."""
     if not os.path.isdir("/proc/self"):  # noqa: PTH112
         return None
     parents = {}
@@ -176,7 +176,7 @@ def _parents() -> dict[int, int] | None:
         try:
             with open(f"/proc/{process}/stat", "rb") as file:  # noqa: PTH123
                 state, parent = file.read().rpartition(b") ")[2].split()[:2]
-        except OSError:  # it has gone since
+        except OSError:  # it has ended since
             continue
         if state not in (b"Z", b"X"):
             parents[int(process)] = int(parent)

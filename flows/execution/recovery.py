@@ -1,4 +1,4 @@
-"""What a killed process left half done is finished or taken away at the start of the next, which says so.
+"""Finishes or removes what a killed process left half done, at the start of the next one, which reports it.
 
 Each step says in words what it mended, or nothing. All of them may be called whenever this folder is held
 (`home.alone`): what belongs to a living process is left to it. DVC and git mend their own locks.
@@ -20,27 +20,27 @@ from retune.registry import backend
 from retune.registry.runs import close_left_open
 from tasks.promote import reconcile
 
-HALF_WRITTEN = re.compile(r"^\.(?P<name>.+)\.(?P<process>\d+)\.tmp$")  # as the writers of retune/ name it
+HALF_WRITTEN = re.compile(r"^\.(?P<name>.+)\.(?P<process>\d+)\.tmp$")  # a temporary name of retune/system/files.py
 MD5 = re.compile(r"^[0-9a-f]{32}(\.dir)?$")
 TOPS = (Path("data"), Path("models"))
 RAW, POINTER, LOCK = Path("data/raw"), Path("data/raw.dvc"), Path("dvc.lock")
 CHECKPOINTS = Path(".retune/checkpoints")
-KEPT_DAYS = 7  # training that was cut off goes on from its checkpoint; after that long nobody will ask for it
+KEPT_DAYS = 7  # interrupted training resumes from its checkpoint, within this time
 DAY = 86_400
 
 
 def repair(name: str) -> list[str]:
-    """Everything, before a run of the model `name`."""
+    """All repairs, before a run of the model `name`."""
     return [*files(), *runs(name), *reconcile.reconcile(name)]
 
 
 def files() -> list[str]:
-    """What stands in this folder and in `.retune`."""
+    """Repairs in this folder and in `.retune`."""
     return [*half_written(), *torn_lock(), *cut_off_ingest(), *scratch(), *old_checkpoints()]
 
 
 def runs(name: str) -> list[str]:
-    """What stands in the registry."""
+    """Repairs in the registry."""
     return [f"closed the MLflow run {run_id}: its process had died" for run_id in close_left_open(name)]
 
 
@@ -54,10 +54,10 @@ def half_written() -> Iterator[str]:
 
 
 def torn_lock() -> Iterator[str]:
-    """DVC writes dvc.lock in place. Without it, DVC finds what the stages made in its own memory of runs."""
+    """Remove a damaged dvc.lock, which DVC writes in place: DVC restores the results from its run cache."""
     if LOCK.exists() and not all(map(_complete, (_yaml(LOCK).get("stages") or {"": {}}).values())):
         LOCK.unlink()
-        yield f"removed {LOCK}, which was torn: DVC fills it again from its cache"
+        yield f"removed {LOCK}, which was damaged: DVC fills it again from its cache"
 
 
 def _complete(entry: dict[str, Any]) -> bool:
@@ -70,8 +70,10 @@ def _has_hash(part: dict[str, Any]) -> bool:
 
 
 def cut_off_ingest() -> Iterator[str]:
-    """Parts are written whole and only ever added, so an ingest that was cut off before DVC knew is finished."""
-    if not RAW.exists() or not POINTER.exists():  # without a pointer nothing was ingested yet: ingest begins again
+    """Finish an ingest that was killed before `dvc add`: parts are written whole, and only ever added."""
+    if (
+        not RAW.exists() or not POINTER.exists()
+    ):  # without a pointer nothing was ingested yet: the next ingest starts afresh
         return
     entry = (_yaml(POINTER).get("outs") or [{}])[0]
     sizes = [path.stat().st_size for path in RAW.rglob("*") if path.is_file()]
@@ -83,12 +85,12 @@ def cut_off_ingest() -> Iterator[str]:
     changed = {} if torn else dvc.changes(RAW)
     if not changed:
         dvc.track(str(RAW))
-        yield f"wrote {POINTER} again, which was torn"
+        yield f"wrote {POINTER} again, which was damaged"
         return
     stated = str(RAW / "sources.json")
     if all(kind == "added" or path == stated for path, kind in changed.items()):
         dvc.track(str(RAW))
-        yield f"finished an ingest that was cut off: {', '.join(sorted(changed))} now tracked by DVC"
+        yield f"finished an interrupted ingest: {', '.join(sorted(changed))} now tracked by DVC"
 
 
 def _yaml(path: Path) -> dict[str, Any]:
@@ -112,4 +114,4 @@ def old_checkpoints() -> Iterator[str]:
         newest = max((path.stat().st_mtime for path in (folder, *folder.rglob("*"))), default=0)
         if time.time() - newest > KEPT_DAYS * DAY:
             shutil.rmtree(folder, ignore_errors=True)
-            yield f"removed {folder}, checkpoints that nobody went on from for {KEPT_DAYS} days"
+            yield f"removed {folder}, checkpoints that no training has used for {KEPT_DAYS} days"

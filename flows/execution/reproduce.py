@@ -9,7 +9,7 @@ by sha256. If only the weights differ, as they may on another kind of machine, t
 A version that continued from another needs that one's model and sides as well: they come out of the store by their
 hashes. Whether those can be rebuilt too is the same question, asked of that version.
 
-Not covered: another Python than this one, and another build of the same torch. Both are told, neither is fetched.
+Not covered: another Python than this one, and another build of the same torch. It reports both, and fetches neither.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ CURATED = ("data/curated/rows.parquet", "data/curated/general.parquet")
 DATA = (RAW, *CURATED, *(f"data/splits/{side}.parquet" for side in ("train", "val", "test")))
 MISSING = "missing"
 BITS, SAME_SCORES, NOTHING = "bit-identical", "metrics within tolerance", "nothing"
-# Variables that would lead git, DVC or Python from the clone back to the user's checkout.
+# Variables that would make git, DVC or Python leave the clone for the user's checkout.
 ASTRAY = re.compile(
     r"GIT_(DIR|WORK_TREE|INDEX_FILE|COMMON_DIR|PREFIX|NAMESPACE|\w*OBJECT\w*)|DVC_\w+|PYTHON(SAFE)?PATH"
 )
@@ -62,12 +62,12 @@ print(json.dumps(report))
 class Reproduced:
     ok: bool
     proved: str  # BITS, SAME_SCORES or NOTHING
-    environment: str  # what it was rebuilt with, and how that differs from the recorded one
-    compared: list[Check]  # what the answer rests on
+    environment: str  # of the rebuild, and how it differs from the recorded one
+    compared: list[Check]  # the comparisons behind the answer
 
 
 def reproduce(version: str, record: Record, into: Path, tolerance: float, say: Say = print) -> Reproduced:
-    """Rebuild what `record` is the record of in the empty folder `into`, and compare. Called inside the checkout.
+    """Rebuild the version of `record` in the empty folder `into`, and compare. Call it inside the checkout.
 
     Raises WrongUse if `into` is not empty or part of the checkout, Refused if the commit or raw bytes are gone.
     """
@@ -79,28 +79,28 @@ def reproduce(version: str, record: Record, into: Path, tolerance: float, say: S
     say(f"{version}: {commit[:12]} and {len(objects) - 1} raw files go to {into}")
     if begins:
         objects = list(dict.fromkeys([*objects, *start_objects(begins)]))
-        say(f"{version} continued from {begins.name}: the model and the sides of that one go there too")
+        say(f"{version} continued from {begins.name}: its model and splits go there too")
     clone(commit, into)
     if wrong := inputs(record, into):
-        return Reproduced(False, NOTHING, "the recorded commit is not what the record says, so nothing was run", wrong)
+        return Reproduced(False, NOTHING, "the recorded commit differs from the record, so nothing was run", wrong)
     copy_objects(objects, into)
     bring_base(record, into)
     python, note = interpreter(into, say)
     env, notes = surroundings(python, record["environment"], into)
     dvc.rebuild(python, into, env, say)
     parent_notes = (
-        [f"The model and sides of {begins.name}, from which it continued, came from the store."] if begins else []
+        [f"The model and splits of {begins.name}, from which it continued, came from the store."] if begins else []
     )
     return compare_with_record(record, into, tolerance, " ".join([note, *notes, *parent_notes]))
 
 
 def check_target(into: Path) -> None:
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
-        raise WrongUse(f"{into} is not empty: name a folder that is, or one that is not there yet")
+        raise WrongUse(f"{into} is not empty: name an empty folder, or one that does not exist yet")
     checkout = Path(git.output("rev-parse", "--show-toplevel", env=_git_env()))
     ignored = git.succeeds("check-ignore", "-q", str(into), cwd=checkout, env=_git_env())
     if into.resolve().is_relative_to(checkout.resolve()) and not ignored:
-        raise WrongUse(f"{into} is part of your checkout, which stays as it is: name a folder outside of it")
+        raise WrongUse(f"{into} is inside your checkout, which must stay unchanged: name a folder outside of it")
 
 
 def check_commit(commit: str, version: str) -> None:
@@ -118,17 +118,17 @@ def stored(what: str, md5: str) -> list[str]:
         for each in hashes:
             dvc_store.open_bytes(each).close()
     except dvc_store.MissingBytes as error:
-        raise Refused(f"{what}: bytes gone, hashes kept. {error}; whoever has them can `dvc push` them") from None
+        raise Refused(f"{what}: bytes gone, hashes kept. {error}; a clone that has them can `dvc push` them") from None
     return hashes
 
 
 def start_objects(begins: parent_version.ParentVersion) -> list[str]:
-    """The hashes of all that training reads of the version that it continued from."""
+    """The hashes of everything that training reads of the parent version."""
     return [each for path, md5 in begins.needed().items() for each in stored(f"{path} of {begins.name}", md5)]
 
 
 def clone(commit: str, into: Path) -> None:
-    """The commit checked out, with git objects and a DVC cache of its own. Its hooks are nobody's."""
+    """Check out the commit into a clone with git objects and a DVC cache of its own, and without hooks."""
     into.mkdir(parents=True, exist_ok=True)
     env = _git_env()
     origin = git.output("rev-parse", "--path-format=absolute", "--git-common-dir", env=env)
@@ -146,7 +146,7 @@ def _cache(into: Path) -> Path:
 
 
 def inputs(record: Record, into: Path) -> list[Check]:
-    """Code and other files kept by git whose bytes are not those that the record names."""
+    """Files tracked by git whose bytes differ from the record."""
     git_files = set(git.output("ls-files", "-z", cwd=into, env=_git_env()).split("\0"))
     stage_outputs = {
         path for entry in dvc_pipeline.pipeline(into / "dvc.yaml").values() for path in dvc_pipeline.outputs(entry)
@@ -166,7 +166,7 @@ def tracked(into: Path) -> str:
 
 
 def copy_objects(objects: list[str], into: Path) -> None:
-    """Put bytes into the clone's cache, each with the hash that it has now."""
+    """Copy bytes into the cache of the clone, and check their hashes on the way."""
     for md5 in objects:
         target = _cache(into) / "files/md5" / md5[:2] / md5[2:]
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -176,12 +176,12 @@ def copy_objects(objects: list[str], into: Path) -> None:
                 digest.update(chunk)
                 copy.write(chunk)
         if digest.hexdigest() != md5.removesuffix(".dir"):
-            raise Refused(f"the bytes kept under {md5} are damaged, they are {digest.hexdigest()}")
+            raise Refused(f"the bytes of {md5} are damaged: their md5 is {digest.hexdigest()}")
         target.chmod(0o444)
 
 
 def bring_base(record: Record, into: Path) -> None:
-    """A base in a folder of the checkout that git does not keep is read from there; train checks its hash."""
+    """Read a base that git does not track from its folder in the checkout; train checks its hash."""
     kind, _, where = record["base"]["name"].partition(":")
     if kind == "folder" and not Path(where).is_absolute() and not (into / where).exists() and Path(where).is_dir():
         (into / where).parent.mkdir(parents=True, exist_ok=True)
@@ -189,7 +189,7 @@ def bring_base(record: Record, into: Path) -> None:
 
 
 def interpreter(into: Path, say: Say) -> tuple[Path, str]:
-    """This interpreter if its packages are those of the recorded requirements.lock, else one made from that."""
+    """This interpreter if its packages are those of the recorded requirements.lock, else a new one with these."""
     differing = locked_packages.unlike_project(into)
     if not differing:
         return Path(sys.executable), "This interpreter: its packages are those of the recorded requirements.lock."
@@ -206,26 +206,26 @@ def interpreter(into: Path, say: Say) -> tuple[Path, str]:
     try:
         dvc.call("reproduce", [str(python), *install], into, env, say)
     except Broken as error:
-        raise Broken(f"the recorded packages cannot be had here ({name}=={then}{more}): {error}") from None
+        raise Broken(f"the recorded packages cannot be installed here ({name}=={then}{more}): {error}") from None
     return python, note
 
 
 def surroundings(python: Path, recorded: Mapping[str, Any], into: Path) -> tuple[dict[str, str], list[str]]:
-    """The environment of the stages, as near to the recorded one as this machine allows, and what differs still.
+    """The environment of the stages, as near to the recorded one as this machine allows, and what still differs.
 
     Raises Broken if the stages would import other code than the clone's.
     """
     env = {**_clean(dvc.environment(python)), "PYTHONPATH": str(into), "DVC_NO_ANALYTICS": "1"}
-    env["DVC_SITE_CACHE_DIR"] = str(into / ".dvc/tmp/site")  # else DVC would keep its notes of the clone elsewhere
+    env["DVC_SITE_CACHE_DIR"] = str(into / ".dvc/tmp/site")  # else DVC would store its state of the clone elsewhere
     if recorded["device"] == "cpu":
         env["CUDA_VISIBLE_DEVICES"] = ""
     current = _look_around(python, env, into)
     if current["tasks"] and not Path(current["tasks"]).resolve().is_relative_to(into.resolve()):
         raise Broken(f"the stages would import {current['tasks']}, not the code of {into}")
     if recorded["threads"] and current.get("threads") != recorded["threads"]:
-        # Set only if it has to be: it also tells other libraries than torch how many threads to start.
+        # Set only if necessary: other libraries than torch read it too.
         env |= {name: str(recorded["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        current = _look_around(python, env, into)  # no more threads than cores can be had
+        current = _look_around(python, env, into)  # there may be fewer cores than that
     if current.get("device") == "cpu" and recorded["device"] != "cpu":
         _train_without_gpu(into / "params.yaml")
     return env, differences(recorded, current)
@@ -249,13 +249,13 @@ def _look_around(python: Path, env: dict[str, str], into: Path) -> dict[str, Any
 
 
 def _train_without_gpu(path: Path) -> None:
-    """A model that asked for a GPU is rebuilt on the CPU where there is none; its scores are compared."""
+    """Rebuild a model of a GPU on the CPU where there is no GPU; then its scores are compared."""
     text = path.read_text("utf-8")
     path.write_text(re.sub(r"(?m)^(  device: *)cuda\b", r"\1auto", text), "utf-8")
 
 
 def compare_with_record(record: Record, into: Path, tolerance: float, note: str) -> Reproduced:
-    """Compare what the stages made in `into` with the record."""
+    """Compare the outputs of the stages in `into` with the record."""
     expected = record["pipeline"]["hashes"]
     hashes = dvc_pipeline.hashes_of(dvc_pipeline.lock(into / "dvc.lock"))
     data = [_same(path, expected[path], hashes.get(path, MISSING)) for path in DATA if path in expected]

@@ -1,4 +1,4 @@
-"""Which Prefect run this is, and what comes of a run: known to the flows and to the packages beside them."""
+"""Which Prefect run this is, and the outcome of a run: for the flows and the packages beside them."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from retune.registry import versions
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run: the version, whether it is new, and what was decided about it."""
+    """The outcome of a run: the version, whether it is new, and the decision about it."""
 
     version: versions.Version
     new: bool

@@ -20,14 +20,17 @@ from retune.errors import Broken
 from retune.system import dvc_store, failpoints, git
 
 FOLDER = ".retune/runs"
-CARRIED = ("models/start.json", "data/suppressed.json")  # kept by git, and by the checkout before it is committed
+CARRIED = (
+    "models/start.json",
+    "data/suppressed.json",
+)  # tracked by git; the checkout may hold edits that are not committed
 FAILED = "failed.json"
 BLOCK = 4096  # bytes of a disk that a file takes, or a multiple
 
 
 @dataclass(frozen=True)
 class Left:
-    """A folder that a run has left behind."""
+    """A folder that a run left behind."""
 
     folder: Path
     days: float  # since it was last used
@@ -65,7 +68,7 @@ def _say_why(folder: Path, error: BaseException) -> None:
 
 
 def _free(runs: Path, name: str) -> Path:
-    """A name that no other run has: `brave-newt`, else `brave-newt-2`."""
+    """A name that no other run has: `brave-newt`, or else `brave-newt-2`."""
     for number in range(1, 1000):
         folder = runs / (name if number == 1 else f"{name}-{number}")
         try:
@@ -73,7 +76,7 @@ def _free(runs: Path, name: str) -> Path:
         except FileExistsError:
             continue
         return folder
-    raise Broken(f"{runs} holds a thousand runs named {name}: `retune clean` sweeps them")
+    raise Broken(f"{runs} holds a thousand runs named {name}: `retune clean` removes them")
 
 
 def _lock(folder: Path) -> Path:
@@ -98,34 +101,34 @@ def _lay(folder: Path) -> None:
     (folder / ".retune").mkdir(exist_ok=True)
     checkpoints = git.main_checkout() / ".retune/checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
-    (folder / ".retune/checkpoints").symlink_to(checkpoints)  # so that a run that was cut off is taken up again
+    (folder / ".retune/checkpoints").symlink_to(checkpoints)  # so that an interrupted run resumes
 
 
 def _no_room(runs: Path) -> str:
-    """That the commit does not fit on the disk, if so. Git only says which files it could not write, and takes away
-    what it had written, so that nobody finds the disk full afterwards."""
+    """A sentence if the commit does not fit on the disk. Git only names the files that it could not write, and removes
+    what it had written, so the disk is no longer full afterwards."""
     entries = git.output("ls-tree", "-r", "-l", "-z", "HEAD").split("\0")
     sizes = [int(size) for size in (entry.split(maxsplit=4)[3] for entry in entries if entry) if size.isdigit()]
     need, free = sum(-(-size // BLOCK) * BLOCK for size in sizes), shutil.disk_usage(runs).free
     if free >= need:
         return ""
-    return f". No space left on device: {need / 1e6:.1f} MB are wanted in {runs}, {free / 1e6:.1f} MB are free there"
+    return f". No space left on device: {runs} needs {need / 1e6:.1f} MB, {free / 1e6:.1f} MB are free"
 
 
 def _edited() -> list[str]:
-    """Files kept by git that differ from the commit; what was deleted is among them."""
+    """Files tracked by git that differ from the commit, deleted ones included."""
     return [path for path in git.output("diff", "--name-only", "-z", "--no-renames", "HEAD").split("\0") if path]
 
 
 def remove(folder: Path) -> None:
-    """Take a worktree away, whatever state it is in; nothing is left of it in git either."""
+    """Remove a worktree, whatever its state, from git too."""
     shutil.rmtree(folder, ignore_errors=True)
     git.run("worktree", "prune", check=False)
     _lock(folder).unlink(missing_ok=True)
 
 
 def left() -> list[Left]:
-    """The folders of runs that are over: they failed, or their process was killed."""
+    """The folders of runs that have ended: they failed, or their process was killed."""
     runs = git.main_checkout() / FOLDER
     leftovers = []
     for folder in sorted(runs.iterdir()) if runs.exists() else []:
@@ -136,7 +139,7 @@ def left() -> list[Left]:
 
 
 def sweep(older_than_days: float) -> list[Left]:
-    """Remove what runs have left longer ago than that. Returns it."""
+    """Remove the folders that runs left longer ago than that. Returns them."""
     swept = [each for each in left() if each.days >= older_than_days]
     for each in swept:
         remove(each.folder)

@@ -18,15 +18,15 @@ from retune.system import process_identity
 
 MARKS = ("dvc.yaml", "params.yaml")
 LOCK = Path(".retune/run.lock")
-HEARTBEAT = 30  # seconds between two signs of life of a run: the fewest that Prefect takes
+HEARTBEAT = 30  # seconds between two heartbeats of a run: the fewest that Prefect accepts
 SERVICES, SERVICES_STATE, SERVICES_ENV = "services", "state.json", "env"  # a folder in .retune, and files there
 RIGHTS = (
     "Mount that disk for writing, give this account the right, or work in a clone of your own"
-    " (`git clone`, `dvc pull`); what only reads works here too"
+    " (`git clone`, `dvc pull`); commands that only read work here too"
 )
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 SPINS = "1000"  # of a thread that waits for another at a barrier: bench/threads.py
-BRIEFLY = 20  # seconds that an ingest or forget waits for another to end
+BRIEFLY = 20  # seconds that an ingest or forget waits for another command to end
 
 
 def activate_project(services: bool = True) -> Path:
@@ -42,12 +42,12 @@ def activate_project(services: bool = True) -> Path:
             _share_the_cores()
             _use_services(state() / SERVICES, services)
             return folder
-    raise WrongUse(f"{start} is not in a Retune project: no {' and '.join(MARKS)} here or above; go to your clone")
+    raise WrongUse(f"{start} is not in a Retune project: no {' and '.join(MARKS)} here or above; change to your clone")
 
 
 @contextmanager
 def project_lock(patience: float = 0) -> Iterator[None]:
-    """One run, ingest or forget in one folder at a time: a run must read what it records. Waits `patience` seconds.
+    """Allow one run, ingest or forget in a folder at a time: a run must read what it records. Waits `patience` seconds.
 
     Raises Broken if the folder is still busy then.
     """
@@ -59,7 +59,7 @@ def project_lock(patience: float = 0) -> Iterator[None]:
             yield
     except Timeout:
         raise Broken(
-            f"another run is at work in {Path.cwd()}, or an ingest or forget: wait until it ends, or use another clone"
+            f"another run, ingest or forget is running in {Path.cwd()}: wait until it ends, or use another clone"
         ) from None
 
 
@@ -76,7 +76,7 @@ def require_writable() -> None:
 
 
 def explain_os_error(error: OSError) -> str:
-    """What could not be written or opened, and what to do about it; else the error's own words."""
+    """What could not be written or opened, and what to do about it; of other errors their own message."""
     if error.errno not in FORBIDDEN or not error.filename:
         return str(error)
     cannot = "cannot be written to" if error.errno == errno.EROFS else "cannot be opened"
@@ -88,7 +88,7 @@ def _set_tool_defaults(state: Path) -> None:
     for name, value in {
         "PREFECT_HOME": str(state / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # its 20 s are too few on a busy machine
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # the default of 20 s is too short on a busy machine
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT),
         "DO_NOT_TRACK": "true",
@@ -101,7 +101,7 @@ def _set_tool_defaults(state: Path) -> None:
 
 
 def _share_the_cores() -> None:
-    """Whatever computes is started by a command, or is one, and imports torch, which reads this, after it has entered.
+    """Limit how long waiting threads spin. Every process that computes enters the project before it imports torch.
 
     libgomp's own 300,000 spins make a training step many times as slow beside other work.
     """
@@ -110,7 +110,7 @@ def _share_the_cores() -> None:
 
 
 def _use_services(folder: Path, needed: bool) -> None:
-    """Use the clone's own servers if they are up and the user named no others; nothing else decides that."""
+    """Use the clone's own servers if they are up and the user named no others."""
     if not all((folder / name).exists() for name in (SERVICES_ENV, SERVICES_STATE)):
         return
     services = json.loads((folder / SERVICES_STATE).read_text("utf-8"))
@@ -123,6 +123,6 @@ def _use_services(folder: Path, needed: bool) -> None:
             os.environ |= {each: value for each, value in variables.items() if each.startswith(prefix)}
         elif needed and name == "mlflow" and services["database"] == "postgres":
             raise Broken(
-                f"the services of this clone keep its registry, and MLflow ({variables[switch]}) is down: "
+                f"MLflow of this clone ({variables[switch]}), which holds the registry, is down: "
                 "start it with `retune up`, or name another registry in MLFLOW_TRACKING_URI"
             )

@@ -14,12 +14,12 @@ PARAMS = Path("params.yaml")
 
 
 def migrate(path: Path = PARAMS, write: bool = True) -> list[str]:
-    """Give every parameter its name of today; returns the changes, a sentence each.
+    """Give every parameter its present name. Returns the changes, a sentence each.
 
     Nothing is written without `write`, or if nothing has an old name. Raises WrongUse, and leaves the file as it is, if
     it cannot be read, has an old and a new name of one parameter, or is wrong in another way.
     """
-    params.read(path)  # says in plain words if there is no such file or it is not YAML
+    params.read(path)  # raises WrongUse if the file is missing or not YAML
     text = path.read_bytes().decode("utf-8")
     document = _load(text, path)
     changes = renames.outdated(document)
@@ -47,7 +47,7 @@ def _load(text: str, path: Path) -> Any:
 
 
 def _renamed(text: str, document: Any, path: Path) -> str:
-    """The text with each old name replaced where it stands. ruamel knows the line and column of each."""
+    """The text with each old name replaced in its place. ruamel knows the line and column of each."""
     lines = text.splitlines(keepends=True)
     for line, column, old, new in sorted(_places(document, "", path), reverse=True):
         before, after = lines[line][:column], lines[line][column:]

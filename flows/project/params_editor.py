@@ -20,7 +20,7 @@ POWER_OF_TEN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
 def write(settings: Sequence[str], path: Path = Path("params.yaml")) -> None:
-    """Each setting is `section.key=value`, the value in YAML. All are checked before anything is written."""
+    """Write settings of the form `section.key=value`, the value in YAML. All are checked before any is written."""
     if not settings:
         params.load(path)
         return
@@ -28,7 +28,7 @@ def write(settings: Sequence[str], path: Path = Path("params.yaml")) -> None:
 
 
 def _changed(path: Path, settings: Sequence[str]) -> str:
-    """The text of the file with the settings in it."""
+    """The text of the file with the settings."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -56,11 +56,11 @@ def _write(text: str, path: Path) -> None:
 
 
 def shipped(task: str) -> Path:
-    """The file of parameters that comes for `task`. Raises WrongUse if there is none."""
+    """The parameter file of `task`. Raises WrongUse if there is none."""
     defaults = {file.stem: file for file in sorted(SHIPPED.glob("*.yaml"))}
     if task not in defaults:
         raise WrongUse(
-            f"no file of parameters for the task {task!r}: write one of {', '.join(defaults)}; the "
+            f"no parameter file for the task {task!r}: write one of {', '.join(defaults)}; the "
             "params.yaml that comes with the repository is for classify, and git brings it back"
         )
     return defaults[task]

@@ -28,11 +28,11 @@ from retune.system import dvc_pipeline, dvc_store, git
 from tasks.register import register
 
 RAW, POINTER = Path("data/raw"), Path("data/raw.dvc")
-OF_ROWS = ("curate", "validate", "split")  # the stages that make rows of rows
+OF_ROWS = ("curate", "validate", "split")  # the stages that turn rows into rows
 
 
 def switch(task: str, reference: str | None) -> Iterator[str]:
-    """Write what `task` needs; yields a line for each thing that is done. Refuses before it changes anything."""
+    """Write what `task` needs; yields a line for each change. Refuses before it changes anything."""
     params_editor.shipped(task)
     for path in ("params.yaml", str(parent_version.FILE)):
         if git.is_edited(path):

@@ -1,4 +1,4 @@
-"""The passwords of a clone's services: made here, and kept in files that only their owner reads."""
+"""The passwords of a clone's services: created here, and stored in files that only their owner can read."""
 
 import json
 import secrets
@@ -12,7 +12,7 @@ PASSWORDS = ("database", "prefect", "mlflow", "session")
 
 
 def make(state: State) -> None:
-    """Those of this clone, made the first time, and the files that tell them to whom they concern."""
+    """The passwords of this clone, created the first time, and the files that hand them to the servers."""
     passwords = read()
     write(state, passwords | {name: secrets.token_urlsafe(24) for name in PASSWORDS if name not in passwords})
 
@@ -31,7 +31,7 @@ def write(state: State, passwords: dict[str, str]) -> None:
 
 
 def client_variables(state: State, passwords: dict[str, str]) -> dict[str, str]:
-    """What a command, or a program of somebody else's, needs to use the servers."""
+    """The variables that a command, or another program, needs to use the servers."""
     return {
         "PREFECT_API_URL": f"{url(state, 'prefect')}/api",
         "PREFECT_API_AUTH_STRING": f"{USER}:{passwords['prefect']}",

@@ -1,4 +1,4 @@
-"""The four services: with which words and in which environment each is started, and how it is asked whether it answers.
+"""The four services: the command and environment that start each, and the check that it answers.
 
 Passwords reach them by environment and by file: no command line shows one.
 """
@@ -16,13 +16,13 @@ from retune.errors import Broken
 from retune.registry import backend
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-NOT_THEIRS = ("MLFLOW_TRACKING_", "PREFECT_API_", "RETUNE_")  # variables that the servers have no business with
+NOT_THEIRS = ("MLFLOW_TRACKING_", "PREFECT_API_", "RETUNE_")  # prefixes of variables that the servers must not get
 
 
 def database_server(state: State) -> Service:
     installation = postgres.installed(folder())
     if isinstance(installation, str):
-        raise Broken(f"this clone keeps its registry in PostgreSQL, which does not run here any more: {installation}")
+        raise Broken(f"this clone keeps its registry in PostgreSQL, which no longer runs here: {installation}")
     data, port = folder() / "postgres", state.ports["postgres"]
     postgres.make(installation, data, credentials.read()["database"])
     return Service(
@@ -40,7 +40,7 @@ def prefect(state: State) -> Service:
         "PREFECT_HOME": str(backend.state() / "prefect"),
         "PREFECT_SERVER_API_AUTH_STRING": login,
         "PREFECT_API_AUTH_STRING": login,
-        # In memory, which is the default, the server's restart would lose them, and end the runs that hold them.
+        # In memory, the default, a restart of the server would lose the leases, and end the runs that hold them.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "10",
     }
@@ -70,7 +70,7 @@ def mlflow(state: State) -> Service:
         "MLFLOW_AUTH_ADMIN_USERNAME": USER,
         "MLFLOW_AUTH_ADMIN_PASSWORD": passwords["mlflow"],
         "MLFLOW_FLASK_SERVER_SECRET_KEY": passwords["session"],
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # runs jobs for language-model features: not for us
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # of language-model features, which Retune does not use
     }
     if state.host not in LOOPBACK:
         names = (*LOOPBACK[:2], socket.gethostname(), *([state.host] if state.host not in ("0.0.0.0", "::") else []))
@@ -85,7 +85,7 @@ def mlflow(state: State) -> Service:
     )
 
 
-# One process, so that a password checked a minute ago need not be hashed again, and a changed one counts at once.
+# One process, so that it caches the check of a password, and a new password counts at once.
 AUTH = """\
 [mlflow]
 default_permission = NO_PERMISSIONS
@@ -110,7 +110,7 @@ def worker(state: State) -> Service:
 
 
 def workers_online(state: State) -> list[str]:
-    """The names of the workers that Prefect has heard from lately: each is the name of its process."""
+    """The names of the workers with a recent heartbeat: each is the name of its process."""
     from flows.execution import prefect_api
 
     login = (USER, credentials.read()["prefect"])
@@ -121,7 +121,7 @@ def workers_online(state: State) -> list[str]:
 
 
 def _quiet(state: State | None = None, variables: dict[str, str] | None = None) -> dict[str, str]:
-    """The caller's environment without what is meant for commands, and the service's own."""
+    """The caller's environment without the variables for commands, plus those of the service."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(NOT_THEIRS)}
     if state and state.database == "postgres":
         env["PGPASSFILE"] = str(folder() / "pgpass")

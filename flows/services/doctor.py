@@ -1,4 +1,4 @@
-"""Check the installation: what is there, what should be, and how to mend the difference."""
+"""Check the installation: what is there, what should be, and how to fix the difference."""
 
 import os
 import platform
@@ -32,7 +32,7 @@ class Finding:
 
 
 class Fault(RetuneError):
-    """A finding with another remedy than the check's usual one."""
+    """A finding with another remedy than that of its check."""
 
 
 def examine() -> list[Finding]:
@@ -46,7 +46,7 @@ def _look(name: str, check: Callable[[], tuple[bool, str]], mend: str) -> Findin
         ok, report, mend = False, error.message, error.remedy
     except RetuneError as error:
         ok, report = False, str(error)
-    except Exception as error:  # whatever a broken installation throws is the finding
+    except Exception as error:  # any error of a broken installation is the finding
         ok, report = False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     return Finding(name, ok, report, mend)
 
@@ -67,12 +67,12 @@ def _params() -> tuple[bool, str]:
 
 
 def _load_params() -> params.Params:
-    """For the checks that ask what params.yaml says: where it is wrong, that comes first."""
+    """The parameters, for the checks that need them; where params.yaml is wrong, that comes first."""
     try:
         return params.load()
     except RetuneError:
         raise Fault(
-            "not looked at: params.yaml is wrong", remedy="mend params.yaml first, as params says above"
+            "not checked: params.yaml is wrong", remedy="correct params.yaml first, as params says above"
         ) from None
 
 
@@ -82,7 +82,7 @@ def _base() -> tuple[bool, str]:
         return True, f"{base.name}: checked when it is fetched"
     sha256 = bases.weights_sha256(bases.find(base.name))
     same = sha256 == base.sha256
-    return same, f"{base.name}, sha256 {sha256[:12]}…" + ("" if same else " is another")
+    return same, f"{base.name}, sha256 {sha256[:12]}…" + ("" if same else " differs")
 
 
 def _disk() -> tuple[bool, str]:
@@ -115,7 +115,7 @@ def _dvc() -> tuple[bool, str]:
 
 
 def _services() -> tuple[bool, str]:
-    """Those of the clone's own servers that should be up and are not."""
+    """Whether the clone's own servers are up, as far as they should be."""
     services = up_down.facts(State.read()) if folder().exists() else []
     if not services:
         return True, "none of its own here (`retune up` starts them)"
@@ -126,7 +126,7 @@ def _services() -> tuple[bool, str]:
 def _schedule() -> tuple[bool, str]:
     status = health.check_health()
     if status.kind in health.UNWATCHED:
-        return True, f"none is watched: {status.words}"
+        return True, f"not monitored: {status.words}"
     return status.ok, f"{status.words}" + ("" if status.ok else f" ({status.kind}; {status.mend})")
 
 
@@ -144,14 +144,14 @@ def _store() -> tuple[bool, str]:
 
 
 def _champion() -> tuple[bool, str]:
-    """What `retune predict` and the next rollback rely on: its files, and that it may have learned what it learned."""
+    """What `retune predict` and the next rollback rely on: its files, and that it learned from no suppressed row."""
     name = _load_params().register.name
     try:
         _require_served()
         champion = versions.champion(name)
-    except Exception:  # whatever a store that is away throws: `registry` says it
+    except Exception:  # any error of a store that does not answer: `registry` reports it
         raise Fault(
-            "not looked at: the registry gives no answer", remedy="mend the registry first, as said above"
+            "not checked: the registry does not answer", remedy="solve that first, as registry says above"
         ) from None
     if champion is None:
         return True, f"{name} has none yet"
@@ -165,8 +165,8 @@ def _require_free_of_suppressed(champion: versions.Version) -> None:
         count = trigger.suppressed_rows(history.read(champion.name), suppression.read())
     except Refused as error:
         raise Fault(
-            f"nobody can say whether {champion} learned from suppressed rows: {error}",
-            remedy=f"mend {suppression.LIST}, or `dvc pull` the rows of {champion}",
+            f"cannot tell whether {champion} learned from suppressed rows: {error}",
+            remedy=f"correct {suppression.LIST}, or `dvc pull` the rows of {champion}",
         ) from None
     if count:
         rows = "1 row that is" if count == 1 else f"{count} rows that are"
@@ -186,16 +186,16 @@ def _prefect() -> tuple[bool, str]:
 CHECKS: list[tuple[str, Callable[[], tuple[bool, str]], str]] = [
     ("python", _python, "install Python 3.11 or newer, delete .venv, and run `make setup`"),
     ("packages", _versions, "run `make setup`: it installs with requirements.lock as constraints"),
-    ("params", _params, "mend params.yaml, or `git checkout params.yaml`"),
-    ("base", _base, "reinstall the package or restore the folder that carries the base, or mend train.base"),
-    ("disk", _disk, f"free some space: {LEAST_DISK} GB are wanted; `dvc gc --workspace` drops old data"),
+    ("params", _params, "correct params.yaml, or `git checkout params.yaml`"),
+    ("base", _base, "reinstall the package or restore the folder that holds the base, or correct train.base"),
+    ("disk", _disk, f"free some space: Retune needs {LEAST_DISK} GB; `dvc gc --workspace` drops old data"),
     ("device", _device, "install a CUDA build of torch and a driver, or set train.device to auto"),
-    ("git", _git, "Retune records the commit of every model: run it in a git clone with one commit at least"),
+    ("git", _git, "Retune records the commit of every model: run it in a git clone with at least one commit"),
     ("dvc", _dvc, "read the message; `dvc doctor` tells more"),
     (
         "registry",
         _store,
-        "check MLFLOW_TRACKING_URI, and that the server that it names, or the one of `retune up`, is up",
+        "check MLFLOW_TRACKING_URI, and that its server, or the one of `retune up`, is up",
     ),
     ("champion", _champion, "`retune rollback --reason TEXT` makes the champion before it champion again"),
     ("prefect", _prefect, "start the server that PREFECT_API_URL names, or unset it"),

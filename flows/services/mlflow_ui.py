@@ -10,7 +10,7 @@ from retune.registry import backend, runs
 
 
 def serve(port: int) -> None:
-    """Say where the UI is, then become its server. A server of somebody else's is only named."""
+    """Say where the UI is, then become its server. Of a server that runs already it only prints the address."""
     if backend.address().startswith(("http://", "https://")):
         print(f"MLflow is at {backend.address()}")
         return

@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 ROLE = "retune"
 DATABASES = ("prefect", "mlflow")
-ACCOUNTS = ("postgres", "nobody")  # that root hands it to, the first that there is
+ACCOUNTS = ("postgres", "nobody")  # accounts that root runs it under: the first that exists
 PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin")
 PROGRAMS = ("initdb", "postgres")
-SAME_MOMENT = 5  # seconds between what postmaster.pid says of a start and what the system says
+SAME_MOMENT = 5  # seconds between the start in postmaster.pid and that of the system
 
 
 @dataclass(frozen=True)
 class Installed:
-    """Where the programs are, and under which account they run here; None is our own."""
+    """Where the programs are, and the account that they run under; None: the account of this process."""
 
     programs: Path
     account: str | None
 
 
 def installed(folder: Path) -> Installed | str:
-    """What runs a database in `folder`, or in words why nothing does."""
+    """The installation that can run a database in `folder`, or in words why there is none."""
     programs = _programs()
     if not programs:
         return "PostgreSQL is not installed (Debian: apt-get install postgresql)"
@@ -43,17 +43,17 @@ def installed(folder: Path) -> Installed | str:
         return Installed(programs, None)
     account = next((name for name in ACCOUNTS if _has_account(name)), None)
     if not account:
-        return f"PostgreSQL does not run as root, and there is no account {' or '.join(ACCOUNTS)} to hand it to"
+        return f"PostgreSQL does not run as root, and no account {' or '.join(ACCOUNTS)} exists to run it"
     if subprocess.run(["test", "-x", folder], user=account, group=_group(account), extra_groups=[]).returncode:
         return (
             f"PostgreSQL does not run as root, and the account {account} may not enter {folder}: "
-            "keep the clone where others may pass (chmod o+x on the folders above it), or run as another account"
+            "let others enter the folders above the clone (chmod o+x), or run as another account"
         )
     return Installed(programs, account)
 
 
 def _programs() -> Path | None:
-    """The folder that holds them all: the newest installed, else what is on the path."""
+    """The folder of all programs: the newest installed version, else the one on the path."""
     matches = [folder for place in PLACES for folder in Path("/").glob(place.lstrip("/"))]
     matches.sort(
         key=lambda folder: [int(part) for part in folder.parent.name.split(".") if part.isdigit()], reverse=True
@@ -74,12 +74,12 @@ def _group(account: str) -> int:
 
 
 def as_account(account: str | None) -> dict[str, object]:
-    """What `subprocess` must be told to run under it."""
+    """The arguments with which `subprocess` runs under that account."""
     return {"user": account, "group": _group(account), "extra_groups": []} if account else {}
 
 
 def make(installation: Installed, data: Path, password: str) -> None:
-    """Make an empty database cluster at `data`, which appears whole or not at all."""
+    """Create an empty database cluster at `data`, whole or not at all."""
     if (data / "PG_VERSION").exists():
         return
     unfinished, secret = data.with_name(f"{data.name}.new"), data.with_name("postgres.first")
@@ -103,7 +103,7 @@ def make(installation: Installed, data: Path, password: str) -> None:
     finally:
         secret.unlink()
     if result.returncode:
-        raise Broken(f"PostgreSQL could not make {data}: {(result.stderr or result.stdout).strip()}")
+        raise Broken(f"PostgreSQL could not create {data}: {(result.stderr or result.stdout).strip()}")
     unfinished.rename(data)
 
 
@@ -119,7 +119,7 @@ def command(installation: Installed, data: Path, port: int) -> list[str]:
 
 
 def drop_stale_lock(data: Path) -> None:
-    """Take away the lock file of a server that died, if its number belongs to another process by now, or to its corpse.
+    """Remove the lock file of a server that died, if its pid belongs to another process by now, or to a zombie.
 
     PostgreSQL looks only whether there is such a process: after a reboot there may well be, and one that was killed
     keeps its number until it is buried. What it had started has ended by then: `up` sees to that before.
@@ -141,7 +141,7 @@ def drop_stale_lock(data: Path) -> None:
 
 
 def answers(port: int, passwords: Path) -> bool:
-    """Whether it lets us in. Raises Broken where it answers that the password is wrong: no waiting mends that."""
+    """Whether it accepts connections. Raises Broken if it refuses the password: waiting does not help then."""
     import psycopg
 
     try:
@@ -165,7 +165,7 @@ def make_databases(port: int, passwords: Path) -> None:
 
 
 def set_password(port: int, passwords: Path, new: str) -> None:
-    """Only its hash is sent, so that no log of the server can hold the password."""
+    """Set the password by its hash, so that no log of the server can hold the password."""
     from psycopg import sql
 
     with _connect(port, passwords) as connection:
@@ -188,7 +188,7 @@ def _connect(port: int, passwords: Path) -> "psycopg.Connection":
 
 
 def address(driver: str, port: int, database: str) -> str:
-    """Without a password: that is in the file that PGPASSFILE names."""
+    """The address without a password, which is in the file that PGPASSFILE names."""
     return f"postgresql{driver}://{ROLE}@127.0.0.1:{port}/{database}"
 
 

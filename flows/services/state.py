@@ -1,4 +1,4 @@
-"""What a clone's services have chosen once and kept: database, host and ports; and which processes are at work."""
+"""The stored choices of a clone's services (database, host and ports), and their processes."""
 
 import json
 from dataclasses import dataclass, field
@@ -14,9 +14,9 @@ ORDER = ("postgres", "prefect", "mlflow", "worker")
 
 @dataclass
 class State:
-    """What is chosen once and kept, and which processes are at work."""
+    """The choices of the first `retune up`, and the processes of the services."""
 
-    folder: str = ""  # a copy of the clone must not take the processes of the first for its own
+    folder: str = ""  # of the clone: a copy of it must not take these processes for its own
     database: str = ""
     host: str = "127.0.0.1"
     ports: dict[str, int] = field(default_factory=dict)
@@ -51,5 +51,5 @@ def url(state: State, name: str) -> str:
 
 
 def keep(path: Path, text: str) -> None:
-    """Write a file whole that only its owner reads."""
+    """Write a file atomically that only its owner can read."""
     write_private_text(path, text)

@@ -1,4 +1,4 @@
-"""A service as a family of processes: started, waited for, and ended to the last of them.
+"""Starts a service, waits for it, and ends it with every process that it started.
 
 Which are ours is told by number and time of start, and by a mark in the environment that all that they start inherits:
 never by a name.
@@ -21,9 +21,9 @@ from retune.system import process_identity
 
 Say = Callable[[str], None]
 
-MARK = "RETUNE_SERVICE"  # in the environment of whatever a service starts: FOLDER:NAME
+MARK = "RETUNE_SERVICE"  # in the environment of every process of a service: FOLDER:NAME
 PATIENCE = 180  # seconds for a service to answer
-GRACE = {"postgres": 30, "prefect": 15, "mlflow": 15, "worker": 40}  # seconds between asking to end and ending
+GRACE = {"postgres": 30, "prefect": 15, "mlflow": 15, "worker": 40}  # seconds between SIGTERM and SIGKILL
 LAST_LINES = 12  # of the log of a service that does not come up
 LARGEST_LOG = 20_000_000  # bytes; a larger log becomes NAME.log.1 at the next start
 
@@ -38,11 +38,11 @@ class Service:
 
 
 def start_all(services: list[Service], state: State, say: Say) -> None:
-    """Start those that are not up, all at once, then wait for each."""
+    """Start the services that are not up, all at once, then wait for each."""
     began = {}
     for service in services:
         if state.alive(service.name):
-            say(f"{service.name:9}is up already")
+            say(f"{service.name:9}is already up")
             continue
         began[service.name] = time.monotonic()
         state.processes[service.name] = _start(service)
@@ -54,7 +54,7 @@ def start_all(services: list[Service], state: State, say: Say) -> None:
 
 
 def _start(service: Service) -> str:
-    """Start it in a session of its own. Returns the name of its process."""
+    """Start a service in a session of its own. Returns the name of its process."""
     log = log_of(service.name)
     if log.exists() and log.stat().st_size > LARGEST_LOG:
         log.replace(log.with_suffix(".log.1"))
@@ -79,7 +79,7 @@ def _await(service: Service, state: State) -> None:
             raise Broken(f"{service.name} did not come up; the last lines of {log_of(service.name)}:\n{_tail(service)}")
         if time.monotonic() > until:
             raise Broken(
-                f"{service.name} is at work but did not answer within {PATIENCE} s: `retune down`, then `retune up`; "
+                f"{service.name} is running but did not answer within {PATIENCE} s: `retune down`, then `retune up`; "
                 f"the last lines of {log_of(service.name)}:\n{_tail(service)}"
             )
         time.sleep(0.2)
@@ -98,7 +98,7 @@ def log_of(name: str) -> Path:
 
 
 def end(name: str, say: Say = print) -> bool:
-    """Stop a service and all that it started. Whether there was anything to stop."""
+    """Stop a service and every process that it started. Whether there was anything to stop."""
     state = State.read()
     leader = state.processes.get(name, "")
     family = list(_family(name))
@@ -118,13 +118,13 @@ def end(name: str, say: Say = print) -> bool:
 
 
 def _ask(name: str, pid: int) -> None:
-    """The database ends its own children, and disconnects whoever is there on SIGINT; others are told as a group."""
+    """Ask a service to end: the database by SIGINT, on which it closes connections; others as a process group."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGINT) if name == "postgres" else os.killpg(pid, signal.SIGTERM)
 
 
 def _family(name: str) -> Iterator[int]:
-    """The processes that carry the mark of a service: also those whose parent was killed."""
+    """The processes that carry the mark of a service, also those whose parent was killed."""
     import psutil
 
     spared = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}

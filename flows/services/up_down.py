@@ -1,4 +1,4 @@
-"""What a small team needs on one machine: PostgreSQL where it is installed, Prefect, MLflow and a worker.
+"""Start and stop what a small team needs on one machine: PostgreSQL if installed, Prefect, MLflow and a worker.
 
 `up` starts what is not up yet and waits until it answers; `down` stops exactly that. All state is in
 `.retune/services/`.
@@ -23,9 +23,9 @@ from retune.registry import backend, sqlite_to_postgres
 from retune.system import process_identity
 
 PORTS = {"postgres": 5433, "prefect": 4200, "mlflow": 5000}  # or the next free one
-STAYS = {  # where the registry is kept, for who asks for the other one
-    "postgres": "this clone keeps its registry in PostgreSQL, and nothing brings it back into SQLite: "
-    "`retune up` without --database sqlite, or take a new clone",
+STAYS = {  # why the other database is refused
+    "postgres": "this clone keeps its registry in PostgreSQL, and cannot move it back into SQLite: "
+    "run `retune up` without --database sqlite, or use a new clone",
     "sqlite": "this clone keeps its registry in SQLite: docs/how-to/operate/troubleshooting.md (Another database) says "
     "how to move it",
 }
@@ -33,7 +33,7 @@ STAYS = {  # where the registry is kept, for who asks for the other one
 
 @dataclass(frozen=True)
 class UpRequest:
-    """What the user asked for; None is what was chosen before, or the default."""
+    """The choices of the user; None: the choice of before, or the default."""
 
     database: str | None = None
     host: str | None = None
@@ -42,8 +42,8 @@ class UpRequest:
 
 
 def up(request: UpRequest, say: Say = print) -> State:
-    """Start what is not up. Returns what is up then; raises Broken with the last lines of what does not come up."""
-    folder().mkdir(mode=0o711, parents=True, exist_ok=True)  # others may pass, as the database's account must
+    """Start every service that is not up. Raises Broken with the last lines of one that does not come up."""
+    folder().mkdir(mode=0o711, parents=True, exist_ok=True)  # others may enter: the account of the database must
     with _alone("retune up"), _as_before_if_it_fails(say):
         state = settle(request, State.read(), say)
         credentials.make(state)
@@ -60,7 +60,7 @@ def up(request: UpRequest, say: Say = print) -> State:
 
 @contextmanager
 def _as_before_if_it_fails(say: Say) -> Iterator[None]:
-    """What this `up` has started goes down again, and what it has chosen is forgotten, so the next may choose anew.
+    """Stop what this `up` has started and discard its choices, so that the next one can choose again.
 
     Only where the registry is kept is not: versions that have been moved into PostgreSQL stay there.
     """
@@ -74,7 +74,7 @@ def _as_before_if_it_fails(say: Say) -> Iterator[None]:
                 end(name, say)
         if (backend.state() / sqlite_to_postgres.MOVED).exists():
             before.database = after.database
-        with suppress(OSError):  # of a full disk: the first error says it
+        with suppress(OSError):  # a full disk: the first error says so
             _write_again(before, had_state)
         raise
 
@@ -89,13 +89,14 @@ def _write_again(state: State, had_state: bool) -> None:
 
 
 def settle(request: UpRequest, state: State, say: Say = print) -> State:
-    """Choose database, host and ports, once for all, and keep them: addresses stay what they were."""
+    """Choose database, host and ports once, and store them: addresses stay the same."""
     if state.database and request.database not in (None, state.database):
         raise WrongUse(STAYS[state.database])
     _refuse_one_port_for_two(request.ports, state)
     running = [name for name in PORTS if state.alive(name)]
     if running and request.host not in (None, state.host):
-        raise WrongUse(f"{', '.join(running)} listen on {state.host}: `retune down` first, then up with {request.host}")
+        problem = f"{', '.join(running)} listen on {state.host}"
+        raise WrongUse(f"{problem}: run `retune down` first, then `retune up --host {request.host}`")
     state.host = request.host or state.host
     state.database = state.database or _choose(request.database, say)
     for name in [each for each in PORTS if each != "postgres" or state.database == "postgres"]:
@@ -120,32 +121,34 @@ def _choose(database: str | None, say: Say) -> str:
 def _settle_port(name: str, requested_port: int | None, state: State, say: Say) -> None:
     if state.alive(name):
         if requested_port not in (None, state.ports[name]):
-            raise WrongUse(f"{name} is up at port {state.ports[name]}: `retune down` first, then up with another port")
+            raise WrongUse(
+                f"{name} is up at port {state.ports[name]}: run `retune down` first, then `retune up` with another port"
+            )
         return
-    if end(name, say):  # what a killed one left; it lets go of its port a moment later
+    if end(name, say):  # left by a killed server, which frees its port a moment later
         wait_for(lambda: _free(state.host, state.ports.get(name, 0)), 10)
     state.ports[name] = _port(name, requested_port, state)
 
 
 def _refuse_one_port_for_two(requested_ports: dict[str, int], state: State) -> None:
-    """Those asked for, and those that the others have had."""
+    """The ports of the request, and for other services the ports of before."""
     holders: dict[int, str] = {}
     for name, port in {**state.ports, **requested_ports}.items():
         if name == "postgres" and state.database == "sqlite":
             continue
         other = holders.setdefault(port, name)
         if other != name:
-            raise WrongUse(
-                f"port {port} is meant for both {other} and {name}: give one of them another, --{name}-port N"
-            )
+            raise WrongUse(f"{other} and {name} cannot both use port {port}: choose another with --{name}-port N")
 
 
 def _port(name: str, requested_port: int | None, state: State) -> int:
-    """The port asked for, else the one that it had, else the first free one from its usual one on."""
+    """The port of the request, else the port of before, else the first free one from the usual one on."""
     port = requested_port or state.ports.get(name)
     if port:
         if not _free(state.host, port):
-            raise WrongUse(f"port {port}, where {name} belongs, is in use by another: `retune up --{name}-port N`")
+            raise WrongUse(
+                f"another program uses port {port} of {name}: choose another with `retune up --{name}-port N`"
+            )
         return port
     used_ports = set(state.ports.values())
     return next(
@@ -164,7 +167,7 @@ def _free(host: str, port: int) -> bool:
 
 
 def _bring_versions(state: State, say: Say) -> None:
-    """The versions of the clone's SQLite file go into PostgreSQL once, so that there is one registry."""
+    """Move the versions of the clone's SQLite file into PostgreSQL, once, so that there is one registry."""
     if state.database == "postgres":
         moved = sqlite_to_postgres.move_store(
             backend.state() / "mlflow.db",
@@ -172,11 +175,11 @@ def _bring_versions(state: State, say: Say) -> None:
             folder() / "pgpass",
         )
         if moved:
-            say(f"{moved} rows of .retune/mlflow.db were brought into PostgreSQL; the file stays, as mlflow.db.moved")
+            say(f"moved {moved} rows of .retune/mlflow.db into PostgreSQL; the file stays as mlflow.db.moved")
 
 
 def down(say: Say = print) -> list[str]:
-    """Stop what `up` started, the worker first and the database last. Returns the names of what was stopped."""
+    """Stop what `up` started, the worker first and the database last. Returns the names of the services."""
     if not folder().exists():
         return []
     with _alone("retune down"):
@@ -193,7 +196,7 @@ def down(say: Say = print) -> list[str]:
 
 
 def _close_runs(service: str, state: State) -> None:
-    """What the worker ran has ended with it: Prefect is told while it is there, so that nobody finds it running."""
+    """Close the runs of the worker, which ended with it, while Prefect still answers: they must not look alive."""
 
     if service == "worker" and state.alive("prefect"):
         with suppress(RetuneError):
@@ -208,14 +211,16 @@ def _alone(who: str) -> Iterator[None]:
         with FileLock(folder() / "lock", timeout=0):
             yield
     except Timeout:
-        raise Broken(f"another `retune up` or `retune down` is at work here: wait for it, then {who} again") from None
+        raise Broken(
+            f"another `retune up` or `retune down` is running here: wait for it, then run {who} again"
+        ) from None
 
 
 def rotate_passwords(say: Say = print) -> State:
-    """New passwords for database, Prefect, MLflow, and a new session key; whatever uses them is started again."""
+    """Set new passwords for database, Prefect and MLflow, and a new session key; then restart what uses them."""
     state, passwords = State.read(), credentials.read()
     if any(not state.alive(name) for name in ("prefect", "mlflow")) or not passwords:
-        raise WrongUse("passwords are rotated while the services are up: `retune up` first")
+        raise WrongUse("passwords can only be rotated while the services are up: run `retune up` first")
     with _alone("retune rotate-passwords"):
         new = {name: secrets.token_urlsafe(24) for name in passwords}
         # for a person who finds this killed half-way: docs/how-to/operate/rotate-secrets.md
@@ -245,7 +250,7 @@ def _set_mlflow_password(state: State, old: str, new: str) -> None:
 
 
 def facts(state: State) -> list[dict[str, Any]]:
-    """What is up where, for people and programs."""
+    """The services with their addresses and whether they are up, for people and programs."""
     names = [name for name in ORDER if name != "postgres" or state.database == "postgres"]
     return [
         {

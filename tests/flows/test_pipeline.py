@@ -404,7 +404,7 @@ def test_two_runs_in_one_folder_do_not_go_together(recorder):
     )
     try:
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(Broken, match="another run is at work"):
+        with pytest.raises(Broken, match="another run, ingest or forget is running"):
             pipeline.pipeline.fn()
         assert recorder.did == [] and recorder.ended == []
     finally:

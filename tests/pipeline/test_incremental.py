@@ -132,7 +132,7 @@ def test_it_is_rebuilt_to_the_bit(house, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout)
     assert told["proved"] == "bit-identical"
-    assert "The model and sides of classifier/1, from which it continued, came from the store." in told["environment"]
+    assert "The model and splits of classifier/1, from which it continued, came from the store." in told["environment"]
 
 
 def test_it_cannot_be_rebuilt_once_the_bytes_it_started_from_are_gone(house, tmp_path):

@@ -253,7 +253,7 @@ def test_predict_labels_the_lines_of_standard_input(house):
 def test_empty_standard_input_is_exit_1(house):
     done = house.retune("predict", "classifier@champion", "-", input_text="")
     assert done.returncode == 1
-    assert "standard input was empty" in done.stderr
+    assert "standard input is empty" in done.stderr
     assert done.stdout == ""
 
 
@@ -347,7 +347,7 @@ def test_a_second_run_at_the_same_time_is_refused(house):
     with FileLock(house.folder / ".retune/run.lock"):
         done = house.retune("run", "-S", "evaluate.examples=9")
     assert done.returncode == 3
-    assert "another run is at work" in done.stderr
+    assert "another run, ingest or forget is running" in done.stderr
     assert "Traceback" not in output(done)
     assert len(runs(house)) == before
 
@@ -387,7 +387,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(house):
         before = (house.folder / "params.yaml").read_bytes()
         beside = house.retune("run", "-S", "train.seed=6")
         assert beside.returncode == 3
-        assert "another run is at work" in beside.stderr
+        assert "another run, ingest or forget is running" in beside.stderr
         assert (house.folder / "params.yaml").read_bytes() == before
     finally:
         kill_all(process)

@@ -155,7 +155,7 @@ def test_the_table_shows_a_mark_for_each_link(house):
     done = house.call("lineage", "model", "classifier/1")
     assert done.returncode == 0, done.stderr
     assert "✗" not in done.stdout
-    assert "links hold, each computed again now" in done.stdout.splitlines()[-1]
+    assert "links hold, each recomputed now" in done.stdout.splitlines()[-1]
     assert done.stdout.count("✓") > 60
 
 
@@ -503,7 +503,7 @@ def test_nothing_is_forgotten_or_brought_in_while_a_run_is_at_work(house, monkey
     with FileLock(house.folder / ".retune/run.lock"):
         for words in (("forget", "T-00001", "--reason", "asked"), ("ingest", str(house.folder / "slice.csv"))):
             done = house.call(*words)
-            assert done.returncode == 3 and "another run is at work" in done.stderr
+            assert done.returncode == 3 and "another run, ingest or forget is running" in done.stderr
     assert (house.folder / "data/suppressed.json").read_bytes() == before
 
 

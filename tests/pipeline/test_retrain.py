@@ -280,7 +280,7 @@ def test_a_version_whose_retraining_was_killed_is_decided_by_the_next_and_what_c
     assert desk.retrain(RETUNE_FAIL_AT="admit:reloaded").returncode == -signal.SIGKILL
     desk.deliver("few.csv", desk.rows[400:420])
     why = desk.retrain_report("--dry-run")["why"]
-    assert "classifier/2 was made, and its retraining was cut off" in why[0]
+    assert "classifier/2 was made, but its retraining was interrupted" in why[0]
     heads = list((clone.folder / ".retune/artifacts").rglob("head.safetensors"))
     for file in heads:
         file.rename(file.with_suffix(".away"))
@@ -289,7 +289,7 @@ def test_a_version_whose_retraining_was_killed_is_decided_by_the_next_and_what_c
     assert desk.query("history", "classifier")[-1]["facts"]["About"] == "classifier/2"
     for file in heads:
         file.with_suffix(".away").rename(file)
-    assert "classifier/2 was made, and its retraining was cut off" in desk.retrain_report("--dry-run")["why"][0], (
+    assert "classifier/2 was made, but its retraining was interrupted" in desk.retrain_report("--dry-run")["why"][0], (
         "what broke is gone on with"
     )
     told = desk.retrain_report(exit_code=1)

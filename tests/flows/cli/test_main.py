@@ -132,7 +132,7 @@ def test_wrong_use_is_exit_2_and_one_message(clone, call, words, message):
 )
 @pytest.mark.parametrize("nothing", ["", " \n "], ids=["empty", "blank"])
 def test_a_reason_that_says_nothing_is_refused(call, words, nothing):
-    wrong(call(*words, nothing), 2, f"{words[-1] if words[-1].startswith('--') else 'TEXT'} is empty: say why")
+    wrong(call(*words, nothing), 2, f"{words[-1] if words[-1].startswith('--') else 'TEXT'} is empty: give a reason")
 
 
 def test_outside_a_project_every_command_says_where_to_go(clone, tmp_path):

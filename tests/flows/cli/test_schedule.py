@@ -21,12 +21,12 @@ def test_the_newest_runs_are_listed_with_their_states_and_times(own_clone, prefe
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
     own_clone.env |= {"PREFECT_API_URL": prefect_url, "RETUNE_POOL": tmp_path.name}
     assert own_clone.retune("schedule", "set", "0 2 * * 1").returncode == 0
-    assert "no run has been due yet" in own_clone.retune("schedule", "list").stdout
+    assert "no run was due yet" in own_clone.retune("schedule", "list").stdout
     assert own_clone.retune("schedule", "pause").returncode == 0
-    for reason in ("it was paused, and is active now", ""):  # once
+    for reason in ("the schedule was paused, and is active now", ""):  # once
         done = own_clone.retune("schedule", "set", "0 3 * * 1", "--json")
         assert all(each["active"] for each in json.loads(done.stdout)) and reason in done.stderr
-    assert "it was paused" not in done.stderr
+    assert "was paused" not in done.stderr
     deployment = prefect_api.ask("GET", f"/deployments/name/retrain/{tmp_path.name}")
     for minute, kind in enumerate(reversed(STATES)):
         begin(deployment, minute, kind)

@@ -81,7 +81,7 @@ def test_a_changed_module_is_told_with_its_hashes(tiny_pipeline):
 def test_a_module_that_has_gone_is_told(tiny_pipeline):
     before = short_md5("serve.py")
     Path("serve.py").unlink()
-    assert planned()["serve"].why == [f"serve.py: {before} → not there"]
+    assert planned()["serve"].why == [f"serve.py: {before} → missing"]
 
 
 def test_changed_data_is_told_and_all_that_follows_is_planned(tiny_pipeline):
@@ -97,7 +97,7 @@ def test_changed_data_is_told_and_all_that_follows_is_planned(tiny_pipeline):
 def test_a_removed_output_is_told(tiny_pipeline):
     before = short_md5("models/meal.txt")
     Path("models/meal.txt").unlink()
-    assert planned()["cook"].why == [f"models/meal.txt: {before} → not there"]
+    assert planned()["cook"].why == [f"models/meal.txt: {before} → missing"]
 
 
 def test_an_edited_output_is_told(tiny_pipeline):

@@ -65,7 +65,7 @@ def test_nothing_is_mended_where_nothing_is_broken(tiny_pipeline):
 def test_an_ingest_that_was_cut_off_before_dvc_knew_is_finished(tiny_pipeline):
     tiny_pipeline.write("data/raw/two.txt", "leek\n")
     (line,) = recovery.files()
-    assert "finished an ingest" in line and "data/raw/two.txt" in line
+    assert "finished an interrupted ingest" in line and "data/raw/two.txt" in line
     assert "data/raw.dvc" not in dvc.status()
     assert recovery.files() == []
 
@@ -82,7 +82,7 @@ def test_a_torn_pointer_is_written_again(tiny_pipeline, share):
     whole = Path("data/raw.dvc").read_bytes()
     Path("data/raw.dvc").write_bytes(whole[: int(len(whole) * share)])
     (line,) = recovery.files()
-    assert "torn" in line
+    assert "damaged" in line
     assert Path("data/raw.dvc").read_bytes() == whole
 
 
@@ -90,7 +90,7 @@ def test_a_torn_pointer_is_written_again(tiny_pipeline, share):
 def test_a_torn_lock_is_filled_again_from_the_cache(tiny_pipeline, share):
     whole = Path("dvc.lock").read_bytes()
     Path("dvc.lock").write_bytes(whole[: int(len(whole) * share)])
-    assert all("torn" in line for line in recovery.files())  # cut between two stages, it says nothing wrong
+    assert all("damaged" in line for line in recovery.files())  # cut between two stages, it says nothing wrong
     lines = []
     for name in ("cook", "serve"):
         dvc.run(name, lines.append)

@@ -367,7 +367,7 @@ def test_other_packages_are_installed_for_it_or_the_answer_is_that_they_cannot_b
     target_folder.mkdir()
     assert project(target_folder, "click", lock="click==0.0.1\n")
     lines = []
-    with pytest.raises(Broken, match=r"recorded packages cannot be had here \(click==0\.0\.1\)"):
+    with pytest.raises(Broken, match=r"recorded packages cannot be installed here \(click==0\.0\.1\)"):
         reproducing.interpreter(target_folder, lines.append)
     assert (target_folder / ".venv/bin/python").exists()
     assert "click is" in lines[0] and "not 0.0.1" in lines[0]

@@ -124,7 +124,7 @@ def test_a_disk_that_is_too_small_is_named_in_a_line(checkout):
         subprocess.run(["umount", "--lazy", runs], check=True)
     message = str(error.value)
     assert len(message.splitlines()) == 1 and message.count("unable to write file") == 1 and "more lines" in message
-    assert f"MB are wanted in {runs}" in message and disk_errors.is_full(message)
+    assert f"{runs} needs " in message and disk_errors.is_full(message)
     assert disk_errors.is_full(worktree._no_room(checkout.folder)) is False
 
 

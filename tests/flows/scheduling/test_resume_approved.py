@@ -102,4 +102,4 @@ def test_of_two_that_sleep_for_one_version_the_later_goes_on_and_the_other_ends(
     waker.wake()
     assert len(waker.wake()) == 2
     assert state(second)["type"] == "SCHEDULED"
-    assert state(first)["type"] == "CANCELLED" and state(first)["message"].startswith("m/2, for which it waited, was")
+    assert state(first)["type"] == "CANCELLED" and state(first)["message"].startswith("m/2, which it waited for, has")

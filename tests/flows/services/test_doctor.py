@@ -97,7 +97,7 @@ def test_a_wrong_params_yaml_is_mended_first_and_nothing_is_reinstalled(own_clon
     findings = bad(own_clone, "params", "base", "device", "champion")
     assert set(findings) == {"params", "base", "device", "champion"}
     for name in ("base", "device", "champion"):
-        assert findings[name]["mend"] == "mend params.yaml first, as params says above"
+        assert findings[name]["mend"] == "correct params.yaml first, as params says above"
 
 
 def test_a_registry_that_the_services_keep_and_that_is_down_is_started_by_up(own_clone):
@@ -109,7 +109,7 @@ def test_a_registry_that_the_services_keep_and_that_is_down_is_started_by_up(own
     findings = bad(own_clone, "registry", "champion")
     assert "`retune up` serves it, and MLflow (http://127.0.0.1:5000) is down" in findings["registry"]["found"]
     assert findings["registry"]["mend"] == "`retune up` starts it"
-    assert "mend the registry first" in findings["champion"]["mend"], "nobody knows whether there is one"
+    assert "solve that first" in findings["champion"]["mend"], "nobody knows whether there is one"
 
 
 @pytest.fixture

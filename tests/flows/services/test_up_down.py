@@ -98,7 +98,7 @@ def test_passwords_stand_in_their_files_only(team):
 def test_up_again_starts_nothing(team):
     before = team.state()["processes"]
     done = team.retune("up", "--no-worker")
-    assert done.returncode == 0 and done.stdout.count("is up already") == 3
+    assert done.returncode == 0 and done.stdout.count("is already up") == 3
     assert team.state()["processes"] == before
 
 
@@ -115,7 +115,7 @@ def test_what_was_killed_is_started_again_and_nothing_else(team, name):
     os.kill(team.pid(name), signal.SIGKILL)
     done = team.retune("up", "--no-worker", timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("is up already") == 2
+    assert done.stdout.count("is already up") == 2
     after = team.state()["processes"]
     assert {each for each in SERVERS if before[each] != after[each]} == {name}
     assert team.retune("models").returncode == 1  # the registry answers: it is empty
@@ -156,7 +156,7 @@ def test_down_stops_exactly_those(team):
         assert marked(team) == [] and not any(each.is_running() and each.status() != "zombie" for each in processes)
         assert bystander.poll() is None
         again = team.down()
-        assert again.returncode == 0 and "nothing of this clone is up" in again.stdout
+        assert again.returncode == 0 and "no service of this clone is up" in again.stdout
     finally:
         bystander.kill()
         bystander.wait()
@@ -186,7 +186,7 @@ def test_of_two_at_once_one_says_that_the_other_is_at_work(team):
     first, second = (team.clone.start("up", "--no-worker") for _ in range(2))
     outputs = [each.communicate(timeout=400)[0] for each in (first, second)]
     assert sorted((first.returncode, second.returncode)) == [0, 3], outputs
-    assert any("is at work here" in each for each in outputs)
+    assert any("is running here" in each for each in outputs)
     assert len({each.pid for each in marked(team) if each.ppid() == 1 or each.pid == os.getsid(each.pid)}) == 3
 
 

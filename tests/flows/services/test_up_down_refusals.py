@@ -24,7 +24,7 @@ def test_one_port_for_two_is_refused_before_anything_starts(own_clone, port, nam
     words = [word for name in names for word in (f"--{name}-port", port)]
     began = time.monotonic()
     done = own_clone.retune("up", "--no-worker", *words)
-    assert done.returncode == 2 and f"port {port} is meant for both" in done.stderr, done.stderr
+    assert done.returncode == 2 and f"cannot both use port {port}" in done.stderr, done.stderr
     assert time.monotonic() - began < 20
     assert not (own_clone.folder / ".retune/services/state.json").exists() and marked(own_clone) == []
 
@@ -35,7 +35,7 @@ def test_a_port_that_another_has_had_is_refused_and_may_be_chosen_anew(own_clone
     before = {"folder": str(services), "database": "sqlite", "ports": {"prefect": port, "mlflow": port + 1}}
     (services / "state.json").write_text(json.dumps({**before, "host": "127.0.0.1", "processes": {}}))
     done = own_clone.retune("up", "--no-worker", "--mlflow-port", port)
-    assert done.returncode == 2 and f"port {port} is meant for both prefect and mlflow" in done.stderr
+    assert done.returncode == 2 and f"prefect and mlflow cannot both use port {port}" in done.stderr
     assert json.loads((services / "state.json").read_text())["ports"] == before["ports"]
 
 
@@ -43,7 +43,7 @@ def test_a_port_that_another_has_had_is_refused_and_may_be_chosen_anew(own_clone
     ("database_before", "database", "message"),
     [
         ("sqlite", "postgres", "docs/how-to/operate/troubleshooting.md (Another database) says how to move it"),
-        ("postgres", "sqlite", "nothing brings it back into SQLite"),
+        ("postgres", "sqlite", "cannot move it back into SQLite"),
     ],
 )
 def test_another_database_than_the_one_that_is_kept_is_refused_with_what_can_be_done(
