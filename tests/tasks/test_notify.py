@@ -22,7 +22,7 @@ def set_channels(monkeypatch):
     return lambda *addresses: monkeypatch.setenv(notify.VARIABLE, " ".join(addresses))
 
 
-def reaches_all(event, title="t", body="b", seconds=5.0):
+def reaches_all(event, title="t", body="b", seconds=30.0):
     """Sends it, and has the log say what went wrong. Whether every channel took it."""
     deliveries = notify.send(title, body, seconds, notify.LOOKS[event])
     notify.log_failures(deliveries)
