@@ -51,9 +51,9 @@ def main() -> None:
         suppression.write(suppression.NOTHING, folder / "suppressed.json")
         (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
         command = [sys.executable, "-m", "tasks.curate", "raw", "suppressed.json", "curated", "curate.json"]
-        began = time.monotonic()
+        start = time.monotonic()
         subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(ROOT)}, check=True)
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - start
         report = json.loads((folder / "curate.json").read_text("utf-8"))
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
     assert report["received"] == count

@@ -26,13 +26,13 @@ IMPORT = "import mlflow, prefect, torch, transformers"
 
 
 def seconds(command: list[str], environment: dict[str, str]) -> float:
-    began = time.monotonic()
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
-    if "so pip does" in done.stderr:
-        sys.exit(f"uv failed, so there is nothing to compare:\n{done.stderr[-3000:]}")
-    return time.monotonic() - began
+    start = time.monotonic()
+    process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{process.stdout[-3000:]}{process.stderr[-3000:]}")
+    if "so pip does" in process.stderr:
+        sys.exit(f"uv failed, so there is nothing to compare:\n{process.stderr[-3000:]}")
+    return time.monotonic() - start
 
 
 def measure(folder: Path, warm: bool) -> dict[str, float]:

@@ -112,9 +112,9 @@ def train(network: Any, sequences: torch.Tensor, steps: int) -> float:
     """The loss of the last step, nats a token."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, betas=(0.9, 0.95), weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, steps))
-    drawn, began, value = torch.Generator().manual_seed(SEED), time.monotonic(), math.nan
+    generator, start, value = torch.Generator().manual_seed(SEED), time.monotonic(), math.nan
     rounds = steps * ROWS // len(sequences) + 1
-    order = torch.cat([torch.randperm(len(sequences), generator=drawn) for _ in range(rounds)])
+    order = torch.cat([torch.randperm(len(sequences), generator=generator) for _ in range(rounds)])
     network.train()
     for step in range(steps):
         batch = sequences[order[step * ROWS : (step + 1) * ROWS]]
@@ -126,7 +126,7 @@ def train(network: Any, sequences: torch.Tensor, steps: int) -> float:
         optimizer.zero_grad()
         value = loss.item()
         if step % 50 == 0 or step == steps - 1:
-            print(f"step {step}: loss {value:.3f}, {time.monotonic() - began:.0f} s", flush=True)
+            print(f"step {step}: loss {value:.3f}, {time.monotonic() - start:.0f} s", flush=True)
     return value
 
 

@@ -59,13 +59,13 @@ def train(steps: int) -> tuple[float, str]:
     labels = torch.randint(0, 77, (ROWS,))
     digest, seconds = hashlib.sha256(), []
     for _ in range(steps + 3):  # the first three warm up
-        began = time.monotonic()
+        start = time.monotonic()
         vectors = network(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state.mean(1)
         loss = torch.nn.functional.cross_entropy(head(vectors), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        seconds.append(time.monotonic() - began)
+        seconds.append(time.monotonic() - start)
         digest.update(loss.detach().numpy().tobytes())
     for weights in network.parameters():
         digest.update(weights.detach().numpy().tobytes())
@@ -84,7 +84,7 @@ def busy(count: int) -> Iterator[None]:
 
 
 def measure(threads: int, steps: int, rounds: int) -> tuple[dict[str, list[float]], dict[str, set[str]]]:
-    """Of each candidate the seconds of a step, one a count of busy processes, and the hashes that it came to."""
+    """For each candidate the seconds of a step for each count of busy processes, and the hashes of its results."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
     seconds = {name: [float("inf")] * len(BUSY) for name in CANDIDATES}
     hashes: dict[str, set[str]] = {name: set() for name in CANDIDATES}
@@ -94,8 +94,8 @@ def measure(threads: int, steps: int, rounds: int) -> tuple[dict[str, list[float
                 environment = {**plain, "OMP_NUM_THREADS": str(threads), **variables}
                 command = [sys.executable, __file__, "--steps", str(steps), "--train"]
                 with busy(count):
-                    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-                step, bits = json.loads(done.stdout.splitlines()[-1])
+                    process = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+                step, bits = json.loads(process.stdout.splitlines()[-1])
                 seconds[name][place] = min(seconds[name][place], step)
                 hashes[name].add(bits)
     return seconds, hashes
