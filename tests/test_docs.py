@@ -188,8 +188,6 @@ def leads_somewhere(page: Page, link: str) -> bool:
     target = (page.path.parent / name).resolve()
     if not target.exists() or (page.path.is_relative_to(DOCS) and not target.is_relative_to(DOCS)):
         return False
-    if target.suffix == ".png":
-        return anchor in ("", "only-light", "only-dark")
     return not anchor or (target.suffix == ".md" and anchor in Page.read(target).anchors)
 
 
@@ -201,6 +199,18 @@ def test_what_a_page_names_exists(path):
 @pytest.mark.parametrize("path", sorted(set(DOCS.rglob("*.md")) - GENERATED), ids=lambda path: path.stem)
 def test_a_page_answers_one_question(path):
     assert len(path.read_text("utf-8").splitlines()) <= LONGEST
+
+
+def test_a_picture_is_shown_and_in_dark_colours_where_it_has_them():
+    """<picture> chooses by the reader's colours, on the site as in the repository."""
+    pictures = {path.stem for path in (DOCS / "assets").glob("*.png")}
+    text = "".join(path.read_text("utf-8") for path in READ)
+    assert sorted(name for name in pictures if f"assets/{name}.png" not in text) == []
+    for name in (name for name in pictures if f"{name}-dark" in pictures):
+        dark = rf'<source media="\(prefers-color-scheme: dark\)" srcset="[./\w]*assets/{name}-dark\.png">\s*<img [^>]*'
+        assert len(re.findall(rf"assets/{name}\.png", text)) == len(re.findall(rf"{dark}assets/{name}\.png", text)), (
+            name
+        )
 
 
 def test_every_page_stands_in_the_navigation():
