@@ -1,5 +1,7 @@
 """Every table of tasks names the same tasks; where one is added, these tests name the tables that lack it."""
 
+from typing import get_args, get_type_hints
+
 import pytest
 
 from retune.config import params
@@ -27,6 +29,12 @@ TABLES = {
 def test_a_table_of_tasks_names_every_task(name):
     table, expected = TABLES[name]
     assert set(table) == expected, f"{name} lacks {expected - set(table)}, and knows {set(table) - expected} alone"
+
+
+@pytest.mark.parametrize("task", params.TASKS)
+def test_every_metric_of_the_gate_has_a_title(task):
+    section = get_type_hints(params.TASKS[task])["promote"]
+    assert set(get_args(get_type_hints(section)["metric"])) <= set(task_metrics.of(task).titles)
 
 
 @pytest.mark.parametrize("task", params.TASKS)
