@@ -49,70 +49,75 @@ TAGS = {
 
 
 @pytest.fixture(scope="module")
-def house(new_clone, prefect_url, tmp_path_factory, module_webhook):
+def classifier_clone(new_clone, prefect_url, tmp_path_factory, module_webhook):
     """A clone with a slice of the sample and one finished run, and two channels, of which one takes nothing."""
     port, _ = module_webhook
     channels = f"json://127.0.0.1:{port}/no/ json://127.0.0.1:{port}"
-    made = new_clone(tmp_path_factory.mktemp("house"), PREFECT_API_URL=prefect_url, RETUNE_NOTIFY_URLS=channels)
-    tickets = pd.read_csv(made.folder / "tests/samples/tickets.csv", dtype="str", keep_default_na=False)
+    classifier_clone = new_clone(
+        tmp_path_factory.mktemp("house"), PREFECT_API_URL=prefect_url, RETUNE_NOTIFY_URLS=channels
+    )
+    tickets = pd.read_csv(classifier_clone.folder / "tests/samples/tickets.csv", dtype="str", keep_default_na=False)
     tickets = tickets[tickets["queue"].isin(QUEUES)].groupby("queue").head(65)
-    tickets.to_csv(made.folder / "slice.csv", index=False)
-    ingested = made.retune(
+    tickets.to_csv(classifier_clone.folder / "slice.csv", index=False)
+    ingested = classifier_clone.retune(
         "ingest", "slice.csv", "--text", "body", "--label", "queue", "--id", "ticket_id", "--group", "customer_id"
     )
     assert ingested.returncode == 0, ingested.stderr
-    made.ran = made.retune(
+    classifier_clone.ran = classifier_clone.retune(
         "run", *(word for key, value in SMALL.items() for word in ("-S", f"{key}={value}")), timeout=300
     )
-    assert made.ran.returncode == 0, made.ran.stdout + made.ran.stderr
-    return made
+    assert classifier_clone.ran.returncode == 0, classifier_clone.ran.stdout + classifier_clone.ran.stderr
+    return classifier_clone
 
 
 # ---- what is in the registry
 
 
-def store(house):
+def store(classifier_clone):
     import mlflow
 
-    return mlflow.MlflowClient(f"sqlite:///{house.folder}/.retune/mlflow.db")
+    return mlflow.MlflowClient(f"sqlite:///{classifier_clone.folder}/.retune/mlflow.db")
 
 
-def versions(house):
+def versions(classifier_clone):
     """Newest first."""
-    found = store(house).search_model_versions("name = 'classifier'")
-    return sorted(found, key=lambda version: int(version.version), reverse=True)
+    versions_found = store(classifier_clone).search_model_versions("name = 'classifier'")
+    return sorted(versions_found, key=lambda version: int(version.version), reverse=True)
 
 
-def runs(house):
+def runs(classifier_clone):
     """Newest first."""
-    experiment = store(house).get_experiment_by_name("classifier")
-    return list(store(house).search_runs([experiment.experiment_id], order_by=["start_time DESC"]))
+    experiment = store(classifier_clone).get_experiment_by_name("classifier")
+    return list(store(classifier_clone).search_runs([experiment.experiment_id], order_by=["start_time DESC"]))
 
 
-def aliases(house):
-    return {alias: int(version) for alias, version in store(house).get_registered_model("classifier").aliases.items()}
+def aliases(classifier_clone):
+    return {
+        alias: int(version)
+        for alias, version in store(classifier_clone).get_registered_model("classifier").aliases.items()
+    }
 
 
-def artifacts(house, run_id, folder=None):
-    found = []
-    for entry in store(house).list_artifacts(run_id, folder):
-        found += artifacts(house, run_id, entry.path) if entry.is_dir else [entry.path]
-    return found
+def artifacts(classifier_clone, run_id, folder=None):
+    paths = []
+    for entry in store(classifier_clone).list_artifacts(run_id, folder):
+        paths += artifacts(classifier_clone, run_id, entry.path) if entry.is_dir else [entry.path]
+    return paths
 
 
-def locked(house):
+def locked(classifier_clone):
     """path -> md5 of every file in dvc.lock."""
-    stages = yaml.safe_load((house.folder / "dvc.lock").read_text("utf-8"))["stages"]
+    stages = yaml.safe_load((classifier_clone.folder / "dvc.lock").read_text("utf-8"))["stages"]
     return {item["path"]: item["md5"] for stage in stages.values() for kind in ("deps", "outs") for item in stage[kind]}
 
 
-def report(house, stage):
-    return json.loads((house.folder / f"models/reports/{stage}.json").read_text("utf-8"))
+def report(classifier_clone, stage):
+    return json.loads((classifier_clone.folder / f"models/reports/{stage}.json").read_text("utf-8"))
 
 
-def stages_run(told):
+def stages_run(output):
     """The stages that a run's log says have run."""
-    return [line.split("'")[-2] for line in told.splitlines() if "Running stage '" in line]
+    return [line.split("'")[-2] for line in output.splitlines() if "Running stage '" in line]
 
 
 def output(done):
@@ -122,53 +127,53 @@ def output(done):
 # ---- one run
 
 
-def test_the_clones_own_code_is_what_runs(house):
-    told = house.python(
+def test_the_clones_own_code_is_what_runs(classifier_clone):
+    process = classifier_clone.python(
         "-c", "import flows.cli, retune.config.params; print(flows.cli.__file__, retune.config.params.__file__)"
     )
-    assert all(Path(path).is_relative_to(house.folder) for path in told.stdout.split())
+    assert all(Path(path).is_relative_to(classifier_clone.folder) for path in process.stdout.split())
 
 
-def test_one_command_makes_a_champion(house):
-    (version,) = [version for version in versions(house) if int(version.version) == 1]
-    assert stages_run(output(house.ran)) == ["curate", "validate", "split", "train", "evaluate"]
-    assert "Registered classifier/1: champion." in house.ran.stdout
-    assert "retune ui" in house.ran.stdout and "report.html" in house.ran.stdout
-    assert "data_docs/index.html" in house.ran.stdout
+def test_one_command_makes_a_champion(classifier_clone):
+    (version,) = [version for version in versions(classifier_clone) if int(version.version) == 1]
+    assert stages_run(output(classifier_clone.ran)) == ["curate", "validate", "split", "train", "evaluate"]
+    assert "Registered classifier/1: champion." in classifier_clone.ran.stdout
+    assert "retune ui" in classifier_clone.ran.stdout and "report.html" in classifier_clone.ran.stdout
+    assert "data_docs/index.html" in classifier_clone.ran.stdout
     assert version.tags["decision"] == "champion"
     assert "beats the base" in version.tags["reason.1"]
-    assert not (house.folder / "mlruns").exists() and not (house.folder / "mlflow.db").exists()
+    assert not (classifier_clone.folder / "mlruns").exists() and not (classifier_clone.folder / "mlflow.db").exists()
 
 
-def test_others_hear_of_the_champion_and_a_channel_that_is_away_breaks_no_run(house, module_webhook):
-    _, taken = module_webhook
-    (said,) = taken
-    assert said["title"] == "classifier/1: promoted"
-    assert said["message"].startswith("classifier/1 was made with `retune run` by ")
-    assert "beats the base" in said["message"]
-    assert "channel 1 (json) did not take the message" in house.ran.stderr
+def test_others_hear_of_the_champion_and_a_channel_that_is_away_breaks_no_run(classifier_clone, module_webhook):
+    _, notifications = module_webhook
+    (notification,) = notifications
+    assert notification["title"] == "classifier/1: promoted"
+    assert notification["message"].startswith("classifier/1 was made with `retune run` by ")
+    assert "beats the base" in notification["message"]
+    assert "channel 1 (json) did not take the message" in classifier_clone.ran.stderr
 
 
-def test_a_version_says_what_it_was_made_from(house):
-    version = versions(house)[-1]
-    tags, hashes = version.tags, locked(house)
+def test_a_version_says_what_it_was_made_from(classifier_clone):
+    version = versions(classifier_clone)[-1]
+    tags, hashes = version.tags, locked(classifier_clone)
     assert set(tags) >= TAGS
     assert all(tags[name] for name in TAGS)
     assert tags["data.raw"] == hashes["data/raw"]
     for side in ("train", "val", "test"):
         assert tags[f"data.{side}"] == hashes[f"data/splits/{side}.parquet"]
-    assert tags["git.commit"] == house.git("rev-parse", "HEAD").strip()
+    assert tags["git.commit"] == classifier_clone.git("rev-parse", "HEAD").strip()
     assert tags["git.dirty"] == "true"  # the settings stand in params.yaml
     assert tags["validation"] == "accepted"
-    recorded = yaml.safe_load(house.git("show", f"{tags['record.commit']}:params.yaml"))
+    recorded = yaml.safe_load(classifier_clone.git("show", f"{tags['record.commit']}:params.yaml"))
     assert recorded["train"]["max_tokens"] == SMALL["train.max_tokens"]
-    assert hashes["data/raw"] in house.git("show", f"{tags['record.commit']}:data/raw.dvc")
-    assert hashes["models/candidate"] in house.git("show", f"{tags['record.commit']}:dvc.lock")
-    assert tags["record.name"] in house.dvc("exp", "list", "--name-only").stdout
+    assert hashes["data/raw"] in classifier_clone.git("show", f"{tags['record.commit']}:data/raw.dvc")
+    assert hashes["models/candidate"] in classifier_clone.git("show", f"{tags['record.commit']}:dvc.lock")
+    assert tags["record.name"] in classifier_clone.dvc("exp", "list", "--name-only").stdout
 
 
-def test_a_run_shows_all_that_a_data_scientist_looks_for(house):
-    run = store(house).get_run(versions(house)[-1].run_id)
+def test_a_run_shows_all_that_a_data_scientist_looks_for(classifier_clone):
+    run = store(classifier_clone).get_run(versions(classifier_clone)[-1].run_id)
     assert run.info.status == "FINISHED"
     assert run.data.params["train.method"] == "full"
     assert run.data.params["train.max_tokens"] == "32"
@@ -181,33 +186,35 @@ def test_a_run_shows_all_that_a_data_scientist_looks_for(house):
         "curves/train_loss",
         "curves/val_macro_f1",
     } <= set(run.data.metrics)
-    assert run.data.metrics["macro_f1"] == report(house, "evaluate")["macro_f1"]
+    assert run.data.metrics["macro_f1"] == report(classifier_clone, "evaluate")["macro_f1"]
     assert [name for name in run.data.metrics if name.startswith("system/")]
-    steps = [metric.step for metric in store(house).get_metric_history(run.info.run_id, "curves/train_loss")]
+    steps = [metric.step for metric in store(classifier_clone).get_metric_history(run.info.run_id, "curves/train_loss")]
     assert len(steps) > 1 and len(set(steps)) == len(steps)
-    files = artifacts(house, run.info.run_id)
-    wanted = ["model_card.md", "report.html", "data_docs/index.html"]
-    wanted += [f"plots/{name}.png" for name in ("scores/confusion", "scores/reliability", "learning_curve")]
-    wanted += [f"recipe/{name}" for name in ("dvc.lock", "dvc.yaml", "params.yaml", "requirements.lock")]
-    wanted += [f"reports/{stage}.json" for stage in ("curate", "validate", "split", "train", "evaluate")]
-    assert sorted(set(wanted) - set(files)) == []
+    files = artifacts(classifier_clone, run.info.run_id)
+    expected_files = ["model_card.md", "report.html", "data_docs/index.html"]
+    expected_files += [f"plots/{name}.png" for name in ("scores/confusion", "scores/reliability", "learning_curve")]
+    expected_files += [f"recipe/{name}" for name in ("dvc.lock", "dvc.yaml", "params.yaml", "requirements.lock")]
+    expected_files += [f"reports/{stage}.json" for stage in ("curate", "validate", "split", "train", "evaluate")]
+    assert sorted(set(expected_files) - set(files)) == []
 
 
-def test_the_datasets_of_a_run_are_named_by_their_dvc_hash(house):
-    run = store(house).get_run(versions(house)[-1].run_id)
-    told = {entry.dataset.name: entry.dataset.digest for entry in run.inputs.dataset_inputs}
-    hashes = locked(house)
-    assert told == {side: hashes[f"data/splits/{side}.parquet"] for side in ("train", "val", "test")}
+def test_the_datasets_of_a_run_are_named_by_their_dvc_hash(classifier_clone):
+    run = store(classifier_clone).get_run(versions(classifier_clone)[-1].run_id)
+    digests = {entry.dataset.name: entry.dataset.digest for entry in run.inputs.dataset_inputs}
+    hashes = locked(classifier_clone)
+    assert digests == {side: hashes[f"data/splits/{side}.parquet"] for side in ("train", "val", "test")}
 
 
-def test_the_list_of_models_is_json_for_other_programs(house):
-    told = json.loads(house.call("models", "--json").stdout)
-    assert [entry["version"] for entry in told] == [int(version.version) for version in versions(house)]
-    first = told[-1]
+def test_the_list_of_models_is_json_for_other_programs(classifier_clone):
+    models = json.loads(classifier_clone.call("models", "--json").stdout)
+    assert [entry["version"] for entry in models] == [int(version.version) for version in versions(classifier_clone)]
+    first = models[-1]
     assert set(first) >= {"name", "version", "aliases", "fingerprint", "created", "metrics", "base_metrics", "data"}
     assert first["name"] == "classifier"
     assert {"accuracy", "macro_f1"} <= set(first["metrics"]) & set(first["base_metrics"])
-    assert first["data"] == {name: versions(house)[-1].tags[f"data.{name}"] for name in ("raw", "train", "val", "test")}
+    assert first["data"] == {
+        name: versions(classifier_clone)[-1].tags[f"data.{name}"] for name in ("raw", "train", "val", "test")
+    }
 
 
 # ---- the registered model
@@ -223,43 +230,48 @@ print(json.dumps([said.to_dict("records"), [str(told) for told in unpickled]]))
 """
 
 
-def test_the_champion_loads_with_mlflow_alone_in_a_clean_process(house, tmp_path):
-    said = pd.read_parquet(house.folder / "models/reports/predictions.parquet").head(5)
-    texts = pd.read_parquet(house.folder / "data/splits/test.parquet").set_index("id").loc[said["id"], "text"].tolist()
-    champion = versions(house)[-1]
-    env = {"MLFLOW_TRACKING_URI": f"sqlite:///{house.folder}/.retune/mlflow.db", "PYTHONPATH": ""}
-    elsewhere = type(house)(tmp_path, {**env, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"})
+def test_the_champion_loads_with_mlflow_alone_in_a_clean_process(classifier_clone, tmp_path):
+    predictions = pd.read_parquet(classifier_clone.folder / "models/reports/predictions.parquet").head(5)
+    texts = (
+        pd.read_parquet(classifier_clone.folder / "data/splits/test.parquet")
+        .set_index("id")
+        .loc[predictions["id"], "text"]
+        .tolist()
+    )
+    champion = versions(classifier_clone)[-1]
+    env = {"MLFLOW_TRACKING_URI": f"sqlite:///{classifier_clone.folder}/.retune/mlflow.db", "PYTHONPATH": ""}
+    elsewhere = type(classifier_clone)(tmp_path, {**env, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"})
     done = elsewhere.python("-I", "-c", LOAD, input_text=json.dumps(texts))
     assert done.returncode == 0, done.stderr
-    found, unpickled = json.loads(done.stdout.splitlines()[-1])
+    labels, unpickled = json.loads(done.stdout.splitlines()[-1])
     assert unpickled == []
-    assert aliases(house)["champion"] == int(champion.version)
-    assert [row["label"] for row in found] == said["predicted"].tolist()
-    assert [row["confidence"] for row in found] == pytest.approx(said["confidence"].tolist(), abs=1e-4)
-    root = house.folder / ".retune/artifacts"
+    assert aliases(classifier_clone)["champion"] == int(champion.version)
+    assert [row["label"] for row in labels] == predictions["predicted"].tolist()
+    assert [row["confidence"] for row in labels] == pytest.approx(predictions["confidence"].tolist(), abs=1e-4)
+    root = classifier_clone.folder / ".retune/artifacts"
     assert not [file for file in root.rglob("*") if file.suffix in (".pkl", ".pickle", ".pt", ".pth", ".bin")]
 
 
-def test_predict_labels_the_lines_of_standard_input(house):
-    done = house.retune(
+def test_predict_labels_the_lines_of_standard_input(classifier_clone):
+    done = classifier_clone.retune(
         "predict", "classifier@champion", "-", "--json", input_text="Where is my parcel?\nI was charged twice\n"
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert [row["text"] for row in told] == ["Where is my parcel?", "I was charged twice"]
-    assert all(row["label"] in QUEUES and 0 < row["confidence"] <= 1 for row in told)
+    report = json.loads(done.stdout)
+    assert [row["text"] for row in report] == ["Where is my parcel?", "I was charged twice"]
+    assert all(row["label"] in QUEUES and 0 < row["confidence"] <= 1 for row in report)
 
 
-def test_empty_standard_input_is_exit_1(house):
-    done = house.retune("predict", "classifier@champion", "-", input_text="")
+def test_empty_standard_input_is_exit_1(classifier_clone):
+    done = classifier_clone.retune("predict", "classifier@champion", "-", input_text="")
     assert done.returncode == 1
     assert "standard input is empty" in done.stderr
     assert done.stdout == ""
 
 
 @pytest.mark.slow
-def test_predict_labels_its_arguments_in_a_table(house):
-    done = house.retune("predict", "classifier/1", "Where is my parcel?", "I was charged twice")
+def test_predict_labels_its_arguments_in_a_table(classifier_clone):
+    done = classifier_clone.retune("predict", "classifier/1", "Where is my parcel?", "I was charged twice")
     assert done.returncode == 0, done.stderr
     header, *rows = done.stdout.splitlines()
     assert header.split() == ["label", "confidence", "text"]
@@ -269,25 +281,25 @@ def test_predict_labels_its_arguments_in_a_table(house):
 # ---- the second run
 
 
-def test_an_unchanged_second_run_registers_nothing(house):
-    before = len(versions(house)), len(runs(house)), aliases(house)
-    done = house.retune("run")
+def test_an_unchanged_second_run_registers_nothing(classifier_clone):
+    before = len(versions(classifier_clone)), len(runs(classifier_clone)), aliases(classifier_clone)
+    done = classifier_clone.retune("run")
     assert done.returncode == 0, output(done)
     assert "Nothing changed since classifier/" in done.stdout
     assert stages_run(output(done)) == []
-    assert (len(versions(house)), len(runs(house)), aliases(house)) == before
+    assert (len(versions(classifier_clone)), len(runs(classifier_clone)), aliases(classifier_clone)) == before
 
 
 @pytest.fixture(scope="module")
-def second(house):
+def second(classifier_clone):
     """What was before, the plan, and the outcome of a run that lists fewer examples: the same model once more."""
-    params = house.folder / "params.yaml"
+    params = classifier_clone.folder / "params.yaml"
     text = params.read_text("utf-8")
-    before = {"versions": len(versions(house)), "aliases": aliases(house)}
+    before = {"versions": len(versions(classifier_clone)), "aliases": aliases(classifier_clone)}
     params.write_text(text.replace("  examples: 20 ", "  examples: 7 "), "utf-8")
-    before["plan"] = json.loads(house.call("plan", "--json").stdout)
+    before["plan"] = json.loads(classifier_clone.call("plan", "--json").stdout)
     params.write_text(text, "utf-8")
-    return before, house.retune("run", "-S", "evaluate.examples=7", timeout=300)
+    return before, classifier_clone.retune("run", "-S", "evaluate.examples=7", timeout=300)
 
 
 def test_a_changed_parameter_touches_only_its_stages(second):
@@ -303,53 +315,58 @@ def test_a_changed_parameter_touches_only_its_stages(second):
     assert stages_run(output(done)) == ["evaluate"]
 
 
-def test_a_model_that_is_no_better_is_held(house, second):
+def test_a_model_that_is_no_better_is_held(classifier_clone, second):
     before, done = second
     assert done.returncode == 1, output(done)
     assert "Traceback" not in output(done)
-    held = versions(house)[0]
-    assert len(versions(house)) == before["versions"] + 1
-    assert aliases(house) == {"champion": before["aliases"]["champion"], "challenger": int(held.version)}
-    assert held.tags["decision"] == "held"
-    assert "does not beat the champion" in held.tags["reason.2"]
+    held_version = versions(classifier_clone)[0]
+    assert len(versions(classifier_clone)) == before["versions"] + 1
+    assert aliases(classifier_clone) == {
+        "champion": before["aliases"]["champion"],
+        "challenger": int(held_version.version),
+    }
+    assert held_version.tags["decision"] == "held"
+    assert "does not beat the champion" in held_version.tags["reason.2"]
     assert "does not beat the champion" in done.stdout
-    assert store(house).get_run(held.run_id).info.status == "FINISHED"
+    assert store(classifier_clone).get_run(held_version.run_id).info.status == "FINISHED"
 
 
 # ---- refusals
 
 
-def test_refused_data_ends_the_run_before_training(house):
-    known = len(versions(house)), aliases(house)
-    model = locked(house)["models/candidate"]
-    params = house.folder / "params.yaml"
+def test_refused_data_ends_the_run_before_training(classifier_clone):
+    versions_before = len(versions(classifier_clone)), aliases(classifier_clone)
+    model = locked(classifier_clone)["models/candidate"]
+    params = classifier_clone.folder / "params.yaml"
     text = params.read_text("utf-8")
     try:
-        done = house.retune("run", "-S", "validate.min_rows=1000")
+        done = classifier_clone.retune("run", "-S", "validate.min_rows=1000")
     finally:
         params.write_text(text, "utf-8")
     assert done.returncode == 1, output(done)
     assert "Traceback" not in output(done)
     assert "row_count" in output(done) or "expectations" in done.stderr
     assert stages_run(output(done)) == ["validate"]
-    assert report(house, "validate")["verdict"] == "refused"
-    assert (house.folder / "models/reports/data_docs/index.html").stat().st_size > 1000
-    ended = runs(house)[0]
+    assert report(classifier_clone, "validate")["verdict"] == "refused"
+    assert (classifier_clone.folder / "models/reports/data_docs/index.html").stat().st_size > 1000
+    ended = runs(classifier_clone)[0]
     assert ended.info.status == "FAILED"
     assert ended.data.tags["mlflow.note.content"].startswith("validate ended this run")
-    assert {"reports/validate.json", "reports/data_docs/index.html"} <= set(artifacts(house, ended.info.run_id))
-    assert (len(versions(house)), aliases(house)) == known
-    assert locked(house)["models/candidate"] == model
+    assert {"reports/validate.json", "reports/data_docs/index.html"} <= set(
+        artifacts(classifier_clone, ended.info.run_id)
+    )
+    assert (len(versions(classifier_clone)), aliases(classifier_clone)) == versions_before
+    assert locked(classifier_clone)["models/candidate"] == model
 
 
-def test_a_second_run_at_the_same_time_is_refused(house):
-    before = len(runs(house))
-    with FileLock(house.folder / ".retune/run.lock"):
-        done = house.retune("run", "-S", "evaluate.examples=9")
+def test_a_second_run_at_the_same_time_is_refused(classifier_clone):
+    before = len(runs(classifier_clone))
+    with FileLock(classifier_clone.folder / ".retune/run.lock"):
+        done = classifier_clone.retune("run", "-S", "evaluate.examples=9")
     assert done.returncode == 3
     assert "another run, ingest or forget is running" in done.stderr
     assert "Traceback" not in output(done)
-    assert len(runs(house)) == before
+    assert len(runs(classifier_clone)) == before
 
 
 # ---- resume, rebuild, strangers
@@ -365,11 +382,11 @@ def kill_all(process):
     process.stdout.close()
 
 
-def wait_for_checkpoint(house, process, seconds=120):
+def wait_for_checkpoint(classifier_clone, process, seconds=120):
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        if found := list((house.folder / ".retune/checkpoints").glob("*/choose/step-*")):
-            return found
+        if checkpoints := list((classifier_clone.folder / ".retune/checkpoints").glob("*/choose/step-*")):
+            return checkpoints
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.05)
     raise AssertionError("no checkpoint was written")
@@ -377,55 +394,58 @@ def wait_for_checkpoint(house, process, seconds=120):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_killed_run_goes_on_to_the_same_bits(house):
-    known = len(versions(house))
+def test_a_killed_run_goes_on_to_the_same_bits(classifier_clone):
+    version_count = len(versions(classifier_clone))
     settings = {"train.seed": 5, "train.epochs": 2, "train.checkpoint_seconds": 0.5}
     words = [word for key, value in settings.items() for word in ("-S", f"{key}={value}")]
-    process = house.start("run", *words)
+    process = classifier_clone.start("run", *words)
     try:
-        wait_for_checkpoint(house, process)
-        before = (house.folder / "params.yaml").read_bytes()
-        beside = house.retune("run", "-S", "train.seed=6")
-        assert beside.returncode == 3
-        assert "another run, ingest or forget is running" in beside.stderr
-        assert (house.folder / "params.yaml").read_bytes() == before
+        wait_for_checkpoint(classifier_clone, process)
+        before = (classifier_clone.folder / "params.yaml").read_bytes()
+        other_run = classifier_clone.retune("run", "-S", "train.seed=6")
+        assert other_run.returncode == 3
+        assert "another run, ingest or forget is running" in other_run.stderr
+        assert (classifier_clone.folder / "params.yaml").read_bytes() == before
     finally:
         kill_all(process)
-    orphan = runs(house)[0]
+    orphan = runs(classifier_clone)[0]
     assert orphan.info.status == "RUNNING"
 
-    done = house.retune("run", timeout=300)
+    done = classifier_clone.retune("run", timeout=300)
     assert done.returncode in (0, 1), output(done)
     assert "Traceback" not in output(done)
-    assert report(house, "train")["resumed_from_step"] > 0
+    assert report(classifier_clone, "train")["resumed_from_step"] > 0
     assert "going on from the checkpoint" in output(done)
-    assert len(versions(house)) == known + 1
-    assert store(house).get_run(orphan.info.run_id).info.status == "KILLED"
-    assert [run for run in runs(house) if run.info.status == "RUNNING"] == []
+    assert len(versions(classifier_clone)) == version_count + 1
+    assert store(classifier_clone).get_run(orphan.info.run_id).info.status == "KILLED"
+    assert [run for run in runs(classifier_clone) if run.info.status == "RUNNING"] == []
 
-    resumed = locked(house)["models/candidate"]
-    again = house.dvc("repro", "--force", "--single-item", "train")
+    resumed = locked(classifier_clone)["models/candidate"]
+    again = classifier_clone.dvc("repro", "--force", "--single-item", "train")
     assert again.returncode == 0, output(again)
-    assert report(house, "train")["resumed_from_step"] == 0
-    assert locked(house)["models/candidate"] == resumed
+    assert report(classifier_clone, "train")["resumed_from_step"] == 0
+    assert locked(classifier_clone)["models/candidate"] == resumed
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_dvc_alone_rebuilds_the_model_to_the_bit(house):
-    nowhere = type(house)(
-        house.folder, {"PREFECT_API_URL": "http://127.0.0.1:9/api", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+def test_dvc_alone_rebuilds_the_model_to_the_bit(classifier_clone):
+    nowhere = type(classifier_clone)(
+        classifier_clone.folder,
+        {"PREFECT_API_URL": "http://127.0.0.1:9/api", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"},
     )
-    told = nowhere.dvc("repro")
-    assert told.returncode == 0, output(told)
-    made = {path: md5 for path, md5 in locked(house).items() if not path.startswith("models/reports/")}
+    process = nowhere.dvc("repro")
+    assert process.returncode == 0, output(process)
+    md5s = {path: md5 for path, md5 in locked(classifier_clone).items() if not path.startswith("models/reports/")}
     for path in ("models/candidate", "data/splits", "data/curated/rows.parquet"):
-        target = house.folder / path
+        target = classifier_clone.folder / path
         assert target.exists()
     forced = nowhere.dvc("repro", "--force")
     assert forced.returncode == 0, output(forced)
     assert stages_run(output(forced)) == ["curate", "validate", "split", "train", "evaluate"]
-    assert {path: md5 for path, md5 in locked(house).items() if not path.startswith("models/reports/")} == made
+    assert {
+        path: md5 for path, md5 in locked(classifier_clone).items() if not path.startswith("models/reports/")
+    } == md5s
 
 
 @pytest.mark.slow
@@ -445,8 +465,8 @@ def test_a_strangers_file_runs_with_the_params_as_they_are_shipped(new_clone, tm
     clone = new_clone(tmp_path / "clone", **env)
     tickets = pd.read_csv(clone.folder / "tests/samples/tickets.csv", dtype="str", keep_default_na=False)
     some = tickets[tickets["queue"].isin(QUEUES[:3]) & (tickets["body"].str.len() > 40)].groupby("queue").head(50)
-    own = some[["body", "queue"]].rename(columns={"body": "Kundentext", "queue": "Team"})
-    own.to_csv(clone.folder / "own.csv", index=False)
+    renamed_rows = some[["body", "queue"]].rename(columns={"body": "Kundentext", "queue": "Team"})
+    renamed_rows.to_csv(clone.folder / "own.csv", index=False)
     shipped = (clone.folder / "params.yaml").read_bytes()
 
     ingested = clone.retune("ingest", "own.csv", "--text", "Kundentext", "--label", "Team", "--json")
@@ -458,10 +478,10 @@ def test_a_strangers_file_runs_with_the_params_as_they_are_shipped(new_clone, tm
     assert (clone.folder / "params.yaml").read_bytes() == shipped
     with sqlite3.connect(clone.folder / ".retune/mlflow.db") as database:
         assert database.execute("select count(*) from model_versions").fetchone() == (1,)
-    kept = {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()}
-    assert {name for name in kept if "matplotlib" not in name} == set()  # matplotlib's list of fonts is a cache
+    file_names = {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()}
+    assert {name for name in file_names if "matplotlib" not in name} == set()  # matplotlib's list of fonts is a cache
 
 
-def test_the_interpreter_of_the_tests_is_that_of_the_stages(house):
-    told = house.python("-c", "import shutil; print(shutil.which('python'))").stdout.strip()
-    assert Path(told).parent == Path(sys.executable).parent
+def test_the_interpreter_of_the_tests_is_that_of_the_stages(classifier_clone):
+    path = classifier_clone.python("-c", "import shutil; print(shutil.which('python'))").stdout.strip()
+    assert Path(path).parent == Path(sys.executable).parent

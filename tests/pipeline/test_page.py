@@ -55,19 +55,19 @@ def visit(chromium, file):
 
     def open_page(width, scheme):
         view = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
-        said, asked = [], []
-        view.on("console", lambda message: said.append(message.text))
-        view.on("pageerror", lambda error: said.append(str(error)))
-        view.on("request", lambda request: asked.append(request.url))
+        messages, requests = [], []
+        view.on("console", lambda message: messages.append(message.text))
+        view.on("pageerror", lambda error: messages.append(str(error)))
+        view.on("request", lambda request: requests.append(request.url))
         view.goto(file.as_uri())
-        opened.append((view, said, asked))
+        opened.append((view, messages, requests))
         return view
 
     yield open_page
-    for view, said, asked in opened:
+    for view, messages, requests in opened:
         assert view.title().endswith(": lineage")
-        assert said == []
-        assert [url for url in asked if url not in (file.as_uri(), "data:,")] == []
+        assert messages == []
+        assert [url for url in requests if url not in (file.as_uri(), "data:,")] == []
         view.context.close()
 
 

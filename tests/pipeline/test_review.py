@@ -34,9 +34,9 @@ def test_the_page_keeps_verdicts_and_hands_them_out_as_a_file(chromium, tmp_path
     sheet, key = human_review.draw_sheet(PAIRS, "writer/2", "writer/1", 3, 17)
     (tmp_path / "sheet.html").write_text(human_review.as_page(sheet, key), "utf-8")
     view = chromium.new_context(accept_downloads=True).new_page()
-    asked, said = [], []
-    view.on("request", lambda request: asked.append(request.url))
-    view.on("console", lambda message: said.append(message.text))
+    requests, messages = [], []
+    view.on("request", lambda request: requests.append(request.url))
+    view.on("console", lambda message: messages.append(message.text))
     view.goto((tmp_path / "sheet.html").as_uri())
     view.fill("#reviewer", 'Ada, "the" first')
     view.check("article[data-id=a] input[value=A]")
@@ -48,7 +48,7 @@ def test_the_page_keeps_verdicts_and_hands_them_out_as_a_file(chromium, tmp_path
         view.click("#save")
     path = tmp_path / saved.value.suggested_filename
     saved.value.save_as(path)
-    assert said == [] and [url for url in asked if not url.startswith(("file:", "blob:"))] == []
+    assert messages == [] and [url for url in requests if not url.startswith(("file:", "blob:"))] == []
     assert human_verdicts.sheet_of([path]) == key.sheet
     answers = {answer.id: answer for answer in human_verdicts.read_verdicts([path], key)}
     assert set(answers) == {"a", "c"} and answers["c"].value == statistics.ALIKE
@@ -62,19 +62,19 @@ def test_a_sheet_goes_out_of_the_registry_and_its_verdicts_come_back(new_clone, 
     source = "tests/samples/tickets.csv"
     columns = ("--text", "body", "--label", "queue", "--id", "ticket_id", "--group", "customer_id")
     assert clone.retune("ingest", source, *columns).returncode == 0
-    knobs = [word for name, value in small_run_settings.items() for word in ("-S", f"{name}={value}")]
-    done = clone.retune("run", *knobs, timeout=600)
+    settings = [word for name, value in small_run_settings.items() for word in ("-S", f"{name}={value}")]
+    done = clone.retune("run", *settings, timeout=600)
     assert done.returncode in (0, 1), done.stderr
     done = clone.retune("review", "export", "classifier/1", "--rows", "12", "--seed", "17", "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["rows"] == 12 and Path(told["page"]).is_file()
-    key = json.loads((clone.folder / ".retune/reviews" / f"{told['sheet']}.json").read_text("utf-8"))
+    report = json.loads(done.stdout)
+    assert report["rows"] == 12 and Path(report["page"]).is_file()
+    key = json.loads((clone.folder / ".retune/reviews" / f"{report['sheet']}.json").read_text("utf-8"))
     for reviewer in ("ada", "bob"):
         with (clone.folder / f"{reviewer}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["sheet", "id", "verdict"])
-            writer.writerows([told["sheet"], row, side] for row, side in key["ours_is"].items())
+            writer.writerows([report["sheet"], row, side] for row, side in key["ours_is"].items())
     for _ in range(2):  # the second time changes nothing
         done = clone.retune("review", "import", "ada.csv", "bob.csv")
         assert done.returncode == 0, done.stderr

@@ -105,7 +105,7 @@ def test_every_event_of_params_has_a_look():
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "told"),
+    ("before", "now", "expected"),
     [
         (None, "promoted", ("promoted",)),
         ("failed", "promoted", ("recovered", "promoted")),
@@ -118,5 +118,5 @@ def test_every_event_of_params_has_a_look():
         (None, "nothing", ()),
     ],
 )
-def test_after_trouble_the_first_outcome_that_is_none_is_told_as_recovered(before, now, told):
-    assert notify.events_after(before, now) == told
+def test_after_trouble_the_first_outcome_that_is_none_is_told_as_recovered(before, now, expected):
+    assert notify.events_after(before, now) == expected
