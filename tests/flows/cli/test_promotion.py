@@ -36,7 +36,7 @@ def notifications_of(tmp_path, monkeypatch, webhook):
 @pytest.mark.parametrize(
     ("event", "how", "title", "words"),
     [
-        (history.CHAMPION, history.BY_HAND, "promoted", "champion, chosen by A. Tester <t@example.com>"),
+        (history.CHAMPION, history.BY_HAND, "promoted", "champion, chosen by A. Tester <tester@example.com>"),
         (history.CHAMPION, history.ROLLBACK, "promoted", "champion again, by a rollback of A. Tester"),
         (history.CHAMPION, history.PROMOTED, "promoted", "champion, approved by A. Tester"),
         (history.REJECTED, None, "held", "no champion, rejected by A. Tester"),
