@@ -52,9 +52,9 @@ def test_another_worse_answer_is_a_correction():
 
 
 def test_one_row_that_is_no_conversation_brings_nothing_in():
+    asks = {"role": "user", "content": "a"}
+    fine = {"messages": [asks, {"role": "assistant", "content": "b"}]}
     with pytest.raises(Refused, match=r"said.jsonl, line 2: .* comes last"):
-        asks = {"role": "user", "content": "a"}
-        fine = {"messages": [asks, {"role": "assistant", "content": "b"}]}
         take(lines(fine, {"messages": [asks]}), name="said.jsonl", task="instruct")
     assert bytes_of_raw() is None
 

@@ -50,7 +50,7 @@ def test_no_source_is_said_to_be_none(record):
 
 
 @pytest.mark.parametrize(
-    "raw, curated, rejected, side", [(0, 0, 0, 0), (1, 1, 0, 1), (10, 1000, 5000, 9000), (10**9, 1, 10**9, 1)]
+    ("raw", "curated", "rejected", "side"), [(0, 0, 0, 0), (1, 1, 0, 1), (10, 1000, 5000, 9000), (10**9, 1, 10**9, 1)]
 )
 def test_whatever_the_counts_the_picture_stays_inside_its_frame(record, raw, curated, rejected, side):
     data = record["data"]

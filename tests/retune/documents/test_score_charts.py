@@ -6,7 +6,7 @@ from retune.documents import score_charts
 
 
 @pytest.mark.parametrize(
-    "values, ends",
+    ("values", "ends"),
     [
         ([0.93, 0.89], (0, 1)),
         ([0.053, 0.13], (0, 0.2)),

@@ -4,7 +4,7 @@ from retune.pages import text_formats
 
 
 @pytest.mark.parametrize(
-    "moment, expected",
+    ("moment", "expected"),
     [
         ("2026-11-24T10:14:55.120+00:00", "24 November 2026, 10:14 UTC"),
         ("2026-11-24T01:30:00+02:00", "23 November 2026, 23:30 UTC"),
