@@ -27,9 +27,9 @@ test-slow: setup      ## what takes longer
 test-long: setup      ## real servers, real kills, the whole road many times: hours; `--moments 200` asks for more
 	$(BIN)/pytest -m long
 
-coverage: setup       ## the fast tests once more, with the branches that they take: fails below the floor in pyproject.toml
+coverage: setup       ## the fast tests once more, with a report of the branches that they take
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses $(WORKERS) --dist loadscope
+	$(BIN)/coverage run -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -32,7 +32,7 @@ def readers_clone(new_clone, tmp_path):
     clone.retune("down")
 
 
-@pytest.mark.slow
+@pytest.mark.long  # they train several models
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_the_commands_of_a_page_work_in_a_fresh_clone(path, readers_clone, tmp_path):
