@@ -16,15 +16,15 @@ from retune.registry.versions import Version
 # What takes seconds is done while the question is awaited. Standard input that closes without one ends it, at once.
 RELOAD = """
 import os, sys, threading
-asked = []
-listening = threading.Thread(target=lambda: asked.append(sys.stdin.read() or os._exit(0)), daemon=True)
+requests = []
+listening = threading.Thread(target=lambda: requests.append(sys.stdin.read() or os._exit(0)), daemon=True)
 listening.start()
 import json, pandas, peft, mlflow.pyfunc
 mlflow.MlflowClient()
 listening.join()
-uri, texts = json.loads(asked[0])
-said = mlflow.pyfunc.load_model(uri).predict(pandas.DataFrame({"text": texts}))
-json.dump(said.to_dict("list"), sys.stdout)
+uri, texts = json.loads(requests[0])
+predictions = mlflow.pyfunc.load_model(uri).predict(pandas.DataFrame({"text": texts}))
+json.dump(predictions.to_dict("list"), sys.stdout)
 """
 
 Reader = subprocess.Popen[str]

@@ -223,10 +223,10 @@ def test_the_list_of_models_is_json_for_other_programs(classifier_clone):
 LOAD = """
 import json, sys, mlflow, pandas, torch, transformers
 unpickled = []
-sys.addaudithook(lambda event, told: unpickled.append(told) if event == "pickle.find_class" else None)
+sys.addaudithook(lambda event, arguments: unpickled.append(arguments) if event == "pickle.find_class" else None)
 model = mlflow.pyfunc.load_model("models:/classifier@champion")
-said = model.predict(pandas.DataFrame({"text": json.load(sys.stdin)}))
-print(json.dumps([said.to_dict("records"), [str(told) for told in unpickled]]))
+predictions = model.predict(pandas.DataFrame({"text": json.load(sys.stdin)}))
+print(json.dumps([predictions.to_dict("records"), [str(each) for each in unpickled]]))
 """
 
 

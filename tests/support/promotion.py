@@ -50,7 +50,7 @@ from retune.registry import versions
 from tasks.promote import approval, gate_decision, manual
 act, name, number, root = sys.argv[1:]
 version = versions.find(name, version=int(number))
-made = record.read(versions.version_folder(version) / record.FILE)
+registered_record = record.read(versions.version_folder(version) / record.FILE)
 check = lambda version: {"Checked": "fine"}
 writing = history.writing
 
@@ -63,7 +63,7 @@ def looked():
 
 history.writing = looked
 {
-    "promote": lambda: gate_decision.promote(version, made, params.load(pathlib.Path(root)).promote),
+    "promote": lambda: gate_decision.promote(version, registered_record, params.load(pathlib.Path(root)).promote),
     "by hand": lambda: manual.promote_manually(version, "by hand", check),
     "rollback": lambda: manual.roll_back(name, int(number), "back", check),
     "approve": lambda: approval.approve(approval.read_evidence(version, None), "yes", check),
