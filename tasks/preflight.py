@@ -25,7 +25,7 @@ from retune.system import dvc_pipeline, git
 SPLITS, CURATED, RAW = Path("data/splits"), Path("data/curated/rows.parquet"), Path("data/raw")
 GENERAL = Path("data/curated/general.parquet")
 TRAINED = "models/reports/train.json"
-PICTURE = Path(".retune/audit/lengths.png")
+PICTURE = Path(".retune/preflight/lengths.png")
 
 
 @dataclass(frozen=True)

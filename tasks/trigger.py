@@ -97,7 +97,7 @@ def should_retrain(
 
 
 def _age(champion: VersionInputs, at: datetime) -> int | None:
-    """In days; None if it became champion in days to come. For the sake of order, an entry may be seconds ahead."""
+    """In days; None if it became champion in the future. An entry may be seconds ahead, for the sake of order."""
     if champion.at - at >= timedelta(days=1):
         return None
     return max((at - champion.at).days, 0)
@@ -109,7 +109,7 @@ def _reasons(facts: dict[str, Any], differs: bool, section: Trigger) -> tuple[bo
     days, allowed = facts["champion_age_days"], section.max_age_days
     old = allowed and champion and days is not None and days >= allowed
     age = f"{champion} has been champion for {days} days, {allowed} allowed"
-    ageless = f"{champion} became champion in days to come, so its age cannot be told: the clock was moved"
+    ageless = f"{champion} became champion in the future, by this clock, so its age is unknown"
     quiet_reasons = [ageless] if allowed and days is None else []
     tainted = f"{champion} learned from {facts['forgotten_rows']} rows that are suppressed now"
     if not differs:

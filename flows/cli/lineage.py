@@ -88,11 +88,11 @@ def _print_record(record: "Record", name: str) -> None:
             (name, f"{training['method']} on {record['base']['name']}, {record['created']}"),
             ("started from", _start(training)),
             ("started by", f"{record['started']['by']}: {record['started']['command']}"),
-            ("because", "; ".join(record["started"]["why"]) or "nothing had changed"),
+            ("reason", "; ".join(record["started"]["why"]) or "nothing had changed"),
             ("sources", sources),
             ("rejected", reasons),
             ("validation", f"{data['validation']['verdict']}, {data['validation']['expectations']} expectations"),
-            ("sides", sides),
+            ("splits", sides),
             ("code", f"{record['code']['commit']}{', with changes' if record['code']['dirty'] else ''}"),
             (title, f"{score['value']:.4f} [{score['low']:.3f}, {score['high']:.3f}] on {score['n']} rows"),
             ("gate", f"{record['gate']['decision']}: {'; '.join(reasons_of(record['gate']))}"),
@@ -182,7 +182,7 @@ def row(name: str, json_: bool) -> None:
 
 def print_readers(versions: Sequence[Any]) -> None:
     if versions:
-        rows: list[tuple[str, ...]] = [("version", "side", "aliases", "served as champion")]
+        rows: list[tuple[str, ...]] = [("version", "split", "aliases", "served as champion")]
         for reader in versions:
             served = ", ".join(f"{each['from']} to {each['to'] or 'now'}" for each in reader.served) or "never"
             side = f"{reader.side}, via {reader.via}" if reader.via else reader.side

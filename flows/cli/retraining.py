@@ -86,7 +86,7 @@ def clean(days: float | None, json_: bool) -> None:
         print_json({**folders, "reports": reports})
         return
     for report in reports:
-        click.echo(f"removed {report}: no row is in quarantine because of it")
+        click.echo(f"removed {report}: no quarantined row needs it")
     for each in swept:
         print_wrapped(f"removed {each.folder}: {each.why}", lines=4)
     for each in remaining:

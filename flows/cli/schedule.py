@@ -142,7 +142,7 @@ def _print_runs(runs: list[Any]) -> None:
     if not runs:
         click.echo("no run was due yet")
         return
-    rows: list[tuple[str, ...]] = [("run", "state", "due (UTC)", "began", "ended", "because", "says")]
+    rows: list[tuple[str, ...]] = [("run", "state", "due (UTC)", "started", "ended", "reason", "report")]
     for each in runs:
         times = [(at or "")[:19].replace("T", " ") for at in (each.due, each.began, each.ended)]
         rows.append((each.run, each.state, *times, each.because[:60], each.says[:100]))

@@ -32,7 +32,7 @@ class Incompatible(Refused):
 
 
 class UnknownAncestor(Refused):
-    """A version that was continued from is in no history, so nobody can say what it learned."""
+    """A version that was continued from is in no history: what it learned is unknown."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def learned_splits(start: ParentVersion) -> list[LearnedSplit]:
 def suppressed_rows_learned(start: ParentVersion, suppressed: suppression.Suppression) -> dict[str, int]:
     """version -> rows of the list that it learned from, for `start` and what it continued from; empty: free of all.
 
-    Raises Incompatible where nobody can say.
+    Raises Incompatible where it is unknown.
     """
     if not suppressed.rows:
         return {}
@@ -107,7 +107,7 @@ def suppressed_rows_learned(start: ParentVersion, suppressed: suppression.Suppre
 def count_suppressed_rows(entry: history.Entry, suppressed: suppression.Suppression) -> int:
     """How many rows of the list that version learned from, itself or through the versions that it continued from.
 
-    Raises UnknownAncestor or MissingBytes where nobody can say.
+    Raises UnknownAncestor or MissingBytes where it is unknown.
     """
     if not suppressed.rows:
         return 0
@@ -121,7 +121,7 @@ def test_rows_learned(start: ParentVersion, test: pd.DataFrame) -> dict[str, int
     """version -> rows that it learned from and that are test rows now, by their id or by their words.
 
     A row keeps its side for good, unless its group, the params of split or the side that the data itself gives it
-    changed. A score on rows that the weights know would be no score. Raises Incompatible where nobody can say.
+    changed. A score on rows that the weights know would be no score. Raises Incompatible where it is unknown.
 
     Pairs of answers are tested beside rows that had one answer, whose ids are names of another table: there the words
     of the prompt decide alone. So they do of general examples, which are no rows.
@@ -160,7 +160,7 @@ def _read(start: ParentVersion, columns: list[str]) -> Iterator[tuple[LearnedSpl
                 with pq.ParquetFile(dvc_store.parquet(split.md5)) as file:  # asks for those columns that there are
                     yield split, file.read(columns=columns).to_pandas()
     except (dvc_store.MissingBytes, UnknownAncestor, pa.ArrowException, OSError) as error:
-        raise Incompatible(f"cannot continue from {start.name}: nobody can say what it learned from. {error}") from None
+        raise Incompatible(f"cannot continue from {start.name}: what it learned from is unknown. {error}") from None
 
 
 def _counted(masks: Iterator[tuple[LearnedSplit, pd.Series]]) -> dict[str, int]:

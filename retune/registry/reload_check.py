@@ -44,7 +44,7 @@ def says_the_same(version: versions.Version, version_record: Record, reader: cle
         expected = recorded(version_record)
     except (Refused, KeyError, pa.ArrowException) as error:
         raise Refused(
-            f"nobody can say whether {version} predicts as recorded, so no alias was moved: {error}. "
+            f"Cannot check whether {version} predicts as recorded, so no alias moved: {error}. "
             "`dvc pull` may bring back the test rows and what was predicted of them"
         ) from None
     again = clean_process.predict_in_clean_process(reader, version, expected["text"].tolist())

@@ -141,7 +141,7 @@ def _is_utf8(file: Path) -> bool:
 
 
 def _not_utf8(file: Path) -> RetuneError:
-    return Refused(f"{str(file)!a} has a name that is no UTF-8, and could not be remembered: rename it")
+    return Refused(f"{str(file)!a} has a name that is not UTF-8, which Retune cannot record: rename it")
 
 
 def _unfinished(file: Path) -> bool:

@@ -7,7 +7,7 @@ ended, until nothing new comes. A page must be longer than the number of records
 cannot promise that gives its own way on: `Link: <...>; rel="next"`, on the same host. Those pages must not shift when a
 record changes meanwhile.
 
-All or nothing: if one page cannot be had, nothing is taken. A page counts only if its body came whole, so an answer
+All or nothing: if one page does not come, nothing is taken. A page counts only if its body came whole, so an answer
 without a length (neither Content-Length nor chunks) is refused: where it was cut it would look whole.
 Not covered: ETags (what was seen before is little), and endpoints that name the newest first.
 """

@@ -98,7 +98,7 @@ def _suppressed_rows(version: versions.Version, even_forgotten: bool) -> dict[st
         count = ancestry.count_suppressed_rows(entry, suppressed)
         problem = f"{count} {'row' if count == 1 else 'rows'} it learned from must not be learned from any more"
     except (dvc_store.MissingBytes, ancestry.UnknownAncestor) as error:
-        count, problem = None, f"nobody can say whether it learned from a row that must not be learned from: {error}"
+        count, problem = None, f"it may have learned from a row that must not be learned from: {error}"
     if count == 0:
         return {}
     if not even_forgotten:

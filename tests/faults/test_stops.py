@@ -28,8 +28,8 @@ time.sleep(600)
 DEPLOY = """\
 import sys
 from flows.pipeline import pipeline
-made = pipeline.from_source(source=sys.argv[1], entrypoint="flows/pipeline.py:pipeline")
-made.deploy(name="test", work_pool_name="pool", ignore_warnings=True, print_next_steps=False)
+flow = pipeline.from_source(source=sys.argv[1], entrypoint="flows/pipeline.py:pipeline")
+flow.deploy(name="test", work_pool_name="pool", ignore_warnings=True, print_next_steps=False)
 """
 
 

@@ -25,10 +25,10 @@ def part(seconds):
 @flow(name="retrain")
 def retrain(because: str | None = None, dry_run: bool = False):
     state = pathlib.Path(".retune")
-    told = {"cwd": os.getcwd(), "python": sys.executable, "because": because, "name": flow_run.name}
-    told["mlflow"] = os.environ.get("MLFLOW_TRACKING_URI")
+    facts = {"cwd": os.getcwd(), "python": sys.executable, "because": because, "name": flow_run.name}
+    facts["mlflow"] = os.environ.get("MLFLOW_TRACKING_URI")
     (state / "ran").mkdir(exist_ok=True)
-    (state / "ran" / str(time.time())).write_text(json.dumps(told))
+    (state / "ran" / str(time.time())).write_text(json.dumps(facts))
     asked = state / "asked"
     what = asked.read_text() if asked.exists() else ""
     if what == "fail":

@@ -202,7 +202,7 @@ def test_data_is_traced_by_path_and_by_hash(registered_clone):
         done = registered_clone.call("lineage", "data", target)
         assert done.returncode == 1 and "is no hash of DVC's, no file" in done.stderr
     assert registered_clone.call("lineage", "data", "x" * 5000).returncode == 2
-    assert registered_clone.call("lineage", "row", "\udcff").returncode == 2, "no UTF-8"
+    assert registered_clone.call("lineage", "row", "\udcff").returncode == 2, "not UTF-8"
 
 
 def test_the_history_says_who_was_champion_when(registered_clone):

@@ -96,7 +96,7 @@ def test_a_clock_that_was_moved_makes_no_age():
     assert verdict(MORE, champion=replace(CHAMPION, at=NOW + timedelta(seconds=9))).inputs["champion_age_days"] == 0
     ahead = verdict(MORE, champion=replace(CHAMPION, at=NOW + timedelta(days=400)), rows=1)
     assert not ahead.train and ahead.inputs["champion_age_days"] is None
-    reasons = "classifier/3 became champion in days to come, so its age cannot be told: the clock was moved"
+    reasons = "classifier/3 became champion in the future, by this clock, so its age is unknown"
     assert ahead.why == (reasons, "1 new or corrected rows since classifier/4, 200 asked")
     assert verdict(champion=replace(CHAMPION, at=NOW + timedelta(days=400))).why[0] == reasons
     never = replace(SECTION, max_age_days=0)

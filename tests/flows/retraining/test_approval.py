@@ -28,11 +28,11 @@ from retune.registry import versions, runs
 
 @flow
 def waits(name: str, number: int) -> None:
-    with Path("told").open("a") as told:
-        found = approval.pending()
-        print("began", os.getpid(), found, file=told, flush=True)
-        version = approval.suspend(found or versions.find(name, version=number))
-        print("ended", "promoted" if succession.decided(version).promote else "held", file=told, flush=True)
+    with Path("events").open("a") as events:
+        pending = approval.pending()
+        print("began", os.getpid(), pending, file=events, flush=True)
+        version = approval.suspend(pending or versions.find(name, version=number))
+        print("ended", "promoted" if succession.decided(version).promote else "held", file=events, flush=True)
 """
 
 
@@ -95,8 +95,8 @@ def state(flow_run_id):
 
 def lines_of_flow(worker_folder):
     return (
-        [line.split() for line in (worker_folder / "told").read_text().splitlines()]
-        if (worker_folder / "told").exists()
+        [line.split() for line in (worker_folder / "events").read_text().splitlines()]
+        if (worker_folder / "events").exists()
         else []
     )
 

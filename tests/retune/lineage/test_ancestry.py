@@ -159,7 +159,7 @@ def test_of_whom_the_bytes_are_gone_and_of_whoever_continued_from_it_nobody_can_
         row = search.row("b")
         assert row.gone == ["tickets/1", "tickets/2", "tickets/3"]
         assert row.free == ["tickets/4"]
-        with pytest.raises(ancestry.Incompatible, match=r"cannot continue from tickets/3: nobody can say.*bytes gone"):
+        with pytest.raises(ancestry.Incompatible, match=r"tickets/3: what it learned from is unknown.*bytes gone"):
             ancestry.suppressed_rows_learned(version_line.start(3), listing("b"))
     finally:
         path.write_bytes(content)

@@ -188,10 +188,10 @@ def test_a_folder_that_is_empty_is_a_quiet_week(files_source, fetch_run, drop_fo
 
 def test_a_file_whose_name_is_no_text_is_refused(files_source, fetch_run, drop_folder):
     (Path(os.fsdecode(os.fsencode(drop_folder) + b"/\xff.csv"))).write_text(HEAD + "1,a,x\n")
-    assert "no UTF-8" in str(fetch_run.one(files_source).error)
+    assert "not UTF-8" in str(fetch_run.one(files_source).error)
     (drop_folder / "a.csv").write_text(HEAD + "1,a,x\n")
     batch = fetch_run.one(files_source)
-    assert names(batch) == ["00001-a.csv"] and "no UTF-8" in batch.refused[0]
+    assert names(batch) == ["00001-a.csv"] and "not UTF-8" in batch.refused[0]
 
 
 def test_a_damaged_cursor_is_named(files_source, fetch_run, drop_folder):
