@@ -39,6 +39,7 @@ from retune.registry import backend, versions
 from retune.system import dvc_store, failpoints, git
 from retune.system.locks import waiting
 from tasks import trigger
+from tasks.ingest import Rules
 from tasks.promote import reconcile, succession
 
 LEFT = "{} was made, but its retraining was interrupted: finishing it comes first"
@@ -137,7 +138,7 @@ def registered_versions(name: str) -> set[str]:
 def explain(because: str | None) -> RetrainingOutcome:
     """What a retraining would do now, and why. Reads the sources and stores nothing."""
     config = params.load()
-    incoming = news(config, intake.fetch_sources(config.fetch, config.task, say=lambda _: None, enter=False))
+    incoming = news(config, intake.fetch_sources(config.fetch, Rules.of(config), say=lambda _: None, enter=False))
     chain = history.read(config.register.name)
     verdict = check_triggers(config, incoming, because or unanswered_request(chain))
     if unfinished := unfinished_version(config.register.name):
@@ -152,7 +153,7 @@ def news(config: params.Params, incoming: intake.IntakeResult) -> intake.IntakeR
 
 @task(task_run_name="fetch", cache_policy=NO_CACHE)
 def run_fetch(config: params.Params) -> intake.IntakeResult:
-    incoming = news(config, intake.fetch_sources(config.fetch, config.task, get_run_logger().info))
+    incoming = news(config, intake.fetch_sources(config.fetch, Rules.of(config), get_run_logger().info))
     for source, why in incoming.failures.items():
         get_run_logger().error("%s: %s", source, why)
     return incoming

@@ -2,54 +2,42 @@
 
     retune ingest tickets.csv --text body --label queue
 
-Nothing is dropped here and no text is changed: that is curate's work. Everything is parsed before anything is
-written, parts are only ever added, and on any error data/raw stays as it was. Ingesting a file again adds
-nothing; an id that comes back with other words is appended as a correction, and curate lets the newest win.
+No text is changed here: that is curate's work. A row that cannot be read is set aside with its place and reason
+(`retune.data.rejects`); too many of them, and nothing comes in. Everything is parsed before anything is written, parts
+are only ever added, and on any error data/raw stays as it was. Ingesting a file again adds nothing; an id that comes
+back with other words is appended as a correction, and curate lets the newest win.
 Where a model is to write (task instruct or prefer), `retune.data.chat_formats` reads prompts and answers out of the
 formats in which people keep them.
 A licence and a collection window of the source, if they are stated, go into data/raw/sources.json.
 Not covered: to take a correction back. The old words are in an earlier part, so they count as known.
 """
 
-import difflib
 import hashlib
-import json
 import re
-import reprlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from retune.data import chat_formats, row_table, source_facts, task_data
-from retune.data.readers import SIDE_OF, NoText, Table, read, word
-from retune.errors import Broken, Refused, WrongUse
+from retune.config.params import Params
+from retune.data import chat_formats, rejects, row_table, source_facts, task_data
+from retune.data.readers.source import read
+from retune.data.readers.table import Reject, Table
+from retune.data.row_mapping import Columns, complete_columns, content_columns, read_answers, rows_of
+from retune.errors import Broken, WrongUse
 from retune.system import failpoints
 from retune.system.files import write_bytes
 from retune.system.locks import waiting
 
-CONTENT = ["text", "label", "group", "given"]  # what makes a row the same row; its source does not
-ANSWERS = ("text", "label", row_table.REJECTED)
+T = TypeVar("T")
 LOCK = Path(".retune/ingest.lock")
 PATIENCE = 600  # seconds to wait for another ingest
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which column of the source is which. `split` names a column, or the side on which all rows stand."""
-
-    text: str | None = None
-    label: str | None = None
-    id: str | None = None
-    group: str | None = None
-    split: str | None = None
-    rejected: str | None = None  # task prefer: the worse answer
 
 
 @dataclass(frozen=True)
@@ -63,7 +51,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class IngestResult:
-    """What became of the rows: received = added + corrected + known + repeated."""
+    """What became of the rows: received = added + corrected + known + repeated + rejected."""
 
     received: int
     added: int  # new ids
@@ -71,9 +59,36 @@ class IngestResult:
     known: int  # there already, to the letter
     repeated: int  # one id with the same content, twice in this source; added once
     total: int  # rows in data/raw, the corrected ones included
+    rejected: int  # could not be read
     part: Path | None  # None: nothing was new
+    rejects_file: Path | None  # with the rejected rows; None: no new one
+    reasons: tuple[rejects.ReasonCount, ...]  # of the rejected rows
     unused: tuple[str, ...]  # columns of the source that are not read
     format: str  # in which text and label were found
+    notes: tuple[str, ...]  # what the reader decided by itself
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What params.yaml and the command say of how a source is read."""
+
+    task: str
+    max_unreadable_share: float
+
+    @classmethod
+    def of(cls, config: Params, strict: bool = False) -> "Rules":
+        return cls(config.task, 0.0 if strict else config.ingest.max_unreadable_share)
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A source as rows; `frame` has the place of each as its index."""
+
+    table: Table
+    columns: Columns
+    mapped: chat_formats.Mapped
+    frame: pd.DataFrame
+    rejects: list[Reject]
 
 
 def nothing() -> None: ...
@@ -83,7 +98,7 @@ def ingest(
     source: str,
     raw: Path,
     columns: Columns,
-    task: str,
+    rules: Rules,
     origin: Origin = Origin(),
     track: Callable[[], None] = nothing,
     also: Path | None = None,
@@ -93,152 +108,59 @@ def ingest(
     Rows that stand in the folder `also` count as known: they came in before and were set aside.
     """
     facts = source_facts.facts(origin.licence, origin.collected)
-    table, columns, mapped, rows = _parse(source, columns, origin.name, task)
+    parsed, task, name = _parse(source, columns, origin.name, rules), rules.task, origin.name or _name(source)
+    rows = parsed.frame
     failpoints.point("ingest:parsed")
     with waiting(LOCK, PATIENCE, "ingest"):
         existing = _existing_rows(raw, task)
         quarantine = row_table.read(also)[list(task_data.of(task).columns)] if also and also.exists() else existing[:0]
         fates = fates_of(rows, pd.concat([existing, quarantine], ignore_index=True))
         fresh = rows[fates.isin(["added", "corrected"])]
-        with _with_facts(origin.name or _name(source), facts, raw):
-            part = _append(fresh, raw, _number(raw, also), track)
+        reject_lines = rejects.new_lines(parsed.rejects, name, raw)
+        with _with_facts(name, facts, raw):
+            part, rejects_file = _append(fresh, reject_lines, raw, f"{_number(raw, also):05d}-{_slug(name)}", track)
     count = Counter(fates)
     return IngestResult(
-        received=len(rows),
+        received=len(rows) + len(parsed.rejects),
         added=count["added"],
         corrected=count["corrected"],
         known=count["known"],
         repeated=count["repeated"],
         total=len(existing) + len(fresh),
+        rejected=len(parsed.rejects),
         part=part,
-        unused=tuple(column for column in table.names if column not in {*vars(columns).values(), *mapped.columns}),
-        format=mapped.format,
+        rejects_file=rejects_file,
+        reasons=rejects.reasons(parsed.rejects),
+        unused=_unused(parsed),
+        format=parsed.mapped.format,
+        notes=tuple(parsed.table.notes),
     )
 
 
-def count_rows(source: str, columns: Columns, name: str | None, task: str) -> int:
+def count_rows(source: str, columns: Columns, name: str | None, rules: Rules) -> int:
     """How many rows `ingest` would read. Raises what it would raise; keeps nothing."""
-    return len(_parse(source, columns, name, task)[-1])
+    return len(_parse(source, columns, name, rules).frame)
 
 
-def _parse(
-    source: str, columns: Columns, name: str | None, task: str
-) -> tuple[Table, Columns, chat_formats.Mapped, pd.DataFrame]:
+def _parse(source: str, columns: Columns, name: str | None, rules: Rules) -> Parsed:
     table = read(source)
-    columns = complete_columns(columns, table, task)
-    mapped = read_answers(table, columns, task)
-    return table, columns, mapped, rows_of(table, columns, name or _name(source), mapped.values)
+    columns = complete_columns(columns, table, rules.task)
+    mapped = read_answers(table, columns, rules.task)
+    faults = mapped.faults
+    rows = rows_of(table, columns, name or _name(source), mapped.values, faults)
+    unreadable, received = table.all_rejects(faults), len(table.places) + len(table.rejects)
+    rejects.refuse_too_many(table.name, unreadable, received, rules.max_unreadable_share)
+    return Parsed(table, columns, mapped, rows, unreadable)
 
 
-def complete_columns(columns: Columns, table: Table, task: str) -> Columns:
-    """The columns with what is not named filled in. Raises WrongUse if one of them isn't in the table.
-
-    Where a model is to write, it is not known yet which columns hold prompt and answers.
-    """
-    if columns.rejected and not task_data.of(task).has_pairs:
-        raise WrongUse(
-            f"--rejected {columns.rejected} names the worse of two answers: only task prefer has one, not {task}"
-        )
-    complete = columns
-    if not task_data.of(task).text_is_messages:
-        complete = replace(columns, text=columns.text or "text", label=columns.label or "label")
-    for role, column in vars(complete).items():
-        if column is None or column in table.names or (role == "split" and column in SIDE_OF):
-            continue
-        if task_data.of(task).text_is_messages and role in ANSWERS:
-            continue
-        message = f"{table.name} has no column {column!r}; it has {', '.join(table.names[:40])}"
-        near = difflib.get_close_matches(column, table.names, n=1)
-        message += f"; did you mean {near[0]!r}?" if near else "."
-        message += f" Say which one holds the {role} with --{role} COLUMN"
-        raise WrongUse(message + (f", or the side of all rows: {', '.join(SIDE_OF)}" if role == "split" else ""))
-    return complete
-
-
-def read_answers(table: Table, columns: Columns, task: str) -> chat_formats.Mapped:
-    """Text, label and, for prefer, rejected of each row."""
-    if task_data.of(task).text_is_messages:
-        return chat_formats.read(table, task, columns.text, columns.label, columns.rejected)
-    names = {role: str(vars(columns)[role]) for role in ("text", "label")}
-    values = {role: words(table, name) for role, name in names.items()}
-    return chat_formats.Mapped(f"the columns {' and '.join(names.values())}", tuple(names.values()), values)
-
-
-def rows_of(table: Table, columns: Columns, name: str, mapped: dict[str, list[str]]) -> pd.DataFrame:
-    """The rows with the columns of the task; the index says where in the source each one begins."""
-    blank = [""] * len(table.places)
-    others = {role: column for role, column in vars(columns).items() if role not in ANSWERS}
-    values = mapped | {role: words(table, column) for role, column in others.items() if column in table.names}
-    splits = values.get("split") or [columns.split or ""] * len(blank)
-    values["given"] = list(table.sides) if table.sides and not columns.split else _splits(table, splits)
-    values["source"] = [name] * len(blank)
-    contents = zip(*(values.get(role, blank) for role in _content(mapped)), strict=True)
-    values["id"] = name_rows([word.strip() for word in values.get("id", blank)], contents)
-    rows = pd.DataFrame(
-        {column: values.get(column, blank) for column in _with_pairs(row_table.COLUMNS, mapped)},
-        index=pd.Index(table.places),
-        dtype="str",
-    )
-    _refuse_two_answers(rows, table)
-    return rows
-
-
-def _content(columns: Iterable[str]) -> list[str]:
-    return _with_pairs(CONTENT, columns)
-
-
-def _with_pairs(names: Iterable[str], columns: Iterable[str]) -> list[str]:
-    return [*names, *({row_table.REJECTED} & set(columns))]
-
-
-def words(table: Table, column: str) -> list[str]:
-    """A column as text: null is empty, true is `true`, 7.0 is 7. Raises Refused for what is no text."""
-    return [_word(value, table, column, row) for row, value in enumerate(table.column(column))]
-
-
-def _word(value: Any, table: Table, column: str, row: int) -> str:
-    try:
-        return word(value)
-    except NoText as error:
-        raise Refused(f"{table.place(row)}: {column} is {reprlib.repr(value)}{error}") from None
-
-
-def _splits(table: Table, names: Sequence[str]) -> list[str]:
-    folded = [word.strip().lower() for word in names]
-    for row, side in enumerate(folded):
-        if side and side not in SIDE_OF:
-            message = f"{table.place(row)}: the side is {reprlib.repr(names[row])}"
-            raise Refused(f"{message}: use {', '.join(SIDE_OF)}, or leave it empty")
-    return [SIDE_OF.get(word, "") for word in folded]
-
-
-def name_rows(ids: Sequence[str], contents: Iterator[tuple[str, ...]]) -> list[str]:
-    """Give each row without an id one that its content makes; the second copy gets `-2`, so none is lost."""
-    copies: Counter[str] = Counter()
-    names = []
-    for own_id, content in zip(ids, contents, strict=True):
-        name = own_id or "r-" + hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-        if not own_id:
-            copies[name] += 1
-            name += f"-{copies[name]}" if copies[name] > 1 else ""
-        names.append(name)
-    return names
-
-
-def _refuse_two_answers(rows: pd.DataFrame, table: Table) -> None:
-    once = rows.drop_duplicates(["id", *_content([*rows.columns])])
-    if (again := once["id"].duplicated()).any():
-        word = once["id"][again].iloc[0]
-        first, second = once.index[once["id"] == word][:2]
-        raise Refused(
-            f"{table.name}: id {reprlib.repr(word)} stands at {table.unit}s {first} and {second} with other"
-            " content: keep one of them, or give them different ids"
-        )
+def _unused(parsed: Parsed) -> tuple[str, ...]:
+    used = {*vars(parsed.columns).values(), *parsed.mapped.columns}
+    return tuple(column for column in parsed.table.names if column not in used)
 
 
 def fates_of(rows: pd.DataFrame, existing: pd.DataFrame) -> pd.Series:
     """For each row: added, corrected, known or repeated. `existing` is all that data/raw holds."""
-    key = ["id", *_content([*rows.columns])]
+    key = ["id", *content_columns([*rows.columns])]
     is_known = pd.concat([existing[key], rows[key]], ignore_index=True).duplicated().to_numpy()[len(existing) :]
     fates = np.select(
         [rows.duplicated(key).to_numpy(), is_known, rows["id"].isin(existing["id"]).to_numpy()],
@@ -311,32 +233,39 @@ def _restore(content: bytes | None, path: Path) -> None:
     write_bytes(path, content)
 
 
-def _append(fresh: pd.DataFrame, raw: Path, number: int, track: Callable[[], None]) -> Path | None:
-    """Write the part, if there is one, and track; a crash may have come between, so track in any case."""
-    if fresh.empty:
-        track()
-        return None
+def _append(
+    fresh: pd.DataFrame, reject_lines: Sequence[str], raw: Path, name: str, track: Callable[[], None]
+) -> tuple[Path | None, Path | None]:
+    """Write the part and the rejects, if there are any, and track; a crash may have come between, so track in any case.
+
+    `name` begins the name of each. Returns the two files.
+    """
     is_new = not raw.exists()
-    part = raw / _part_name(fresh, number)
+    part = raw / _part_name(fresh, name) if len(fresh) else None
+    rejects_file = None
     try:
-        _write(fresh, part)
-        failpoints.point("ingest:written")
+        if reject_lines:
+            rejects_file = _written(raw, lambda: rejects.write(reject_lines, raw, name))
+        if part:
+            _written(part, lambda: row_table.write(fresh, part))
+            failpoints.point("ingest:written")
         track()
         failpoints.point("ingest:tracked")
     except BaseException:
-        part.unlink(missing_ok=True)
+        for path in filter(None, (part, rejects_file)):
+            path.unlink(missing_ok=True)
         if is_new:
             with suppress(OSError):
                 raw.rmdir()
         raise
-    return part
+    return part, rejects_file
 
 
-def _write(fresh: pd.DataFrame, part: Path) -> None:
+def _written(path: Path, write: Callable[[], T]) -> T:
     try:
-        row_table.write(fresh, part)
+        return write()
     except OSError as error:
-        raise Broken(f"{part} could not be written: {error}. Nothing was added") from None
+        raise Broken(f"{path} could not be written: {error}. Nothing was added") from None
 
 
 def _number(*folders: Path | None) -> int:
@@ -345,8 +274,11 @@ def _number(*folders: Path | None) -> int:
     return max((int(part.name[:5]) for part in parts), default=0) + 1
 
 
-def _part_name(fresh: pd.DataFrame, number: int) -> str:
+def _slug(source: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", source.lower()).strip("-")[:40] or "rows"
+
+
+def _part_name(fresh: pd.DataFrame, name: str) -> str:
     """`00001-<source>-<8 hex of content>.parquet`."""
-    slug = re.sub(r"[^a-z0-9]+", "-", fresh["source"].iloc[0].lower()).strip("-")[:40] or "rows"
     content = hashlib.sha256(pd.util.hash_pandas_object(fresh, index=False).to_numpy().tobytes())
-    return f"{number:05d}-{slug}-{content.hexdigest()[:8]}.parquet"
+    return f"{name}-{content.hexdigest()[:8]}.parquet"

@@ -20,7 +20,6 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
 CODE = sorted(file for top in ("retune", "tasks", "flows") for file in (ROOT / top).rglob("*.py"))
 WITHOUT_SECTION = {
-    "ingest",  # its words come from the command line: they say where a file's columns are
     "forget",  # so do its: which rows, and why
     "preflight",  # its limits stand in validate.preflight: there its findings decide
     "trace",  # and its: which version or row; it changes nothing
@@ -53,7 +52,7 @@ DOORS = {
     },  # lora: its layers, made quick
     "huggingface_hub": {"retune/models/base_model.py"},
     "evaluate": {"retune/evaluation/label_metrics.py"},
-    "datasets": {"retune/evaluation/label_metrics.py", "retune/data/readers.py"},  # ingest: `hf:` sources
+    "datasets": {"retune/evaluation/label_metrics.py", "retune/data/readers/source.py"},  # ingest: `hf:` sources
     "sklearn": {"retune/evaluation/label_metrics.py", "tasks/train/encoder/probe.py"},
     "sklearn.metrics": {"retune/evaluation/label_metrics.py"},
     "sklearn.linear_model": {"tasks/train/encoder/probe.py"},

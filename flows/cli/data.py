@@ -11,7 +11,7 @@ import click
 
 from flows.cli.groups import RenamingGroup
 from flows.cli.lineage import print_readers
-from flows.cli.output import as_json, print_json, print_table, print_wrapped, require_reason
+from flows.cli.output import as_json, on_one_line, print_json, print_table, print_wrapped, require_reason
 from flows.project import environment
 from retune.errors import Refused
 from retune.system import git
@@ -28,6 +28,7 @@ from retune.system import git
 @click.option("--source", "name", metavar="NAME", help="Name of the source; the file's name if not given.")
 @click.option("--licence", metavar="TEXT", help="Licence of the source, kept in data/raw and in every record.")
 @click.option("--collected", metavar="WINDOW", help="When it was collected, such as 2026-03 or 2026-01-01/2026-03-31.")
+@click.option("--strict", is_flag=True, help="Bring nothing in if one row cannot be read.")
 @as_json
 def ingest(
     source: str,
@@ -40,13 +41,15 @@ def ingest(
     name: str | None,
     licence: str | None,
     collected: str | None,
+    strict: bool,
     json_: bool,
 ) -> None:
     """Add records to data/raw.
 
     SOURCE is a CSV, TSV, JSONL, JSON or Parquet file, or hf:DATASET. For tasks that generate text (`task` in
     params.yaml), the columns show the format: messages, prompt and completion, chosen and rejected, Alpaca or ShareGPT;
-    --text and --label name others. The same file twice adds nothing. On any error data/raw stays as it was.
+    --text and --label name others. A row that cannot be read is kept apart with its reason, up to
+    `ingest.max_unreadable_share`. The same file twice adds nothing. On any error data/raw stays as it was.
     """
     if not source.startswith("hf:"):
         source = str(Path(source).absolute())
@@ -54,25 +57,36 @@ def ingest(
     from flows.execution import dvc, recovery
     from retune.config import params
     from retune.data import task_data
-    from tasks.ingest import Columns, Origin, ingest
+    from retune.data.row_mapping import Columns
+    from tasks.ingest import Origin, Rules, ingest
 
-    columns, task = Columns(text, label, id_, group, split, rejected), params.load().task
+    columns, config = Columns(text, label, id_, group, split, rejected), params.load()
     with environment.project_lock(environment.BRIEFLY):
         for repair in recovery.files():
             click.echo(f"repaired: {repair}", err=True)
         origin = Origin(name, licence, collected)
-        result = ingest(source, Path("data/raw"), columns, task, origin, lambda: dvc.track("data/raw"))
+        result = ingest(
+            source, Path("data/raw"), columns, Rules.of(config, strict), origin, lambda: dvc.track("data/raw")
+        )
     if json_:
-        print_json({**result.__dict__, "part": str(result.part) if result.part else None})
+        paths = {"part": result.part, "rejects_file": result.rejects_file}
+        print_json({**asdict(result), **{name: str(path) if path else None for name, path in paths.items()}})
         return
+    rejected = f", {result.rejected} rejected" if result.rejected else ""
     click.echo(
         f"received {result.received} rows: {result.added} added, {result.corrected} corrected, "
-        f"{result.known + result.repeated} there already. data/raw holds {result.total} rows."
+        f"{result.known + result.repeated} there already{rejected}. data/raw holds {result.total} rows."
     )
-    if not task_data.of(task).has_labels:
+    for note in result.notes:
+        click.echo(note)
+    if not task_data.of(config.task).has_labels:
         click.echo(f"read as: {result.format}")
     if result.unused:
         click.echo(f"columns not used: {', '.join(result.unused)}")
+    if result.reasons:
+        click.echo(f"rejected rows{f', kept in {result.rejects_file}' if result.rejects_file else ', there already'}:")
+        lines = ((each.reason, str(each.rows), on_one_line(each.example)) for each in result.reasons)
+        print_table([("reason", "rows", "example"), *lines])
 
 
 @click.group(cls=RenamingGroup, bare="sources check")
@@ -93,6 +107,7 @@ def check(json_: bool) -> None:
     from retune.config import params
     from retune.data import intake_branch
     from tasks.fetch.fetch import fetch
+    from tasks.ingest import Rules
 
     config = params.load()
     fetch_config = config.fetch
@@ -104,7 +119,7 @@ def check(json_: bool) -> None:
     cursors = intake_branch.read().cursors
     with tempfile.TemporaryDirectory(prefix="retune-") as scratch:
         batches = [
-            intake.read_closely(batch, cursors.get(batch.source, {}), _say, config.task)
+            intake.read_closely(batch, cursors.get(batch.source, {}), _say, Rules.of(config))
             for batch in fetch(fetch_config, cursors, Path(scratch), _say)
         ]
     if json_:

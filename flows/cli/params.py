@@ -56,9 +56,9 @@ def _print_section(section: Any, below: list[Any], json_: bool) -> None:
 
 
 @params.command(epilog="Example: retune params migrate --check")
-@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if there is something to rename.")
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if there is something to change.")
 def migrate(check: bool) -> None:
-    """Rename the parameters of an old params.yaml.
+    """Bring a params.yaml of an earlier release up to date: rename parameters, and add new ones.
 
     Comments, order and values stay. A file that is wrong in another way stays as it is.
     """
@@ -69,7 +69,7 @@ def migrate(check: bool) -> None:
     for change in changes:
         click.echo(change)
     if not changes:
-        click.echo("Nothing to do: params.yaml has the present names.")
+        click.echo("Nothing to do: params.yaml is up to date.")
     elif check:
         sys.exit(Refused.exit_code)
     else:

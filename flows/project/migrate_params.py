@@ -1,4 +1,4 @@
-"""Rewrite a params.yaml that has old names: only the names change, comments, order and layout stay."""
+"""Rewrite a params.yaml of an earlier release: old names change, new parameters come in, and all else stays."""
 
 import re
 from pathlib import Path
@@ -14,23 +14,63 @@ PARAMS = Path("params.yaml")
 
 
 def migrate(path: Path = PARAMS, write: bool = True) -> list[str]:
-    """Give every parameter its present name. Returns the changes, a sentence each.
+    """Give every parameter its present name, and add those that the file lacks. Returns the changes, a sentence each.
 
-    Nothing is written without `write`, or if nothing has an old name. Raises WrongUse, and leaves the file as it is, if
+    Nothing is written without `write`, or if there is no change. Raises WrongUse, and leaves the file as it is, if
     it cannot be read, has an old and a new name of one parameter, or is wrong in another way.
     """
     params.read(path)  # raises WrongUse if the file is missing or not YAML
     text = path.read_bytes().decode("utf-8")
     document = _load(text, path)
     changes = renames.outdated(document)
-    if changes:
-        migrated = _renamed(text, document, path)
-        params.parse(yaml.safe_load(migrated))
-        if write:
-            files.write_bytes(path, migrated.encode("utf-8"))
-    else:
-        params.parse(yaml.safe_load(text))
+    migrated = _renamed(text, document, path) if changes else text
+    for name, line in renames.ADDED.items():
+        migrated, is_added = _with_parameter(migrated, name, line, path)
+        changes += [f"added `{name}`"] if is_added else []
+    params.parse(yaml.safe_load(migrated))
+    if changes and write:
+        files.write_bytes(path, migrated.encode("utf-8"))
     return changes
+
+
+def _with_parameter(text: str, name: str, line: str, path: Path) -> tuple[str, bool]:
+    """The text with that line at the end of its section, if the task has the parameter and the file does not."""
+    document = _load(text, path)
+    names, section = params.paths(params.type_of(document)), name.rpartition(".")[0]
+    parent, outer = params.at(document, section), params.at(document, section.rpartition(".")[0]) or document
+    if name not in names or (isinstance(parent, dict) and name.rpartition(".")[2] in parent):
+        return text, False
+    block = [line]
+    if parent is None:  # the whole section is new: after the one that comes before it
+        above = section.rpartition(".")[0]
+        earlier = [key for key in outer if f"{above}.{key}".lstrip(".") in names[: names.index(name)]]
+        block, section_line = ["", f"{section}:", f"  {line}"], outer.lc.key(earlier[-1])[0]
+        indent = 0
+    elif not isinstance(parent, dict):
+        return text, False
+    else:
+        section_line, column = outer.lc.key(section.rpartition(".")[2])
+        indent = column + 2
+    end = "\r\n" if "\r\n" in text else "\n"
+    lines = [each if each.endswith("\n") else each + end for each in text.splitlines(keepends=True)]
+    at = _end_of_section(lines, section_line)
+    return "".join([*lines[:at], *(f"{' ' * indent}{each}".rstrip() + end for each in block), *lines[at:]]), True
+
+
+def _end_of_section(lines: list[str], start: int) -> int:
+    """The number of the line after the last one of the section that begins in line `start`, both from 0."""
+    end = start + 1
+    for number in range(start + 1, len(lines)):
+        line = lines[number]
+        if line.strip() and not line.lstrip().startswith("#"):
+            if _indent(line) <= _indent(lines[start]):
+                break
+            end = number + 1
+    return end
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _load(text: str, path: Path) -> Any:

@@ -18,13 +18,14 @@ import yaml
 from flows.execution import dvc, worktree
 from retune.config.sources import Fetch
 from retune.data import intake_branch, source_facts
+from retune.data.row_mapping import Columns
 from retune.errors import Broken, Refused, WrongUse
 from retune.registry import backend
 from retune.system import dvc_store, failpoints
 from tasks import trigger
 from tasks.fetch.connector import name_original
 from tasks.fetch.fetch import Batch, fetch
-from tasks.ingest import Columns, Origin, count_rows, ingest
+from tasks.ingest import Origin, Rules, count_rows, ingest
 
 Say = Callable[[str], None]
 RAW, ASIDE = Path("data/raw"), Path("data/aside")
@@ -66,7 +67,7 @@ class IntakeResult:
         return intake_branch.md5(self.pointer)
 
 
-def fetch_sources(section: Fetch, task: str, say: Say = print, enter: bool = True) -> IntakeResult:
+def fetch_sources(section: Fetch, rules: Rules, say: Say = print, enter: bool = True) -> IntakeResult:
     """Fetch what is new from every source. Without `enter` the branch stays as it is.
 
     A source that fails keeps its cursor and stops no other; nor does a file stop the others of its folder. Raises
@@ -78,7 +79,7 @@ def fetch_sources(section: Fetch, task: str, say: Say = print, enter: bool = Tru
             deliveries, failures = _deliveries(section, before, Path(scratch), say)
             failpoints.point("retrain:fetched")
             try:
-                return _take(before, deliveries, failures, enter, task)
+                return _take(before, deliveries, failures, enter, lambda job: _ingest_job(job, rules, say))
             except intake_branch.Moved as error:
                 say(f"{error}: trying again")
     raise Broken(f"the branch retune/intake moved {ATTEMPTS} times while rows came in: try again")
@@ -138,11 +139,11 @@ def _without(cursor: intake_branch.Cursor, place: str) -> intake_branch.Cursor:
     return {**cursor, "files": {name: of for name, of in cursor["files"].items() if name != place}}
 
 
-def read_closely(batch: Batch, old_cursor: intake_branch.Cursor, say: Say, task: str) -> Batch:
+def read_closely(batch: Batch, old_cursor: intake_branch.Cursor, say: Say, rules: Rules) -> Batch:
     """The batch, less what ingest would refuse of it: an id with two answers, say. Stores nothing."""
     try:
         result = try_each(
-            _jobs(batch), batch.cursor, lambda job: count_rows(str(job.file), job.columns, job.origin.name, task)
+            _jobs(batch), batch.cursor, lambda job: count_rows(str(job.file), job.columns, job.origin.name, rules)
         )
     except (Refused, WrongUse) as error:
         say(f"{batch.source}: FAILED, nothing of it would be taken: {error}")
@@ -184,7 +185,11 @@ def _of_the_checkout(before: intake_branch.Intake, scratch: Path) -> Iterator[De
 
 
 def _take(
-    before: intake_branch.Intake, deliveries: list[Delivery], failures: dict[str, str], enter: bool, task: str
+    before: intake_branch.Intake,
+    deliveries: list[Delivery],
+    failures: dict[str, str],
+    enter: bool,
+    take: Callable[[IngestJob], int],
 ) -> IntakeResult:
     if not deliveries:
         if before.raw is None:
@@ -198,7 +203,7 @@ def _take(
         rows, cursors = {}, dict(before.cursors)
         for each in deliveries:
             try:
-                result = try_each(each.jobs, each.cursor, lambda job: _ingest_job(job, task))
+                result = try_each(each.jobs, each.cursor, take)
                 rows[each.source], cursors[each.source], refusals = result.rows, result.cursor, result.refusals
             except (Refused, WrongUse) as error:
                 refusals = (str(error),)
@@ -236,9 +241,11 @@ def without_known(result: IntakeResult, newest: str) -> IntakeResult:
     return replace(result, rows={source: new for source, new in rows.items() if new}, known_rows={CHECKOUT: known_rows})
 
 
-def _ingest_job(job: IngestJob, task: str) -> int:
+def _ingest_job(job: IngestJob, rules: Rules, say: Say) -> int:
     """New and corrected rows."""
-    report = ingest(str(job.file), RAW, job.columns, task, job.origin, also=ASIDE)
+    report = ingest(str(job.file), RAW, job.columns, rules, job.origin, also=ASIDE)
+    for each in report.reasons:
+        say(f"{job.origin.name}: {each.rows} of {report.received} rows are rejected, {each.reason}: {each.example}")
     return report.added + report.corrected
 
 

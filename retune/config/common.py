@@ -53,6 +53,18 @@ class Trigger:
 
 
 @section
+class Ingest:
+    max_unreadable_share: Annotated[
+        Limit,
+        about(
+            "Largest share of a source's rows that may be rejected because they cannot be read; with more, nothing of "
+            "the source comes in.",
+            "0.0 to 0.2",
+        ),
+    ]
+
+
+@section
 class SplitShares:
     seed: Annotated[Seed, about("Seed of the random split. With the same seed a group of rows stays in its split.")]
     val_share: Annotated[

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from retune.config import renames
 from retune.config.classification import Curate, Evaluate, Promote, Split, Train, Validate
-from retune.config.common import Latency, Notify, Register, SplitShares, Trigger
+from retune.config.common import Ingest, Latency, Notify, Register, SplitShares, Trigger
 from retune.config.generation import (
     GenerationCurate,
     GenerationEvaluate,
@@ -46,6 +46,7 @@ class Shared:
 
     trigger: Annotated[Trigger, about("When `retune retrain` trains: something has changed and any of these holds.")]
     fetch: Annotated[Fetch, about("Where new records come from.")]
+    ingest: Annotated[Ingest, about("What is accepted of a source.")]
     register: Annotated[Register, about("The registered model and the check of its loaded copy.")]
     latency: Annotated[
         Latency, about("How candidate and champion are timed in turn before a candidate becomes the champion.")
@@ -163,7 +164,7 @@ def _explain(error: ValidationError, kind: type[Any]) -> str:
 def _explain_problem(problem: Any, kind: type[Any]) -> str:
     where = _dotted(problem["loc"]) or "the file"
     if problem["type"] == "missing":
-        return f"{where} is missing"
+        return f"{where} is missing{renames.remedy(where)}"
     if problem["type"] == "unexpected_keyword_argument":
         return f"{where} is not a parameter of Retune{did_you_mean(where, paths(kind))}"
     if problem["type"].startswith("union_tag_"):

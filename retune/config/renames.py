@@ -1,4 +1,4 @@
-"""Parameters that have a new name, and how to read values that still have the old one.
+"""Parameters that have a new name or are new, and how to read values that still have the old one.
 
 Commands refuse a params.yaml with old names; `retune params migrate` rewrites it. The record of a registered version
 keeps the names of its time, so code that reads a record's parameters calls `upgrade` first.
@@ -23,6 +23,10 @@ KEYS = {  # dotted path -> dotted path; every key below an old path moves with i
     "promote.worst_slice_loss": "promote.max_slice_loss",
     "promote.general_loss": "promote.max_retention_loss",
 }
+# Dotted path of a parameter that files of an earlier release lack -> its line in params.yaml, in the order of the file.
+ADDED = {
+    "ingest.max_unreadable_share": "max_unreadable_share: 0.1 # of a source's rows; with more, nothing of it comes in",
+}
 ITEMS = {"notify.events": {"silent": "unhealthy"}}  # dotted path of a list -> its items that have a new name
 REMEDY = "run `retune params migrate`"
 
@@ -33,6 +37,11 @@ def current_name(path: str) -> str | None:
         if path == old or path.startswith(f"{old}."):
             return new + path.removeprefix(old)
     return None
+
+
+def remedy(missing: str) -> str:
+    """The end of a message about a missing parameter or section: what to do if an earlier release did not have it."""
+    return f": {REMEDY}" if any(path == missing or path.startswith(f"{missing}.") for path in ADDED) else ""
 
 
 def upgrade(values: dict[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,7 @@ The columns of the table tell the format. The formats are tried in this order:
     both            text, label (and rejected), or the named columns
 
 The model learns the last answer of a conversation; everything before it is the prompt. An empty prompt or answer
-passes, since curate rejects such a row and keeps it. Raises an error with the place of a cell that is not a
-conversation.
+passes, since curate rejects such a row and keeps it. A row with a cell that is not a conversation has a fault.
 """
 
 import difflib
@@ -23,9 +22,10 @@ from typing import Any
 
 from retune.data import task_data
 from retune.data.messages import ROLES, Messages, dump, parse
-from retune.data.readers import NoText, Table, word
-from retune.errors import Refused, WrongUse
+from retune.data.readers.table import NO_TEXT, Fault, Faults, NoText, Table, word
+from retune.errors import WrongUse
 
+NO_CONVERSATION = "no conversation"  # a reason
 SPEAKERS = {"human": "user", "gpt": "assistant", **{role: role for role in ROLES}}  # of ShareGPT
 
 
@@ -35,14 +35,19 @@ class Mapped:
 
     format: str  # its usual name
     columns: tuple[str, ...]  # the columns of the table that were read
-    values: dict[str, list[str]]  # text, label and, for prefer, rejected
+    values: dict[str, list[str]]  # text, label and, for prefer, rejected; empty in a row that cannot be read
+    faults: Faults  # of the rows that cannot be read
 
 
 class Misread(Exception):
-    """A cell is not a conversation. Says why and what to do; the caller adds the place."""
+    """A cell is not a conversation. Says why and what to do; the caller adds the place.
 
-    def __init__(self, value: Any, why: str) -> None:
+    `reason` is one of few: rows are counted by it.
+    """
+
+    def __init__(self, value: Any, why: str, reason: str = NO_CONVERSATION) -> None:
         super().__init__(f"{reprlib.repr(value)} {why}")
+        self.reason = reason
 
 
 Read = Callable[..., tuple[Messages, tuple[str, ...]]]  # from the cells of a row to its prompt and its answers
@@ -61,7 +66,7 @@ def read(
 ) -> Mapped:
     """The rows of a table, in the format of its columns, or from the named columns.
 
-    Raises WrongUse if the columns fit no format, Refused for a cell that is not a conversation.
+    Raises WrongUse if the columns fit no format. A row with a cell that is not a conversation has a fault.
     """
     form = _of_columns(task, text, label, rejected)
     if not (text or label or rejected):
@@ -71,20 +76,25 @@ def read(
     may = [name for name in form.may if name in table.names]
     nothing = [None] * len(table.places)
     cells = [table.column(name) if name in table.names else nothing for name in (*form.needs, *form.may)]
-    rows = [_row(table, form, row, cell) for row, cell in enumerate(zip(*cells, strict=True))]
-    columns = {"text": [dump(prompt) for prompt, _ in rows]}
-    for place, role in enumerate(task_data.of(task).answers):
-        columns[role] = [answers[place] for _, answers in rows]
-    return Mapped(form.name, (*form.needs, *may), columns)
+    faults: Faults = {}
+    roles = ("text", *task_data.of(task).answers)
+    columns: dict[str, list[str]] = {role: [] for role in roles}
+    for row, cell in enumerate(zip(*cells, strict=True)):
+        try:
+            prompt, answers = _row(form, cell)
+            values = (dump(prompt), *answers)
+        except Misread as error:
+            faults[row] = Fault(error.reason, str(error))
+            values = ("",) * len(roles)
+        for role, value in zip(roles, values, strict=True):
+            columns[role].append(value)
+    return Mapped(form.name, (*form.needs, *may), columns, faults)
 
 
-def _row(table: Table, form: Format, row: int, cells: Sequence[Any]) -> tuple[Messages, tuple[str, ...]]:
-    try:
-        prompt, answers = form.read(*cells)
-        if not any(message["role"] == "user" for message in prompt):
-            raise Misread(dump(prompt), "has no question: give it a message of the user before the answer")
-    except Misread as error:
-        raise Refused(f"{table.place(row)}: {error}") from None
+def _row(form: Format, cells: Sequence[Any]) -> tuple[Messages, tuple[str, ...]]:
+    prompt, answers = form.read(*cells)
+    if not any(message["role"] == "user" for message in prompt):
+        raise Misread(dump(prompt), "has no question: give it a message of the user before the answer")
     return prompt, answers
 
 
@@ -106,7 +116,8 @@ def _text(value: Any) -> str:
     try:
         return word(value)
     except NoText as error:
-        raise Misread(value, f"is not a text: {error.remedy}") from None
+        reason = NO_CONVERSATION if error.reason == NO_TEXT else error.reason
+        raise Misread(value, f"is not a text: {error.remedy}", reason) from None
 
 
 def _messages(value: Any, speaker: str = "role", words: str = "content") -> Messages:

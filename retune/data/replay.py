@@ -14,7 +14,8 @@ import pandas as pd
 
 from retune.config import params
 from retune.config.generation import InstructCurate
-from retune.data import chat_formats, readers, row_table
+from retune.data import chat_formats, rejects, row_table
+from retune.data.readers import source
 from retune.errors import Refused, WrongUse
 from retune.system.files import file_sha256
 
@@ -63,8 +64,11 @@ def _no_rows() -> pd.DataFrame:
 
 
 def _rows(file: File) -> pd.DataFrame:
-    table = readers.read(file.path)
-    values = chat_formats.read(table, "instruct").values
+    table = source.read(file.path)
+    mapped = chat_formats.read(table, "instruct")
+    unreadable = table.all_rejects(mapped.faults)
+    rejects.refuse_too_many(table.name, unreadable, len(table.places) + len(table.rejects), 0.0)
+    values = mapped.values
     ids = [f"{file_name(file)}:{place}" for place in table.places]
     rows = {
         "id": ids,

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from retune.config.sources import Fetch, FileSource
 from retune.data.intake_branch import Cursor
-from retune.data.readers import HALF_PAIR, READERS, NoRows, read
+from retune.data.readers.source import READERS, NoRows, read
+from retune.data.readers.table import HALF_PAIR
 from retune.errors import Broken, Refused, RetuneError, WrongUse
 from tasks.fetch.connector import FetchResult, name_original, refuse_too_much, require
 

@@ -1,19 +1,21 @@
 """What tests of ingest share: a source file, what was brought in, and a refusal that changes nothing."""
 
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from retune.data import row_table
 from tasks import ingest as ingest_module
-from tasks.ingest import Columns, IngestResult, Origin
+from tasks.ingest import Columns, IngestResult, Origin, Rules
 from tests.support.environment import ROOT
 
 RAW = Path("data/raw")
 BITEXT = ROOT.parent / "shared/data/bitext_support_sft/Bitext_Sample_Customer_Support_Training_Dataset.csv"
 ID = Columns(id="id")
-ingest = partial(ingest_module.ingest, task="classify")
+
+
+def ingest(source, raw, columns, task="classify", max_unreadable_share=0.0, **more) -> IngestResult:
+    return ingest_module.ingest(source, raw, columns, Rules(task, max_unreadable_share), **more)
 
 
 def put(text, name="tickets.csv"):

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from retune.data.readers import NoRows
+from retune.data.readers.source import NoRows
 from retune.errors import Broken, Refused, RetuneError, WrongUse
 from tasks.ingest import Columns
 from tests.support.ingesting import ID, RAW, column, ingest, put, refused, rows, take

@@ -127,9 +127,9 @@ def put_parquet(columns):
 def test_an_ingest_that_was_killed_is_finished_by_the_next():
     put("text,label\na,b\n")
     killed = (
-        "import os, signal; from pathlib import Path; from tasks.ingest import Columns, ingest;"
+        "import os, signal; from pathlib import Path; from tasks.ingest import Columns, Rules, ingest;"
         "kill = lambda: os.kill(os.getpid(), signal.SIGKILL);"
-        "ingest('tickets.csv', Path('data/raw'), Columns(), 'classify', track=kill)"
+        "ingest('tickets.csv', Path('data/raw'), Columns(), Rules('classify', 0.1), track=kill)"
     )
     root = Path(ingest_module.__file__).parents[1]
     ended = subprocess.run([sys.executable, "-c", killed], env={**os.environ, "PYTHONPATH": str(root)})

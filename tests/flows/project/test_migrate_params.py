@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import yaml
 
@@ -115,3 +117,40 @@ def test_a_setting_for_a_file_with_old_names_says_how_to_migrate_it(tmp_path):
     with pytest.raises(WrongUse, match="run `retune params migrate`"):
         params_editor.write(["train.epochs=5"], path)
     assert yaml.safe_load(path.read_text("utf-8"))["decide"]
+
+
+def without(text, *names):
+    """The file without these parameters of two levels, and without a section that has no other."""
+    lines, section = [], ""
+    for line in text.splitlines(keepends=True):
+        section = line.split(":")[0] if line[0].isalpha() else section
+        if f"{section}.{line.split(':')[0].strip()}" not in names:
+            lines.append(line)
+    return "".join(line for line, after in zip(lines, [*lines[1:], "\n"], strict=True)
+                   if not (re.fullmatch(r"\w+:\s*\n", line) and not after.strip()))  # fmt: skip
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_what_an_earlier_release_did_not_have_is_added_and_everything_else_stays(file, tmp_path):
+    path, today = tmp_path / "params.yaml", file.read_text("utf-8")
+    path.write_text(without(today, *renames.ADDED), "utf-8")
+    with pytest.raises(WrongUse, match="ingest is missing: run `retune params migrate`"):
+        params.load(path)
+    assert migrate_params.migrate(path) == [f"added `{name}`" for name in renames.ADDED if name in all_of(file)]
+    assert params.load(path) == params.load(file)
+    assert {tuple(line.split()) for line in today.splitlines()} == set(map(tuple, words(path.read_text("utf-8"))))
+    assert migrate_params.migrate(path) == []
+
+
+def all_of(file):
+    return params.paths(type(params.load(file)))
+
+
+@pytest.mark.parametrize(("end", "last"), [("\r\n", ""), ("\n", "end")])
+def test_a_parameter_is_added_to_its_section_with_the_line_ends_of_the_file(tmp_path, monkeypatch, end, last):
+    monkeypatch.setattr(renames, "ADDED", {"notify.timeout_seconds": "timeout_seconds: 20.0 # seconds"})
+    lines = [line for line in FILES[0].read_text("utf-8").splitlines() if "  timeout_seconds: 20" not in line]
+    path = tmp_path / "params.yaml"
+    path.write_bytes(end.join([*lines, *([] if last else [""])]).encode())
+    assert migrate_params.migrate(path) == ["added `notify.timeout_seconds`"]
+    assert path.read_bytes().decode().endswith(f"{end}  timeout_seconds: 20.0 # seconds{end}")

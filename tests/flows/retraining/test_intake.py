@@ -14,9 +14,9 @@ from flows.project import environment
 environment.activate_project()
 from flows.retraining import intake
 from retune.data import intake_branch; from retune.config import params; from retune.system import dvc_store
-import pyarrow.parquet as pq
+import pyarrow.parquet as pq; from tasks.ingest import Rules
 config = params.load()
-done = intake.fetch_sources(config.fetch, config.task, lambda _: None, enter=len(sys.argv) == 1)
+done = intake.fetch_sources(config.fetch, Rules.of(config), lambda _: None, enter=len(sys.argv) == 1)
 listed = dvc_store.listing(done.raw)
 parts = [dvc_store.open_bytes(md5) for path, md5 in sorted(listed.items()) if path.endswith(".parquet")]
 ids = sorted(name for part in parts for name in pq.read_table(part, columns=["id"])["id"].to_pylist())

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from retune.data import chat_formats, messages
-from retune.data.readers import Table
-from retune.data.readers import read as read_table
-from retune.errors import Refused, WrongUse
+from retune.data.readers.source import read as read_table
+from retune.data.readers.table import Table
+from retune.errors import WrongUse
 
 OASST = Path(__file__).parents[4] / "shared" / "data" / "oasst_en100" / "en_100_tree.jsonl"
 EARLIER = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
@@ -148,15 +148,15 @@ MISREAD = {
 
 
 @pytest.mark.parametrize("invalid", MISREAD)
-def test_a_cell_that_is_no_conversation_is_told_with_place_value_and_remedy(invalid):
+def test_a_cell_that_is_no_conversation_is_a_fault_of_its_row_with_value_and_remedy(invalid):
     task, record = MISREAD[invalid]
     sharegpt = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
     good = {"messages": EARLIER, "conversations": sharegpt, "chosen": EARLIER, "rejected": EARLIER}
     fine = {name: good.get(name, "a") for name in record}
-    with pytest.raises(Refused) as refused:
-        chat_formats.read(table(fine, record), task)
-    assert str(refused.value).startswith("own.jsonl, line 2: ")
-    assert invalid in str(refused.value)
+    rows = chat_formats.read(table(fine, record), task)
+    assert [*rows.faults] == [1]
+    assert invalid in rows.faults[1].message
+    assert rows.values["label"][0] and not rows.values["label"][1]
 
 
 def test_columns_of_no_format_are_told_the_formats():

@@ -114,7 +114,7 @@ def test_the_samples_give_the_bytes_that_they_always_gave(stage_folder, task):
     file, columns = GOLDEN[task]
     if task != "classify":
         Path("params.yaml").write_bytes((ROOT / f"retune/config/defaults/{task}.yaml").read_bytes())
-    ingest.ingest(str(ROOT / "tests/samples" / file), PATHS[0], columns, task=task)
+    ingest.ingest(str(ROOT / "tests/samples" / file), PATHS[0], columns, ingest.Rules(task, 0.0))
     main(*PATHS)
     outputs = [PATHS[2] / "rows.parquet", PATHS[2] / "rejects.parquet", PATHS[3]]
     assert [files.file_sha256(path)[:16] for path in outputs] == BYTES[task]

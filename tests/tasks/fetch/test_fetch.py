@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retune.data import row_table
-from tasks.ingest import Columns, Origin, ingest
+from tasks.ingest import Columns, Origin, Rules, ingest
 
 
 class Source:
@@ -63,7 +63,7 @@ class Project:
         if crash == "after the fetch":
             return
         for file in batch.files:
-            ingest(str(file), self.raw, Columns(**vars(batch.columns)), "classify", Origin(batch.source))
+            ingest(str(file), self.raw, Columns(**vars(batch.columns)), Rules("classify", 0.0), Origin(batch.source))
         if crash == "before the commit":
             shutil.rmtree(self.raw, ignore_errors=True)
             if self.committed.exists():

@@ -90,7 +90,10 @@ class Steward(RuleBasedStateMachine):
         pd.DataFrame(rows).to_csv("batch.csv", index=False)
         fresh = {name: text for name, text in content.items() if (name, text) not in self.rows_ever}
         done = self.may_crash(
-            crash, lambda: ingest.ingest("batch.csv", RAW, COLUMNS, "classify", ingest.Origin(licence="CC0-1.0"))
+            crash,
+            lambda: ingest.ingest(
+                "batch.csv", RAW, COLUMNS, ingest.Rules("classify", 0.0), ingest.Origin(licence="CC0-1.0")
+            ),
         )
         if done or (fresh and fresh.items() <= self.there_are()[0].items()):
             self.rows |= fresh

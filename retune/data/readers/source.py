@@ -3,49 +3,24 @@
 import csv
 import json
 import os
-import re
 import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from retune.data.readers.table import HALF_PAIR, Table
 from retune.errors import Broken, Refused, WrongUse
 
 SIDE_OF = {"train": "train", "val": "val", "validation": "val", "dev": "val", "test": "test"}
-HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 class NoRows(Refused):
     """A valid source without rows: an error when a person names it, normal in a folder of exports."""
-
-
-class NoText(ValueError):
-    """A cell is not a text. Says what is wrong and what to do."""
-
-    def __init__(self, wrong: str, remedy: str) -> None:
-        super().__init__(f"{wrong}{remedy}")
-        self.remedy = remedy
-
-
-@dataclass(frozen=True)
-class Table:
-    """A source as it was read, before its columns are assigned."""
-
-    name: str
-    names: Sequence[str]
-    places: Sequence[int]  # where each row begins
-    column: Callable[[str], Sequence[Any]]
-    unit: str = "line"  # what `places` counts
-    sides: Sequence[str] = ()  # if the source itself assigns each row to a split
-
-    def place(self, row: int) -> str:
-        return f"{self.name}, {self.unit} {self.places[row]}"
 
 
 def read(source: str) -> Table:
@@ -63,23 +38,6 @@ def read(source: str) -> Table:
             return _check(reader(path))
     except OSError as error:
         raise WrongUse(f"{source} cannot be read: {error.strerror or error}") from None
-
-
-def word(value: Any) -> str:
-    """A cell as text: null is empty, true is `true`, 7.0 is 7."""
-    if isinstance(value, str):
-        if value.isascii() or not HALF_PAIR.search(value):
-            return value
-        raise NoText(", which holds half a surrogate pair and so is not UTF-8: ", "correct the export")
-    if value is None or value != value:  # pandas writes a missing value as NaN
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))  # pandas reads whole numbers as floats if the column lacks a value
-    if isinstance(value, list | dict | bytes):
-        raise NoText(": ", "give text or a number")
-    return str(value)
 
 
 def _check(table: Table) -> Table:
