@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = (
     "tests.support.clones",
@@ -40,3 +41,15 @@ def pytest_collection_modifyitems(items):
             item.add_marker("slow")
     in_clones = {item.path for item in items if CLONES & set(item.fixturenames)}
     items.sort(key=lambda item: (PIPELINE not in item.path.parents, item.path not in in_clones))
+
+
+class SharedClones(LoadScopeScheduling):
+    """One worker for a module, and for a folder below tests/pipeline: its modules share a clone."""
+
+    def _split_scope(self, nodeid):
+        module = Path(nodeid.split("::", 1)[0])
+        return str(module.parent if module.parts[:2] == ("tests", "pipeline") and len(module.parts) > 3 else module)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return SharedClones(config, log) if config.getvalue("dist") == "loadscope" else None

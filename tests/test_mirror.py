@@ -21,8 +21,8 @@ TESTS = sorted(
 )
 COVERED_BY = {  # module without a test module of its own -> the one, below tests/, that covers it
     "flows/cli/__main__.py": "flows/cli/test_main.py",
-    "flows/cli/history.py": "pipeline/test_lineage.py",
-    "flows/cli/lineage.py": "pipeline/test_lineage.py",
+    "flows/cli/history.py": "pipeline/lineage/test_lineage.py",
+    "flows/cli/lineage.py": "pipeline/lineage/test_lineage.py",
     "flows/cli/review.py": "pipeline/test_review.py",
     "flows/cli/train.py": "flows/cli/test_main.py",
     "flows/execution/run_context.py": "flows/test_pipeline.py",
@@ -68,9 +68,9 @@ COVERED_BY = {  # module without a test module of its own -> the one, below test
     "tasks/fetch/connector.py": "tasks/fetch/test_sql.py",
     "tasks/fetch/watermark.py": "tasks/fetch/test_sql.py",
     "tasks/register/record_builder.py": "tasks/register/test_register.py",
-    "tasks/register/run_page.py": "pipeline/test_lifecycle.py",
+    "tasks/register/run_page.py": "pipeline/lifecycle/test_first_run.py",
     "tasks/trace/checks.py": "tasks/trace/test_verify.py",
-    "tasks/trace/diff.py": "pipeline/test_lineage.py",
+    "tasks/trace/diff.py": "pipeline/lineage/test_lineage.py",
     "tasks/trace/parent_checks.py": "pipeline/test_incremental.py",
     "tasks/trace/recomputed.py": "tasks/trace/test_verify.py",
     "tasks/trace/search.py": "retune/lineage/test_ancestry.py",

@@ -38,6 +38,7 @@ def bases(tmp_path_factory):
     return folders, run(TWICE, *map(str, folders))
 
 
+@pytest.mark.slow
 def test_two_runs_write_the_same_bytes_and_tell_their_hash(bases):
     (one, other), output = bases
     assert base_model.hashes(one) == base_model.hashes(other)

@@ -24,6 +24,7 @@ def read_only_clone(own_clone, tmp_path_factory):
         subprocess.run(["umount", "--lazy", where], check=True)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_written_is_named_with_what_to_do(read_only_clone):
     for words in (
         ["retrain"],

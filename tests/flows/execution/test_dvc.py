@@ -20,6 +20,7 @@ def fails_with(tiny_pipeline, code, *lines):
 # ---- run
 
 
+@pytest.mark.slow
 def test_the_lines_of_a_stage_are_handed_on_as_they_come(tiny_pipeline):
     tiny_pipeline.write(
         "cook.py", "import time\nprint('peeled')\ntime.sleep(2)\nprint('cooked')\nopen('models/meal.txt', 'w')\n"

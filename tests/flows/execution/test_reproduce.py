@@ -162,6 +162,7 @@ def lines_of(lines, word):
     return [line for line in lines if word in line]
 
 
+@pytest.mark.slow
 def test_a_version_from_a_dirty_workspace_is_rebuilt_to_the_bit_after_all_of_it_was_deleted(
     pipeline_project, target_folder, monkeypatch
 ):
@@ -194,6 +195,7 @@ def test_a_version_from_a_dirty_workspace_is_rebuilt_to_the_bit_after_all_of_it_
     assert picture(pipeline_project) == before
 
 
+@pytest.mark.slow
 def test_the_clone_reuses_raw_bytes_only(pipeline_project, version_record, target_folder):
     reproduce("classifier/1", version_record, target_folder, 0.0, lambda line: None)
     assert (target_folder / ".dvc/config.local").read_text("utf-8").count(str(target_folder)) == 1
@@ -204,6 +206,7 @@ def test_the_clone_reuses_raw_bytes_only(pipeline_project, version_record, targe
     assert git.output("remote", cwd=target_folder) == ""
 
 
+@pytest.mark.slow
 def test_other_weights_with_the_same_scores_are_told_from_the_same_bits(pipeline_project, target_folder, tmp_path):
     record = run(pipeline_project, luck="true")
     done = reproduce("classifier/1", record, target_folder, 0.01, lambda line: None)
@@ -220,6 +223,7 @@ def test_other_weights_with_the_same_scores_are_told_from_the_same_bits(pipeline
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_other_sides_prove_nothing_whatever_the_scores_say(pipeline_project, version_record, target_folder):
     version_record["pipeline"]["hashes"]["data/splits/test.parquet"] = "0" * 32
     done = reproduce("classifier/1", version_record, target_folder, 1.0, lambda line: None)
@@ -251,6 +255,7 @@ def test_bytes_that_are_gone_are_said_to_be_gone_and_nothing_is_written(
     assert not target_folder.exists()
 
 
+@pytest.mark.slow
 def test_bytes_that_only_a_remote_has_come_from_there(pipeline_project, version_record, target_folder):
     pipeline_project.dvc("remote", "add", "-q", "-d", "store", "../store")
     pipeline_project.dvc("push", "-q", "data/raw.dvc")
@@ -377,6 +382,7 @@ def recorded(**changes):
     return {"python": "3", "platform": "p", "torch": "t", "device": "cpu", "threads": 0, **changes}
 
 
+@pytest.mark.slow
 def test_threads_are_set_only_where_this_machine_would_choose_others(tmp_path, monkeypatch):
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)

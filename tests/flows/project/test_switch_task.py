@@ -41,6 +41,7 @@ def test_a_task_that_cannot_be_taken_up_is_refused_and_nothing_changes(clone, wo
     assert clone.git("status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_records_leave_once_git_holds_them_and_come_back_as_they_were(own_clone):
     ingested(own_clone)
     before = everything(own_clone.folder / "data/raw")

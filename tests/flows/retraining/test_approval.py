@@ -53,7 +53,7 @@ def worker_folder(tmp_path, monkeypatch, prefect_url):
             yield tmp_path
         finally:
             worker.terminate()
-            worker.wait(30)
+            worker.wait(120)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def no(version):
 
 @pytest.mark.long
 def test_a_flow_run_sleeps_until_a_person_has_decided_and_then_ends_quickly(worker_folder, start_flow, register_tiny):
-    from flows.retraining import approval
+    from flows.retraining import approval as flow_approval
 
     champion = register_tiny("m")
     gate_decision.promote(champion, record.read(versions.version_folder(champion) / record.FILE), SHIPPED)
@@ -125,32 +125,32 @@ def test_a_flow_run_sleeps_until_a_person_has_decided_and_then_ends_quickly(work
         until(lambda: state(runs[-1]) == "Suspended", worker_folder)
         until(lambda: not psutil.pid_exists(int(lines_of_flow(worker_folder)[-1][1])), worker_folder, 60)
         assert lines_of_flow(worker_folder)[-1][::2] == ["began", "None"]
-        assert approval.awaited_by(runs[-1]).version == number
+        assert flow_approval.pending(runs[-1]).version == number
 
-    assert approval.resume(runs[1])  # by hand, without an answer: it sleeps again
+    assert flow_approval.resume(runs[1])  # by hand, without an answer: it sleeps again
     until(lambda: len(lines_of_flow(worker_folder)) == 3 and state(runs[1]) == "Suspended", worker_folder)
     assert lines_of_flow(worker_folder)[-1][2] == "m/3"
 
     yes(versions.find("m", version=2))
-    assert approval.resume(runs[0])
+    assert flow_approval.resume(runs[0])
     until(lambda: state(runs[0]) == "Completed", worker_folder)
     assert lines_of_flow(worker_folder)[-1] == ["ended", "promoted"]
     assert versions.champion("m").version == 2
     no(versions.find("m", version=3))
-    assert approval.resume(runs[1])
+    assert flow_approval.resume(runs[1])
     until(lambda: state(runs[1]) == "Completed", worker_folder)
     assert lines_of_flow(worker_folder)[-1] == ["ended", "held"]
 
-    assert not approval.resume(runs[0]), "it does not sleep any more"
-    assert not approval.resume("00000000-0000-0000-0000-000000000000")
-    assert not approval.resume("nonsense")
+    assert not flow_approval.resume(runs[0]), "it does not sleep any more"
+    assert not flow_approval.resume("00000000-0000-0000-0000-000000000000")
+    assert not flow_approval.resume("nonsense")
 
 
 def test_without_a_server_nothing_is_resumed(monkeypatch):
-    from flows.retraining import approval
+    from flows.retraining import approval as flow_approval
 
     run = "00000000-0000-0000-0000-000000000000"
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    assert not approval.resume(run)
+    assert not flow_approval.resume(run)
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    assert not approval.resume(run)
+    assert not flow_approval.resume(run)

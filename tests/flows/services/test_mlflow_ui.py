@@ -6,6 +6,7 @@ import psutil
 import pytest
 
 
+@pytest.mark.slow
 def test_the_ui_shows_our_store_and_ends_with_ctrl_c(clone, port, wait_for_server):
     process = clone.start("ui", "--port", port)
     try:

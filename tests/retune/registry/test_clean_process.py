@@ -40,6 +40,7 @@ def test_a_version_says_the_same_in_a_clean_process_with_its_own_code_and_no_pic
     assert again.labels == expected.labels
 
 
+@pytest.mark.slow
 def test_an_adapter_on_a_base_in_a_folder_says_what_it_learned_once_it_is_registered(
     sealed_version, tiny_causal_lm, tmp_path
 ):
@@ -72,6 +73,7 @@ def adapted(base):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["head.safetensors", "pyfunc.py"])
 def test_a_changed_version_is_not_served_by_plain_mlflow_either(sealed_version, file):
     version, folder = sealed_version()
@@ -81,6 +83,7 @@ def test_a_changed_version_is_not_served_by_plain_mlflow_either(sealed_version, 
         clean_process.predict_in_clean_process(reader, version, TEXTS)
 
 
+@pytest.mark.slow
 def test_a_clean_process_that_cannot_load_the_version_says_why(model_names, add_version):
     version = add_version(next(model_names))  # a folder that holds no model
     with clean_process.clean_process() as reader, pytest.raises(Broken, match="does not load in a clean process"):

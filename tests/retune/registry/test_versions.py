@@ -77,6 +77,7 @@ def test_tags_are_added_to_those_a_version_came_with(model_names, add_version):
     assert version_found.tags == {"fingerprint": "aa", "method": "lora", "decision": "held"}
 
 
+@pytest.mark.slow
 def test_a_version_that_others_have_loaded_is_still_as_it_was_registered(sealed_version, sqlite_registry):
     """Python would write bytecode beside the code that it imports, and MLflow writes a file of its own."""
     version, folder = sealed_version()

@@ -63,6 +63,7 @@ def same(one_tables, other_tables):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(*(st.sampled_from(values) for values in CELLS.values())), max_size=30),

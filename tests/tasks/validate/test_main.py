@@ -324,6 +324,7 @@ def test_a_pair_needs_its_worse_answer(make_replies):
     assert {name: finding.examples for name, finding in failures(verdict).items()} == {"rejected_present": ["r1-0000"]}
 
 
+@pytest.mark.slow
 def test_a_classifier_pays_nothing_for_the_tokens_of_others(stage_folder):
     row_table.write(many(), PATHS[0])
     program = (

@@ -122,6 +122,7 @@ class Stopped(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dpo", "kto"])
 def test_a_training_that_was_stopped_goes_on_to_the_same_bits(
     tmp_path, preference_tables, instruct_version_of, prefer_config, method

@@ -256,6 +256,7 @@ def stage_folders(tmp_path, make_tickets, settings, monkeypatch):
     return Desk(tmp_path, make_tickets, settings)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bits_even_from_the_checkpoint_before_a_damaged_one(stage_folders, capsys):
     stage_folders.train("undisturbed")
     assert list((stage_folders.folder / "undisturbed" / "work").rglob("step-*")) == []
