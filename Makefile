@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores : 4)))
+IN_WORKERS := --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder # a module goes to one worker
 
 .PHONY: setup run test test-slow test-long coverage check docs lock upgrade bench up
 
@@ -19,17 +20,17 @@ run: setup            ## the shipped sample, from raw records to a registered mo
 	$(BIN)/retune run
 
 test: setup           ## minutes; `make test WORKERS=1` where little memory is
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=25
+	$(BIN)/pytest $(IN_WORKERS) --durations=25
 
 test-slow: setup      ## what takes longer
-	$(BIN)/pytest -m 'slow and not long' --durations=25
+	$(BIN)/pytest -m 'slow and not long' $(IN_WORKERS) --durations=25
 
 test-long: setup      ## real servers, real kills, the whole road many times: hours; `--moments 200` asks for more
 	$(BIN)/pytest -m long
 
 coverage: setup       ## the fast tests once more, with a report of the branches that they take
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
+	$(BIN)/coverage run -m pytest $(IN_WORKERS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
