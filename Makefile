@@ -12,6 +12,7 @@ setup: .venv/ready
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Retune needs Python 3.11 or newer, this is " + sys.version)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python infra/install.py
+	$(BIN)/python infra/merge_driver.py
 	touch .venv/ready
 
 run: setup            ## the shipped sample, from raw records to a registered model

@@ -18,12 +18,11 @@ import pandas as pd
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.execution import disk_errors, dvc, plan, process_guard, recovery, run_context
+from flows.execution import disk_errors, dvc, environment_checks, plan, process_guard, recovery, run_context
 from flows.project import environment
 from retune.config import params
-from retune.data import replay, row_table, task_data
+from retune.data import row_table, task_data
 from retune.errors import Broken, Refused, RetuneError
-from retune.evaluation import multiple_choice
 from retune.lineage import record
 from retune.promotion import gate as gates
 from retune.promotion import gate_record, latency
@@ -41,6 +40,7 @@ TEST = Path("data/splits/test.parquet")
 MODEL = Path("models/candidate")
 CHAMPION_REPORT = Path(".retune/champion")
 LATENCY = CHAMPION_REPORT / "latency.json"
+UNPUSHED = "unpushed"  # in the state of the clone, while bytes of a version are in no remote
 
 
 class RefusedRows(Refused):
@@ -62,11 +62,11 @@ def pipeline(command: str | None = None, because: Sequence[str] = ()) -> run_con
     `command`: what a person would type for this; `because`: why it was started, if not by a person. Both are recorded.
     """
     config = params.load()
-    replay.check(replay.files_of(config))  # DVC knows them by the hash in params.yaml, and would see no change
-    multiple_choice.check(config)
+    environment_checks.require(config)
     with environment.project_lock():
         for repair in recovery.repair(config.register.name):
             get_run_logger().warning("repaired: %s", repair)
+        environment_checks.require_rows(config)
         steps = plan.plan()
         started = Trigger(command or shlex.join(["retune", *sys.argv[1:]]), (*because, *reasons(steps)))
         return nothing_to_do(config, steps) or run_lifecycle(config, started)
@@ -178,16 +178,38 @@ def retention_answers(config: params.Params) -> pd.DataFrame | None:
 @task(task_run_name="record", cache_policy=NO_CACHE)
 def snapshot_workspace(run_id: str, started: Trigger) -> record_builder.Origin:
     """Record the workspace, dirty or not, as a DVC experiment that touches no branch, and push its bytes."""
-    if changed := dvc.status():  # edited by hand: ingest and forget wait for the end of a run
+    if changed := dvc.status(dvc.AFTER_HOURS):  # edited by hand: ingest and forget wait for the end of a run
         raise Refused(f"{', '.join(changed)} changed during the run, so its result belongs to neither state. Run again")
     failpoints.point("record:checked")
     name = f"run-{dvc_pipeline.fingerprint()[:12]}"
     commit = dvc.save_record(name)
     failpoints.point("record:saved")
-    if dvc_store.has_remote():
-        dvc.push()
+    push_or_leave_for_later()
     failpoints.point("record:pushed")
     return record_builder.Origin(run_id, run_context.prefect_run(), name, commit, started.command, started.why)
+
+
+def push_or_leave_for_later() -> None:
+    """Push the bytes, and those of earlier versions that a remote out of reach has left here.
+
+    The training is done and its bytes are in the cache, so a remote that fails now keeps no version from the registry.
+    The tags of the history name the versions.
+    """
+    if not dvc_store.has_remote():
+        return
+    left_here = backend.state() / UNPUSHED
+    try:
+        dvc.push()
+        if left_here.exists():
+            dvc.push("--all-tags")
+            left_here.unlink()
+    except Broken as error:
+        left_here.touch()
+        get_run_logger().warning(
+            "%s. The version is registered all the same, and its bytes are in the DVC cache of this machine alone: the "
+            "next run pushes them, or `dvc push --all-tags` does",
+            error,
+        )
 
 
 @task(task_run_name="register", cache_policy=NO_CACHE)

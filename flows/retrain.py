@@ -23,14 +23,13 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from flows import pipeline
-from flows.execution import recovery, run_context, worktree
+from flows.execution import environment_checks, raw_data, recovery, run_context, worktree
 from flows.project import environment
 from flows.retraining import approval, intake, refusal_reports
 from flows.retraining.outcome_report import RetrainingOutcome, failure_sentences, record_failure, record_outcome
 from retune.config import params
-from retune.data import intake_branch, replay, suppression
+from retune.data import intake_branch, suppression
 from retune.errors import Refused, RetuneError
-from retune.evaluation import multiple_choice
 from retune.lineage import ancestry, history, record
 from retune.lineage import parent_version as starts
 from retune.lineage.entry_facts import End
@@ -98,6 +97,7 @@ def describe_error(error: Exception) -> str:
 
 
 def run_steps(progress: Progress, because: str | None) -> RetrainingOutcome:
+    raw_data.require_merged()  # before params.yaml is read
     config = params.load()
     name, log = config.register.name, get_run_logger()
     for sentence in [*recovery.scratch(), *recovery.runs(name), *reconcile.reconcile(name)]:
@@ -115,6 +115,7 @@ def run_steps(progress: Progress, because: str | None) -> RetrainingOutcome:
     )
     progress.unfinished = None
     because = because or unanswered_request(history.read(name))
+    environment_checks.require(config)
     progress.incoming = incoming = run_fetch(config)
     verdict = run_decide(config, incoming, because, lost_note)
     if verdict.train:
@@ -137,7 +138,9 @@ def registered_versions(name: str) -> set[str]:
 
 def explain(because: str | None) -> RetrainingOutcome:
     """What a retraining would do now, and why. Reads the sources and stores nothing."""
+    raw_data.require_merged()
     config = params.load()
+    environment_checks.require(config)
     incoming = news(config, intake.fetch_sources(config.fetch, Rules.of(config), say=lambda _: None, enter=False))
     chain = history.read(config.register.name)
     verdict = check_triggers(config, incoming, because or unanswered_request(chain))
@@ -173,8 +176,6 @@ def run_decide(
 def check_triggers(
     config: params.Params, incoming: intake.IntakeResult, because: str | None
 ) -> trigger.RetrainDecision:
-    replay.check(replay.files_of(config))  # params.yaml knows them by their hash, and would see no change
-    multiple_choice.check(config)
     chain = history.read(config.register.name)
     newest, champion = trigger.newest(chain, registered_versions(config.register.name)), trigger.champion(chain)
     rows = trigger.RowChanges(

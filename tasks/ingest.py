@@ -26,7 +26,7 @@ import pandas as pd
 import pyarrow as pa
 
 from retune.config.params import Params
-from retune.data import chat_formats, rejects, row_table, source_facts, task_data
+from retune.data import chat_formats, rejects, row_table, source_facts, task_data, unfinished_ingest
 from retune.data.readers.source import read
 from retune.data.readers.table import Reject, Table
 from retune.data.row_mapping import Columns, complete_columns, content_columns, read_answers, rows_of
@@ -117,7 +117,7 @@ def ingest(
         fates = fates_of(rows, pd.concat([existing, quarantine], ignore_index=True))
         fresh = rows[fates.isin(["added", "corrected"])]
         reject_lines = rejects.new_lines(parsed.rejects, name, raw)
-        with _with_facts(name, facts, raw):
+        with unfinished_ingest.announced(raw), _with_facts(name, facts, raw):
             part, rejects_file = _append(fresh, reject_lines, raw, f"{_number(raw, also):05d}-{_slug(name)}", track)
     count = Counter(fates)
     return IngestResult(

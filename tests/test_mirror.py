@@ -47,6 +47,7 @@ COVERED_BY = {  # module without a test module of its own -> the one, below test
     "retune/data/row_mapping.py": "tasks/test_ingest.py",
     "retune/data/replay.py": "tasks/curate/test_main_general_examples.py",
     "retune/data/task_data.py": "test_tasks.py",
+    "retune/data/unfinished_ingest.py": "flows/execution/test_raw_data.py",
     "retune/documents/check_marks.py": "retune/documents/test_lineage_page.py",
     "retune/documents/record_facts.py": "retune/documents/test_model_card.py",
     "retune/documents/task_texts.py": "test_tasks.py",

@@ -13,12 +13,13 @@ from flows.cli.groups import RenamingGroup
 from flows.cli.lineage import print_readers
 from flows.cli.output import as_json, on_one_line, print_json, print_table, print_wrapped, require_reason
 from flows.project import environment
-from retune.errors import Refused
+from retune.errors import Refused, WrongUse
 from retune.system import git
 
 
 @click.command(epilog="Example: retune ingest tickets.csv --text body --label queue --id ticket_id")
-@click.argument("source")
+@click.argument("source", required=False)
+@click.option("--merge", is_flag=True, help="Join the two sides of a merge conflict in data/raw.dvc; without SOURCE.")
 @click.option("--text", metavar="COL", help="Column of the text, or the prompt; `text` if not given.")
 @click.option("--label", metavar="COL", help="Column of the label, or the answer; `label` if not given.")
 @click.option("--rejected", metavar="COL", help="Column of the worse answer, for task prefer.")
@@ -31,7 +32,8 @@ from retune.system import git
 @click.option("--strict", is_flag=True, help="Bring nothing in if one row cannot be read.")
 @as_json
 def ingest(
-    source: str,
+    source: str | None,
+    merge: bool,
     text: str | None,
     label: str | None,
     rejected: str | None,
@@ -51,15 +53,21 @@ def ingest(
     --text and --label name others. A row that cannot be read is kept apart with its reason, up to
     `ingest.max_unreadable_share`. The same file twice adds nothing. On any error data/raw stays as it was.
     """
+    if merge == (source is not None):
+        raise WrongUse("ingest takes a SOURCE, or --merge without one: `retune ingest --help` shows both")
+    if source is None:
+        _merge_raw(json_)
+        return
     if not source.startswith("hf:"):
         source = str(Path(source).absolute())
     environment.activate_project()
-    from flows.execution import dvc, recovery
+    from flows.execution import dvc, raw_data, recovery
     from retune.config import params
     from retune.data import task_data
     from retune.data.row_mapping import Columns
     from tasks.ingest import Origin, Rules, ingest
 
+    raw_data.require_merged()  # before params.yaml is read
     columns, config = Columns(text, label, id_, group, split, rejected), params.load()
     with environment.project_lock(environment.BRIEFLY):
         for repair in recovery.files():
@@ -72,6 +80,10 @@ def ingest(
         paths = {"part": result.part, "rejects_file": result.rejects_file}
         print_json({**asdict(result), **{name: str(path) if path else None for name, path in paths.items()}})
         return
+    _print_ingested(result, task_data.of(config.task).has_labels)
+
+
+def _print_ingested(result: Any, has_labels: bool) -> None:
     rejected = f", {result.rejected} rejected" if result.rejected else ""
     click.echo(
         f"received {result.received} rows: {result.added} added, {result.corrected} corrected, "
@@ -79,7 +91,7 @@ def ingest(
     )
     for note in result.notes:
         click.echo(note)
-    if not task_data.of(config.task).has_labels:
+    if not has_labels:
         click.echo(f"read as: {result.format}")
     if result.unused:
         click.echo(f"columns not used: {', '.join(result.unused)}")
@@ -87,6 +99,23 @@ def ingest(
         click.echo(f"rejected rows{f', kept in {result.rejects_file}' if result.rejects_file else ', there already'}:")
         lines = ((each.reason, str(each.rows), on_one_line(each.example)) for each in result.reasons)
         print_table([("reason", "rows", "example"), *lines])
+
+
+def _merge_raw(json_: bool) -> None:
+    environment.activate_project()
+    from flows.execution import raw_merge
+
+    with environment.project_lock(environment.BRIEFLY):
+        joined = raw_merge.merge()
+    if json_:
+        print_json({"parts": joined.parts, "ours": joined.our_parts, "overruled": list(joined.overruled)})
+        return
+    click.echo(
+        f"joined: data/raw holds the {joined.parts} parts of both sides, {joined.our_parts} of them ours. "
+        "`git commit` ends the merge"
+    )
+    for line in joined.overruled:
+        click.echo(f"{line}; to change it, ingest the file again with --licence or --collected")
 
 
 @click.group(cls=RenamingGroup, bare="sources check")
@@ -235,10 +264,13 @@ def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
     Says which versions learned from them, and which of those serves.
     """
     environment.activate_project()
+    from flows.execution import raw_data
     from tasks import forget
     from tasks.trace import search, verify
 
     with environment.project_lock(environment.BRIEFLY):
+        raw_data.require_merged()
+        raw_data.require_followed()
         result = forget.forget(ids, reason, git.require_person(), datetime.now(UTC).isoformat(timespec="seconds"))
     twins, answers = forget.copies(ids), [search.row(name) for name in ids]
     readers = {name: [asdict(each) for each in answer.versions] for name, answer in zip(ids, answers, strict=True)}

@@ -39,8 +39,10 @@ def task(name: str, start: str | None) -> None:
     as it is, they leave the workspace, and git and the DVC store keep them.
     """
     environment.activate_project()
+    from flows.execution import raw_data
     from flows.project import switch_task
 
+    raw_data.require_merged()
     with environment.project_lock():
         for change in switch_task.switch(name, start):
             click.echo(change)
@@ -55,9 +57,11 @@ def preflight(json_: bool) -> None:
     teach nothing, or not where to stop. Changes nothing.
     """
     environment.activate_project()
+    from flows.execution import raw_data
     from retune.config import params
     from tasks.preflight import PICTURE, run_preflight
 
+    raw_data.require_merged()
     report = run_preflight(params.load())
     if json_:
         print_json({**report.report(), "picture": str(PICTURE)})
@@ -115,14 +119,14 @@ def _duration(seconds: float) -> str:
 def plan(json_: bool) -> None:
     """Say which stages would run, and why. Run nothing."""
     environment.activate_project()
+    from flows.execution import environment_checks, raw_data
     from flows.execution.plan import plan
     from retune.config import params
-    from retune.data import replay
-    from retune.evaluation import multiple_choice
 
+    raw_data.require_merged()
     config = params.load()
-    replay.check(replay.files_of(config))
-    multiple_choice.check(config)
+    environment_checks.require(config)
+    environment_checks.require_rows(config)
     steps = plan()
     _print_base(config)
     if json_:
@@ -157,8 +161,10 @@ def run(settings: tuple[str, ...], name: str | None, json_: bool) -> None:
     Curate, validate, split, train, evaluate, register, promote. Skips what has not changed.
     """
     environment.activate_project()
+    from flows.execution import raw_data
     from flows.project import params_editor
 
+    raw_data.require_merged()  # before params.yaml is read
     with environment.project_lock():  # a run reads params.yaml until its end
         params_editor.write([*settings, *([f"register.name={json.dumps(name)}"] if name is not None else [])])
     if not Path("data/raw.dvc").exists():

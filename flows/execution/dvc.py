@@ -17,13 +17,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from flows.execution import process_guard
+from flows.execution import dvc_lock, process_guard
 from retune.errors import Broken, RetuneError, from_line
 from retune.system import dvc_pipeline, git
 
 Say = Callable[[str], None]
 OnProgress = Callable[[int, int, dict[str, float]], None]
 
+BRIEFLY = 20  # seconds to wait for a DVC command of somebody else's, as for one of ours
+AFTER_HOURS = 600  # the same where hours of training would be lost
 LAST_LINES = 15  # of a failed stage, part of the error
 PATIENCE = (
     process_guard.GRACE + process_guard.STUCK + 6
@@ -42,7 +44,8 @@ def run(name: str, say: Say = print, on_progress: OnProgress = lambda *_: None) 
     `say` gets its lines as they come; `on_progress` gets its steps. Raises the stage's own error if it gave
     one, Broken with its last lines otherwise.
     """
-    lines = _stream(name, [*DVC, "repro", "--single-item", name], say, on_progress)
+    dvc_lock.wait(AFTER_HOURS, say)
+    lines = _stream(name, [*DVC, dvc_lock.WAIT, "repro", "--single-item", name], say, on_progress)
     return any(line.startswith("Running stage") for line in lines)
 
 
@@ -131,14 +134,24 @@ def checkout(*targets: str) -> None:
         _dvc("pull", "--quiet", "--force", *targets)
 
 
+def checkout_cached(*targets: str) -> None:
+    """Check out the bytes that these .dvc files name from the cache. Nothing that DVC does not keep is overwritten."""
+    _dvc("checkout", "--quiet", *targets)
+
+
+def fetch(*targets: str) -> None:
+    """Bring the bytes that these .dvc files name into the cache, as far as it lacks them."""
+    _dvc("fetch", "--quiet", *targets)
+
+
 def push(*targets: str) -> None:
     """Push the bytes that dvc.lock and data/raw.dvc name, or only those of `targets`, to the DVC remote."""
-    _dvc("push", *targets)  # with --quiet it would not say why it failed
+    _dvc("push", *targets, patience=AFTER_HOURS)  # with --quiet it would not say why it failed
 
 
-def status() -> dict[str, Any]:
-    """What DVC says has changed, stage by stage; an unchanged stage is not named."""
-    changes: dict[str, Any] = json.loads(_dvc("status", "--json"))
+def status(patience: float = BRIEFLY) -> dict[str, Any]:
+    """What DVC says has changed, stage by stage; an unchanged stage is not named. Waits for another DVC command."""
+    changes: dict[str, Any] = json.loads(_dvc("status", "--json", patience=patience))
     return changes
 
 
@@ -178,8 +191,10 @@ def save_record(name: str) -> str:
     return commit
 
 
-def _dvc(*arguments: str, **more: str) -> str:
-    with _process([*DVC, *arguments], None, {**environment(), **more}, subprocess.PIPE) as process:
+def _dvc(*arguments: str, patience: float = BRIEFLY) -> str:
+    dvc_lock.wait(patience, lambda line: print(line, file=sys.stderr, flush=True))
+    command = [*DVC, dvc_lock.WAIT, *arguments]
+    with _process(command, None, environment(), subprocess.PIPE) as process:
         output, complaint = process.communicate()
     if process.returncode:
         raise Broken(f"dvc {' '.join(arguments[:2])} failed: {complaint.strip() or output.strip()}")

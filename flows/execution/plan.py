@@ -12,7 +12,9 @@ import yaml
 
 from flows.execution import dvc
 from retune.config import params
-from retune.system import dvc_pipeline
+from retune.errors import Refused
+from retune.system import dvc_files, dvc_pipeline
+from retune.system.dvc_files import POINTER, RAW
 from retune.system.files import file_md5
 
 
@@ -25,8 +27,13 @@ class Planned:
 
 def plan() -> list[Planned]:
     """Every stage of dvc.yaml in order. A stage after one that runs is planned too: DVC skips it if its
-    inputs come out unchanged."""
+    inputs come out unchanged. Raises Refused if data/raw was edited: no pointer names what would be trained on."""
     stages, locked, changed = dvc_pipeline.pipeline(), dvc_pipeline.lock(), dvc.status()
+    if str(POINTER) in changed:
+        raise Refused(
+            f"{RAW} has other bytes than {POINTER} names: a file was edited",
+            remedy=f"`dvc checkout {POINTER}` brings back what git says, `dvc add {RAW}` keeps the folder as it is",
+        )
     current = yaml.safe_load(Path("params.yaml").read_text("utf-8"))
     maker = {path: name for name, entry in stages.items() for path in dvc_pipeline.outputs(entry)}
     planned: dict[str, Planned] = {}
@@ -91,4 +98,4 @@ def _md5(path: Path) -> str | None:
     if path.is_file():
         return file_md5(path)
     pointer = path.with_name(f"{path.name}.dvc")
-    return yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"] if pointer.exists() else None
+    return dvc_files.pointer_md5(pointer) if pointer.exists() else None

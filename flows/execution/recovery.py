@@ -15,15 +15,16 @@ from typing import Any
 import psutil
 import yaml
 
-from flows.execution import dvc
+from flows.execution import dvc, raw_data
+from retune.data import unfinished_ingest
 from retune.registry import backend
 from retune.registry.runs import close_left_open
+from retune.system import dvc_store
+from retune.system.dvc_files import LOCK, MD5, POINTER, RAW
 from tasks.promote import reconcile
 
 HALF_WRITTEN = re.compile(r"^\.(?P<name>.+)\.(?P<process>\d+)\.tmp$")  # a temporary name of retune/system/files.py
-MD5 = re.compile(r"^[0-9a-f]{32}(\.dir)?$")
 TOPS = (Path("data"), Path("models"))
-RAW, POINTER, LOCK = Path("data/raw"), Path("data/raw.dvc"), Path("dvc.lock")
 CHECKPOINTS = Path(".retune/checkpoints")
 KEPT_DAYS = 7  # interrupted training resumes from its checkpoint, within this time
 DAY = 86_400
@@ -35,8 +36,17 @@ def repair(name: str) -> list[str]:
 
 
 def files() -> list[str]:
-    """Repairs in this folder and in `.retune`."""
-    return [*half_written(), *torn_lock(), *cut_off_ingest(), *scratch(), *old_checkpoints()]
+    """Repairs in this folder and in `.retune`. Raises Refused, and changes no record, if git or a person left it so."""
+    raw_data.require_merged()
+    raw_data.require_no_links()
+    return [
+        *half_written(),
+        *torn_lock(),
+        *missing_parts(),
+        *cut_off_ingest(),
+        *scratch(),
+        *old_checkpoints(),
+    ]
 
 
 def runs(name: str) -> list[str]:
@@ -71,26 +81,28 @@ def _has_hash(part: dict[str, Any]) -> bool:
 
 def cut_off_ingest() -> Iterator[str]:
     """Finish an ingest that was killed before `dvc add`: parts are written whole, and only ever added."""
-    if (
-        not RAW.exists() or not POINTER.exists()
-    ):  # without a pointer nothing was ingested yet: the next ingest starts afresh
-        return
-    entry = (_yaml(POINTER).get("outs") or [{}])[0]
-    sizes = [path.stat().st_size for path in RAW.rglob("*") if path.is_file()]
-    torn = not _has_hash(entry) or entry.get("path") != RAW.name
-    if not torn and (entry.get("nfiles"), entry.get("size")) == (len(sizes), sum(sizes)):
-        return
-    if torn:
-        POINTER.unlink()
-    changed = {} if torn else dvc.changes(RAW)
-    if not changed:
+    if raw_data.is_ours():
+        if not POINTER.exists():  # nothing was ingested yet: the next ingest starts afresh
+            return
+        before = unfinished_ingest.read()
+        added = sorted(set(unfinished_ingest.names(RAW)) - set(before.files if before else ()))
+        if raw_data.is_torn(POINTER.read_text("utf-8", "replace")):
+            POINTER.unlink()
         dvc.track(str(RAW))
-        yield f"wrote {POINTER} again, which was damaged"
+        unfinished_ingest.NOTE.unlink(missing_ok=True)
+        yield f"finished an interrupted ingest: {', '.join(added) or 'no new part'} now tracked by DVC"
+    raw_data.require_followed()
+    unfinished_ingest.NOTE.unlink(missing_ok=True)
+
+
+def missing_parts() -> Iterator[str]:
+    """Check out the parts that the pointer names and data/raw lacks, if nothing else differs: git has moved it."""
+    if not POINTER.exists() or raw_data.is_ours():
         return
-    stated = str(RAW / "sources.json")
-    if all(kind == "added" or path == stated for path, kind in changed.items()):
-        dvc.track(str(RAW))
-        yield f"finished an interrupted ingest: {', '.join(sorted(changed))} now tracked by DVC"
+    changes = raw_data.difference()
+    if changes.missing and not changes.added and not changes.changed and dvc_store.are_cached(POINTER):
+        dvc.checkout_cached(str(POINTER))
+        yield f"checked out {', '.join(changes.missing)}, which {POINTER} names: git had moved it"
 
 
 def _yaml(path: Path) -> dict[str, Any]:

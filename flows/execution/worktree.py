@@ -86,8 +86,7 @@ def _lock(folder: Path) -> Path:
 def _lay(folder: Path) -> None:
     checkout = Path.cwd()
     try:
-        # A post-checkout hook of the user that fails would fail the command, though the worktree is complete.
-        git.run(*git.NO_HOOKS, "worktree", "add", "--quiet", "--force", "--detach", str(folder), "HEAD")
+        git.run("worktree", "add", "--quiet", "--force", "--detach", str(folder), "HEAD")
     except git.GitError as error:
         reason = f"{disk_errors.in_short(error.stderr)}{_no_room(folder.parent)}"
         raise Broken(f"git worktree add failed: {reason}") from None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from retune.errors import Broken, WrongUse
 from retune.registry.backend import state
-from retune.system import process_identity
+from retune.system import git, process_identity
 
 MARKS = ("dvc.yaml", "params.yaml")
 LOCK = Path(".retune/run.lock")
@@ -26,6 +26,7 @@ RIGHTS = (
 )
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 SPINS = "1000"  # of a thread that waits for another at a barrier: bench/threads.py
+SITE_SWITCH, SITE_FOLDER = "DVC_SITE_CACHE_DIR", "/var/tmp/dvc"  # what DVC remembers of files, to hash them once
 BRIEFLY = 20  # seconds that an ingest or forget waits for another command to end
 
 
@@ -38,7 +39,9 @@ def activate_project(services: bool = True) -> Path:
     for folder in (start, *start.parents):
         if all((folder / mark).is_file() for mark in MARKS):
             os.chdir(folder)
+            _require_root()
             _set_tool_defaults(state())
+            _use_own_site_folder(state())
             _share_the_cores()
             _use_services(state() / SERVICES, services)
             return folder
@@ -81,6 +84,23 @@ def explain_os_error(error: OSError) -> str:
         return str(error)
     cannot = "cannot be written to" if error.errno == errno.EROFS else "cannot be opened"
     return f"{error.filename} {cannot}: {error.strerror}. {RIGHTS}"
+
+
+def _require_root() -> None:
+    """Raises WrongUse where the project is a part of a larger repository, whose commits and state are not its own."""
+    if folder := git.subfolder():
+        raise WrongUse(
+            f"{Path.cwd()} is the subfolder {folder} of a git repository, and Retune works at the root of a repository "
+            "of its own: clone it elsewhere, and let the larger repository hold it as a submodule"
+        )
+
+
+def _use_own_site_folder(state: Path) -> None:
+    """Let DVC remember files in `.retune` where another account owns the folder that all accounts share."""
+    folder = Path(os.environ.get(SITE_SWITCH) or SITE_FOLDER) / "repo"
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+        os.environ[SITE_SWITCH] = str(state / "dvc-site")
 
 
 def _set_tool_defaults(state: Path) -> None:

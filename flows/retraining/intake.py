@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import yaml
 
 from flows.execution import dvc, worktree
 from retune.config.sources import Fetch
@@ -21,7 +20,7 @@ from retune.data import intake_branch, source_facts
 from retune.data.row_mapping import Columns
 from retune.errors import Broken, Refused, WrongUse
 from retune.registry import backend
-from retune.system import dvc_store, failpoints
+from retune.system import dvc_files, dvc_store, failpoints
 from tasks import trigger
 from tasks.fetch.connector import name_original
 from tasks.fetch.fetch import Batch, fetch
@@ -165,7 +164,7 @@ def _of_the_checkout(before: intake_branch.Intake, scratch: Path) -> Iterator[De
     pointer = Path("data/raw.dvc")
     if not pointer.exists():
         return
-    listing = dvc_store.listing(yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"])
+    listing = dvc_store.listing(dvc_files.pointer_md5(pointer))
     parts = {path: md5 for path, md5 in sorted(listing.items()) if path.endswith(".parquet")}
     entered_parts = before.cursors.get(CHECKOUT, {}).get("parts", [])
     all_facts = json.loads(dvc_store.read_bytes(listing[source_facts.FILE])) if source_facts.FILE in listing else {}

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from flows.execution import dvc, locked_packages, prefect_api
+from flows.execution import dvc, environment_checks, locked_packages, prefect_api
 from flows.scheduling import health
 from flows.services import up_down
 from flows.services.state import State, folder, url
@@ -17,7 +17,6 @@ from retune.errors import Refused, RetuneError
 from retune.lineage import history
 from retune.models import base_model as bases
 from retune.registry import backend, versions
-from retune.system import git
 from tasks import trigger
 
 LEAST_DISK = 5  # GB free: a full fine-tuning keeps a few copies of the weights while it runs
@@ -36,16 +35,18 @@ class Fault(RetuneError):
 
 
 def examine() -> list[Finding]:
-    return [_look(name, check, mend) for name, check, mend in CHECKS]
+    return [_look(name, check, mend) for name, check, mend in [*CHECKS, *map(_of_a_run, environment_checks.CHECKS)]]
+
+
+def _of_a_run(check: environment_checks.EnvironmentCheck) -> tuple[str, Callable[[], tuple[bool, str]], str]:
+    return check.name, lambda: (True, check.look(_load_params())), "read the message; every run asks for it first"
 
 
 def _look(name: str, check: Callable[[], tuple[bool, str]], mend: str) -> Finding:
     try:
         ok, report = check()
-    except Fault as error:
-        ok, report, mend = False, error.message, error.remedy
     except RetuneError as error:
-        ok, report = False, str(error)
+        ok, report, mend = False, error.message if error.remedy else str(error), error.remedy or mend
     except Exception as error:  # any error of a broken installation is the finding
         ok, report = False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     return Finding(name, ok, report, mend)
@@ -97,13 +98,6 @@ def _device() -> tuple[bool, str]:
     if torch.cuda.is_available():
         return True, f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
     return device != "cuda", f"no CUDA; {torch.get_num_threads()} CPU threads"
-
-
-def _git() -> tuple[bool, str]:
-    try:
-        return True, f"at commit {git.output('rev-parse', '--short', 'HEAD')}"
-    except git.GitError as error:
-        return False, error.stderr
 
 
 def _dvc() -> tuple[bool, str]:
@@ -190,7 +184,6 @@ CHECKS: list[tuple[str, Callable[[], tuple[bool, str]], str]] = [
     ("base", _base, "reinstall the package or restore the folder that holds the base, or correct train.base"),
     ("disk", _disk, f"free some space: Retune needs {LEAST_DISK} GB; `dvc gc --workspace` drops old data"),
     ("device", _device, "install a CUDA build of torch and a driver, or set train.device to auto"),
-    ("git", _git, "Retune records the commit of every model: run it in a git clone with at least one commit"),
     ("dvc", _dvc, "read the message; `dvc doctor` tells more"),
     (
         "registry",

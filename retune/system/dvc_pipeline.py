@@ -8,14 +8,16 @@ from typing import Any
 import yaml
 
 from retune.errors import Refused
+from retune.system import dvc_files
 from retune.system.files import file_md5
 
 MADE_BY = ("train", "evaluate")  # the stages that make a model and its scores
 
 
 def lock(path: Path = Path("dvc.lock")) -> dict[str, Any]:
-    """The stages of dvc.lock; empty if nothing has run yet."""
-    return yaml.safe_load(path.read_text("utf-8"))["stages"] if path.exists() else {}
+    """The stages of dvc.lock; empty if nothing has run yet. Raises Refused if it is in conflict or damaged."""
+    stages: dict[str, Any] = dvc_files.load(path).get("stages", {}) if path.exists() else {}
+    return stages
 
 
 def read_other(stage: str, path: str) -> bool:
@@ -24,7 +26,7 @@ def read_other(stage: str, path: str) -> bool:
     output_hashes = hashes_of({name: {"outs": entry.get("outs", [])} for name, entry in lock().items()})
     pointer = Path(f"{path}.dvc")
     if pointer.exists():
-        output_hashes[path] = yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"]
+        output_hashes[path] = dvc_files.pointer_md5(pointer)
     return path in read and path in output_hashes and read[path] != output_hashes[path]
 
 

@@ -1,16 +1,21 @@
-"""Bytes by their DVC hash: from the cache, else from the remotes. Door to DVC's Python API, read only."""
+"""Bytes by their DVC hash: from the cache, else from the remotes. Door to DVC's Python API, which only reads."""
 
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
 from retune.errors import Broken, Refused
+from retune.system import dvc_files
+from retune.system.files import bytes_md5, file_md5, write_bytes
 
 CHUNK = 1 << 20
+REMOTE_PATIENCE = 30  # seconds for a remote to answer
 
 
 class MissingBytes(Refused):
@@ -27,6 +32,50 @@ def _repository(folder: Path) -> Any:
 def has_remote() -> bool:
     """Whether a default remote is configured."""
     return bool(_repository(Path.cwd()).config["core"].get("remote"))
+
+
+def require_remote() -> str:
+    """The address of the default remote, once it has answered; empty if none is configured.
+
+    Raises Broken if it needs a package that is not installed, does not answer in time, or has no such folder or bucket.
+    """
+    if not has_remote():
+        return ""
+    name = _repository(Path.cwd()).config["core"]["remote"]
+    pool = ThreadPoolExecutor(max_workers=1)
+    try:
+        return pool.submit(_ask_remote, name).result(REMOTE_PATIENCE)
+    except TimeoutError:
+        reason = f"no answer for {REMOTE_PATIENCE} s"
+    except Exception as error:  # a client of any maker, or none installed; all mean that nothing can be pushed
+        reason = " ".join(str(error).split()) or type(error).__name__
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    raise Broken(
+        f"the default DVC remote {name!r} is out of reach, so what a run makes could not be pushed: {reason}",
+        remedy="mend it (`dvc remote list`, `dvc config --show-origin core.remote`), or do without one here: "
+        "`dvc config --local core.remote ''`",
+    )
+
+
+def _ask_remote(name: str) -> str:
+    remote = _repository(Path.cwd()).cloud.get_remote(name)
+    if remote.fs.protocol == "local":
+        folder = next(path for path in (Path(remote.path), *Path(remote.path).parents) if path.exists())
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise PermissionError(f"{folder} cannot be written to")
+    elif not _exists(remote.fs, remote.path) and remote.fs.protocol not in ("http", "https"):
+        raise FileNotFoundError(f"there is no {remote.path}, nor anything above it")
+    return f"{name} ({remote.path})"
+
+
+def _exists(fs: Any, path: str) -> bool:
+    """Whether a folder of a remote exists, or one above it, in which the first push makes it."""
+    while path.strip("/"):
+        if fs.exists(path):
+            return True
+        path = path.rstrip("/").rpartition("/")[0]
+    return False
 
 
 def cache_folder() -> Path:
@@ -67,6 +116,23 @@ def open_bytes(md5: str) -> IO[bytes]:
         except Exception as error:  # a client of any maker, or none installed; all mean: not known whether it is there
             raise Broken(f"the DVC remote {name} cannot be asked for {md5}: {error}") from None
     raise MissingBytes(f"bytes gone, hash kept: {md5} is neither in the DVC cache nor in a remote")
+
+
+def keep(content: bytes, suffix: str = "") -> str:
+    """Put bytes into the cache, as `dvc add` does. Returns their hash, with the suffix `.dir` for a listing."""
+    md5 = bytes_md5(content) + suffix
+    if not (path := cached(md5)).is_file():
+        write_bytes(path, content)
+        path.chmod(0o444)
+    return md5
+
+
+def size(md5: str) -> int:
+    """The number of bytes that are kept under a hash. Raises MissingBytes."""
+    if (path := cached(md5)).is_file():
+        return path.stat().st_size
+    with open_bytes(md5) as file:
+        return file.seek(0, os.SEEK_END)
 
 
 def read_bytes(md5: str) -> bytes:
@@ -114,6 +180,24 @@ def listing(md5: str) -> dict[str, str]:
         return {entry["relpath"]: entry["md5"] for entry in json.loads(read_bytes(md5))}
     except (ValueError, TypeError, KeyError):
         raise Refused(f"the listing {md5} in the DVC store is damaged") from None
+
+
+def cached_listing(md5: str) -> dict[str, str]:
+    """As `listing`, from the cache of this machine alone."""
+    if not cached(md5).is_file():
+        raise MissingBytes(f"bytes gone, hash kept: {md5} is not in the DVC cache")
+    return listing(md5)
+
+
+def are_cached(pointer: Path) -> bool:
+    """Whether the cache has every file of the folder that a pointer names."""
+    return all(cached(md5).is_file() for md5 in cached_listing(dvc_files.pointer_md5(pointer)).values())
+
+
+def may_be(file: Path, md5: str) -> bool:
+    """Whether a file can have this hash: by its size, where the cache has these bytes, else by its own hash."""
+    stored = cached(md5)
+    return file.stat().st_size == stored.stat().st_size if stored.is_file() else file_md5(file) == md5
 
 
 def files(path: str, md5: str) -> Iterator[tuple[str, str]]:

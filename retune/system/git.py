@@ -14,17 +14,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from retune.errors import Broken, WrongUse
+from retune.errors import Broken, Refused, WrongUse
 
-NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")  # words before a command that must not run the user's hooks
+NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")  # a hook of the user's would stop or change what a command does
 
 
 class GitError(Broken):
     """A git command failed; `stderr` is what git wrote about it."""
 
     def __init__(self, arguments: Sequence[str], stderr: str) -> None:
-        words = [word for word in arguments if word not in NO_HOOKS]
-        super().__init__(f"git {words[0]} failed: {stderr}")
+        super().__init__(f"git {arguments[0]} failed: {stderr}")
         self.stderr = stderr
 
 
@@ -69,13 +68,54 @@ def succeeds(*arguments: str, cwd: Path | None = None, env: Mapping[str, str] | 
 def _process(
     arguments: Sequence[str], cwd: Path | None, stdin: bytes | None, env: Mapping[str, str] | None
 ) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["git", *arguments], cwd=cwd, input=stdin, env=env, capture_output=True)
+    try:
+        return subprocess.run(["git", *NO_HOOKS, *arguments], cwd=cwd, input=stdin, env=env, capture_output=True)
+    except FileNotFoundError as error:
+        if error.filename != "git":
+            raise
+        raise Broken("git is not installed, or not on PATH", remedy="install it: Retune records commits") from None
 
 
 def main_checkout() -> Path:
     """The folder of the clone, also from one of its worktrees: they all share its `.retune`."""
     common = Path(output("rev-parse", "--git-common-dir", check=False) or ".git").resolve()
-    return common.parent if common.name == ".git" else Path.cwd()
+    if common.name == ".git":
+        return common.parent
+    folder = output("config", "--file", str(common / "config"), "core.worktree", check=False)  # of a submodule
+    return (common / folder).resolve() if folder else Path.cwd()
+
+
+def subfolder() -> str:
+    """The path of this folder below the root of its repository; empty at the root, and outside of any."""
+    return output("rev-parse", "--show-prefix", check=False).rstrip("/")
+
+
+def require_commit() -> str:
+    """The commit that is checked out. Raises Refused where git refuses to work here, or has no commit yet."""
+    try:
+        return output("rev-parse", "--verify", "HEAD^{commit}")
+    except GitError as error:
+        complaint = " ".join(error.stderr.split())
+    if "safe.directory" in complaint:
+        raise Refused(
+            f"another account owns this checkout, and git refuses to work in it: {Path.cwd()}",
+            remedy=f"`git config --global --add safe.directory {Path.cwd()}` if you trust it, or work in a clone of "
+            "your own",
+        )
+    if succeeds("rev-parse", "--git-dir"):
+        raise Refused(
+            "there is no commit here yet, and Retune records the commit of every model",
+            remedy="`git add --all` and `git commit`",
+        )
+    raise Refused(
+        f"git does not work in {Path.cwd()}: {complaint}", remedy="run Retune in a git clone with at least one commit"
+    )
+
+
+def unmerged() -> list[str]:
+    """The files that a merge, rebase or cherry-pick left in conflict."""
+    entries = output("ls-files", "--unmerged", "-z", check=False).split("\0")
+    return sorted({entry.partition("\t")[2] for entry in entries if entry})
 
 
 def commit() -> tuple[str, bool]:

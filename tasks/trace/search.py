@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 
 from retune.data import row_table
 from retune.errors import Refused, WrongUse
 from retune.lineage import ancestry, history
 from retune.lineage.entry_facts import md5_fact
-from retune.system import dvc_pipeline, dvc_store
+from retune.system import dvc_files, dvc_pipeline, dvc_store
 from retune.system.files import file_md5
 
 ROLES = ("raw", *row_table.SPLITS, "general")  # of bytes in the making of a version
@@ -122,7 +121,7 @@ def _hash_of(target: str) -> str:
         if path.is_file():
             return file_md5(path)
         if path.name and (pointer := path.with_name(f"{path.name}.dvc")).is_file():
-            return str(yaml.safe_load(pointer.read_text("utf-8"))["outs"][0]["md5"])
+            return dvc_files.pointer_md5(pointer)
     except OSError as error:
         raise WrongUse(f"{target[:100]} cannot be read: {error.strerror}") from None
     if md5 := dvc_pipeline.hashes().get(str(path)):

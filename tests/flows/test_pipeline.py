@@ -52,6 +52,11 @@ class Recorder:
         self.did.append(f"record {name}")
         return "c0ffee"
 
+    def push(self, *targets):
+        self.did.append(" ".join(["push", *targets]))
+        if "push" in self.fails:
+            raise self.fails["push"]
+
     def score(self, model_folder, rows, out, say):
         self.did.append(f"score {model_folder} on {rows}")
         row_table.write(self.predictions[str(model_folder)], out / "predictions.parquet")
@@ -139,9 +144,10 @@ def recorder(monkeypatch, tmp_path):
     monkeypatch.setattr(register, "record_of_version", lambda version: f"record of {version}")
     monkeypatch.setattr(gate_decision, "promote", recording.promote)
     monkeypatch.setattr(dvc_store, "has_remote", lambda: recording.remote)
-    monkeypatch.setattr(dvc, "status", lambda: recording.edits)
+    monkeypatch.setattr(dvc, "status", lambda patience: recording.edits)
+    monkeypatch.setattr(pipeline.environment_checks, "CHECKS", ())
     monkeypatch.setattr(pipeline.recovery, "repair", lambda name: [])
-    monkeypatch.setattr(dvc, "push", lambda: recording.did.append("push"))
+    monkeypatch.setattr(dvc, "push", recording.push)
     monkeypatch.setattr(runs, "run", recording.mlflow_run)
     monkeypatch.setattr(versions, "turn", nullcontext)
     monkeypatch.setattr(clean_process, "clean_process", recording.clean_process)
@@ -233,6 +239,30 @@ def test_the_bytes_are_pushed_before_the_version_is_registered_where_there_is_a_
     recorder.remote = True
     pipeline.pipeline.fn()
     assert recorder.did[-5:] == [f"record run-{FINGERPRINT[:12]}", "push", "register", "admit", "promote True"]
+
+
+def test_a_remote_that_fails_after_training_keeps_no_version_out_and_gets_its_bytes_with_the_next(recorder, caplog):
+    recorder.remote, recorder.fails = True, {"push": Broken("dvc push failed: no route to host")}
+    assert pipeline.pipeline.fn().new
+    assert "no route to host" in caplog.text
+    assert "dvc push --all-tags" in caplog.text
+    recorder.fails, recorder.did, recorder.versions = {}, [], []
+    pipeline.pipeline.fn()
+    assert recorder.did[6:8] == ["push", "push --all-tags"]
+    recorder.did, recorder.versions = [], []
+    pipeline.pipeline.fn()
+    assert "push --all-tags" not in recorder.did
+
+
+def test_a_check_that_fails_ends_the_run_before_any_stage(recorder, monkeypatch):
+    def away(_):
+        raise Broken("the remote is away")
+
+    checks = (pipeline.environment_checks.EnvironmentCheck("remote", away),)
+    monkeypatch.setattr(pipeline.environment_checks, "CHECKS", checks)
+    with pytest.raises(Broken, match="the remote is away"):
+        pipeline.pipeline.fn()
+    assert recorder.did == []
 
 
 def test_what_changed_under_the_run_is_not_recorded(recorder):

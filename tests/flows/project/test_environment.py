@@ -168,3 +168,29 @@ def test_a_copy_of_a_clone_does_not_use_the_services_of_the_first(write_services
     )
     environment.activate_project()
     assert "MLFLOW_TRACKING_URI" not in os.environ
+
+
+def test_a_project_in_a_larger_repository_is_refused_before_any_state_is_made(scratch_project):
+    subprocess.run(["git", "init", "-q"], cwd=scratch_project, check=True)
+    inner = scratch_project / "some/where"
+    for mark in environment.MARKS:
+        (inner / mark).touch()
+    os.chdir(inner / "deep")
+    with pytest.raises(WrongUse, match="is the subfolder some/where of a git repository"):
+        environment.activate_project()
+    assert not list(scratch_project.rglob(".retune"))
+
+
+def test_where_another_account_owns_the_folder_of_dvc_it_has_one_of_its_own(scratch_project, tmp_path):
+    (tmp_path / "taken").touch()
+    os.environ[environment.SITE_SWITCH] = str(tmp_path / "taken/dvc")
+    os.chdir(scratch_project)
+    environment.activate_project()
+    assert os.environ[environment.SITE_SWITCH] == str(scratch_project / ".retune/dvc-site")
+
+
+def test_a_folder_of_dvc_that_can_be_made_stays(scratch_project, tmp_path):
+    os.environ[environment.SITE_SWITCH] = str(tmp_path / "not/yet")
+    os.chdir(scratch_project)
+    environment.activate_project()
+    assert os.environ[environment.SITE_SWITCH] == str(tmp_path / "not/yet")

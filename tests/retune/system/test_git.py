@@ -5,6 +5,7 @@ import pytest
 
 from retune.errors import WrongUse
 from retune.system import git
+from tests.support.git_repo import init_repository
 
 
 def test_outside_git_there_is_no_commit(tmp_path, monkeypatch):
@@ -89,3 +90,26 @@ def test_a_command_that_fails_says_what_git_said(git_clone):
     assert caught.value.exit_code == 3 and "nothing" in caught.value.stderr
     assert git.output("rev-parse", "--verify", "--quiet", "nothing", check=False) == ""
     assert not git.succeeds("cat-file", "-e", "nothing")
+
+
+def test_a_hook_of_the_user_stops_no_tag_and_no_worktree(git_repository):
+    hooks = git_repository / ".git/hooks"
+    for name in ("post-checkout", "reference-transaction"):
+        (hooks / name).write_text("#!/bin/sh\nexit 2\n", "utf-8")
+        (hooks / name).chmod(0o755)
+    git.run("config", "tag.gpgSign", "true")
+    git.run("config", "gpg.program", "false")
+    git.tag("model@v1", git.require_commit(), "so be it", 1_700_000_000)
+    git.run("worktree", "add", "--detach", "beside", "HEAD")
+    assert git.output("tag", "--list") == "model@v1"
+
+
+def test_the_worktree_of_a_submodule_shares_the_state_of_the_submodule(git_repository, tmp_path_factory, monkeypatch):
+    inner = tmp_path_factory.mktemp("inner")
+    init_repository(inner)
+    git.run("-c", "protocol.file.allow=always", "submodule", "add", str(inner), "ml")
+    monkeypatch.chdir(git_repository / "ml")
+    assert git.subfolder() == ""
+    git.run("worktree", "add", "--detach", "beside", "HEAD")
+    monkeypatch.chdir("beside")
+    assert git.main_checkout() == git_repository / "ml"
