@@ -26,7 +26,7 @@ COLUMNS = {
 }
 VIEW = "best-first"
 ABOUT_RUNS = (  # MLflow shows one line of it
-    "The runs of one model. `data` is the DVC hash of the training side. "
+    "The runs of one model. `data` is the DVC hash of the train split. "
     "Plots, data docs, report and model card are among a run's artifacts."
 )
 
