@@ -40,7 +40,6 @@ TEST = Path("data/splits/test.parquet")
 MODEL = Path("models/candidate")
 CHAMPION_REPORT = Path(".retune/champion")
 LATENCY = CHAMPION_REPORT / "latency.json"
-UNPUSHED = "unpushed"  # in the state of the clone, while bytes of a version are in no remote
 
 
 class RefusedRows(Refused):
@@ -190,21 +189,13 @@ def snapshot_workspace(run_id: str, started: Trigger) -> record_builder.Origin:
 
 
 def push_or_leave_for_later() -> None:
-    """Push the bytes, and those of earlier versions that a remote out of reach has left here.
-
-    The training is done and its bytes are in the cache, so a remote that fails now keeps no version from the registry.
-    The tags of the history name the versions.
-    """
+    """Push the bytes. The training is done, so a remote that fails now keeps no version from the registry."""
     if not dvc_store.has_remote():
         return
-    left_here = backend.state() / UNPUSHED
     try:
         dvc.push()
-        if left_here.exists():
-            dvc.push("--all-tags")
-            left_here.unlink()
     except Broken as error:
-        left_here.touch()
+        recovery.leave_unpushed()
         get_run_logger().warning(
             "%s. The version is registered all the same, and its bytes are in the DVC cache of this machine alone: the "
             "next run pushes them, or `dvc push --all-tags` does",

@@ -100,7 +100,7 @@ def run_steps(progress: Progress, because: str | None) -> RetrainingOutcome:
     raw_data.require_merged()  # before params.yaml is read
     config = params.load()
     name, log = config.register.name, get_run_logger()
-    for sentence in [*recovery.scratch(), *recovery.runs(name), *reconcile.reconcile(name)]:
+    for sentence in [*recovery.scratch(), *recovery.runs(name), *reconcile.reconcile(name), *recovery.unpushed()]:
         log.warning("repaired: %s", sentence)
     if version := approval.pending():
         return report_answer(config, approval.suspend(version))

@@ -13,7 +13,7 @@ from flows.cli.groups import RenamingGroup
 from flows.cli.lineage import print_readers
 from flows.cli.output import as_json, on_one_line, print_json, print_table, print_wrapped, require_reason
 from flows.project import environment
-from retune.errors import Refused, WrongUse
+from retune.errors import Refused
 from retune.system import git
 
 
@@ -54,7 +54,7 @@ def ingest(
     `ingest.max_unreadable_share`. The same file twice adds nothing. On any error data/raw stays as it was.
     """
     if merge == (source is not None):
-        raise WrongUse("ingest takes a SOURCE, or --merge without one: `retune ingest --help` shows both")
+        raise click.UsageError("Missing argument 'SOURCE'." if source is None else "--merge takes no SOURCE.")
     if source is None:
         _merge_raw(json_)
         return

@@ -161,7 +161,7 @@ def run(settings: tuple[str, ...], name: str | None, json_: bool) -> None:
     Curate, validate, split, train, evaluate, register, promote. Skips what has not changed.
     """
     environment.activate_project()
-    from flows.execution import raw_data
+    from flows.execution import environment_checks, raw_data
     from flows.project import params_editor
 
     raw_data.require_merged()  # before params.yaml is read
@@ -172,6 +172,7 @@ def run(settings: tuple[str, ...], name: str | None, json_: bool) -> None:
     from retune.config import params
 
     config = params.load()
+    environment_checks.require(config)  # the flow asks again, but its server takes a minute to start
     _print_base(config)
     from flows import pipeline
     from flows.retraining import outcome_report

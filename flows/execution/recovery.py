@@ -26,13 +26,14 @@ from tasks.promote import reconcile
 HALF_WRITTEN = re.compile(r"^\.(?P<name>.+)\.(?P<process>\d+)\.tmp$")  # a temporary name of retune/system/files.py
 TOPS = (Path("data"), Path("models"))
 CHECKPOINTS = Path(".retune/checkpoints")
+UNPUSHED = "unpushed"  # in the state of the clone, while bytes of a version are in no remote
 KEPT_DAYS = 7  # interrupted training resumes from its checkpoint, within this time
 DAY = 86_400
 
 
 def repair(name: str) -> list[str]:
     """All repairs, before a run of the model `name`."""
-    return [*files(), *runs(name), *reconcile.reconcile(name)]
+    return [*files(), *runs(name), *reconcile.reconcile(name), *unpushed()]
 
 
 def files() -> list[str]:
@@ -52,6 +53,20 @@ def files() -> list[str]:
 def runs(name: str) -> list[str]:
     """Repairs in the registry."""
     return [f"closed the MLflow run {run_id}: its process had died" for run_id in close_left_open(name)]
+
+
+def leave_unpushed() -> None:
+    """Note that the bytes of a version are in the cache of this machine alone."""
+    (backend.state() / UNPUSHED).touch()
+
+
+def unpushed() -> Iterator[str]:
+    """Push the bytes that the remote did not take from an earlier run: the tags of the history name them."""
+    note = backend.state() / UNPUSHED
+    if note.exists() and dvc_store.has_remote():
+        dvc.push("--all-tags")
+        note.unlink()
+        yield "pushed the bytes of earlier versions, which the DVC remote had not taken"
 
 
 def half_written() -> Iterator[str]:

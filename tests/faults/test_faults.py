@@ -87,9 +87,7 @@ def test_an_ingest_on_a_full_disk_changes_nothing(staged_run, small_disk):
     assert staged_run.raw()["data/raw"] == staged_run.bits["data/raw"]
 
 
-@pytest.mark.parametrize(
-    ("place", "full"), [("split", "models"), ("scored", ".retune/scratch"), ("scored", ".retune/remote")]
-)
+@pytest.mark.parametrize(("place", "full"), [("split", "models"), ("scored", ".retune/scratch")])
 def test_a_run_on_a_full_disk_fails_and_goes_on_when_there_is_room(staged_run, small_disk, place, full):
     staged_run.begin(place)
     subprocess.run(["cp", "-a", str(staged_run.folder / full), str(staged_run.folder / "aside")], check=False)
@@ -230,9 +228,11 @@ def test_a_registry_that_is_not_there_is_named(staged_run, port):
 def test_a_push_that_fails_half_way_is_told_and_made_up_for(staged_run, small_disk):
     staged_run.begin("scored")
     small_disk(staged_run.folder / ".retune/remote", 200)
-    output = fails(staged_run)
+    done = staged_run.go(staged_run.commands["scored"])
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
     assert "dvc push" in output and "o space left" in output
-    assert staged_run.look()["versions"] == ["classifier/1"], "nothing is registered without its bytes"
+    assert staged_run.look()["versions"] == ["classifier/1", "classifier/2"], "its bytes are in the cache"
     small_disk.away()
     repair_lines(staged_run)
     assert json.loads(staged_run.clone.dvc("status", "--cloud", "--json").stdout) == {}

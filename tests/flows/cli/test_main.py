@@ -95,6 +95,8 @@ def test_every_command_that_prints_a_table_takes_json(call, name):
         (["fine-tune"], "No such command 'fine-tune'"),
         (["plan", "--quickly"], "No such option.*--quickly"),
         (["ingest"], "Missing argument 'SOURCE'"),
+        (["ingest", "--merge", "more.csv"], "--merge takes no SOURCE"),
+        (["ingest", "--merge"], "data/raw.dvc is in no merge conflict"),
         (["predict", "classifier@champion"], "Missing argument"),
         (["ui", "--port", "many"], "'many' is not a valid integer"),
         (["run", "-S", "train.epohs=3"], "did you mean train.epochs"),
