@@ -111,8 +111,8 @@ def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: Evaluate,
     )
     stage_io.write_json(headline, out / "evaluate.json")
     for name in statistics.SCORES:
-        values = "  ".join(f"{who or 'candidate_'}{headline[who + name]:.4f}" for who in ("", "base_", "probe_"))
-        print(f"{name}: {values}", flush=True)
+        rivals = "  ".join(f"{rival} {headline[f'{rival}_{name}']:.4f}" for rival in ("base", "probe"))
+        print(f"{name}: {headline[name]:.4f}  {rivals}", flush=True)
 
 
 def _write_predictions(rows: pd.DataFrame, models: dict[str, ModelScores], path: Path) -> None:
