@@ -27,6 +27,7 @@ import pyarrow as pa
 
 from retune.config.params import Params
 from retune.data import chat_formats, rejects, row_table, source_facts, task_data, unfinished_ingest
+from retune.data.answer_counts import AnswerCounts
 from retune.data.readers.source import read
 from retune.data.readers.table import Reject, Table
 from retune.data.row_mapping import Columns, complete_columns, content_columns, read_answers, rows_of
@@ -65,6 +66,7 @@ class IngestResult:
     reasons: tuple[rejects.ReasonCount, ...]  # of the rejected rows
     unused: tuple[str, ...]  # columns of the source that are not read
     format: str  # in which text and label were found
+    counts: AnswerCounts | None  # where a model is to write
     notes: tuple[str, ...]  # what the reader decided by itself
 
 
@@ -133,6 +135,7 @@ def ingest(
         reasons=rejects.reasons(parsed.rejects),
         unused=_unused(parsed),
         format=parsed.mapped.format,
+        counts=parsed.mapped.counts,
         notes=tuple(parsed.table.notes),
     )
 

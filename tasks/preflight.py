@@ -13,12 +13,14 @@ import pandas as pd
 
 from retune.config import params
 from retune.config.common import SplitShares
-from retune.data import replay, replay_sampling, row_table, task_data
+from retune.config.generation import turns_of
+from retune.data import answer_counts, replay, replay_sampling, row_table, task_data
+from retune.data.answer_counts import AnswerCounts
 from retune.data.finding import Finding
 from retune.errors import WrongUse
 from retune.evaluation import plots
 from retune.lineage import parent_version
-from retune.models import base_model
+from retune.models import base_model, chat_template
 from retune.preflight import compute_estimate, memory_check, token_audit
 from retune.system import dvc_pipeline, git
 
@@ -34,6 +36,7 @@ class Audited:
     base: dict[str, str]  # its name, and its licence in words
     findings: list[Finding]
     figures: dict[str, Any]
+    answers: AnswerCounts
     general: dict[str, Any] | None  # figures of general examples, none of which is a row
     effort: compute_estimate.ComputeEstimate
     memory: memory_check.MemoryVerdict  # on this machine
@@ -57,17 +60,26 @@ def run_preflight(config: params.Params, picture: Path = PICTURE) -> Audited:
         raise WrongUse(f"task is {config.task}: only what a model is to write has tokens to audit")
     rows, side, where = _rows(config.task)
     limits = config.validate.preflight
-    rows_audit = token_audit.of_base(rows, config.train, limits)
+    render = chat_template.renderer(turns_of(config.train))
+    rows_audit = token_audit.of_base(rows, config.train, limits, render)
     apart = token_audit.leaked(rows, side, limits, config.validate.max_leaked_rows)
-    others = token_audit.of_general(_examples(config), config.train, limits)
+    others = token_audit.of_general(_examples(config), config.train, limits, render)
     plots.lengths(rows_audit.lengths, config.train.max_tokens, picture)
     findings = [*rows_audit.findings, apart, *(others.findings if others else [])]
+    if isinstance(config, params.Prefer):
+        findings += token_audit.single_answers(rows, config.train.method, config.promote.metric, limits)
     share = _learned(side, where == str(SPLITS), config.split)
     learned = round(share * (rows_audit.figures["trained_tokens"] + _mixed_in(rows_audit, others, config.train)))
     replay_figures = others.figures if others else None
     named = {"name": config.train.base.name, "licence": base_model.licence_here(config.train.base.name)}
     return Audited(
-        where, named, findings, rows_audit.figures, replay_figures, *_estimates(rows_audit, learned, config.train)
+        where,
+        named,
+        findings,
+        rows_audit.figures,
+        answer_counts.of_rows(rows["text"]),
+        replay_figures,
+        *_estimates(rows_audit, learned, config.train),
     )
 
 

@@ -63,7 +63,6 @@ def ingest(
     environment.activate_project()
     from flows.execution import dvc, raw_data, recovery
     from retune.config import params
-    from retune.data import task_data
     from retune.data.row_mapping import Columns
     from tasks.ingest import Origin, Rules, ingest
 
@@ -80,10 +79,13 @@ def ingest(
         paths = {"part": result.part, "rejects_file": result.rejects_file}
         print_json({**asdict(result), **{name: str(path) if path else None for name, path in paths.items()}})
         return
-    _print_ingested(result, task_data.of(config.task).has_labels)
+    _print_ingested(result, config.train)
 
 
-def _print_ingested(result: Any, has_labels: bool) -> None:
+def _print_ingested(result: Any, train: Any) -> None:
+    from retune.config.generation import turns_of
+    from retune.data import answer_counts
+
     rejected = f", {result.rejected} rejected" if result.rejected else ""
     click.echo(
         f"received {result.received} rows: {result.added} added, {result.corrected} corrected, "
@@ -91,8 +93,10 @@ def _print_ingested(result: Any, has_labels: bool) -> None:
     )
     for note in result.notes:
         click.echo(note)
-    if not has_labels:
+    if result.counts:
         click.echo(f"read as: {result.format}")
+        for line in answer_counts.sentences(result.counts, turns_of(train)):
+            click.echo(line)
     if result.unused:
         click.echo(f"columns not used: {', '.join(result.unused)}")
     if result.reasons:

@@ -62,16 +62,20 @@ def preflight(json_: bool) -> None:
     from tasks.preflight import PICTURE, run_preflight
 
     raw_data.require_merged()
-    report = run_preflight(params.load())
+    config = params.load()
+    report = run_preflight(config)
     if json_:
         print_json({**report.report(), "picture": str(PICTURE)})
     else:
-        _print_preflight(report, PICTURE)
+        _print_preflight(report, PICTURE, config.train)
     if not report.ok:
         sys.exit(Refused.exit_code)
 
 
-def _print_preflight(report: Any, picture: Path) -> None:
+def _print_preflight(report: Any, picture: Path, train: Any) -> None:
+    from retune.config.generation import turns_of
+    from retune.data import answer_counts
+
     figures, effort = report.figures, report.effort
     share = {name: f"{value:.1%}" for name, value in figures["supervised_share"].items()}
     percentiles = ("min", "p5", "p50", "mean", "p95", "p99", "max")
@@ -84,6 +88,8 @@ def _print_preflight(report: Any, picture: Path) -> None:
         f" {figures['left_out']} left out, {figures['prompt_cut']} with a prompt cut;"
         f" {figures['special_tokens_in_words']} rows whose words hold a special token of the tokenizer"
     )
+    for line in answer_counts.sentences(report.answers, turns_of(train)):
+        click.echo(line)
     if report.general:
         lengths = report.general["tokens"]["whole"]
         click.echo(

@@ -106,8 +106,11 @@ class GenerationTrain(TrainCommon):
         about("The same bits each time. false: the fastest attention of a GPU, which adds in any order."),
     ]
     template: Annotated[
-        Literal["tokenizer", "chatml", "plain"],
-        about("Chat template, stored with the model; tokenizer takes the base's own."),
+        Literal["tokenizer", "thinking", "chatml", "plain"],
+        about(
+            "Chat template, stored with the model. tokenizer takes the base's own, with an empty thought at the end of "
+            "each prompt if the base thinks; thinking takes it as it is, for answers that hold thoughts."
+        ),
     ]
     max_tokens: Annotated[Tokens, about("Largest number of tokens of a prompt and one answer.", "512 to 8192")]
     too_long: Annotated[
@@ -135,6 +138,10 @@ class InstructTrain(GenerationTrain):
         Literal["full", "lora", "dora", "qlora", "ia3", "prompt"],
         about("What is trained: the whole network, or an adapter of this kind. A parent version keeps its method."),
     ]
+    turns: Annotated[
+        Literal["all", "last"],
+        about("Which answers of a conversation are learned. last: those before the last one are context only."),
+    ]
     replay_share: Annotated[
         Share,
         about(
@@ -153,6 +160,11 @@ class InstructTrain(GenerationTrain):
 class PreferTrain(GenerationTrain):
     method: Annotated[Literal["dpo", "kto"], about("The loss on preferences.")]
     beta: Annotated[Positive, about("How strongly the model is held to its parent version.", "0.01 to 0.5")]
+
+
+def turns_of(train_config: GenerationTrain) -> str:
+    """`train.turns`; of task prefer, what precedes the two answers is context."""
+    return train_config.turns if isinstance(train_config, InstructTrain) else "last"
 
 
 @section

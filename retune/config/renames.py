@@ -26,6 +26,7 @@ KEYS = {  # dotted path -> dotted path; every key below an old path moves with i
 # Dotted path of a parameter that files of an earlier release lack -> its line in params.yaml, in the order of the file.
 ADDED = {
     "ingest.max_unreadable_share": "max_unreadable_share: 0.1 # of a source's rows; with more, nothing of it comes in",
+    "train.turns": "turns: last               # all | last: the answers of a conversation that are learned; as it was",
 }
 ITEMS = {"notify.events": {"silent": "unhealthy"}}  # dotted path of a list -> its items that have a new name
 REMEDY = "run `retune params migrate`"

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from retune.data import messages
 from retune.errors import Refused, WrongUse
 from retune.pages.page import render
 from retune.registry import reload_check
@@ -70,8 +71,8 @@ def _answers(version_record: Mapping[str, Any], column: str) -> "pd.Series[str]"
 def readable_prompt(text: str) -> str:
     """The messages of a prompt as people read them; any other text unchanged."""
     try:
-        return "\n\n".join(f"{message['role']}: {message['content']}" for message in json.loads(text))
-    except (ValueError, TypeError, KeyError):
+        return "\n\n".join(f"{message['role']}: {messages.words([message])}" for message in json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError):
         return text
 
 

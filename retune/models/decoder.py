@@ -202,7 +202,7 @@ def with_virtual_tokens(rows: Sequence[TokenizedExample], network: nn.Module) ->
     """The rows for `hidden_states`: under prompt tuning with places for the virtual tokens before each."""
     virtual = virtual_tokens(network)
     count = 0 if virtual is None else len(virtual)
-    return [TokenizedExample([0] * count + row.tokens, count + row.prompt) for row in rows] if count else rows
+    return [row.after([0] * count) for row in rows] if count else rows
 
 
 def body(network: nn.Module) -> Any:

@@ -75,9 +75,9 @@ def pack(rows: Sequence[TokenizedExample], device: torch.device, shape: BatchSha
     targets: list[int] = []
     cu_seqlens = [0]
     for row in rows:
-        first = max(row.prompt, 1)  # no token precedes the first one to predict it
-        supervised += range(len(input_ids) + first - 1, len(input_ids) + len(row.tokens) - 1)
-        targets += row.tokens[first:]
+        for first, end in row.spans:
+            supervised += range(len(input_ids) + first - 1, len(input_ids) + end - 1)
+            targets += row.tokens[first:end]
         input_ids += row.tokens
         position_ids += range(len(row.tokens))
         cu_seqlens.append(len(input_ids))
@@ -102,7 +102,12 @@ def pack(rows: Sequence[TokenizedExample], device: torch.device, shape: BatchSha
 
 def supervised(row: TokenizedExample) -> int:
     """The number of supervised tokens of a row."""
-    return max(0, len(row.tokens) - max(row.prompt, 1))
+    return sum(end - first for first, end in row.spans)
+
+
+def longest_answer(row: TokenizedExample) -> int:
+    """The tokens of its longest supervised answer."""
+    return max((end - first for first, end in row.spans), default=0)
 
 
 def _tensor(values: list[int] | list[list[int]], dtype: torch.dtype, device: torch.device) -> torch.Tensor:

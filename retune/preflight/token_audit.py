@@ -18,7 +18,7 @@ from retune.models import base_model, chat_template
 from retune.models.chat_template import TokenizedExample
 
 PERCENTILES = (5, 50, 90, 95, 99)
-Render = Callable[[Any, str, str], TokenizedExample]
+Render = Callable[[Any, str, str], list[TokenizedExample]]
 
 
 class BaseName(Protocol):
@@ -53,16 +53,14 @@ class Audit:
     lengths: dict[str, np.ndarray]  # tokens of each answer with its prompt, of the prompt, of the answer
 
 
-def of_base(rows: pd.DataFrame, training: Training, limits: Limits) -> Audit:
+def of_base(rows: pd.DataFrame, training: Training, limits: Limits, render: Render) -> Audit:
     """Check curated rows with the base's tokenizer and the template of params.yaml."""
     tokenizer = chat_template.load(base_model.find(training.base.name))
     chat_template.choose(tokenizer, training.template)
-    return audit(rows, tokenizer, training, limits)
+    return audit(rows, tokenizer, training, limits, render)
 
 
-def audit(
-    rows: pd.DataFrame, tokenizer: Any, training: Training, limits: Limits, render: Render = chat_template.render
-) -> Audit:
+def audit(rows: pd.DataFrame, tokenizer: Any, training: Training, limits: Limits, render: Render) -> Audit:
     """Render, tokenise and check everything. `tokenizer` already has its template."""
     table = counted(rows, tokenizer, training, render)
     return Audit(findings(table, tokenizer, training, limits), figures(table, training), _lengths(table))
@@ -71,52 +69,61 @@ def audit(
 OF_GENERAL = ("template_fits", "supervised", "end_learned")  # the draw skips one that is too long
 
 
-def of_general(examples: pd.DataFrame, training: Training, limits: Limits) -> Audit | None:
+def of_general(examples: pd.DataFrame, training: Training, limits: Limits, render: Render) -> Audit | None:
     """The same for replay examples, with findings under names of their own; None without examples."""
     if examples.empty:
         return None
-    audit_report = of_base(examples, training, limits)
+    audit_report = of_base(examples, training, limits, render)
     findings = [each for each in audit_report.findings if each.name in OF_GENERAL]
     return replace(audit_report, findings=[replace(each, name=f"general_{each.name}") for each in findings])
 
 
-def counted(
-    rows: pd.DataFrame, tokenizer: Any, training: Training, render: Render = chat_template.render
-) -> pd.DataFrame:
-    """One line per answer of each row (a pair has two):
+def counted(rows: pd.DataFrame, tokenizer: Any, training: Training, render: Render) -> pd.DataFrame:
+    """One line per sequence that is trained on (a pair has two, a conversation mostly one):
 
-    id, prompt and answer (in tokens, the end among the latter), ends (its last supervised token is the end of
-    sequence), trained (in tokens; 0: left out), misfit (why the template does not render it; empty: it does), marks
-    (its text contains a special token, which the tokenizer would not read as text).
+    id, prompt and answer (in tokens that are supervised or not, the end among the former), ends (its last supervised
+    token is the end of sequence), trained (in tokens; 0: left out), answers (how many are supervised), misfit (why the
+    template does not render it; empty: it does), marks (its text contains a special token, which the tokenizer would
+    not read as text).
     """
-    answers = [name for name in ("label", row_table.REJECTED) if name in rows]
+    names = [name for name in ("label", row_table.REJECTED) if name in rows]
     special = [mark for mark in tokenizer.all_special_tokens if mark]
     lines = []
     for row in rows.to_dict("records"):
-        for name in answers:
+        for name in names:
+            if row[name] == messages.NO_ANSWER:
+                continue
             marks = any(mark in words for mark in special for words in (row["text"], row[name]))
-            lines.append((row["id"], *_counted(tokenizer, row["text"], row[name], training, render), marks))
-    table = pd.DataFrame(lines, columns=["id", "prompt", "answer", "ends", "trained", "misfit", "marks"])
-    table["trained"] *= table.groupby("id")["trained"].transform("min") > 0  # half a pair teaches nothing
+            counts = _counted(tokenizer, row["text"], row[name], training, render)
+            lines += [(row["id"], *line, marks) for line in counts]
+    table = pd.DataFrame(lines, columns=["id", "prompt", "answer", "ends", "trained", "answers", "misfit", "marks"])
+    if len(names) > 1:
+        table["trained"] *= table.groupby("id")["trained"].transform("min") > 0  # half a pair teaches nothing
     return table
 
 
 def _counted(
     tokenizer: Any, text: str, answer: str, training: Training, render: Render
-) -> tuple[int, int, bool, int, str]:
+) -> list[tuple[int, int, bool, int, int, str]]:
     if messages.parse(text) is None:
-        return 0, 0, False, 0, "its text holds no messages, so it was ingested for another task: use a clone per task"
+        why = "its text holds no messages, so it was ingested for another task: use a clone per task"
+        return [(0, 0, False, 0, 0, why)]
     try:
-        row = render(tokenizer, text, answer)
+        return [_line(row, tokenizer, bool(answer.strip()), training) for row in render(tokenizer, text, answer)]
     except Refused as error:
-        return 0, 0, False, 0, str(error)
-    supervised = (
-        len(row.tokens) - row.prompt if answer.strip() else 0
-    )  # then it has at most special tokens of the template
+        return [(0, 0, False, 0, 0, str(error))]
+
+
+def _line(
+    row: TokenizedExample, tokenizer: Any, has_words: bool, training: Training
+) -> tuple[int, int, bool, int, int, str]:
+    # An answer without words has at most special tokens of the template.
+    supervised = sum(end - first for first, end in row.spans) if has_words else 0
     shortened_row = chat_template.shortened(row, training.max_tokens, training.too_long)
     learned = shortened_row.tokens[shortened_row.prompt :] if shortened_row else row.tokens[row.prompt :]
     ends = learned[-1:] == [tokenizer.eos_token_id]
-    return row.prompt, supervised, ends, len(shortened_row.tokens) if shortened_row else 0, ""
+    trained = len(shortened_row.tokens) if shortened_row else 0
+    return len(row.tokens) - supervised, supervised, ends, trained, len(row.spans), ""
 
 
 def findings(table: pd.DataFrame, tokenizer: Any, training: Training, limits: Limits) -> list[Finding]:
@@ -171,6 +178,32 @@ def _of_long(table: pd.DataFrame, over: pd.Series) -> str:
     return f": {out} left out, {long['id'].nunique() - out} lose the beginning of a prompt (train.too_long)"
 
 
+def single_answers(rows: pd.DataFrame, method: str, metric: str, limits: Limits) -> list[Finding]:
+    """Of preferences with rows that have one answer, liked or not: what learns from them, and what measures them."""
+    single = (rows["label"] == messages.NO_ANSWER) | (rows[row_table.REJECTED] == messages.NO_ANSWER)
+    if not single.any():
+        return []
+    ids, has_pairs = list(rows.loc[single, "id"])[: limits.examples], not single.all()
+    count = f"{int(single.sum())} of {len(rows)} rows have one"
+    compares, measures = method != "kto", metric == "preferred"
+    return [
+        Finding(
+            "answers_to_compare",
+            "two answers in each row, unless train.method is kto",
+            f"{count}, and train.method is {method}",
+            not compares,
+            ids if compares else [],
+        ),
+        Finding(
+            "answers_to_score",
+            "rows with two answers, or another promote.metric than preferred, such as perplexity of the liked answers",
+            f"{count}, and promote.metric is {metric}",
+            has_pairs or not measures,
+            [] if has_pairs or not measures else ids,
+        ),
+    ]
+
+
 def leaked(rows: pd.DataFrame, side: pd.Series, limits: Limits, allowed: int = 0) -> Finding:
     """Rows whose prompt, except for case and punctuation, is also in another split; `side` may be empty."""
     prompt_words = rows["text"].map(lambda text: messages.words(messages.parse(text) or [])).astype("str")
@@ -205,6 +238,7 @@ def figures(table: pd.DataFrame, training: Training) -> dict[str, Any]:
         "end_learned": rows_with(fit["ends"].astype(bool)),
         "template_mismatches": int(table.loc[table["misfit"] != "", "id"].nunique()),
         "special_tokens_in_words": int(table.loc[table["marks"].astype(bool), "id"].nunique()),
+        "answers": int(fit["answers"].sum()),
         "trained_tokens": int(fit["trained"].sum()),
         "supervised_tokens": int(fit.loc[fit["trained"] > 0, "answer"].sum()),
     }

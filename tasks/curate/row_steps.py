@@ -69,7 +69,7 @@ def clean(batch: pa.RecordBatch, context: Context) -> pa.RecordBatch:
         prompts = [
             messages.cleaned(_prompt(text, name), row_table.clean_lines) for text, name in zip(texts, ids, strict=True)
         ]
-        questions = [prompt[-1]["content"] if prompt else "" for prompt in prompts]
+        questions = [messages.words(prompt[-1:]) for prompt in prompts]
         words = [messages.words(prompt) for prompt in prompts]
         pairs = zip(prompts, questions, strict=True)
         texts = [messages.dump(prompt) if question else "" for prompt, question in pairs]

@@ -54,6 +54,7 @@ def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: Generatio
     """Score a model folder on `rows`, and write into `out` the files that `tasks.evaluate` names."""
     if rows.empty:
         raise Refused("There are no rows to score: the test split is empty. Add rows, or a larger split.test_share")
+    rows = rows_to_score(rows)
     answers = ask_models(model_folder, rows, evaluate_config)
     predictions = answers.predictions
     scores = summary(predictions, answers.seconds, evaluate_config) | retention_scores(answers.questions)
@@ -74,6 +75,23 @@ def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: Generatio
     stage_io.write_json(scores, out / "evaluate.json")
     for name, title in task_metrics.titles_in(scores).items():
         print(f"{title}: {scores[name]:.4f}  base {scores[f'base_{name}']:.4f}", flush=True)
+
+
+def rows_to_score(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of preferences the pairs; where there are none, the answers that people liked. Raises Refused without either."""
+    if row_table.REJECTED not in rows:
+        return rows
+    liked = rows["label"] != messages.NO_ANSWER
+    pairs = liked & (rows[row_table.REJECTED] != messages.NO_ANSWER)
+    scored = rows[pairs] if pairs.any() else rows[liked].drop(columns=row_table.REJECTED)
+    if scored.empty:
+        raise Refused(
+            f"people disliked all {len(rows)} answers of the test split, so none is a reference: add rows that they "
+            "liked, or a larger split.test_share"
+        )
+    if len(scored) < len(rows):
+        print(f"scored {len(scored)} of {len(rows)} test rows: the others have no answer to compare", flush=True)
+    return scored.reset_index(drop=True)
 
 
 def ask_models(model_folder: Path, rows: pd.DataFrame, evaluate_config: GenerationEvaluate) -> Answers:
@@ -188,8 +206,11 @@ def details(rows: pd.DataFrame, predictions: pd.DataFrame, limit: int) -> dict[s
         "answers": [
             {
                 "id": row["id"],
-                "prompt": json.loads(prompts[row["id"]]),
-                "reference": row["label"],
+                "prompt": [
+                    {"role": message["role"], "content": messages.words([message])}
+                    for message in json.loads(prompts[row["id"]])
+                ],
+                "reference": messages.words(messages.answer(row["label"])),
                 "answer": row["predicted"],
                 "base": row["base_predicted"],
                 "rouge_l": row["rouge_l"],

@@ -48,7 +48,8 @@ def write_answers(
 ) -> pd.DataFrame:
     """predicted, confidence, and the scores of `text_metrics`, with the index of `rows`."""
     predictions = model.predict(rows["text"].tolist(), batch_size)
-    scores = text_metrics.score_rows(rows["label"].tolist(), predictions.labels, schema)
+    references = [chat_template.written(model.tokenizer, *row) for row in zip(rows["text"], rows["label"], strict=True)]
+    scores = text_metrics.score_rows(references, predictions.labels, schema)
     answers = pd.DataFrame({"predicted": predictions.labels, "confidence": predictions.confidence.astype("float64")})
     return answers.join(scores).set_index(rows.index)
 

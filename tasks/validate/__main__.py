@@ -21,6 +21,7 @@ from typing import Any
 import pandas as pd
 
 from retune.config import params
+from retune.config.generation import turns_of
 from retune.data import row_table, task_data
 from retune.data.finding import Finding
 from retune.errors import Broken, Refused
@@ -77,16 +78,21 @@ def audit_tokens(
 ) -> TokenAudit | None:
     """The tokens of the rows. None where a column for them is missing: a check reports that."""
     from retune.evaluation import plots
+    from retune.models import chat_template
     from retune.preflight import token_audit  # a classifier has none of it, and pays for none
 
     if not {*task_data.of(config.task).columns} <= set(rows):
         return None
     train, limits = config.train, config.validate.preflight
-    audit = token_audit.of_base(rows, train, limits)
+    render = chat_template.renderer(turns_of(train))
+    audit = token_audit.of_base(rows, train, limits, render)
     plots.lengths(audit.lengths, train.max_tokens, picture)
-    questions = {"template": train.template, "max_tokens": train.max_tokens, "too_long": train.too_long, **vars(limits)}
+    turns, named = turns_of(train), ("template", "max_tokens", "too_long")
+    questions = {**{name: getattr(train, name) for name in named}, "turns": turns, **vars(limits)}
     findings, figures = audit.findings, audit.figures
-    if general := token_audit.of_general(examples, train, limits):
+    if isinstance(config, params.Prefer):
+        findings = findings + token_audit.single_answers(rows, config.train.method, config.promote.metric, limits)
+    if general := token_audit.of_general(examples, train, limits, render):
         findings, figures = findings + general.findings, {**figures, "general": general.figures}
         questions["general"] = [finding.name for finding in general.findings]
     return TokenAudit(findings, figures, questions)

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from retune.data.readers.table import HALF_PAIR, Table
+from retune.data.readers.table import HALF_PAIR, NumberText, Table
 from retune.errors import Broken, Refused, WrongUse
 
 SIDE_OF = {"train": "train", "val": "val", "validation": "val", "dev": "val", "test": "test"}
@@ -112,9 +112,9 @@ def _json(path: Path) -> Table:
 
 
 def _parse_json(text: str, path: Path, line: int = 1) -> Any:
-    # Numbers stay as written, so 1.10 and an id of 20 digits survive. NaN counts as null.
+    # NaN counts as null.
     try:
-        return json.loads(text, parse_int=str, parse_float=str, parse_constant=lambda _: None)
+        return json.loads(text, parse_int=NumberText, parse_float=NumberText, parse_constant=lambda _: None)
     except json.JSONDecodeError as error:
         at = f"line {line + error.lineno - 1}, column {error.colno}"
         raise Refused(f"{path}, {at}: {error.msg}: {reprlib.repr(text.strip())}") from None

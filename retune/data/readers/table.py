@@ -40,6 +40,10 @@ class Reject:
         return f"{self.unit} {self.place}: {self.fault.message}"
 
 
+class NumberText(str):
+    """A number of a JSON file as it is written there: 1.10 stays 1.10, and an id of 20 digits keeps them all."""
+
+
 class NoText(ValueError):
     """A cell is not a text. Says what is wrong and what to do."""
 
@@ -88,6 +92,15 @@ class Table:
             for row, record in records.items():
                 record[name] = values[row]
         return {row: json.dumps(record, default=str) for row, record in records.items()}
+
+
+def as_numbers(value: Any) -> Any:
+    """A JSON value with numbers as numbers, for what is JSON again."""
+    if isinstance(value, dict):
+        return {key: as_numbers(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [as_numbers(each) for each in value]
+    return json.loads(value) if isinstance(value, NumberText) else value
 
 
 def word(value: Any) -> str:

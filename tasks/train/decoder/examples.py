@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -19,12 +19,23 @@ from tasks.train.parent import ParentCausalLM
 SHOWN = 3  # rows that an error message names
 
 
+class RenderConfig(Protocol):
+    """What of the train section decides how rows become tokens."""
+
+    @property
+    def max_tokens(self) -> int: ...
+    @property
+    def too_long(self) -> str: ...
+    @property
+    def turns(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class TokenizedSplit:
     """One split, ready for the network."""
 
-    rows: list[TokenizedExample]
-    frame: pd.DataFrame  # where they come from, in the same order
+    rows: list[TokenizedExample]  # several of a conversation whose answers do not fit into one
+    frame: pd.DataFrame  # the conversations that they come from, in the same order
     too_long: int = 0  # rows that are left out: longer than max_tokens
     truncated: int = 0  # rows whose prompt is cut
 
@@ -37,21 +48,25 @@ class Replay:
     files: list[str]  # that each comes from
 
 
-def render(frame: pd.DataFrame, tokenizer: Any, max_tokens: int, too_long: str) -> TokenizedSplit:
+def render(frame: pd.DataFrame, tokenizer: Any, config: RenderConfig) -> TokenizedSplit:
     """The tokens of each row that is trained on; those that are too long for it are counted."""
-    examples = [chat_template.render(tokenizer, *row) for row in zip(frame["text"], frame["label"], strict=True)]
-    shortened = [chat_template.shortened(row, max_tokens, too_long) for row in examples]
-    rows = [row for row in shortened if row is not None]
+    max_tokens, render_row, rows, is_learned, cut = config.max_tokens, chat_template.renderer(config.turns), [], [], 0
+    for text, label in zip(frame["text"], frame["label"], strict=True):
+        examples = render_row(tokenizer, text, label)
+        shortened = [chat_template.shortened(row, max_tokens, config.too_long) for row in examples]
+        fitting = [row for row in shortened if row is not None]
+        cut += any(row not in examples for row in fitting) or 0 < len(fitting) < len(examples)
+        is_learned.append(bool(fitting))
+        rows += fitting
     if not rows:
         raise Refused(
             f"all {len(frame)} rows of a split are longer than train.max_tokens, {max_tokens}: raise it, or write "
             "train.too_long: cut_prompt"
         )
-    left_out = len(examples) - len(rows)
-    cut = sum(row is not None and row is not before for row, before in zip(shortened, examples, strict=True))
+    left_out = is_learned.count(False)
     if cut or left_out:
         print(f"{left_out} rows are left out and {cut} prompts cut: longer than {max_tokens} tokens", flush=True)
-    return TokenizedSplit(rows, frame[[row is not None for row in shortened]], left_out, cut)
+    return TokenizedSplit(rows, frame[is_learned], left_out, cut)
 
 
 def draw_replay(examples: pd.DataFrame | None, rows: int, tokenizer: Any, config: InstructTrain) -> Replay:
@@ -60,15 +75,16 @@ def draw_replay(examples: pd.DataFrame | None, rows: int, tokenizer: Any, config
     replay = Replay([], [])
     if examples is None or not count:
         return replay
-    drawn = replay_sampling.in_draw_order(examples, config.seed)
+    drawn, render_row = replay_sampling.in_draw_order(examples, config.seed), chat_template.renderer(config.turns)
     for text, label, file in drawn[["text", "label", "source"]].to_numpy():
-        row = chat_template.shortened(chat_template.render(tokenizer, text, label), config.max_tokens, config.too_long)
-        if row is not None:
-            replay.rows.append(row)
-            replay.files.append(file)
-        if len(replay.rows) == count:
+        for example in render_row(tokenizer, text, label):
+            row = chat_template.shortened(example, config.max_tokens, config.too_long)
+            if row is not None:
+                replay.rows.append(row)
+                replay.files.append(file)
+        if len(replay.rows) >= count:
             break
-    return replay
+    return Replay(replay.rows[:count], replay.files[:count])
 
 
 def replay_shortage(replay: Replay, rows: int, config: InstructTrain) -> list[str]:

@@ -37,12 +37,13 @@ def dpo(gain: torch.Tensor, beta: float) -> torch.Tensor:
     return -nn.functional.logsigmoid(beta * (gain[:, 0] - gain[:, 1]))
 
 
-def kto(gain: torch.Tensor, beta: float, drift: torch.Tensor) -> torch.Tensor:
-    """[pairs], Ethayarajh et al. 2024, eq. 8, both kinds of answer weighing 1. drift: how far from the reference the
-    policy is anyway (their z0), no gradient through it.
+def kto(gain: torch.Tensor, liked: torch.Tensor, beta: float, drift: torch.Tensor) -> torch.Tensor:
+    """[answers], Ethayarajh et al. 2024, eq. 8, both kinds of answer weighing 1.
+
+    gain: [answers], log-probability over the reference's; liked: [answers] of bool. drift: how far from the reference
+    the policy is anyway (their z0), no gradient through it.
     """
-    better, worse = beta * (gain[:, 0] - drift), beta * (drift - gain[:, 1])
-    return (2 - better.sigmoid() - worse.sigmoid()) / 2
+    return 1 - (beta * torch.where(liked, gain - drift, drift - gain)).sigmoid()
 
 
 def _same_dtype(hidden: torch.Tensor, head: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

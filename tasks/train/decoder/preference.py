@@ -29,7 +29,7 @@ from tasks.train.context import TrainContext, machine, make_deterministic, warn
 from tasks.train.decoder import batch_plan, checks, parent_network
 from tasks.train.decoder.losses import dpo, kto, log_likelihood
 from tasks.train.decoder.network import Learner, parameter_counts, prepare_network
-from tasks.train.decoder.pairs import Pairs, mismatched, render
+from tasks.train.decoder.pairs import Judged, Pairs, mismatched, render, rows_of
 from tasks.train.decoder.rounds import TrainedCausalLM, choose_then_refit
 from tasks.train.distributed import collectives
 from tasks.train.loop import Objective, Step
@@ -55,8 +55,8 @@ def fit(train: pd.DataFrame, val: pd.DataFrame, context: TrainContext[PreferTrai
     del network
     splits = [render(frame, tokenizer, config) for frame in (train, val)]
     pairs = _with_reference(learner.network, splits[0] + splits[1], config)
-    print(f"asked the reference of {len(pairs)} pairs in {time.monotonic() - began:.1f} s on {device}", flush=True)
-    train_count = len(splits[0]) // 2
+    print(f"asked the reference of {len(pairs)} rows in {time.monotonic() - began:.1f} s on {device}", flush=True)
+    train_count = len(splits[0])
 
     def objective(network: nn.Module, epochs: int, refit: bool) -> Objective:
         if refit:
@@ -86,7 +86,7 @@ def fit(train: pd.DataFrame, val: pd.DataFrame, context: TrainContext[PreferTrai
         parent_manifest.base_name,
         parent_manifest.base_sha256,
         config.max_tokens,
-        max(supervised(row) for row in pairs.rows),
+        max(map(packing.longest_answer, pairs.rows)),
         parent_manifest.template,
     )
     return TrainedCausalLM(manifest, tokenizer, _merged(network, parent_manifest), history, report)
@@ -132,10 +132,10 @@ def _merged(network: Any, manifest: CausalLMManifest) -> nn.Module:
     return whole.eval()
 
 
-def _with_reference(network: nn.Module, rows: list[TokenizedExample], config: PreferTrain) -> Pairs:
+def _with_reference(network: nn.Module, judged: list[Judged], config: PreferTrain) -> Pairs:
     """The pairs, and how likely the start holds them: computed by the very forward that is trained."""
-    others = mismatched(rows, config.max_tokens, config.seed) if config.method == "kto" else []
-    return Pairs(rows, others, _score(network, rows, config), _score(network, others, config))
+    others = mismatched(judged, config.max_tokens, config.seed) if config.method == "kto" else []
+    return Pairs(judged, others, _score(network, rows_of(judged), config), _score(network, others, config))
 
 
 def _score(network: nn.Module, rows: list[TokenizedExample], config: PreferTrain) -> torch.Tensor:
@@ -192,28 +192,29 @@ def _log_probabilities(
 
 
 def make_objective(network: nn.Module, train: Pairs, val: Pairs | None, epochs: int, config: PreferTrain) -> Objective:
-    """The mean loss of DPO or KTO over the pairs of each step."""
+    """The mean loss of DPO over the pairs of each step, or of KTO over the answers."""
     lengths = [len(row.tokens) for row in train.rows]
-    pair_lengths = [lengths[row] + lengths[row + 1] for row in range(0, len(lengths), 2)]
+    pair_lengths = [sum(len(row.tokens) for row in each.rows) for each in train.judged]
     plan = batch_plan.plan_steps(pair_lengths, epochs, config)
-    row_batches = [_rows_of(batch) for epoch in plan for step in epoch for batch in step]
+    row_batches = [train.row_numbers(batch) for epoch in plan for step in epoch for batch in step]
     shape = _shape(network, lengths, row_batches, config)
 
     def backward(step: Step, number: int) -> dict[str, torch.Tensor]:
-        total = float(sum(map(len, step)))
-        drift = _drift(network, train, [pair for batch in step for pair in batch], config)
+        numbers = [number for batch in step for number in batch]
+        total = float(len(numbers) if config.method == "dpo" else len(train.row_numbers(numbers)))
+        drift = _drift(network, train, numbers, config)
         network.train()
         loss = preferred = torch.zeros((), device=decoder.head(network).device)
         for place, batch, counts in collectives.local_batches(step):
             batch_plan.seed_batch(config, number, place)
-            rows = _rows_of(batch)
+            rows = train.row_numbers(batch)
             scores = _log_probabilities(network, [train.rows[row] for row in rows], shape, config.precision)
-            gain = (scores - train.reference[rows].to(scores.device)).view(-1, 2)
-            weight = total if counts else math.inf
-            share = _losses(gain, drift.to(scores.device), config).sum() / weight
+            gain = scores - train.reference[rows].to(scores.device)
+            share = _losses(gain, train.liked[rows], drift, config).sum() / (total if counts else math.inf)
             torch.autograd.backward(share)
             loss = loss + share.detach()
-            preferred = preferred + (gain[:, 0] > gain[:, 1]).sum() / weight
+            judged = [train.judged[number] for number in batch]
+            preferred = preferred + _preferred(gain, judged).sum() / (len(numbers) if counts else math.inf)
         return {
             "train_loss": collectives.all_reduce_sum(loss),
             "train_preferred": collectives.all_reduce_sum(preferred),
@@ -230,16 +231,25 @@ def make_objective(network: nn.Module, train: Pairs, val: Pairs | None, epochs: 
     )
 
 
-def _rows_of(pairs: Sequence[int]) -> list[int]:
-    return [row for pair in pairs for row in (2 * pair, 2 * pair + 1)]
+def _losses(gain: torch.Tensor, liked: torch.Tensor, drift: torch.Tensor, config: PreferTrain) -> torch.Tensor:
+    """[pairs] of DPO, [answers] of KTO"""
+    if config.method == "dpo":
+        return dpo(gain.view(-1, 2), config.beta)
+    return kto(gain, liked.to(gain.device), config.beta, drift.to(gain.device))
 
 
-def _losses(gain: torch.Tensor, drift: torch.Tensor, config: PreferTrain) -> torch.Tensor:
-    return kto(gain, config.beta, drift) if config.method == "kto" else dpo(gain, config.beta)
+def _preferred(gain: torch.Tensor, judged: Sequence[Judged]) -> torch.Tensor:
+    """[judged] of bool: the chosen answer gained more than the rejected; a single one gained if liked, lost if not."""
+    signed = torch.where(
+        torch.tensor([liked for each in judged for liked in each.liked], device=gain.device), gain, -gain
+    )
+    counts = torch.tensor([len(each.rows) for each in judged], device=gain.device)
+    owner = torch.arange(len(judged), device=gain.device).repeat_interleave(counts)
+    return torch.zeros(len(judged), device=gain.device).index_add(0, owner, signed) > 0
 
 
 def _drift(network: nn.Module, pairs: Pairs, numbers: list[int], config: PreferTrain) -> torch.Tensor:
-    """KTO's z0, of the whole step: the mean gain of answers that were given to other prompts, not below 0."""
+    """KTO's z0, of the whole step: the mean gain of answers that belong to other prompts, not below 0."""
     if config.method != "kto":
         return torch.zeros(())
     scores = _score(network, [pairs.others[pair] for pair in numbers], config)
@@ -247,10 +257,15 @@ def _drift(network: nn.Module, pairs: Pairs, numbers: list[int], config: PreferT
 
 
 def _validate(network: nn.Module, val: Pairs, config: PreferTrain) -> dict[str, float]:
-    gain = (_score(network, val.rows, config) - val.reference).view(-1, 2)
+    gain = _score(network, val.rows, config) - val.reference
     drift = _drift(network, val, list(range(len(val))), config)
     return {
-        "val_loss": _losses(gain, drift, config).mean().item(),
-        "val_preferred": (gain[:, 0] > gain[:, 1]).float().mean().item(),
-        "val_margin": config.beta * (gain[:, 0] - gain[:, 1]).mean().item(),
+        "val_loss": _losses(gain, val.liked, drift, config).mean().item(),
+        "val_preferred": _preferred(gain, val.judged).float().mean().item(),
+        "val_margin": config.beta * (_mean(gain[val.liked]) - _mean(gain[~val.liked])),
     }
+
+
+def _mean(values: torch.Tensor) -> float:
+    """0 of none: people may have liked all answers, or none."""
+    return values.mean().item() if len(values) else 0.0

@@ -103,7 +103,7 @@ def fit(
 
     history = choose_then_refit(learner, objective, context)
     network = learner.gathered().eval()
-    max_new_tokens = max(supervised(row) for row in data.train.rows + data.val.rows)
+    max_new_tokens = max(map(packing.longest_answer, data.train.rows + data.val.rows))
     base = (config.base.name, config.base.sha256)
     manifest = CausalLMManifest("instruct", config.method, *base, config.max_tokens, max_new_tokens, config.template)
     report = {
@@ -118,8 +118,7 @@ def fit(
 def _prepare_data(
     train: pd.DataFrame, val: pd.DataFrame, replay: pd.DataFrame | None, tokenizer: Any, config: InstructTrain
 ) -> Data:
-    train_split = examples.render(train, tokenizer, config.max_tokens, config.too_long)
-    val_split = examples.render(val, tokenizer, config.max_tokens, config.too_long)
+    train_split, val_split = (examples.render(frame, tokenizer, config) for frame in (train, val))
     rows = len(train_split.rows) + (len(val_split.rows) if config.refit else 0)
     return Data(train_split, val_split, examples.draw_replay(replay, rows, tokenizer, config), config.refit)
 
@@ -133,7 +132,8 @@ def _check_tokens(data: Data, network: Any) -> None:
 def _data_report(data: Data, start: ParentCausalLM | None) -> dict[str, Any]:
     splits, learned = (data.train, data.val), data.learned
     return {
-        "rows": len(learned),
+        "rows": sum(len(split.frame) for split in (splits if data.refit else splits[:1])),
+        "answers": sum(len(row.spans) for row in learned),
         "left_out_rows": sum(split.too_long for split in splits),
         "cut_rows": sum(split.truncated for split in splits),
         "tokens": sum(len(row.tokens) for row in learned),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from retune.data import chat_formats, messages
+from retune.data.answer_counts import AnswerCounts
 from retune.data.readers.source import read as read_table
 from retune.data.readers.table import Table
 from retune.errors import WrongUse
@@ -24,6 +25,8 @@ def assistant(content):
 
 
 SYSTEM = {"role": "system", "content": "Be kind."}
+TRACK = {"type": "function", "function": {"name": "track"}}
+TOOLS = {"role": "tools", "content": '[{"type":"function","function":{"name":"track"}}]'}
 
 
 def table(*records):
@@ -35,6 +38,7 @@ def table(*records):
 def mapped(task, record, **named):
     """Prompt, answers and format of one row."""
     rows = chat_formats.read(table(record), task, **named)
+    assert rows.faults == {}
     ((prompt,), *answers) = rows.values.values()
     return json.loads(prompt), *(answer for (answer,) in answers), rows.format
 
@@ -45,6 +49,10 @@ INSTRUCT = {
         ({"messages": [*EARLIER, user(ASK), assistant(REPLY)]}, [*EARLIER, user(ASK)]),
         ({"messages": json.dumps([user(ASK), assistant(REPLY)])}, [user(ASK)]),  # as a CSV file holds it
         ({"messages": [{**user(ASK), "name": None}, assistant(REPLY)]}, [user(ASK)]),  # as Parquet fills it up
+        ({"messages": [user(ASK), {**assistant(REPLY), "weight": 1, "refusal": None}]}, [user(ASK)]),
+        ({"messages": [{**user(ASK), "name": "c 17"}, assistant(REPLY)]}, [{**user(ASK), "name": "c 17"}]),
+        ({"messages": [{**SYSTEM, "role": "developer"}, user(ASK), assistant(REPLY)]}, [SYSTEM, user(ASK)]),
+        ({"messages": [user(ASK), assistant(REPLY)], "tools": [TRACK]}, [TOOLS, user(ASK)]),
     ],
     "ShareGPT": [
         (
@@ -56,7 +64,15 @@ INSTRUCT = {
                 ]
             },
             [SYSTEM, user(ASK)],
-        )
+        ),
+        (
+            {
+                "conversations": [{"from": "human", "value": ASK}, {"from": "gpt", "value": REPLY}],
+                "system": "Be kind.",
+                "tools": "[]",
+            },
+            [SYSTEM, user(ASK)],
+        ),
     ],
     "prompt and completion": [
         ({"prompt": ASK, "completion": REPLY}, [user(ASK)]),
@@ -67,6 +83,9 @@ INSTRUCT = {
         ({"instruction": "Where is it?", "input": "My order.", "output": REPLY}, [user(ASK)]),
         ({"instruction": ASK, "input": "", "output": REPLY}, [user(ASK)]),
         ({"instruction": ASK, "output": REPLY}, [user(ASK)]),
+        ({"instruction": ASK, "output": REPLY, "history": [["a", "b"]]}, [*EARLIER, user(ASK)]),
+        ({"instruction": ASK, "output": REPLY, "history": '[["a", "b"]]', "system": ""}, [*EARLIER, user(ASK)]),
+        ({"instruction": ASK, "output": REPLY, "history": [], "system": "Be kind."}, [SYSTEM, user(ASK)]),
     ],
     "the columns text and label": [({"text": ASK, "label": REPLY}, [user(ASK)])],
 }  # fmt: skip
@@ -84,12 +103,100 @@ PAIRS = [
     {"prompt": [user(ASK)], "chosen": [assistant(REPLY)], "rejected": [assistant("no")]},
     {"chosen": [user(ASK), assistant(REPLY)], "rejected": [user(ASK), assistant("no")]},
     {"prompt": ASK, "chosen": [user(ASK), assistant(REPLY)], "rejected": [user(ASK), assistant("no")]},
+    {"chosen": f"\n\nHuman: {ASK}\n\nAssistant: {REPLY}", "rejected": f"\n\nHuman: {ASK}\n\nAssistant: no"},
+    {"prompt": f"\n\nHuman: {ASK}\n\nAssistant:", "chosen": REPLY, "rejected": "no"},
 ]
 
 
 @pytest.mark.parametrize("record", PAIRS)
 def test_each_format_of_preferences_is_recognised(record):
     assert mapped("prefer", record) == ([user(ASK)], REPLY, "no", "chosen and rejected")
+
+
+def sharegpt(speaker, words):
+    return {"from": speaker, "value": words}
+
+
+NAMED_PAIRS = {
+    "ShareGPT, chosen and rejected": {
+        "conversations": [sharegpt("human", ASK)], "chosen": sharegpt("gpt", REPLY), "rejected": sharegpt("gpt", "no"),
+    },
+    "preferred and non-preferred output": {
+        "input": {"messages": [user(ASK)]},
+        "preferred_output": [assistant(REPLY)], "non_preferred_output": [assistant("no")],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", NAMED_PAIRS)
+def test_preferences_of_other_tools_are_recognised(form):
+    assert mapped("prefer", NAMED_PAIRS[form]) == ([user(ASK)], REPLY, "no", form)
+
+
+def test_answers_that_part_early_are_compared_from_there_on():
+    first = [*EARLIER, user("c")]
+    better = [*first, assistant("d"), user("e"), assistant("f")]
+    worse = [*first, assistant("x"), user("y"), assistant("z")]
+    prompt, label, rejected, _ = mapped("prefer", {"chosen": better, "rejected": worse})
+    assert (prompt, json.loads(label), json.loads(rejected)) == (first, better[3:], worse[3:])
+    stored = {"text": messages.dump(prompt), "label": label, "rejected": rejected}
+    assert mapped("prefer", stored)[:3] == (prompt, label, rejected), "rows of ours come back as they were"
+
+
+THUMBS = [
+    {"prompt": "a", "completion": "good", "label": True},
+    {"prompt": "b", "completion": "bad", "label": False},
+    {"prompt": "c", "completion": "unknown", "label": None},
+]
+
+
+def test_an_answer_that_people_disliked_is_never_learned_as_an_answer():
+    rows = chat_formats.read(table(*THUMBS), "instruct")
+    assert rows.values["label"] == ["good", "", ""]
+    assert [fault.reason for fault in rows.faults.values()] == ["disliked answer", "not judged"]
+    assert rows.faults[1].message.startswith("label is False: an answer that people disliked is not learned; task pre")
+    assert rows.faults[2].message == "label is None: write true for an answer that people liked, false for another"
+    assert (rows.format, rows.columns[-1]) == ("prompt and completion, judged by label", "label")
+
+
+def test_thumbs_are_preferences_with_one_answer():
+    rows = chat_formats.read(table(*THUMBS), "prefer")
+    assert rows.values["label"] == ["good", messages.NO_ANSWER, ""]
+    assert rows.values["rejected"] == [messages.NO_ANSWER, "bad", ""]
+    assert list(rows.faults) == [2]
+    again = {name: values[1] for name, values in rows.values.items()}
+    assert mapped("prefer", again)[1:3] == (messages.NO_ANSWER, "bad"), "rows of ours come back as they were"
+
+
+def test_an_answer_of_weight_0_is_context_and_what_follows_the_last_learned_one_is_left_out():
+    draft = {**assistant("draft"), "weight": 0}
+    rows = chat_formats.read(
+        table({"messages": [user("a"), draft, user("b"), {**assistant("c"), "weight": 1}, user("d"), draft]}),
+        "instruct",
+    )
+    assert json.loads(rows.values["text"][0]) == [user("a"), draft, user("b")]
+    assert rows.values["label"] == ["c"]
+    assert rows.counts == AnswerCounts(conversations=1, answers=1, earlier=0, unlearned=2)
+
+
+def test_calls_of_functions_are_kept_in_the_prompt_and_as_an_answer():
+    call = {"id": "1", "type": "function", "function": {"name": "track", "arguments": '{"order": 7}'}}
+    calling = {"role": "assistant", "content": None, "tool_calls": [call]}
+    result = {"role": "tool", "tool_call_id": "1", "content": "ships"}
+    stored_call = {**call, "function": {"name": "track", "arguments": {"order": 7}}}
+    stored = {"role": "assistant", "content": "", "tool_calls": [stored_call]}
+    prompt, label, _ = mapped("instruct", {"messages": [user("a"), calling, result, assistant("b")], "tools": [TRACK]})
+    assert (prompt, label) == ([TOOLS, user("a"), stored, {**result}], "b")
+    prompt, label, _ = mapped("instruct", {"messages": [user("a"), calling], "tools": [TRACK]})
+    assert json.loads(label) == [stored]
+    assert mapped("instruct", {"text": messages.dump(prompt), "label": label})[:2] == (prompt, label)
+
+
+def test_the_answers_of_all_turns_are_counted():
+    rows = chat_formats.read(
+        table({"messages": [*EARLIER, *EARLIER, user("c"), assistant("d")]}, {"messages": EARLIER}), "instruct"
+    )
+    assert rows.counts == AnswerCounts(conversations=2, answers=4, earlier=2, unlearned=0)
 
 
 def test_named_columns_come_before_what_the_columns_show():
@@ -120,11 +227,11 @@ MISREAD = {
     "'I ask' is not a list of messages": ("instruct", {"messages": "I ask"}),
     "[] is not a list of messages": ("instruct", {"messages": []}),
     "{'role': 'user'} is not a message: give it role and content": ("instruct", {"messages": [{"role": "user"}]}),
-    "'bot' is not a known role: use system, user, assistant, tool": (
+    "'boss' is not a known role: use system, developer, user": (
         "instruct",
-        {"messages": [user("a"), {"role": "bot", "content": "b"}]},
+        {"messages": [user("a"), {"role": "boss", "content": "b"}]},
     ),
-    "'narrator' is not a known from: use human, gpt": (
+    "'narrator' is not a known from: use system, developer": (
         "instruct",
         {"conversations": [{"from": "narrator", "value": "b"}]},
     ),
@@ -133,10 +240,25 @@ MISREAD = {
         {"messages": [user("a"), assistant("b"), user("thanks")]},
     ),
     "has no question": ("instruct", {"messages": [SYSTEM, assistant("b")]}),
-    "holds 'tool_calls', which Retune cannot train on": (
+    "holds 'reasoning_content', which Retune cannot train on": (
+        "instruct",
+        {"messages": [user("a"), {**assistant("b"), "reasoning_content": "c"}]},
+    ),
+    "is not a call of a function": (
         "instruct",
         {"messages": [user("a"), {**assistant("b"), "tool_calls": [{"id": "1"}]}]},
     ),
+    "None is the content of a message: give it words": (
+        "instruct",
+        {"messages": [user("a"), {"role": "assistant", "content": None}]},
+    ),
+    "'image_url' is a part of a message that is no text": (
+        "instruct",
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, assistant("b")]},
+    ),
+    "has answers of weight 0 alone": ("instruct", {"messages": [user("a"), {**assistant("b"), "weight": 0}]}),
+    "is not a weight": ("instruct", {"messages": [user("a"), {**assistant("b"), "weight": 2}]}),
+    "is not a history": ("instruct", {"instruction": "a", "output": "b", "history": [["c"]]}),
     "is not a text: give text or a number": ("instruct", {"prompt": "a", "completion": {"answer": "b"}}),
     "is not a text: correct the export": ("instruct", {"prompt": "a", "completion": "half \ud83d"}),
     "'b' has no prompt: give a prompt": ("prefer", {"chosen": "b", "rejected": "c"}),
@@ -152,7 +274,7 @@ def test_a_cell_that_is_no_conversation_is_a_fault_of_its_row_with_value_and_rem
     task, record = MISREAD[invalid]
     sharegpt = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
     good = {"messages": EARLIER, "conversations": sharegpt, "chosen": EARLIER, "rejected": EARLIER}
-    fine = {name: good.get(name, "a") for name in record}
+    fine = {name: None if name == "history" else good.get(name, "a") for name in record}
     rows = chat_formats.read(table(fine, record), task)
     assert [*rows.faults] == [1]
     assert invalid in rows.faults[1].message

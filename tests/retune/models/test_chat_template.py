@@ -6,9 +6,19 @@ import logging
 
 import pytest
 
+from retune.data import messages as conversations
 from retune.errors import Refused, WrongUse
 from retune.models import chat_template
-from retune.models.chat_template import CHATML, PLAIN, TokenizedExample, choose, prompt_text, render, shortened
+from retune.models.chat_template import (
+    CHATML,
+    PLAIN,
+    TokenizedExample,
+    choose,
+    prompt_text,
+    render,
+    render_turns,
+    shortened,
+)
 
 MESSAGES = [
     {"role": "system", "content": "You are kind."},
@@ -178,6 +188,128 @@ def test_a_row_too_long_loses_its_beginning_or_is_left_out_and_never_loses_its_e
     assert shortened(row, 5, "drop") is None
     assert shortened(row, 3, "cut_prompt") == TokenizedExample([4, 5, 6], prompt=1)
     assert shortened(row, 2, "cut_prompt") is None  # an answer to nothing
+
+
+THINKING = CHATML.replace(  # as Qwen3's: an empty thought before the last answer
+    "message['content']",
+    "('<think>\n\n</think>\n\n' if loop.last and message.role == 'assistant' and '<think>' not in message.content"
+    " else '') + message['content']",
+)
+ASKS_WHETHER = THINKING.replace(
+    "assistant\n' }}{% endif %}",
+    "assistant\n' }}{% if enable_thinking is defined and not enable_thinking %}"
+    "{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}",
+)
+
+
+@pytest.mark.parametrize("template", [THINKING, ASKS_WHETHER])
+def test_the_empty_thought_of_a_template_ends_the_prompt_and_is_no_part_of_the_answer(tokenizer, template, tmp_path):
+    tokenizer.chat_template = template.replace("eos_token", "'<|endoftext|>'")
+    choose(tokenizer, "tokenizer")
+    row = render(tokenizer, TEXT, ANSWER)
+    assert text_of(tokenizer, row.tokens[row.prompt :]) == ANSWER + "<|endoftext|>"
+    assert prompt_text(tokenizer, MESSAGES).endswith("assistant\n<think>\n\n</think>\n\n")
+    tokenizer.save_pretrained(tmp_path)
+    again = chat_template.load(tmp_path)
+    choose(again, "tokenizer")
+    assert again.chat_template == tokenizer.chat_template, "chosen once is chosen"
+    assert render(again, TEXT, ANSWER) == row
+
+
+def test_thoughts_in_an_answer_are_learned_where_the_template_thinks(tokenizer):
+    tokenizer.chat_template = ASKS_WHETHER.replace("eos_token", "'<|endoftext|>'")
+    thoughtful = "<think>\nLate?\n</think>\n\n" + ANSWER
+    silent = copy.deepcopy(tokenizer)
+    choose(silent, "tokenizer")
+    with pytest.raises(Refused, match=r"the answer holds thoughts, and train\.template: tokenizer asks for none"):
+        render(silent, TEXT, thoughtful)
+    choose(tokenizer, "thinking")
+    row = render(tokenizer, TEXT, thoughtful)
+    assert text_of(tokenizer, row.tokens[row.prompt :]) == thoughtful + "<|endoftext|>"
+
+
+CHAT = [*MESSAGES, {"role": "assistant", "content": ANSWER}, {"role": "user", "content": "And now?"}]
+PER_ANSWER = CHATML.replace(  # as those that write a thought before the last answer alone
+    "message['content']", "('<t>' if loop.last and message['role'] == 'assistant' else '') + message['content']"
+)
+
+
+def learned(tokenizer, rows):
+    return [tokenizer.decode(row.tokens[first:end]) for row in rows for first, end in row.spans]
+
+
+def one_by_one(tokenizer, chat, answer):
+    """A row for each answer, as one would write it by hand."""
+    places = [place for place, message in enumerate(chat) if message["role"] == "assistant"]
+    rows = [render(tokenizer, json.dumps(chat[:place]), chat[place]["content"]) for place in places]
+    return [*rows, render(tokenizer, json.dumps(chat), answer)]
+
+
+def test_every_answer_is_learned_in_one_row_with_the_tokens_of_a_row_of_its_own(chatml_tokenizer):
+    (row,) = render_turns(chatml_tokenizer, json.dumps(CHAT), "Still late.")
+    alone = one_by_one(chatml_tokenizer, CHAT, "Still late.")
+    assert learned(chatml_tokenizer, [row]) == learned(chatml_tokenizer, alone)
+    assert [row.tokens[:end] for _, end in row.spans] == [each.tokens for each in alone]
+
+
+def test_a_template_that_writes_earlier_answers_otherwise_gets_a_row_for_each(tokenizer):
+    tokenizer.chat_template = PER_ANSWER.replace("eos_token", "'<|endoftext|>'")
+    choose(tokenizer, "tokenizer")
+    rows = render_turns(tokenizer, json.dumps(CHAT), "Still late.")
+    assert rows == one_by_one(tokenizer, CHAT, "Still late.")
+    assert len(rows) == 2
+
+
+def test_an_answer_of_weight_0_and_a_greeting_are_context(chatml_tokenizer):
+    greeting, draft = {"role": "assistant", "content": "Hello."}, {"role": "assistant", "content": "x", "weight": 0}
+    chat = [greeting, MESSAGES[1], draft, MESSAGES[1]]
+    rows = render_turns(chatml_tokenizer, json.dumps(chat), ANSWER)
+    assert learned(chatml_tokenizer, rows) == [ANSWER + "<|im_end|>"]
+
+
+def test_an_answer_of_several_turns_is_supervised_in_what_the_assistant_says(chatml_tokenizer):
+    answer = json.dumps(
+        [
+            {"role": "assistant", "content": "One."},
+            {"role": "user", "content": "And?"},
+            {"role": "assistant", "content": "Two."},
+        ],
+        separators=(",", ":"),
+    )
+    row = render(chatml_tokenizer, TEXT, answer)
+    assert learned(chatml_tokenizer, [row]) == ["One.<|im_end|>", "Two.<|im_end|>"]
+
+
+def test_a_cut_row_loses_the_supervision_of_answers_that_the_cut_reaches():
+    row = TokenizedExample([*range(10)], prompt=8, earlier=((2, 4), (5, 7)))
+    assert row.cut(2) == TokenizedExample([*range(2, 10)], prompt=6, earlier=((3, 5),))
+    assert shortened(row, 9, "cut_prompt").spans == [(1, 3), (4, 6), (7, 9)]
+    assert row.after([0]).spans == [(3, 5), (6, 8), (9, 11)]
+
+
+CALLS_TEMPLATE = "{% if tools %}{{ tools | tojson }}{% endif %}" + CHATML.replace(
+    "message['content']", "message['content'] + (message.tool_calls | tojson if message.tool_calls else '')"
+)
+TRACK = {"type": "function", "function": {"name": "track", "arguments": {"order": 7}}}
+CALLING = [
+    {"role": "tools", "content": '[{"type":"function","function":{"name":"track"}}]'},
+    MESSAGES[1],
+    {"role": "assistant", "content": "", "tool_calls": [TRACK]},
+    {"role": "tool", "content": "late"},
+]
+
+
+def test_functions_and_calls_are_rendered_where_the_template_can_and_named_where_it_cannot(tokenizer):
+    with pytest.raises(Refused, match="leaves out functions, such as 'track'"):
+        chatml = copy.deepcopy(tokenizer)
+        choose(chatml, "chatml")
+        render(chatml, json.dumps(CALLING), ANSWER)
+    tokenizer.chat_template = CALLS_TEMPLATE
+    choose(tokenizer, "tokenizer")
+    rows = render_turns(tokenizer, json.dumps(CALLING), ANSWER)
+    assert '"name": "track"' in learned(tokenizer, rows)[0]
+    call = conversations.dump([CALLING[2]])
+    assert learned(tokenizer, [render(tokenizer, json.dumps(CALLING[:2]), call)]) == learned(tokenizer, rows)[:1]
 
 
 def test_a_text_of_any_length_is_encoded_without_a_word(chatml_tokenizer):

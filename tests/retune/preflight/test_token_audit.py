@@ -52,7 +52,7 @@ GOOD = rows(*((f"question {number}", f"answer\n{number}") for number in range(20
 
 
 def audit(table, tokenizer, render=render, limits=LIMITS, **changes):
-    return token_audit.audit(table, tokenizer, replace(TRAINING, **changes), limits, render)
+    return token_audit.audit(table, tokenizer, replace(TRAINING, **changes), limits, lambda *row: [render(*row)])
 
 
 def failures(audited):
@@ -69,6 +69,43 @@ def test_good_rows_pass_and_every_token_is_counted(tokenizer):
     assert result.figures["tokens"]["whole"]["max"] == max(len(row.tokens) for row in rendered)
     assert 0 < result.figures["supervised_share"]["min"] < 1
     json.dumps(result.figures)
+
+
+def test_each_answer_of_a_conversation_counts_where_each_is_learned(tokenizer):
+    chat = [{"role": role, "content": "words"} for role in ("user", "assistant", "user")]
+    table = GOOD.head(1).assign(text=messages.dump(chat))
+    counts = {
+        turns: token_audit.audit(table, tokenizer, TRAINING, LIMITS, chat_template.renderer(turns)).figures
+        for turns in ("last", "all")
+    }
+    assert (counts["last"]["answers"], counts["all"]["answers"]) == (1, 2)
+    assert counts["all"]["supervised_tokens"] > counts["last"]["supervised_tokens"]
+    assert counts["all"]["trained_tokens"] == counts["last"]["trained_tokens"]
+
+
+def thumbs(*labels):
+    return GOOD.head(len(labels)).assign(
+        label=["yes" if liked else messages.NO_ANSWER for liked in labels],
+        rejected=[messages.NO_ANSWER if liked else "no" for liked in labels],
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "metric", "bad"),
+    [
+        ("kto", "perplexity", []),
+        ("dpo", "perplexity", ["answers_to_compare"]),
+        ("kto", "preferred", ["answers_to_score"]),
+    ],
+)
+def test_single_answers_need_what_learns_from_them_and_what_measures_them(method, metric, bad):
+    findings = token_audit.single_answers(thumbs(True, False), method, metric, LIMITS)
+    assert [finding.name for finding in findings if not finding.success] == bad
+    assert token_audit.single_answers(GOOD.assign(rejected="no"), "dpo", "preferred", LIMITS) == []
+
+
+def test_the_answer_that_is_missing_is_not_rendered(tokenizer):
+    assert audit(thumbs(True, False), tokenizer).figures["answers"] == 2
 
 
 # ---- the faults that cost others their training

@@ -13,7 +13,7 @@ import yaml
 from sacrebleu import corpus_bleu, corpus_chrf
 
 from retune.config import params
-from retune.data import row_table
+from retune.data import messages, row_table
 from retune.errors import Refused
 from retune.evaluation import task_metrics
 from retune.models import causal_lm, chat_template, decoder
@@ -172,3 +172,19 @@ def test_of_pairs_it_says_how_often_the_chosen_answer_is_the_likelier(stage_fold
     page = Path("reports/report.html").read_text("utf-8")
     assert "<th>preferred</th><th>perplexity</th>" in page and 'alt="preference"' in page
     assert "rejected" not in predictions and not (predictions.astype("str") == "Never.").any(axis=None)
+
+
+def judged(*answers):
+    """Rows of chosen and rejected answers; None where there is no answer."""
+    columns = [[messages.NO_ANSWER if answer is None else answer for answer in column] for column in zip(*answers)]  # noqa: B905
+    return pd.DataFrame(
+        {"id": [f"r{place}" for place in range(len(answers))], "label": columns[0], "rejected": columns[1]}
+    )
+
+
+def test_pairs_are_scored_and_where_there_are_none_the_answers_that_people_liked():
+    assert [*generation.rows_to_score(judged(("a", "b"), ("c", None), (None, "d")))["id"]] == ["r0"]
+    liked = generation.rows_to_score(judged(("c", None), (None, "d")))
+    assert ([*liked["id"]], "rejected" in liked) == (["r0"], False)
+    with pytest.raises(Refused, match="people disliked all 2 answers of the test split"):
+        generation.rows_to_score(judged((None, "c"), (None, "d")))

@@ -22,6 +22,7 @@ def decoder_config(tiny_causal_lm):
         template="chatml",
         max_tokens=128,
         too_long="drop",
+        turns="last",
         replay_share=0.0,
         full=Full(3e-3),
         lora=DecoderLora(1e-2, 8, 16, 0.0, False, "bf16"),

@@ -3,10 +3,13 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import torch
 
+from retune.data import messages
 from retune.errors import Refused
-from retune.models import chat_template
+from retune.models import chat_template, decoder, generation
 from retune.models.chat_template import TokenizedExample
 from tasks.train.decoder import batch_plan
 from tasks.train.decoder import examples as decoder_examples
@@ -101,10 +104,27 @@ def test_a_row_that_supervises_nothing_is_refused_with_its_number():
         )
 
 
+def test_all_answers_of_a_conversation_cost_one_row_what_they_cost_in_a_row_each(decoder_config):
+    base = decoder_config().base
+    tokenizer, network = decoder.load_base(base.name, base.sha256, "fp32", torch.device("cpu"))
+    chat_template.choose(tokenizer, "chatml")
+    spoken_turns = [("user", "Where is the box?"), ("assistant", "The courier comes again."), ("user", "Thanks, when?")]
+    turns = [{"role": role, "content": words} for role, words in spoken_turns]
+    chats = [(messages.dump(turns), "Today."), (messages.dump(turns[:1]), turns[1]["content"])]
+    frame = pd.DataFrame(chats, columns=["text", "label"])
+    whole = decoder_examples.render(frame[:1], tokenizer, decoder_config(turns="all")).rows
+    each = decoder_examples.render(frame, tokenizer, decoder_config(turns="last")).rows
+    assert (len(whole), len(each)) == (1, 2)
+    one, two = (generation.likelihood(network, rows, 2) for rows in (whole, each))
+    assert one.tokens.sum() == two.tokens.sum()
+    assert one.nll.sum() == pytest.approx(two.nll.sum(), rel=1e-5)
+
+
 def test_rows_that_are_too_long_are_counted_and_left_out_or_cut(tmp_path, reply_tables, decoder_config):
     tokenizer = chat_template.load(Path(decoder_config().base.name.removeprefix("folder:")))
     chat_template.choose(tokenizer, "chatml")
-    rows = [row for side in reply_tables for row in decoder_examples.render(side, tokenizer, 1000, "drop").rows]
+    wide = decoder_config(max_tokens=1000)
+    rows = [row for side in reply_tables for row in decoder_examples.render(side, tokenizer, wide).rows]
     most = sorted(len(row.tokens) for row in rows)[len(rows) // 2]
     _, _, dropped = trained(tmp_path / "drop", reply_tables, decoder_config(max_tokens=most, epochs=1))
     _, _, cut = trained(

@@ -3,12 +3,14 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
 
 from retune.config.common import Base
 from retune.config.generation import PreferTrain
+from retune.data.messages import NO_ANSWER
 from retune.errors import Refused, WrongUse
 from retune.models import causal_lm, chat_template
 from retune.models.packing import supervised
@@ -211,22 +213,85 @@ def test_the_loss_of_dpo_is_that_of_trl(tmp_path, preference_tables, instruct_ve
 
 def test_kto_is_the_papers_value_of_each_answer():
     gain, beta, drift = torch.tensor([[2.0, -1.0], [-3.0, 4.0]]), 0.5, torch.tensor(0.7)
-    for (better, worse), loss in zip(gain.tolist(), kto(gain, beta, drift).tolist(), strict=True):
+    liked = torch.tensor([True, False])
+    for (better, worse), pair in zip(gain.tolist(), gain, strict=True):
         value = lambda z: 1 / (1 + math.exp(-beta * z))  # noqa: E731
-        assert loss == pytest.approx(((1 - value(better - 0.7)) + (1 - value(0.7 - worse))) / 2)
+        assert kto(pair, liked, beta, drift).tolist() == pytest.approx(
+            [1 - value(better - 0.7), 1 - value(0.7 - worse)]
+        )
 
 
 def test_an_answer_to_another_prompt_is_never_ones_own(preference_tables, instruct_version_of, prefer_config):
     tokenizer = chat_template.load(instruct_version_of("lora") / "tokenizer")
-    rows = pairs.render(preference_tables[0], tokenizer, prefer_config())
-    mismatches = pairs.mismatched(rows, 128, seed=1)
-    assert len(mismatches) == len(rows) // 2
+    judged = pairs.render(preference_tables[0], tokenizer, prefer_config())
+    rows, mismatches = pairs.rows_of(judged), pairs.mismatched(judged, 128, seed=1)
+    assert len(mismatches) == len(judged)
     for row, chosen in zip(mismatches, rows[::2], strict=True):
         assert row.tokens[: row.prompt] == chosen.tokens[: chosen.prompt]
     answers = sorted(tuple(row.tokens[row.prompt :]) for row in mismatches)
     assert answers == sorted(tuple(row.tokens[row.prompt :]) for row in rows[::2]), "each is used once"
-    assert mismatches == pairs.mismatched(rows, 128, seed=1) != pairs.mismatched(rows, 128, seed=2)
-    assert all(len(row.tokens) <= 30 and supervised(row) for row in pairs.mismatched(rows, 30, seed=1))
+    assert mismatches == pairs.mismatched(judged, 128, seed=1) != pairs.mismatched(judged, 128, seed=2)
+    assert all(len(row.tokens) <= 30 and supervised(row) for row in pairs.mismatched(judged, 30, seed=1))
+
+
+# ---------------------------------------------------------------- one answer
+
+
+@pytest.fixture
+def thumbs_tables(preference_tables):
+    """Every second row keeps its chosen answer alone, the others the rejected one."""
+    tables = []
+    for frame in preference_tables:
+        liked = frame.index % 2 == 0
+        tables.append(
+            frame.assign(
+                label=frame["label"].where(liked, NO_ANSWER), rejected=frame["rejected"].where(~liked, NO_ANSWER)
+            )
+        )
+    return tables
+
+
+def test_kto_learns_from_answers_that_people_liked_or_disliked(
+    tmp_path, thumbs_tables, preference_tables, instruct_version_of, prefer_config
+):
+    params = prefer_config(method="kto", accumulate=1)
+    model, curve, report = trained(tmp_path, thumbs_tables, params, instruct_version_of("lora"))
+    assert (report["rows"], report["left_out_rows"]) == (30, 0)
+    assert curve.points[0]["train_loss"] == pytest.approx(0.5, abs=1e-5)
+    assert max(point.get("val_preferred", 0) for point in curve.points) > 0.8
+    gain = gains(model, instruct_version_of("lora"), preference_tables[1])
+    assert gain[:, 0].mean() > 0 > gain[:, 1].mean(), "liked answers are likelier now, disliked ones less likely"
+
+
+def test_the_loss_of_single_answers_is_that_of_trl():
+    """Of TRL's own trainer, whose network gives the log-probabilities of the table below."""
+    pytest.importorskip("trl")
+    from trl import KTOTrainer
+
+    gain, liked = torch.tensor([1.5, -0.5, 0.25, -2.0, 0.75]), torch.tensor([True, True, False, False, False])
+    drift = torch.tensor([0.5, 0.1, -0.2, 0.3, 0.4])
+    ones = torch.ones(5, 2, dtype=torch.long)
+    batch = {"label": liked, "input_ids": ones, "completion_mask": ones, "attention_mask": ones}
+    batch |= {"ref_logps": torch.full((5,), -40.0), "ref_KL_logps": torch.full((5,), -9.0)}
+    trainer = MagicMock(
+        beta=0.3, loss_type="kto", desirable_weight=1.0, undesirable_weight=1.0, calculate_KL=True,
+        precompute_ref_logps=True, aux_loss_enabled=False, _total_train_tokens=0, _tp_size=1,
+    )  # fmt: skip
+    trainer.accelerator.device, trainer.accelerator.gather_for_metrics = "cpu", lambda value: value
+    trainer._compute_kl_logps.return_value = drift - 9.0
+    zeros = torch.zeros(5, 1)
+    network = MagicMock(
+        return_value=MagicMock(log_probs=(gain - 40.0)[:, None], entropy=zeros, mean_logits=zeros, loss=None)
+    )
+    trl_loss = KTOTrainer._compute_loss(trainer, network, batch, return_outputs=False)
+    ours = kto(gain, liked, 0.3, drift.mean().clamp(min=0)).mean()
+    assert ours.item() == pytest.approx(trl_loss.item(), abs=1e-6)
+
+
+def test_dpo_refuses_a_row_with_one_answer(thumbs_tables, instruct_version_of, prefer_config):
+    tokenizer = chat_template.load(instruct_version_of("lora") / "tokenizer")
+    with pytest.raises(Refused, match=r"dpo compares two: set train\.method to kto"):
+        pairs.render(thumbs_tables[0], tokenizer, prefer_config())
 
 
 # ---------------------------------------------------------------- refusals
@@ -234,14 +299,15 @@ def test_an_answer_to_another_prompt_is_never_ones_own(preference_tables, instru
 
 def test_a_pair_keeps_one_prompt_when_it_is_cut(preference_tables, instruct_version_of, prefer_config):
     tokenizer = chat_template.load(instruct_version_of("lora") / "tokenizer")
-    whole = pairs.render(preference_tables[0], tokenizer, prefer_config())
+    whole = pairs.rows_of(pairs.render(preference_tables[0], tokenizer, prefer_config()))
     most = sorted(len(row.tokens) for row in whole)[len(whole) // 2]
-    cut = pairs.render(preference_tables[0], tokenizer, prefer_config(max_tokens=most, too_long="cut_prompt"))
+    cutting = prefer_config(max_tokens=most, too_long="cut_prompt")
+    cut = pairs.rows_of(pairs.render(preference_tables[0], tokenizer, cutting))
     assert len(cut) == len(whole)
     assert max(len(row.tokens) for row in cut) == most
     for one, other in zip(cut[::2], cut[1::2], strict=True):
         assert one.tokens[: one.prompt] == other.tokens[: other.prompt]
-    dropped = pairs.render(preference_tables[0], tokenizer, prefer_config(max_tokens=most))
+    dropped = pairs.rows_of(pairs.render(preference_tables[0], tokenizer, prefer_config(max_tokens=most)))
     assert 0 < len(dropped) < len(whole)
     assert len(dropped) % 2 == 0
 
