@@ -15,7 +15,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from retune.data import intake_branch, row_table, suppression
+from retune.data import intake_branch, row_table, suppression, text_keys
+from retune.data.values import spellings
 from retune.errors import Broken, Refused, WrongUse
 from retune.system import dvc_store
 from retune.system.locks import waiting
@@ -46,6 +47,7 @@ def forget(
     names, reason, by = list(dict.fromkeys(name.strip() for name in ids)), reason.strip(), by.strip()
     _check_arguments(names, reason, by, at)
     existing = set(_rows(raw)["id"])
+    names = list(dict.fromkeys(next((each for each in spellings(name) if each in existing), name) for name in names))
     with waiting(LOCK, PATIENCE, "forget"):
         suppressions = suppression.read(path)
         is_listed = suppression.contains(suppressions, pd.Series(names, dtype="str"))
@@ -65,7 +67,7 @@ def copies(ids: Sequence[str], raw: Path = RAW, path: Path = suppression.LIST) -
     present one: curate takes no older. Rows that are on the list already are no copies to worry about.
     """
     rows = _rows(raw)
-    rows["key"] = row_table.same_text(rows["text"].map(row_table.clean).astype("str"))
+    rows["key"] = text_keys.same(rows["text"].map(row_table.clean).astype("str"))
     rows["present"] = ~rows["id"].duplicated(keep="last")
     matches = rows[rows["id"].isin(set(ids)) & (rows["key"] != "")]
     others = rows[rows["present"] & rows["key"].isin(set(matches["key"]))]

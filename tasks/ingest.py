@@ -31,6 +31,7 @@ from retune.data.answer_counts import AnswerCounts
 from retune.data.readers.source import read
 from retune.data.readers.table import Reject, Table
 from retune.data.row_mapping import Columns, complete_columns, content_columns, read_answers, rows_of
+from retune.data.values import first_spelling
 from retune.errors import Broken, WrongUse
 from retune.system import failpoints
 from retune.system.files import write_bytes
@@ -116,7 +117,9 @@ def ingest(
     with waiting(LOCK, PATIENCE, "ingest"):
         existing = _existing_rows(raw, task)
         quarantine = row_table.read(also)[list(task_data.of(task).columns)] if also and also.exists() else existing[:0]
-        fates = fates_of(rows, pd.concat([existing, quarantine], ignore_index=True))
+        before = pd.concat([existing, quarantine], ignore_index=True)
+        rows = _with_first_spellings(rows, before, task)
+        fates = fates_of(rows, before)
         fresh = rows[fates.isin(["added", "corrected"])]
         reject_lines = rejects.new_lines(parsed.rejects, name, raw)
         with unfinished_ingest.announced(raw), _with_facts(name, facts, raw):
@@ -138,6 +141,12 @@ def ingest(
         counts=parsed.mapped.counts,
         notes=tuple(parsed.table.notes),
     )
+
+
+def _with_first_spellings(rows: pd.DataFrame, existing: pd.DataFrame, task: str) -> pd.DataFrame:
+    """Rows whose ids, groups and labels spell a number as the rows before do: 1 and 1.0 are one."""
+    names = ("id", "group", "label") if task_data.of(task).has_labels else ("id", "group")
+    return rows.assign(**{name: first_spelling(rows[name], existing[name]) for name in names})
 
 
 def count_rows(source: str, columns: Columns, name: str | None, rules: Rules) -> int:

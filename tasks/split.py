@@ -27,7 +27,7 @@ import pandas as pd
 from retune.config import params
 from retune.config.classification import Split
 from retune.config.common import SplitShares
-from retune.data import messages, row_table, task_data
+from retune.data import messages, row_table, task_data, text_keys, values
 from retune.data.row_table import SPLITS
 from retune.errors import Refused, WrongUse
 from retune.system.stage_io import run, write_json
@@ -53,8 +53,15 @@ def units(rows: pd.DataFrame, task: str) -> pd.Series:
     alone = "row:" + rows["id"]
     if task_data.of(task).split_unit == "prompt":
         words = rows["text"].map(lambda text: messages.words(messages.parse(text) or [])).astype("str")
-        alone = "prompt:" + row_table.same_text(words)
+        alone = "prompt:" + _place_key(words)
     return ("group:" + rows["group"]).where(rows["group"] != "", alone)
+
+
+def _place_key(words: pd.Series) -> pd.Series:
+    """Coarser than `near`: without the combining marks that keys once lacked, so that rows keep their side for good."""
+    keys = text_keys.near(words)
+    letters = keys.str.replace(r"[\W_]+", " ", regex=True).str.strip()
+    return letters.where(letters != "", keys)
 
 
 def _place(unit: str, seed: int) -> float:
@@ -76,6 +83,20 @@ def divided_groups(rows: pd.DataFrame) -> dict[str, dict[str, str]]:
     groups = rows[(rows["given"] != "") & (rows["group"] != "")].drop_duplicates(["group", "given"])
     groups = groups[groups["group"].duplicated(keep=False)].sort_values(["group", "given"])
     return {str(name): dict(zip(group["given"], group["id"], strict=True)) for name, group in groups.groupby("group")}
+
+
+def large_groups(rows: pd.DataFrame, split_config: Config) -> dict[str, int]:
+    """Rows of each group that takes a side as a whole and may not: it holds too many, or looks like a missing value."""
+    unassigned = rows[(rows["group"] != "") & ~rows["given"].isin(["val", "test"])]
+    counts = unassigned["group"].value_counts()
+    counts = counts[~counts.index.isin(split_config.large_groups)]
+    most = split_config.max_group_share * len(rows)
+    return {str(name): int(size) for name, size in counts.items() if size > 1 and (size > most or _nobody(str(name)))}
+
+
+def _nobody(group: str) -> str:
+    """What a message adds to the name of a group that looks like a missing value."""
+    return " and looks like a missing value" if values.is_for_nothing(group) else ""
 
 
 def report(rows: pd.DataFrame, sides: dict[str, pd.DataFrame], task: str) -> dict[str, Any]:
@@ -127,11 +148,26 @@ def check_splits(report: dict[str, Any], split_config: Config) -> list[str]:
     return list(warnings.values())
 
 
+def refuse_large_groups(groups: dict[str, int], rows: int, split_config: Config) -> None:
+    """Raises Refused with the name and share of each group, the largest first."""
+    if groups:
+        named = "; ".join(
+            f"{name!r} holds {count} of {rows} rows ({count / rows:.0%}){_nobody(name)}"
+            for name, count in list(groups.items())[:5]
+        )
+        raise Refused(
+            f"{len(groups)} groups are too large for one side, or no group at all: {named}. A group falls on one side"
+            " as a whole. List a word for nothing in curate.missing_words, and each of its rows stands alone; allow a"
+            f" group in split.large_groups, or raise split.max_group_share ({split_config.max_group_share:g})"
+        )
+
+
 def main(curated: Path, splits: Path, report_json: Path) -> None:
     rows, config = row_table.read(curated), params.load()
     sides = split(rows, config.split, config.task)
-    counts = report(rows, sides, config.task)
+    counts = {**report(rows, sides, config.task), "large_groups": large_groups(rows, config.split)}
     write_json(counts, report_json)  # before the verdict: a refusal is read from it
+    refuse_large_groups(counts["large_groups"], len(rows), config.split)
     for warning in check_splits(counts, config.split):
         print(f"warning: {warning}")
     for name, side in sides.items():

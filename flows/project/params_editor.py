@@ -82,7 +82,7 @@ def _put(document: Any, setting: str) -> None:
     *parents, key = name.strip().split(".")
     for parent in parents:
         section = section.get(parent) if isinstance(section, dict) else None
-    if not isinstance(section, dict) or key not in section or isinstance(section[key], dict):
+    if not isinstance(section, dict) or key not in section or params.is_section(document, name.strip()):
         hint = params.did_you_mean(name, _names(document))
         raise WrongUse(f"-S {setting}: params.yaml has no value {name}{hint}")
     section[key] = _value(value)

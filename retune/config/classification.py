@@ -2,10 +2,27 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from retune.config.common import EvaluateCommon, Full, Lora, PromoteCommon, SplitShares, TrainCommon, ValidateLimits
+from retune.config.common import (
+    EvaluateCommon,
+    Full,
+    Lora,
+    MissingWords,
+    PromoteCommon,
+    SplitShares,
+    TrainCommon,
+    ValidateLimits,
+)
 from retune.config.types import Count, Limit, OnMissing, Positive, Share, Tokens, about, section
+
+
+def _one_step(labels: dict[str, str]) -> dict[str, str]:
+    if chained := sorted(set(labels) & set(labels.values())):
+        raise ValueError(f"{chained[0]!r} is both merged and a label that others become: name the last label for each")
+    if blank := [label for label, after in labels.items() if not after.strip()]:
+        raise ValueError(f"{blank[0]!r} becomes an empty label: name a label, or list it in curate.missing_words")
+    return labels
 
 
 @section
@@ -14,6 +31,12 @@ class Curate:
     max_chars: Annotated[Count, about("Texts with more characters are rejected.")]
     min_label_rows: Annotated[
         Count, about("Labels with fewer rows are rejected: they are typing errors rather than classes.", "5 to 50")
+    ]
+    missing_words: MissingWords
+    merge_labels: Annotated[
+        dict[str, str],
+        AfterValidator(_one_step),
+        about("Label as it is in the data -> label that it becomes; other labels stay as they are.", "{Spam.: spam}"),
     ]
 
 

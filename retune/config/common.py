@@ -26,6 +26,14 @@ from retune.config.types import (
     section,
 )
 
+MissingWords = Annotated[
+    list[str],
+    about(
+        "Words that count as an empty cell when they are all of a text, label, answer or group, such as nan and NULL. "
+        "An empty list takes every word as it is: NA may be Namibia."
+    ),
+]
+
 
 @section
 class Trigger:
@@ -76,6 +84,17 @@ class SplitShares:
     ]
     test_share: Annotated[
         SplitShare, about("Share of the rows without a preassigned split that become test rows.", "0.1 to 0.2")
+    ]
+    max_group_share: Annotated[
+        Limit,
+        about(
+            "Largest share of all rows that one group may hold: a group is on one side as a whole. 1.0 allows any.",
+            "0.05 to 0.2",
+        ),
+    ]
+    large_groups: Annotated[
+        list[str],
+        about("Groups that may hold more, or whose name looks like a missing value, such as NULL."),
     ]
 
 

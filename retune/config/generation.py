@@ -5,7 +5,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
-from retune.config.common import EvaluateCommon, Full, Lora, PromoteCommon, TrainCommon, ValidateLimits
+from retune.config.common import (
+    EvaluateCommon,
+    Full,
+    Lora,
+    MissingWords,
+    PromoteCommon,
+    TrainCommon,
+    ValidateLimits,
+)
 from retune.config.types import (
     AbsolutePath,
     Count,
@@ -27,6 +35,7 @@ from retune.config.types import (
 class GenerationCurate:
     min_chars: Annotated[Count, about("Prompts whose last message has fewer characters are rejected.", "2 to 20")]
     max_chars: Annotated[Count, about("Prompts with more characters in all are rejected.")]
+    missing_words: MissingWords
 
 
 @section

@@ -200,6 +200,11 @@ def paths(kind: type[Any]) -> list[str]:
     return names
 
 
+def is_section(values: Any, path: str) -> bool:
+    """Whether the dotted path has parameters below it; a parameter may be a mapping too."""
+    return any(each.startswith(f"{path}.") for each in paths(type_of(values)))
+
+
 def at(values: Any, path: str) -> Any:
     """The value at a dotted path; None if there is none."""
     for key in path.split("."):

@@ -26,6 +26,10 @@ KEYS = {  # dotted path -> dotted path; every key below an old path moves with i
 # Dotted path of a parameter that files of an earlier release lack -> its line in params.yaml, in the order of the file.
 ADDED = {
     "ingest.max_unreadable_share": "max_unreadable_share: 0.1 # of a source's rows; with more, nothing of it comes in",
+    "curate.missing_words": 'missing_words: []         # words that count as an empty cell: [nan, "NULL"]',
+    "curate.merge_labels": "merge_labels: {}          # label in the data: label that it becomes, {Spam.: spam}",
+    "split.max_group_share": "max_group_share: 0.20     # of all rows, that one group may hold; 1.0 allows any",
+    "split.large_groups": "large_groups: []          # groups that may hold more, or are named like a missing value",
     "train.turns": "turns: last               # all | last: the answers of a conversation that are learned; as it was",
 }
 ITEMS = {"notify.events": {"silent": "unhealthy"}}  # dotted path of a list -> its items that have a new name

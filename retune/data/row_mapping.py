@@ -14,6 +14,7 @@ import pandas as pd
 from retune.data import chat_formats, row_table, task_data
 from retune.data.readers.source import SIDE_OF
 from retune.data.readers.table import Fault, Faults, Table
+from retune.data.values import whole
 from retune.errors import WrongUse
 
 CONTENT = ["text", "label", "group", "given"]  # what makes a row the same row; its source does not
@@ -83,7 +84,7 @@ def rows_of(table: Table, columns: Columns, name: str, mapped: dict[str, list[st
     blank = [""] * len(places)
     values["source"] = [name] * len(blank)
     contents = zip(*(values.get(role, blank) for role in content_columns(mapped)), strict=True)
-    values["id"] = name_rows([word.strip() for word in values.get("id", blank)], contents)
+    values["id"] = name_rows([whole(word.strip()) for word in values.get("id", blank)], contents)
     rows = pd.DataFrame(
         {column: values.get(column, blank) for column in _with_pairs(row_table.COLUMNS, mapped)},
         index=pd.Index(places),

@@ -138,13 +138,3 @@ def _on_a_line(character: str) -> str:
 
 def _visible(character: str) -> bool:
     return character.isspace() or character in JOINERS or unicodedata.category(character) not in ("Cc", "Cf")
-
-
-def same_text(text: pd.Series) -> pd.Series:
-    """The key of texts that count as equal: their words, without case, spaces and punctuation.
-
-    A text of punctuation alone is its own key. By this key 25 test texts of Banking77 are also in its train split.
-    """
-    folded = text.str.normalize("NFKC").str.casefold().str.strip()
-    words = folded.str.replace(r"[\W_]+", " ", regex=True).str.strip()
-    return words.where(words != "", folded)

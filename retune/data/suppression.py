@@ -19,6 +19,7 @@ from typing import Any
 
 import pandas as pd
 
+from retune.data.values import spellings
 from retune.errors import Refused
 from retune.system.stage_io import write_json
 
@@ -72,11 +73,15 @@ def write(suppressions: Suppression, path: Path = LIST) -> None:
 
 
 def contains(suppressions: Suppression, ids: pd.Series) -> pd.Series:
-    """Whether each id is on the list: a mask with the index of `ids`; a million ids take seconds."""
+    """Whether each id is on the list: a mask with the index of `ids`; a million ids take seconds.
+
+    1 and 1.0 are one id: which of them is on the list depends on the file in which the row came first.
+    """
     if not suppressions.rows:
         return pd.Series(False, index=ids.index, dtype="bool")
     hashes = {row.id_sha256 for row in suppressions.rows}
-    return pd.Series([name in hashes for name in _hashes(suppressions.salt, ids)], index=ids.index, dtype="bool")
+    listed = [not hashes.isdisjoint(_hashes(suppressions.salt, spellings(name))) for name in ids]
+    return pd.Series(listed, index=ids.index, dtype="bool")
 
 
 def add(suppressions: Suppression, ids: Iterable[str], reason: str, by: str, at: str) -> Suppression:

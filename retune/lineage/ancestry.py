@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from retune.data import row_table, suppression
+from retune.data import suppression, text_keys
 from retune.data.row_table import REJECTED
 from retune.errors import Refused
 from retune.lineage import history
@@ -126,10 +126,10 @@ def test_rows_learned(start: ParentVersion, test: pd.DataFrame) -> dict[str, int
     Pairs of answers are tested beside rows that had one answer, whose ids are names of another table: there the words
     of the prompt decide alone. So they do of general examples, which are no rows.
     """
-    texts = set(row_table.same_text(test["text"]))
+    texts = set(text_keys.near(test["text"]))
 
     def matches(split: LearnedSplit, rows: pd.DataFrame) -> pd.Series:
-        same = row_table.same_text(rows["text"]).isin(texts)
+        same = text_keys.near(rows["text"]).isin(texts)
         of_one_table = split.split in LEARNED and (REJECTED in rows) == (REJECTED in test)
         return same | rows["id"].isin(set(test["id"])) if of_one_table else same
 

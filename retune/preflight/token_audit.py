@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from retune.data import messages, row_table
+from retune.data import messages, row_table, text_keys
 from retune.data.finding import Finding
 from retune.errors import Refused
 from retune.models import base_model, chat_template
@@ -207,7 +207,7 @@ def single_answers(rows: pd.DataFrame, method: str, metric: str, limits: Limits)
 def leaked(rows: pd.DataFrame, side: pd.Series, limits: Limits, allowed: int = 0) -> Finding:
     """Rows whose prompt, except for case and punctuation, is also in another split; `side` may be empty."""
     prompt_words = rows["text"].map(lambda text: messages.words(messages.parse(text) or [])).astype("str")
-    sides = side.where(side != "").groupby(row_table.same_text(prompt_words)).transform("nunique")
+    sides = side.where(side != "").groupby(text_keys.near(prompt_words)).transform("nunique")
     ids = list(rows.loc[sides > 1, "id"])
     success = len(ids) <= allowed
     detail = f"{len(ids)} of {len(rows)} rows otherwise"

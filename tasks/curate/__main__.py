@@ -35,9 +35,10 @@ from retune.data import replay, row_table, suppression, task_data
 from retune.data.row_table import TEXT
 from retune.errors import WrongUse
 from retune.system.stage_io import run, write_json
+from tasks.curate.doubts import Doubts
 from tasks.curate.report import Tally, report_general
 from tasks.curate.row_steps import ROW_STEPS, Context, Rejects, as_received, clean
-from tasks.curate.table_steps import TABLE_STEPS, Array, KeyCollector, among
+from tasks.curate.table_steps import TABLE_STEPS, Array, KeyCollector, among, near_labels
 
 BATCH_ROWS = 16_384
 KEPT = 255  # no step rejects the row
@@ -55,6 +56,7 @@ class Decision:
     position: Array  # of each row: which of `steps` rejects it, or KEPT
     rows: Array  # the rejected ones, ascending
     details: pa.Array  # of each of `rows`
+    near: list[list[str]]  # ids of rows that stay, whose texts differ in signs alone and whose labels differ
 
 
 def decide(
@@ -91,7 +93,8 @@ def decide(
             position[rejected.rows] = place
             rejects[name].append(rejected)
     rows, details = _details(stream, position, list(rejects.values()))
-    return Decision(steps, position, rows, details), digests
+    near = near_labels(keys.of(position == KEPT)) if context.facts.has_labels else []
+    return Decision(steps, position, rows, details, _ids_of_groups(stream, near)), digests
 
 
 def outcome(stream: Stream, context: Context, decision: Decision) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
@@ -161,6 +164,12 @@ def _ids(stream: Stream, rows: Array) -> pa.Array:
     return pa.concat_arrays(parts)
 
 
+def _ids_of_groups(stream: Stream, groups: list[list[int]]) -> list[list[str]]:
+    places = np.unique(np.array([place for group in groups for place in group], dtype=np.int64))
+    names = dict(zip(places.tolist(), _ids(stream, places).to_pylist(), strict=True))
+    return [[names[place] for place in group] for group in groups]
+
+
 def from_folder(raw: Path, columns: Sequence[str], batch_rows: int = BATCH_ROWS) -> Stream:
     """The rows of the parts in `raw`, the oldest first. Raises WrongUse if they lack one of `columns`."""
     _refuse_missing(row_table.names(raw), columns)
@@ -219,7 +228,7 @@ def main(raw: Path, suppressed_json: Path, curated: Path, report_json: Path) -> 
     context = Context(task_data.of(config.task), config.curate, suppression.read(suppressed_json))
     files = replay.files_of(config)
     examples = replay.read(files)
-    columns, tally = context.facts.columns, Tally(context.facts)
+    columns, tally, doubts = context.facts.columns, Tally(context.facts), Doubts(context.facts)
     stream = from_folder(raw, columns)
     decision, digests = decide(stream, context, context.facts.curation, tally)
     with (
@@ -228,15 +237,19 @@ def main(raw: Path, suppressed_json: Path, curated: Path, report_json: Path) -> 
     ):
         for clean_rows, rejected_rows in outcome(stream, context, decision):
             tally.sort(clean_rows, rejected_rows)
+            doubts.add(clean_rows)
             rows.write(clean_rows)
             rejects.write(rejected_rows)
-        report: dict[str, Any] = tally.report()
+        doubts.add_near(decision.near)
+        report: dict[str, Any] = {**tally.report(), "doubts": doubts.report()}
     if files:
         general, reasons = curate_general(examples, context, digests)
         report["general"] = report_general(files, examples, general, reasons)
         print(f"kept {len(general)} of {len(examples)} general examples, which are no rows")
     row_table.write(general if files else examples, curated / "general.parquet")
     write_json(report, report_json)
+    for warning in doubts.warnings():
+        print(f"warning: {warning}")
     counts = ", ".join(f"{name} {count}" for name, count in report["reasons"].items() if count)
     print(f"kept {report['kept']} of {report['received']} rows" + (f"; rejected: {counts}" if counts else ""))
 

@@ -60,7 +60,11 @@ def as_received(batch: pa.RecordBatch, start: int) -> pa.RecordBatch:
 
 
 def clean(batch: pa.RecordBatch, context: Context) -> pa.RecordBatch:
-    """The batch with clean words. A prompt whose last message says nothing becomes an empty text."""
+    """The batch with clean words. A prompt whose last message says nothing becomes an empty text.
+
+    So does what is no more than one of `curate.missing_words`; `curate.merge_labels` gives labels their last name.
+    """
+    missing = dict.fromkeys(context.config.missing_words, "")
     columns = {name: batch.column(name) for name in batch.schema.names}
     answers = {name: columns[name].to_pylist() for name in context.facts.answers}
     texts = columns["text"].to_pylist()
@@ -70,13 +74,18 @@ def clean(batch: pa.RecordBatch, context: Context) -> pa.RecordBatch:
             messages.cleaned(_prompt(text, name), row_table.clean_lines) for text, name in zip(texts, ids, strict=True)
         ]
         questions = [messages.words(prompt[-1:]) for prompt in prompts]
+        questions = [missing.get(question, question) for question in questions]
         words = [messages.words(prompt) for prompt in prompts]
         pairs = zip(prompts, questions, strict=True)
         texts = [messages.dump(prompt) if question else "" for prompt, question in pairs]
         answers = {name: list(map(row_table.clean_lines, values)) for name, values in answers.items()}
     else:
-        texts = questions = words = list(map(row_table.clean, texts))
+        texts = questions = words = [missing.get(text, text) for text in map(row_table.clean, texts)]
         answers = {name: list(map(row_table.clean, values)) for name, values in answers.items()}
+    last_names = {**getattr(context.config, "merge_labels", {}), **missing}
+    answers = {name: [last_names.get(word, word) for word in values] for name, values in answers.items()}
+    if missing:
+        columns["group"] = pa.array([missing.get(name.strip(), name) for name in columns["group"].to_pylist()], TEXT)
     cleaned = {name: pa.array(values, TEXT) for name, values in {"text": texts, **answers, "words": words}.items()}
     lengths = {"asks": _lengths(questions), "chars": _lengths(words)}
     return pa.RecordBatch.from_pydict({**columns, **cleaned, **lengths})

@@ -11,7 +11,7 @@ to reject:
 values:
 
     id      the id, as received
-    text    the words of text or prompt, whatever their case, spaces and punctuation (`row_table.same_text`)
+    same, signed, near    the words of text or prompt, in the strengths of `retune.data.text_keys`
     label, rejected    the cleaned answers; one number means the same in both
     test    the data itself puts the row on the test side
     asked   of an example: a record asks the same
@@ -26,11 +26,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from retune.data import row_table
+from retune.data import text_keys
 from retune.data.row_table import TEXT
 from tasks.curate.row_steps import Context, Rejects
 
 Array = np.ndarray[Any, Any]
+KEYS = {"same": text_keys.same, "signed": text_keys.signed, "near": text_keys.near}
+TEXTS = ("id", *KEYS)
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,17 @@ class KeyCollector:
 
     def __init__(self, context: Context) -> None:
         self._has_labels = context.facts.has_labels
-        self._hashed = ("id", "text") if self._has_labels else ("id", "text", *context.facts.answers)
+        self._hashed = TEXTS if self._has_labels else (*TEXTS, *context.facts.answers)
         self._digests: dict[str, list[Array]] = {name: [] for name in self._hashed}
         self._tests: list[Array] = []
         self._labels: dict[str, int] = {}
         self._label_numbers: list[Array] = []
 
     def add(self, batch: pa.RecordBatch) -> None:
-        words = row_table.same_text(batch.column("words").to_pandas())
+        words = batch.column("words").to_pandas()
         for name in self._hashed:
-            self._digests[name].append(digests(words if name == "text" else batch.column(name).to_pylist()))
+            key = KEYS[name](words) if name in KEYS else batch.column(name).to_pylist()
+            self._digests[name].append(digests(key))
         self._tests.append(batch.column("test").to_numpy(zero_copy_only=False))
         if self._has_labels:
             labels = batch.column("label").to_pylist()
@@ -67,12 +70,12 @@ class KeyCollector:
             self._label_numbers.append(np.array(numbers, dtype=np.int32))
 
     def text_digests(self) -> Array:
-        """Of every row, whatever becomes of it. Shape (rows, 2)."""
-        return _joined(self._digests["text"])
+        """Of the words of every row, whatever becomes of it. Shape (rows, 2)."""
+        return _joined(self._digests["near"])
 
     def keys(self) -> Keys:
-        columns = {name: numbered(_joined(self._digests[name])) for name in ("id", "text")}
-        answers = self._hashed[2:]
+        columns = {name: numbered(_joined(self._digests[name])) for name in TEXTS}
+        answers = self._hashed[len(TEXTS) :]
         together = numbered(np.concatenate([_joined(self._digests[name]) for name in answers])) if answers else None
         count = len(columns["id"])
         for place, name in enumerate(answers):
@@ -117,44 +120,58 @@ def superseded(keys: Keys, _context: Context) -> Rejects:
 
 def copy_of_test(keys: Keys, context: Context) -> Rejects:
     test, others = _parts(keys)
-    return _twins(others, test, ["text", *context.facts.answers])
+    return _twins(others, test, ["near", *context.facts.answers])
 
 
 def prompt_of_test(keys: Keys, _context: Context) -> Rejects:
     """What shares a test row's prompt and is no copy of it has another answer: no contradiction, but it leaks."""
     test, others = _parts(keys)
-    return _twins(others, test, ["text"])
+    return _twins(others, test, ["near"])
 
 
 def contradicts_test(keys: Keys, _context: Context) -> Rejects:
-    """Runs after `copy_of_test`, so what still shares a test row's text has another label."""
+    """Runs after `copy_of_test`, so what still shares a test row's text has another label.
+
+    A sign makes another text: what is no more than near stays.
+    """
     test, others = _parts(keys)
-    return _twins(others, test, ["text"])
+    return _twins(others, test, ["signed"])
 
 
 def conflicting_labels(keys: Keys, _context: Context) -> Rejects:
     """One text under two labels: which of them is right is unknown, so none of its rows stays."""
     _, others = _parts(keys)
-    pairs = others[["text", "label"]].drop_duplicates()
-    pairs = pairs[pairs["text"].duplicated(keep=False)]
+    pairs = _of_several_labels(others, "signed")
     labels = {
         text: " | ".join(sorted(keys.labels[number] for number in numbers))
-        for text, numbers in pairs.groupby("text")["label"]
+        for text, numbers in pairs.groupby("signed")["label"]
     }
-    rejected = others.loc[others["text"].isin(pairs["text"]), "text"]
+    rejected = others.loc[others["signed"].isin(pairs["signed"]), "signed"]
     return Rejects(rejected.index.to_numpy(), pa.array([labels[text] for text in rejected], TEXT))
+
+
+def near_labels(keys: Keys) -> list[list[int]]:
+    """Rows, of each label the first, whose texts differ in signs alone and whose labels differ: no contradiction."""
+    pairs = _of_several_labels(keys.rows, "near")
+    return [[*rows] for rows in pairs.groupby("near").groups.values()]
+
+
+def _of_several_labels(rows: pd.DataFrame, text: str) -> pd.DataFrame:
+    """The first row of each text and label, of texts that have several."""
+    pairs = rows[[text, "label"]].drop_duplicates()
+    return pairs[pairs[text].duplicated(keep=False)]
 
 
 def contradicts_itself(keys: Keys, _context: Context) -> Rejects:
     """One pair given both ways round: which answer is better is unknown, so none of its rows stays."""
     _, others = _parts(keys)
     turned = others.rename(columns={"label": "rejected", "rejected": "label"})
-    return _twins(others, turned, ["text", "label", "rejected"])
+    return _twins(others, turned, ["same", "label", "rejected"])
 
 
 def exact_copy(keys: Keys, context: Context) -> Rejects:
     _, others = _parts(keys)
-    same = ["text", *context.facts.answers]
+    same = ["same", *context.facts.answers]
     return _twins(others[others.duplicated(same)], others, same)
 
 

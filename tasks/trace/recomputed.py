@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retune.config import params, renames
-from retune.data import row_table, suppression, task_data
+from retune.data import row_table, suppression, task_data, text_keys
 from retune.errors import Refused, RetuneError
 from retune.evaluation import task_metrics
 from retune.lineage import record as records
@@ -65,7 +65,7 @@ def check_replay(record: Record) -> Iterator[Check]:
         yield Check("general examples", str(replay["rows"]), GONE, False)
         return
     yield equal("general examples", replay["rows"], examples.num_rows)
-    texts, test_texts = (row_table.same_text(table["text"].to_pandas()) for table in (examples, test))
+    texts, test_texts = (text_keys.near(table["text"].to_pandas()) for table in (examples, test))
     yield equal("test rows among the general examples", 0, int(texts.isin(set(test_texts)).sum()))
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from retune.config.classification import Validate
 from retune.config.generation import GenerationValidate
-from retune.data import messages, row_table
+from retune.data import messages, row_table, text_keys
 from retune.data.finding import Finding
 from retune.data.row_table import SPLITS
 from retune.data.task_data import TaskData
@@ -54,7 +54,8 @@ def _text_length(limits: Limits, _: TaskData) -> Check:
 def _near_copies(limits: Limits, _: TaskData) -> Check:
     share = limits.max_duplicate_share
     return Check(
-        f"at most {share:.4g} of the texts repeat another but for case, signs, digits",
+        f"at most {share:.4g} of the texts repeat another but for case, signs, digits"
+        " (validate.max_duplicate_share; raise it where they tell texts apart)",
         "ExpectColumnMeanToBeBetween",
         {"column": "near_copy", "max_value": share},
     )
@@ -147,6 +148,7 @@ def measure(rows: pd.DataFrame, curated: dict[str, Any], facts: TaskData) -> pd.
     words = rows["text"] if "text" in rows else pd.Series(dtype="str")
     if facts.text_is_messages:
         words = words.map(lambda text: messages.words(messages.parse(text) or []), na_action="ignore").astype("str")
+    near = text_keys.near(words)
     filled = ("id", "text", "label", row_table.REJECTED)
     blank = {name: rows[name].str.strip() == "" for name in filled if name in rows}
     frame = rows.assign(**{name: rows[name].mask(mask) for name, mask in blank.items()})
@@ -154,20 +156,20 @@ def measure(rows: pd.DataFrame, curated: dict[str, Any], facts: TaskData) -> pd.
     frame["rejected_share"] = (curated["rejected"] - suppressed) / max(curated["received"] - suppressed, 1)
     if "text" in rows:
         frame["text_chars"] = words.mask(frame["text"].isna()).str.len()
-        frame["near_copy"] = nearly_same_text(words).duplicated()
+        frame["near_copy"] = text_keys.without_digits(near).duplicated()
     if facts.has_labels and {"label", "given"} <= set(rows):
         learnable = frame.loc[rows["given"] != "test", "label"].value_counts()
         frame["label_rows"] = frame["label"].map(learnable).fillna(0).where(frame["label"].notna())
     if {"text", "given"} <= set(rows):
-        frame["leaked"] = rows["given"].groupby(row_table.same_text(words)).transform("nunique") > 1
+        frame["leaked"] = _on_several_sides(rows, near)
+        if facts.has_labels and "label" in rows:  # a near copy with another label is another text, and tells nothing
+            frame["leaked"] = _on_several_sides(rows, near + "\n" + rows["label"])
+            frame["leaked"] |= _on_several_sides(rows, text_keys.signed(words))
     return frame[[*rows.columns, *(name for name in MEASURES if name in frame)]]
 
 
-def nearly_same_text(text: pd.Series) -> pd.Series:
-    """The key under which texts are nearly equal: letters only, where there are any."""
-    same = row_table.same_text(text)
-    letters = same.str.replace(r"[\W\d_]+", " ", regex=True).str.strip()
-    return letters.where(letters != "", same)
+def _on_several_sides(rows: pd.DataFrame, key: pd.Series) -> pd.Series:
+    return rows["given"].groupby(key).transform("nunique") > 1
 
 
 def great_expectations() -> Any:

@@ -6,17 +6,17 @@ import pandas as pd
 
 from retune.config.classification import Curate
 from retune.config.generation import GenerationCurate
-from retune.data import messages, row_table, suppression, task_data
+from retune.data import messages, row_table, suppression, task_data, text_keys
 from retune.data.row_table import COLUMNS
 from tasks.curate import __main__ as stage
 from tasks.curate.report import Tally
 from tasks.curate.row_steps import Context
 from tasks.curate.table_steps import digests
 
-LENIENT = Curate(min_chars=1, max_chars=1000, min_label_rows=1)
+LENIENT = Curate(min_chars=1, max_chars=1000, min_label_rows=1, missing_words=[], merge_labels={})
 
 
-WRITING = GenerationCurate(min_chars=2, max_chars=200)
+WRITING = GenerationCurate(min_chars=2, max_chars=200, missing_words=[])
 
 
 FORGOTTEN = suppression.add(suppression.NOTHING, ["1"], "asked", "A. Tester", "2026-11-24T10:00:00Z")
@@ -39,7 +39,7 @@ def curate(table, config=LENIENT, listed=suppression.NOTHING, task="classify", b
 
 def curate_general(examples, records, config):
     words = ["\n".join(message["content"] for message in messages.parse(text)) for text in records["text"]]
-    keys = row_table.same_text(pd.Series([*map(row_table.clean_lines, words)], dtype="str"))
+    keys = text_keys.near(pd.Series([*map(row_table.clean_lines, words)], dtype="str"))
     return stage.curate_general(examples, Context(task_data.of("instruct"), config), digests(keys))
 
 

@@ -138,3 +138,10 @@ def test_every_state_of_the_row_counts_and_the_present_one_of_others():
 def test_rows_without_words_are_no_copies_of_each_other():
     put(("4", ""), ("5", " \u200b"), part="00002")
     assert copies(["4"]) == {}
+
+
+def test_a_row_stays_forgotten_however_its_number_is_spelled():
+    put(("7.0", "card found"), part="00002")
+    assert forget(["7"], *WHO).added == ("7.0",)
+    assert listed("7", "7.0", "70") == [True, True, False]
+    assert forget(["7"], *WHO).known == ("7.0",)

@@ -5,6 +5,7 @@ import tempfile
 from itertools import pairwise
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -176,3 +177,27 @@ def test_however_the_rows_are_parted_every_one_arrives_once_under_the_same_id(re
     assert len({row[0] for row in whole}) == len(records)
     sides = {"": "", "train": "train", "dev": "val"}
     assert sorted(row[1:] for row in whole) == sorted((text, label, sides[side]) for text, label, side in records)
+
+
+def test_a_number_is_one_id_label_and_group_in_every_format():
+    columns = Columns(id="id", group="group")
+    take("id,text,label,group\n1.0,card,2.0,3.0\n", columns)
+    take(json.dumps({"id": 1, "text": "card", "label": 2, "group": 3}), columns, name="b.jsonl")
+    pq.write_table(pa.table({"id": [1, 4], "text": ["lost", "new"], "label": [2.0, 2.0], "group": [3, 3]}), "c.parquet")
+    ingest("c.parquet", RAW, columns)
+    assert [column(name) for name in ("id", "label", "group")] == [["1", "1", "4"], ["2"] * 3, ["3"] * 3]
+
+
+def test_two_spellings_of_one_id_in_a_file_are_one_row_or_refused():
+    report = take("id,text,label\n1,a,p\n1.0,a,p\n", ID)
+    assert (report.added, report.repeated) == (1, 1)
+    refused(Refused, "id,text,label\n2,a,p\n2.0,b,p\n", "id '2' stands at lines 2 and 3", columns=ID)
+
+
+def test_a_number_that_came_before_as_one_with_decimals_keeps_its_id():
+    row_table.write(
+        pd.DataFrame([("1.0", "a", "p", "", "tickets", "")], columns=[*row_table.COLUMNS]), RAW / "00001-a.parquet"
+    )
+    assert take("id,text,label\n1.0,a,p\n", ID).known == 1
+    assert take("id,text,label\n1,b,p\n", ID).corrected == 1
+    assert set(column("id")) == {"1.0"}

@@ -19,7 +19,8 @@ from tests.support.environment import ROOT
 
 split = partial(stage.split, task="classify")
 report = partial(stage.report, task="classify")
-PARAMS = Split(seed=17, val_share=0.2, test_share=0.3, missing_label=MissingLabel("refuse", "warn", "warn"))
+SHARES = SplitShares(seed=17, val_share=0.2, test_share=0.3, max_group_share=1.0, large_groups=[])
+PARAMS = Split(**vars(SHARES), missing_label=MissingLabel("refuse", "warn", "warn"))
 
 
 def rows(*some):
@@ -193,8 +194,6 @@ def test_a_refused_split_leaves_its_report_and_no_sides(stage_folder, count):
 
 # ---- where a model is to write ---------------------------------------------------------------------------
 
-WRITING = SplitShares(seed=17, val_share=0.2, test_share=0.3)
-
 
 def answers(prompts, each):
     """Rows of `each` answers to every prompt, which is written in two ways."""
@@ -207,17 +206,32 @@ def answers(prompts, each):
 
 def test_the_answers_to_one_prompt_are_not_parted():
     table = answers(40, 3)
-    where = pd.Series(
-        {row: name for name, side in split(table, WRITING, task="instruct").items() for row in side["id"]}
-    )
+    where = pd.Series({row: name for name, side in split(table, SHARES, task="instruct").items() for row in side["id"]})
     assert set(where) == set(SPLITS)
     assert (where.sort_index().groupby([n // 3 for n in range(len(where))]).nunique() == 1).all()
 
 
 def test_where_a_model_writes_no_label_can_be_missing_and_none_is_told():
     table = answers(40, 1).assign(rejected="no")
-    sides = split(table, WRITING, task="prefer")
+    sides = split(table, SHARES, task="prefer")
     counts = report(table, sides, task="prefer")
     assert (counts["labels"], set(map(len, counts["missing"].values()))) == ({}, {0})
-    assert check_splits(counts, WRITING) == []
+    assert check_splits(counts, SHARES) == []
     assert all(tuple(side) == task_data.of("prefer").columns for side in sides.values())
+
+
+def test_a_group_that_is_too_large_or_a_word_for_nothing_is_refused_by_name():
+    table = rows(*((f"n{n}", "NULL" if n < 2 else "big" if n < 9 else f"C-{n}", "") for n in range(20)))
+    config = replace(PARAMS, max_group_share=0.2)
+    groups = stage.large_groups(table, config)
+    assert groups == {"big": 7, "NULL": 2}
+    with pytest.raises(Refused, match=r"'big' holds 7 of 20 rows \(35%\); 'NULL' .* looks like a missing value"):
+        stage.refuse_large_groups(groups, 20, config)
+    assert stage.large_groups(table, replace(config, large_groups=["big", "NULL"])) == {}
+    assert stage.large_groups(table.assign(given="test"), config) == {}
+    stage.refuse_large_groups({}, 20, config)
+
+
+def test_a_prompt_keeps_its_side_though_keys_keep_vowel_signs_now():
+    places = stage._place_key(pd.Series(["\u092e\u0947\u0932, Card!", "???"], dtype="str"))
+    assert places.tolist() == ["\u092e \u0932 card", "???"]

@@ -116,6 +116,8 @@ def word(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))  # pandas reads whole numbers as floats if the column lacks a value
-    if isinstance(value, list | dict | bytes):
+    if isinstance(value, list):
+        raise NoText(", several values in one cell: ", "give text or a number")
+    if isinstance(value, dict | bytes):
         raise NoText(": ", "give text or a number")
     return str(value)

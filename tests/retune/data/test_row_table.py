@@ -48,25 +48,6 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def key(*texts):
-    return row_table.same_text(pd.Series(texts, dtype="str")).tolist()
-
-
-def test_case_space_and_punctuation_do_not_make_another_text():
-    assert len(set(key("Where is my card?", "where  is my CARD", "where_is-my card!!"))) == 1
-    assert len(set(key("card 1", "card 2"))) == 2
-
-
-def test_texts_of_punctuation_alone_stay_apart():
-    assert len(set(key("???", "!!!", ""))) == 3
-
-
-@given(st.text())
-def test_the_key_of_a_key_is_itself(text):
-    (once,) = key(text)
-    assert key(once) == [once]
-
-
 @pytest.mark.parametrize(
     ("dirty", "tidy"),
     [

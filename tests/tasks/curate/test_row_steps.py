@@ -1,9 +1,10 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retune.config.classification import Curate
 from retune.data import messages, task_data
 from retune.data.row_table import clean
 from retune.errors import WrongUse
@@ -57,12 +58,12 @@ def test_cleaning_twice_changes_nothing_more(text):
     ],
 )
 def test_an_unusable_row_is_rejected(row, reason):
-    params = Curate(min_chars=4, max_chars=10, min_label_rows=1)
+    params = replace(LENIENT, min_chars=4, max_chars=10)
     assert [reject[1] for reject in outcome(rows(row), params)[1]] == [reason]
 
 
 def test_lengths_at_the_limits_are_kept():
-    params = Curate(min_chars=4, max_chars=10, min_label_rows=1)
+    params = replace(LENIENT, min_chars=4, max_chars=10)
     assert outcome(rows(("1", "four", "a"), ("2", "tentenchar", "a")), params) == (["1", "2"], [])
 
 
@@ -84,7 +85,7 @@ def test_nothing_of_a_suppressed_row_but_id_source_and_side_is_written_anew():
 
 
 def test_a_test_row_stays_byte_for_byte():
-    strict = Curate(min_chars=5, max_chars=6, min_label_rows=3)
+    strict = replace(LENIENT, min_chars=5, max_chars=6, min_label_rows=3)
     table = rows(("1", " a\u200b ", "x", "test"), ("2", "A", "x", "test"), ("3", "A", "y", "test"))
     accepted, rejects = curate(table, strict)
     assert list(accepted["text"]) == [" a\u200b ", "A", "A"]
@@ -136,3 +137,17 @@ def test_rows_of_another_task_are_a_wrong_use():
         curate(rows(("1", "card lost", "a")), WRITING, task="instruct")
     with pytest.raises(WrongUse, match="lack rejected"):
         curate(reply_rows(("1", "Where?", "a")), WRITING, task="prefer")
+
+
+def test_a_word_for_nothing_is_an_empty_cell_only_where_params_say_so():
+    table = rows(("1", "nan", "a"), ("2", "card", "NULL"), ("3", "lost", "NA")).assign(group="NULL")
+    assert outcome(table)[0] == ["1", "2", "3"]
+    config = replace(LENIENT, missing_words=["nan", "NULL"])
+    assert outcome(table, config) == (["3"], [("1", "empty", ""), ("2", "no_label", "")])
+    assert curate(table, config)[0]["group"].tolist() == [""]
+
+
+def test_merged_labels_are_one():
+    table = rows(("1", "card", "Billing."), ("2", "lost", "billing"))
+    config = replace(LENIENT, merge_labels={"Billing.": "billing"})
+    assert curate(table, config)[0]["label"].tolist() == ["billing", "billing"]
