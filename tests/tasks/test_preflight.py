@@ -67,11 +67,12 @@ def test_rows_that_have_come_in_since_are_audited_and_not_those_of_the_last_run(
         }
         Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
 
-    lock("one.dir", "one.dir", "two", "two")
+    one, newer = f"{'1' * 32}.dir", f"{'2' * 32}.dir"
+    lock(one, one, "two", "two")
     assert (run_preflight(config).rows_from, run_preflight(config).figures["rows"]) == (str(SPLITS), 20)
-    lock("one.dir", "one.dir", "newer", "two")
+    lock(one, one, "newer", "two")
     assert (run_preflight(config).rows_from, run_preflight(config).figures["rows"]) == (str(CURATED), 25)
-    lock("newer.dir", "one.dir", "two", "two")
+    lock(newer, one, "two", "two")
     assert (run_preflight(config).rows_from, run_preflight(config).figures["rows"]) == ("data/raw, not curated yet", 30)
 
 

@@ -59,9 +59,9 @@ def test_a_source_of_which_a_file_is_refused_is_not_called_ok(own_clone, tmp_pat
     assert (findings["ok"], drop["ok"], drop["error"], drop["rows"], drop["files"]) == (False, False, None, 2, 1)
     assert list(drop["cursor_after"]["files"]) == [str(tmp_path / "a.csv")]
     assert "b.csv is not UTF-8" in drop["refused"][0]
-    assert (
-        f"{tmp_path}/c.csv: id '4' stands at lines 2 and 3" in drop["refused"][1] and drop["refused"][1] in done.stderr
-    )
+    assert f"{tmp_path}/c.csv: 2 of 2 rows cannot be read" in drop["refused"][1]
+    assert "line 2: id '4' stands at lines 2 and 3" in drop["refused"][1]
+    assert drop["refused"][1] in done.stderr
     done = own_clone.call("sources", "check")
     assert done.returncode == 1
     assert done.stdout.splitlines()[1].split()[2:6] == ["FAILED,", "2", "files", "refused"]
