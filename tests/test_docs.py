@@ -16,6 +16,7 @@ from docs.generate import environment
 from docs.generate.pages import PAGES
 from flows.cli.main import retune
 from retune.config import params, reference
+from retune.data import task_data
 from tests.support.pages import ROOT, Page
 
 DOCS = ROOT / "docs"
@@ -233,6 +234,12 @@ def test_a_generated_page_is_what_the_code_says(page):
 
 
 FROM_ELSEWHERE = r"<(?:script|link|img|iframe|source)\b[^>]*(?:src|srcset|href)=[\"']?(?:https?:)?//[^>]*>"
+
+
+def test_each_reason_for_which_curation_rejects_a_row_is_explained():
+    text = (ROOT / "docs/how-to/data/rejected-rows.md").read_text("utf-8")
+    reasons = {reason for facts in task_data.TASKS.values() for reason in facts.curation}
+    assert sorted(reason for reason in reasons if f"`{reason}`" not in text) == []
 
 
 def test_a_page_that_opens_asks_no_other_host(tmp_path):

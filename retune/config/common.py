@@ -112,7 +112,11 @@ class ValidateLimits:
         ),
     ]
     max_rejected_share: Annotated[
-        Limit, about("Largest share of the received rows that curation may reject.", "0.1 to 0.5")
+        Limit,
+        about(
+            "Largest share of the received rows that curation may reject; corrected and forgotten ones aside.",
+            "0.1 to 0.5",
+        ),
     ]
     max_leaked_rows: Annotated[
         CountOrZero,

@@ -152,8 +152,9 @@ def measure(rows: pd.DataFrame, curated: dict[str, Any], facts: TaskData) -> pd.
     filled = ("id", "text", "label", row_table.REJECTED)
     blank = {name: rows[name].str.strip() == "" for name in filled if name in rows}
     frame = rows.assign(**{name: rows[name].mask(mask) for name, mask in blank.items()})
-    suppressed = curated.get("reasons", {}).get("suppressed", 0)  # rows that had to be forgotten are no bad data
-    frame["rejected_share"] = (curated["rejected"] - suppressed) / max(curated["received"] - suppressed, 1)
+    reasons = curated.get("reasons", {})  # a row that was corrected, or had to be forgotten, is not bad data
+    excused = sum(reasons.get(reason, 0) for reason in ("superseded", "suppressed"))
+    frame["rejected_share"] = (curated["rejected"] - excused) / max(curated["received"] - excused, 1)
     if "text" in rows:
         frame["text_chars"] = words.mask(frame["text"].isna()).str.len()
         frame["near_copy"] = text_keys.without_digits(near).duplicated()
