@@ -73,9 +73,17 @@ class Classifier:
 
 
 def predict_labels(vectors: torch.Tensor, head: nn.Linear, labels: Sequence[str]) -> Predictions:
-    """The most probable label of each vector [rows, width], and its probability."""
+    """The most probable label of each vector [rows, width], and its probability.
+
+    Raises Refused for a model whose weights give no numbers.
+    """
     with torch.no_grad():
         probability = head(vectors.to(head.weight.device)).float().softmax(-1).cpu().numpy()
+    if broken := int((~np.isfinite(probability).all(axis=-1)).sum()):
+        raise Refused(
+            f"the model gives no number for {broken} of {len(probability)} texts",
+            remedy="its training diverged or its weights are damaged, so train it again with a lower learning rate",
+        )
     best = probability.argmax(-1)
     return Predictions([labels[i] for i in best], probability.max(-1))
 

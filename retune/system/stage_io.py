@@ -9,14 +9,19 @@
 import inspect
 import json
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from retune.errors import Broken, RetuneError, WrongUse, to_line
 from retune.system import failpoints
 from retune.system.files import replace_whole
+
+HEARTBEAT = 30.0  # seconds
 
 
 def run(main: Callable[..., None]) -> None:
@@ -53,3 +58,21 @@ def progress(step: int, of: int, **values: float) -> None:
     """
     numbers = " ".join(f"{name}={value:.6g}" for name, value in values.items())
     print(f"progress step={step} of={of} {numbers}".rstrip(), flush=True)
+
+
+@contextmanager
+def heartbeat(work: str, seconds: float = HEARTBEAT) -> Iterator[None]:
+    """Print that `work` goes on, every `seconds`, around a call that reports nothing itself."""
+    began, done = time.monotonic(), threading.Event()
+
+    def beat() -> None:
+        while not done.wait(seconds):
+            print(f"still {work}, {time.monotonic() - began:.0f} s so far", flush=True)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

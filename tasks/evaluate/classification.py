@@ -95,11 +95,12 @@ def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: Evaluate,
     untouched = classifier.load_probe(model_folder)
     labels = model.manifest.labels
 
-    candidate = evaluate(rows, lambda texts: model.predict(texts, batch_size), evaluate_config)
-    vectors = untouched.embed(rows["text"].tolist(), batch_size)  # once, for base and probe alike
-    names = classifier.head_of_names(labels, lambda texts: untouched.embed(texts, batch_size))
-    base = evaluate(rows, lambda _: classifier.predict_labels(vectors, names, labels), evaluate_config)
-    probe = evaluate(rows, lambda _: classifier.predict_labels(vectors, untouched.head, labels), evaluate_config)
+    with stage_io.heartbeat(f"scoring {len(rows):,} rows of {len(labels):,} labels"):
+        candidate = evaluate(rows, lambda texts: model.predict(texts, batch_size), evaluate_config)
+        vectors = untouched.embed(rows["text"].tolist(), batch_size)  # once, for base and probe alike
+        names = classifier.head_of_names(labels, lambda texts: untouched.embed(texts, batch_size))
+        base = evaluate(rows, lambda _: classifier.predict_labels(vectors, names, labels), evaluate_config)
+        probe = evaluate(rows, lambda _: classifier.predict_labels(vectors, untouched.head, labels), evaluate_config)
 
     headline = summary(candidate, base, probe, len(rows))
     report_details = details(rows, candidate, evaluate_config.examples)

@@ -26,6 +26,7 @@ from tasks.train.checkpoint import exclusive
 from tasks.train.context import train_context
 from tasks.train.decoder import preference, sft
 from tasks.train.distributed import collectives, launcher
+from tasks.train.divergence import Diverged
 from tasks.train.encoder.fit import fit
 
 Section = Train | InstructTrain | PreferTrain
@@ -62,7 +63,11 @@ def _folder(work: Path) -> Iterator[Path]:
     """Where this process keeps its checkpoints; gone when the training is done. The first process holds the lock."""
     folder = work / f"process-{collectives.rank()}" if collectives.rank() else work
     with nullcontext() if collectives.rank() else exclusive(work):
-        yield folder
+        try:
+            yield folder
+        except Diverged:  # a checkpoint before that step leads to it again
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -7,7 +7,7 @@ spread over processes computes the same sums.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Literal, Protocol, Self
@@ -18,6 +18,7 @@ from torch import nn
 from tasks.train.checkpoint import Checkpoints, Tensors
 from tasks.train.context import OnProgress
 from tasks.train.distributed import collectives
+from tasks.train.divergence import StepWatch
 
 LOG_EVERY = 10  # steps
 Step = list[list[int]]  # the batches of one step: the numbers of their rows
@@ -48,6 +49,7 @@ class Objective:
     validate: Callable[[], dict[str, float]] | None  # None: there is nothing to validate on
     score: Callable[[dict[str, float]], float]  # of what `validate` returns; the highest is the best
     learning_rate: Callable[[str], float]  # of a parameter, by its name, before warm-up and schedule
+    rate_names: tuple[str, ...]  # the parameters that these rates come from
     weight_decay: float  # of matrices
 
 
@@ -80,6 +82,8 @@ def train_loop(
 ) -> TrainingHistory:
     """Train `parameters` in place. Where there is something to validate on, the epoch of the best score is kept, and
     training stops after `config.patience` epochs without a better one; otherwise the last epoch is kept.
+
+    Raises Diverged where loss, gradients or scores are not finite; no checkpoint holds such a step.
     """
     optimizer = _optimizer(parameters, objective)
     base_rates = [group["lr"] for group in optimizer.param_groups]
@@ -94,29 +98,31 @@ def train_loop(
         history, best, step = restore_state(*checkpoint, parameters, optimizer)
         print(f"going on from the checkpoint of step {step} of {total}", flush=True)
 
+    watch = StepWatch(objective.rate_names, total)
     saved = time.monotonic()
     while step < total and not _out_of_patience(objective, history, epoch_ends.get(step), config.patience):
         factor = rate_factor(step, total, config.warmup_share, config.schedule)
         for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
             group["lr"] = rate * factor
-        losses = objective.backward(steps[step], step)
-        collectives.all_reduce_gradients(parameters.values())
-        collectives.clip(parameters.values(), config.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        losses, norm = _update(parameters.values(), optimizer, objective, steps[step], step, config.max_grad_norm)
         step += 1
+        watch.add(step, base_rates[0] * factor, losses, norm)
         epoch = epoch_ends.get(step)
+        if epoch or step % LOG_EVERY == 0 or step == 1:
+            watch.check()
         if step % LOG_EVERY == 0 or step in (1, total):
             values = {"learning_rate": base_rates[0] * factor, **{name: float(loss) for name, loss in losses.items()}}
             log_step(history, on_progress, step, total, epoch=_epochs(step, objective.plan), **values)
         if epoch and objective.validate:
             scores = objective.validate()
+            watch.require_finite(step, base_rates[0] * factor, scores)
             log_step(history, on_progress, step, total, epoch=float(epoch), **scores)
             if objective.score(scores) > history.best_score:
                 history.best_score, history.best_epoch = objective.score(scores), epoch
                 best = {name: collectives.local(value).detach().cpu().clone() for name, value in parameters.items()}
         due = time.monotonic() - saved >= config.checkpoint_seconds
         if epoch or (collectives.broadcast_flag(due, device) if sharded else due):
+            watch.check()  # before the end of an epoch time may call for a checkpoint
             if sharded or not collectives.rank():
                 save_state(checkpoints, step, parameters, optimizer, best, history)
             saved = time.monotonic()
@@ -124,6 +130,23 @@ def train_loop(
     if best:
         load_parameters(parameters, best)
     return history
+
+
+def _update(
+    parameters: Collection[nn.Parameter],
+    optimizer: torch.optim.AdamW,
+    objective: Objective,
+    batches: Step,
+    number: int,
+    max_grad_norm: float,
+) -> tuple[Mapping[str, torch.Tensor | float], torch.Tensor]:
+    """One step, which has `number` from 0; returns its losses and the norm of its gradients."""
+    losses = objective.backward(batches, number)
+    collectives.all_reduce_gradients(parameters)
+    norm = collectives.clip(parameters, max_grad_norm)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return losses, norm
 
 
 def _out_of_patience(objective: Objective, history: TrainingHistory, epoch: int | None, patience: int) -> bool:

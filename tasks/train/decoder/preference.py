@@ -227,6 +227,7 @@ def make_objective(network: nn.Module, train: Pairs, val: Pairs | None, epochs: 
         validate=(lambda: _validate(network, val, config)) if val else None,
         score=lambda scores: -scores["val_loss"],
         learning_rate=lambda _: rate,
+        rate_names=("train.lora.learning_rate",),
         weight_decay=config.weight_decay,
     )
 

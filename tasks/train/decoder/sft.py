@@ -183,9 +183,14 @@ def learning_rate(config: InstructTrain) -> float:
     return rates[config.method]
 
 
+def _rate_section(config: InstructTrain) -> str:
+    """The section of `train` that holds the method's learning rate."""
+    return "lora" if config.method in LIKE_LORA else config.method
+
+
 def unusual_rate(config: InstructTrain) -> list[str]:
     """A warning if the method's learning rate is outside the range that usually works."""
-    section = "lora" if config.method in LIKE_LORA else config.method
+    section = _rate_section(config)
     return checks.unusual_rate(section, config.method, learning_rate(config), USUAL_RATES[section])
 
 
@@ -230,6 +235,7 @@ def make_objective(
         validate=validate if val_rows else None,
         score=lambda scores: -scores["val_loss"],
         learning_rate=lambda _: rate,
+        rate_names=(f"train.{_rate_section(config)}.learning_rate",),
         weight_decay=0.0 if config.method in ("ia3", "prompt") else config.weight_decay,  # those start not at 0
     )
 

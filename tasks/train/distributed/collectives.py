@@ -143,12 +143,13 @@ def _buckets(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
         yield bucket
 
 
-def clip(parameters: Iterable[nn.Parameter], max_norm: float) -> None:
-    """The gradients together to a norm of at most `max_norm`, whole or in parts."""
+def clip(parameters: Iterable[nn.Parameter], max_norm: float) -> torch.Tensor:
+    """The gradients together to a norm of at most `max_norm`, whole or in parts; returns the norm before."""
     members = list(parameters)
     norm = nn.utils.get_total_norm([each.grad for each in members if each.grad is not None])
     total_norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
     nn.utils.clip_grads_with_norm_(members, max_norm, total_norm)
+    return total_norm
 
 
 def loaded_as(config: Parallel, precision: str, device: torch.device) -> tuple[str, torch.device]:

@@ -20,6 +20,7 @@ from retune.evaluation import statistics
 from retune.lineage import parent_version
 from retune.models import classifier
 from retune.models.manifest import ClassifierManifest
+from retune.system.stage_io import heartbeat
 from tasks.train import parent
 from tasks.train.context import TrainContext, machine, make_deterministic, warn
 from tasks.train.encoder import probe
@@ -112,7 +113,8 @@ def _prepare(train: pd.DataFrame, val: pd.DataFrame, context: TrainContext[Train
     tokenizer, network = classifier.load_base(config.base.name, config.base.sha256)
     labels = sorted(set(train["label"]) | set(val["label"]))
     frozen = classifier.Encoder(network).to(context.device)
-    splits = [_embed(frame, labels, frozen, tokenizer, config) for frame in (train, val)]
+    with heartbeat(f"embedding {len(train) + len(val):,} rows"):
+        splits = [_embed(frame, labels, frozen, tokenizer, config) for frame in (train, val)]
     return tokenizer, Data(splits[0], splits[1], labels, classifier.pad_id(tokenizer))
 
 

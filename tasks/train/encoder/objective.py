@@ -63,6 +63,7 @@ def make_objective(encoder: classifier.Encoder, head: nn.Linear, data: Round, co
         validate=(lambda: _validate(encoder, head, val, data.pad_id, config)) if val else None,
         score=lambda scores: scores["val_macro_f1"],
         learning_rate=lambda name: config.head_learning_rate if name.startswith("head.") else rate,
+        rate_names=(f"train.{config.method}.learning_rate", "train.head_learning_rate"),
         weight_decay=config.weight_decay,
     )
 

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from retune.config.classification import Probe
+from retune.errors import Refused
 from retune.models import classifier
+from retune.system.stage_io import heartbeat
 
 
 def fit(
@@ -19,13 +21,21 @@ def fit(
 ) -> nn.Linear:
     """Multinomial logistic regression. vectors: [rows, width]; truth: [rows] label numbers below `labels`.
 
-    weights: [labels], the weight of each label's rows, or None.
+    weights: [labels], the weight of each label's rows, or None. Raises Refused where a number is not finite.
     """
     from sklearn.linear_model import LogisticRegression
 
     regression = LogisticRegression(C=params.c, max_iter=params.max_iterations)
     sample_weight = None if weights is None else weights.numpy()[np.asarray(truth)]
-    regression.fit(vectors.numpy(), np.asarray(truth), sample_weight=sample_weight)
+    if broken := int((~vectors.isfinite().all(dim=-1)).sum()):
+        raise Refused(
+            f"the base gives no number for {broken} of {len(vectors)} texts",
+            remedy="its weights are damaged, so restore them or name another base in train.base",
+        )
+    with heartbeat(f"fitting the probe to {len(vectors):,} rows of {labels:,} labels"):
+        regression.fit(vectors.numpy(), np.asarray(truth), sample_weight=sample_weight)
+    if not np.isfinite(regression.coef_).all():
+        raise Refused(f"the probe's weights are not finite with train.probe.c {params.c:g}", remedy="lower it")
     return _head(regression.coef_, regression.intercept_, regression.classes_, labels)
 
 

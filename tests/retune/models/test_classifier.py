@@ -127,3 +127,9 @@ def test_padding_is_masked():
     assert ids.tolist() == [[5, 6, 7], [8, 0, 0]]
     assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
     assert np.array_equal(mask.sum(1), [3, 1])
+
+
+def test_a_model_that_gives_no_numbers_answers_nothing():
+    head = classifier.linear(torch.tensor([[1.0, 0.0], [float("nan"), 0.0]]), torch.zeros(2))
+    with pytest.raises(Refused, match="gives no number for 2 of 2 texts"):
+        classifier.predict_labels(torch.ones(2, 2), head, ["a", "b"])

@@ -1,5 +1,6 @@
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,15 @@ def test_progress_is_one_line_of_names_and_values(capsys):
     assert capsys.readouterr().out == "progress step=120 of=900 train_loss=0.412136 learning_rate=8.1e-05\n"
     stage_io.progress(1, 2)
     assert capsys.readouterr().out == "progress step=1 of=2\n"
+
+
+def test_work_that_reports_nothing_itself_is_said_to_go_on(capsys):
+    with stage_io.heartbeat("fitting the probe", seconds=0.01):
+        time.sleep(0.05)
+    assert capsys.readouterr().out.splitlines()[0] == "still fitting the probe, 0 s so far"
+
+
+def test_work_that_ends_soon_says_nothing(capsys):
+    with pytest.raises(ZeroDivisionError), stage_io.heartbeat("dividing"):
+        raise ZeroDivisionError
+    assert capsys.readouterr().out == ""

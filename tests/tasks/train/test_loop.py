@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from retune.models import classifier
 from tasks.train.checkpoint import Checkpoints
 from tasks.train.context import train_context
+from tasks.train.divergence import Diverged
 from tasks.train.encoder.objective import Round, Rows, batches, fine_tune
 from tasks.train.loop import rate_factor
 
@@ -108,6 +109,29 @@ def test_an_interrupted_run_that_had_run_out_of_patience_does_not_go_on(untraine
     again, same = trained(untrained_model, params, tmp_path / "a", train, val, epochs=30)
     assert again.points == first.points
     assert all(torch.equal(value, same[name]) for name, value in weights.items())
+
+
+def test_training_that_diverges_stops_there_and_saves_no_checkpoint_of_it(untrained_model, train_config, tmp_path):
+    params = train_config(full=type(train_config().full)(learning_rate=1e30), batch_size=4, checkpoint_seconds=0.0)
+    logged_steps = []
+    with pytest.raises(Diverged, match=r"at step 2 of 6, .*: lower train\.full\.learning_rate"):
+        trained(
+            untrained_model,
+            params,
+            tmp_path,
+            some_rows(24),
+            on_progress=lambda step, _, **values: logged_steps.append(step),
+        )
+    assert logged_steps == [1]
+    assert max(Checkpoints(tmp_path).steps(), default=0) <= 1
+
+
+def test_scores_that_are_not_finite_stop_training(untrained_model, train_config, tmp_path):
+    """A whole epoch in one step: only validation sees what its update did."""
+    params = train_config(full=type(train_config().full)(learning_rate=1e30), batch_size=24, accumulate=1)
+    with pytest.raises(Diverged, match="val_loss is nan at step 1 of 1"):
+        trained(untrained_model, params, tmp_path, some_rows(24), some_rows(6))
+    assert Checkpoints(tmp_path).steps() == []
 
 
 @pytest.mark.parametrize("stop", [1, *(pytest.param(stop, marks=pytest.mark.slow) for stop in (3, 4, 7)), 11])

@@ -4,6 +4,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from retune.config.classification import Probe
+from retune.errors import Refused
 from tasks.train.encoder import probe
 
 PARAMS = Probe(c=10.0, max_iterations=1000)
@@ -37,3 +38,10 @@ def test_the_weight_of_a_label_moves_answers_towards_it():
     plain = probe.fit(vectors, truth.tolist(), 2, None, PARAMS)
     weighted = probe.fit(vectors, truth.tolist(), 2, torch.tensor([0.01, 1.0]), PARAMS)
     assert weighted(vectors).argmax(-1).sum() > plain(vectors).argmax(-1).sum()
+
+
+def test_vectors_that_are_no_numbers_are_refused_before_the_fit():
+    vectors, truth = points(2)
+    vectors[3] = torch.nan
+    with pytest.raises(Refused, match="the base gives no number for 1 of 90 texts"):
+        probe.fit(vectors, truth.tolist(), 2, None, PARAMS)
