@@ -1,9 +1,12 @@
 """Plots of scores, as PNG: MLflow, `dvc plots show` and the report show the same files. Adapter of matplotlib.
 
-Colours are the Okabe-Ito palette, which colour-blind readers can tell apart.
+Colours are the Okabe-Ito palette, which colour-blind readers can tell apart. Labels are drawn as they are written,
+never as TeX, in any font of this machine that has their letters. A code stands for a label that is long, or that no
+font here can draw.
 """
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ import pandas as pd
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#999999"
 MOST_CONFUSED = 25  # most labels of a readable confusion matrix
+LONGEST_LABEL = 28  # letters
+FONT = "DejaVu Sans"  # comes with matplotlib, so that most pictures are the same everywhere
 
 
 def learning_curve(points: pd.DataFrame, path: Path) -> None:
@@ -52,8 +57,11 @@ def reliability(models: dict[str, tuple[np.ndarray, np.ndarray]], bins: int, pat
     _finish(figure, [axis], path)
 
 
-def confusion(table: pd.DataFrame, path: Path) -> None:
-    """True labels down, predicted across; colour is the share of the true label. Of many labels the most confused."""
+def confusion(table: pd.DataFrame, path: Path) -> dict[str, str]:
+    """True labels down, predicted across; colour is the share of the true label. Of many labels the most confused.
+
+    Returns code -> label of those labels that are not drawn in full.
+    """
     title = "Confusion, in rows"
     if len(table) > MOST_CONFUSED:
         wrong = table.to_numpy() - np.diag(np.diag(table))
@@ -64,15 +72,70 @@ def confusion(table: pd.DataFrame, path: Path) -> None:
     figure, (axis,) = _axes(1, (size, size))
     share = table.to_numpy() / np.maximum(table.to_numpy().sum(1, keepdims=True), 1)
     axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    names = [str(name)[:28] for name in table.index]
-    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
-    axis.set_yticks(range(len(names)), names, fontsize=8)
+    labels = [str(name) for name in table.index]
+    fonts, missing = _fonts_for({character for label in labels for character in label})
+    names, codes = drawn_names(labels, missing)
+    if codes:
+        title += "\nreport.html spells the labels with # out"
+    look = {"fontsize": 8, "fontfamily": fonts, "parse_math": False}
+    axis.set_xticks(range(len(names)), names, rotation=90, **look)
+    axis.set_yticks(range(len(names)), names, **look)
     for (row, column), value in np.ndenumerate(table.to_numpy()):
         if value:
             colour = "white" if share[row, column] > 0.5 else "black"
             axis.text(column, row, str(value), ha="center", va="center", fontsize=7, color=colour)
     axis.set(xlabel="predicted", ylabel="true", title=title)
     _finish(figure, [], path)
+    return codes
+
+
+def drawn_names(labels: Sequence[str], missing: set[str]) -> tuple[list[str], dict[str, str]]:
+    """What is drawn of each label, and code -> label of those that are not drawn in full.
+
+    missing: characters that no font has.
+    """
+    names, codes = [], {}
+    for number, label in enumerate(labels, 1):
+        name, code = " ".join(label.split()), f"#{number}"
+        if not name or missing & set(name):
+            name = code
+        elif len(name) > LONGEST_LABEL:
+            name = f"{code} {name[: LONGEST_LABEL - len(code) - 2]}…"
+        if name.startswith(code):
+            codes[code] = label
+        names.append(name)
+    return names, codes
+
+
+def _fonts_for(characters: set[str]) -> tuple[list[str], set[str]]:
+    """Font families that draw these characters, the usual one first, and the characters that none here draws."""
+    _own_folder()
+    import matplotlib
+    from matplotlib import font_manager, ft2font
+
+    def glyphs(path: str, face: int) -> set[str]:
+        font = ft2font.FT2Font(path, face_index=face)
+        scalable = font.face_flags & ft2font.FaceFlags.SCALABLE  # bitmaps, as of coloured emoji, cannot be drawn
+        return {chr(code) for code in font.get_charmap()} if scalable else set()
+
+    families = [FONT]
+    missing = {character for character in characters if not _invisible(character)}
+    missing -= glyphs(font_manager.findfont(FONT), 0)
+    others = (
+        font for font in font_manager.fontManager.ttflist if not font.fname.startswith(matplotlib.get_data_path())
+    )
+    for font in sorted(others, key=lambda font: (font.style != "normal", font.weight != 400, font.name, font.fname)):
+        if not missing:
+            break
+        if font.name not in families and (more := missing & glyphs(font.fname, font.index)):
+            families.append(font.name)
+            missing -= more
+    return families, missing
+
+
+def _invisible(character: str) -> bool:
+    """White space, and what only shapes its neighbours: joiners, marks of direction, variation selectors."""
+    return character.isspace() or unicodedata.category(character) == "Cf" or "\ufe00" <= character <= "\ufe0f"
 
 
 def spread(models: dict[str, pd.Series], label: str, path: Path) -> None:
@@ -108,8 +171,12 @@ def lengths(tokens: dict[str, np.ndarray], limit: int, path: Path) -> None:
     _finish(figure, [axis], path)
 
 
-def _axes(count: int, size: tuple[float, float]) -> tuple[Any, Sequence[Any]]:
+def _own_folder() -> None:
     os.environ.setdefault("MPLCONFIGDIR", str(Path(".retune/cache/matplotlib").resolve()))  # else the home folder
+
+
+def _axes(count: int, size: tuple[float, float]) -> tuple[Any, Sequence[Any]]:
+    _own_folder()
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,7 +1,7 @@
 """A classifier beside the untouched base and the probe: labels, their confidence, and the mistakes.
 
-details.json holds scores of each label, the most confident mistakes and the most confused pairs; the plots are the
-confusion matrix and the reliability diagram.
+details.json holds scores of each label, the most confident mistakes, the most confused pairs, and what the codes in
+the pictures stand for; the plots are the confusion matrix and the reliability diagram.
 """
 
 import time
@@ -105,7 +105,8 @@ def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: Evaluate,
     headline = summary(candidate, base, probe, len(rows))
     report_details = details(rows, candidate, evaluate_config.examples)
     _write_predictions(rows, {"": candidate, "base_": base, "probe_": probe}, out / "predictions.parquet")
-    _draw(rows, {"candidate": candidate, "base": base, "probe": probe}, evaluate_config.bins, out)
+    if codes := _draw(rows, {"candidate": candidate, "base": base, "probe": probe}, evaluate_config.bins, out):
+        report_details["codes"] = codes
     stage_io.write_json(report_details, out / "details.json")
     report.write(
         out / "report.html", headline, report_details, asdict(model.manifest), sorted((out / "plots").rglob("*.png"))
@@ -124,10 +125,13 @@ def _write_predictions(rows: pd.DataFrame, models: dict[str, ModelScores], path:
     row_table.write(table, path)
 
 
-def _draw(rows: pd.DataFrame, models: dict[str, ModelScores], bins: int, out: Path) -> None:
+def _draw(rows: pd.DataFrame, models: dict[str, ModelScores], bins: int, out: Path) -> dict[str, str]:
+    """Returns code -> label of the labels that the pictures do not show in full."""
     from retune.evaluation import label_metrics
 
     truth, folder = rows["label"].tolist(), out / "plots" / "scores"
-    plots.confusion(label_metrics.confusion(truth, models["candidate"].predictions), folder / "confusion.png")
+    table = label_metrics.confusion(truth, models["candidate"].predictions)
+    codes = plots.confusion(table, folder / "confusion.png")
     lines = {name: (np.array(truth) == np.array(model.predictions), model.confidence) for name, model in models.items()}
     plots.reliability(lines, bins, folder / "reliability.png")
+    return codes

@@ -57,3 +57,33 @@ def test_lengths_are_drawn_with_their_limit_and_without_a_row(tmp_path):
     plots.lengths({"whole": draw.integers(20, 300, 500), "prompt": draw.integers(5, 40, 500)}, 128, tmp_path / "a.png")
     drawn(tmp_path / "a.png")
     plots.lengths({"whole": np.array([], dtype=int)}, 128, tmp_path / "b.png")
+
+
+def labelled(*names):
+    return pd.DataFrame(np.arange(len(names) ** 2).reshape(len(names), -1), index=names, columns=names)
+
+
+def test_labels_with_signs_of_tex_are_drawn_as_they_are_written(tmp_path):
+    names = ("tier_$10_$20", "$#$", r"\\frac{", "100%_$", "a^b_c")
+    assert plots.confusion(labelled(*names), tmp_path / "a.png") == {}
+    drawn(tmp_path / "a.png")
+
+
+@pytest.mark.filterwarnings("error")  # matplotlib warns of each glyph that is missing
+def test_a_label_that_no_font_can_draw_has_a_code(tmp_path):
+    unknown = "\U0001fbf0\ue000"  # of no script that a font is sure to have
+    codes = plots.confusion(labelled("مرتجع", unknown, "❤\ufe0f", "x" * 200, "two\nlines"), tmp_path / "a.png")
+    assert codes == {"#2": unknown, "#4": "x" * 200}
+    drawn(tmp_path / "a.png")
+
+
+def test_long_labels_that_begin_alike_are_drawn_apart():
+    labels = ["the same beginning of forty letters and one", "the same beginning of forty letters and two", "b"]
+    names, codes = plots.drawn_names(labels, set())
+    assert names == ["#1 the same beginning of fo…", "#2 the same beginning of fo…", "b"]
+    assert max(map(len, names)) <= plots.LONGEST_LABEL
+    assert codes == {"#1": labels[0], "#2": labels[1]}
+
+
+def test_a_label_of_characters_that_no_font_has_is_drawn_as_its_code():
+    assert plots.drawn_names(["返品", "b", " "], {"返"}) == (["#1", "b", "#3"], {"#1": "返品", "#3": " "})

@@ -69,3 +69,9 @@ def test_answers_are_shown_beside_the_reference_and_those_of_the_base(tmp_path):
 
 def test_a_bar_is_drawn_of_each_score_that_is_better_when_larger(page):
     assert page.count('class="meter"') == 6 and page.count('width="50.0"') == 6
+
+
+def test_labels_that_the_pictures_show_as_codes_are_spelled_out_and_not_run(tmp_path):
+    report.write(tmp_path / "report.html", SCORES, {**DETAILS, "codes": {"#1": "返品", "#2": EVIL}}, CARD, [])
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "<b>#1</b> 返品, <b>#2</b> &lt;script&gt;" in page
