@@ -15,7 +15,7 @@ from flows.cli import data, history, lineage, models, params, promotion, retrain
 from flows.cli.groups import SectionedGroup
 from flows.cli.output import reader_has_gone
 from flows.execution import disk_errors
-from flows.project import environment
+from flows.project import environment, process_environment
 from retune.errors import Broken, RetuneError, WrongUse
 
 SECTIONS = {
@@ -75,6 +75,7 @@ def _terminated(*_: Any) -> None:
 def main() -> None:
     signal.signal(signal.SIGTERM, _terminated)
     try:
+        process_environment.run_own_code(environment.find_project(), sys.argv[1:])
         retune(prog_name="retune", standalone_mode=False)
     except RetuneError as error:
         _fail(f"retune: {error}", error.exit_code)

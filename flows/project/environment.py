@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from flows.project import process_environment
 from retune.errors import Broken, WrongUse
-from retune.registry.backend import state
+from retune.registry.backend import STATE, state
 from retune.system import git, process_identity
 
 MARKS = ("dvc.yaml", "params.yaml")
@@ -35,17 +36,27 @@ def activate_project(services: bool = True) -> Path:
 
     Raises Broken if the registry is kept by the clone's own services and they are down; not if they need not be up.
     """
+    folder = find_project()
+    if folder is None:
+        raise WrongUse(
+            f"{Path.cwd()} is not in a Retune project: no {' and '.join(MARKS)} here or above; change to your clone"
+        )
+    os.chdir(folder)
+    process_environment.give_home(folder / STATE)
+    process_environment.bypass_proxies()
+    _require_root()
+    _set_tool_defaults(state())
+    _use_own_site_folder(state())
+    _share_the_cores()
+    _use_services(state() / SERVICES, services)
+    return folder
+
+
+def find_project() -> Path | None:
+    """The nearest folder upwards that is a Retune project."""
     start = Path.cwd()
-    for folder in (start, *start.parents):
-        if all((folder / mark).is_file() for mark in MARKS):
-            os.chdir(folder)
-            _require_root()
-            _set_tool_defaults(state())
-            _use_own_site_folder(state())
-            _share_the_cores()
-            _use_services(state() / SERVICES, services)
-            return folder
-    raise WrongUse(f"{start} is not in a Retune project: no {' and '.join(MARKS)} here or above; change to your clone")
+    folders = (start, *start.parents)
+    return next((folder for folder in folders if all((folder / mark).is_file() for mark in MARKS)), None)
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from torch import nn
 
 from retune.errors import Refused, WrongUse
 from retune.models import base_model
+from retune.models.chat_template import load as load_tokenizer
 from retune.models.manifest import ClassifierManifest, read_classifier, write
 
 Tokens = list[list[int]]
@@ -104,12 +105,6 @@ def checked_base(name: str, sha256: str) -> Path:
             "or write the new hash into train.base.sha256 if the change is intended"
         )
     return folder
-
-
-def load_tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _network(folder: Path, dropout: float = 0.0) -> nn.Module:
@@ -246,7 +241,8 @@ def quiet() -> Iterator[None]:
 
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:
-    tokenizer.backend_tokenizer.no_truncation()  # else the tokenizer is saved with the length of the last call
+    if backend := getattr(tokenizer, "backend_tokenizer", None):  # one that is written in Python has none
+        backend.no_truncation()  # else the tokenizer is saved with the length of the last call
     tokenizer.save_pretrained(folder)
 
 

@@ -18,10 +18,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from retune.errors import Broken
+from retune.errors import Broken, WrongUse
 from retune.system import git
 
 STATE = ".retune"
+ADDRESS = "MLFLOW_TRACKING_URI"
+DATABASES = ("postgresql", "postgres", "mysql", "mssql")  # of an MLflow server, which keeps the files too
 OPENING = threading.Lock()  # two threads that find no store make one
 ANSWERS_WITHIN = 5  # seconds for a server to say that it is there
 AWAY = (500, 502, 503, 504)  # from a server, or the proxy before it, whose database or self is away
@@ -38,7 +40,33 @@ QUIET = {
 
 
 def address() -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{own_store()}"
+    """Raises WrongUse for an address that means another registry in each folder, or that MLflow no longer takes."""
+    uri = os.environ.get(ADDRESS)
+    if not uri:
+        return f"sqlite:///{own_store()}"
+    if wrong := _wrong_address(uri):
+        raise WrongUse(
+            f"{ADDRESS} is {_without_password(uri)}, {wrong}",
+            remedy=f"unset it to use this clone's own registry, {own_store()}, or name a server or sqlite:////absolute"
+            "/path/mlflow.db",
+        )
+    return uri
+
+
+def _wrong_address(uri: str) -> str:
+    """What is wrong with an address that names no registry; empty if nothing is."""
+    scheme, separator, place = uri.partition(":")
+    if scheme == "file" or (not separator and scheme != "databricks"):
+        return "a folder, and MLflow keeps no registry in a folder any more"
+    if scheme.startswith("sqlite") and not place.startswith("////"):
+        return "a path that depends on where one stands, so that each folder would have a registry of its own"
+    if scheme.partition("+")[0] in DATABASES:
+        return "a database, and model files would lie in whichever folder a command is called in"
+    return ""
+
+
+def _without_password(uri: str) -> str:
+    return re.sub("//[^/@]*@", "//", uri)
 
 
 def state() -> Path:
@@ -70,6 +98,8 @@ def opened() -> Any:
 
     if mlflow.get_tracking_uri() != address():
         mlflow.set_tracking_uri(address())
+    if os.environ.get("MLFLOW_REGISTRY_URI", address()) != address():
+        mlflow.set_registry_uri(address())  # versions stand beside their runs
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     must_answer()
     with OPENING:
@@ -102,7 +132,7 @@ def _require_an_answer(address: str) -> None:
         wrong = str(error).rpartition(": ")[2].strip("'\") ")
     if wrong:
         raise Broken(
-            f"the registry at {re.sub('//[^/@]*@', '//', address)} is away ({wrong}): start that server (`retune up`,"
+            f"the registry at {_without_password(address)} is away ({wrong}): start that server (`retune up`,"
             " if it is this clone's), or let MLFLOW_TRACKING_URI name another (`retune doctor` checks)"
         )
 

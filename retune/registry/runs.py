@@ -1,6 +1,7 @@
 """Runs: what one lifecycle wrote down while it lasted, and how a list of them looks."""
 
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ def run(experiment: str, name: str, tags: dict[str, str]) -> Iterator[str]:
     experiment_id = _experiment(experiment)
     close_orphans(experiment_id)
     mlflow.set_system_metrics_sampling_interval(5)
+    os.environ.pop("MLFLOW_RUN_ID", None)  # a parent job's, which MLflow would go on with
     run_tags = {PROCESS: process_identity.name(), **tags}
     active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=run_tags, log_system_metrics=True)
     status = "KILLED"

@@ -20,11 +20,11 @@ from torch import nn
 
 from retune.config.generation import PreferTrain
 from retune.errors import WrongUse
-from retune.models import decoder, packing
+from retune.models import base_model, decoder, packing
 from retune.models.chat_template import TokenizedExample
 from retune.models.manifest import CausalLMManifest, read_causal_lm
 from retune.models.packing import BatchShape, supervised
-from retune.preflight import memory_check
+from retune.preflight import base_check, memory_check
 from tasks.train.context import TrainContext, machine, make_deterministic, warn
 from tasks.train.decoder import batch_plan, checks, parent_network
 from tasks.train.decoder.losses import dpo, kto, log_likelihood
@@ -50,7 +50,9 @@ def fit(train: pd.DataFrame, val: pd.DataFrame, context: TrainContext[PreferTrai
     warnings = warn(unusual_rate(config))
     make_deterministic(config.seed, config.deterministic)
     checks.check_memory(config, device, memory_check.find(device.type == "cuda"), parent_manifest.method)
+    base_check.require_positions(base_model.find(config.base.name), config)
     tokenizer, network = _load_start(start, parent_manifest, config)
+    base_check.require_savable(tokenizer, config.base.name)
     learner = Learner(lambda: _load_start(start, parent_manifest, config)[1], prepare_network(network, config, device))
     del network
     splits = [render(frame, tokenizer, config) for frame in (train, val)]

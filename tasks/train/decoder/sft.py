@@ -18,11 +18,11 @@ from torch import nn
 from retune.config.generation import InstructTrain
 from retune.data import replay_sampling
 from retune.errors import WrongUse
-from retune.models import decoder, packing
+from retune.models import base_model, decoder, packing
 from retune.models.chat_template import TokenizedExample
 from retune.models.manifest import CausalLMManifest
 from retune.models.packing import BatchShape, supervised
-from retune.preflight import memory_check
+from retune.preflight import base_check, memory_check
 from tasks.train.context import TrainContext, machine, make_deterministic, warn
 from tasks.train.decoder import batch_plan, checks, examples, parent_network, step
 from tasks.train.decoder.examples import Replay, TokenizedSplit
@@ -82,7 +82,9 @@ def fit(
     warnings = warn(unusual_rate(config) + (examples.warn_of_learned_val(start) if start else []))
     make_deterministic(config.seed, config.deterministic)
     checks.check_memory(config, device, memory_check.find(device.type == "cuda"))
+    base_check.require_positions(base_model.find(config.base.name), config)
     tokenizer, network = load_start(context, start)
+    base_check.require_savable(tokenizer, config.base.name)
     data = _prepare_data(train, val, replay_examples, tokenizer, config)
     warnings += warn(examples.replay_shortage(data.replay, len(data.learned), config))
     _check_tokens(data, network)

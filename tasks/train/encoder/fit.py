@@ -18,8 +18,9 @@ from torch import nn
 from retune.config.classification import Train
 from retune.evaluation import statistics
 from retune.lineage import parent_version
-from retune.models import classifier
+from retune.models import base_model, classifier
 from retune.models.manifest import ClassifierManifest
+from retune.preflight import base_check
 from retune.system.stage_io import heartbeat
 from tasks.train import parent
 from tasks.train.context import TrainContext, machine, make_deterministic, warn
@@ -110,7 +111,9 @@ def fit(
 def _prepare(train: pd.DataFrame, val: pd.DataFrame, context: TrainContext[Train]) -> tuple[Any, Data]:
     """The tokenizer, and the rows of both splits with the vectors of the frozen base."""
     config = context.config
+    base_check.require_positions(base_model.find(config.base.name), config)
     tokenizer, network = classifier.load_base(config.base.name, config.base.sha256)
+    base_check.require_savable(tokenizer, config.base.name)
     labels = sorted(set(train["label"]) | set(val["label"]))
     frozen = classifier.Encoder(network).to(context.device)
     with heartbeat(f"embedding {len(train) + len(val):,} rows"):

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import mlflow
 import pytest
 
-from retune.errors import Broken
+from retune.errors import Broken, WrongUse
 from retune.registry import backend
 
 pytestmark = pytest.mark.usefixtures("sqlite_registry")
@@ -21,6 +21,40 @@ def test_the_address_is_below_this_folder_unless_the_environment_says_otherwise(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert backend.address() == "http://127.0.0.1:5000"
     assert backend.artifact_root() is None
+
+
+@pytest.mark.parametrize(
+    ("uri", "wrong"),
+    [
+        ("./mlruns", "a folder"),
+        ("mlruns", "a folder"),
+        ("/srv/mlruns", "a folder"),
+        ("file:///srv/mlruns", "a folder"),
+        ("sqlite:///mlflow.db", "depends on where one stands"),
+        ("sqlite:///./mlflow.db", "depends on where one stands"),
+        ("postgresql://db/x", "a database"),
+        ("mysql+pymysql://db/x", "a database"),
+        ("sqlite://", "depends on where one stands"),
+    ],
+)
+def test_an_address_that_names_no_one_registry_is_refused_with_its_variable(monkeypatch, uri, wrong):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(WrongUse, match=rf"MLFLOW_TRACKING_URI is {re.escape(uri)}, .*{wrong}.*: unset it"):
+        backend.address()
+
+
+@pytest.mark.parametrize("uri", ["sqlite:////srv/mlflow.db", "databricks", "databricks://team", "https://mlflow"])
+def test_an_address_that_names_one_registry_is_taken_as_it_is(monkeypatch, uri):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert backend.address() == uri
+
+
+def test_versions_stand_beside_their_runs_whatever_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path}/other.db")
+    try:
+        assert backend.opened().get_registry_uri() == backend.address()
+    finally:
+        mlflow.set_registry_uri(None)
 
 
 def test_what_goes_wrong_while_opening_early_is_told_to_who_asks_and_not_printed(monkeypatch, capfd):
