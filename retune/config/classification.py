@@ -47,6 +47,10 @@ class Validate(ValidateLimits):
     min_rows_per_label: Annotated[
         Count, about("Smallest number of rows per label that are not preassigned to test.", "10 to 50")
     ]
+    max_truncated_share: Annotated[
+        Limit,
+        about("Largest share of texts with more tokens than train.max_tokens, whose ends are cut.", "0.05 to 0.5"),
+    ]
 
 
 @section

@@ -25,6 +25,8 @@ KEYS = {  # dotted path -> dotted path; every key below an old path moves with i
 }
 # Dotted path of a parameter that files of an earlier release lack -> its line in params.yaml, in the order of the file.
 ADDED = {
+    "validate.max_truncated_share": "max_truncated_share: 0.5  "
+    "# of the texts longer than train.max_tokens, whose ends are cut",
     "ingest.max_unreadable_share": "max_unreadable_share: 0.1 # of a source's rows; with more, nothing of it comes in",
     "curate.missing_words": 'missing_words: []         # words that count as an empty cell: [nan, "NULL"]',
     "curate.merge_labels": "merge_labels: {}          # label in the data: label that it becomes, {Spam.: spam}",

@@ -113,7 +113,7 @@ def load_base_model(folder: Path, device: str = "auto") -> CausalLM:
     """The untouched base of a model folder, with the same template."""
     manifest, place = read_causal_lm(folder), classifier.pick_device(device)
     _, network = decoder.load_base(manifest.base_name, manifest.base_sha256, "auto", place)
-    return CausalLM(manifest, classifier.load_tokenizer(folder / "tokenizer"), network.eval())
+    return CausalLM(manifest, chat_template.load(folder / "tokenizer"), network.eval())
 
 
 def load_to_train(folder: Path, device: str, precision: str, dropout: float) -> CausalLM:
@@ -124,7 +124,7 @@ def load_to_train(folder: Path, device: str, precision: str, dropout: float) -> 
 def _load(folder: Path, device: str, precision: str = "auto", dropout: float | None = None) -> CausalLM:
     """`dropout`: of the adapter, for training; None: only for prediction."""
     manifest, place = read_causal_lm(folder), classifier.pick_device(device)
-    tokenizer = classifier.load_tokenizer(folder / "tokenizer")
+    tokenizer = chat_template.load(folder / "tokenizer")
     if manifest.method == "full":
         network = decoder.load_network(folder / "decoder", decoder.weight_dtype(precision, place), place)
     else:

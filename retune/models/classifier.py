@@ -28,8 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from retune.errors import Refused, WrongUse
-from retune.models import base_model
-from retune.models.chat_template import load as load_tokenizer
+from retune.models import base_model, chat_template
 from retune.models.manifest import ClassifierManifest, read_classifier, write
 
 Tokens = list[list[int]]
@@ -92,7 +91,7 @@ def predict_labels(vectors: torch.Tensor, head: nn.Linear, labels: Sequence[str]
 def load_base(name: str, sha256: str, dropout: float = 0.0) -> tuple[Any, nn.Module]:
     """The tokenizer and the network of a base, float32. Raises Refused if its weights do not have this sha256."""
     folder = checked_base(name, sha256)
-    return load_tokenizer(folder), _network(folder, dropout)
+    return chat_template.load(folder), _network(folder, dropout)
 
 
 def checked_base(name: str, sha256: str) -> Path:
@@ -304,7 +303,7 @@ def _classifier(
     encoder = Encoder(network).eval().to(device)
     values = load_file(folder / head)
     return Classifier(
-        manifest, load_tokenizer(folder / "tokenizer"), encoder, linear(values["weight"], values["bias"]).to(device)
+        manifest, chat_template.load(folder / "tokenizer"), encoder, linear(values["weight"], values["bias"]).to(device)
     )
 
 

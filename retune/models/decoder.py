@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from retune.errors import Refused
-from retune.models import attention, classifier
+from retune.models import attention, chat_template, classifier
 from retune.models.chat_template import TokenizedExample
 from retune.models.packing import PackedBatch, pack
 
@@ -26,7 +26,7 @@ def load_base(
 ) -> tuple[Any, nn.Module]:
     """The tokenizer and the network of a base. Raises Refused if its weights do not have this sha256."""
     folder = classifier.checked_base(name, sha256)
-    return classifier.load_tokenizer(folder), load_network(folder, weight_dtype(precision, device), device, four_bits)
+    return chat_template.load(folder), load_network(folder, weight_dtype(precision, device), device, four_bits)
 
 
 def weight_dtype(precision: str, device: torch.device) -> torch.dtype:

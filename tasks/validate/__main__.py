@@ -8,9 +8,9 @@ changed threshold re-trains nothing. refused: the data fails an expectation (exi
 not run, so nothing is known about the data (exit 3). The report and the Data Docs are kept in each case;
 they name row ids, labels and numbers, never a text.
 
-`expectations` holds the checks. Where a model is to write, the audit of the tokens (`retune.preflight.token_audit`) is
-part of the verdict, and a picture of their lengths stands beside the Data Docs. So is that of general examples, apart:
-none of them is a row.
+`expectations` holds the checks. The audit of the tokens is part of the verdict: `retune.preflight.text_audit` where
+texts get labels, `token_audit` where a model is to write. There a picture of the lengths stands beside the Data Docs,
+and general examples are audited too, apart: none of them is a row.
 """
 
 import json
@@ -26,7 +26,7 @@ from retune.data import row_table, task_data
 from retune.data.finding import Finding
 from retune.errors import Broken, Refused
 from retune.system.files import file_sha256, write_text
-from retune.system.stage_io import run, write_json
+from retune.system.stage_io import heartbeat, run, write_json
 from tasks.validate import data_docs, expectations
 
 
@@ -98,20 +98,33 @@ def audit_tokens(
     return TokenAudit(findings, figures, questions)
 
 
+def audit_texts(rows: pd.DataFrame, config: params.Classify) -> TokenAudit | None:
+    """The same of texts that get labels: how many are cut."""
+    from retune.preflight import text_audit
+
+    if not {"id", "text"} <= set(rows):
+        return None
+    with heartbeat(f"counting the tokens of {len(rows):,} texts"):
+        audit = text_audit.of_base(rows, config.train, config.validate)
+    limits = {"max_tokens": config.train.max_tokens, "max_truncated_share": config.validate.max_truncated_share}
+    return TokenAudit(audit.findings, audit.figures, limits)
+
+
 def main(curated: Path, general: Path, curate_json: Path, accepted: Path, report_json: Path, docs: Path) -> None:
     accepted.unlink(missing_ok=True)
     rows, config = row_table.read(curated), params.load()
     docs.mkdir(parents=True, exist_ok=True)
-    audit = None
-    if not isinstance(config, params.Classify):
+    if isinstance(config, params.Classify):
+        audit = audit_texts(rows, config)
+    else:
         audit = audit_tokens(rows, row_table.read(general), config, docs / "lengths.png")
     verdict = validate(rows, json.loads(curate_json.read_text("utf-8")), config.validate, config.task, audit)
     write_text(docs / "index.html", data_docs.render(verdict.result))
     write_json(verdict.report(), report_json)
     failures = [finding for finding in verdict.expectations if not finding.success]
-    for finding in failures:
-        examples = f" Rows: {', '.join(finding.examples)}." if finding.examples else ""
-        print(f"{finding.name}: expected {finding.expected}; found {finding.found}.{examples}")
+    for finding in verdict.expectations:
+        if finding.examples or not finding.success:
+            print(_in_words(finding))
     names, count = ", ".join(f"{finding.name} ({finding.found})" for finding in failures), len(verdict.expectations)
     paths = [report_json.absolute(), (docs / "index.html").absolute()]  # read elsewhere: in a mail, in the history
     if verdict.verdict == "broken":
@@ -120,6 +133,13 @@ def main(curated: Path, general: Path, curate_json: Path, accepted: Path, report
         raise Refused(f"the data fails {len(failures)} of {count} expectations: {names}", paths=paths)
     write_json({"accepted": True, "rows": verdict.rows, "sha256": file_sha256(curated)}, accepted)
     print(f"accepted {verdict.rows} rows under {count} expectations")
+
+
+def _in_words(finding: Finding) -> str:
+    examples = f" Rows: {', '.join(finding.examples)}." if finding.examples else ""
+    if finding.success:
+        return f"warning: {finding.found}.{examples}"
+    return f"{finding.name}: expected {finding.expected}; found {finding.found}.{examples}"
 
 
 if __name__ == "__main__":

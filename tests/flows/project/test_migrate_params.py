@@ -124,7 +124,7 @@ def without(text, *names):
     lines, section = [], ""
     for line in text.splitlines(keepends=True):
         section = line.split(":")[0] if line[0].isalpha() else section
-        if f"{section}.{line.split(':')[0].strip()}" not in names:
+        if line.startswith("   ") or f"{section}.{line.split(':')[0].strip()}" not in names:
             lines.append(line)
     return "".join(line for line, after in zip(lines, [*lines[1:], "\n"], strict=True)
                    if not (re.fullmatch(r"\w+:\s*\n", line) and not after.strip()))  # fmt: skip

@@ -30,10 +30,10 @@ def test_a_run_is_its_own_whatever_run_a_parent_job_has_in_the_environment(model
     monkeypatch.setenv("MLFLOW_RUN_ID", "0123456789abcdef0123456789abcdef")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "987654")
     name = next(model_names)
-    with runs.run(name, "own", {}) as own:
-        assert run_of(own).info.run_id != "0123456789abcdef0123456789abcdef"
+    with runs.run(name, "own", {}) as run_id:
+        assert run_id != "0123456789abcdef0123456789abcdef"
     experiment = backend.client().get_experiment_by_name(name)
-    assert run_of(own).info.experiment_id == experiment.experiment_id
+    assert run_of(run_id).info.experiment_id == experiment.experiment_id
 
 
 def test_a_run_whose_process_was_killed_is_ended_by_the_next_and_one_that_lives_is_not(

@@ -35,6 +35,7 @@ PARAMS = Validate(
     max_duplicate_share=0.1,
     max_rejected_share=0.25,
     max_leaked_rows=0,
+    max_truncated_share=0.5,
 )
 CURATED = {"received": 12, "rejected": 2}
 validate = partial(stage.validate, task="classify")
@@ -206,7 +207,7 @@ def test_acceptance_names_the_bytes_and_nothing_that_a_threshold_changes(stage_f
 def test_a_refusal_says_what_and_which_rows_and_takes_the_acceptance_back(stage_folder, capsys):
     PATHS[2].write_text("{}")
     row_table.write(many().assign(label=["typo"] * 3 + ["card"] * 130 + ["cash"] * 127), PATHS[0])
-    with pytest.raises(Refused, match=r"fails 1 of 13 expectations: rows_per_label \(3 of 260 rows") as refused:
+    with pytest.raises(Refused, match=r"fails 1 of 14 expectations: rows_per_label \(3 of 260 rows") as refused:
         main(*ALL)
     assert f"see {stage_folder / PATHS[3]} and {stage_folder / PATHS[4]}/index.html" in str(refused.value)
     assert capsys.readouterr().out == (
@@ -216,6 +217,19 @@ def test_a_refusal_says_what_and_which_rows_and_takes_the_acceptance_back(stage_
     assert not PATHS[2].exists()
     assert json.loads(PATHS[3].read_text())["verdict"] == "refused"
     assert (PATHS[4] / "index.html").exists()
+
+
+def test_texts_that_are_cut_are_told_with_rows_and_refused_above_the_share(stage_folder, capsys):
+    texts = many()["text"].where(many().index >= 100, many()["text"] + " word" * 200)
+    row_table.write(many().assign(text=texts), PATHS[0])
+    main(*ALL)
+    warning = "warning: 100 of 260 texts are longer, and their ends are cut. Rows: T-0, T-1, T-2, T-3, T-4.\n"
+    assert warning in capsys.readouterr().out
+    assert json.loads(PATHS[3].read_text())["tokens"]["longer_than_max_tokens"] == 100
+    limit = Path("params.yaml").read_text("utf-8").replace("max_truncated_share: 0.5", "max_truncated_share: 0.3")
+    Path("params.yaml").write_text(limit, "utf-8")
+    with pytest.raises(Refused, match=r"truncated \(100 of 260 texts are longer"):
+        main(*ALL)
 
 
 def test_a_check_that_cannot_run_is_broken_and_not_refused(stage_folder):
