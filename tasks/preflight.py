@@ -1,7 +1,7 @@
 """Look at the tokens of the rows that are here, before a GPU sees any: what `retune preflight` says.
 
-The thinking is in `retune.preflight.token_audit`, which `validate` asks too: there its findings are part of
-the verdict.
+The thinking is in `retune.preflight.token_audit` and, of a classifier, in `text_audit`, which `validate` asks too:
+there their findings are part of the verdict.
 """
 
 import json
@@ -21,7 +21,7 @@ from retune.errors import WrongUse
 from retune.evaluation import plots
 from retune.lineage import parent_version
 from retune.models import base_model, chat_template
-from retune.preflight import compute_estimate, memory_check, token_audit
+from retune.preflight import base_check, compute_estimate, memory_check, text_audit, token_audit
 from retune.system import dvc_pipeline, git
 
 SPLITS, CURATED, RAW = Path("data/splits"), Path("data/curated/rows.parquet"), Path("data/raw")
@@ -51,13 +51,42 @@ class Audited:
         return {"ok": self.ok, **asdict(self), "memory": judged}
 
 
-def run_preflight(config: params.Params, picture: Path = PICTURE) -> Audited:
+@dataclass(frozen=True)
+class AuditedTexts:
+    """The same of a classifier's texts, without an estimate of time and memory."""
+
+    rows_from: str
+    base: dict[str, str]
+    findings: list[Finding]
+    figures: dict[str, Any]
+
+    @property
+    def ok(self) -> bool:
+        return all(finding.success for finding in self.findings)
+
+    def report(self) -> dict[str, Any]:
+        return {"ok": self.ok, **asdict(self)}
+
+
+def run_text_preflight(config: params.Classify, picture: Path = PICTURE) -> AuditedTexts:
+    """Count the tokens of the texts of this folder, and draw their lengths. Raises WrongUse where there are no rows."""
+    base_check.require(config.train)
+    rows, _, where = _rows(config.task)
+    audit = text_audit.of_base(rows, config.train, config.validate)
+    plots.lengths(audit.lengths, config.train.max_tokens, picture)
+    return AuditedTexts(where, _base(config), audit.findings, audit.figures)
+
+
+def _base(config: params.Params) -> dict[str, str]:
+    return {"name": config.train.base.name, "licence": base_model.licence_here(config.train.base.name)}
+
+
+def run_preflight(config: params.Instruct | params.Prefer, picture: Path = PICTURE) -> Audited:
     """Audit the rows of this folder as params.yaml would train on them; draw their lengths.
 
-    Raises WrongUse where the task has no tokens to audit, or there are no rows.
+    Raises WrongUse where there are no rows.
     """
-    if isinstance(config, params.Classify):
-        raise WrongUse(f"task is {config.task}: only what a model is to write has tokens to audit")
+    base_check.require(config.train)
     rows, side, where = _rows(config.task)
     limits = config.validate.preflight
     render = chat_template.renderer(turns_of(config.train))
@@ -71,10 +100,9 @@ def run_preflight(config: params.Params, picture: Path = PICTURE) -> Audited:
     share = _learned(side, where == str(SPLITS), config.split)
     learned = round(share * (rows_audit.figures["trained_tokens"] + _mixed_in(rows_audit, others, config.train)))
     replay_figures = others.figures if others else None
-    named = {"name": config.train.base.name, "licence": base_model.licence_here(config.train.base.name)}
     return Audited(
         where,
-        named,
+        _base(config),
         findings,
         rows_audit.figures,
         answer_counts.of_rows(rows["text"]),

@@ -51,25 +51,44 @@ def task(name: str, start: str | None) -> None:
 @click.command(epilog="Example: retune preflight --json")
 @as_json
 def preflight(json_: bool) -> None:
-    """Check tokens, time and memory before training.
+    """Check base, tokens, time and memory before training.
 
-    For tasks that generate text: lengths, what each row teaches, steps, time and memory. Exit code 1 if a row would
-    teach nothing, or not where to stop. Changes nothing.
+    For tasks that generate text: lengths, what each row teaches, steps, time and memory. For classify: how many texts
+    are cut. Exit code 1 if a row would teach nothing, or not where to stop, or too many are cut. Changes nothing.
     """
     environment.activate_project()
     from flows.execution import raw_data
     from retune.config import params
-    from tasks.preflight import PICTURE, run_preflight
+    from tasks.preflight import PICTURE, AuditedTexts, run_preflight, run_text_preflight
 
     raw_data.require_merged()
     config = params.load()
-    report = run_preflight(config)
+    report = run_text_preflight(config) if isinstance(config, params.Classify) else run_preflight(config)
     if json_:
         print_json({**report.report(), "picture": str(PICTURE)})
+    elif isinstance(report, AuditedTexts):
+        _print_texts(report, PICTURE)
     else:
         _print_preflight(report, PICTURE, config.train)
     if not report.ok:
         sys.exit(Refused.exit_code)
+
+
+def _print_texts(report: Any, picture: Path) -> None:
+    lengths = report.figures["tokens"]["whole"]
+    print_table(
+        [(f"{report.figures['rows']} rows of {report.rows_from}", *lengths), ("tokens", *map(str, lengths.values()))]
+    )
+    click.echo()
+    _print_findings(report)
+    click.echo(f"\nbase:      {report.base['name']}; licence: {report.base['licence']}\npicture:   {picture}")
+
+
+def _print_findings(report: Any) -> None:
+    for finding in report.findings:
+        such = f" Rows: {', '.join(finding.examples)}." if finding.examples else ""
+        verdict = "ok     " if finding.success else "REFUSED"
+        click.echo(f"{verdict}  {finding.name}: {finding.expected}; {finding.found}.{such}")
 
 
 def _print_preflight(report: Any, picture: Path, train: Any) -> None:
@@ -96,10 +115,7 @@ def _print_preflight(report: Any, picture: Path, train: Any) -> None:
             f"{report.general['rows']} general examples, besides the rows: {lengths.get('mean', 0):g} tokens on "
             f"average, {lengths.get('max', 0):g} at most"
         )
-    for finding in report.findings:
-        such = f" Rows: {', '.join(finding.examples)}." if finding.examples else ""
-        verdict = "ok     " if finding.success else "REFUSED"
-        click.echo(f"{verdict}  {finding.name}: {finding.expected}; {finding.found}.{such}")
+    _print_findings(report)
     click.echo(
         f"\nbase:      {report.base['name']}; licence: {report.base['licence']}"
         f"\nestimated: {effort.steps} steps over {effort.tokens} tokens, about {_duration(effort.seconds)} on this"

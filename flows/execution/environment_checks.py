@@ -12,6 +12,8 @@ from flows.execution import raw_data
 from retune.config.params import Params
 from retune.data import replay
 from retune.evaluation import multiple_choice
+from retune.preflight import base_check
+from retune.registry import backend
 from retune.system import dvc_store, git
 
 
@@ -64,10 +66,20 @@ def _given_files(config: Params) -> str:
     return "the files that params.yaml names are there, with their hashes"
 
 
+def _address(_: Params) -> str:
+    return f"runs and versions go to {backend.address()}"
+
+
+def _tokens(config: Params) -> str:
+    return base_check.require(config.train)
+
+
 CHECKS = (
     EnvironmentCheck("git", _git),
     EnvironmentCheck("merge", _merge),
     EnvironmentCheck("records", _records, reads_rows=True),
     EnvironmentCheck("files", _given_files),
+    EnvironmentCheck("tracking", _address),
+    EnvironmentCheck("tokens", _tokens),
     EnvironmentCheck("remote", _remote),
 )

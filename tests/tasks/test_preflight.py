@@ -16,7 +16,7 @@ from retune.errors import WrongUse
 from retune.lineage import parent_version
 from retune.models.base_model import weights_sha256
 from retune.preflight import compute_estimate, memory_check
-from tasks.preflight import CURATED, GENERAL, PICTURE, RAW, SPLITS, run_preflight
+from tasks.preflight import CURATED, GENERAL, PICTURE, RAW, SPLITS, run_preflight, run_text_preflight
 from tests.support.environment import ROOT
 from tests.support.git_repo import git, init_repository
 
@@ -154,9 +154,20 @@ def test_the_audit_says_the_licence_of_the_base_or_that_none_is_stated(config, m
     assert run_preflight(config).base["licence"].startswith("not stated")
 
 
-def test_there_is_nothing_to_audit_for_a_classifier(config, make_replies):
-    with pytest.raises(WrongUse, match="task is classify"):
-        run_preflight(params.load(ROOT / "params.yaml"))
+def test_of_a_classifier_the_texts_that_are_cut_are_counted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
+    values["validate"]["max_truncated_share"] = 0.2
+    rows = pd.DataFrame({"id": ["a", "b", "c"], "text": ["short", "word " * 200, "words"], "label": "x", "given": ""})
+    row_table.write(rows.assign(group="", source="")[list(row_table.COLUMNS)].astype("str"), RAW / "00001-x.parquet")
+    outcome = run_text_preflight(params.parse(values))
+    assert (outcome.ok, outcome.figures["longer_than_max_tokens"]) == (False, 1)
+    assert outcome.findings[0].examples == ["b"]
+    assert PICTURE.read_bytes().startswith(b"\x89PNG")
+    json.dumps(outcome.report())
+
+
+def test_rows_of_another_task_have_nothing_to_audit(config, make_replies):
     row_table.write(make_replies(3).drop(columns="label"), CURATED)
     with pytest.raises(WrongUse, match="has no column label"):
         run_preflight(config)

@@ -105,7 +105,6 @@ def test_every_command_that_prints_a_table_takes_json(call, name):
         (["run", "--name", ""], "register.name is ''"),
         (["ingest", "nowhere.csv"], "nowhere.csv cannot be read"),
         (["ingest", "params.yaml"], "not a readable format: '.yaml'"),
-        (["preflight"], "task is classify: only what a model is to write"),
         (["predict", "classifier", "some text"], "write NAME@ALIAS or NAME/VERSION"),
         (["predict", "@champion", "some text"], "write NAME@ALIAS or NAME/VERSION"),
         (["predict", "classifier/", "some text"], "write NAME@ALIAS or NAME/VERSION"),
