@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from retune.errors import Broken, Refused, WrongUse
-from retune.models import base_model, chat_template, classifier
+from retune.models import base_model, chat_template
 
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")  # the names of one number
 PADDED_FIRST = ("roberta", "camembert", "mpnet", "esm", "data2vec-text", "longformer", "luke", "xmod", "ibert")
@@ -14,12 +14,12 @@ SAMPLE = "Two lamps, 3 kettles: ordered & lost!"
 
 
 def require(train: Any) -> str:
-    """Check the base of section train as far as it is on this machine; returns what was seen, in words."""
+    """Check the base of section train if it is on this machine; returns what was seen, in words."""
     name = train.base.name
     try:
         folder = base_model.find(name, fetch=False)
-    except Broken:
-        return f"{name} is not on this machine yet: checked when it is fetched"
+    except (Broken, WrongUse) as error:  # to be fetched, or missing: validation, which counts tokens, says so
+        return f"not checked: {error}"
     words = require_positions(folder, train)
     if not (folder / "tokenizer.json").is_file():  # with it, the tokenizer is one that saves itself
         require_savable(chat_template.load(folder), name)
@@ -54,6 +54,8 @@ def positions(config: dict[str, Any]) -> int | None:
 
 def require_savable(tokenizer: Any, name: str) -> None:
     """Raises Refused for a tokenizer that is another one, or none, once it is saved beside the model."""
+    from retune.models import classifier  # imports torch, which most checks do not need
+
     with tempfile.TemporaryDirectory() as scratch:
         try:
             classifier.save_tokenizer(tokenizer, Path(scratch))
