@@ -17,7 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,9 +28,11 @@ import pyarrow as pa
 from retune.config.params import Params
 from retune.data import chat_formats, rejects, row_table, source_facts, task_data, unfinished_ingest
 from retune.data.answer_counts import AnswerCounts
+from retune.data.readers import compression
+from retune.data.readers.records import Reading
 from retune.data.readers.source import read
 from retune.data.readers.table import Reject, Table
-from retune.data.row_mapping import Columns, complete_columns, content_columns, read_answers, rows_of
+from retune.data.row_mapping import Columns, complete_columns, content_columns, read_answers, rows_of, wanted_columns
 from retune.data.values import first_spelling
 from retune.errors import Broken, WrongUse
 from retune.system import failpoints
@@ -77,10 +79,11 @@ class Rules:
 
     task: str
     max_unreadable_share: float
+    reading: Reading = Reading()  # noqa: RUF009
 
     @classmethod
-    def of(cls, config: Params, strict: bool = False) -> "Rules":
-        return cls(config.task, 0.0 if strict else config.ingest.max_unreadable_share)
+    def of(cls, config: Params, strict: bool = False, reading: Reading = Reading()) -> "Rules":  # noqa: B008
+        return cls(config.task, 0.0 if strict else config.ingest.max_unreadable_share, reading)
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ def count_rows(source: str, columns: Columns, name: str | None, rules: Rules) ->
 
 
 def _parse(source: str, columns: Columns, name: str | None, rules: Rules) -> Parsed:
-    table = read(source)
+    table = read(source, replace(rules.reading, must_have=wanted_columns(columns, rules.task)))
     columns = complete_columns(columns, table, rules.task)
     mapped = read_answers(table, columns, rules.task)
     faults = mapped.faults
@@ -186,7 +189,11 @@ def _name(source: str) -> str:
     if source.startswith("hf:"):
         dataset = source.removeprefix("hf:").partition(":")[0]
         return Path(dataset).name if Path(dataset).exists() else dataset
-    return Path(source).stem.encode("utf-8", "replace").decode()
+    path = Path(source)
+    stem = path.name if path.is_dir() else path.name.removesuffix("".join(path.suffixes[-1:]))
+    if path.suffix.lower() in compression.SUFFIXES:
+        stem = Path(stem).stem
+    return stem.encode("utf-8", "replace").decode()
 
 
 def _existing_rows(raw: Path, task: str) -> pd.DataFrame:

@@ -53,7 +53,7 @@ DOORS = {
     },  # lora: its layers, made quick
     "huggingface_hub": {"retune/models/base_model.py"},
     "evaluate": {"retune/evaluation/label_metrics.py"},
-    "datasets": {"retune/evaluation/label_metrics.py", "retune/data/readers/source.py"},  # ingest: `hf:` sources
+    "datasets": {"retune/evaluation/label_metrics.py", "retune/data/readers/hub.py"},  # ingest: `hf:` sources
     "sklearn": {"retune/evaluation/label_metrics.py", "tasks/train/encoder/probe.py"},
     "sklearn.metrics": {"retune/evaluation/label_metrics.py"},
     "sklearn.linear_model": {"tasks/train/encoder/probe.py"},

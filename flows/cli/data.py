@@ -29,6 +29,10 @@ from retune.system import git
 @click.option("--source", "name", metavar="NAME", help="Name of the source; the file's name if not given.")
 @click.option("--licence", metavar="TEXT", help="Licence of the source, kept in data/raw and in every record.")
 @click.option("--collected", metavar="WINDOW", help="When it was collected, such as 2026-03 or 2026-01-01/2026-03-31.")
+@click.option("--delimiter", metavar="CHAR", help="Separates the fields of a CSV file; found by content if not given.")
+@click.option("--encoding", metavar="NAME", help="Of a text file that is not UTF-8, such as cp1252.")
+@click.option("--sheet", metavar="NAME", help="Sheet of a workbook that has several.")
+@click.option("--no-header", is_flag=True, help="The first record is a row; columns are called 'column 1' and so on.")
 @click.option("--strict", is_flag=True, help="Bring nothing in if one row cannot be read.")
 @as_json
 def ingest(
@@ -43,15 +47,20 @@ def ingest(
     name: str | None,
     licence: str | None,
     collected: str | None,
+    delimiter: str | None,
+    encoding: str | None,
+    sheet: str | None,
+    no_header: bool,
     strict: bool,
     json_: bool,
 ) -> None:
     """Add records to data/raw.
 
-    SOURCE is a CSV, TSV, JSONL, JSON or Parquet file, or hf:DATASET. For tasks that generate text (`task` in
-    params.yaml), the columns show the format: messages, prompt and completion, chosen and rejected, Alpaca or ShareGPT;
-    --text and --label name others. A row that cannot be read is kept apart with its reason, up to
-    `ingest.max_unreadable_share`. The same file twice adds nothing. On any error data/raw stays as it was.
+    SOURCE is a CSV, JSON, Parquet or Excel file, also compressed, a folder of them, or hf:DATASET. For tasks that
+    generate text (`task` in params.yaml), the columns show the format: messages, prompt and completion, chosen and
+    rejected, Alpaca or ShareGPT; --text and --label name others. A row that cannot be read is kept apart with its
+    reason, up to `ingest.max_unreadable_share`. The same file twice adds nothing. On any error data/raw stays as it
+    was.
     """
     if merge == (source is not None):
         raise click.UsageError("Missing argument 'SOURCE'." if source is None else "--merge takes no SOURCE.")
@@ -63,17 +72,19 @@ def ingest(
     environment.activate_project()
     from flows.execution import dvc, raw_data, recovery
     from retune.config import params
+    from retune.data.readers.records import Reading
     from retune.data.row_mapping import Columns
     from tasks.ingest import Origin, Rules, ingest
 
     raw_data.require_merged()  # before params.yaml is read
+    reading = Reading(delimiter, encoding, not no_header, sheet, say=_say)
     columns, config = Columns(text, label, id_, group, split, rejected), params.load()
     with environment.project_lock(environment.BRIEFLY):
         for repair in recovery.files():
             click.echo(f"repaired: {repair}", err=True)
         origin = Origin(name, licence, collected)
         result = ingest(
-            source, Path("data/raw"), columns, Rules.of(config, strict), origin, lambda: dvc.track("data/raw")
+            source, Path("data/raw"), columns, Rules.of(config, strict, reading), origin, lambda: dvc.track("data/raw")
         )
     if json_:
         paths = {"part": result.part, "rejects_file": result.rejects_file}

@@ -7,7 +7,7 @@ import click
 
 from flows.cli.output import as_json, on_one_line, print_json, print_table
 from flows.project import environment
-from retune.errors import Refused
+from retune.errors import Refused, WrongUse
 
 
 @click.command(epilog="Example: retune models")
@@ -61,17 +61,28 @@ def version_as_json(version: Any) -> dict[str, Any]:
     }
 
 
-@click.command(epilog='Example: retune predict classifier@champion "Where is my parcel?"')
+class TextsCommand(click.Command):
+    """A command whose texts may begin with a dash: what has a space in it is no option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--" not in args and any(word.startswith("-") and " " in word for word in args):
+            options = {name for parameter in self.get_params(ctx) for name in parameter.opts if name.startswith("-")}
+            args = [*(word for word in args if word in options), "--", *(word for word in args if word not in options)]
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=TextsCommand, epilog='Example: retune predict classifier@champion "Where is my parcel?"')
 @click.argument("model")
 @click.argument("texts", nargs=-1, required=True, metavar="TEXT...")
 @as_json
 def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
     """Predict a label, or generate an answer, for each TEXT.
 
-    MODEL is NAME@ALIAS or NAME/VERSION. `-` reads one text a line from standard input.
+    MODEL is NAME@ALIAS or NAME/VERSION. `-` reads one text a line from standard input. Write `--` before a word that
+    begins with a dash.
     """
     environment.activate_project()
-    prompts = [line.rstrip("\r\n") for line in sys.stdin] if texts == ("-",) else list(texts)
+    prompts = _lines_of_input() if texts == ("-",) else list(texts)
     if not prompts:
         raise Refused("no text to predict: standard input is empty")
     for at, text in enumerate(prompts, start=1):
@@ -93,6 +104,20 @@ def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
         title = "label" if answers.tokens is None else "answer"
         cells = ((on_one_line(label), f"{sure:.3f}", on_one_line(text[:80])) for text, label, sure in rows)
         print_table([(title, "confidence", "text"), *cells])
+
+
+def _lines_of_input() -> list[str]:
+    """The lines of standard input. Raises WrongUse that names the first one that is not UTF-8."""
+    lines = []
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            lines.append(line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n"))
+        except UnicodeDecodeError as error:
+            raise WrongUse(
+                f"line {number} of standard input is not UTF-8: byte {error.start + 1} (0x{line[error.start]:02x}). "
+                "Save the texts as UTF-8"
+            ) from None
+    return lines
 
 
 def _warn_of_truncation(cut: list[Any], texts: int) -> None:

@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from retune.data import chat_formats, row_table, task_data
-from retune.data.readers.source import SIDE_OF
-from retune.data.readers.table import Fault, Faults, Table
+from retune.data.readers.table import SIDE_OF, Fault, Faults, Table
 from retune.data.values import whole
 from retune.errors import WrongUse
 
@@ -32,6 +31,15 @@ class Columns:
     group: str | None = None
     split: str | None = None
     rejected: str | None = None  # task prefer: the worse answer
+
+
+def wanted_columns(columns: Columns, task: str) -> frozenset[str]:
+    """The columns that a source must have, by which its header is known."""
+    usual = () if task_data.of(task).text_is_messages else ("text", "label")
+    stated = [
+        column for role, column in vars(columns).items() if column and not (role == "split" and column in SIDE_OF)
+    ]
+    return frozenset([*stated, *(role for role in usual if not vars(columns)[role])])
 
 
 def complete_columns(columns: Columns, table: Table, task: str) -> Columns:

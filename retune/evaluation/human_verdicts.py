@@ -5,8 +5,6 @@ the probability of such a lead if neither model is better. Cohen's kappa (1960, 
 Scales) measures the agreement of two reviewers beyond chance: 1 complete, 0 as by chance, below 0 less than by chance.
 """
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +12,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from retune.data.readers.records import Reading
+from retune.data.readers.source import read
+from retune.data.readers.table import Faults
+from retune.data.rejects import refuse_too_many
 from retune.errors import Refused, WrongUse
 from retune.evaluation.human_review import Key
 from retune.evaluation.statistics import ALIKE, OURS, THEIRS, sign_test
@@ -100,22 +102,18 @@ def _parse(side: str, ours_is: str, place: str) -> str:
 
 
 def _lines(path: Path) -> list[tuple[str, dict[str, str]]]:
-    """The place and the cells of each line. Some spreadsheets save semicolons for commas."""
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise WrongUse(f"Cannot read {path}: {error}. Save it as CSV in UTF-8") from None
-    head = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), restval="")
-    if missing := {"sheet", "id", "verdict"} - set(reader.fieldnames or ()):
+    """The place and the cells of each line, in whatever format a spreadsheet has saved the sheet."""
+    needed = frozenset({"sheet", "id", "verdict"})
+    table = read(str(path), Reading(must_have=needed))
+    if missing := needed - set(table.names):
         columns = ", ".join(sorted(missing))
         raise WrongUse(f"{path} lacks the column {columns}. Import a sheet of `retune review export`")
+    faults: Faults = {}
+    cells = {name: table.words(name, faults) for name in table.names}
+    refuse_too_many(str(path), table.all_rejects(faults), len(table.places) + len(table.rejects), 0.0)
     return [
-        (
-            f"{path}, line {reader.line_num}",
-            {"reviewer": "", **{name: value or "" for name, value in row.items() if name}},
-        )
-        for row in reader
+        (table.place(row), {"reviewer": "", **{name: values[row] for name, values in cells.items()}})
+        for row in range(len(table.places))
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from retune.config.sources import Columns, Fetch, NamedColumns
 from retune.data.intake_branch import Cursor
-from retune.data.readers.source import SIDE_OF
+from retune.data.readers.table import SIDE_OF
 from retune.errors import Broken, Refused, WrongUse
 from retune.system.retry import RetryPolicy, TransientError, retry
 

@@ -17,8 +17,10 @@ from pathlib import Path
 
 from retune.config.sources import Fetch, FileSource
 from retune.data.intake_branch import Cursor
-from retune.data.readers.source import READERS, NoRows, read
+from retune.data.readers.records import Reading
+from retune.data.readers.source import FORMATS, NoRows, is_readable, read
 from retune.data.readers.table import HALF_PAIR
+from retune.data.rejects import refuse_too_many
 from retune.errors import Broken, Refused, RetuneError, WrongUse
 from tasks.fetch.connector import FetchResult, name_original, refuse_too_much, require
 
@@ -112,9 +114,9 @@ def list_files(path: str, say: Callable[[str], None]) -> list[Path]:
     if pattern and not fixed.is_dir():
         raise WrongUse(f"there is no folder {fixed}: mend `path` of the source, or mount what belongs there")
     files = sorted(file for file in matches if file.is_file() and not file.name.startswith("."))
-    other = [file.name for file in files if not _readable(file) and not _unfinished(file)]
+    other = [file.name for file in files if not is_readable(file) and not _unfinished(file)]
     if other:
-        say(f"not read, since I read {', '.join(READERS)}: {', '.join(other[:5])}{' …' if len(other) > 5 else ''}")
+        say(f"not read, since I read {', '.join(FORMATS)}: {', '.join(other[:5])}{' …' if len(other) > 5 else ''}")
     if pattern and not files:
         say(f"no file matches {path}: if that is no quiet week, mend `path` of the source in params.yaml")
     return [file for file in files if file.name not in other]
@@ -131,10 +133,6 @@ def _fixed_part(pattern: str) -> Path:
     """The folder below which a glob looks."""
     parts = Path(pattern).parts
     return Path(*parts[: next(place for place, part in enumerate(parts) if glob.has_magic(part))])
-
-
-def _readable(file: Path) -> bool:
-    return file.suffix.lower() in READERS
 
 
 def _is_utf8(file: Path) -> bool:
@@ -219,9 +217,14 @@ def _unreadable(path: Path, error: OSError) -> RetuneError:
 
 
 def _rows(copy: Path, path: Path, source: FileSource, say: Callable[[str], None]) -> int:
-    """How many rows the copy holds, every column that params name among them. Errors name the original."""
+    """How many rows the copy holds, every column that params name among them. Errors name the original.
+
+    Of rows that cannot be read, ingest decides whether they are too many."""
     try:
-        table = read(str(copy))
+        must_have = frozenset(filter(None, (source.columns.text, source.columns.label)))
+        table = read(str(copy), Reading(must_have=must_have))
+        if not table.places:
+            refuse_too_many(table.name, table.rejects, len(table.rejects), 0.0)
         require(source.columns, table.names, str(path))
     except NoRows:
         say(f"{path} holds no rows: nothing to bring in")
@@ -230,4 +233,4 @@ def _rows(copy: Path, path: Path, source: FileSource, say: Callable[[str], None]
     except RetuneError as error:
         copy.unlink()
         raise UnusableFile(type(error)(name_original(str(error), copy, path))) from None
-    return len(table.places)
+    return len(table.places) + len(table.rejects)

@@ -30,7 +30,6 @@ def test_a_tsv_is_parted_by_tabs():
 @pytest.mark.parametrize(
     ("text", "phrases"),
     [
-        ("text,label,text\na,b,c\n", ["'text'", "are called"]),
         ('text,label\n"a\nb",c\nd\n', ["line 4", "1 fields", "2"]),
         ("text,label\na,b,c\n", ["line 2", "3 fields"]),
         ('text,label\na,b\n"c,d\ne,f\n', ["line 3", "end of data"]),
@@ -50,11 +49,10 @@ def test_a_source_with_no_rows_is_refused_by_an_error_of_its_own(name, text):
     refused(NoRows, text, name, "no rows", name=name)
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.json"])
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.txt"])
 def test_a_file_that_is_not_utf8_is_refused_with_the_place_of_the_byte(name):
     start = b"text,label\n" + "é,x\n".encode() * 5000
-    refused(Refused, start + b"caf\xe9,x\n", "line 5002", f"byte {len(start) + 3} ", "0xe9", "iconv", name=name)
-    refused(Refused, "text,label\na,b\n".encode("utf-16"), "line 1, byte 0 ", name=name)
+    refused(Refused, start + b"caf\xe9,x\n", "line 5002", "byte 4 ", "0xe9", name=name)
 
 
 def test_json_values_become_text_and_null_becomes_empty():
@@ -79,10 +77,8 @@ def test_a_json_list_and_data_under_a_key_are_the_same():
         ("t.jsonl", '\n{"text":["a"],"label":"b"}\n', ["line 2", "text", "['a']"]),
         ("t.jsonl", '{"text":"a","label":{"b":1}}\n', ["line 1", "label"]),
         ("t.jsonl", '{"text":"a \\ud83d b","label":"b"}\n', ["line 1", "text", "surrogate"]),
-        ("t.jsonl", '{"text":"a","label":"b","\\ud83d":1}\n', ["column", "surrogate"]),
         ("t.jsonl", "[" * 100_000, ["line 1", "deep"]),
         ("t.json", '[{"text":"a",\n "label"}]', ["line 2, column 9"]),
-        ("t.json", '{"rows": []}', ["list of objects"]),
         ("t.json", '[{"text":"a","label":"b"}, 7]', ["row 2"]),
     ],
 )
@@ -125,7 +121,11 @@ def test_lists_and_bytes_in_a_chosen_parquet_column_are_refused():
 
 def test_a_missing_file_a_folder_and_an_unknown_suffix_are_wrong_use():
     Path("folder.csv").mkdir()
-    for source, message in [("nope.csv", "No such file"), ("folder.csv", "directory"), ("t.xlsx", ".jsonl")]:
+    for source, message in [
+        ("nope.csv", "No such file"),
+        ("folder.csv", "no file that is read"),
+        (put("a,b", "t.foo"), ".jsonl"),
+    ]:
         with pytest.raises(WrongUse, match=message):
             ingest(source, RAW, Columns())
     assert not RAW.exists()

@@ -12,8 +12,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+SIDE_OF = {"train": "train", "val": "val", "validation": "val", "dev": "val", "test": "test"}
 HALF_PAIR = re.compile("[\ud800-\udfff]")
-NO_TEXT, HALF_CHARACTER = "no text", "half a character"  # reasons
+NO_TEXT, NOT_UTF8, HALF_CHARACTER = "no text", "not UTF-8", "half a character"  # reasons
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,13 @@ def word(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))  # pandas reads whole numbers as floats if the column lacks a value
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise NoText(", which is not UTF-8: ", "write it as text in the export", NOT_UTF8) from None
     if isinstance(value, list):
         raise NoText(", several values in one cell: ", "give text or a number")
-    if isinstance(value, dict | bytes):
+    if isinstance(value, dict):
         raise NoText(": ", "give text or a number")
     return str(value)

@@ -1,0 +1,202 @@
+"""CSV files as spreadsheets, databases and other programs write them."""
+
+import csv
+import io
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retune.data.readers.delimited import sniff
+from retune.data.readers.records import Reading
+from retune.data.readers.source import NoRows, read
+from retune.errors import Refused, WrongUse
+
+WANTED = frozenset(["text", "label"])
+
+
+@pytest.fixture
+def table(tmp_path):
+    def of(text, name="t.csv", **reading):
+        path = tmp_path / name
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return read(str(path), Reading(**{"must_have": WANTED, **reading}))
+
+    return of
+
+
+def rows(table, *columns):
+    return [*zip(*(table.column(name) for name in columns or ("text", "label")), strict=True)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "text;label\nPaket kam nicht an;Versand\n",
+        'text;label\n"Paket kam nicht an";Versand\n',
+        "sep=;\r\ntext;label\r\nPaket kam nicht an;Versand\r\n",
+        "\ufeffsep=;\r\ntext;label\r\nPaket kam nicht an;Versand\r\n",
+        "text\tlabel\nPaket kam nicht an\tVersand\n",
+        "text|label\nPaket kam nicht an|Versand\n",
+        "sep=^\ntext^label\nPaket kam nicht an^Versand\n",
+        "text,label\rPaket kam nicht an,Versand\r",
+    ],
+)
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.txt"])
+def test_the_delimiter_is_found_by_content_whatever_the_suffix(table, text, name):
+    assert rows(table(text, name)) == [("Paket kam nicht an", "Versand")]
+
+
+def test_commas_in_texts_do_not_hide_the_semicolon():
+    lines = ["a;b\n", '"Wo ist es, bitte?";x\n', "hallo, geht das?;y\n", "ja, nein, doch;z\n"]
+    assert sniff(lines, frozenset(), ",") == ";"
+    assert sniff(["text,label\n", "a;b,c\n", "d;e,f\n"], WANTED, ";") == ","
+
+
+def test_a_person_may_name_the_delimiter(table):
+    assert rows(table("text:label\na,b:c\n", delimiter=":")) == [("a,b", "c")]
+    assert rows(table("text\tlabel\na\tc\n", delimiter="tab")) == [("a", "c")]
+    with pytest.raises(WrongUse, match="--delimiter '::' is not one character"):
+        table("text::label\n", delimiter="::")
+
+
+def test_quotes_that_a_backslash_escapes_are_read(table):
+    read_table = table('text,label\n"He said \\"no\\" twice",x\n"a 5\\" pipe, leaking","C:\\\\"\n')
+    assert rows(read_table) == [('He said "no" twice', "x"), ('a 5" pipe, leaking', "C:\\")]
+    assert "quotes are escaped by a backslash" in read_table.notes
+
+
+def test_a_backslash_stays_where_quotes_are_doubled(table):
+    assert rows(table('text,label\n"C:\\new ""x""",C:\\dir\\\n')) == [('C:\\new "x"', "C:\\dir\\")]
+
+
+def test_a_tsv_that_quotes_nothing_keeps_its_quotes(table):
+    read_table = table('text\tlabel\n"Hello" she said\tx\nthe 5" pipe\ty\n', "t.tsv")
+    assert rows(read_table) == [('"Hello" she said', "x"), ('the 5" pipe', "y")]
+    assert "quotes are part of the text" in read_table.notes
+
+
+def test_after_a_row_with_broken_quotes_the_others_come_with_their_lines(table):
+    good = "".join(f"row {number},x\n" for number in range(5))
+    read_table = table(f'text,label\n{good}"a"b,x\n{good}"open,x\n{good}')
+    assert [*read_table.places] == [2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 14, 15, 16, 17, 18]
+    assert [(each.place, each.fault.reason) for each in read_table.rejects] == [
+        (7, "broken quotes"),
+        (13, "broken quotes"),
+    ]
+    assert read_table.rejects[1].content == '"open,x\n'
+
+
+def test_a_row_of_another_width_is_a_reject_with_the_line_in_which_it_begins(table):
+    read_table = table('text,label\n"a\nb",x\nc,d,e\n"f\ng"\nh,y\n')
+    assert rows(read_table) == [("a\nb", "x"), ("h", "y")]
+    assert [(each.place, each.fault.message[:8], each.content) for each in read_table.rejects] == [
+        (4, "3 fields", "c,d,e\n"),
+        (5, "1 fields", '"f\ng"\n'),
+    ]
+
+
+def test_what_a_spreadsheet_leaves_behind_is_no_column_and_no_row(table):
+    read_table = table("text,label,,\na,b,,\nc,d\n,,,\n , ,,\ne,f,,,,\n")
+    assert (read_table.names, rows(read_table)) == (["text", "label"], [("a", "b"), ("c", "d"), ("e", "f")])
+    assert read_table.notes == ["passed over 2 empty rows"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",text,label\n0,a,b\n1,c,d\n",  # pandas
+        '"","text","label"\n"1","a","b"\n"2","c","d"\n',  # R, write.csv
+        '"text","label"\n"1","a","b"\n"2","c","d"\n',  # R, write.table
+    ],
+)
+def test_a_column_of_row_names_is_called_by_its_number(table, text):
+    read_table = table(text)
+    assert (read_table.names, rows(read_table)) == (["column 1", "text", "label"], [("a", "b"), ("c", "d")])
+
+
+@pytest.mark.parametrize("title", ["Tickets of May\n\n", "Tickets of May,\n,\n", "Tickets;May\nby desk\n"])
+@pytest.mark.parametrize("must_have", [WANTED, frozenset()])
+def test_titles_above_the_header_are_passed_over(table, title, must_have):
+    if title.startswith("Tickets;"):
+        must_have = WANTED
+    read_table = table(f"{title}text,label\na,b\nc,d\n", must_have=must_have)
+    assert rows(read_table) == [("a", "b"), ("c", "d")]
+    assert read_table.places[0] == 2 + title.count("\n")
+    assert any("above the header" in note for note in read_table.notes)
+
+
+def test_invisible_characters_are_no_part_of_a_name(table):
+    assert table("text\u200b,\u00a0label \u200e\na,b\n").names == ["text", "label"]
+
+
+def test_a_header_that_stands_again_is_no_row(table):
+    joined = table('\ufefftext,label\na,b\n\ufefftext,label\n\ufeff"c",d\n')
+    assert rows(joined) == [("a", "b"), ("c", "d")]
+
+
+def test_a_doubled_name_is_numbered_unless_both_columns_are_equal(table):
+    read_table = table("id,text,label,id,at,at\n1,a,b,77,x,x\n")
+    assert read_table.names == ["id (column 1)", "text", "label", "id (column 4)", "at"]
+    assert read_table.column("id (column 4)") == ["77"]
+    assert "they are 'id (column 1)' and 'id (column 4)'" in read_table.notes[0]
+
+
+def test_without_a_header_columns_are_called_by_their_numbers(table):
+    read_table = table("a,b\nc,d\n", header=False)
+    assert rows(read_table, "column 1", "column 2") == [("a", "b"), ("c", "d")]
+    assert [*read_table.places] == [1, 2]
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "text,label\n", ",,\n"])
+def test_a_file_without_rows_says_so(table, text):
+    with pytest.raises(NoRows):
+        table(text)
+
+
+# Python's writer leaves a lone carriage return without quotes, and then it ends the line.
+CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufeff\r"), max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.just("x") | CELLS.map(lambda cell: f"{cell}."), CELLS), min_size=1, max_size=6),
+    st.sampled_from(
+        [
+            {"lineterminator": "\r\n"},  # Excel, as it saves commas
+            {"lineterminator": "\r\n", "delimiter": ";"},  # Excel in most of Europe
+            {"lineterminator": "\n"},  # pandas
+            {"lineterminator": "\n", "quoting": csv.QUOTE_ALL},  # R, BigQuery
+            {"lineterminator": "\n", "delimiter": "\t", "quoting": csv.QUOTE_ALL},
+        ]
+    ),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+)
+def test_what_programs_write_comes_back_to_the_letter(tmp_path_factory, records, dialect, encoding):
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, **dialect)
+    writer.writerow(["text", "label"])
+    writer.writerows(records)
+    path = tmp_path_factory.getbasetemp() / "round.csv"
+    path.write_bytes(buffer.getvalue().encode(encoding))
+    read_table = read(str(path), Reading(must_have=WANTED))
+    assert not read_table.rejects
+    assert rows(read_table) == [row for row in records if row != ("text", "label")]
+
+
+def test_utf16_without_a_mark_and_other_encodings_are_named_and_not_taken(table):
+    with pytest.raises(Refused, match=r"seems to be utf-16-le: 'grüßt'.*--encoding utf-16-le"):
+        table("text,label\nHallo grüßt,a\n".encode("utf-16-le"))
+    with pytest.raises(Refused, match=r"not UTF-8: line 2, byte 1 \(0xe7\).* cp1251 reads 'заказ'"):
+        table("text,label\nзаказ не пришёл,a\nвозврат денег,b\n".encode("cp1251"))
+    assert rows(table("text,label\n返品したい,b\n".encode("shift_jis"), encoding="shift_jis")) == [("返品したい", "b")]
+    with pytest.raises(WrongUse, match="--encoding klingon"):
+        table("text,label\na,b\n", encoding="klingon")
+
+
+def test_a_line_in_another_encoding_is_a_reject_among_lines_of_utf8(table):
+    read_table = table("text,label\nMüller,a\nGröße,b\n".encode() + b"Stra\xdfe,c\nok,d\n")
+    assert [row[1] for row in rows(read_table)] == ["a", "b", "d"]
+    (reject,) = read_table.rejects
+    assert (reject.place, reject.fault.reason) == (4, "not UTF-8")
+    assert "byte 5 (0xdf)" in reject.fault.message
