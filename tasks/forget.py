@@ -60,6 +60,11 @@ def forget(
     return ForgetResult(tuple(added), tuple(known_names), suppression.count(after))
 
 
+def has_arrived(name: str, raw: Path = RAW) -> bool:
+    """Whether any record that came in has this id. Raises RetuneError where the records cannot be read."""
+    return name in set(_rows(raw)["id"])
+
+
 def copies(ids: Sequence[str], raw: Path = RAW, path: Path = suppression.LIST) -> dict[str, tuple[str, ...]]:
     """id -> the other ids of `raw` that carry the same words, for those of `ids` that have such copies.
 

@@ -255,7 +255,7 @@ def list_(json_: bool) -> None:
 
 @quarantine.command(epilog='Example: retune quarantine release 2026-01-02-crm.parquet --reason "labels were right"')
 @click.argument("part")
-@require_reason
+@require_reason("a commit of the branch retune/intake")
 @as_json
 def release(part: str, reason: str, json_: bool) -> None:
     """Let models learn from a quarantined PART again."""
@@ -271,7 +271,7 @@ def release(part: str, reason: str, json_: bool) -> None:
 
 @click.command(epilog='Example: retune forget T-1017 --reason "erasure request"')
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@require_reason
+@require_reason("data/suppressed.json, which git tracks")
 @as_json
 def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
     """Suppress rows: no later training learns from them.
@@ -280,6 +280,7 @@ def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
     """
     environment.activate_project()
     from flows.execution import raw_data
+    from retune.lineage import ancestry
     from tasks import forget
     from tasks.trace import search, verify
 
@@ -289,10 +290,9 @@ def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
         result = forget.forget(ids, reason, git.require_person(), datetime.now(UTC).isoformat(timespec="seconds"))
     twins, answers = forget.copies(ids), [search.row(name) for name in ids]
     readers = {name: [asdict(each) for each in answer.versions] for name, answer in zip(ids, answers, strict=True)}
-    learned = sorted({f"{each.name}/{each.version}" for answer in answers for each in answer.versions})
-    serving = sorted(
-        {f"{each.name}/{each.version}" for answer in answers for each in answer.versions if "champion" in each.aliases}
-    )
+    sightings = [each for answer in answers for each in answer.versions]
+    learned = sorted({f"{each.name}/{each.version}" for each in sightings if each.side in ancestry.LEARNED})
+    serving = sorted({f"{each.name}/{each.version}" for each in sightings if "champion" in each.aliases})
     if json_:
         print_json(
             {
@@ -307,7 +307,8 @@ def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
             }
         )
         return
-    click.echo(f"{len(result.added)} rows added, {len(result.known)} already on the list, which holds {result.listed}.")
+    added = "1 row" if len(result.added) == 1 else f"{len(result.added)} rows"
+    click.echo(f"{added} added, {len(result.known)} already on the list, which holds {result.listed}.")
     for name, answer in zip(ids, answers, strict=True):
         click.echo(f"{name}:" if answer.versions else f"{name}: no version saw it")
         print_readers(answer.versions)

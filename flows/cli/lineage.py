@@ -11,7 +11,7 @@ import click
 
 from flows.cli.output import as_json, print_json, print_table
 from flows.project import environment
-from retune.errors import Refused, WrongUse
+from retune.errors import Refused, RetuneError, WrongUse
 
 if TYPE_CHECKING:
     from retune.lineage.record import Record, Training
@@ -155,7 +155,7 @@ def data(target: str, json_: bool) -> None:
 def row(name: str, json_: bool) -> None:
     """List the versions that saw this row.
 
-    With its split, when each version served, and the row as it was.
+    With its split, when each version served, and the row as it was; why curate rejected it for the others.
     """
     environment.activate_project()
     from tasks.trace import search, verify
@@ -163,13 +163,16 @@ def row(name: str, json_: bool) -> None:
     answer = search.row(name)
     if json_:
         payload = {"row": answer.target, "versions": [asdict(reader) for reader in answer.versions]}
-        print_json({**payload, "free": answer.free, "gone": answer.gone})
+        rejected = [asdict(each) for each in answer.rejected]
+        print_json({**payload, "free": answer.free, "gone": answer.gone, "rejected": rejected})
     else:
         print_readers(answer.versions)
         for text in dict.fromkeys(str(reader.content["text"]) for reader in answer.versions if reader.content):
             click.echo(f"the row as it was: {text[:500]}")
         if answer.free:
             click.echo(f"free of it: {', '.join(answer.free)}")
+        for rejection in answer.rejected:
+            click.echo(f"rejected by curate: {_describe_rejection(rejection)}, for {', '.join(rejection.versions)}")
     verify.require_whole_history()
     if answer.gone:
         raise Refused(
@@ -177,7 +180,36 @@ def row(name: str, json_: bool) -> None:
             "`dvc pull` may restore the splits"
         )
     if not answer.versions:
-        raise Refused(f"no version saw a row {name!r}")
+        raise Refused(f"no version saw a row {name!r}{_where_it_is(answer)}")
+
+
+def _describe_rejection(rejection: Any) -> str:
+    """Such as `exact_copy of T-00074 (train of classifier/1, classifier/2)`."""
+    from tasks.trace import search
+
+    if rejection.twin is None:
+        return f"{rejection.reason}{f' ({rejection.detail})' if rejection.detail else ''}"
+    versions: dict[str, list[str]] = {}
+    for reader in search.row(rejection.twin).versions:
+        if (version := f"{reader.name}/{reader.version}") in rejection.versions and not reader.via:
+            versions.setdefault(reader.side, []).append(version)
+    splits = "; ".join(f"{split} of {', '.join(names)}" for split, names in versions.items())
+    return f"{rejection.reason} of {rejection.twin}{f' ({splits})' if splits else ''}"
+
+
+def _where_it_is(answer: Any) -> str:
+    """Where a row is that no version saw, as the end of a message."""
+    if answer.rejected:
+        return f": curate rejected it as {', '.join(each.reason for each in answer.rejected)}"
+    from tasks import forget
+
+    try:
+        has_arrived = forget.has_arrived(answer.target)
+    except RetuneError as error:
+        return f", and whether data/raw has it is unknown: {error}"
+    if has_arrived:
+        return ", but data/raw has it: `retune run` has not taken it yet, or the list of rejects is gone"
+    return ", and data/raw has no such id: check the spelling"
 
 
 def print_readers(versions: Sequence[Any]) -> None:
@@ -185,9 +217,14 @@ def print_readers(versions: Sequence[Any]) -> None:
         rows: list[tuple[str, ...]] = [("version", "split", "aliases", "served as champion")]
         for reader in versions:
             served = ", ".join(f"{each['from']} to {each['to'] or 'now'}" for each in reader.served) or "never"
-            side = f"{reader.side}, via {reader.via}" if reader.via else reader.side
-            rows.append((f"{reader.name}/{reader.version}", side, " ".join(reader.aliases), served))
+            rows.append((f"{reader.name}/{reader.version}", _describe_split(reader), " ".join(reader.aliases), served))
         print_table(rows)
+
+
+def _describe_split(reader: Any) -> str:
+    """Such as `val (learned: refit), via classifier/1`."""
+    learned = {True: " (learned: refit)", False: " (chose the epoch)", None: ""}[reader.refit]
+    return f"{reader.side}{learned}{f', via {reader.via}' if reader.via else ''}"
 
 
 @lineage.command(epilog="Example: retune lineage diff classifier/1 classifier/2")

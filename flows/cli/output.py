@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -27,13 +27,15 @@ def in_words(context: click.Context, parameter: click.Parameter, words: str | No
         return None
     if not words.strip():
         name = parameter.make_metavar(context) if parameter.param_type_name == "argument" else parameter.opts[0]
-        raise WrongUse(f"{name} is empty: give a reason in a few words, which the history keeps")
+        raise WrongUse(f"{name} is empty: give a reason in a few words, which stay on record")
     return " ".join(words.split())
 
 
-require_reason = click.option(
-    "--reason", required=True, metavar="TEXT", callback=in_words, help="Why; kept in the history."
-)
+def require_reason(place: str) -> Callable[[Any], Any]:
+    """The option --reason of a command that keeps it in `place`."""
+    return click.option("--reason", required=True, metavar="TEXT", callback=in_words, help=f"Why; kept in {place}.")
+
+
 as_json = click.option("--json", "json_", is_flag=True, help="Print JSON instead of a table.")
 
 

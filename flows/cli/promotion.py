@@ -23,7 +23,7 @@ evidence_option = click.option(
 
 @click.command(epilog='Example: retune promote classifier/3 --reason "asked for by the desk"')
 @click.argument("model", metavar="NAME/VERSION")
-@require_reason
+@require_reason("the history")
 @even_forgotten
 @as_json
 def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
@@ -45,7 +45,7 @@ def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
 @click.command(epilog='Example: retune rollback classifier --reason "too many refunds misrouted"')
 @click.argument("name", required=False)
 @click.option("--to", metavar="VERSION", help="Earlier champion to go back to; the previous one if not given.")
-@require_reason
+@require_reason("the history")
 @even_forgotten
 @as_json
 def rollback(name: str | None, to: str | None, reason: str, even_forgotten: bool, json_: bool) -> None:
@@ -67,7 +67,7 @@ def rollback(name: str | None, to: str | None, reason: str, even_forgotten: bool
 
 @click.command(epilog='Example: retune approve classifier/3 --reason "checked by hand"')
 @click.argument("model", metavar="NAME/VERSION")
-@require_reason
+@require_reason("the history")
 @evidence_option
 @even_forgotten
 @as_json
@@ -90,7 +90,7 @@ def approve(model: str, reason: str, named: str | None, even_forgotten: bool, js
 
 @click.command(epilog='Example: retune reject classifier/3 --reason "worse on refunds"')
 @click.argument("model", metavar="NAME/VERSION")
-@require_reason
+@require_reason("the history")
 @evidence_option
 @as_json
 def reject(model: str, reason: str, named: str | None, json_: bool) -> None:

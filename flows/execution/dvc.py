@@ -68,11 +68,20 @@ def measure(candidate: Path, champion: Path, rows: Path, out: Path, say: Say = p
 def rebuild(python: Path, folder: Path, env: dict[str, str], say: Say = print) -> None:
     """Run every stage of the pipeline in another folder by force, with an interpreter of its choice.
 
-    Nothing is fetched, and no earlier run of a stage is taken for this one.
+    Nothing is fetched, and no earlier run of a stage is taken for this one. `say` gets the steps of the stages too.
     """
     dvc = [str(python), "-m", "dvc"]
     call("reproduce", [*dvc, "checkout", "--quiet", "data/raw.dvc"], folder, env, say)
-    call("reproduce", [*dvc, "repro", "--force", "--no-run-cache"], folder, env, say)
+    _stream("reproduce", [*dvc, "repro", "--force", "--no-run-cache"], say, progress_in_words(say), folder, env)
+
+
+def progress_in_words(say: Say) -> OnProgress:
+    """Says each step that a stage reports, for whoever draws no bar."""
+
+    def say_step(step: int, of: int, values: dict[str, float]) -> None:
+        say(" ".join([f"step {step} of {of}", *(f"{name}={value:.4g}" for name, value in values.items())]))
+
+    return say_step
 
 
 def call(name: str, command: list[str], folder: Path, env: dict[str, str], say: Say = print) -> list[str]:

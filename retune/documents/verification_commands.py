@@ -11,6 +11,7 @@ from retune.lineage.history import Entry
 from retune.lineage.record import Record
 
 AGAIN = "../as-it-was"
+UNLISTED = "find . ! -type d -printf '%P\\n' | sort | comm -23 - <(cut -c67- SHA256SUMS | sort)"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ def _of_model(record: Record, number: str, mine: Sequence[Entry]) -> list[Comman
             "In that folder, every file against its hash:",
             "sha256sum --quiet -c SHA256SUMS && echo all equal",
             "all equal",
+        ),
+        Command(
+            "Files that the list does not name. MLflow writes registered_model_meta, which no hash covers:",
+            UNLISTED,
+            "at most SHA256SUMS and registered_model_meta",
         ),
         Command(
             "The list of hashes. Its own hash is the seal in the history:",

@@ -214,16 +214,21 @@ def _parse(tag: str, content: bytes | None) -> Entry:
 
 
 def check(chain: Chain, head: str | None) -> list[Check]:
-    """Every entry against the one before and the last against `head`, as the registry keeps it."""
+    """Every entry against the one before and the last against `head`, as the registry keeps it.
+
+    A link that fails names the entry and the one before: it holds the hash that the one before had when it was written.
+    """
     links = [Check(f"history {tag}", "an entry", why, False) for tag, why in chain.damaged.items()]
-    previous = START
+    previous, before = START, ""
     for number, entry in enumerate(chain.entries, 1):
         if entry.number != number:
             links.append(Check(f"history {entry.tag}", f"entry {number}", f"entry {entry.number}", False))
-        links.append(Check(f"history {entry.tag}", entry.previous, previous, entry.previous == previous))
+        follows = entry.previous == previous
+        both = f" on {before}" if before and not follows else ""  # either of the two may be the one that was altered
+        links.append(Check(f"history {entry.tag}{both}", entry.previous, previous, follows))
         if (record := entry.facts.get(Fact.RECORD)) != entry.commit:
             links.append(Check(f"history {entry.tag} commit", record or "none", entry.commit, False))
-        previous = entry.sha256
+        previous, before = entry.sha256, entry.tag
     links.append(Check("history, last entry", head or START, chain.head, (head or START) == chain.head))
     return links
 
@@ -235,9 +240,14 @@ def must_hold(chain: Chain, head: str | None) -> None:
     chain counts as it is: that is how a person continues who has lost entries for good.
     """
     previous = [START, *(entry.sha256 for entry in chain.entries)]
-    loose = [entry.tag for entry, sha256 in zip(chain.entries, previous, strict=False) if entry.previous != sha256]
+    tags = ["the start", *(entry.tag for entry in chain.entries)]
+    loose = [
+        f"{entry.tag} does not follow on {before}"
+        for entry, before, sha256 in zip(chain.entries, tags, previous, strict=False)
+        if entry.previous != sha256
+    ]
     if loose:
-        problem = f"{loose[0]} does not follow on the entry before it"
+        problem = f"{loose[0]}: one of the two was altered, or an entry between them is gone"
     elif head is None or head in [entry.head for entry in chain.entries]:
         return
     else:

@@ -4,21 +4,25 @@ Versions and what they learned from are read from the history, which needs no re
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import yaml
 
 from retune.data import row_table
 from retune.errors import Refused, WrongUse
 from retune.lineage import ancestry, history
 from retune.lineage.entry_facts import md5_fact
-from retune.system import dvc_files, dvc_pipeline, dvc_store
+from retune.system import dvc_files, dvc_pipeline, dvc_store, git
 from retune.system.files import file_md5
 
+PARAMS, REJECTS = "params.yaml", "data/curated/rejects.parquet"
+OF_A_TWIN = ("copy_of_test", "prompt_of_test", "contradicts_test", "contradicts_itself", "exact_copy")
 ROLES = ("raw", *row_table.SPLITS, "general")  # of bytes in the making of a version
 READERS = 4
 
@@ -36,6 +40,21 @@ class Sighting:
     served: list[dict[str, str | None]]
     content: Row | None = None
     via: str | None = None  # NAME/VERSION
+    refit: bool | None = None  # of val: whether the version that saw it learned from val in the end; None if unknown
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why curate left a row out of these versions, NAME/VERSION."""
+
+    reason: str
+    detail: str
+    versions: list[str]
+
+    @property
+    def twin(self) -> str | None:
+        """The id of the row that stayed in its place."""
+        return self.detail if self.reason in OF_A_TWIN else None
 
 
 @dataclass(frozen=True)
@@ -46,6 +65,7 @@ class SearchResult:
     versions: list[Sighting]
     free: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)  # of a row, by versions that are free of it
 
 
 def data(target: str) -> SearchResult:
@@ -61,26 +81,34 @@ def data(target: str) -> SearchResult:
     untraceable: list[str] = []
     for chain, entry in registrations:
         ancestors, unknown = _ancestors(entry, chains)
-        roles: dict[str, str | None] = {}  # role -> via
+        roles: dict[str, history.Entry] = {}  # role -> who saw it
         for each in (entry, *ancestors):
             for role in ROLES:
                 if each is entry or role != "test":
                     contains = listings.contain(each.facts.get(md5_fact(role), ""))
                     unknown |= contains is None
                     if contains:
-                        roles.setdefault(role, _via(each, entry))
-        sightings += [_sighting(chain, entry, role, None, via) for role, via in roles.items()]
+                        roles.setdefault(role, each)
+        sightings += [_sighting(chain, entry, role, None, seen_by) for role, seen_by in roles.items()]
         untraceable += [entry.version_name] if unknown else []
     return SearchResult(md5, sightings, gone=untraceable)
 
 
-def _via(seen_by: history.Entry, entry: history.Entry) -> str | None:
-    return None if seen_by is entry else seen_by.version_name
-
-
-def _sighting(chain: history.Chain, entry: history.Entry, role: str, content: Row | None, via: str | None) -> Sighting:
+def _sighting(
+    chain: history.Chain, entry: history.Entry, role: str, content: Row | None, seen_by: history.Entry
+) -> Sighting:
     aliases, served = chain.aliases(entry.version), chain.served(entry.version)
-    return Sighting(entry.model, entry.version, role, aliases, served, content, via)
+    via = None if seen_by is entry else seen_by.version_name
+    refit = _refit(seen_by.commit) if role == "val" else None
+    return Sighting(entry.model, entry.version, role, aliases, served, content, via, refit)
+
+
+@cache
+def _refit(commit: str) -> bool | None:
+    """Whether the parameters of a recorded commit let the training learn from val too; None if it has none."""
+    params = yaml.safe_load(git.blobs(commit, [PARAMS]).get(PARAMS, b"{}"))
+    refit: bool | None = params.get("train", {}).get("refit")
+    return refit
 
 
 def _ancestors(entry: history.Entry, chains: ancestry.Chains) -> tuple[list[history.Entry], bool]:
@@ -140,27 +168,39 @@ def row(name: str) -> SearchResult:
     with ThreadPoolExecutor(READERS) as readers:
         rows = dict(zip(md5s, readers.map(lambda md5: _find(md5, name), md5s), strict=True))
     sightings: list[Sighting] = []
-    free: list[str] = []
+    free: list[history.Entry] = []
     untraceable: list[str] = []
     for chain, entry in registrations:
         ancestors, unknown = _ancestors(entry, chains)
         matches, unreadable = _matches(entry, ancestors, rows)
-        sightings += [_sighting(chain, entry, split, content, via) for split, content, via in matches]
+        sightings += [_sighting(chain, entry, split, content, seen_by) for split, content, seen_by in matches]
         if unknown or unreadable:
             untraceable.append(entry.version_name)
         elif not matches:
-            free.append(entry.version_name)
-    return SearchResult(name, sightings, free, untraceable)
+            free.append(entry)
+    return SearchResult(name, sightings, [entry.version_name for entry in free], untraceable, _rejections(name, free))
+
+
+def _rejections(name: str, entries: Sequence[history.Entry]) -> list[Rejection]:
+    """Why curate rejected the row for these versions, as far as the lists of rejects are there."""
+    locks = git.objects([f"{entry.commit}:dvc.lock" for entry in entries])
+    md5s = [dvc_pipeline.md5_in(lock.content, REJECTS) if lock else None for lock in locks]
+    rejects = {md5: _find(md5, name) for md5 in dict.fromkeys(md5s) if md5}
+    versions: dict[tuple[str, str], list[str]] = {}
+    for entry, md5 in zip(entries, md5s, strict=True):
+        if md5 and (row := rejects[md5]):
+            versions.setdefault((row["reason"], row["detail"]), []).append(entry.version_name)
+    return [Rejection(*why, names) for why, names in versions.items()]
 
 
 def _matches(
     entry: history.Entry, ancestors: list[history.Entry], rows: dict[str, Row | None]
-) -> tuple[list[tuple[str, Row, str | None]], bool]:
-    """(split, row, via) for each split of a version or an ancestor that holds the row; and whether bytes are gone.
+) -> tuple[list[tuple[str, Row, history.Entry]], bool]:
+    """(split, row, who saw it) of each split of a version or an ancestor with the row; and whether bytes are gone.
 
     An ancestor that learned the row with the same words as a later version is left out.
     """
-    matches: list[tuple[str, Row, str | None]] = []
+    matches: list[tuple[str, Row, history.Entry]] = []
     learned, unreadable = set(), False
     for each in (entry, *ancestors):
         for split in row_table.SPLITS if each is entry else ancestry.LEARNED:
@@ -170,7 +210,7 @@ def _matches(
                 continue
             words = (content["text"], content["label"])
             if each is entry or words not in learned:
-                matches.append((split, content, _via(each, entry)))
+                matches.append((split, content, each))
                 learned |= {words} if split in ancestry.LEARNED else set()
     return matches, unreadable
 

@@ -10,7 +10,7 @@ import pytest
 from retune.data import row_table, suppression
 from retune.errors import Broken, Refused, WrongUse
 from tasks import forget as forget_module
-from tasks.forget import copies, forget
+from tasks.forget import copies, forget, has_arrived
 
 WHO = ("asked to be forgotten", "A. Tester <tester@example.com>", "2026-11-24T10:00:00+00:00")
 RAW, LIST = Path("data/raw"), suppression.LIST
@@ -53,6 +53,10 @@ def test_an_unknown_id_is_refused_by_name_and_none_is_added():
     with pytest.raises(Refused, match=r"'T-9', 'x y'.*nothing was forgotten"):
         forget(["1", "T-9", "x y"], *WHO)
     assert LIST.read_bytes() == before
+
+
+def test_an_id_that_came_in_is_told_from_one_that_did_not():
+    assert (has_arrived("2"), has_arrived("T-9")) == (True, False)
 
 
 def test_an_id_that_has_left_the_data_since_stays_known():

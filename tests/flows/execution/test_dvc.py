@@ -45,6 +45,13 @@ def test_progress_goes_to_whoever_draws_it_and_not_to_the_log(tiny_pipeline):
     assert not [line for line in lines if line.startswith("progress")]
 
 
+def test_a_rebuild_says_its_progress_in_words(tiny_pipeline):
+    tiny_pipeline.write("data/raw/two.txt", "peas\n")
+    lines = []
+    dvc._stream("cook", [*dvc.DVC, "repro", "--force"], lines.append, dvc.progress_in_words(lines.append))
+    assert "step 2 of 2 heat=0.25 salt=1e-05" in lines
+
+
 def test_a_stage_that_depends_on_nothing_new_does_not_run(tiny_pipeline):
     lines = []
     assert dvc.run("cook", lines.append) is False

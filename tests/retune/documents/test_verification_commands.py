@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from retune.documents import verification_commands
+from retune.lineage import checksums
 
 NAMES = [
     "plain.txt",
@@ -102,3 +103,19 @@ def test_the_query_for_a_models_folder_holds_whatever_its_name_holds(lineage_fac
     assert bash(query.replace("sqlite3 .retune/mlflow.db", "printf %s"), tmp_path).stdout == (
         "SELECT source FROM model_versions WHERE name = 'it''s; DROP TABLE model_versions' AND version = 7"
     )
+
+
+def test_a_file_that_the_list_of_hashes_does_not_name_is_shown(tmp_path):
+    for name in ("model.bin", "code/a b.py", "registered_model_meta"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name, "utf-8")
+        if name != "registered_model_meta":
+            checksums.write(tmp_path)
+    assert bash(verification_commands.UNLISTED, tmp_path).stdout.split("\n") == [
+        "SHA256SUMS",
+        "registered_model_meta",
+        "",
+    ]
+    (tmp_path / "code/added.py").write_text("", "utf-8")
+    done = bash(f"sha256sum --quiet -c SHA256SUMS && {verification_commands.UNLISTED}", tmp_path)
+    assert done.stdout.split("\n") == ["SHA256SUMS", "code/added.py", "registered_model_meta", ""]

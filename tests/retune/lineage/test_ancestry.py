@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from retune.data import row_table, suppression
 from retune.lineage import ancestry, history
@@ -70,9 +71,15 @@ def version_line(tmp_path_factory, make_dvc_repository):
         patch.chdir(folder)
         dvc_store._repository.cache_clear()
         make_dvc_repository(folder)
+        rejects = keep(rows(x="X", e="").assign(reason=["exact_copy", "empty"], detail=["c", ""]))
+        reject_entry = {"path": "data/curated/rejects.parquet", "hash": "md5", "md5": rejects}
+        lock = {"schema": "2.0", "stages": {"curate": {"outs": [reject_entry]}}}
+        Path("dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False), "utf-8")
+        Path("params.yaml").write_text("train:\n  refit: true\n", "utf-8")
         for command in (
             "git config user.name tester",
             "git config user.email tester@example.com",
+            "git add dvc.lock params.yaml",
             "git commit -qm start",
         ):
             subprocess.run(command.split(), check=True)
@@ -137,6 +144,26 @@ def test_val_is_inherited_and_a_test_row_is_not(version_line):
     row = search.row("t")
     assert rows_seen(row) == [(1, "test", None), (2, "test", None)]
     assert row.free == ["tickets/3", "tickets/4"]
+
+
+def test_a_val_row_says_whether_it_was_learned_from_in_the_end(version_line, monkeypatch):
+    assert [each.refit for each in search.row("v").versions] == [True, True, True]
+    assert [each.refit for each in search.row("t").versions] == [None, None]
+    monkeypatch.setattr(search, "PARAMS", "params.of.nobody.yaml")
+    search._refit.cache_clear()
+    assert [each.refit for each in search.row("v").versions] == [None, None, None], "unknown without its parameters"
+    search._refit.cache_clear()
+
+
+def test_a_row_that_curate_rejected_says_why_and_which_row_stayed_in_its_place(version_line):
+    everyone = [f"tickets/{number}" for number in (1, 2, 3, 4)]
+    for name, reason, twin in (("x", "exact_copy", "c"), ("e", "empty", None)):
+        row = search.row(name)
+        assert (row.versions, row.free) == ([], everyone)
+        (rejection,) = row.rejected
+        assert (rejection.reason, rejection.twin, rejection.versions) == (reason, twin, everyone)
+    assert search.row("nobody").rejected == []
+    assert search.row("b").rejected == [], "free of it for another reason"
 
 
 def test_data_is_traced_through_the_versions_that_were_continued_from(version_line):

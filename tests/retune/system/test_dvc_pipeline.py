@@ -96,3 +96,10 @@ def test_the_hashes_are_those_of_the_lock(fingerprint):
     fingerprint()
     hashes = dvc_pipeline.hashes()
     assert (hashes["data/raw"], hashes["data/splits/test.parquet"]) == ("0.dir", "test")
+
+
+def test_the_hash_of_one_path_is_found_in_the_bytes_of_a_lock():
+    stages = {"curate": {"outs": [entry("data/rows.parquet", "a"), entry("data/rejects.parquet", "b")]}}
+    lock = yaml.safe_dump({"schema": "2.0", "stages": stages}, sort_keys=False).encode()
+    assert dvc_pipeline.md5_in(lock, "data/rejects.parquet") == "b"
+    assert dvc_pipeline.md5_in(lock, "data/rejects") is None
