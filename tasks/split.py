@@ -96,7 +96,7 @@ def large_groups(rows: pd.DataFrame, split_config: Config) -> dict[str, int]:
 
 def _nobody(group: str) -> str:
     """What a message adds to the name of a group that looks like a missing value."""
-    return " and looks like a missing value" if values.is_for_nothing(group) else ""
+    return " and looks like a missing value" if values.is_for_nobody(group) else ""
 
 
 def report(rows: pd.DataFrame, sides: dict[str, pd.DataFrame], task: str) -> dict[str, Any]:

@@ -13,8 +13,9 @@ import pandas as pd
 
 FOR_NOTHING = {  # as Python, pandas, R, Excel and SQL write a missing value, folded. NA may be Namibia: it is told too
     *("nan", "<na>", "na", "n/a", "#n/a", "n.a.", "nat", "none", "nil", "null", "(null)", "<null>", "\\n"),
-    *("undefined", "unknown", "missing", "#ref!", "#value!", "#div/0!", "?", "-", "--", "."),
+    *("undefined", "#ref!", "#value!", "#div/0!", "?", "-", "--", "."),
 }
+FOR_NOBODY = FOR_NOTHING | {"unknown", "missing", "anonymous", "other"}  # as labels these may be meant
 WHOLE = re.compile(r"([+-]?\d+)\.0+")
 BETWEEN = re.compile(r"(?<=\w)[-_/.](?=\w)")
 LIST = re.compile(r"[\[({].*[,;\"'].*[\])}]", re.DOTALL)
@@ -24,6 +25,11 @@ KEPT_SIGNS = "#%&@*-"  # Unicode counts them as punctuation; in C#, R&D and 100%
 def is_for_nothing(word: str) -> bool:
     """Whether a cell looks like a missing value that an export wrote as a word."""
     return len(word) < 16 and word.strip().casefold() in FOR_NOTHING
+
+
+def is_for_nobody(group: str) -> bool:
+    """Whether the name of a group looks like a missing value, so that its rows have nothing in common."""
+    return group.strip().casefold() in FOR_NOBODY
 
 
 def whole(word: str) -> str:

@@ -29,7 +29,7 @@ class Doubts:
         for name, counts in self._words.items():
             for place, word in enumerate(rows.column(name).to_pylist()):
                 plain = self._plain(word) if name == "text" and self._facts.text_is_messages else word
-                if values.is_for_nothing(plain):
+                if values.is_for_nobody(plain) if name == "group" else values.is_for_nothing(plain):
                     counts[plain] += 1
                     examples = self._ids[name, plain]
                     if len(examples) < EXAMPLES:
@@ -72,7 +72,7 @@ class Doubts:
             )
         for labels in report.get("labels_alike", []):
             counts = ", ".join(f"{label!r} {self._labels[label]}" for label in labels)
-            last = max(labels, key=lambda label: self._labels[label])
+            last = max(labels, key=lambda label: (self._labels[label], label))
             mapping = ", ".join(f"{label!r}: {last!r}" for label in labels if label != last)
             sentences.append(
                 f"labels differ only in case, white space or punctuation: {counts} rows. They are kept as"

@@ -15,6 +15,12 @@ def test_words_for_nothing_are_known(word):
     assert values.is_for_nothing(word)
 
 
+def test_unknown_is_a_word_for_nobody_and_may_be_a_label():
+    assert values.is_for_nobody("Unknown")
+    assert values.is_for_nobody("NULL")
+    assert not values.is_for_nothing("unknown")
+
+
 @pytest.mark.parametrize("word", ["", "Nana", "nothing works", "no", "0", "annul", "null pointer exception"])
 def test_other_words_are_no_words_for_nothing(word):
     assert not values.is_for_nothing(word)
