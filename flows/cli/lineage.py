@@ -155,7 +155,8 @@ def data(target: str, json_: bool) -> None:
 def row(name: str, json_: bool) -> None:
     """List the versions that saw this row.
 
-    With its split, when each version served, and the row as it was; why curate rejected it for the others.
+    With its split, when each version served, and the row as it was; why curate rejected it for the others. Exit code 1
+    if none saw it.
     """
     environment.activate_project()
     from tasks.trace import search, verify

@@ -180,7 +180,8 @@ def _print_base(config: Any) -> None:
 def run(settings: tuple[str, ...], name: str | None, json_: bool) -> None:
     """Run the lifecycle, from curation to promotion.
 
-    Curate, validate, split, train, evaluate, register, promote. Skips what has not changed.
+    Curate, validate, split, train, evaluate, register, promote. Skips what has not changed. Exit code 1 if the gate
+    holds a new version.
     """
     environment.activate_project()
     from flows.execution import environment_checks, raw_data
