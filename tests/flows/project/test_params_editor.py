@@ -148,3 +148,12 @@ def test_a_file_that_is_no_params_file_is_refused_in_words(tmp_path, text):
     with pytest.raises(WrongUse):
         params_editor.write(["train.epochs=3"], path)
     assert path.read_text("utf-8") == text
+
+
+def test_a_parameter_that_is_a_mapping_can_be_set_and_a_section_cannot(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_bytes((ROOT / "params.yaml").read_bytes())
+    params_editor.write(["curate.merge_labels={Spam.: spam}"], path)
+    assert value(path, "curate.merge_labels") == {"Spam.": "spam"}
+    with pytest.raises(WrongUse, match="has no value curate"):
+        params_editor.write(["curate={}"], path)
