@@ -47,6 +47,7 @@ class Clone:
         Not for what talks to a Prefect server: Prefect reads its settings once a process.
         """
         from flows.cli import main
+        from flows.project import process_environment
 
         environment = {**self.environment(), **self.identity_env(arguments)}
         stdout, stderr, exit_code = io.StringIO(), io.StringIO(), 0
@@ -57,6 +58,7 @@ class Clone:
             redirect_stderr(stderr),
             mock.patch.dict(os.environ, environment, clear=True),
             mock.patch.object(sys, "argv", ["retune", *map(str, arguments)]),
+            mock.patch.object(process_environment, "run_own_code"),  # which would replace this process
         ):
             try:
                 main.main()
