@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from flows.cli import models
 from flows.project import environment
+from retune.errors import WrongUse
 from retune.models import causal_lm, chat_template, classifier, decoder, loading
 from retune.models.base_model import weights_sha256
 from retune.models.manifest import CausalLMManifest
@@ -64,3 +65,29 @@ def test_a_class_is_called_a_label(predict, monkeypatch):
     fixed = SimpleNamespace(predict=lambda texts: classifier.Predictions(["billing"], np.array([0.5])))
     monkeypatch.setattr(loading, "load", lambda folder: fixed)
     assert predict("a bill").stdout.splitlines()[0].split() == ["label", "confidence", "text"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (b"fine\nStra\xdfe falsch\n", "line 2 of standard input is not UTF-8: byte 5 (0xdf)"),
+        ("Straße".encode("utf-16"), "line 1 of standard input is not UTF-8: byte 1 (0xff)"),
+    ],
+)
+def test_a_line_of_standard_input_that_is_not_utf8_is_named(monkeypatch, lines, message):
+    monkeypatch.setattr(environment, "activate_project", lambda: None)
+    result = CliRunner().invoke(models.predict, ["writer/1", "-"], input=lines)
+    assert isinstance(result.exception, WrongUse)
+    assert message in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("words", "texts"),
+    [
+        (["- where is it?", "--json", "late"], ("- where is it?", "late")),
+        (["--json", "--", "-5"], ("-5",)),
+    ],
+)
+def test_a_text_may_begin_with_a_dash(words, texts):
+    context = models.predict.make_context("predict", ["writer/1", *words])
+    assert (context.params["texts"], context.params["json_"]) == (texts, True)
