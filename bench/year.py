@@ -43,6 +43,7 @@ SELDOM = ("retrain:in-worktree", "retrain:before-settle")
 COLUMNS = {"text": "body", "label": "queue", "id": "ticket_id", "group": "customer_id", "split": None}
 SETTINGS = {
     "train.max_tokens": 32,
+    "validate.max_truncated_share": 1.0,
     "trigger.new_rows": 45,
     "fetch.settle_seconds": 0.0,
     "evaluate.bootstrap": 200,

@@ -27,6 +27,7 @@ INGEST += ["--licence", "CC0-1.0"]
 SMALL = {
     "train.method": "probe",
     "train.max_tokens": 32,
+    "validate.max_truncated_share": 1.0,
     "train.probe.c": 10.0,
     "train.batch_size": 16,
     "train.refit": False,

@@ -16,6 +16,7 @@ COLUMNS = ["--text", "body", "--label", "queue", "--id", "ticket_id", "--group",
 SETTINGS = {
     "train.method": "full",
     "train.max_tokens": 32,
+    "validate.max_truncated_share": 1.0,
     "train.epochs": 1,
     "train.incremental.epochs": 2,
     "evaluate.bootstrap": 100,

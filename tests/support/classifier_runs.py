@@ -7,6 +7,7 @@ import yaml
 QUEUES = ["billing", "delivery", "sign_in", "refunds"]
 SMALL = {
     "train.max_tokens": 32,
+    "validate.max_truncated_share": 1.0,
     "train.epochs": 1,
     "train.batch_size": 16,
     "train.refit": False,

@@ -16,6 +16,7 @@ from tests.support.clones import Clone
 SMALL_RUN = {
     "train.method": "probe",
     "train.max_tokens": 32,
+    "validate.max_truncated_share": 1.0,
     "evaluate.bootstrap": 100,
     "promote.bootstrap": 200,
     "promote.confidence": 0.6,

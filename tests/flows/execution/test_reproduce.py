@@ -448,6 +448,7 @@ def test_the_sample_is_rebuilt_to_the_bit(new_clone, tmp_path, monkeypatch, meth
     settings = [
         f"train.method={method}",
         "train.max_tokens=32",
+        "validate.max_truncated_share=1.0",
         "train.epochs=1",
         "train.refit=false",
         "evaluate.bootstrap=100",
