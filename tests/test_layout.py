@@ -3,9 +3,6 @@
 import ast
 import csv
 import re
-import subprocess
-import sys
-import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -84,35 +81,6 @@ DOORS = {
     "apprise": {"tasks/notify.py"},
 }
 
-HEAVY = {
-    "apprise",
-    "cryptography",
-    "cyclonedx",
-    "datasets",
-    "dvc",
-    "evaluate",
-    "great_expectations",
-    "httpx",
-    "matplotlib",
-    "mlflow",
-    "model_signing",
-    "numpy",
-    "pandas",
-    "peft",
-    "prefect",
-    "pyarrow",
-    "pydantic",
-    "rouge_score",
-    "sacrebleu",
-    "sklearn",
-    "sqlalchemy",
-    "torch",
-    "transformers",
-}
-
-
-# ---------------------------------------------------------------- reading code
-
 
 def name_of(file: Path) -> str:
     return str(file.relative_to(ROOT))
@@ -172,9 +140,6 @@ def verb_files() -> list[Path]:
 
 def is_or_below(name: str, tool: str) -> bool:
     return name == tool or name.startswith(f"{tool}.")
-
-
-# ---------------------------------------------------------------- what makes what
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -242,9 +207,6 @@ def constant(file: Path, name: str) -> list[str]:
     raise AssertionError(f"{name_of(file)} has no constant {name}")
 
 
-# ---------------------------------------------------------------- who may import whom
-
-
 def test_a_task_imports_the_library_and_no_other_task():
     for file in verb_files():
         for other in own_modules(file):
@@ -282,9 +244,6 @@ def test_the_code_that_a_version_carries_is_all_that_serving_imports():
     used = {name_of(file) for file in reached(serving) - {serving}}
     packages = {str(Path(name).parent / "__init__.py") for name in used}
     assert carried == used | packages
-
-
-# ---------------------------------------------------------------- params
 
 
 def test_every_verb_has_a_section_of_its_name_and_every_section_a_verb():
@@ -333,9 +292,6 @@ def test_params_know_nothing_of_the_sample():
     assert not [queue for queue in queues if re.search(rf"\b{re.escape(queue)}\b", text, re.IGNORECASE)]
 
 
-# ---------------------------------------------------------------- safety
-
-
 def calls(file: Path) -> Iterator[ast.Call]:
     return (node for node in ast.walk(tree(file)) if isinstance(node, ast.Call))
 
@@ -369,45 +325,6 @@ def test_importing_a_module_does_nothing():
                 assert ast.unparse(node.test) in ("__name__ == '__main__'", "TYPE_CHECKING"), where
             else:
                 assert not isinstance(node, ast.For | ast.While | ast.With), where
-
-
-def test_the_command_line_shows_its_help_without_importing_anything_heavy(tmp_path):
-    program = (
-        "import sys; from flows.cli import main\n"
-        "try: main.retune(['--help'])\n"
-        "except SystemExit: print('MODULES', *sorted({name.partition('.')[0] for name in sys.modules}))"
-    )
-    output = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    help_text, _, modules = output.partition("MODULES")
-    assert "Usage:" in help_text
-    assert set(modules.split()) & HEAVY == set()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_no_folder_of_tests_is_a_package_that_could_shadow_the_real_one():
-    assert list((ROOT / "tests").rglob("__init__.py")) == []
-
-
-def test_a_file_that_stands_beside_the_code_is_installed_with_it():
-    packed = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]
-    installed = {path for top, globs in packed.items() for glob in globs for path in (ROOT / top).glob(glob)}
-    data_files = {
-        path
-        for top in ("retune", "tasks", "flows")
-        for path in (ROOT / top).rglob("*.*")
-        if "__pycache__" not in path.parts
-    }
-    assert {name_of(path) for path in data_files - set(CODE)} == {name_of(path) for path in installed}
-
-
-# ---------------------------------------------------------------- fail points
 
 
 def passed(file: Path) -> Iterator[str]:
