@@ -82,4 +82,4 @@ def test_a_sheet_goes_out_of_the_registry_and_its_verdicts_come_back(new_clone, 
     assert clone.git("tag", "--list", "classifier#reviewed#*").count("\n") == 1
     assert clone.retune("history", "--verify").returncode == 0
     done = clone.retune("review", "import", "params.yaml")
-    assert done.returncode == 2 and "lacks the column" in done.stderr
+    assert done.returncode == 2 and "not a readable format" in done.stderr
