@@ -19,7 +19,7 @@ SHIM = """
 #include <stdlib.h>
 #include <sys/time.h>
 #include <time.h>
-static time_t off(void) { const char *told = getenv("CLOCK_OFF_BY"); return told ? atol(told) : 0; }
+static time_t off(void) { const char *offset = getenv("CLOCK_OFF_BY"); return offset ? atol(offset) : 0; }
 int clock_gettime(clockid_t which, struct timespec *at) {
     static int (*real)(clockid_t, struct timespec *);
     if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
