@@ -152,8 +152,8 @@ def _send(processes: set[int], number: int) -> None:
 
 def _descendants(leader: int) -> set[int]:
     """Every living descendant of this process; where there is no /proc, the leader's group as a negative number."""
-    parents = _parents()
-    if parents is None:
+    processes = _processes()
+    if processes is None:
         try:
             os.killpg(leader, 0)
         except (ProcessLookupError, PermissionError):
@@ -162,30 +162,32 @@ def _descendants(leader: int) -> set[int]:
     descendants: set[int] = set()
     near = {os.getpid()}
     while near:
-        near = {process for process, parent in parents.items() if parent in near} - descendants
+        near = {process for process, (parent, _) in processes.items() if parent in near} - descendants
         descendants |= near
-    return descendants
+    return {process for process in descendants if processes[process][1]}
 
 
-def _parents() -> dict[int, int] | None:
-    """process -> its parent, of the living; None on a system without /proc."""
+def _processes() -> dict[int, tuple[int, bool]] | None:
+    """process -> its parent, and whether it lives; None on a system without /proc.
+
+    What has ended counts as a parent: a process whose first thread ended before the others still has its children.
+    """
     if not os.path.isdir("/proc/self"):  # noqa: PTH112
         return None
-    parents = {}
+    processes = {}
     for process in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208
         try:
             with open(f"/proc/{process}/stat", "rb") as file:  # noqa: PTH123
                 state, parent = file.read().rpartition(b") ")[2].split()[:2]
         except OSError:  # it has ended since
             continue
-        if state not in (b"Z", b"X"):
-            parents[int(process)] = int(parent)
-    return parents
+        processes[int(process)] = int(parent), state not in (b"Z", b"X")
+    return processes
 
 
 def _find_marked(mark: str) -> set[int]:
     entry, processes = f"{MARK}={mark}".encode(), set()
-    for process in _parents() or {}:
+    for process in _processes() or {}:
         try:
             with open(f"/proc/{process}/environ", "rb") as file:  # noqa: PTH123
                 if entry in file.read().split(b"\0"):

@@ -139,3 +139,29 @@ def test_what_a_library_starts_ends_with_the_flow_too():
     process.kill()
     process.communicate()
     assert gone_within([pid], 2)
+
+
+HEADLESS = """
+import ctypes, subprocess, sys, threading, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+threading.Thread(target=time.sleep, args=[60]).start()
+print(child.pid, flush=True)
+libc = ctypes.CDLL(None)
+libc.syscall({"x86_64": 60}.get(__import__("platform").machine(), 93), 0)  # ends this thread alone
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads that outlive the first are seen in /proc")
+def test_children_of_a_process_whose_first_thread_has_ended_belong_to_the_family():
+    with subprocess.Popen([sys.executable, "-c", HEADLESS], stdout=subprocess.PIPE, text=True) as process:
+        child = psutil.Process(int(process.stdout.readline()))
+        try:
+            for _ in range(100):
+                if psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE:
+                    break
+                time.sleep(0.05)
+            assert psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE and child.ppid() == process.pid
+            assert child.pid in process_guard._descendants(0)
+        finally:
+            child.kill()
+            process.kill()
