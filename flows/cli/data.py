@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from flows.cli.groups import RenamingGroup
+from flows.cli.groups import RenamingGroup, StrictGroup
 from flows.cli.lineage import print_readers
 from flows.cli.output import as_json, on_one_line, print_json, print_table, print_wrapped, require_reason
 from flows.project import environment
@@ -221,7 +221,7 @@ def _cursor(cursor: dict[str, Any]) -> str:
     return str(cursor["at"][-1]["value"]) if cursor.get("at") else "nothing yet"
 
 
-@click.group()
+@click.group(cls=StrictGroup)
 def quarantine() -> None:
     """List or release quarantined parts of the records."""
 

@@ -1,12 +1,47 @@
-"""Groups of commands: help in sections, and old names refused with the present name."""
+"""Groups of commands: help in sections; old names, and an option with two values, are refused."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
 
-class RenamingGroup(click.Group):
+class StrictGroup(click.Group):
+    """A group whose commands take each option of one value once: click takes the last value, without a word."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command and not isinstance(command, click.Group):
+            _refuse_two_values(command, command.context_class(command, ctx, name, **command.context_settings), rest)
+        return name, command, rest
+
+
+def _refuse_two_values(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:
+    """Raises UsageError that quotes the values which `args` give to one option of `command` that takes one."""
+    single = {parameter.name: parameter for parameter in command.params if _takes_one_value(parameter)}
+    if not single:
+        return
+    collecting = [copy.copy(parameter) for parameter in command.params]
+    for parameter in collecting:
+        parameter.multiple |= parameter.name in single
+    values, _, _ = click.Command(command.name, params=collecting).make_parser(ctx).parse_args([*args])
+    for name, parameter in single.items():
+        different = [*dict.fromkeys(values.get(name, ()))]
+        if len(different) > 1:
+            words = " and ".join(map(repr, different))
+            raise click.UsageError(f"{parameter.opts[0]} takes one value, and has {words}: give one of them.", ctx)
+
+
+def _takes_one_value(parameter: click.Parameter) -> bool:
+    if not isinstance(parameter, click.Option):
+        return False
+    return parameter.nargs == 1 and not (parameter.is_flag or parameter.count or parameter.multiple)
+
+
+class RenamingGroup(StrictGroup):
     """A group that knows the earlier names of its commands.
 
     renamed:  old words -> the command line that replaces them, both without `retune`

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flows.cli.groups import StrictGroup
 from flows.cli.output import as_json, print_json, print_table
 from flows.project import environment
 from retune.errors import Refused, RetuneError, WrongUse
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from retune.lineage.record import Record, Training
 
 
-@click.group()
+@click.group(cls=StrictGroup)
 def lineage() -> None:
     """Trace a version, data or a row, or compare versions."""
 

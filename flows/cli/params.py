@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
+from flows.cli.groups import StrictGroup
 from flows.cli.output import as_json, print_json, print_table, print_wrapped
 from flows.project import environment
 from retune.errors import Refused
 
 
-@click.group()
+@click.group(cls=StrictGroup)
 def params() -> None:
     """Explain the parameters; rename old ones."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from flows.cli.groups import StrictGroup
 from flows.cli.output import as_json, print_json, print_table
 from flows.project import environment
 from retune.errors import Refused, WrongUse
@@ -16,7 +17,7 @@ from retune.errors import Refused, WrongUse
 KEYS = "reviews"  # folder in .retune: the keys that say which side is which; no reviewer may see them
 
 
-@click.group()
+@click.group(cls=StrictGroup)
 def review() -> None:
     """Let people compare the answers of two versions, blinded."""
 

@@ -5,12 +5,13 @@ from typing import Any
 
 import click
 
+from flows.cli.groups import StrictGroup
 from flows.cli.output import as_json, in_words, print_json, print_table
 from flows.project import environment
 from retune.errors import Refused
 
 
-@click.group()
+@click.group(cls=StrictGroup)
 def schedule() -> None:
     """Set, list and pause the schedule, and check its health."""
 

@@ -72,6 +72,29 @@ def test_a_command_that_became_a_group_says_so(words, now):
     assert f"is now called `retune {now}`" in answer.stderr
 
 
+def options_of_one_value():
+    for words, command in EACH.items():
+        for option in command.params:
+            if isinstance(option, click.Option) and not (option.is_flag or option.multiple):
+                yield pytest.param(words, option.opts[-1], id=f"{' '.join(words)} {option.opts[-1]}")
+
+
+@pytest.mark.parametrize(("words", "option"), [*options_of_one_value()])
+def test_an_option_of_one_value_is_refused_with_two(words, option):
+    answer = ask(*words, option, "first words", option, "second words")
+    assert answer.exit_code == 2
+    assert answer.stderr.splitlines()[-1].endswith(
+        "takes one value, and has 'first words' and 'second words': give one of them."
+    )
+
+
+def test_an_option_may_be_given_twice_with_one_value_and_a_repeatable_one_with_two():
+    answer = ask("params", "explain", "--json", "--json", "train", "--unknown")
+    assert "No such option" in answer.stderr
+    answer = ask("run", "--name", "a", "--name", "a", "-S", "a.b=1", "-S", "a.c=1", "--unknown")
+    assert "No such option" in answer.stderr
+
+
 def test_what_a_word_is_now_called_exists():
     for now in RENAMED.values():
         command = retune
