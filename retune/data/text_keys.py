@@ -10,7 +10,8 @@ the same, and no contradiction where it is not (`signed`).
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import pandas as pd
@@ -41,6 +42,13 @@ def near(texts: pd.Series) -> pd.Series:
     return _each(_near, texts)
 
 
+def label_names(labels: Sequence[str]) -> list[str]:
+    """Labels without signs, as people would say them; where a sign tells two apart (C++, C#), as they are."""
+    names = [without_signs(label) for label in labels]
+    uses = Counter(names)
+    return [name if name and uses[name] == 1 else label for name, label in zip(names, labels, strict=True)]
+
+
 def without_digits(keys: pd.Series) -> pd.Series:
     """Keys of `near` without their numbers, where a word is left: one key for form letters."""
     return _each(_without_digits, keys)
@@ -67,7 +75,12 @@ def _near(text: str) -> str:
     if key.isascii():
         return SIGNS.sub(" ", key).strip() or key
     key = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", key).casefold())
-    return " ".join(SIGNS.sub(_marks, key).split()) or key
+    return without_signs(key) or key
+
+
+def without_signs(text: str) -> str:
+    """The words of a text, with single spaces between them."""
+    return " ".join(SIGNS.sub(_marks, text).split())
 
 
 def _without_digits(key: str) -> str:

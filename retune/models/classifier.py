@@ -14,7 +14,6 @@ have the recorded sha256.
 """
 
 import json
-import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -182,13 +181,12 @@ def pick_device(device: str) -> torch.device:
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def head_of_names(labels: Sequence[str], encode: Callable[[list[str]], torch.Tensor], scale: float = 20.0) -> nn.Linear:
-    """A head that predicts the label with the nearest name: the base without tuning.
+def head_of_names(names: list[str], encode: Callable[[list[str]], torch.Tensor], scale: float = 20.0) -> nn.Linear:
+    """A head that predicts the label with the nearest of `names`, one a label: the base without tuning.
 
     `scale` turns cosines into logits; 20 is the usual value in sentence-transformers' ranking loss.
     """
-    names = [re.sub(r"[\W_]+", " ", label).strip() or label for label in labels]
-    return linear(encode(names) * scale, torch.zeros(len(labels)))
+    return linear(encode(names) * scale, torch.zeros(len(names)))
 
 
 def linear(weight: torch.Tensor, bias: torch.Tensor) -> nn.Linear:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from retune.config.classification import Evaluate
-from retune.data import row_table
+from retune.data import row_table, text_keys
 from retune.errors import Refused
 from retune.evaluation import plots, report, statistics
 from retune.models import classifier
@@ -98,7 +98,9 @@ def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: Evaluate,
     with stage_io.heartbeat(f"scoring {len(rows):,} rows of {len(labels):,} labels"):
         candidate = evaluate(rows, lambda texts: model.predict(texts, batch_size), evaluate_config)
         vectors = untouched.embed(rows["text"].tolist(), batch_size)  # once, for base and probe alike
-        names = classifier.head_of_names(labels, lambda texts: untouched.embed(texts, batch_size))
+        names = classifier.head_of_names(
+            text_keys.label_names(labels), lambda texts: untouched.embed(texts, batch_size)
+        )
         base = evaluate(rows, lambda _: classifier.predict_labels(vectors, names, labels), evaluate_config)
         probe = evaluate(rows, lambda _: classifier.predict_labels(vectors, untouched.head, labels), evaluate_config)
 

@@ -107,3 +107,16 @@ def test_no_letter_digit_or_combining_mark_leaves_a_key(word):
 def test_a_sign_inside_a_text_stays_in_its_key(before, after, sign):
     (once,) = keys(text_keys.same, f"a{before}x{sign}x{after}b")
     assert sign in once
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["invoice_paid", "broken-screen?", "???"], ["invoice paid", "broken screen", "???"]),
+        (["किताब", "ไม่ได้รับ", "தமிழ்_உதவி"], ["किताब", "ไม่ได้รับ", "தமிழ் உதவி"]),
+        (["C++", "C#", "good_👍", "good_👎", "👍"], ["C++", "C#", "good_👍", "good_👎", "👍"]),
+    ],
+    ids=["signs", "vowel signs", "signs that tell apart"],
+)
+def test_a_label_is_named_without_signs_unless_they_tell_it_apart(labels, names):
+    assert text_keys.label_names(labels) == names

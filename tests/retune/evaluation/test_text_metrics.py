@@ -30,6 +30,11 @@ def test_words_of_any_script_count():
     assert rows["chrf"].tolist() == [100, 0]
 
 
+def test_a_vowel_sign_makes_another_word():
+    rows = text_metrics.score_rows(["किताब कहाँ है", "ไม่ได้รับ"], ["केतुबो कहाँ है", "ไม้ได้รับ"])
+    assert rows["rouge_l"].tolist() == [pytest.approx(2 / 3), 0]
+
+
 def test_json_is_scored_only_where_there_is_a_schema():
     rows = text_metrics.score_rows(["{}", "[]"], ["{}", "[]"], {"type": "object"})
     assert rows["json_valid"].tolist() == [1, 0]
