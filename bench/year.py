@@ -40,7 +40,8 @@ FIRST, POISON = 800, 200  # tickets at the start; in the poisoned week
 SKIP = 5.0  # seconds that a week with nothing to do may take on an idle machine
 NOISE = 0.02  # macro-F1 on the unseen tickets by which two equally good champions may differ
 SELDOM = ("retrain:in-worktree", "retrain:before-settle")
-COLUMNS = {"text": "body", "label": "queue", "id": "ticket_id", "group": "customer_id", "split": None}
+COLUMNS = {"text": "body", "label": "queue", "id": "ticket_id", "group": "customer_id", "split": None, "rejected": None}
+READING = {"delimiter": None, "encoding": None, "sheet": None, "header": True}
 SETTINGS = {
     "train.max_tokens": 32,
     "validate.max_truncated_share": 1.0,
@@ -118,7 +119,7 @@ def settle_params(folder: Path, method: str) -> None:
     for key, value in {**SETTINGS, "train.method": method}.items():
         section, _, name = key.partition(".")
         values[section][name] = value
-    source = {"kind": "files", "name": "desk", "path": str(folder / "inbox"), "columns": COLUMNS}
+    source = {"kind": "files", "name": "desk", "path": str(folder / "inbox"), "columns": COLUMNS, "reading": READING}
     values["fetch"]["sources"] = [{**source, "licence": "Apache-2.0", "collected": None}]
     path.write_text(yaml.safe_dump(values, sort_keys=False), "utf-8")
     subprocess.run(["git", "add", "-A"], cwd=folder, check=True)

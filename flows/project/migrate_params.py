@@ -27,6 +27,8 @@ def migrate(path: Path = PARAMS, write: bool = True) -> list[str]:
     for name, line in renames.ADDED.items():
         migrated, is_added = _with_parameter(migrated, name, line, path)
         changes += [f"added `{name}`"] if is_added else []
+    migrated, added = _with_parameters_of_sources(migrated, path)
+    changes += added
     params.parse(yaml.safe_load(migrated))
     if changes and write:
         files.write_bytes(path, migrated.encode("utf-8"))
@@ -55,6 +57,30 @@ def _with_parameter(text: str, name: str, line: str, path: Path) -> tuple[str, b
     lines = [each if each.endswith("\n") else each + end for each in text.splitlines(keepends=True)]
     at = _end_of_section(lines, section_line)
     return "".join([*lines[:at], *(f"{' ' * indent}{each}".rstrip() + end for each in block), *lines[at:]]), True
+
+
+def _with_parameters_of_sources(text: str, path: Path) -> tuple[str, list[str]]:
+    """The text with what the sources lack, each before the last key of its section, and the changes."""
+    for number, source in enumerate(params.at(_load(text, path), "fetch.sources") or []):
+        kind = source.get("kind") if isinstance(source, dict) else None
+        for name, value in renames.ADDED_TO_SOURCES.get(str(kind), {}).items():
+            section, _, key = name.rpartition(".")
+            parent = params.at(source, section) if section else source
+            if isinstance(parent, dict) and parent and key not in parent:
+                added = _inserted(text, f"{key}: {value}", parent)
+                rest, changes = _with_parameters_of_sources(added, path)
+                return rest, [f"added `fetch.sources.{number}.{name}`", *changes]
+    return text, []
+
+
+def _inserted(text: str, item: str, parent: Any) -> str:
+    """The text with one more item in a mapping of ruamel, in the style of the mapping."""
+    end = "\r\n" if "\r\n" in text else "\n"
+    lines = text.splitlines(keepends=True)
+    line, column = parent.lc.key([*parent][-1])
+    between = ", " if parent.fa.flow_style() else end + " " * column
+    lines[line] = lines[line][:column] + item + between + lines[line][column:]
+    return "".join(lines)
 
 
 def _end_of_section(lines: list[str], start: int) -> int:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from flows.execution import dvc, worktree
 from retune.config.sources import Fetch
 from retune.data import intake_branch, source_facts
+from retune.data.readers.records import Reading
 from retune.data.row_mapping import Columns
 from retune.errors import Broken, Refused, WrongUse
 from retune.registry import backend
@@ -41,6 +42,7 @@ class IngestJob:
     columns: Columns
     origin: Origin
     place: str | None = None  # the file that it is a copy of, where the cursor remembers each file by itself
+    reading: Reading = Reading()  # noqa: RUF009
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ def _deliveries(
 def _jobs(batch: Batch) -> tuple[IngestJob, ...]:
     columns, origin = Columns(**vars(batch.columns)), Origin(batch.source, batch.licence, batch.collected)
     places = batch.places or (None,) * len(batch.files)
-    return tuple(IngestJob(path, columns, origin, place) for path, place in zip(batch.files, places, strict=True))
+    pairs = zip(batch.files, places, strict=True)
+    return tuple(IngestJob(path, columns, origin, place, batch.reading) for path, place in pairs)
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,9 @@ def read_closely(batch: Batch, old_cursor: intake_branch.Cursor, say: Say, rules
     """The batch, less what ingest would refuse of it: an id with two answers, say. Stores nothing."""
     try:
         result = try_each(
-            _jobs(batch), batch.cursor, lambda job: count_rows(str(job.file), job.columns, job.origin.name, rules)
+            _jobs(batch),
+            batch.cursor,
+            lambda job: count_rows(str(job.file), job.columns, job.origin.name, replace(rules, reading=job.reading)),
         )
     except (Refused, WrongUse) as error:
         say(f"{batch.source}: FAILED, nothing of it would be taken: {error}")
@@ -242,7 +247,7 @@ def without_known(result: IntakeResult, newest: str) -> IntakeResult:
 
 def _ingest_job(job: IngestJob, rules: Rules, say: Say) -> int:
     """New and corrected rows."""
-    report = ingest(str(job.file), RAW, job.columns, rules, job.origin, also=ASIDE)
+    report = ingest(str(job.file), RAW, job.columns, replace(rules, reading=job.reading), job.origin, also=ASIDE)
     for each in report.reasons:
         say(f"{job.origin.name}: {each.rows} of {report.received} rows are rejected, {each.reason}: {each.example}")
     return report.added + report.corrected

@@ -4,6 +4,7 @@ Commands refuse a params.yaml with old names; `retune params migrate` rewrites i
 keeps the names of its time, so code that reads a record's parameters calls `upgrade` first.
 """
 
+import re
 from typing import Any
 
 from retune.errors import WrongUse
@@ -34,6 +35,15 @@ ADDED = {
     "split.large_groups": "large_groups: []          # groups that may hold more, or are named like a missing value",
     "train.turns": "turns: last               # all | last: the answers of a conversation that are learned; as it was",
 }
+# The same of each source, by its kind: dotted path below the source -> value.
+ADDED_TO_SOURCES = {
+    "files": {
+        "columns.rejected": "null",
+        "reading": "{delimiter: null, encoding: null, sheet: null, header: true}",
+    },
+    "http": {"columns.rejected": "null"},
+    "sql": {"columns.rejected": "null"},
+}
 ITEMS = {"notify.events": {"silent": "unhealthy"}}  # dotted path of a list -> its items that have a new name
 REMEDY = "run `retune params migrate`"
 
@@ -48,7 +58,9 @@ def current_name(path: str) -> str | None:
 
 def remedy(missing: str) -> str:
     """The end of a message about a missing parameter or section: what to do if an earlier release did not have it."""
-    return f": {REMEDY}" if any(path == missing or path.startswith(f"{missing}.") for path in ADDED) else ""
+    added = [*ADDED, *(f"fetch.sources.{name}" for names in ADDED_TO_SOURCES.values() for name in names)]
+    missing = re.sub(r"^fetch\.sources\.\d+", "fetch.sources", missing)
+    return f": {REMEDY}" if any(path == missing or path.startswith(f"{missing}.") for path in added) else ""
 
 
 def upgrade(values: dict[str, Any]) -> dict[str, Any]:

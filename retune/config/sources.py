@@ -32,8 +32,16 @@ Query = Annotated[str, AfterValidator(_query)]
 
 @section
 class Columns:
-    text: Annotated[Text, about("Column or field of the text, or of the messages.")]
-    label: Annotated[Text, about("Column or field of the label, or of the answer.")]
+    text: Annotated[
+        Text | None,
+        about(
+            "Column or field of the text, or of the prompt. null, of a file: `text`, or a format of conversations "
+            "that its columns show."
+        ),
+    ]
+    label: Annotated[
+        Text | None, about("Column or field of the label, or of the answer. null, of a file: as for text.")
+    ]
     id: Annotated[Text | None, about("Column or field that identifies a row. null: the row's content identifies it.")]
     group: Annotated[
         Text | None, about("Column or field of the group; rows of one group stay in one split. null: no groups.")
@@ -41,10 +49,15 @@ class Columns:
     split: Annotated[
         Text | None, about("Column or field of the preassigned split (train, val or test). null: none is preassigned.")
     ]
+    rejected: Annotated[
+        Text | None, about("Column or field of the worse answer, for task prefer. null: `rejected`, or none.")
+    ]
 
 
 @section
 class NamedColumns(Columns):  # of a source that is read from a cursor on
+    text: Annotated[Text, about("Column or field of the text, or of the messages.")]
+    label: Annotated[Text, about("Column or field of the label, or of the answer.")]
     id: Annotated[Text, about("Column or field that identifies a row, so that a corrected row replaces the old one.")]
 
 
@@ -58,10 +71,21 @@ class Provenance:
 
 
 @section
+class FileReading:
+    delimiter: Annotated[
+        Text | None, about("Separates the fields of a CSV file: ; or | or tab. null: found by content.")
+    ]
+    encoding: Annotated[Text | None, about("Encoding of a text file, such as cp1252. null: UTF-8, or by its mark.")]
+    sheet: Annotated[Text | None, about("Sheet of a workbook that has several. null: the only one with content.")]
+    header: Annotated[bool, about("The first record names the columns. false: they are called `column 1` and so on.")]
+
+
+@section
 class FileSource(Provenance):
     kind: Annotated[Literal["files"], about("Files in a folder.")]
     path: Annotated[AbsolutePath, about("Absolute path of the folder; every new or changed file in it is read.")]
     columns: Annotated[Columns, about("Which columns hold what.")]
+    reading: Annotated[FileReading, about("What the content of the files does not say.")]
 
 
 @section

@@ -1,6 +1,7 @@
 """What the kinds of sources share: the result of a fetch, the columns that must be there, and the retries."""
 
 import difflib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from retune.errors import Broken, Refused, WrongUse
 from retune.system.retry import RetryPolicy, TransientError, retry
 
 T = TypeVar("T")
+OPTIONS = re.compile(r"--(?:(delimiter|encoding|sheet)|(text|label|id|group|split|rejected))\b")
 LONGEST_PAUSE = 3600.0  # seconds between two attempts, whatever a server asks for
 
 
@@ -37,8 +39,12 @@ def with_retries(action: Callable[[], T], fetch_config: Fetch, say: Callable[[st
 
 
 def name_original(message: str, copy: Path, original: Path) -> str:
-    """A message about a copy, which is gone when people read it, as one about the file that they can mend."""
-    return message.replace(str(copy), str(original)).replace(copy.name, original.name)
+    """A message about a copy, which is gone when people read it, as one about the file that they can mend.
+
+    What options of `retune ingest` say, params.yaml says of a source.
+    """
+    message = message.replace(str(copy), str(original)).replace(copy.name, original.name)
+    return OPTIONS.sub(lambda option: f"{'reading' if option[1] else 'columns'}.{option[1] or option[2]}", message)
 
 
 def require(columns: Columns | NamedColumns, names: Sequence[str], where: str, first: bool = True) -> None:

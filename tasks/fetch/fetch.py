@@ -20,6 +20,7 @@ from typing import assert_never
 
 from retune.config.sources import Columns, DatabaseSource, EndpointSource, Fetch, FileSource, NamedColumns, Source
 from retune.data.intake_branch import Cursor, Cursors
+from retune.data.readers.records import Reading
 from retune.data.source_facts import facts
 from retune.errors import Broken, RetuneError
 from tasks.fetch import files, http, sql
@@ -40,6 +41,7 @@ class Batch:
     columns: Columns | NamedColumns
     licence: str | None
     collected: str | None
+    reading: Reading = Reading()  # noqa: RUF009
     waiting: tuple[str, ...] = ()  # files that are still being written
     error: RetuneError | None = None  # why the source brought nothing
     refused: tuple[
@@ -88,6 +90,7 @@ def _batch(source: Source, fetch_config: Fetch, cursor: Cursor, into: Path, say:
         columns=source.columns,
         licence=source.licence,
         collected=source.collected,
+        reading=files.reading(source) if isinstance(source, FileSource) else Reading(),
         waiting=result.waiting,
         error=error,
         refused=() if error else result.refused,
@@ -108,8 +111,15 @@ def _take(source: Source, fetch_config: Fetch, cursor: Cursor, into: Path, say: 
 
 
 def _definition(source: Source) -> str:
-    """Changes with anything that params say of the source: other columns make other rows of the same records."""
-    return hashlib.sha256(json.dumps(asdict(source), sort_keys=True).encode()).hexdigest()[:16]
+    """Changes with anything that params say of the source: other columns make other rows of the same records.
+
+    What later releases added counts only where it says something, else an upgrade would read each source anew.
+    """
+    definition = asdict(source)
+    definition["columns"] = {k: v for k, v in definition["columns"].items() if v is not None or k != "rejected"}
+    if definition.get("reading") == asdict(files.BY_CONTENT):
+        del definition["reading"]
+    return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _make_anew(folder: Path) -> None:

@@ -12,10 +12,10 @@ import glob
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from retune.config.sources import Fetch, FileSource
+from retune.config.sources import Fetch, FileReading, FileSource
 from retune.data.intake_branch import Cursor
 from retune.data.readers.records import Reading
 from retune.data.readers.source import FORMATS, NoRows, is_readable, read
@@ -102,6 +102,15 @@ def _file_entries(cursor: Cursor) -> FileEntries:
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
         raise Broken("its cursor is damaged: remove its entry from the cursors, and every file is read again")
     return entries
+
+
+BY_CONTENT = FileReading(delimiter=None, encoding=None, sheet=None, header=True)
+
+
+def reading(source: FileSource) -> Reading:
+    """What params say of how its files are read."""
+    stated = source.reading
+    return Reading(stated.delimiter, stated.encoding, stated.header, stated.sheet)
 
 
 def list_files(path: str, say: Callable[[str], None]) -> list[Path]:
@@ -222,7 +231,7 @@ def _rows(copy: Path, path: Path, source: FileSource, say: Callable[[str], None]
     Of rows that cannot be read, ingest decides whether they are too many."""
     try:
         must_have = frozenset(filter(None, (source.columns.text, source.columns.label)))
-        table = read(str(copy), Reading(must_have=must_have))
+        table = read(str(copy), replace(reading(source), must_have=must_have))
         if not table.places:
             refuse_too_many(table.name, table.rejects, len(table.rejects), 0.0)
         require(source.columns, table.names, str(path))

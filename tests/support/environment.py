@@ -12,3 +12,4 @@ QUIET = {
     "GX_ANALYTICS_ENABLED": "false",
     "HF_HUB_OFFLINE": "1",
 }
+READING = {"delimiter": None, "encoding": None, "sheet": None, "header": True}  # of a source of files in params.yaml

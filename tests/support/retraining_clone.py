@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.support.clones import Clone
+from tests.support.environment import READING
 
 SMALL_RUN = {
     "train.method": "probe",
@@ -27,7 +28,7 @@ ALWAYS_RETRAIN = {
     "trigger.new_rows": 40,
     "fetch.settle_seconds": 0.0,
 }
-COLUMNS = {"text": "body", "label": "queue", "id": "ticket_id", "group": "customer_id", "split": None}
+COLUMNS = {"text": "body", "label": "queue", "id": "ticket_id", "group": "customer_id", "split": None, "rejected": None}
 
 
 @dataclass
@@ -131,7 +132,7 @@ def make_retraining_clone():
             for parent in parents:
                 section = section[parent]
             section[name] = value
-        source = {"kind": "files", "name": "desk", "path": str(inbox), "columns": COLUMNS}
+        source = {"kind": "files", "name": "desk", "path": str(inbox), "columns": COLUMNS, "reading": READING}
         values["fetch"]["sources"] = [{**source, "licence": "Apache-2.0", "collected": None}]
         (clone.folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), "utf-8")
         clone.git("-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qam", "params")

@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from retune.data import intake_branch
+from tests.support.environment import READING
 
 SAMPLE = Path(__file__).parents[2] / "samples/tickets.csv"
-COLUMNS = {"text": "body", "label": "queue", "id": "ticket_id", "group": "customer_id", "split": None}
+COLUMNS = {"text": "body", "label": "queue", "id": "ticket_id", "group": "customer_id", "split": None, "rejected": None}
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def with_sources(own_clone):
     def configure(**paths):
         path = own_clone.folder / "params.yaml"
         values = yaml.safe_load(path.read_text("utf-8"))
-        files = {"kind": "files", "columns": COLUMNS, "licence": None, "collected": None}
+        files = {"kind": "files", "columns": COLUMNS, "reading": READING, "licence": None, "collected": None}
         sources = [{**files, "name": name, "path": str(where)} for name, where in paths.items()]
         values["fetch"] |= {"settle_seconds": 0.0, "sources": sources}
         path.write_text(yaml.safe_dump(values), "utf-8")

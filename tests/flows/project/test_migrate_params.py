@@ -6,6 +6,7 @@ import yaml
 from flows.project import migrate_params, params_editor
 from retune.config import params, renames
 from retune.errors import WrongUse
+from tasks.fetch import files
 from tests.support.environment import ROOT
 
 FILES = [ROOT / "params.yaml", *sorted((ROOT / "retune/config/defaults").glob("*.yaml"))]
@@ -142,6 +143,59 @@ def test_what_an_earlier_release_did_not_have_is_added_and_everything_else_stays
     assert {line[0] for line in new_lines} <= {"turns:"}, "what an older file meant by its silence"
     path.write_text(re.sub("turns: last .*", "turns: all", path.read_text("utf-8")), "utf-8")
     assert params.load(path) == params.load(file)
+
+
+SOURCES = """\
+  sources:
+    - kind: files
+      name: drop      # of the desk
+      path: /srv
+      columns: {text: a, label: b, id: null, group: null, split: null}
+      licence: null
+      collected: null
+    - kind: sql
+      name: crm
+      url_env: CRM_URL
+      query: SELECT * FROM t WHERE a > :cursor
+      cursor_column: a
+      cursor_type: number
+      cursor_start: 0
+      columns:
+        text: a
+        label: b
+        id: c
+        group: null
+        split: null
+      licence: null
+      collected: null
+    - {kind: files, name: f, path: /f, columns: {text: a, label: b, id: null, group: null, split: null},
+       licence: null, collected: null}
+"""
+ADDED_TO_SOURCES = [
+    "added `fetch.sources.0.columns.rejected`",
+    "added `fetch.sources.0.reading`",
+    "added `fetch.sources.1.columns.rejected`",
+    "added `fetch.sources.2.columns.rejected`",
+    "added `fetch.sources.2.reading`",
+]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["line feeds", "Windows"])
+def test_sources_of_an_earlier_release_get_what_they_lack_in_their_own_style(tmp_path, end):
+    path, today = tmp_path / "params.yaml", FILES[0].read_text("utf-8")
+    text = re.sub(r"  sources: \[\].*\n", SOURCES, today).replace("\n", end)
+    path.write_bytes(text.encode())
+    with pytest.raises(WrongUse, match=r"fetch\.sources\.0\.columns\.rejected is missing: run `retune params migrate`"):
+        params.load(path)
+    assert migrate_params.migrate(path) == ADDED_TO_SOURCES
+    assert migrate_params.migrate(path) == []
+    drop, crm, flow = params.load(path).fetch.sources
+    assert drop.reading == flow.reading == files.BY_CONTENT
+    assert (drop.columns.rejected, crm.columns.rejected, crm.columns.split) == (None, None, None)
+    text = path.read_bytes().decode()
+    assert "      name: drop      # of the desk" + end in text and text.count("\r") == (
+        text.count("\n") if end != "\n" else 0
+    )
 
 
 def all_of(file):

@@ -3,9 +3,17 @@
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 import yaml
+
+from flows.retraining import intake
+from retune.config.sources import Columns
+from retune.data.readers.records import Reading
+from tasks.fetch.fetch import Batch
+from tasks.ingest import Rules
+from tests.support.environment import READING
 
 HEAD = "id,body,queue\n"
 BRING_IN = """
@@ -24,13 +32,13 @@ print(json.dumps({"rows": done.rows, "failures": done.failures, "ids": ids, "com
 """
 
 
-COLUMNS = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None}
+COLUMNS = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None, "rejected": None}
 
 
 @pytest.mark.slow
 def test_good_files_come_in_once_while_bad_ones_are_told_and_come_when_they_are_mended(own_clone, tmp_path_factory):
     drop = tmp_path_factory.mktemp("drop")
-    read_from(own_clone, {"kind": "files", "name": "desk", "path": str(drop)})
+    read_from(own_clone, {"kind": "files", "name": "desk", "path": str(drop), "reading": READING})
     (drop / "a.csv").write_text(HEAD + "1,the first words,x\n")
     (drop / "b.csv").write_bytes(HEAD.encode() + b"2,caf\xe9,x\n")
     (drop / "c.csv").write_text(HEAD + "3,these words,x\n3,other words,x\n")  # a table, and only ingest refuses it
@@ -47,6 +55,17 @@ def test_good_files_come_in_once_while_bad_ones_are_told_and_come_when_they_are_
     last = bring_in(own_clone)
     assert (last["ids"], last["failures"]) == (["1", "2", "3", "4"], {})
     assert bring_in(own_clone)["commit"] == last["commit"]
+
+
+def test_a_file_is_ingested_as_its_source_says_that_it_is_read(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_bytes("1;café;x\n2;thé;y\n".encode("cp1252"))
+    columns = Columns(**{**COLUMNS, "id": "column 1", "text": "column 2", "label": "column 3"})
+    batch = Batch("desk", "files", (file,), 0, {"files": {}}, columns, None, None, places=(str(file),))
+    rules = Rules("classify", 0.0)
+    assert "is not UTF-8" in intake.read_closely(batch, {}, print, rules).refused[0]
+    stated = replace(batch, reading=Reading(";", "cp1252", False))
+    assert intake.read_closely(stated, {}, print, rules).rows == 2
 
 
 @pytest.mark.slow
@@ -75,7 +94,7 @@ def test_a_late_row_comes_in_once_though_its_source_has_moved_no_further(own_clo
 def test_who_only_looks_sends_nothing_to_the_remote(own_clone, tmp_path_factory):
     drop, remote = tmp_path_factory.mktemp("drop"), tmp_path_factory.mktemp("remote")
     own_clone.dvc("remote", "add", "--default", "store", remote)
-    read_from(own_clone, {"kind": "files", "name": "desk", "path": str(drop)})
+    read_from(own_clone, {"kind": "files", "name": "desk", "path": str(drop), "reading": READING})
     (drop / "a.csv").write_text(HEAD + "1,the first words,x\n")
     assert bring_in(own_clone, "only to look")["rows"] == {"desk": 1}
     assert list(remote.iterdir()) == []

@@ -9,7 +9,7 @@ from pydantic.dataclasses import is_pydantic_dataclass
 from retune.config import params
 from retune.config.sources import KINDS
 from retune.errors import WrongUse
-from tests.support.environment import ROOT
+from tests.support.environment import READING, ROOT
 
 SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
 GONE = object()
@@ -122,17 +122,18 @@ def test_an_element_of_a_list_is_named_by_its_place():
         params.parse(changed("validate.labels", ["a", 2]))
 
 
-COLUMNS = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None}
-FILES = {"kind": "files", "name": "drop", "path": "/srv", "columns": COLUMNS, "licence": None, "collected": None}
+COLUMNS = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None, "rejected": None}
+OF_EACH = {"name": "drop", "columns": COLUMNS, "licence": None, "collected": None}
+FILES = {**OF_EACH, "kind": "files", "path": "/srv", "reading": READING}
 HTTP = {
-    **{key: value for key, value in FILES.items() if key != "path"},
+    **OF_EACH,
     "kind": "http",
     "url": "https://desk.example.com/tickets?all=1",
     "cursor": {"param": "since", "field": "at", "start": None},
     "authorization_env": "DESK_TOKEN",
 }
 SQL = {
-    **{key: value for key, value in FILES.items() if key != "path"},
+    **OF_EACH,
     "kind": "sql",
     "url_env": "DESK_URL",
     "query": "SELECT * FROM tickets WHERE at >= :cursor",
@@ -161,6 +162,10 @@ def test_a_source_is_one_of_three_kinds():
         ({**FILES, "url": "x"}, "0.url is not a parameter of Retune"),
         ({**FILES, "columns": {**COLUMNS, "text": ""}}, "0.columns.text is ''"),
         ({**FILES, "columns": {"text": "a"}}, "0.columns.label is missing"),
+        (OF_EACH | {"kind": "files", "path": "/srv"}, "0.reading is missing: run `retune params migrate`"),
+        ({**FILES, "reading": {**READING, "header": None}}, "0.reading.header is None"),
+        ({**SQL, "reading": READING}, "0.reading is not a parameter of Retune"),
+        ({**SQL, "columns": {**COLUMNS, "text": None}}, "0.columns.text is None"),
         ({**HTTP, "columns": {**COLUMNS, "id": None}}, "0.columns.id is None"),
         ({**HTTP, "authorization_env": "Bearer s3cret"}, "0.authorization_env: name the environment variable"),
         ({**HTTP, "url": "https://me:s3cret@desk/"}, "0.url: write http(s)://HOST/PATH, without user, password"),

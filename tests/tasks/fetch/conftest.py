@@ -12,9 +12,9 @@ import yaml
 
 from retune.config import params
 from tasks.fetch.fetch import fetch
-from tests.support.environment import ROOT
+from tests.support.environment import READING, ROOT
 
-COLUMNS = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None}
+COLUMNS = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None, "rejected": None}
 FETCH_SETTINGS = {
     "settle_seconds": 0.0,
     "timeout_seconds": 10.0,
@@ -145,7 +145,8 @@ class FetchRun:
 
 
 def source(kind, **more):
-    return {"kind": kind, "name": "desk", "columns": COLUMNS, "licence": None, "collected": None, **more}
+    reading = {"reading": READING} if kind == "files" else {}
+    return {"kind": kind, "name": "desk", "columns": COLUMNS, **reading, "licence": None, "collected": None, **more}
 
 
 SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))

@@ -7,7 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from retune.data.readers.records import Reading
 from retune.errors import Broken, Refused, WrongUse
+from tests.support.environment import READING
+from tests.tasks.fetch.conftest import COLUMNS
 
 HEAD = "id,body,queue\n"
 
@@ -50,6 +53,35 @@ def test_each_new_file_comes_once_and_a_file_that_grew_comes_again_whole(drop_fo
     assert names(fetch_run.one(files_source)) == []
     (drop_folder / "b.csv").write_text(HEAD + "1,a,x\n2,b,x\n4,D,x\n")  # as long as it was
     assert names(fetch_run.one(files_source)) == ["00001-b.csv"]
+
+
+def test_params_say_of_a_file_what_its_content_does_not(drop_folder, define_source, fetch_run):
+    (drop_folder / "a.csv").write_bytes("1;caf\xe9;x\n2;th\xe9;y\n".encode("cp1252"))
+    columns = {**COLUMNS, "id": "column 1", "text": "column 2", "label": "column 3"}
+    source = define_source("files", path=str(drop_folder), columns=columns)
+    silent = fetch_run.one(source | {"reading": {**READING, "header": False}})
+    assert "name the one whose words are right with reading.encoding" in str(silent.error)
+    batch = fetch_run.one(
+        source | {"reading": {"delimiter": ";", "encoding": "cp1252", "sheet": None, "header": False}}
+    )
+    assert (batch.error, batch.rows, batch.reading) == (None, 2, Reading(";", "cp1252", False))
+
+
+def test_a_file_whose_columns_show_a_format_of_conversations_needs_no_names(drop_folder, define_source, fetch_run):
+    (drop_folder / "a.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
+    columns = dict.fromkeys(COLUMNS)
+    batch = fetch_run.one(define_source("files", path=str(drop_folder), columns=columns))
+    assert (batch.error, batch.rows) == (None, 1)
+
+
+def test_a_cursor_of_an_earlier_release_is_of_the_same_source(files_source, fetch_run):
+    """As it was computed when sources had neither `reading` nor `columns.rejected`."""
+    before = {**files_source, "columns": {k: v for k, v in COLUMNS.items() if k != "rejected"}}
+    del before["reading"]
+    digest = hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()[:16]
+    assert fetch_run.one(files_source).cursor["definition"] == digest
+    other = files_source | {"reading": {**READING, "header": False}}
+    assert fetch_run.one(other).cursor["definition"] != digest
 
 
 def test_everything_that_ingest_reads_is_read(drop_folder, files_source, fetch_run):
