@@ -16,6 +16,7 @@ from retune.errors import WrongUse
 from retune.lineage import parent_version
 from retune.models.base_model import weights_sha256
 from retune.preflight import compute_estimate, memory_check
+from retune.system.free_memory import AvailableMemory
 from tasks.preflight import CURATED, GENERAL, PICTURE, RAW, SPLITS, run_preflight, run_text_preflight
 from tests.support.environment import ROOT
 from tests.support.git_repo import git, init_repository
@@ -111,7 +112,7 @@ def test_an_estimate_says_steps_time_and_memory(config, make_replies):
 def test_the_audit_says_whether_the_training_fits_into_this_machine(config, make_replies, monkeypatch):
     row_table.write(make_replies(30), CURATED)
     assert run_preflight(config).memory.verdict == "fits"
-    monkeypatch.setattr(memory_check, "find", lambda cuda: memory_check.AvailableMemory(2**19, "in a thimble"))
+    monkeypatch.setattr(memory_check, "find", lambda cuda: AvailableMemory(2**19, "in a thimble"))
     outcome = run_preflight(config)
     assert outcome.memory.verdict == "too large"
     assert "are free in a thimble" in outcome.memory.message

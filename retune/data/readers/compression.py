@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
+from retune.data.readers.size_limit import SizeLimit
 from retune.errors import Refused
 
 SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
@@ -33,6 +34,7 @@ OTHERS = (  # beginnings of files that hold no records as they are, and what to 
     (b"Obj\x01", "is an Avro file: save it as Parquet"),
 )
 START = 4096
+BUFFER = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,7 @@ def is_workbook(path: Path) -> bool:
 
 def _only_member(path: Path) -> zipfile.ZipInfo:
     with zipfile.ZipFile(path) as archive:
-        members = [
-            info
-            for info in archive.infolist()
-            if not info.is_dir()
-            and not info.filename.startswith("__MACOSX/")
-            and not Path(info.filename).name.startswith(".")
-        ]
+        members = [info for info in archive.infolist() if not info.is_dir() and not _is_hidden(info.filename)]
     if len(members) != 1:
         names = ", ".join(info.filename for info in members[:5])
         raise Refused(f"{path} holds {len(members)} files ({names}): unpack it, and ingest each, or their folder")
@@ -117,33 +113,48 @@ def _is_hidden(member: str) -> bool:
 def _plain(path: Path) -> BinaryIO:
     with path.open("rb") as file:
         start = file.read(8)
+    packed = _unpacking(path, start)
+    limit = SizeLimit.of(path)
+    if packed is None:
+        limit.check(limit.packed, "it is")
+        return path.open("rb")
+    return cast(BinaryIO, io.BufferedReader(_Unpacked(packed, limit), BUFFER))
+
+
+def _unpacking(path: Path, start: bytes) -> Any:
+    """A stream of what a compressed file that starts so holds; None if it is not compressed."""
     if start.startswith(GZIP):
-        return cast(BinaryIO, gzip.open(path))
+        return gzip.open(path)
     if start.startswith(BZIP2):
-        return cast(BinaryIO, bz2.open(path))
+        return bz2.open(path)
     if start.startswith(XZ):
-        return cast(BinaryIO, lzma.open(path))
+        return lzma.open(path)
     if start.startswith(ZSTD):
-        return cast(BinaryIO, io.BufferedReader(_Zstd(pa.input_stream(str(path), compression="zstd"))))
+        return pa.input_stream(str(path), compression="zstd")
     if start.startswith(ZIP) and not is_workbook(path):
-        archive = zipfile.ZipFile(path)
-        return cast(BinaryIO, archive.open(_only_member(path)))
-    return path.open("rb")
+        return zipfile.ZipFile(path).open(_only_member(path))
+    return None
 
 
-class _Zstd(io.RawIOBase):
-    """A stream of pyarrow for `io`, which asks for `readinto`."""
+class _Unpacked(io.RawIOBase):
+    """What a compressed file holds. Raises Refused once that is more than the limit."""
 
-    def __init__(self, stream: pa.NativeFile) -> None:
-        self._stream = stream
+    def __init__(self, stream: Any, limit: SizeLimit) -> None:
+        self._stream, self._limit, self._count = stream, limit, 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         data = self._stream.read(len(buffer))
+        self._count += len(data)
+        self._limit.check(self._count)
         buffer[: len(data)] = data
         return len(data)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 @contextmanager

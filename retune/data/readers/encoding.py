@@ -22,6 +22,7 @@ BOMS = (  # the longer ones first: that of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+NUL, NULS = "\0", "NUL bytes"  # the second is a reason
 WIDE = ("utf-16", "utf-32")
 ESCAPED = re.compile("[\udc80-\udcff]")  # a byte that is no text, as `surrogateescape` reads it
 SAMPLE = 1 << 16
@@ -67,6 +68,9 @@ class Check:
 
     def fault(self, line: str, number: int) -> Fault | None:
         """What is wrong with the line; None if it is text."""
+        if NUL in line:
+            at = f"character {line.index(NUL) + 1} of {len(line.rstrip()):,}"
+            return Fault(NULS, f"{at} is a NUL, in {shown(line.encode('utf-8', 'replace'))!a}: correct the line")
         if line.isascii():
             return None
         self.beyond_ascii += 1
@@ -95,12 +99,19 @@ def shown(raw: bytes) -> str:
 
 
 def refuse_wide_without_mark(start: bytes, encoding: str, name: str) -> None:
-    """Raises Refused for UTF-16 without a byte order mark, which is valid UTF-8 with a NUL beside each letter."""
+    """Raises Refused for UTF-16 without a byte order mark, which is valid UTF-8 with a NUL beside each letter.
+
+    Also for a file that begins with nothing but NULs, as a crash or a copy that broke off leaves it.
+    """
     half = len(start) // 2
     if encoding != "utf-8" or half < 2:
         return
-    for likely, nuls in (("utf-16-le", start[1::2].count(0)), ("utf-16-be", start[::2].count(0))):
-        if nuls > 0.4 * half:
+    first, second = start[: half * 2 : 2].count(0), start[1::2].count(0)
+    if first + second > 0.9 * len(start):
+        raise Refused(f"{name} is no text, but NUL bytes, as a write that broke off leaves them: copy it again")
+
+    for likely, nuls, others in (("utf-16-le", second, first), ("utf-16-be", first, second)):
+        if nuls > 0.4 * half and others < 0.1 * half:
             text = start[: half * 2].decode(likely, "ignore")
             raise Refused(f"{name} is not UTF-8, but seems to be {likely}: {_words(text)}. If so: --encoding {likely}")
 

@@ -7,15 +7,19 @@ import pyarrow.parquet as pq
 
 from retune.data.readers.compression import SUFFIXES, Content, damage
 from retune.data.readers.records import clean_name, unique_names
+from retune.data.readers.size_limit import SizeLimit
 from retune.data.readers.table import Table
 from retune.errors import Refused
+
+BATCH = 256  # rows
+ROW = 8  # bytes that a row needs at least
 
 
 def read(content: Content, name: str) -> Table:
     with damage(content.path), content.open() as packed:
         file = io.BytesIO(packed.read()) if content.path.suffix.lower() in SUFFIXES else content.path
     try:
-        table = pq.ParquetFile(file).read()
+        table = _table(pq.ParquetFile(file), SizeLimit.of(content.path))
         try:
             table.validate(full=True)
         except pa.ArrowInvalid:  # text that is not UTF-8: as bytes it is a fault of its row
@@ -28,6 +32,19 @@ def read(content: Content, name: str) -> Table:
     names, places = unique_names(header, lambda place: table.column(place).to_pylist(), notes)
     rows = range(1, len(table) + 1)
     return Table(name, names, rows, lambda column: table.column(places[column]).to_pylist(), "row", notes=notes)
+
+
+def _table(file: pq.ParquetFile, limit: SizeLimit) -> pa.Table:
+    """A few pages of a file may repeat one value for millions of rows, so rows are counted as they come."""
+    limit.check(file.metadata.num_rows * ROW, "its rows fill")
+    batches, size = [], 0
+    for packed in file.iter_batches(BATCH):
+        columns = [each.dictionary_decode() if pa.types.is_dictionary(each.type) else each for each in packed.columns]
+        batch = pa.RecordBatch.from_arrays(columns, names=packed.schema.names)
+        size += batch.nbytes
+        limit.check(size)
+        batches.append(batch)
+    return pa.Table.from_batches(batches) if batches else file.schema_arrow.empty_table()
 
 
 def _as_bytes(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -67,9 +67,7 @@ def _folder(folder: Path, reading: Reading) -> Table:
     files = [
         path
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and is_readable(path)
-        and not any(part.startswith((".", "_")) for part in _within(path, folder))
+        if path.is_file() and is_readable(path) and not _is_hidden(path, folder)
     ]
     if not files:
         raise WrongUse(f"{folder} holds no file that is read: {', '.join(FORMATS)}")

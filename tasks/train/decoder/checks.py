@@ -6,6 +6,7 @@ from retune.config.generation import InstructTrain, PreferTrain
 from retune.errors import Refused, WrongUse
 from retune.models import base_model, decoder
 from retune.preflight import compute_estimate, memory_check
+from retune.system.free_memory import AvailableMemory
 
 
 def check_strategy(config: InstructTrain | PreferTrain) -> None:
@@ -20,7 +21,7 @@ def check_strategy(config: InstructTrain | PreferTrain) -> None:
 def check_memory(
     config: InstructTrain | PreferTrain,
     device: torch.device,
-    available: memory_check.AvailableMemory,
+    available: AvailableMemory,
     parent_method: str | None = None,
 ) -> None:
     """Raises Refused where weights, gradients and Adam's moments alone exceed the free memory; where only the estimate

@@ -155,7 +155,7 @@ def test_a_file_without_rows_says_so(table, text):
 
 
 # Python's writer leaves a lone carriage return without quotes, and then it ends the line.
-CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufeff\r"), max_size=8)
+CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufeff\r\0"), max_size=8)
 
 
 @settings(max_examples=60, deadline=None)
@@ -200,3 +200,12 @@ def test_a_line_in_another_encoding_is_a_reject_among_lines_of_utf8(table):
     (reject,) = read_table.rejects
     assert (reject.place, reject.fault.reason) == (4, "not UTF-8")
     assert "byte 5 (0xdf)" in reject.fault.message
+
+
+def test_nul_bytes_are_a_fault_of_their_line_and_no_other_encoding(table):
+    read_table = table(b"text,label\n" + b"a,b\n" * 9 + b"c\0d,e\n" + b"\0" * 50)
+    assert len(read_table.places) == 9
+    assert [(each.place, each.fault.reason) for each in read_table.rejects] == [(11, "NUL bytes"), (12, "NUL bytes")]
+    assert "character 2 of 5 is a NUL, in 'c\\x00d,e': correct the line" in read_table.rejects[0].fault.message
+    with pytest.raises(Refused, match="is no text, but NUL bytes, as a write that broke off leaves them: copy it"):
+        table(b"\0" * 5000)

@@ -6,6 +6,9 @@ import io
 import json
 import random
 import zipfile
+from html import escape
+from itertools import islice
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +17,7 @@ import pytest
 from retune.data.readers.records import Reading
 from retune.data.readers.source import read
 from retune.errors import RetuneError
+from tests.support.workbooks import workbook
 
 ROWS = [(f'ticket {n} "is" late; über\n' if n % 5 == 0 else f"plain text {n}", f"label {n % 3}") for n in range(30)]
 RECORDS = [{"text": text, "label": label} for text, label in ROWS]
@@ -40,19 +44,37 @@ def as_zip():
     return buffer.getvalue()
 
 
+def as_workbook(folder):
+    rows = [[escape(cell) for cell in row] for row in ROWS]
+    return Path(workbook(folder / "whole.xlsx", Tickets=[["text", "label"], *rows])).read_bytes()
+
+
 LINES = "\n".join(map(json.dumps, RECORDS)).encode()
+COLUMNS = {name: [record[name] for record in RECORDS] for name in RECORDS[0]}
 FORMATS = {
     "a.csv": as_csv().encode(),
     "utf16.csv": as_csv().encode("utf-16"),
     "a.tsv": as_csv().replace(",", "\t").encode(),
     "a.jsonl": LINES,
     "a.json": json.dumps(RECORDS).encode(),
-    "columns.json": json.dumps({name: [record[name] for record in RECORDS] for name in RECORDS[0]}).encode(),
+    "laid-out.json": json.dumps(RECORDS, indent=2).encode(),
+    "within.json": json.dumps({"count": len(RECORDS), "results": RECORDS}).encode(),
+    "columns.json": json.dumps(COLUMNS).encode(),
+    "pandas.json": json.dumps({name: dict(enumerate(column)) for name, column in COLUMNS.items()}).encode(),
+    "split.json": json.dumps({"columns": ["text", "label"], "data": ROWS}).encode(),
     "a.parquet": as_parquet(),
     "a.csv.gz": gzip.compress(as_csv().encode()),
     "a.jsonl.zst": pa.compress(LINES, codec="zstd", asbytes=True),
     "a.zip": as_zip(),
+    "a.parquet.gz": gzip.compress(as_parquet()),
 }
+PACKED = {  # damaged before they are packed
+    "inside.csv.gz": (FORMATS["a.csv"], gzip.compress),
+    "inside.jsonl.zst": (LINES, lambda content: pa.compress(content, codec="zstd", asbytes=True)),
+}
+
+
+NAMES = [*FORMATS, *PACKED, "a.xlsx", "inside.xlsx"]
 
 
 def mutated(content, chance):
@@ -73,10 +95,31 @@ def mutated(content, chance):
     return bytes(damaged)
 
 
+def mutated_workbook(content, chance):
+    """One with a damaged part, which no checksum gives away."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as whole, zipfile.ZipFile(buffer, "w") as damaged:
+        part = chance.choice([*whole.namelist(), *(["xl/worksheets/s1.xml"] * 10)])
+        for name in whole.namelist():
+            damaged.writestr(name, mutated(whole.read(name), chance) if name == part else whole.read(name))
+    return buffer.getvalue()
+
+
+def damaged_files(name, folder):
+    chance = random.Random(f"{name} 17")
+    if name.endswith(".xlsx"):
+        content, damage = as_workbook(folder), mutated_workbook if name.startswith("inside") else mutated
+        while True:
+            yield damage(content, chance)
+    content, pack = PACKED.get(name, (FORMATS.get(name), bytes))
+    while True:
+        yield pack(mutated(content, chance))
+
+
 def try_files(folder, name, count):
-    chance, path = random.Random(f"{name} 17"), folder / name
-    for _ in range(count):
-        path.write_bytes(mutated(FORMATS[name], chance))
+    path = folder / name
+    for content in islice(damaged_files(name, folder), count):
+        path.write_bytes(content)
         try:
             table = read(str(path), Reading(must_have=frozenset(["text", "label"])))
         except RetuneError:
@@ -87,12 +130,12 @@ def try_files(folder, name, count):
         assert len(table.all_rejects(faults)) == len(table.rejects) + len(faults)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_damaged_file_is_read_or_refused(tmp_path, name):
     try_files(tmp_path, name, 10)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", NAMES)
 def test_500_damaged_files_are_read_or_refused(tmp_path, name):
     try_files(tmp_path, name, 500)

@@ -10,6 +10,7 @@ import torch
 from retune.errors import Refused, WrongUse
 from retune.models.chat_template import TokenizedExample
 from retune.preflight import compute_estimate, memory_check
+from retune.system.free_memory import AvailableMemory
 from tasks.train.decoder import checks, sft
 from tasks.train.decoder import examples as decoder_examples
 from tasks.train.decoder.sft import unusual_rate
@@ -71,7 +72,7 @@ def test_a_training_whose_weights_have_no_room_is_refused_before_any_is_loaded(
     tmp_path, reply_tables, decoder_config, monkeypatch, method
 ):
     """The base is another than it says, which is found out when it is loaded."""
-    monkeypatch.setattr(memory_check, "find", lambda cuda: memory_check.AvailableMemory(100_000, "in a thimble"))
+    monkeypatch.setattr(memory_check, "find", lambda cuda: AvailableMemory(100_000, "in a thimble"))
     params = decoder_config(method=method, base=replace(decoder_config().base, sha256="0" * 64))
     with pytest.raises(Refused, match=r"0\.00 GiB for weights, gradients and Adam's moments alone.*thimble"):
         trained(tmp_path, reply_tables, params)
@@ -82,19 +83,19 @@ def test_a_training_that_may_not_fit_is_told_so_and_goes_on(decoder_config, caps
     shape = compute_estimate.shape_of(Path(params.base.name.removeprefix("folder:")))
     need = compute_estimate.memory(shape, params, bf16=False)
     device = torch.device("cpu")
-    checks.check_memory(params, device, memory_check.AvailableMemory(need.peak, "here"))
+    checks.check_memory(params, device, AvailableMemory(need.peak, "here"))
     assert capsys.readouterr().out == ""
-    checks.check_memory(params, device, memory_check.AvailableMemory(need.peak - 1, "here"))
+    checks.check_memory(params, device, AvailableMemory(need.peak - 1, "here"))
     output = capsys.readouterr().out
     assert output.startswith("warning: May not fit into memory: needs about")
     assert "train.gradient_checkpointing=true; train.batch_tokens=1024 with train.accumulate=4" in output
     with pytest.raises(Refused, match="are free here"):
-        checks.check_memory(params, device, memory_check.AvailableMemory(need.certain - 1, "here"))
+        checks.check_memory(params, device, AvailableMemory(need.certain - 1, "here"))
 
 
 def test_a_base_whose_shape_nobody_can_read_is_trained_without_a_verdict(tmp_path, decoder_config, capsys):
     base = shutil.copytree(decoder_config().base.name.removeprefix("folder:"), tmp_path / "base")
     (base / "config.json").write_text('{"model_type": "odd"}')
     params = decoder_config(base=replace(decoder_config().base, name=f"folder:{base}"))
-    checks.check_memory(params, torch.device("cpu"), memory_check.AvailableMemory(1, "here"))
+    checks.check_memory(params, torch.device("cpu"), AvailableMemory(1, "here"))
     assert "it is unknown whether the training fits into memory" in capsys.readouterr().out

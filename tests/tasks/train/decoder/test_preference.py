@@ -15,6 +15,7 @@ from retune.errors import Refused, WrongUse
 from retune.models import causal_lm, chat_template
 from retune.models.packing import supervised
 from retune.preflight import compute_estimate, memory_check
+from retune.system.free_memory import AvailableMemory
 from tasks.train.__main__ import train_preferences
 from tasks.train.checkpoint import Checkpoints
 from tasks.train.context import train_context
@@ -364,7 +365,7 @@ def test_pairs_whose_network_has_no_room_are_refused_by_what_their_start_takes(
     shape = compute_estimate.shape_of(Path(params.base.name.removeprefix("folder:")))
     free = compute_estimate.memory(shape, params, True, "full").certain - 1
     assert free > compute_estimate.memory(shape, params, True, "lora").certain
-    monkeypatch.setattr(memory_check, "find", lambda cuda: memory_check.AvailableMemory(free, "here"))
+    monkeypatch.setattr(memory_check, "find", lambda cuda: AvailableMemory(free, "here"))
     with pytest.raises(Refused, match=r"moments alone.*are free here"):
         trained(tmp_path, preference_tables, params, start)
 
