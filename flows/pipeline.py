@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import pandas as pd
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS
 
 from flows.execution import disk_errors, dvc, environment_checks, plan, process_guard, recovery, run_context
 from flows.project import environment
@@ -281,6 +282,19 @@ def run_with_plain_errors(call: Callable[[], T]) -> T:
     try:
         return call()
     except RuntimeError as error:  # Prefect has no error class for a server that does not answer
-        if "Failed to reach API" not in str(error):
-            raise
-        raise Broken(f"{error}: start that Prefect server, or unset PREFECT_API_URL (`retune doctor` checks)") from None
+        if reason := _unanswered(str(error)):
+            raise Broken(reason) from None
+        raise
+
+
+def _unanswered(message: str) -> str | None:
+    """What to do about a Prefect server that does not answer; None if it is another error."""
+    if "Failed to reach API" in message:
+        return f"{message}: start that Prefect server, or unset PREFECT_API_URL (`retune doctor` checks)"
+    if "ephemeral Prefect API server" in message:
+        limit = PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS
+        return (
+            f"The temporary Prefect server did not answer within {limit.value()} s: {message} Run it again when the "
+            f"machine is less busy, raise {limit.name}, or start a server with `retune up`"
+        )
+    return None

@@ -82,10 +82,12 @@ def print_entries(entries: Sequence[Any]) -> None:
 
 
 def _what(entry: Any) -> str:
+    from retune.lineage.history import TITLES
+
     if facts := entry.retraining:  # then the version is the champion of that time
         return f"{entry.model} {entry.event}: {facts.outcome}"
-    who = entry.version_name if entry.version else entry.model
-    return f"{who} {entry.event}" if entry.how in (None, "promoted") else f"{who} {entry.event} ({entry.how})"
+    what = f"{entry.version_name if entry.version else entry.model} {TITLES[entry.event]}"
+    return what if entry.how in (None, "promoted") else f"{what} ({entry.how})"
 
 
 def _entry(entry: Any) -> dict[str, Any]:

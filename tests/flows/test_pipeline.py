@@ -462,3 +462,23 @@ def test_a_bar_where_nobody_watches_is_lines_in_the_log(monkeypatch, caplog):
     with caplog.at_level(logging.INFO), pipeline.progress_bar("train") as draw:
         draw(3, 10, {"train_loss": 0.123456})
     assert caplog.messages == ["train 3/10 train_loss=0.1235"]
+
+
+@pytest.mark.parametrize(
+    ("message", "remedy"),
+    [
+        ("Failed to reach API at http://127.0.0.1:9/api", "unset PREFECT_API_URL"),
+        (
+            "Timed out while attempting to connect to ephemeral Prefect API server.",
+            r"did not answer within 20 s: .* raise PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS",
+        ),
+    ],
+)
+def test_a_prefect_server_that_does_not_answer_is_told_in_words(monkeypatch, message, remedy):
+    def call():
+        raise RuntimeError(message)
+
+    monkeypatch.setenv("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "20")
+    monkeypatch.setattr(pipeline.backend, "must_answer", lambda: None)
+    with pytest.raises(Broken, match=remedy):
+        pipeline.run_with_plain_errors(call)

@@ -1,5 +1,7 @@
 """Answers on a terminal of any width: nothing runs over it, and what is cut says so."""
 
+from dataclasses import replace
+
 import pytest
 
 from flows.cli import history
@@ -26,6 +28,12 @@ def test_the_history_fits_the_terminal_and_cuts_at_a_word_with_an_ellipsis(colum
     assert last.split()[-2].strip(",;") in " ".join(WHY).replace(",", "").split()
     assert lines[-1].split() == ["evidence", "abababababab;", "short"]
     history.print_entries([])
+
+
+def test_the_history_says_what_happened_in_a_sentence(capsys):
+    history.print_entries([replace(entry(why=()), event=event, facts={}) for event in ("champion", "registered")])
+    output = capsys.readouterr().out
+    assert "classifier/1 became champion" in output and "classifier/1 was registered" in output
 
 
 def test_piped_there_is_a_width_as_well(monkeypatch):
