@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores : 4)))
+unexport PYTHONDONTWRITEBYTECODE # of many images: with nothing compiled, each start of a command takes two to three times as long
 IN_WORKERS := --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder # a module goes to one worker
 
 .PHONY: setup run test test-slow test-long coverage check docs lock upgrade bench up
