@@ -1,7 +1,6 @@
 """The shipped sample is what `generate.py` writes, and its answer key tells the truth about it."""
 
 import csv
-import importlib.util
 import json
 import re
 import unicodedata
@@ -9,6 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from tests.samples import bodies, generate
 
 SAMPLES = Path(__file__).parent / "samples"
 COPIES = ("exact_copies", "copies_after_cleaning", "near_copies", "two_labels")
@@ -25,14 +26,6 @@ COUNTS = {
     "missing_label": 2,
     "ambiguous": 100,
 }
-
-
-@pytest.fixture(scope="module")
-def generator():
-    spec = importlib.util.spec_from_file_location("sample_generator", SAMPLES / "generate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +72,8 @@ REAL = {
 }
 
 
-def test_the_generator_writes_the_shipped_files_again_byte_for_byte(generator, tmp_path):
-    generator.main(tmp_path)
+def test_the_generator_writes_the_shipped_files_again_byte_for_byte(tmp_path):
+    generate.main(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["answer_key.json", "tickets.csv"]
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (SAMPLES / path.name).read_bytes(), path.name
@@ -102,10 +95,10 @@ def test_a_customer_writes_one_to_eight_times(rows):
     assert sum(many > 1 for many in tickets.values()) > 400
 
 
-def test_twelve_queues_of_unequal_size_hold_all_but_the_faulty_labels(rows, key, generator):
+def test_twelve_queues_of_unequal_size_hold_all_but_the_faulty_labels(rows, key):
     faulty = {*key["junk_label"], *key["missing_label"]}
     sizes = Counter(row["queue"] for row in rows.values() if row["ticket_id"] not in faulty)
-    assert set(sizes) == set(generator.SIZES)
+    assert set(sizes) == set(bodies.SIZES)
     assert len(sizes) == 12
     assert 50 <= min(sizes.values()) < 100 < 400 < max(sizes.values()) <= 500
 
@@ -175,9 +168,9 @@ def test_empty_short_and_long_texts_are_all_in_the_key(rows, key):
     assert [name for name in rows if length[name] > 20_000] == sorted(key["too_long"])
 
 
-def test_junk_and_missing_labels_are_all_in_the_key(rows, key, generator):
+def test_junk_and_missing_labels_are_all_in_the_key(rows, key):
     assert [name for name, row in rows.items() if row["queue"] == ""] == sorted(key["missing_label"])
-    strange = [name for name, row in rows.items() if row["queue"] not in {"", *generator.SIZES}]
+    strange = [name for name, row in rows.items() if row["queue"] not in {"", *bodies.SIZES}]
     assert strange == sorted(key["junk_label"])
     assert max(Counter(rows[name]["queue"] for name in strange).values()) <= 2
 
