@@ -49,6 +49,15 @@ def rows(folder: Path) -> pd.DataFrame:
     return pd.concat(sides, ignore_index=True)
 
 
+def token_rows(table: pd.DataFrame, tokenizer: Any, labels: list[str]) -> list[dict[str, Any]]:
+    """What `Trainer` learns from: tokens of at most 128 a text, and the number of its label."""
+    tokens = tokenizer(table["text"].tolist(), truncation=True, max_length=128)
+    return [
+        {"input_ids": ids, "attention_mask": mask, "labels": labels.index(label)}
+        for ids, mask, label in zip(tokens["input_ids"], tokens["attention_mask"], table["label"], strict=True)
+    ]
+
+
 def trainer_way(
     train: pd.DataFrame, test: pd.DataFrame, base: str, epochs: int, seed: int, device: str
 ) -> list[dict[str, Any]]:
@@ -70,15 +79,8 @@ def trainer_way(
     tokenizer = AutoTokenizer.from_pretrained(folder)
     labels = sorted(train["label"].unique())
 
-    def encoded(table: pd.DataFrame) -> list[dict[str, Any]]:
-        tokens = tokenizer(table["text"].tolist(), truncation=True, max_length=128)
-        return [
-            {"input_ids": ids, "attention_mask": mask, "labels": labels.index(label)}
-            for ids, mask, label in zip(tokens["input_ids"], tokens["attention_mask"], table["label"], strict=True)
-        ]
-
     network = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=len(labels))
-    test_rows = encoded(test)
+    test_rows = token_rows(test, tokenizer, labels)
     truth = np.array([row["labels"] for row in test_rows])
     curve: list[dict[str, Any]] = []
     scoring = 0.0
@@ -109,7 +111,7 @@ def trainer_way(
         trainer = Trainer(
             model=network,
             args=arguments,
-            train_dataset=encoded(train),
+            train_dataset=token_rows(train, tokenizer, labels),
             data_collator=DataCollatorWithPadding(tokenizer),
             callbacks=[Score()],
         )

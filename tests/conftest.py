@@ -9,6 +9,7 @@ from xdist.scheduler import LoadScopeScheduling
 pytest_plugins = (
     "tests.support.clones",
     "tests.support.git_repo",
+    "tests.support.recorded_pipeline",
     "tests.support.records",
     "tests.support.registry",
     "tests.support.retraining_clone",

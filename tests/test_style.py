@@ -71,7 +71,7 @@ def participles_of(path: str) -> list[str]:
     return sorted(name for name in stored if PARTICIPLES.fullmatch(name.strip("_")))
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", [*PATHS, *OF_TESTS])
 def test_a_file_and_its_functions_fit_a_reader(path):
     assert list(faults_of_size(path)) == []
 

@@ -71,9 +71,6 @@ def repair_lines(staged_run, place="scored"):
     assert staged_run.wrong() == [], done.stdout + done.stderr
 
 
-# ---- a full disk
-
-
 def test_an_ingest_on_a_full_disk_changes_nothing(staged_run, small_disk):
     staged_run.begin("empty")
     small_disk(staged_run.folder / "data/raw", 8)
@@ -125,9 +122,6 @@ def test_a_disk_that_fills_up_is_told_and_what_it_holds_is_gone_on_from(staged_r
     assert staged_run.champion() == [1]
     small_disk.make_room()
     repair_lines(staged_run, place)
-
-
-# ---- the registry
 
 
 @pytest.fixture
@@ -222,9 +216,6 @@ def test_a_registry_that_is_not_there_is_named(staged_run, port):
     assert f"127.0.0.1:{port}" in output or f"port={port}" in output
 
 
-# ---- the DVC remote
-
-
 def test_a_push_that_fails_half_way_is_told_and_made_up_for(staged_run, small_disk):
     staged_run.begin("scored")
     small_disk(staged_run.folder / ".retune/remote", 200)
@@ -236,9 +227,6 @@ def test_a_push_that_fails_half_way_is_told_and_made_up_for(staged_run, small_di
     small_disk.away()
     repair_lines(staged_run)
     assert json.loads(staged_run.clone.dvc("status", "--cloud", "--json").stdout) == {}
-
-
-# ---- a checkpoint, and a second trainer
 
 
 def test_a_damaged_checkpoint_is_never_gone_on_from(staged_run):
@@ -274,9 +262,6 @@ def test_a_damaged_checkpoint_is_never_gone_on_from(staged_run):
     assert again.returncode == 0, again.stdout + again.stderr
     assert "is damaged and is left out" in again.stdout
     assert staged_run.hashes()["models/candidate"] == whole
-
-
-# ---- two at once
 
 
 def test_two_runs_of_one_fingerprint_in_two_worktrees_make_one_version(staged_run):

@@ -1,11 +1,10 @@
 import logging
 import subprocess
 import sys
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
-import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -19,110 +18,13 @@ from retune.errors import Broken, Refused, RetuneError, WrongUse
 from retune.lineage import ancestry, parent_version
 from retune.promotion.gate import Decision
 from retune.registry import clean_process, runs, versions
-from retune.system import dvc_pipeline, dvc_store, stage_io
+from retune.system import dvc_pipeline, dvc_store
 from tasks.promote import gate_decision
-from tasks.register import record_builder, register, run_page
+from tasks.register import register, run_page
 from tests.support.environment import ROOT
+from tests.support.flow_recorder import FINGERPRINT, Recorder, predictions
 
 CHOSEN = params.load(ROOT / "params.yaml")
-FINGERPRINT = "f" * 64
-
-
-class Recorder:
-    """Stands where the bridge and the registry are, and writes down what the flow asks of them."""
-
-    def __init__(self):
-        self.did, self.versions, self.metrics, self.ended = [], [], [], []
-        self.described, self.artifacts_logged, self.readers, self.logged = [], [], [], []
-        self.fails, self.predictions, self.remote, self.edits = {}, {}, False, {}
-        self.gate = record_builder.Gate(Decision(True, ("it beats the base",)), None)
-        self.stages_changed, self.ratio = True, 1.0
-
-    # the bridge
-    def run(self, name, say, on_progress):
-        self.did.append(name)
-        if name in self.fails:
-            raise self.fails[name]
-        if name == "train":
-            on_progress(1, 2, {"train_loss": 0.5})
-            on_progress(2, 2, {"train_loss": 0.25})
-        return self.stages_changed
-
-    def save_record(self, name):
-        self.did.append(f"record {name}")
-        return "c0ffee"
-
-    def push(self, *targets):
-        self.did.append(" ".join(["push", *targets]))
-        if "push" in self.fails:
-            raise self.fails["push"]
-
-    def score(self, model_folder, rows, out, say):
-        self.did.append(f"score {model_folder} on {rows}")
-        row_table.write(self.predictions[str(model_folder)], out / "predictions.parquet")
-
-    def measure(self, candidate, champion, rows, out, say):
-        self.did.append(f"measure {candidate} beside {champion} on {rows}")
-        stage_io.write_json({"candidate": 2.0, "champion": 2.0, "ratio": self.ratio, "texts": 32, "passes": 5}, out)
-
-    def plan(self):
-        return [Planned(name, self.stages_changed, []) for name in pipeline.STAGES]
-
-    # the registry
-    @contextmanager
-    def mlflow_run(self, experiment, name, tags):
-        self.opened = (experiment, tags)
-        try:
-            yield "run-1"
-            self.ended.append("FINISHED")
-        except BaseException:
-            self.ended.append("FAILED")
-            raise
-
-    @contextmanager
-    def clean_process(self):
-        self.readers.append(f"began after {self.did[-1]}")
-        try:
-            yield "reader"
-        finally:
-            self.readers.append(f"ended after {self.did[-1]}")
-
-    def register(self, settings, origin, gate):
-        self.did.append("register")
-        self.origin, self.gate = origin, gate
-        return self.add(FINGERPRINT)
-
-    def admit(self, version, record_facts, section, reader):
-        assert reader == "reader"
-        assert record_facts == f"record of {version}"
-        self.did.append("admit")
-        return version
-
-    def promote(self, version, record_facts, section):
-        assert record_facts == f"record of {version}"
-        self.did.append(f"promote {self.gate.decision.promote}")
-        return self.gate.decision
-
-    def add(self, fingerprint, aliases=(), **tags):
-        number = len(self.versions) + 1
-        self.versions.append(
-            versions.Version(
-                "classifier", number, f"run-{number}", "now", aliases, {"fingerprint": fingerprint, **tags}
-            )
-        )
-        return self.versions[-1]
-
-    def find(self, name, *, version=None, alias=None):
-        for each in self.versions:
-            if each.version == version or alias in each.aliases:
-                return each
-        raise Refused("there is none")
-
-    def known(self, name, fingerprint):
-        return next((version for version in self.versions if version.tags["fingerprint"] == fingerprint), None)
-
-    def champion(self, name):
-        return next((version for version in self.versions if "champion" in version.aliases), None)
 
 
 @pytest.fixture
@@ -164,25 +66,6 @@ def recorder(monkeypatch, tmp_path):
         monkeypatch.setattr(pipeline, name, getattr(pipeline, name).fn)
     monkeypatch.setattr(pipeline, "get_run_logger", lambda: logging.getLogger("test"))
     return recording
-
-
-def predictions(path, ours, base="wrong", rows=40, first=0):
-    """predictions.parquet where `ours` and `base` say what is right, or wrong."""
-    label = ["a", "b"] * (rows // 2)
-    other = ["b", "a"] * (rows // 2)
-    answers = {"right": label, "wrong": other}
-    frame = pd.DataFrame(
-        {
-            "id": [f"r{first + n}" for n in range(rows)],
-            "label": label,
-            "predicted": answers[ours],
-            "base_predicted": answers[base],
-            "confidence": 0.9,
-        }
-    )
-    if path:
-        row_table.write(frame, path)
-    return frame
 
 
 RECORDED = ["curate", "validate", "split", "train", "evaluate", f"record run-{FINGERPRINT[:12]}"]
@@ -328,9 +211,6 @@ def test_it_does_not_outlive_a_flow_that_fails(recorder, failing, readers):
     assert recorder.readers == readers
 
 
-# ---- nothing changed
-
-
 def test_nothing_changed_and_decided_before_is_told_and_nothing_happens(recorder):
     recorder.stages_changed = False
     version = recorder.add(FINGERPRINT, ("champion",), decision="champion", **{"reason.1": "it beats the base"})
@@ -359,9 +239,6 @@ def test_a_stage_that_ran_and_made_the_same_is_not_decided_twice(recorder):
     outcome = pipeline.pipeline.fn()
     assert recorder.did == [*RECORDED, "admit"]
     assert not outcome.new
-
-
-# ---- the gate
 
 
 def test_the_champion_is_scored_on_the_candidates_own_test_rows(recorder):
@@ -420,9 +297,6 @@ def test_a_candidate_no_better_than_the_base_is_held(recorder):
     assert not pipeline.pipeline.fn().decision.promote
 
 
-# ---- alone
-
-
 HOLD = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n  print('held', flush=True)\n  sys.stdin.read()\n"
 
 
@@ -439,9 +313,6 @@ def test_two_runs_in_one_folder_do_not_go_together(recorder):
         other.kill()
         other.communicate()
     assert pipeline.pipeline.fn().new  # a lock goes with its process
-
-
-# ---- errors in words
 
 
 def test_our_own_errors_leave_no_traceback_in_the_log_and_others_do():

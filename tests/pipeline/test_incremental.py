@@ -188,9 +188,6 @@ def test_a_run_with_a_start_that_says_nothing_is_refused_in_words(version_clone)
     assert "Traceback" not in done.stderr
 
 
-# ---- a clone whose retrainings continue by themselves
-
-
 @pytest.fixture(scope="module")
 def retraining_clone(new_clone, prefect_url, make_retraining_clone, tmp_path_factory):
     clone = new_clone(tmp_path_factory.mktemp("desk"), PREFECT_API_URL=prefect_url)

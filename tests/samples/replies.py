@@ -249,9 +249,6 @@ def reply(rng: random.Random, inquiry: Request) -> str:
     return "\n".join(fill(line, inquiry.slots) for line in lines)
 
 
-# ---------------------------------------------------------------- replies that nobody wants
-
-
 def curt(rng: random.Random, inquiry: Request) -> str:
     return rng.choice(CURT)
 
@@ -283,9 +280,6 @@ def another_object(rng: random.Random, inquiry: Request) -> str:
 
 
 FAULTS: tuple[Callable[[random.Random, Request], str], ...] = (curt, rude, another_matter, cut_off, another_object)
-
-
-# ---------------------------------------------------------------- the files
 
 
 def customers(rng: random.Random, rows: int) -> Iterator[str]:

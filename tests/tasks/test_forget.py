@@ -113,9 +113,6 @@ def test_many_at_once_lose_nothing():
     assert len({row["id_sha256"] for row in json.loads(LIST.read_text("utf-8"))["rows"]}) == 6
 
 
-# ---- copies
-
-
 def test_copies_under_other_ids_are_named():
     assert copies(["1", "3"]) == {"1": ("2",)}
     assert copies(["2", "1"]) == {"1": ("2",), "2": ("1",)}

@@ -192,9 +192,6 @@ def test_a_refused_split_leaves_its_report_and_no_sides(stage_folder, count):
     assert not Path("splits").exists()
 
 
-# ---- where a model is to write ---------------------------------------------------------------------------
-
-
 def answers(prompts, each):
     """Rows of `each` answers to every prompt, which is written in two ways."""
     ways = ("Why", "why ")

@@ -86,9 +86,6 @@ def test_every_command_that_prints_a_table_takes_json(call, name):
     assert "--json" in call(name, "-h").stdout
 
 
-# ---- wrong use
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -190,9 +187,6 @@ def test_a_wrong_column_is_named_and_nothing_is_written(clone):
     assert sorted(path.name for path in (clone.folder / "data").iterdir()) == before
 
 
-# ---- the answer is no
-
-
 @pytest.mark.parametrize("words", [["models"], ["models", "nobody"]])
 def test_no_model_yet_is_exit_1(clone, words):
     done = clone.call(*words)
@@ -219,9 +213,6 @@ def test_a_text_that_says_nothing_gets_no_answer(call, texts):
 def test_an_ingest_that_is_refused_is_exit_1(clone):
     (clone.folder / "torn.jsonl").write_text('{"text": "a", "label": "b"}\n{"text": "a", \n', "utf-8")
     wrong(clone.call("ingest", "torn.jsonl"), 1, "torn.jsonl, line 2")
-
-
-# ---- no answer
 
 
 @pytest.mark.parametrize("words", [["promote", "classifier/1"], ["rollback"], ["approve", "classifier/1"],
@@ -278,9 +269,6 @@ def test_a_server_that_is_away_is_exit_3_in_one_line(with_records):
     assert done.returncode == 3, done.stderr
     assert "Traceback" not in done.stderr
     assert "retune doctor" in done.stderr
-
-
-# ---- ingest and plan
 
 
 def test_an_ingest_of_conversations_says_how_it_was_read(own_clone):

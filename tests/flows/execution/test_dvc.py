@@ -17,9 +17,6 @@ def fails_with(tiny_pipeline, code, *lines):
     tiny_pipeline.write("cook.py", f"import sys\n{program}sys.exit({code})\n")
 
 
-# ---- run
-
-
 @pytest.mark.slow
 def test_the_lines_of_a_stage_are_handed_on_as_they_come(tiny_pipeline):
     tiny_pipeline.write(
@@ -102,9 +99,6 @@ def test_an_unknown_stage_is_broken_and_named(tiny_pipeline):
         dvc.run("dessert", lambda line: None)
 
 
-# ---- nothing stays behind
-
-
 FAMILY = """\
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -154,9 +148,6 @@ def test_a_stage_never_waits_for_the_keyboard(tiny_pipeline):
         dvc.run("cook", lambda line: None)
 
 
-# ---- progress
-
-
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -185,9 +176,6 @@ def test_the_bridge_reads_what_the_stages_print(capsys):
     )
 
 
-# ---- score
-
-
 def test_any_model_is_scored_by_the_evaluate_stages_own_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tasks").mkdir()
@@ -196,9 +184,6 @@ def test_any_model_is_scored_by_the_evaluate_stages_own_command(tmp_path, monkey
     lines = []
     dvc.score(Path("old"), Path("rows.parquet"), Path("out"), lines.append)
     assert lines == ["scored old rows.parquet out"]
-
-
-# ---- track, status, record
 
 
 def test_a_tracked_folder_has_a_pointer_with_its_hash(tiny_pipeline):
@@ -274,9 +259,6 @@ def test_a_record_is_signed_by_the_user_that_git_knows(tiny_pipeline):
 def test_the_same_record_may_be_saved_twice(tiny_pipeline):
     dvc.save_record("run-1")
     assert dvc.save_record("run-1")
-
-
-# ---- environment
 
 
 def test_stages_run_with_this_interpreter_and_without_telemetry(monkeypatch):

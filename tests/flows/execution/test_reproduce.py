@@ -6,13 +6,11 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
-import yaml
 
 from flows.execution import dvc
 from flows.execution import reproduce as reproducing
@@ -21,91 +19,7 @@ from flows.execution.reproduce import reproduce, weights
 from retune.errors import Broken, Refused, WrongUse, to_line
 from retune.lineage.check import Check
 from retune.system import dvc_store, git
-from tests.support.git_repo import init_repository
-
-STAGES = """\
-stages:
-  curate:
-    cmd: python -m tasks.step curate
-    deps: [data/raw, tasks/step.py]
-    params: [train]
-    outs: [data/curated/rows.parquet]
-  split:
-    cmd: python -m tasks.step split
-    deps: [data/curated/rows.parquet, tasks/step.py]
-    outs: [data/splits/train.parquet, data/splits/val.parquet, data/splits/test.parquet]
-  train:
-    cmd: python -m tasks.step train
-    deps: [data/splits/train.parquet, tasks/step.py]
-    params: [train]
-    outs: [models/candidate]
-  evaluate:
-    cmd: python -m tasks.step evaluate
-    deps: [models/candidate, tasks/step.py]
-    plots: [models/reports/plot.csv]
-    metrics:
-      - models/reports/evaluate.json: {cache: false}
-"""
-STEP = """\
-import json, os, pathlib, sys
-def put(name, text):
-    path = pathlib.Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-def get(name): return pathlib.Path(name).read_text()
-name = sys.argv[1]
-print(name, "with", pathlib.Path(__file__).resolve(), "threads", os.environ.get("OMP_NUM_THREADS"), flush=True)
-if name == "curate":
-    put("data/curated/rows.parquet", "".join(get(path) for path in sorted(pathlib.Path("data/raw").iterdir())))
-if name == "split":
-    for side in ("train", "val", "test"):
-        put(f"data/splits/{side}.parquet", side + get("data/curated/rows.parquet"))
-if name == "train":
-    luck = os.urandom(8).hex() if "luck: true" in get("params.yaml") else ""
-    put("models/candidate/head.safetensors", get("data/splits/train.parquet") + luck)
-    put("models/candidate/adapter/weights.safetensors", get("params.yaml"))
-    put("models/candidate/model.json", "{}")
-if name == "evaluate":
-    put("models/reports/plot.csv", "x\\n1\\n")
-    put("models/reports/evaluate.json", json.dumps({"accuracy": 0.9, "macro_f1": 0.8}))
-"""
-
-
-@pytest.fixture(scope="module")
-def pipeline_project_template(tiny_pipeline_template, tmp_path_factory):
-    """A checkout with a finished run that was recorded."""
-    shop = type(tiny_pipeline_template)(tmp_path_factory.mktemp("shop"))
-    for name, text in {
-        "dvc.yaml": STAGES,
-        "params.yaml": "train:\n  device: auto\n  luck: false\n",
-        "tasks/__init__.py": "",
-        "tasks/step.py": STEP,
-        "pyproject.toml": '[project]\nname = "tiny"\nversion = "1"\ndependencies = ["click>=1"]\n',
-        "requirements.lock": "# none\n",
-        "data/raw/one.txt": "potato\n",
-        "data/raw/two.txt": "leek\n",
-        "models/reports/.gitignore": "/plot.csv\n",
-        ".gitignore": "__pycache__\n/.retune\n/data/*\n!/data/*.dvc\n/models/candidate\nrecord.json\n",
-    }.items():
-        shop.write(name, text)
-    init_repository(shop.folder)
-    shop.dvc("init", "-q")
-    shop.git("add", "-A")
-    shop.git("commit", "-q", "-m", "start")
-    shop.dvc("add", "-q", "data/raw")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(shop.folder)
-        (shop.folder / "record.json").write_text(json.dumps(run(shop)), "utf-8")
-    return shop
-
-
-@pytest.fixture
-def pipeline_project(pipeline_project_template, tmp_path, monkeypatch):
-    folder = tmp_path / "shop"
-    shutil.copytree(pipeline_project_template.folder, folder, symlinks=True)
-    monkeypatch.chdir(folder)
-    dvc_store._repository.cache_clear()
-    return replace(pipeline_project_template, folder=folder)
+from tests.support.recorded_pipeline import lines_of, record_of, run
 
 
 @pytest.fixture
@@ -118,35 +32,6 @@ def target_folder(tmp_path):
     return tmp_path / "rebuilt"
 
 
-def run(pipeline_project, **params):
-    """Run the pipeline, from a dirty workspace if there are `params`, and return the record of it."""
-    text = Path("params.yaml").read_text("utf-8")
-    for name, value in params.items():
-        text = text.replace(f"{name}: false", f"{name}: {value}")
-    pipeline_project.write("params.yaml", text)
-    pipeline_project.dvc("repro", "-q")
-    return record_of(dvc.save_record("run-1"), Path("models/candidate"))
-
-
-def record_of(commit, model, threads=0):
-    stages = yaml.safe_load(Path("dvc.lock").read_text("utf-8"))["stages"].values()
-    entries = [entry for each in stages for kind in ("deps", "outs") for entry in each.get(kind, [])]
-    files = {
-        f"artifacts/candidate/{path.relative_to(model)}": hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in model.rglob("*")
-        if path.is_file()
-    }
-    scores = json.loads(Path("models/reports/evaluate.json").read_text("utf-8"))
-    return {
-        "code": {"record_commit": commit},
-        "pipeline": {"hashes": {entry["path"]: entry["md5"] for entry in entries}},
-        "base": {"name": "package:nothing"},
-        "environment": {"python": "3", "platform": "p", "torch": "t", "device": "cpu", "threads": threads},
-        "scores": {"candidate": {name: {"value": scores[name]} for name in ("accuracy", "macro_f1")}},
-        "files": {**files, "MLmodel": "0" * 64},
-    }
-
-
 def picture(pipeline_project):
     """Everything that has to stay as it was."""
     cache = {
@@ -156,10 +41,6 @@ def picture(pipeline_project):
     git = [pipeline_project.git(*words) for words in (("for-each-ref",), ("status", "--porcelain"), ("stash", "list"))]
     git_files = ((pipeline_project.folder / ".git" / name).read_bytes() for name in ("HEAD", "config", "index"))
     return cache, git, *git_files, pipeline_project.file_contents()
-
-
-def lines_of(lines, word):
-    return [line for line in lines if word in line]
 
 
 @pytest.mark.slow
@@ -237,9 +118,6 @@ def test_a_commit_that_is_not_what_the_record_says_is_not_run(pipeline_project, 
     done = reproduce("classifier/1", version_record, target_folder, 1.0, lines.append)
     assert (done.ok, done.proved, [link.name for link in done.compared]) == (False, "nothing", ["tasks/step.py"])
     assert lines_of(lines, "Running stage") == []
-
-
-# ---- what is gone, damaged or in the way
 
 
 def test_bytes_that_are_gone_are_said_to_be_gone_and_nothing_is_written(
@@ -355,9 +233,6 @@ def alive(pid):
     return True
 
 
-# ---- packages, threads, devices
-
-
 def project(folder, *dependencies, lock=""):
     requirements = ", ".join(f'"{name}"' for name in dependencies)
     (folder / "pyproject.toml").write_text(f"[project]\nname = 't'\ndependencies = [{requirements}]\n", "utf-8")
@@ -429,9 +304,6 @@ def test_weights_are_matched_by_the_longest_path_that_they_share(tmp_path):
     assert [link for link in more if not link.ok] == [
         Check("artifacts/candidate/probe.safetensors", "0" * 64, MISSING, False)
     ]
-
-
-# ---- the real thing
 
 
 @pytest.mark.slow

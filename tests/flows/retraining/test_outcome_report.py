@@ -154,9 +154,6 @@ def test_others_hear_nothing_of_a_run_by_hand_that_changes_nothing_for_them(noti
     )
 
 
-# ---------------------------------------------------------------- where the history takes no entry
-
-
 @pytest.fixture
 def notifications_without_history(notifications_after, monkeypatch):
     """A clone whose history has lost the entry of its champion, the last one; returns what people were told."""

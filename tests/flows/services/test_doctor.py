@@ -83,9 +83,6 @@ def test_a_lock_that_has_gone_is_a_finding(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-# ---- one fault, one remedy
-
-
 def bad(clone, *names):
     """What doctor finds wrong in a clone, among these."""
     findings = {finding["name"]: finding for finding in json.loads(clone.call("doctor", "--json").stdout)}

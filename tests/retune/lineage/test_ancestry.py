@@ -96,9 +96,6 @@ def rows_seen(answer):
     return [(each.version, each.side, each.via) for each in answer.versions]
 
 
-# ---------------------------------------------------------------- who learned from a row
-
-
 @pytest.mark.parametrize(
     ("version", "row", "count"),
     [(4, "a", 1), (4, "w", 1), (4, "c", 0), (3, "c", 1), (3, "b", 1), (3, "v", 1), (1, "t", 0)],
@@ -204,9 +201,6 @@ def test_a_version_that_continued_from_an_unknown_one_is_free_of_nothing(version
     finally:
         subprocess.run(["git", "tag", "-d", f"tickets@v{number}.0.0#{number}"], check=True, capture_output=True)
         del version_line.facts[number]
-
-
-# ---------------------------------------------------------------- what may be continued from
 
 
 def listing(*ids):

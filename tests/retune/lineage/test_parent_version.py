@@ -101,9 +101,6 @@ def test_a_file_that_is_missing_is_refused(tmp_path):
         parent_version.read(tmp_path / "start.json")
 
 
-# ---------------------------------------------------------------- what is gone on from
-
-
 @pytest.fixture
 def writing_record(record):
     """The record of a model that writes, its method LoRA."""

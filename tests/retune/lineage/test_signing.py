@@ -80,9 +80,6 @@ def refit(signed_folder, signing_key, change):
     path.write_text(json.dumps(bundle))
 
 
-# ---------------------------------------------------------------- what was signed checks
-
-
 def test_what_was_signed_checks_by_its_signer_alone_and_by_a_trusted_key(signed_folder, signing_key):
     signer = signing.sign(signed_folder, signing_key)
     assert signing.check(signed_folder, signer) == Check("signature", signer, signer, ok=True)
@@ -125,9 +122,6 @@ def test_a_trusted_key_may_be_written_with_other_line_ends(signed_folder, signin
     assert signing.check(signed_folder, signing.sign(signed_folder, signing_key), public).ok
 
 
-# ---------------------------------------------------------------- unsigned
-
-
 def test_an_unsigned_version_says_so_and_passes_only_where_no_key_is_trusted(signed_folder, signing_key):
     assert signing.check(signed_folder, "unsigned") == Check("signature", "unsigned", "unsigned", ok=True)
     refused = signing.check(signed_folder, "unsigned", signing_key.with_suffix(".pub"))
@@ -139,9 +133,6 @@ def test_a_signature_added_to_an_unsigned_version_is_found(signed_folder, signin
     assert signing.check(signed_folder, "unsigned").found == "added: model.sig, signer.pub"
     (signed_folder / "model.sig").unlink()
     assert signing.check(signed_folder, "unsigned").found == "added: signer.pub"
-
-
-# ---------------------------------------------------------------- damage
 
 
 def changed(signed_folder):
@@ -294,9 +285,6 @@ def test_no_flipped_bit_is_missed_by_both_checks_together(signed_folder, signing
     assert missed == []
     assert signing.check(signed_folder, signer).ok
     assert all(link.ok for link in checksums.check(signed_folder, seal))
-
-
-# ---------------------------------------------------------------- keys that cannot sign
 
 
 def test_a_wrong_path_a_folder_or_a_text_is_no_key(signed_folder, tmp_path):

@@ -85,9 +85,6 @@ def logits(network, rows):
         )
 
 
-# ---------------------------------------------------------------- the one forward
-
-
 def test_packed_rows_have_the_logits_of_each_row_alone(tiny_causal_lm, make_replies):
     """Of transformers' own forward, with its own attention: nothing leaks from the row before."""
     model = build(tiny_causal_lm, "full")
@@ -182,9 +179,6 @@ def test_four_bits_without_a_gpu_are_refused_with_what_to_do(tiny_causal_lm):
         decoder.load_base(*base_of(tiny_causal_lm), "auto", CPU, four_bits=True)
 
 
-# ---------------------------------------------------------------- answers
-
-
 def test_the_same_prompts_are_answered_the_same_in_any_batch(saved_model, make_replies):
     model, _ = saved_model("lora")
     texts = make_replies(6)["text"].tolist()
@@ -220,9 +214,6 @@ def test_a_prompt_that_leaves_no_room_is_cut_from_the_left(saved_model, make_rep
     long = json.dumps([{"role": "user", "content": "invoice " * 400}])
     assert len(model._prompt(long, 12)) == model.manifest.max_tokens - 12
     assert model.predict([long], max_new_tokens=3).confidence.shape == (1,)
-
-
-# ---------------------------------------------------------------- folders
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -61,9 +61,6 @@ def test_the_base_without_tuning_answers_with_the_nearest_label_name(loaded_mode
     assert predictions.labels == ["broken screen", "invoice_paid"]
 
 
-# ---------------------------------------------------------------- bases and folders
-
-
 def test_a_base_with_one_byte_changed_is_refused_by_both_hashes(tiny_base, tmp_path, settings):
     good = settings["train"]["base"]["sha256"]
     folder = shutil.copytree(tiny_base, tmp_path / "base")

@@ -108,9 +108,6 @@ def test_the_answer_that_is_missing_is_not_rendered(tokenizer):
     assert audit(thumbs(True, False), tokenizer).figures["answers"] == 2
 
 
-# ---- the faults that cost others their training
-
-
 def all_masked(tokenizer, text, answer):
     """What `assistant_only_loss` makes of a template without generation marks: nothing is left to learn."""
     row = render(tokenizer, text, answer)
@@ -162,9 +159,6 @@ def test_a_row_of_another_task_is_refused_and_does_not_break_the_audit(tokenizer
     assert "another task" in failed["template_fits"].found
 
 
-# ---- lengths
-
-
 def long_rows(tokenizer):
     """One prompt too long, one answer too long, eighteen that fit."""
     table = GOOD.copy()
@@ -193,9 +187,6 @@ def test_a_cut_prompt_keeps_its_answer_and_its_end(tokenizer):
 def test_rows_none_of_which_is_short_enough_are_refused(tokenizer):
     lenient = replace(LIMITS, max_truncated_share=1.0)
     assert set(failures(audit(GOOD, tokenizer, limits=lenient, max_tokens=8))) == {"rows_left"}
-
-
-# ---- pairs, marks, sides
 
 
 def test_both_answers_of_a_pair_are_looked_at(tokenizer):

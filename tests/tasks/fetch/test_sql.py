@@ -153,9 +153,6 @@ def test_a_database_that_is_locked_is_waited_for(engine, sql_source, fetch_run, 
     assert batch_ids(fetch_run.one(sql_source)) == [1]
 
 
-# ---------------------------------------------------------------- a real PostgreSQL
-
-
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory):
     """The address of a PostgreSQL server of this module's own, which refuses to run as root."""

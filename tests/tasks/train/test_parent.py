@@ -40,9 +40,6 @@ def sides_of(rows):
     return set(rows["id"])
 
 
-# ---------------------------------------------------------------- which rows
-
-
 def test_every_new_or_corrected_row_is_taken_and_a_share_of_the_old_of_each_label(make_tickets):
     old_rows, more = make_tickets(60), make_tickets(10, seed=2)
     rows = pd.concat([old_rows, more], ignore_index=True)
@@ -89,9 +86,6 @@ def test_rows_that_are_no_longer_there_are_counted_and_those_that_moved_to_val_a
     assert (choice.new, choice.gone) == (0, 5)
 
 
-# ---------------------------------------------------------------- the head
-
-
 def test_a_known_label_keeps_its_row_a_new_one_gets_a_fresh_one_and_a_label_that_is_gone_has_none():
     earlier_head = classifier.linear(torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), torch.tensor([1.0, 2.0, 3.0]))
     fresh = classifier.linear(torch.full((3, 2), 9.0), torch.tensor([7.0, 8.0, 9.0]))
@@ -99,9 +93,6 @@ def test_a_known_label_keeps_its_row_a_new_one_gets_a_fresh_one_and_a_label_that
     assert head.weight.tolist() == [[2.0, 2.0], [9.0, 9.0], [3.0, 3.0]]
     assert head.bias.tolist() == [2.0, 8.0, 3.0]
     assert torch.equal(carry_head(earlier_head, ["a", "b", "d"], ["a", "b", "d"], None).weight, earlier_head.weight)
-
-
-# ---------------------------------------------------------------- what fits together
 
 
 def trained(folder, train, val, params, earlier=None):
@@ -149,9 +140,6 @@ def test_weights_that_these_params_would_not_have_made_are_not_continued(
         check(knowing(first_tables[0], folder=champion_folders[method]), params)
     assert why in str(refused.value)
     check(knowing(first_tables[0], folder=champion_folders["full"]), train_config(method="full", max_tokens=16, seed=3))
-
-
-# ---------------------------------------------------------------- real trainings
 
 
 @pytest.mark.parametrize("method", ["full", pytest.param("lora", marks=pytest.mark.slow)])
@@ -267,9 +255,6 @@ def test_all_learning_rates_are_slowed_alike(train_config):
     assert slow.lora.learning_rate == params.lora.learning_rate / 2
     assert slow.head_learning_rate == params.head_learning_rate / 2
     assert slow.epochs == params.epochs
-
-
-# ---------------------------------------------------------------- the stage and the store
 
 
 @pytest.fixture

@@ -170,8 +170,6 @@ def test_no_check_touches_the_network(monkeypatch):
     data_docs.render(validate(rows(), CURATED, PARAMS).result)
 
 
-# ---- the stage -------------------------------------------------------------------------------------------
-
 PATHS = [Path(name) for name in ("rows.parquet", "curate.json", "accepted.json", "validate.json", "docs")]
 GENERAL = Path("general.parquet")
 ALL = [PATHS[0], GENERAL, *PATHS[1:]]  # as the stage takes them
@@ -239,9 +237,6 @@ def test_a_check_that_cannot_run_is_broken_and_not_refused(stage_folder):
         main(*ALL)
     assert not PATHS[2].exists()
     assert json.loads(PATHS[3].read_text())["verdict"] == "broken"
-
-
-# ---- where a model is to write ---------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -95,9 +95,6 @@ def gains(model, start, frame):
     return (before.nll - now.nll).reshape(-1, 2)
 
 
-# ---------------------------------------------------------------- whole trainings
-
-
 @pytest.mark.parametrize(("method", "start", "first"), [
     ("dpo", "lora", math.log(2)), ("dpo", "full", math.log(2)), ("kto", "lora", 0.5)
 ])  # fmt: skip
@@ -171,9 +168,6 @@ def test_batches_accumulated_to_one_step_equal_the_one_big_batch(
     assert curves[0][1] < curves[0][0] - 1e-2
 
 
-# ---------------------------------------------------------------- the losses
-
-
 def test_the_loss_of_dpo_is_that_of_trl(tmp_path, preference_tables, instruct_version_of, prefer_config):
     """Of TRL's own trainer, on the same pairs, where the policy has moved away from its reference."""
     pytest.importorskip("trl")
@@ -235,9 +229,6 @@ def test_an_answer_to_another_prompt_is_never_ones_own(preference_tables, instru
     assert all(len(row.tokens) <= 30 and supervised(row) for row in pairs.mismatched(judged, 30, seed=1))
 
 
-# ---------------------------------------------------------------- one answer
-
-
 @pytest.fixture
 def thumbs_tables(preference_tables):
     """Every second row keeps its chosen answer alone, the others the rejected one."""
@@ -293,9 +284,6 @@ def test_dpo_refuses_a_row_with_one_answer(thumbs_tables, instruct_version_of, p
     tokenizer = chat_template.load(instruct_version_of("lora") / "tokenizer")
     with pytest.raises(Refused, match=r"dpo compares two: set train\.method to kto"):
         pairs.render(thumbs_tables[0], tokenizer, prefer_config())
-
-
-# ---------------------------------------------------------------- refusals
 
 
 def test_a_pair_keeps_one_prompt_when_it_is_cut(preference_tables, instruct_version_of, prefer_config):

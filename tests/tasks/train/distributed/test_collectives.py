@@ -95,9 +95,6 @@ def losses(folder):
     return [line.split(",") for line in (folder / "reports/learning_curve.csv").read_text().splitlines()]
 
 
-# ---------------------------------------------------------------- the same model
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "two", "rows"),
@@ -150,9 +147,6 @@ def test_preferences_are_learned_by_two_processes_as_by_one(job_folder, method, 
     one, many = models
     assert any(not torch.equal(value, weights(start)[name]) for name, value in one.items()), "it has learned"
     assert all(torch.allclose(value, many[name], atol=2e-4, rtol=0) for name, value in one.items())
-
-
-# ---------------------------------------------------------------- what dies
 
 
 @contextmanager
@@ -234,9 +228,6 @@ def test_nothing_outlives_the_stage(job_folder, how):
     assert not alive
 
 
-# ---------------------------------------------------------------- what all complain of, one says
-
-
 @pytest.mark.slow
 def test_a_refusal_is_said_once(job_folder):
     code, output = go(job_folder("refused", max_tokens=8, batch_tokens=16, parallel=TWO))
@@ -272,9 +263,6 @@ def test_a_host_that_does_not_know_where_it_is_is_told_what_to_set(monkeypatch, 
     monkeypatch.setenv(launcher.NODE_RANK, node)
     with pytest.raises(WrongUse, match="RETUNE_RENDEZVOUS"):
         launcher.launch(Parallel(1, 2, "ddp"))
-
-
-# ---------------------------------------------------------------- several hosts
 
 
 def test_a_host_that_nobody_knows_is_named(monkeypatch):
@@ -313,9 +301,6 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-# ---------------------------------------------------------------- the turns
 
 
 @pytest.mark.parametrize("count", [1, 4, 5])

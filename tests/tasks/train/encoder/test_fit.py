@@ -50,9 +50,6 @@ def ticket_tables(make_tickets):
     return make_tickets(48), make_tickets(24, seed=2)
 
 
-# ---------------------------------------------------------------- the three methods
-
-
 @pytest.mark.parametrize("method", ["probe", "lora", "full"])
 def test_each_method_makes_the_same_bits_twice_and_says_the_same_once_reloaded(
     tmp_path, ticket_tables, train_config, method
@@ -112,9 +109,6 @@ def test_a_label_that_only_validation_knows_is_carried_and_never_guessed_by_the_
     folder, _, before = trained(tmp_path, train, make_tickets(24, seed=2), train_config(method="probe"))
     assert read_classifier(folder).labels == ["bills", "parcels", "repairs"]
     assert "repairs" not in before.labels
-
-
-# ---------------------------------------------------------------- the params
 
 
 def test_refit_learns_from_train_and_val(tmp_path, ticket_tables, train_config):
@@ -196,9 +190,6 @@ def test_a_base_with_other_weights_is_refused_by_name_and_hash(tmp_path, ticket_
     base = train_config().base
     with pytest.raises(Refused, match=f"{base.sha256}, not {'0' * 64}"):
         fit(*ticket_tables, train_context(train_config(base=replace(base, sha256="0" * 64)), tmp_path, QUIET))
-
-
-# ---------------------------------------------------------------- the stage
 
 
 class Desk:
