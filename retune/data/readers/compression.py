@@ -70,9 +70,7 @@ def content(path: Path) -> Content:
     if start[257:262] == b"ustar":
         raise Refused(f"{path} is a tar archive: unpack it first, and ingest the folder")
     for beginning, what in OTHERS:
-        if start.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(beginning) and not (
-            beginning == b"ORC" and b"," in start[:80]
-        ):
+        if start.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(beginning):
             raise Refused(f"{path} {what}")
     return inner
 
