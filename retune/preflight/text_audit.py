@@ -60,7 +60,8 @@ def audit(rows: pd.DataFrame, count: Count, max_tokens: int, limits: Limits) -> 
     ids = rows.loc[lengths > max_tokens, "id"].fillna("").tolist()
     finding = Finding(
         "truncated",
-        f"at most {limits.max_truncated_share:.4g} of the texts longer than train.max_tokens, {max_tokens}",
+        f"at most {limits.max_truncated_share:.4g} of the texts longer than train.max_tokens, {max_tokens}"
+        " (validate.max_truncated_share; raise train.max_tokens, up to what the base reads, where the ends matter)",
         f"{len(ids)} of {len(texts)} texts are longer, and their ends are cut",
         len(ids) <= limits.max_truncated_share * len(texts),
         ids[:EXAMPLES],

@@ -101,9 +101,14 @@ def _lacks_one(header: Sequence[Any], following: Sequence[Any]) -> bool:
 def _completed(header: list[str], rows: Sequence[Record]) -> list[str]:
     if not rows or any(len(row.cells) != len(header) + 1 for row in rows):
         return header
-    if all(is_blank(row.cells[-1]) for row in rows):
+    if all(map(_ends_with_delimiter, rows)):
         return header
     return ["", *header] if str(rows[0].cells[0]) == "1" else header
+
+
+def _ends_with_delimiter(row: Record) -> bool:
+    """Whether a delimiter after the last cell makes one cell too many. An empty text in quotes is a cell."""
+    return is_blank(row.cells[-1]) and not row.raw.rstrip("\r\n").endswith('""')
 
 
 def _reject(record: Record, unit: str) -> Reject:

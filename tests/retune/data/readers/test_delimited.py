@@ -3,6 +3,7 @@
 import csv
 import io
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -115,6 +116,11 @@ def test_a_column_of_row_names_is_called_by_its_number(table, text):
     assert (read_table.names, rows(read_table)) == (["column 1", "text", "label"], [("a", "b"), ("c", "d")])
 
 
+def test_an_empty_cell_at_the_end_of_a_row_with_a_name_is_no_cell_too_many(table):
+    assert rows(table('"text","label"\n"1","a",""\n"2","b",""\n')) == [("a", ""), ("b", "")]
+    assert rows(table("text,label\n1,a,\n2,b,\n")) == [("1", "a"), ("2", "b")]
+
+
 @pytest.mark.parametrize("title", ["Tickets of May\n\n", "Tickets of May,\n,\n", "Tickets;May\nby desk\n"])
 @pytest.mark.parametrize("must_have", [WANTED, frozenset()])
 def test_titles_above_the_header_are_passed_over(table, title, must_have):
@@ -155,33 +161,88 @@ def test_a_file_without_rows_says_so(table, text):
 
 
 # Python's writer leaves a lone carriage return without quotes, and then it ends the line.
-CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufeff\r\0"), max_size=8)
+SIGNS = st.sampled_from('\\",;|\t\n ')  # that mean something to one or the other
+LETTERS = SIGNS | st.characters(exclude_categories=["Cs"], exclude_characters="\ufeff\r\0")
+CELLS = st.text(LETTERS, max_size=8)
+RECORDS = st.lists(st.tuples(st.just("x") | CELLS.map(lambda cell: f"{cell}."), CELLS), min_size=1, max_size=6)
+HEADER = ("text", "label")
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.tuples(st.just("x") | CELLS.map(lambda cell: f"{cell}."), CELLS), min_size=1, max_size=6),
-    st.sampled_from(
-        [
-            {"lineterminator": "\r\n"},  # Excel, as it saves commas
-            {"lineterminator": "\r\n", "delimiter": ";"},  # Excel in most of Europe
-            {"lineterminator": "\n"},  # pandas
-            {"lineterminator": "\n", "quoting": csv.QUOTE_ALL},  # R, BigQuery
-            {"lineterminator": "\n", "delimiter": "\t", "quoting": csv.QUOTE_ALL},
-        ]
-    ),
-    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
-)
-def test_what_programs_write_comes_back_to_the_letter(tmp_path_factory, records, dialect, encoding):
+def excel(records, delimiter, separator_line):
+    """As Excel saves them: quotes where they are needed, a line `sep=` if somebody put it there, and a mark."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer, **dialect)
-    writer.writerow(["text", "label"])
-    writer.writerows(records)
-    path = tmp_path_factory.getbasetemp() / "round.csv"
-    path.write_bytes(buffer.getvalue().encode(encoding))
+    writer = csv.writer(buffer, delimiter=delimiter, lineterminator="\r\n")
+    writer.writerows([HEADER, *records])
+    return f"sep={delimiter}\r\n" * separator_line + buffer.getvalue()
+
+
+def pandas(records, index):
+    return pd.DataFrame(records, columns=[*HEADER]).to_csv(index=index, lineterminator="\n")
+
+
+def r(records, row_names):
+    """As write.csv does, or write.table, which leaves out the name of the row names: all texts in quotes, NA bare."""
+
+    def quote(cell):
+        return "NA" if cell == "NA" else '"' + cell.replace('"', '""') + '"'
+
+    head = {"write.csv": ["", *HEADER], "write.table": HEADER, "none": HEADER}[row_names]
+    names = [[f'"{n}"'] if row_names != "none" else [] for n in range(1, len(records) + 1)]
+    rows = [[*name, *map(quote, record)] for name, record in zip(names, records, strict=True)]
+    return "".join(",".join(row) + "\n" for row in [[*map(quote, head)], *rows])
+
+
+def spark(records):
+    """As Spark does: quotes where they are needed, escaped by a backslash; a backslash before a quote too."""
+
+    def cell(text):
+        if not any(each in text for each in ',"\n') and text == text.strip() and text:
+            return text
+        return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+    return "".join(",".join(map(cell, row)) + "\n" for row in [HEADER, *records])
+
+
+def records_of(path, content, encoding="utf-8"):
+    path.write_bytes(content.encode(encoding))
     read_table = read(str(path), Reading(must_have=WANTED))
     assert not read_table.rejects
-    assert rows(read_table) == [row for row in records if row != ("text", "label")]
+    return rows(read_table)
+
+
+@pytest.fixture(scope="module")
+def round_trip(tmp_path_factory):
+    return tmp_path_factory.mktemp("round") / "round.csv"
+
+
+@settings(max_examples=40, deadline=None)
+@given(RECORDS, st.sampled_from(",;\t"), st.booleans(), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
+def test_what_excel_writes_comes_back_to_the_letter(round_trip, records, delimiter, separator_line, encoding):
+    content = excel(records, delimiter, separator_line)
+    assert records_of(round_trip, content, encoding) == [row for row in records if row != HEADER]
+
+
+@settings(max_examples=40, deadline=None)
+@given(RECORDS, st.booleans())
+def test_what_pandas_writes_comes_back_to_the_letter(round_trip, records, index):
+    assert records_of(round_trip, pandas(records, index)) == [row for row in records if row != HEADER or index]
+
+
+@settings(max_examples=40, deadline=None)
+@given(RECORDS, st.sampled_from(["write.csv", "write.table", "none"]))
+def test_what_r_writes_comes_back_to_the_letter(round_trip, records, row_names):
+    records = [(text, "NA" if number % 2 else label) for number, (text, label) in enumerate(records)]
+    assert records_of(round_trip, r(records, row_names)) == [
+        row for row in records if row != HEADER or row_names != "none"
+    ]
+
+
+@settings(max_examples=40, deadline=None)
+@given(RECORDS)
+def test_what_spark_writes_comes_back_to_the_letter(round_trip, records):
+    if not any('"' in cell for record in records for cell in record):
+        records = [*records, ('a "quote"', "x")]  # without one nothing tells a backslash from an escape
+    assert records_of(round_trip, spark(records)) == [row for row in records if row != HEADER]
 
 
 def test_utf16_without_a_mark_and_other_encodings_are_named_and_not_taken(table):
