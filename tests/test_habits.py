@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -47,6 +48,19 @@ def commands(path):
 
 def test_every_word_is_phony():
     assert set(re.search(r"^\.PHONY: (.*)", MAKEFILE, re.M)[1].split()) == targets()
+
+
+def test_what_make_runs_keeps_what_python_compiles_also_in_an_image_that_forbids_it():
+    words = ["make", "-s", "-f", "-", "-f", "Makefile", "show"]
+    process = subprocess.run(
+        words,
+        input="show: ; @env\n",
+        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", "OTHER": "2"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert "OTHER=2" in process.stdout and "PYTHONDONTWRITEBYTECODE" not in process.stdout, process
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
