@@ -1,6 +1,6 @@
 """The text that the small decoder learns to read and write from: invented, endless, the same for the same seed.
 
-Three kinds of documents about the imaginary shop of tests/samples: tickets (the phrases of generate.py), pages of a
+Three kinds of documents about the imaginary shop of tests/samples: tickets (the phrases of phrases.yaml), pages of a
 handbook, and conversations in an old voice of the shop, half of them with the marks of ChatML. None is of
 replies.csv or preferences.csv: their requests are worded otherwise, and nobody here answers in the house style, so
 what a base scores on them is what it brings along, and the gain of tuning is learned.
@@ -103,7 +103,7 @@ def load(name: str) -> ModuleType:
 
 def documents(seed: int, count: int) -> list[str]:
     """`count` documents in a random order: a quarter tickets, a quarter handbook, a half conversations."""
-    rng, tickets, replies = random.Random(seed), load("generate"), load("replies")
+    rng, tickets, replies = random.Random(seed), load("bodies"), load("replies")
     kinds = (_tickets(rng, tickets), _handbook(rng, replies), *[_conversations(rng, tickets, replies)] * 2)
     return [next(rng.choice(kinds)) for _ in range(count)]
 
@@ -124,7 +124,7 @@ def _handbook(rng: random.Random, replies: ModuleType) -> Iterator[str]:
 def _conversations(rng: random.Random, tickets: ModuleType, replies: ModuleType) -> Iterator[str]:
     while True:
         queue, slots = rng.choice(tuple(tickets.SIZES)), _slots(rng, replies)
-        ask = re.sub(r"\{item\}", "the {item}", rng.choice(tickets.ASKS[queue]))
+        ask = re.sub(r"\{item\}", "the {item}", rng.choice(tickets.PHRASES["asks"][queue]))
         answers = [each for each in replies.phrases(ANSWERS[queue]) if _named(each) <= _named(ask)]
         if not answers or not _named(ask) <= set(slots):
             continue
