@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import pandas as pd
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS
 
 from flows.execution import disk_errors, dvc, environment_checks, plan, process_guard, recovery, run_context
 from flows.project import environment
@@ -268,8 +268,22 @@ class PlainErrors(logging.Filter):
 
 def run() -> run_context.Outcome:
     """Run the flow with plain errors."""
-    backend.open_early()  # while Prefect's server starts
+    open_registry_early()
     return run_with_plain_errors(pipeline)
+
+
+def open_registry_early() -> None:
+    """Open the registry in a thread while Prefect's server starts, once the tables of that server are imported.
+
+    MLflow configures all tables that SQLAlchemy knows; half of Prefect's would fail, and again whenever they are used.
+    """
+    if not PREFECT_API_URL.value():
+        import_server()
+    backend.open_early()
+
+
+def import_server() -> None:
+    import prefect.server.api.server  # noqa: F401  (what Prefect's client imports to start one)
 
 
 def run_with_plain_errors(call: Callable[[], T]) -> T:

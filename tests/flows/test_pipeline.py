@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import pipeline
 from flows.execution import dvc, recovery, run_context
@@ -353,3 +354,13 @@ def test_a_prefect_server_that_does_not_answer_is_told_in_words(monkeypatch, mes
     monkeypatch.setattr(pipeline.backend, "must_answer", lambda: None)
     with pytest.raises(Broken, match=remedy):
         pipeline.run_with_plain_errors(call)
+
+
+@pytest.mark.parametrize(("address", "imported"), [("", ["import"]), ("http://127.0.0.1:9/api", [])])
+def test_the_registry_is_opened_once_the_tables_of_a_temporary_server_are_imported(monkeypatch, address, imported):
+    steps = []
+    monkeypatch.setattr(pipeline, "import_server", lambda: steps.append("import"))
+    monkeypatch.setattr(pipeline.backend, "open_early", lambda: steps.append("open"))
+    with temporary_settings({PREFECT_API_URL: address}):
+        pipeline.open_registry_early()
+    assert steps == [*imported, "open"]
