@@ -77,7 +77,8 @@ def reasons(steps: Sequence[plan.Planned]) -> list[str]:
 
 
 def run_lifecycle(config: params.Params, started: Trigger) -> run_context.Outcome:
-    with runs.run(config.register.name, run_context.run_name(), {"method": config.train.method}) as run_id:
+    tags = {"method": config.train.method, runs.SOURCE: " ".join(started.command.split()[:2])}  # such as retune run
+    with runs.run(config.register.name, run_context.run_name(), tags) as run_id:
         failpoints.point("run:opened")
         register.check_key()
         for name in STAGES[:-1]:
@@ -219,6 +220,7 @@ def run_admit(
 ) -> versions.Version:
     for page in dict.fromkeys((run_id, *unfinished_page(version))):
         run_page.log_lifecycle(config, page, version_record)
+        runs.name_after(page, version.version)
     failpoints.point("admit:logged")
     return register.admit(version, version_record, config.register, reader)
 

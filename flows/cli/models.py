@@ -44,8 +44,11 @@ def version_as_json(version: Any) -> dict[str, Any]:
     from retune.registry import versions
 
     scores = versions.metrics(version)
-    base = {key.removeprefix("base_"): value for key, value in scores.items() if key.startswith("base_")}
-    others = ("base_", "probe_", "train_", "val_", "system/")
+    others = ("base_", "champion_", "probe_", "train_", "val_", "system/")
+
+    def of(prefix: str) -> dict[str, float]:
+        return {key.removeprefix(prefix): value for key, value in scores.items() if key.startswith(prefix)}
+
     return {
         "name": version.name,
         "version": version.version,
@@ -53,10 +56,9 @@ def version_as_json(version: Any) -> dict[str, Any]:
         "fingerprint": version.tags.get("fingerprint"),
         "created": version.created,
         "metrics": {key: value for key, value in scores.items() if not key.startswith(others)},
-        "base_metrics": base,
-        "probe_metrics": {
-            key.removeprefix("probe_"): value for key, value in scores.items() if key.startswith("probe_")
-        },
+        "base_metrics": of("base_"),
+        "probe_metrics": of("probe_"),
+        "champion_metrics": of("champion_"),
         "data": {side: version.tags.get(f"data.{side}") for side in ("raw", "train", "val", "test")},
     }
 

@@ -215,7 +215,8 @@ def run(settings: tuple[str, ...], name: str | None, json_: bool) -> None:
 
 
 def _print_outcome(outcome: Any, scores: dict[str, float], task: str) -> None:
-    from retune.evaluation import task_metrics
+    from retune.evaluation import report, task_metrics
+    from tasks.register import run_page
 
     version, decision = outcome.version, outcome.decision
     if not outcome.new:
@@ -227,7 +228,10 @@ def _print_outcome(outcome: Any, scores: dict[str, float], task: str) -> None:
         click.echo(f"It waits for `retune approve {version} --reason TEXT`, or reject.")
     titles = {name: title for name, title in task_metrics.of(task).titles.items() if name in scores}
     rows: list[tuple[str, ...]] = [("model", *titles.values())]
-    for title, prefix in ((str(version), ""), ("probe", "probe_"), ("base, untouched", "base_")):
+    rank = "champion before" if decision.promote else "champion"
+    champion = f"{decision.champion}, {rank}" if decision.champion else report.CHAMPION
+    models = {str(version): "", champion: "champion_", "probe": "probe_", "base, untouched": "base_"}
+    for title, prefix in models.items():
         if any(f"{prefix}{name}" in scores for name in titles):
             rows.append((title, *(score(scores, f"{prefix}{name}") for name in titles)))
     print_table(rows)
@@ -236,7 +240,7 @@ def _print_outcome(outcome: Any, scores: dict[str, float], task: str) -> None:
     click.echo(
         "\nLook at it:\n"
         "  MLflow UI    retune ui\n"
-        "  report       python -m webbrowser -t models/reports/report.html\n"
+        f"  report       python -m webbrowser -t {run_page.REPORT if outcome.new else run_page.STAGE_REPORT}\n"
         "  data docs    python -m webbrowser -t models/reports/data_docs/index.html\n"
         f'  predict      retune predict {version.name}@{"champion" if decision.promote else "challenger"} "some text"'
     )

@@ -7,7 +7,8 @@ from typing import Any
 from retune.evaluation import task_metrics
 from retune.pages.page import render
 
-MODELS = (("", "candidate"), ("probe_", "probe"), ("base_", "base, untouched"))
+CHAMPION = "champion of that time"
+MODELS = (("", "candidate"), ("champion_", CHAMPION), ("probe_", "probe"), ("base_", "base, untouched"))
 
 
 def write(

@@ -15,19 +15,21 @@ from retune.registry.backend import artifact_root, client, opened
 from retune.system import process_identity
 
 PROCESS = "process"  # tag of a run: whose it is while it lasts
+SOURCE = "mlflow.source.name"  # tag: what the list of runs shows as the source of a run
 # What the list of runs shows, in this order: columns by MLflow's names, with their widths in pixels.
 COLUMNS = {
     "tags.`method`": 75,
     "metrics.`macro_f1`": 105,
     "metrics.`gain_over_base`": 115,
-    "tags.`data`": 80,
-    "metrics.`accuracy`": 105,
-    "metrics.`base_macro_f1`": 115,
     "metrics.`gain_over_champion`": 150,
+    "metrics.`accuracy`": 105,
+    "tags.`data`": 80,
+    "attributes.`Source`": 130,
+    "attributes.`Version`": 90,
 }
 VIEW = "best-first"
 ABOUT_RUNS = (  # MLflow shows one line of it
-    "The runs of one model. `data` is the DVC hash of the train split. "
+    "The runs of one model, named after the version that came of each. `data` is the DVC hash of the train split. "
     "Plots, data docs, report and model card are among a run's artifacts."
 )
 
@@ -104,6 +106,13 @@ def close_orphans(experiment_id: str) -> list[str]:
             client().set_terminated(orphan.info.run_id, "KILLED")
             closed.append(orphan.info.run_id)
     return closed
+
+
+def name_after(run_id: str, version: int) -> None:
+    """Put the number of the version before the name of a run, where every list and chart of MLflow shows it."""
+    name, number = client().get_run(run_id).info.run_name, f"v{version} "
+    if not name.startswith(number):
+        client().update_run(run_id, name=f"{number}{name}")
 
 
 def log_metrics(run_id: str, values: dict[str, float], step: int = 0) -> None:

@@ -1,12 +1,18 @@
-"""What MLflow shows of a run and of a version: parameters, curves, scores, datasets, artifacts, descriptions."""
+"""What MLflow shows of a run and of a version: parameters, curves, scores, datasets, artifacts, descriptions.
 
+The gate scores the champion after the stage `evaluate` has written its report, so the report with the champion is
+written here.
+"""
+
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
 from retune.config.params import Params
 from retune.documents import model_card, record_facts
-from retune.evaluation import task_metrics
+from retune.evaluation import report, task_metrics
 from retune.lineage.record import Record
 from retune.models import manifest as manifests
 from retune.models.manifest import CausalLMManifest, ClassifierManifest
@@ -14,13 +20,15 @@ from retune.registry import runs
 from tasks.register.record_builder import MODEL, REPORTS, as_dict, read_report
 
 RECIPE = [Path(name) for name in ("dvc.lock", "dvc.yaml", "params.yaml", "requirements.lock")]
+REPORT, STAGE_REPORT = Path(".retune/report.html"), REPORTS / "report.html"  # with and without the champion
 
 
 def log_lifecycle(config: Params, run_id: str, record: Record) -> None:
     """Everything that a data scientist looks for on the page of a run."""
     runs.log_params(run_id, as_dict(config))
     runs.log_curve(run_id, pd.read_csv(REPORTS / "learning_curve.csv"))
-    runs.log_metrics(run_id, read_report("evaluate"))
+    scores = with_champion(read_report("evaluate"), record)
+    runs.log_metrics(run_id, scores)
     training = read_report("train")
     runs.log_metrics(run_id, {f"train_{name}": training[name] for name in ("seconds", "best_epoch", "rows")})
     if replay := record["data"].get("general"):
@@ -30,12 +38,31 @@ def log_lifecycle(config: Params, run_id: str, record: Record) -> None:
         runs.log_dataset(run_id, split, Path(f"data/splits/{split}.parquet"), splits[split]["md5"], context)
     data = splits["train"]["md5"][:8]
     runs.set_tags(run_id, {"method": config.train.method, "data": data, "fingerprint": record["fingerprint"]})
-    runs.log_artifacts(run_id, [REPORTS / "plots", REPORTS / "data_docs", REPORTS / "report.html"])
+    write_report(scores)
+    runs.log_artifacts(run_id, [REPORTS / "plots", REPORTS / "data_docs", REPORT])
     runs.log_artifacts(run_id, sorted(REPORTS.glob("*.json")), "reports")
     runs.log_artifacts(run_id, RECIPE, "recipe")
     runs.log_text(run_id, model_card.model_card(record), "model_card.md")
-    paragraphs = [scores_table(read_report("evaluate"), config.task), record_facts.describe_replay(record)]
+    paragraphs = [scores_table(scores, config.task), record_facts.describe_replay(record)]
     runs.describe(run_id, "\n\n".join(filter(None, paragraphs)))
+
+
+def with_champion(scores: dict[str, float], record: Record) -> dict[str, float]:
+    """The scores of evaluate.json, and those of the champion that the gate compared with, if there was one."""
+    champion = record["scores"]["champion"] or {}
+    return scores | {
+        f"champion_{name}{end}": value
+        for name, score in champion.items()
+        for end, value in (("", score["value"]), ("_low", score["low"]), ("_high", score["high"]))
+    }
+
+
+def write_report(scores: dict[str, float]) -> None:
+    """The report of the stage `evaluate` once more, with the champion beside the others."""
+    REPORT.parent.mkdir(exist_ok=True)
+    details = json.loads((REPORTS / "details.json").read_text("utf-8"))
+    pictures = sorted((REPORTS / "plots").rglob("*.png"))
+    report.write(REPORT, scores, details, asdict(manifests.read(MODEL)), pictures)
 
 
 def summary(task: str) -> str:
@@ -66,6 +93,9 @@ def scores_table(scores: dict[str, float], task: str) -> str:
         ]
         return f"| {title} | {' | '.join(cells)} |"
 
-    others = [line(title, prefix) for prefix, title in task_metrics.of(task).baselines.items()]
+    rivals = {"champion_": report.CHAMPION, **task_metrics.of(task).baselines}
+    others = [
+        line(title, prefix) for prefix, title in rivals.items() if any(f"{prefix}{name}" in scores for name in titles)
+    ]
     head = [f"| model | {' | '.join(titles.values())} |", f"|---{'|---' * len(titles)}|"]
     return "\n".join([*head, line("this model", ""), *others])

@@ -44,6 +44,7 @@ def recorder(monkeypatch, tmp_path):
     monkeypatch.setattr(register, "register", recording.register)
     monkeypatch.setattr(register, "admit", recording.admit)
     monkeypatch.setattr(run_page, "log_lifecycle", lambda settings, run_id, record: recording.logged.append(run_id))
+    monkeypatch.setattr(runs, "name_after", lambda run_id, version: None)
     monkeypatch.setattr(register, "record_of_version", lambda version: f"record of {version}")
     monkeypatch.setattr(gate_decision, "promote", recording.promote)
     monkeypatch.setattr(dvc_store, "has_remote", lambda: recording.remote)
@@ -107,7 +108,9 @@ def test_the_version_is_told_where_it_comes_from(recorder):
     assert recorder.origin.run_id == "run-1"
     assert recorder.origin.record_name == f"run-{FINGERPRINT[:12]}"
     assert recorder.origin.record_commit == "c0ffee"
-    assert recorder.opened == (CHOSEN.register.name, {"method": CHOSEN.train.method})
+    name, tags = recorder.opened
+    assert (name, tags["method"]) == (CHOSEN.register.name, CHOSEN.train.method)
+    assert tags[runs.SOURCE].startswith("retune")
 
 
 def test_a_version_is_told_why_it_was_made(recorder, monkeypatch):

@@ -93,7 +93,8 @@ def test_a_version_says_what_it_was_made_from(classifier_clone):
 
 def test_a_run_shows_all_that_a_data_scientist_looks_for(classifier_clone):
     run = store(classifier_clone).get_run(versions(classifier_clone)[-1].run_id)
-    assert run.info.status == "FINISHED"
+    assert run.info.status == "FINISHED" and run.info.run_name.startswith("v1 ")
+    assert run.data.tags["mlflow.source.name"] == "retune run"
     assert run.data.params["train.method"] == "full"
     assert run.data.params["train.max_tokens"] == "32"
     assert {

@@ -46,6 +46,14 @@ def test_the_page_shows_every_model_with_its_interval(page):
     assert "31 rows per second" in page
 
 
+def test_the_champion_stands_beside_the_others_where_it_was_scored(page, tmp_path):
+    champion = {f"champion_{name}{end}": 0.25 for name in NAMES for end in ("", "_low", "_high")}
+    report.write(tmp_path / "report.html", SCORES | champion, DETAILS, CARD, [])
+    with_champion = (tmp_path / "report.html").read_text("utf-8")
+    assert with_champion.count("0.2500") == 3 and "<th>champion of that time</th>" in with_champion
+    assert "champion" not in page
+
+
 def test_a_long_text_is_cut(tmp_path):
     long = [{**DETAILS["mistakes"][0], "text": "word " * 10000}]
     report.write(tmp_path / "report.html", SCORES, {**DETAILS, "mistakes": long}, CARD, [])

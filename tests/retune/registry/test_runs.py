@@ -26,6 +26,14 @@ def test_a_run_ends_with_its_true_status(model_names):
     assert run_of(fine).data.tags["kind"] == "a"
 
 
+def test_a_run_is_named_after_the_version_that_came_of_it_once(model_names):
+    with runs.run(next(model_names), "micro-lion", {runs.SOURCE: "retune run"}) as run_id:
+        for _ in range(2):  # a run that was killed logs again
+            runs.name_after(run_id, 7)
+    assert run_of(run_id).info.run_name == "v7 micro-lion"
+    assert run_of(run_id).data.tags[runs.SOURCE] == "retune run"
+
+
 def test_a_run_is_its_own_whatever_run_a_parent_job_has_in_the_environment(model_names, monkeypatch):
     monkeypatch.setenv("MLFLOW_RUN_ID", "0123456789abcdef0123456789abcdef")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "987654")
