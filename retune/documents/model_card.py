@@ -3,6 +3,8 @@
 The same record always gives the same bytes.
 """
 
+from collections.abc import Sequence
+
 from retune.documents.record_facts import (
     SPLITS,
     code_text,
@@ -17,44 +19,20 @@ from retune.documents.record_facts import (
 from retune.evaluation import task_metrics
 from retune.lineage.record import Estimate, Record, Score, Source, Start, reasons_of
 
+ANSWERS = {"champion": "The gate let it pass", "held": "The gate held it"}
+
 
 def model_card(record: Record) -> str:
-    """The card, in Markdown: the purpose, data, training, scores, gate and limits of the model."""
-    data, base, training, started = record["data"], record["base"], record["training"], record["started"]
-    code, environment, checks = record["code"], record["environment"], data["validation"]
-    suite = data["validation"]["suite_sha256"]
-    torch, python = environment["torch"], environment["python"]
-    scores, reasons = record["scores"], _list_reasons(data["rejected"]["reasons"])
+    """The card, in Markdown: what a reader decides by comes first, what an auditor compares last."""
     return f"""# {escape(record["name"])}
+
+{_summary(record)}
 
 ## Intended use
 {escape(describe_use(record))} {purpose_of(record).use}
 Not for decisions about people, and not for texts of another kind than those below.
 
-## Data
-{_sources_table(data["sources"])}
-
-- {data["curated"]["rows"]} rows after curation, {data["rejected"]["rows"]} rejected, each with its reason{reasons}.
-- {data["suppressed"]["ids"]} ids on the list of suppressed rows.
-- Validation: {checks["verdict"]}, {checks["expectations"]} expectations, sha256 of the suite `{suite}`.
-- Splits: {", ".join(f"{split} {data['sides'][split]['rows']}" for split in SPLITS)} rows; no group is in two splits.
-- DVC hashes: {", ".join(f"{name} `{part['md5']}`" for name, part in datasets(record))}.
-
-## Model
-- Base `{code_text(base["name"])}`, revision `{code_text(base["revision"])}`, sha256 of its weights
-  `{base["sha256"]}`. Its licence, as declared: {escape(base["licence"]) or "not stated, look it up there"}.
-- Method {training["method"]}, {training["trained_parameters"]:,} of {training["parameters"]:,} parameters trained on
-  {training["rows"]} rows{_describe_refit(record)}; texts cut at
-  {record["params"]["train"]["max_tokens"]} tokens.{_replay_line(record)}
-- {_describe_start(record)}
-- {training["steps"]} steps, best epoch {training["epochs"]}, {training["seconds"]:.0f} seconds, seed
-  {training["seed"]}, on {escape(environment["device"])} with torch {torch} and Python {python}.
-- Energy: {_describe_estimate(training["energy"])}.
-- Cost: {_describe_estimate(training["cost"])}.
-
 ## Scores
-On {scores["rows"]} test rows that training did not see; in brackets {scores["confidence"]:.0%} bootstrap intervals.
-
 {_scores_table(record)}
 
 ## Gate
@@ -63,19 +41,83 @@ On {scores["rows"]} test rows that training did not see; in brackets {scores["co
 ## Limits
 {chr(10).join(f"- {limit}" for limit in purpose_of(record).limits)}
 
+## Data
+{_data(record)}
+
+## Model
+{_model(record)}
+
 ## Where it comes from
-- Made {record["created"]} by {escape(started["by"])}: `{code_text(started["command"])}`.
-- Why: {escape("; ".join(started["why"])) or "not stated"}.
-- Code at commit `{code["commit"]}`{", with changes that were not committed" if code["dirty"] else ""}; the workspace as
-  it was is commit `{code["record_commit"]}`, {escape(code["record_name"])}.
-- Fingerprint `{record["fingerprint"]}`.
-- The whole record is `lineage.json` beside this card; `sha256sum -c SHA256SUMS` there checks every file.
+{_origin(record)}
 """
 
 
-def _replay_line(record: Record) -> str:
-    sentence = describe_replay(record)
-    return f"\n- {sentence}" if sentence else ""
+def _summary(record: Record) -> str:
+    metrics, scores = task_metrics.of(task_metrics.task_of(record["params"])), record["scores"]
+    score, base = (scores[name][metrics.primary]["value"] for name in ("candidate", "base"))
+    return (
+        f"{ANSWERS[record['gate']['decision']]}: {metrics.titles[metrics.primary]} {score:.3f} on test rows, "
+        f"the untouched base {base:.3f}. Trained on {record['created'][:10]}."
+    )
+
+
+def _data(record: Record) -> str:
+    data = record["data"]
+    checks, suppressed = data["validation"], data["suppressed"]["ids"]
+    splits = ", ".join(f"{split} {data['sides'][split]['rows']:,}" for split in SPLITS)
+    rejected = f"{data['rejected']['rows']:,} rejected{_list_reasons(data['rejected']['reasons'])}"
+    lines = [
+        f"{data['curated']['rows']:,} rows after curation; {rejected}.",
+        f"Validation: {checks['verdict']}, {checks['expectations']} expectations.",
+        f"Splits: {splits} rows; no group is in two splits.",
+        f"{suppressed} ids on the list of suppressed rows." if suppressed else "",
+        describe_replay(record),
+    ]
+    return f"{_sources_table(data['sources'])}\n\n{_list(lines)}"
+
+
+def _model(record: Record) -> str:
+    base, training, environment = record["base"], record["training"], record["environment"]
+    lines = [
+        f"Base `{code_text(base['name'])}`, revision `{code_text(base['revision'])}`. Its licence, as declared: "
+        f"{escape(base['licence']) or 'not stated, look it up there'}.",
+        f"Method {training['method']}, {training['trained_parameters']:,} of {training['parameters']:,} parameters "
+        f"trained on {training['rows']:,} rows{_describe_refit(record)}; texts cut at "
+        f"{record['params']['train']['max_tokens']} tokens.",
+        _describe_start(record),
+        f"{training['steps']} steps, best epoch {training['epochs']}, {training['seconds']:.0f} seconds, seed "
+        f"{training['seed']}, on {escape(environment['device'])} with torch {environment['torch']} and Python "
+        f"{environment['python']}.",
+        *(
+            f"{name}: {_describe_estimate(estimate)}."
+            for name, estimate in (("Energy", training["energy"]), ("Cost", training["cost"]))
+            if estimate["value"]
+        ),
+    ]
+    return _list(lines)
+
+
+def _origin(record: Record) -> str:
+    started, code = record["started"], record["code"]
+    hashes = {
+        f"commit of the code{', with changes that were not committed' if code['dirty'] else ''}": code["commit"],
+        f"commit of the workspace as it was, {escape(code['record_name'])}": code["record_commit"],
+        "fingerprint of all inputs": record["fingerprint"],
+        "sha256 of the weights of the base": record["base"]["sha256"],
+        "sha256 of the validation suite": record["data"]["validation"]["suite_sha256"],
+        **{f"DVC hash, {name}": part["md5"] for name, part in datasets(record)},
+    }
+    rows = [f"| {what} | `{value}` |" for what, value in hashes.items()]
+    lines = [
+        f"Made {record['created']} by {escape(started['by'])}: `{code_text(started['command'])}`.",
+        f"Why: {escape('; '.join(started['why'])) or 'not stated'}.",
+        "The whole record is `lineage.json` beside this card; `sha256sum -c SHA256SUMS` there checks every file.",
+    ]
+    return "\n".join([_list(lines), "", "| what | hash |", "|---|---|", *rows])
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines if line)
 
 
 def _describe_refit(record: Record) -> str:
@@ -128,14 +170,17 @@ def _scores_table(record: Record) -> str:
         f"| {model} | {' | '.join(cell(scores[metric]) for metric in titles)} |"
         for _, model, scores in scored_models(record)
     ]
-    return "\n".join([f"| model | {' | '.join(titles.values())} |", f"|---{'|---' * len(titles)}|", *rows])
+    test, confidence = record["scores"]["rows"], record["scores"]["confidence"]
+    lead = f"On {test:,} test rows that training did not see; in brackets {confidence:.0%} bootstrap intervals."
+    return "\n".join([lead, "", f"| model | {' | '.join(titles.values())} |", f"|---{'|---' * len(titles)}|", *rows])
 
 
 def _describe_gate(record: Record) -> str:
     gate = record["gate"]
-    answer = {"champion": "It became champion", "held": "The gate held it: no alias moved"}[gate["decision"]]
     rival = f"the champion of that time was {escape(gate['champion'])}" if gate["champion"] else "there was no champion"
-    return "\n".join([f"{answer}; {rival}.", "", *(f"- {escape(reason)}." for reason in reasons_of(gate))])
+    return "\n".join(
+        [f"{ANSWERS[gate['decision']]}; {rival}.", "", *(f"- {escape(reason)}." for reason in reasons_of(gate))]
+    )
 
 
 def _describe_estimate(estimate: Estimate) -> str:
