@@ -22,7 +22,6 @@ TESTS = sorted(
 COVERED_BY = {  # module without a test module of its own -> the one, below tests/, that covers it
     "flows/cli/__main__.py": "flows/cli/test_main.py",
     "flows/cli/history.py": "pipeline/lineage/test_lineage.py",
-    "flows/cli/lineage.py": "pipeline/lineage/test_lineage.py",
     "flows/cli/review.py": "pipeline/test_review.py",
     "flows/execution/run_context.py": "flows/test_pipeline.py",
     "flows/retrain.py": "pipeline/test_retrain.py",

@@ -146,7 +146,7 @@ def check(json_: bool) -> None:
     Says whether it answers with the right columns, and how much is new: fetches everything new and throws it away. Exit
     code 1 if a source fails, or a file of it.
     """
-    environment.activate_project()
+    environment.activate_project(services=False)
     from flows.retraining import intake
     from retune.config import params
     from retune.data import intake_branch

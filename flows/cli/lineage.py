@@ -17,6 +17,8 @@ from retune.errors import Refused, RetuneError, WrongUse
 if TYPE_CHECKING:
     from retune.lineage.record import Record, Training
 
+FIRST_LINKS = 20
+
 
 @click.group(cls=StrictGroup)
 def lineage() -> None:
@@ -28,8 +30,9 @@ def lineage() -> None:
 @click.option(
     "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the lineage page to this file too."
 )
+@click.option("--all", "all_", is_flag=True, help="Print every link, not only the first ones and those that fail.")
 @as_json
-def model(model: str, html: Path | None, json_: bool) -> None:
+def model(model: str, html: Path | None, all_: bool, json_: bool) -> None:
     """Trace a version back to its data, code and parameters.
 
     Computes each link again now. Exit code 1 if one fails.
@@ -65,7 +68,7 @@ def model(model: str, html: Path | None, json_: bool) -> None:
         )
     else:
         _print_record(trace.record, f"{trace.name}/{trace.version}")
-        print_checks(trace.links)
+        print_checks(trace.links, None if all_ else FIRST_LINKS)
     if not trace.ok:
         sys.exit(Refused.exit_code)
 
@@ -108,10 +111,14 @@ def _start(training: "Training") -> str:
     return f"{begins['from']}, with {begins['new_rows']} new rows and {begins['old_rows']} that it had learned"
 
 
-def print_checks(links: Sequence[Any]) -> None:
-    for link in links:
+def print_checks(links: Sequence[Any], first: int | None = None) -> None:
+    """The first links, or all; those that fail in any case."""
+    lines = [link for number, link in enumerate(links) if first is None or number < first or not link.ok]
+    for link in lines:
         outcome = _short(link.found) if link.ok else f"recorded {link.expected}, found {link.found}"
         click.echo(f"{'✓' if link.ok else '✗'} {link.name:44} {outcome}")
+    if rest := len(links) - len(lines):
+        click.echo(f"… and {rest} more that hold: --all prints them")
     wrong = [link for link in links if not link.ok]
     if wrong:
         click.echo(f"{len(wrong)} of {len(links)} links FAIL: {', '.join(link.name for link in wrong[:10])}")

@@ -6,7 +6,9 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -15,6 +17,7 @@ from retune.errors import WrongUse
 
 PIPED = 100  # columns where the output is no terminal
 LEAST = 80
+PATIENCE = 2.0  # seconds of silence that nobody takes for an end
 LINE_END = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # every line break of Python or a terminal
 
 
@@ -45,6 +48,18 @@ def say(line: str) -> None:
         click.echo(line)
     except BrokenPipeError:
         reader_has_gone()
+
+
+@contextmanager
+def say_if_slow(work: str) -> Iterator[None]:
+    """Say on stderr what is being done, once it has been silent for long."""
+    timer = threading.Timer(PATIENCE, click.echo, [f"{work} …"], {"err": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def reader_has_gone() -> None:

@@ -3,11 +3,12 @@
 Each says why and by whom it was done (git's identity), and is written into the history.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from flows.cli.output import as_json, print_json, print_table, require_reason
+from flows.cli.output import as_json, print_json, print_table, require_reason, say_if_slow
 from flows.project import environment
 from retune.errors import Refused, WrongUse
 from retune.system import git
@@ -38,7 +39,7 @@ def promote(model: str, reason: str, even_forgotten: bool, json_: bool) -> None:
         from tasks.promote import manual
 
         version = _resolve_after_repair(model)
-        entry = manual.promote_manually(version, reason, lambda each: manual.fit_to_serve(each, reader, even_forgotten))
+        entry = manual.promote_manually(version, reason, _check(reader, even_forgotten))
     print_entry(entry, json_)
 
 
@@ -61,7 +62,7 @@ def rollback(name: str | None, to: str | None, reason: str, even_forgotten: bool
 
         model, number = _rollback_target(name, to)
         _reconcile(model)
-        entry = manual.roll_back(model, number, reason, lambda each: manual.fit_to_serve(each, reader, even_forgotten))
+        entry = manual.roll_back(model, number, reason, _check(reader, even_forgotten))
     print_entry(entry, json_)
 
 
@@ -80,11 +81,11 @@ def approve(model: str, reason: str, named: str | None, even_forgotten: bool, js
     from retune.registry import clean_process
 
     with clean_process.clean_process() as reader:
-        from tasks.promote import approval, manual
+        from tasks.promote import approval
 
         evidence = approval.read_evidence(_resolve_after_repair(model), named)
         _show(evidence, json_)
-        entry = approval.approve(evidence, reason, lambda each: manual.fit_to_serve(each, reader, even_forgotten))
+        entry = approval.approve(evidence, reason, _check(reader, even_forgotten))
     print_entry(entry, json_, _resume(evidence.version))
 
 
@@ -114,6 +115,18 @@ def _activate_as_a_person() -> None:
     git.require_person()
 
 
+def _check(reader: Any, even_forgotten: bool) -> Callable[[Any], dict[str, str]]:
+    """What must hold before a version may serve, for `tasks.promote`."""
+    from tasks.promote import manual
+
+    def check(version: Any) -> dict[str, str]:
+        work = f"checking {version}: the hash of each file, and its predictions in a process of its own"
+        with say_if_slow(work):
+            return manual.fit_to_serve(version, reader, even_forgotten)
+
+    return check
+
+
 def _resolve_after_repair(model: str) -> Any:
     """The version by its name, after the repair of what a crash left."""
     from retune.registry import versions
@@ -123,10 +136,12 @@ def _resolve_after_repair(model: str) -> Any:
 
 
 def _reconcile(name: str) -> None:
-    from tasks.promote import reconcile
+    with say_if_slow(f"comparing registry and history of {name}"):
+        from tasks.promote import reconcile
 
-    for line in reconcile.reconcile(name):
-        click.echo(f"repaired: {line}", err=True)
+        repairs = reconcile.reconcile(name)
+    for repair in repairs:
+        click.echo(f"repaired: {repair}", err=True)
 
 
 def _rollback_target(name: str | None, to: str | None) -> tuple[str, int | None]:

@@ -117,7 +117,9 @@ def health(tell: bool, json_: bool) -> None:
     if json_:
         print_json(status.__dict__)
     else:
-        click.echo(status.words if status.ok else f"{status.words}\n{status.mend}")
+        click.echo(f"{status.kind}: {status.words}")
+        if status.mend:
+            click.echo(status.mend)
     if not status.ok:
         sys.exit(Refused.exit_code)
 
@@ -149,6 +151,8 @@ def _print_runs(runs: list[Any]) -> None:
         rows.append((each.run, each.state, *times, each.because[:60], each.says[:100]))
     click.echo()
     print_table(rows)
+    for version in dict.fromkeys(each.version for each in runs if each.version):
+        click.echo(f"{version} waits for `retune approve {version} --reason TEXT`, or reject")
 
 
 def _require_a_schedule(planned: list[Any]) -> None:

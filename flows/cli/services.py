@@ -1,11 +1,12 @@
 """Commands that keep Retune running: servers, worker, notifications, and the check of the installation."""
 
 import sys
+from typing import Any
 
 import click
 
 from flows.cli.groups import RenamingGroup
-from flows.cli.output import as_json, print_json, say
+from flows.cli.output import as_json, print_json, say, say_if_slow
 from flows.project import environment
 from retune.errors import Broken, Refused
 
@@ -154,16 +155,21 @@ def doctor(json_: bool) -> None:
     environment.activate_project(services=False)
     from flows.services.doctor import examine
 
-    findings = examine()
+    findings = []
+    for finding in examine(lambda name: say_if_slow(f"checking {name}")):
+        findings.append(finding)
+        if not json_:
+            _print_finding(finding)
     if json_:
         print_json([finding.__dict__ for finding in findings])
-    else:
-        for finding in findings:
-            click.echo(f"{'ok  ' if finding.ok else 'BAD '} {finding.name:14}{finding.found}")
-            if not finding.ok:
-                click.echo(f"{'':19}{finding.mend}")
     if not all(finding.ok for finding in findings):
         sys.exit(Refused.exit_code)
+
+
+def _print_finding(finding: Any) -> None:
+    click.echo(f"{'ok  ' if finding.ok else 'BAD '} {finding.name:14}{finding.found}")
+    if not finding.ok:
+        click.echo(f"{'':19}{finding.mend}")
 
 
 def _discard(_: str) -> None:

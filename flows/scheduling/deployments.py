@@ -11,7 +11,7 @@ from typing import Any
 
 from flows.execution import prefect_api
 from flows.execution.prefect_api import RETRAIN, WATCH, pool_name
-from retune.errors import Broken, Refused, WrongUse
+from retune.errors import Broken, Refused, RetuneError, WrongUse
 
 RETRAIN_ENTRYPOINT = "flows/retrain.py:retrain"
 WATCH_ENTRYPOINT = "flows/watch.py:watch"
@@ -195,6 +195,7 @@ class Ran:
     began: str | None
     ended: str | None
     says: str
+    version: str | None = None  # that waits for an answer
 
 
 def newest() -> list[Ran]:
@@ -209,9 +210,21 @@ def newest() -> list[Ran]:
 def _ran(run: prefect_api.Run) -> Ran:
     says = (run["state"].get("message") or "").strip()
     due, began, ended = (_utc(run[name]) for name in ("expected_start_time", "start_time", "end_time"))
-    return Ran(
-        run["name"], _state(run), prefect_api.reason_of(run), due, began, ended, says.splitlines()[0] if says else ""
-    )
+    version, problem = _awaited(run) if run["state_type"] == "PAUSED" else (None, "")
+    says = problem or (says.splitlines()[0] if says else "")
+    state = _state(run) + (f" of {version}" if version else "")
+    return Ran(run["name"], state, prefect_api.reason_of(run), due, began, ended, says, version)
+
+
+def _awaited(run: prefect_api.Run) -> tuple[str | None, str]:
+    """The version that a suspended run waits for, if it still does; or why it cannot be read."""
+    from flows.retraining import approval
+
+    try:
+        version = approval.asked_about(run["id"])
+    except RetuneError as error:
+        return None, f"its version cannot be read: {error}"
+    return (str(version), "") if version and approval.waits(version) else (None, "")
 
 
 def _utc(timestamp: str | None) -> str | None:

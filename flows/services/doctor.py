@@ -4,7 +4,8 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from flows.execution import dvc, environment_checks, locked_packages, prefect_api
@@ -34,8 +35,12 @@ class Fault(RetuneError):
     """A finding with another remedy than that of its check."""
 
 
-def examine() -> list[Finding]:
-    return [_look(name, check, mend) for name, check, mend in [*CHECKS, *map(_of_a_run, environment_checks.CHECKS)]]
+def examine(around: Callable[[str], AbstractContextManager[None]]) -> Iterator[Finding]:
+    """One finding after another. around: entered, with the name of a check, while that check looks."""
+    for name, check, mend in [*CHECKS, *map(_of_a_run, environment_checks.CHECKS)]:
+        with around(name):
+            finding = _look(name, check, mend)
+        yield finding
 
 
 def _of_a_run(check: environment_checks.EnvironmentCheck) -> tuple[str, Callable[[], tuple[bool, str]], str]:

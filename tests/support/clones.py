@@ -1,6 +1,7 @@
 """A fresh clone of this repository in a scratch folder, and its `retune` command."""
 
 import io
+import json
 import os
 import shutil
 import signal
@@ -21,6 +22,15 @@ SHIPPED = (".gitignore", "data/suppressed.json", "models/start.json")  # below t
 GIT_IDENTITY = ("-c", "user.name=A. Tester", "-c", "user.email=tester@example.com")  # a fresh machine has no identity
 PERSON = {"GIT_AUTHOR_NAME": "A. Tester", "GIT_AUTHOR_EMAIL": "tester@example.com"}
 NEED_A_PERSON = ("promote", "rollback", "approve", "reject", "forget")  # all else works where nobody has said who he is
+
+
+def stop_services(clone):
+    """Leave the clone as after `retune down`: MLflow, which kept its registry, does not answer."""
+    (services := clone.folder / ".retune/services").mkdir(parents=True)
+    (services / "state.json").write_text(json.dumps({"folder": str(services), "database": "postgres", "processes": {}}))
+    (services / "env").write_text(
+        "PREFECT_API_URL=http://127.0.0.1:4200/api\nMLFLOW_TRACKING_URI=http://127.0.0.1:5000\n"
+    )
 
 
 @dataclass

@@ -9,6 +9,7 @@ import yaml
 from flows.retraining import notifications
 from retune.config.common import Notify
 from retune.data import intake_branch
+from tests.support.clones import stop_services
 from tests.support.environment import READING
 
 
@@ -72,6 +73,7 @@ def test_a_pattern_that_matches_nothing_is_said_and_is_no_failure(own_clone, tmp
     columns = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None, "rejected": None}
     source = {"kind": "files", "name": "drop", "path": str(tmp_path / "*.cvs"), "columns": columns, "reading": READING}
     configure(own_clone, {**source, "licence": None, "collected": None})
+    stop_services(own_clone)  # no registry is asked
     done = own_clone.call("sources", "check")
     assert done.returncode == 0 and f"drop: no file matches {tmp_path}/*.cvs" in done.stderr
 

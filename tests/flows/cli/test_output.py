@@ -1,11 +1,12 @@
 """Answers on a terminal of any width: nothing runs over it, and what is cut says so."""
 
+import time
 from dataclasses import replace
 
 import pytest
 
-from flows.cli import history
-from flows.cli.output import cut, print_wrapped, width
+from flows.cli import history, output
+from flows.cli.output import cut, print_wrapped, say_if_slow, width
 from retune.lineage.history import Entry
 
 WHY = tuple(f"train.epochs: {number} → {number + 1}, which changes everything" for number in range(30))
@@ -51,3 +52,12 @@ def test_a_path_is_never_broken(monkeypatch, capsys):
 
 def test_what_is_cut_says_so():
     assert (cut("short", 5), cut("longer", 5)) == ("short", "long…")
+
+
+def test_work_that_is_silent_for_long_is_named_on_stderr_and_other_work_is_not(monkeypatch, capsys):
+    monkeypatch.setattr(output, "PATIENCE", 0.02)
+    with say_if_slow("checking quickly"):
+        pass
+    with say_if_slow("checking classifier/3"):
+        time.sleep(0.1)
+    assert capsys.readouterr() == ("", "checking classifier/3 …\n")

@@ -8,6 +8,7 @@ from flows.cli.params import params as group
 from flows.project import environment
 from retune.config import params
 from retune.errors import WrongUse
+from tests.support.clones import stop_services
 from tests.support.environment import ROOT
 
 
@@ -85,11 +86,7 @@ def test_each_help_has_one_example(call, name):
 
 
 def test_parameters_are_migrated_while_the_services_are_down(own_clone):
-    (services := own_clone.folder / ".retune/services").mkdir(parents=True)
-    (services / "state.json").write_text(json.dumps({"folder": str(services), "database": "postgres", "processes": {}}))
-    (services / "env").write_text(
-        "PREFECT_API_URL=http://127.0.0.1:4200/api\nMLFLOW_TRACKING_URI=http://127.0.0.1:5000\n"
-    )
+    stop_services(own_clone)
     assert "is down: start it with `retune up`" in own_clone.retune("models").stderr, "an upgrade is made then"
     for words in (["migrate"], ["explain", "train.epochs"]):
         done = own_clone.retune("params", *words)

@@ -28,6 +28,7 @@ def in_git_repository(tmp_path, monkeypatch):
 def test_where_no_server_is_known_a_watch_by_cron_is_not_well_and_says_what_to_set(clone):
     done = clone.retune("schedule", "health")
     assert done.returncode == 1 and "PREFECT_API_URL" in done.stdout, done.stdout
+    assert done.stdout.startswith("unknown: this clone knows no Prefect server")
     assert "Traceback" not in done.stderr
     findings = json.loads(clone.retune("schedule", "health", "--json").stdout)
     assert (findings["ok"], findings["kind"]) == (False, "unknown")
