@@ -156,7 +156,7 @@ def refuse_large_groups(groups: dict[str, int], rows: int, split_config: Config)
             for name, count in list(groups.items())[:5]
         )
         raise Refused(
-            f"{len(groups)} groups are too large for one side, or no group at all: {named}. A group falls on one side"
+            f"groups that are too large for one side, or no group at all: {named}. A group falls on one side"
             " as a whole. List a word for nothing in curate.missing_words, and each of its rows stands alone; allow a"
             f" group in split.large_groups, or raise split.max_group_share ({split_config.max_group_share:g})"
         )

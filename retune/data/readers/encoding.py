@@ -23,6 +23,7 @@ BOMS = (  # the longer ones first: that of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 NUL, NULS = "\0", "NUL bytes"  # the second is a reason
+ESCAPE = re.compile(r"\\udc([89a-f][0-9a-f])")  # such a byte, as `ascii` writes it
 WIDE = ("utf-16", "utf-32")
 ESCAPED = re.compile("[\udc80-\udcff]")  # a byte that is no text, as `surrogateescape` reads it
 SAMPLE = 1 << 16
@@ -70,7 +71,7 @@ class Check:
         """What is wrong with the line; None if it is text."""
         if NUL in line:
             at = f"character {line.index(NUL) + 1} of {len(line.rstrip()):,}"
-            return Fault(NULS, f"{at} is a NUL, in {shown(line.encode('utf-8', 'replace'))!a}: correct the line")
+            return Fault(NULS, f"{at} is a NUL, in {shown(line)}: correct the line")
         if line.isascii():
             return None
         self.beyond_ascii += 1
@@ -85,7 +86,7 @@ class Check:
         if sum(map(len, self.wrong)) < SAMPLE:
             self.wrong.append(raw)
         encoding = self.encoding.removesuffix("-sig").upper()
-        return Fault(f"not {encoding}", f"{at} is not {encoding}, in {shown(raw)!a}: correct the line")
+        return Fault(f"not {encoding}", f"{at} is not {encoding}, in {shown(line)}: correct the line")
 
     def refuse_another_encoding(self, name: str, stated: str | None) -> None:
         """Raises Refused if not a few lines, but the whole file is in another encoding."""
@@ -93,9 +94,11 @@ class Check:
             raise Refused(f"{name} is not UTF-8: {self.first_wrong}. {advice(b''.join(self.wrong))}")
 
 
-def shown(raw: bytes) -> str:
-    text = raw.decode("utf-8", "backslashreplace").strip()
-    return text if len(text) <= 60 else f"{text[:59]}…"
+def shown(line: str) -> str:
+    """The line in quotes and cut; what is no printable ASCII, and each byte that is no text, as an escape."""
+    text = line.strip()
+    cut = text if len(text) <= 60 else f"{text[:59]}…"
+    return ESCAPE.sub(r"\\x\1", ascii(cut))
 
 
 def refuse_wide_without_mark(start: bytes, encoding: str, name: str) -> None:

@@ -19,14 +19,14 @@ from retune.data.readers.table import Fault, NumberText, Reject, Table
 from retune.errors import Refused
 
 NOT_JSON, NO_OBJECT, KEY_TWICE = "not JSON", "no object", "a key twice"  # reasons
-CONVERSATIONS = (
+CONVERSATIONS = {
     "messages",
     "conversations",
     "prompt",
     "completion",
     "chosen",
     "rejected",
-)  # hold no rows
+}  # their lists hold no rows
 DEEP = "objects are nested too deeply"
 
 
@@ -146,11 +146,11 @@ def _whole(text: str, name: str, reading: Reading) -> Table:
     value: Any = values if len(values) != 1 else values[0]
     rows = value if isinstance(value, list) else _rows_within(value, reading)
     if rows is None:
-        raise Refused(
-            f"{name} is JSON, but no list of objects: write [{{...}}, ...], one object a line, or "
-            '{"data": [...]}'
-            + (f"; it has the keys {', '.join(map(repr, [*value][:10]))}" if isinstance(value, dict) else "")
-        )
+        if not isinstance(value, dict):
+            raise Refused(
+                f'{name} is JSON, but no list of objects: write [{{...}}, ...], one object a line, or {{"data": [...]}}'
+            )
+        rows = [value]
     if _names_columns(rows):
         rows = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
     if rows and all(isinstance(row, dict) and isinstance(row.get("row"), dict) for row in rows):
@@ -197,13 +197,14 @@ def _rows_within(value: Any, reading: Reading) -> list[Any] | None:
         if all(isinstance(row, list) and len(row) == len(names) for row in value["data"]):
             return [dict(zip(map(str, names), row, strict=True)) for row in value["data"]]
     lists = {key: each for key, each in value.items() if isinstance(each, list)}
+    if any(isinstance(cell, dict) for key in lists.keys() & CONVERSATIONS for cell in lists[key]):
+        return None  # one conversation, whatever lists stand beside its messages
     if "data" in lists:
         return lists["data"]
     is_columns = len(value) > 1 and len(lists) == len(value) and len({len(each) for each in lists.values()}) == 1
     if is_columns and not all(isinstance(cell, dict) for each in lists.values() for cell in each):
         return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
-    possible = [each for key, each in lists.items() if key not in CONVERSATIONS and each]
-    arrays = [each for each in possible if all(isinstance(row, dict) for row in each)]
+    arrays = [each for each in lists.values() if each and all(isinstance(row, dict) for row in each)]
     if len(arrays) == 1 and not (reading.must_have and reading.must_have <= value.keys()):
         return arrays[0]
     return _keyed(value, reading)
