@@ -107,8 +107,8 @@ def _completed(header: list[str], rows: Sequence[Record]) -> list[str]:
 
 
 def _ends_with_delimiter(row: Record) -> bool:
-    """Whether a delimiter after the last cell makes one cell too many. An empty text in quotes is a cell."""
-    return is_blank(row.cells[-1]) and not row.raw.rstrip("\r\n").endswith('""')
+    """Whether a delimiter after the last cell makes one cell too many. A blank text in quotes is a cell."""
+    return is_blank(row.cells[-1]) and not row.raw.rstrip("\r\n").endswith('"')
 
 
 def _reject(record: Record, unit: str) -> Reject:

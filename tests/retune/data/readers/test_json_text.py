@@ -58,9 +58,9 @@ def test_one_object_is_one_row_also_if_it_holds_messages(table):
     assert chat.names == ["messages"] and len(chat.places) == 1
 
 
-@pytest.mark.parametrize("beside", [{"tools": [{"type": "function"}]}, {"tags": ["a"]}, {"data": [{"id": 1}]}])
-def test_one_conversation_is_one_row_whatever_lists_stand_beside_its_messages(table, beside):
-    record = {"messages": [{"role": "user", "content": "a"}], **beside}
+@pytest.mark.parametrize("siblings", [{"tools": [{"type": "function"}]}, {"tags": ["a"]}, {"data": [{"id": 1}]}])
+def test_one_conversation_is_one_row_whatever_lists_stand_beside_its_messages(table, siblings):
+    record = {"messages": [{"role": "user", "content": "a"}], **siblings}
     for text in (json.dumps(record), json.dumps(record, indent=1)):
         read_table = table(text, must_have=frozenset())
         assert (read_table.names, len(read_table.places)) == ([*record], 1)
