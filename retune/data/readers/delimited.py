@@ -25,6 +25,7 @@ UNQUOTED = "\t|"  # delimiters of files that often quote nothing
 LONGEST = 10_000  # lines of one row: more, and a quote was not closed
 SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 BACKSLASHED = re.compile(r'\\(["\\])')
+INSIDE = re.compile(r'(?:[^"\\]|\\.|"")*', re.DOTALL)  # of a quoted field, up to the quote that closes it
 QUOTES = "broken quotes"  # a reason
 DOUBLED, BACKSLASH, NO_QUOTES = "doubled", "backslash", "none"  # how a quote is written inside a quoted field
 
@@ -98,8 +99,8 @@ def _likely(sample: Sequence[str], delimiter: str) -> list[str]:
 class _Lines:
     """Lines for the reader of one row after the other; those of a broken row, but the first, are read again."""
 
-    def __init__(self, lines: Iterable[str], quoting: str, check: encoding.Check) -> None:
-        self._lines, self._quoting, self._check = iter(lines), quoting, check
+    def __init__(self, lines: Iterable[str], check: encoding.Check, escapes: "_Escapes | None") -> None:
+        self._lines, self._check, self._escapes = iter(lines), check, escapes
         self._again: deque[str] = deque()
         self._checked = 0  # lines that have been looked at
         self._faults: dict[int, Fault] = {}
@@ -121,7 +122,7 @@ class _Lines:
             raise csv.Error(f"a quote is not closed within {LONGEST:,} lines")
         if line.startswith("\ufeff"):
             line = line[1:]
-        return BACKSLASHED.sub(_doubled, line) if self._quoting == BACKSLASH else line
+        return self._escapes.doubled(line) if self._escapes else line
 
     def fault(self) -> Fault | None:
         """That of a line of the row, such as a byte that is no text."""
@@ -135,17 +136,41 @@ class _Lines:
         self._again.extendleft(reversed(self.row[count:]))
         self.begins += count
         self.row = []
+        if self._escapes:
+            self._escapes.is_open = False
 
 
-def _doubled(escape: re.Match[str]) -> str:
-    return '""' if escape[1] == '"' else "\\"
+class _Escapes:
+    """Turns quotes that a backslash escapes into doubled ones. Outside of quotes a backslash escapes nothing."""
+
+    def __init__(self, delimiter: str) -> None:
+        self._opening = re.compile(rf'(?:^|{re.escape(delimiter)})"')
+        self.is_open = False  # whether a quoted field goes on in the next line
+
+    def doubled(self, line: str) -> str:
+        pieces, at = [], 0
+        while at < len(line):
+            if self.is_open:
+                inside = INSIDE.match(line, at)
+                assert inside  # also nothing matches
+                pieces.append(BACKSLASHED.sub(lambda escape: '""' if escape[1] == '"' else "\\", inside[0]))
+                end = inside.end() + 1  # the quote, or a backslash that ends the file
+                pieces.append(line[inside.end() : end])
+                self.is_open = end > len(line)
+            else:
+                opening = self._opening.search(line, at)
+                end = opening.end() if opening else len(line)
+                pieces.append(line[at:end])
+                self.is_open = opening is not None
+            at = end
+        return "".join(pieces)
 
 
 def records(
     lines: Iterable[str], delimiter: str, quoting: str, check: encoding.Check, skip: bool = False
 ) -> Iterator[Record]:
     """Each row with the line in which it begins. After a row with broken quotes the next line begins the next row."""
-    source = _Lines(lines, quoting, check)
+    source = _Lines(lines, check, _Escapes(delimiter) if quoting == BACKSLASH else None)
     if quoting == NO_QUOTES:
         reader = csv.reader(source, delimiter=delimiter, quoting=csv.QUOTE_NONE, quotechar=None)
     else:

@@ -67,6 +67,11 @@ def test_quotes_that_a_backslash_escapes_are_read(table):
     assert "quotes are escaped by a backslash" in read_table.notes
 
 
+def test_outside_of_quotes_a_backslash_escapes_nothing(table):
+    read_table = table('text,label\n"say \\"no\\"",\\\\server\\\\share\n"two\nlines \\\\ \\"x\\"",\\\\\n')
+    assert rows(read_table) == [('say "no"', "\\\\server\\\\share"), ('two\nlines \\ "x"', "\\\\")]
+
+
 def test_a_backslash_stays_where_quotes_are_doubled(table):
     assert rows(table('text,label\n"C:\\new ""x""",C:\\dir\\\n')) == [('C:\\new "x"', "C:\\dir\\")]
 
