@@ -74,10 +74,11 @@ def model(model: str, html: Path | None, all_: bool, json_: bool) -> None:
 
 
 def _print_record(record: "Record", name: str) -> None:
+    from retune.documents.record_facts import with_unreadable
     from retune.evaluation import task_metrics
     from retune.lineage.record import reasons_of
 
-    data, training = record["data"], record["training"]
+    data, training = with_unreadable(record["data"]), record["training"]
     sources = ", ".join(
         f"{source} ({facts['kept']} of {facts['received']} rows, {facts['licence']}, collected: {facts['collected']})"
         for source, facts in data["sources"].items()

@@ -62,6 +62,12 @@ def _line(reject: Reject, source: str) -> str:
     return json.dumps({**place, **fault, "content": reject.content})  # ASCII, so that half a character can be kept
 
 
+def unreadable(raw: Path) -> list[tuple[str, str]]:
+    """Source and reason of each row that is kept in the folder `raw` because it could not be read."""
+    lines = [line for path in sorted(raw.glob(f"*{SUFFIX}")) for line in path.read_text("utf-8").splitlines()]
+    return [(each["source"], each["reason"]) for each in map(json.loads, lines)]
+
+
 def write(lines: Sequence[str], raw: Path, name: str) -> Path:
     """Write the lines whole, into a file whose name is made of `name` and their hash."""
     content = "".join(f"{line}\n" for line in lines).encode()

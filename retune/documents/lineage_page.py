@@ -9,6 +9,7 @@ from pathlib import Path
 
 from retune.documents import sankey, verification_commands
 from retune.documents.check_marks import by_hash, check_marks
+from retune.documents.record_facts import with_unreadable
 from retune.documents.score_charts import charts, gain_axis
 from retune.documents.tenures import happened, tenures
 from retune.lineage.check import Check
@@ -49,10 +50,11 @@ def page(
     number = version.rpartition("/")[2]
     history = sorted((entry for entry in entries if entry.event != DECIDED), key=lambda entry: entry.number)
     mine = [entry for entry in history if (entry.model, str(entry.version)) == (record["name"], number)]
-    registration = mine[0] if mine else None
+    registration, data = mine[0] if mine else None, with_unreadable(record["data"])
     return render(
         TEMPLATE,
         r=record,
+        data=data,
         start=record["training"].get("start", {"from": "base"}),
         name=record["name"],
         number=number,
@@ -77,7 +79,7 @@ def page(
         gains=[gain_axis(rival) for rival in record["gate"]["rivals"]],
         labels=labels(record["data"]["sides"]),
         commands=verification_commands.commands(record, number, history, mine),
-        picture=sankey.picture(record["data"]),
+        picture=sankey.picture(data),
         layout=sankey,
         stages=STAGES,
         sides=SIDES,

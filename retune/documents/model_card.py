@@ -15,6 +15,7 @@ from retune.documents.record_facts import (
     parent_of,
     purpose_of,
     scored_models,
+    with_unreadable,
 )
 from retune.evaluation import task_metrics
 from retune.lineage.record import Estimate, Record, Score, Source, Start, reasons_of
@@ -62,7 +63,7 @@ def _summary(record: Record) -> str:
 
 
 def _data(record: Record) -> str:
-    data = record["data"]
+    data = with_unreadable(record["data"])
     checks, suppressed = data["validation"], data["suppressed"]["ids"]
     splits = ", ".join(f"{split} {data['sides'][split]['rows']:,}" for split in SPLITS)
     rejected = f"{data['rejected']['rows']:,} rejected{_list_reasons(data['rejected']['reasons'])}"

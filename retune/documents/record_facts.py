@@ -7,7 +7,7 @@ from typing import Any
 
 from retune.documents.task_texts import PURPOSES, Purpose
 from retune.evaluation import task_metrics
-from retune.lineage.record import Dataset, Record, Scored, Start, Suppressed
+from retune.lineage.record import Data, Dataset, Record, Scored, Source, Start, Suppressed
 
 Json = dict[str, Any]
 
@@ -48,6 +48,24 @@ def datasets(record: Record) -> Iterator[tuple[str, Dataset | Suppressed]]:
     yield from ((split, data["sides"][split]) for split in SPLITS)
     if "general" in data:
         yield "general", data["general"]
+
+
+def with_unreadable(data: Data) -> Data:
+    """The data as pages count it: what ingest could not read was received, and rejected."""
+    if not (unreadable := data.get("unreadable")):
+        return data
+    rows, of_source = unreadable["rows"], unreadable["sources"]
+    nothing: Source = {"received": 0, "kept": 0, "collected": "", "licence": ""}
+    sources = {name: data["sources"].get(name, nothing) for name in {**data["sources"], **of_source}}
+    reasons = {**data["rejected"]["reasons"], **{f"unreadable: {why}": n for why, n in unreadable["reasons"].items()}}
+    return {
+        **data,
+        "raw": {**data["raw"], "rows": data["raw"]["rows"] + rows},
+        "sources": {
+            name: {**facts, "received": facts["received"] + of_source.get(name, 0)} for name, facts in sources.items()
+        },
+        "rejected": {**data["rejected"], "rows": data["rejected"]["rows"] + rows, "reasons": reasons},
+    }
 
 
 def describe_replay(record: Record) -> str:

@@ -41,6 +41,14 @@ class Rejected(Dataset):
     reasons: dict[str, int]
 
 
+class Unreadable(TypedDict):
+    """Rows that ingest could not read: received and rejected, and in no table."""
+
+    rows: int
+    reasons: dict[str, int]
+    sources: dict[str, int]
+
+
 class Suppressed(TypedDict):
     md5: str
     ids: int
@@ -80,6 +88,7 @@ class Data(TypedDict):
     suppressed: Suppressed
     validation: Validation
     sides: dict[str, Split]  # train, val, test
+    unreadable: NotRequired[Unreadable]
     general: NotRequired[Replay]
 
 

@@ -31,12 +31,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from retune.config import params
+from retune.data import rejects as rejects_of_ingest
 from retune.data import replay, row_table, suppression, task_data
 from retune.data.row_table import TEXT
 from retune.errors import WrongUse
 from retune.system.stage_io import run, write_json
 from tasks.curate.doubts import Doubts
-from tasks.curate.report import Tally, report_general
+from tasks.curate.report import Tally, report_general, report_unreadable, summary
 from tasks.curate.row_steps import ROW_STEPS, Context, Rejects, as_received, clean
 from tasks.curate.table_steps import TABLE_STEPS, Array, KeyCollector, among, near_labels
 
@@ -242,6 +243,8 @@ def main(raw: Path, suppressed_json: Path, curated: Path, report_json: Path) -> 
             rejects.write(rejected_rows)
         doubts.add_near(decision.near)
         report: dict[str, Any] = {**tally.report(), "doubts": doubts.report()}
+    if unreadable := rejects_of_ingest.unreadable(raw):
+        report["unreadable"] = report_unreadable(unreadable)
     if files:
         general, reasons = curate_general(examples, context, digests)
         report["general"] = report_general(files, examples, general, reasons)
@@ -250,8 +253,7 @@ def main(raw: Path, suppressed_json: Path, curated: Path, report_json: Path) -> 
     write_json(report, report_json)
     for warning in doubts.warnings():
         print(f"warning: {warning}")
-    counts = ", ".join(f"{name} {count}" for name, count in report["reasons"].items() if count)
-    print(f"kept {report['kept']} of {report['received']} rows" + (f"; rejected: {counts}" if counts else ""))
+    print(summary(report))
 
 
 if __name__ == "__main__":

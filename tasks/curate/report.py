@@ -52,6 +52,22 @@ class Tally:
         }
 
 
+def report_unreadable(rejects: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """The rows that ingest could not read, by source and reason; they are none of the received rows."""
+    sources, reasons = (Counter(each) for each in zip(*rejects, strict=True))
+    return {"rows": len(rejects), "reasons": dict(sorted(reasons.items())), "sources": dict(sorted(sources.items()))}
+
+
+def summary(report: dict[str, Any]) -> str:
+    """What became of each row that came, in a line."""
+    unreadable = report.get("unreadable", {"rows": 0})["rows"]
+    counts = ", ".join(
+        f"{name} {count}" for name, count in (report["reasons"] | {"unreadable": unreadable}).items() if count
+    )
+    kept = f"kept {report['kept']} of {report['received'] + unreadable} rows"
+    return f"{kept}; rejected: {counts}" if counts else kept
+
+
 def report_general(
     files: Sequence[replay.File], examples: pd.DataFrame, clean_examples: pd.DataFrame, reasons: dict[str, int]
 ) -> dict[str, Any]:

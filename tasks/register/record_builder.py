@@ -120,6 +120,8 @@ def _data(training_report: Report, hashes: dict[str, str]) -> records.Data:
         },
         "sides": _splits(hashes),
     }
+    if "unreadable" in curation:
+        data["unreadable"] = curation["unreadable"]
     if "general" in curation:
         data["general"] = _replay(curation["general"], training_report, hashes)
     return data

@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -87,6 +88,13 @@ def test_an_id_made_from_content_counts_only_rows_that_came_in():
     take_most("text,label,s\na,x,\na,x,hold\na,x,\n", Columns(split="s"))
     first, second = column("id")
     assert second == f"{first}-2"
+
+
+def test_the_rejects_are_counted_by_source_and_reason():
+    take_most("text,label\na,x\nb\nc,x\n")
+    take_most("text,label,s\na,x,\nb,x,hold\n", Columns(split="s"), name="u.csv")
+    assert rejects.unreadable(RAW) == [("tickets", "wrong number of fields"), ("u", "unknown split")]
+    assert rejects.unreadable(Path("nowhere")) == []
 
 
 def test_when_tracking_fails_the_rejects_are_taken_back_too():

@@ -3,7 +3,8 @@
 from google.protobuf import json_format
 from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
 
-from retune.documents import bom, model_card, provenance
+from retune.documents import bom, lineage_page, model_card, provenance
+from retune.documents.record_facts import with_unreadable
 from retune.lineage.record import problems
 from tests.support.statements import values
 
@@ -32,6 +33,26 @@ def test_the_card_says_what_the_model_is_for_from_what_how_good_and_where_it_end
         record["fingerprint"],
     ):
         assert line in card
+
+
+def test_what_could_not_be_read_is_received_and_rejected_on_every_page(record):
+    before = model_card.model_card(record)
+    assert with_unreadable(record["data"]) is record["data"]
+    raw, rejected = record["data"]["raw"]["rows"], record["data"]["rejected"]["rows"]
+    record["data"]["unreadable"] = {"rows": 5, "reasons": {"not UTF-8": 5}, "sources": {"desk": 3, "fax": 2}}
+    assert problems(record) == []
+    card = model_card.model_card(record)
+    for line in (
+        "| desk | 325 | 310 | 2026-01-01 to 2026-06-30 | own records, for use in this company only |",
+        "| fax | 2 | 0 | not stated | not stated |",
+        f"{rejected + 5} rejected: empty 8, exact_copy 8, rare_label 6, suppressed 2, "
+        "unreadable: not UTF-8 5.",
+    ):
+        assert line in card and line not in before
+    data = with_unreadable(record["data"])
+    assert data["raw"]["rows"] == raw + 5
+    assert record["data"]["raw"]["rows"] == raw, "what verify compares stays"
+    assert "unreadable: not UTF-8" in lineage_page.page(record, "tickets/7", [], [])
 
 
 def test_a_version_that_continued_says_from_which_in_all_three(record, training_start):

@@ -138,6 +138,17 @@ def test_the_stage_reads_the_parts_in_order_and_writes_its_files(stage_folder):
     assert Path("curated/rows.parquet").read_bytes() == first
 
 
+def test_what_ingest_could_not_read_is_counted_among_the_rows_that_came(stage_folder, capsys):
+    Path("t.csv").write_text("id,text,label\n" + "".join(f"{n},some words {n},a\n" for n in range(12)) + "x,y\nz\n")
+    result = ingest.ingest("t.csv", PATHS[0], ingest.Columns(id="id"), ingest.Rules("classify", 0.5))
+    main(*PATHS)
+    report = json.loads(Path("curate.json").read_text())
+    unreadable = {"rows": 2, "reasons": {"wrong number of fields": 2}, "sources": {"t": 2}}
+    assert (report["received"], report["kept"], report["unreadable"]) == (12, 12, unreadable)
+    assert result.received == 14
+    assert capsys.readouterr().out.splitlines()[-1] == "kept 12 of 14 rows; rejected: unreadable 2"
+
+
 def test_no_rows_give_empty_files(stage_folder):
     Path("raw").mkdir()
     main(*PATHS)
