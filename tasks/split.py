@@ -15,10 +15,14 @@ Nothing but the group's own name and given side counts, so rows that arrive late
 start at opposite ends, so a changed share moves rows between that side and train only.
 
 Where a model is to write, rows without a group that share a prompt must not be parted either: one prompt may have many
-answers, and a prompt that was learned from tells nothing when it is tested.
+answers, and a prompt that was learned from tells nothing when it is tested. Nor may a conversation be parted from one
+that begins with all of it, as where an export has a row for each turn: who learns the longer one learns the other. They
+take the place of the shortest. So the one thing that moves a row is a shorter conversation that arrives later.
 """
 
 import hashlib
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +34,33 @@ from retune.config.common import SplitShares
 from retune.data import messages, row_table, task_data, text_keys, values
 from retune.data.row_table import SPLITS
 from retune.errors import Refused, WrongUse
-from retune.system.stage_io import run, write_json
+from retune.system.stage_io import heartbeat, run, write_json
 
 Config = Split | SplitShares
 STRICTEST = ("test", "val", "train")  # a group of several given sides goes here first, until it is refused
 
 
+@dataclass(frozen=True)
+class Units:
+    """The name of what stays on one side, of each row."""
+
+    solo: pd.Series  # by its own group, prompt or id
+    joint: pd.Series  # by that of the conversation with which it begins, if there is one
+
+    @property
+    def begun(self) -> pd.Series:
+        """Whether a row begins with all of another conversation."""
+        return self.solo != self.joint
+
+
 def split(rows: pd.DataFrame, split_config: Config, task: str) -> dict[str, pd.DataFrame]:
     """The rows of train, val and test, each sorted by id, so that the order of arrival changes nothing."""
-    unit = units(rows, task)
-    preassigned = _preassigned(unit, rows["given"])
+    return _split(rows, units(rows, task), split_config, task)
+
+
+def _split(rows: pd.DataFrame, units: Units, split_config: Config, task: str) -> dict[str, pd.DataFrame]:
+    unit, preassigned = units.joint, _preassigned(units.solo, rows["given"])
+    preassigned = preassigned.where(preassigned != "", _preassigned(unit, rows["given"]))
     place = unit.map({name: _place(name, split_config.seed) for name in unit.unique()})
     side = preassigned.where(preassigned.isin(["val", "test"]), "train")
     side = side.mask((preassigned == "") & (place < split_config.test_share), "test")
@@ -48,13 +69,82 @@ def split(rows: pd.DataFrame, split_config: Config, task: str) -> dict[str, pd.D
     return {name: ordered[side[ordered.index] == name].reset_index(drop=True) for name in SPLITS}
 
 
-def units(rows: pd.DataFrame, task: str) -> pd.Series:
-    """The name of what stays on one side, of each row; customer 12 is not row 12."""
-    alone = "row:" + rows["id"]
-    if task_data.of(task).split_unit == "prompt":
-        words = rows["text"].map(lambda text: messages.words(messages.parse(text) or [])).astype("str")
-        alone = "prompt:" + _place_key(words)
-    return ("group:" + rows["group"]).where(rows["group"] != "", alone)
+def units(rows: pd.DataFrame, task: str) -> Units:
+    """The units of the rows; customer 12 is not row 12. What has a group joins no other conversation."""
+    groups, is_grouped = "group:" + rows["group"], rows["group"] != ""
+    if task_data.of(task).split_unit != "prompt":
+        solo = groups.where(is_grouped, "row:" + rows["id"])
+        return Units(solo, solo)
+    prompts = [messages.parse(text) or [] for text in rows["text"]]
+    words = pd.Series(map(messages.words, prompts), rows.index, "str")
+    solo = groups.where(is_grouped, "prompt:" + _place_key(words))
+    return Units(solo, solo.where(is_grouped, _joined(rows, solo, prompts, task)))
+
+
+def _joined(rows: pd.DataFrame, solo: pd.Series, prompts: list[messages.Messages], task: str) -> pd.Series:
+    """The unit of the shortest conversation with all of which a prompt begins; its own one if there is none."""
+    if max(map(len, prompts), default=0) < 3:  # none begins with a question and its answer
+        return solo
+    starts = _prefixes(prompts, [b""] * len(prompts))
+    ends = [prefixes[-1] if prefixes else b"" for prefixes in starts]
+    unit_of: dict[bytes, str] = {}  # whole conversation -> unit
+    for name in task_data.of(task).answers:
+        for whole, unit in zip(_prefixes(list(map(messages.answer, rows[name])), ends), solo, strict=True):
+            if whole:
+                unit_of[whole[-1]] = min(unit, unit_of.get(whole[-1], unit))
+    joint = [
+        next((unit_of[prefix] for prefix in prefixes if prefix in unit_of), unit)
+        for prefixes, unit in zip(starts, solo, strict=True)
+    ]
+    return pd.Series(joint, solo.index, "str").groupby(solo).transform("min")
+
+
+def _prefixes(conversations: list[messages.Messages], before: list[bytes]) -> list[list[bytes]]:
+    """Of each conversation a hash of its first message, of its first two, and so on, each with what comes before."""
+    words = pd.Series([messages.words([message]) for each in conversations for message in each], dtype="str")
+    keys = iter(_place_key(words))
+    return [
+        list(accumulate((next(keys).encode() for _ in each), _hash, initial=start))[1:]
+        for each, start in zip(conversations, before, strict=True)
+    ]
+
+
+def _hash(before: bytes, key: bytes) -> bytes:
+    return hashlib.blake2b(before + key, digest_size=16).digest()
+
+
+def continuations(rows: pd.DataFrame, units: Units, sides: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    """How many rows begin with another conversation, which of them stand apart from it, and what begins the most.
+
+    The data itself puts those on another side that stand apart.
+    """
+    side = rows["id"].map({row: name for name, each in sides.items() for row in each["id"]})
+    is_apart = units.begun & (side != units.joint.map(side[~units.begun].groupby(units.solo).min()))
+    report: dict[str, Any] = {"rows": int(units.begun.sum()), "apart": sorted(rows.loc[is_apart, "id"])}
+    if report["rows"]:
+        largest, count = next(iter(units.joint[~units.joint.str.startswith("group:")].value_counts().items()))
+        report["most"] = {"id": min(rows.loc[units.solo == largest, "id"]), "rows": int(count)}
+    return report
+
+
+def check_continuations(report: dict[str, Any], rows: int, split_config: Config) -> list[str]:
+    """What is to be said of them. Raises Refused where one conversation begins too many rows."""
+    if not report["rows"]:
+        return []
+    name, count = report["most"]["id"], report["most"]["rows"]
+    if count > split_config.max_group_share * rows:
+        raise Refused(
+            f"{count} of {rows} rows ({count / rows:.0%}) are or begin with the conversation of row {name}, and would"
+            " fall on one side as a whole: leave that row out, or raise split.max_group_share"
+            f" ({split_config.max_group_share:g})"
+        )
+    sentences = [f"{report['rows']} rows begin with all of another conversation: they stand on its side"]
+    if apart := report["apart"]:
+        sentences.append(
+            f"warning: but {len(apart)} do not, as the data itself puts them on another side, such as"
+            f" {', '.join(apart[:5])}: what is tested may be learned there. Give both one side"
+        )
+    return sentences
 
 
 def _place_key(words: pd.Series) -> pd.Series:
@@ -164,10 +254,16 @@ def refuse_large_groups(groups: dict[str, int], rows: int, split_config: Config)
 
 def main(curated: Path, splits: Path, report_json: Path) -> None:
     rows, config = row_table.read(curated), params.load()
-    sides = split(rows, config.split, config.task)
+    with heartbeat(f"comparing the beginnings of {len(rows):,} rows"):
+        unit = units(rows, config.task)
+    sides = _split(rows, unit, config.split, config.task)
     counts = {**report(rows, sides, config.task), "large_groups": large_groups(rows, config.split)}
+    if task_data.of(config.task).split_unit == "prompt":
+        counts["continuations"] = continuations(rows, unit, sides)
     write_json(counts, report_json)  # before the verdict: a refusal is read from it
     refuse_large_groups(counts["large_groups"], len(rows), config.split)
+    for sentence in check_continuations(counts.get("continuations", {"rows": 0}), len(rows), config.split):
+        print(sentence)
     for warning in check_splits(counts, config.split):
         print(f"warning: {warning}")
     for name, side in sides.items():

@@ -208,6 +208,72 @@ def test_the_answers_to_one_prompt_are_not_parted():
     assert (where.sort_index().groupby([n // 3 for n in range(len(where))]).nunique() == 1).all()
 
 
+def conversation(*words):
+    """A row of messages in turn, whose last one is the answer."""
+    roles = ("user", "assistant")
+    turns = [{"role": roles[n % 2], "content": content} for n, content in enumerate(words)]
+    return {"text": messages.dump(turns[:-1]), "label": turns[-1]["content"]}
+
+
+def conversations(*some):
+    return lone(len(some)).assign(**pd.DataFrame([conversation(*each) for each in some]))
+
+
+def exports(count):
+    """A row for each turn of `count` conversations of three turns, the longest first."""
+    words = ("Where is it {}?", "On its way.", "Since when?", "Monday, {}.", "Thanks!", "Good bye.")
+    some = [[word.format(n) for word in words[:length]] for n in range(count) for length in (6, 4, 2)]
+    return conversations(*some)
+
+
+@pytest.mark.parametrize("task", ["instruct", "prefer"])
+def test_a_conversation_and_what_begins_with_it_are_not_parted(task):
+    table = exports(40).assign(rejected="no")
+    sides = split(table, SHARES, task=task)
+    where = pd.Series({row: name for name, side in sides.items() for row in side["id"]})
+    assert set(where) == set(SPLITS)
+    assert (where.sort_index().groupby([n // 3 for n in range(120)]).nunique() == 1).all()
+    assert stage.continuations(table, stage.units(table, task), sides) == {
+        "rows": 80,
+        "apart": [],
+        "most": {"id": "r00002", "rows": 3},
+    }
+
+
+def test_conversations_that_begin_alike_have_their_own_sides():
+    """Neither begins with all of the other: an answer or the question before it differs."""
+    table = conversations(
+        ("Hi", "Hello"), ("Hi", "Hey", "A?", "b"), ("Ho", "Hello", "A?", "b"), ("HI!", "hello.", "A?", "b")
+    )
+    units = stage.units(table, "instruct")
+    assert units.begun.tolist() == [False, False, False, True]
+    assert units.joint[3] == units.solo[0]
+
+
+def test_a_group_wins_and_takes_in_what_begins_with_a_conversation_of_it():
+    table = conversations(("Hi", "Hello"), ("Hi", "Hello", "A?", "b"), ("Hi", "Hello", "C?", "d"))
+    units = stage.units(table.assign(group=["c1", "c2", ""]), "instruct")
+    assert units.joint.tolist() == ["group:c1", "group:c2", "group:c1"]
+
+
+def test_what_begins_with_a_row_of_the_data_s_own_side_goes_there_unless_it_has_one_too():
+    table = conversations(("Hi", "Hello"), ("Hi", "Hello", "A?", "b"), ("Hi", "Hello", "C?", "d"))
+    table = table.assign(given=["test", "train", ""])
+    sides = split(table, SHARES, task="instruct")
+    assert [list(sides[name]["id"]) for name in ("test", "train")] == [["r00000", "r00002"], ["r00001"]]
+    counts = stage.continuations(table, stage.units(table, "instruct"), sides)
+    sentences = stage.check_continuations(counts, 3, SHARES)
+    assert sentences[0].startswith("2 rows begin with all of another conversation")
+    assert "warning: but 1 do not" in sentences[1] and "such as r00001:" in sentences[1]
+
+
+def test_a_conversation_that_begins_too_many_rows_is_named():
+    table = conversations(("Hi", "Hello"), *(("Hi", "Hello", f"A {n}?", "b") for n in range(9)))
+    counts = stage.continuations(table, stage.units(table, "instruct"), split(table, SHARES, task="instruct"))
+    with pytest.raises(Refused, match=r"10 of 20 rows \(50%\) are or begin with the conversation of row r00000"):
+        stage.check_continuations(counts, 20, replace(SHARES, max_group_share=0.2))
+
+
 def test_where_a_model_writes_no_label_can_be_missing_and_none_is_told():
     table = answers(40, 1).assign(rejected="no")
     sides = split(table, SHARES, task="prefer")

@@ -45,8 +45,7 @@ def test_what_could_not_be_read_is_received_and_rejected_on_every_page(record):
     for line in (
         "| desk | 325 | 310 | 2026-01-01 to 2026-06-30 | own records, for use in this company only |",
         "| fax | 2 | 0 | not stated | not stated |",
-        f"{rejected + 5} rejected: empty 8, exact_copy 8, rare_label 6, suppressed 2, "
-        "unreadable: not UTF-8 5.",
+        f"{rejected + 5} rejected: empty 8, exact_copy 8, rare_label 6, suppressed 2, unreadable: not UTF-8 5.",
     ):
         assert line in card and line not in before
     data = with_unreadable(record["data"])
