@@ -26,12 +26,12 @@ import pandas as pd
 import pyarrow as pa
 
 from retune.config.params import Params
-from retune.data import chat_formats, rejects, row_table, source_facts, task_data, unfinished_ingest
+from retune.data import rejects, row_table, source_facts, task_data, unfinished_ingest
 from retune.data.answer_counts import AnswerCounts
 from retune.data.readers import compression
 from retune.data.readers.records import Reading
 from retune.data.readers.source import read
-from retune.data.readers.table import Reject, Table
+from retune.data.readers.table import Reject
 from retune.data.row_mapping import Columns, complete_columns, content_columns, read_answers, rows_of, wanted_columns
 from retune.data.values import first_spelling
 from retune.errors import Broken, WrongUse
@@ -88,13 +88,14 @@ class Rules:
 
 @dataclass(frozen=True)
 class Parsed:
-    """A source as rows; `frame` has the place of each as its index."""
+    """A source as rows; `frame` has the place of each as its index. The table that was read is let go: it is larger."""
 
-    table: Table
-    columns: Columns
-    mapped: chat_formats.Mapped
     frame: pd.DataFrame
     rejects: list[Reject]
+    unused: tuple[str, ...]  # columns
+    notes: tuple[str, ...]
+    format: str
+    counts: AnswerCounts | None
 
 
 def nothing() -> None: ...
@@ -139,10 +140,10 @@ def ingest(
         part=part,
         rejects_file=rejects_file,
         reasons=rejects.reasons(parsed.rejects),
-        unused=_unused(parsed),
-        format=parsed.mapped.format,
-        counts=parsed.mapped.counts,
-        notes=tuple(parsed.table.notes),
+        unused=parsed.unused,
+        format=parsed.format,
+        counts=parsed.counts,
+        notes=parsed.notes,
     )
 
 
@@ -165,12 +166,9 @@ def _parse(source: str, columns: Columns, name: str | None, rules: Rules) -> Par
     rows = rows_of(table, columns, name or _name(source), mapped.values, faults)
     unreadable, received = table.all_rejects(faults), len(table.places) + len(table.rejects)
     rejects.refuse_too_many(table.name, unreadable, received, rules.max_unreadable_share)
-    return Parsed(table, columns, mapped, rows, unreadable)
-
-
-def _unused(parsed: Parsed) -> tuple[str, ...]:
-    used = {*vars(parsed.columns).values(), *parsed.mapped.columns}
-    return tuple(column for column in parsed.table.names if column not in used)
+    used = {*vars(columns).values(), *mapped.columns}
+    unused = tuple(column for column in table.names if column not in used)
+    return Parsed(rows, unreadable, unused, tuple(table.notes), mapped.format, mapped.counts)
 
 
 def fates_of(rows: pd.DataFrame, existing: pd.DataFrame) -> pd.Series:
