@@ -63,6 +63,8 @@ def complete_columns(columns: Columns, table: Table, task: str) -> Columns:
         near = difflib.get_close_matches(column, table.names, n=1)
         message += f"; did you mean {near[0]!r}?" if near else "."
         message += f" Say which one holds the {role} with --{role} COLUMN"
+        if not near and table.places and table.places[0] > 1:  # what stands above the first row
+            message += ", or --no-header if these are a row"
         raise WrongUse(message + (f", or the side of all rows: {', '.join(SIDE_OF)}" if role == "split" else ""))
     return complete
 

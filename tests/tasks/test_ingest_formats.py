@@ -41,6 +41,14 @@ def test_a_csv_that_is_no_table_is_refused(text, phrases):
     refused(Refused, text, "tickets.csv", *phrases)
 
 
+def test_a_file_whose_first_line_is_a_row_is_refused_with_the_option_that_reads_it():
+    phrases = ["has no column 'text'", "--text COLUMN, or --no-header if these are a row"]
+    refused(WrongUse, "parcel late,shipping\nbill wrong,billing\n", "tickets.csv", *phrases)
+    with pytest.raises(WrongUse) as error:
+        take('[{"body": "parcel late"}]', name="t.json")
+    assert "--no-header" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("name", "text"), [("t.csv", ""), ("t.csv", "\n\n"), ("t.csv", "text,label\n"), ("t.jsonl", ""), ("t.json", "[]")]
 )

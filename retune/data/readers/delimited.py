@@ -19,6 +19,7 @@ from retune.data.readers.table import Fault, Table
 from retune.errors import WrongUse
 
 DELIMITERS = ",;\t|"
+WITHIN_NAMES = "_-.\"'"  # never taken for a delimiter unasked
 NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 SAMPLE = 500  # lines
 UNQUOTED = "\t|"  # delimiters of files that often quote nothing
@@ -84,7 +85,20 @@ def sniff(sample: Sequence[str], must_have: frozenset[str], usual: str) -> str:
         width, count = Counter(map(len, rows)).most_common(1)[0]
         return (shows, width > 1, count / len(rows) if width > 1 else 0.0, delimiter == usual, width)
 
-    return max(DELIMITERS, key=score)
+    candidates: list[str] = [*DELIMITERS, *_unusual(sample, must_have)]
+    return max(candidates, key=score)
+
+
+def _unusual(sample: Sequence[str], must_have: frozenset[str]) -> list[str]:
+    """Other signs that part a line into the names that it must have, such as a colon or the \\x01 of Hive."""
+    if len(must_have) < 2:
+        return []
+    return sorted(
+        sign
+        for line in sample[:20]
+        for sign in {*line} - {*DELIMITERS, *WITHIN_NAMES}
+        if not sign.isalnum() and not sign.isspace() and must_have <= {clean_name(cell) for cell in line.split(sign)}
+    )
 
 
 def _likely(sample: Sequence[str], delimiter: str) -> list[str]:

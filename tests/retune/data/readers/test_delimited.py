@@ -39,6 +39,8 @@ def rows(table, *columns):
         "\ufeffsep=;\r\ntext;label\r\nPaket kam nicht an;Versand\r\n",
         "text\tlabel\nPaket kam nicht an\tVersand\n",
         "text|label\nPaket kam nicht an|Versand\n",
+        "text:label\nPaket kam nicht an:Versand\n",
+        "text\x01label\nPaket kam nicht an\x01Versand\n",
         "sep=^\ntext^label\nPaket kam nicht an^Versand\n",
         "text,label\rPaket kam nicht an,Versand\r",
     ],
