@@ -14,7 +14,7 @@ from itertools import islice
 
 from retune.data.readers import encoding
 from retune.data.readers.compression import Content, damage
-from retune.data.readers.records import Reading, Record, clean_name, to_table
+from retune.data.readers.records import WIDTH, NoTable, Reading, Record, clean_name, to_table
 from retune.data.readers.table import Fault, Table
 from retune.errors import WrongUse
 
@@ -42,27 +42,34 @@ def read(content: Content, name: str, reading: Reading) -> Table:
     usual = "\t" if content.suffix in (".tsv", ".tab") else ","
     delimiter = _delimiter(reading.delimiter) or (stated[1] if stated else sniff(sample, reading.must_have, usual))
 
-    def table(quoting: str, say: bool = True) -> Table:
+    def attempt(quoting: str, say: bool = True) -> Table | NoTable:
         check = encoding.Check(codec)
         with damage(content.path), encoding.lines(content.open, codec, name) as lines:
             rows = records(lines, delimiter, quoting, check, skip=bool(stated))
             how = reading if say else replace(reading, say=lambda _: None)
             remedy = f": quote fields that contain {delimiter!r} or a line break"
-            result = to_table(name, rows, how, remedy=remedy)
+            try:
+                result: Table | NoTable = to_table(name, rows, how, remedy=remedy)
+            except NoTable as error:
+                result = error
         check.refuse_another_encoding(name, reading.encoding)
         return result
 
-    best = table(DOUBLED)
+    best = attempt(DOUBLED)
     notes = [] if delimiter == usual else [f"separated by {NAMES.get(delimiter, repr(delimiter))}"]
     if codec not in ("utf-8", "utf-8-sig"):
         notes.append(f"read as {codec}")
-    if any(reject.fault.reason in (QUOTES, "wrong number of fields") for reject in best.rejects):
-        other = {BACKSLASH: "quotes are escaped by a backslash", NO_QUOTES: "quotes are part of the text"}
-        for quoting in _likely(sample, delimiter):
-            attempt = table(quoting, say=False)
-            if len(attempt.rejects) < len(best.rejects):
-                best = replace(attempt, notes=[*attempt.notes, other[quoting]])
+    for quoting, note in _likely(sample, delimiter).items() if _may_be_quoted_otherwise(best) else ():
+        other = attempt(quoting, say=False)
+        if isinstance(other, Table) and (isinstance(best, NoTable) or len(other.rejects) < len(best.rejects)):
+            best = replace(other, notes=[*other.notes, note])
+    if isinstance(best, NoTable):
+        raise best
     return replace(best, notes=[*notes, *best.notes])
+
+
+def _may_be_quoted_otherwise(result: Table | NoTable) -> bool:
+    return isinstance(result, NoTable) or any(reject.fault.reason in (QUOTES, WIDTH) for reject in result.rejects)
 
 
 def _delimiter(stated: str | None) -> str | None:
@@ -101,13 +108,17 @@ def _unusual(sample: Sequence[str], must_have: frozenset[str]) -> list[str]:
     )
 
 
-def _likely(sample: Sequence[str], delimiter: str) -> list[str]:
-    """The other ways of quoting that these lines may have."""
+def _likely(sample: Sequence[str], delimiter: str) -> dict[str, str]:
+    """The other ways of quoting that these lines may have, in words."""
     fields = [field.strip() for line in sample for field in line.rstrip("\r\n").split(delimiter)]
     opened = [field for field in fields if field.startswith('"')]
     whole = sum(len(field) > 1 and field.endswith('"') for field in opened)
-    ways = [BACKSLASH] if any('\\"' in line for line in sample) else []
-    return [*ways, NO_QUOTES] if delimiter in UNQUOTED and whole <= len(opened) / 4 else ways
+    ways = {}
+    if any('\\"' in line for line in sample):
+        ways[BACKSLASH] = "quotes are escaped by a backslash"
+    if delimiter in UNQUOTED and whole <= len(opened) / 4:
+        ways[NO_QUOTES] = "quotes are part of the text"
+    return ways
 
 
 class _Lines:

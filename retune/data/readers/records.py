@@ -8,10 +8,17 @@ from itertools import chain, islice
 from typing import Any
 
 from retune.data.readers.table import Fault, Reject, Table
+from retune.errors import Refused
 
 HEADER_WITHIN = 20  # records; above the header stand titles
 SAMPLE = 200  # records by whose width the header is known
 WIDTH = "wrong number of fields"  # a reason
+STEP = 200_000  # records
+MOSTLY = 0.95  # rejects in so many of the records, and what is read is no table
+
+
+class NoTable(Refused):
+    """Hardly a record fits the header. To keep each with its reason takes a multiple of the file's size."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,8 @@ def to_table(name: str, records: Iterable[Record], reading: Reading, unit: str =
     builder.rejects += [_reject(each, unit) for each in (first[:start] if start > 0 else []) if each.fault]
     for count, record in enumerate(chain(first[start + 1 :], records), 1):
         builder.add(record)
-        if count % 200_000 == 0:
+        if count % STEP == 0:
+            builder.refuse_no_table(name, count)
             reading.say(f"read {count:,} records of {name}")
     return builder.table(name, [f"passed over {len(titles)} lines above the header"] if titles else [])
 
@@ -145,6 +153,13 @@ class _Builder:
             return
         self.places.append(record.place)
         self.rows.append(cells)
+
+    def refuse_no_table(self, name: str, count: int) -> None:
+        if len(self.rejects) > MOSTLY * count:
+            raise NoTable(
+                f"{name} is no table: {len(self.rejects):,} of its first {count:,} records cannot be read. The first "
+                f"is {self.rejects[0]}. If another sign parts its columns, name it with --delimiter"
+            )
 
     def _is_header(self, cells: Sequence[Any]) -> bool:
         if self._key is None or not str(cells[self._key]).strip().endswith(self.header[self._key]):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retune.data.readers import records
 from retune.data.readers.delimited import sniff
 from retune.data.readers.records import Reading
 from retune.data.readers.source import NoRows, read
@@ -277,3 +278,13 @@ def test_a_line_of_nul_bytes_is_a_reject_and_no_other_encoding(table):
     assert read_table.rejects[0].fault.message == "50 of 50 characters are NUL: copy the file again"
     with pytest.raises(Refused, match="is no text, but NUL bytes, as a write that broke off leaves them: copy it"):
         table(b"\0" * 5000)
+
+
+def test_a_file_of_which_hardly_a_line_fits_is_given_up_early(table, monkeypatch):
+    monkeypatch.setattr(records, "STEP", 50)
+    with pytest.raises(Refused, match="is no table: 49 of its first 50 records cannot be read"):
+        table("text,label\na,b\n" + "plain words\n" * 100)
+    escaped = "text,label\n" + '"a \\"b\\" c",x\n' * 100
+    assert len(table(escaped).places) == 100
+    with pytest.raises(Refused, match="is not UTF-8"):
+        table(b"text,label\n" + "Straße\n".encode("cp1252") * 100)
