@@ -30,10 +30,7 @@ def plan() -> list[Planned]:
     inputs come out unchanged. Raises Refused if data/raw was edited: no pointer names what would be trained on."""
     stages, locked, changed = dvc_pipeline.pipeline(), dvc_pipeline.lock(), dvc.status()
     if str(POINTER) in changed:
-        raise Refused(
-            f"{RAW} has other bytes than {POINTER} names: a file was edited",
-            remedy=f"`dvc checkout {POINTER}` brings back what git says, `dvc add {RAW}` keeps the folder as it is",
-        )
+        raise _refuse_raw(changed[str(POINTER)])
     current = yaml.safe_load(Path("params.yaml").read_text("utf-8"))
     maker = {path: name for name, entry in stages.items() for path in dvc_pipeline.outputs(entry)}
     planned: dict[str, Planned] = {}
@@ -45,6 +42,19 @@ def plan() -> list[Planned]:
         why += [f"{source} runs before it" for source in sources if planned[source].run]
         planned[name] = Planned(name, bool(why), why)
     return list(planned.values())
+
+
+def _refuse_raw(changes: list[Any]) -> Refused:
+    if {"changed outs": {str(RAW): "not in cache"}} in changes:
+        return Refused(
+            f"the DVC cache lacks the bytes that {POINTER} names",
+            remedy=f"if the cache was moved, move `.dvc/cache/files` too; else `dvc pull {POINTER}` fetches them, or "
+            f"`dvc add {RAW}` takes them from the folder",
+        )
+    return Refused(
+        f"{RAW} has other bytes than {POINTER} names: a file was edited",
+        remedy=f"`dvc checkout {POINTER}` brings back what git says, `dvc add {RAW}` keeps the folder as it is",
+    )
 
 
 def _why(locked: dict[str, Any], entry: dict[str, Any], changes: list[Any], current: dict[str, Any]) -> list[str]:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from flows.execution import dvc
 from flows.execution.plan import plan
+from retune.errors import Refused
 
 
 def planned():
@@ -157,3 +159,12 @@ def test_what_was_planned_is_what_then_runs(tiny_pipeline):
 def test_a_section_that_has_lost_its_shape_is_told(tiny_pipeline, text):
     Path("params.yaml").write_text(text, "utf-8")
     assert planned()["cook"].run
+
+
+@pytest.mark.parametrize(
+    ("state", "words"), [("not in cache", "DVC cache lacks the bytes"), ("modified", "a file was edited")]
+)
+def test_records_that_no_pointer_names_are_refused_with_what_to_do(tiny_pipeline, monkeypatch, state, words):
+    monkeypatch.setattr(dvc, "status", lambda: {"data/raw.dvc": [{"changed outs": {"data/raw": state}}]})
+    with pytest.raises(Refused, match=words):
+        plan()
