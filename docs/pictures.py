@@ -27,8 +27,9 @@ from playwright.sync_api import Browser, sync_playwright
 from flows.project import environment
 from retune.config import params
 from retune.registry import backend, runs, versions
+from tasks.register import run_page
 
-ASSETS, REPORT = Path("docs/assets"), Path("models/reports/report.html")
+ASSETS = Path("docs/assets")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 QUIET = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -66,7 +67,7 @@ def main() -> None:
             Picture("runs", runs.runs_page(server, name), "gain_over_base", 520),
             Picture("run", f"{page_of_run}/model-metrics?{training}", "Add chart", 900),
             Picture("artifacts", f"{page_of_run}/artifacts/model_card.md?{training}", "Intended use", 1000),
-            Picture("report", REPORT.resolve().as_uri(), "Pictures", 975),
+            Picture("report", run_page.REPORT.resolve().as_uri(), "Pictures", 975),
             Picture("lineage", lineage.as_uri(), "From sources to champion", 1560),
         ):
             for scheme in SCHEMES:

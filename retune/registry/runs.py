@@ -22,15 +22,14 @@ COLUMNS = {
     "metrics.`macro_f1`": 105,
     "metrics.`gain_over_base`": 115,
     "metrics.`gain_over_champion`": 150,
-    "metrics.`accuracy`": 105,
     "tags.`data`": 80,
-    "attributes.`Source`": 130,
-    "attributes.`Version`": 90,
+    "attributes.`Source`": 110,
+    "attributes.`Version`": 85,
 }
 VIEW = "best-first"
 ABOUT_RUNS = (  # MLflow shows one line of it
-    "The runs of one model, named after the version that came of each. `data` is the DVC hash of the train split. "
-    "Plots, data docs, report and model card are among a run's artifacts."
+    "The runs of one model, named after their versions. `data` is the DVC hash of the train split. "
+    "Plots, report and model card are artifacts."
 )
 
 
