@@ -25,6 +25,7 @@ from retune.config import params
 from retune.data import row_table, task_data
 from retune.errors import Broken, Refused, RetuneError
 from retune.lineage import record
+from retune.preflight import scored_rows
 from retune.promotion import gate as gates
 from retune.promotion import gate_record, latency
 from retune.promotion.gate import Decision
@@ -120,6 +121,7 @@ def run_stage(name: str, run_id: str) -> None:
         try:
             if name == "train":
                 register.check_start()
+                scored_rows.require(params.load(), TEST)
             if not dvc.run(name, log.info, on_progress):
                 log.info("%s: nothing changed, skipped", name)
         except RetuneError as error:

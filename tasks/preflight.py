@@ -96,7 +96,8 @@ def run_preflight(config: params.Instruct | params.Prefer, picture: Path = PICTU
     plots.lengths(rows_audit.lengths, config.train.max_tokens, picture)
     findings = [*rows_audit.findings, apart, *(others.findings if others else [])]
     if isinstance(config, params.Prefer):
-        findings += token_audit.single_answers(rows, config.train.method, config.promote.metric, limits)
+        tested = rows[side == "test"] if where == str(SPLITS) else rows
+        findings += token_audit.single_answers(rows, tested, config.train.method, config.promote.metric, limits)
     share = _learned(side, where == str(SPLITS), config.split)
     learned = round(share * (rows_audit.figures["trained_tokens"] + _mixed_in(rows_audit, others, config.train)))
     replay_figures = others.figures if others else None

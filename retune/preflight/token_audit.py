@@ -178,12 +178,15 @@ def _of_long(table: pd.DataFrame, over: pd.Series) -> str:
     return f": {out} left out, {long['id'].nunique() - out} lose the beginning of a prompt (train.too_long)"
 
 
-def single_answers(rows: pd.DataFrame, method: str, metric: str, limits: Limits) -> list[Finding]:
-    """Of preferences with rows that have one answer, liked or not: what learns from them, and what measures them."""
-    single = (rows["label"] == messages.NO_ANSWER) | (rows[row_table.REJECTED] == messages.NO_ANSWER)
+def single_answers(rows: pd.DataFrame, tested: pd.DataFrame, method: str, metric: str, limits: Limits) -> list[Finding]:
+    """Of preferences with rows that have one answer, liked or not: what learns from them, and what measures them.
+
+    tested: the test rows, where they are known; else all of them.
+    """
+    single = _is_single(rows)
     if not single.any():
         return []
-    ids, has_pairs = list(rows.loc[single, "id"])[: limits.examples], not single.all()
+    ids, has_pairs = list(rows.loc[single, "id"])[: limits.examples], not _is_single(tested).all()
     count = f"{int(single.sum())} of {len(rows)} rows have one"
     compares, measures = method != "kto", metric == "preferred"
     return [
@@ -202,6 +205,10 @@ def single_answers(rows: pd.DataFrame, method: str, metric: str, limits: Limits)
             [] if has_pairs or not measures else ids,
         ),
     ]
+
+
+def _is_single(rows: pd.DataFrame) -> pd.Series:
+    return (rows["label"] == messages.NO_ANSWER) | (rows[row_table.REJECTED] == messages.NO_ANSWER)
 
 
 def leaked(rows: pd.DataFrame, side: pd.Series, limits: Limits, allowed: int = 0) -> Finding:

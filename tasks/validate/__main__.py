@@ -91,7 +91,7 @@ def audit_tokens(
     questions = {**{name: getattr(train, name) for name in named}, "turns": turns, **vars(limits)}
     findings, figures = audit.findings, audit.figures
     if isinstance(config, params.Prefer):
-        findings = findings + token_audit.single_answers(rows, config.train.method, config.promote.metric, limits)
+        findings = findings + token_audit.single_answers(rows, rows, train.method, config.promote.metric, limits)
     if general := token_audit.of_general(examples, train, limits, render):
         findings, figures = findings + general.findings, {**figures, "general": general.figures}
         questions["general"] = [finding.name for finding in general.findings]

@@ -17,6 +17,7 @@ from retune.config import params
 from retune.data import row_table
 from retune.errors import Broken, Refused, RetuneError, WrongUse
 from retune.lineage import ancestry, parent_version
+from retune.preflight import scored_rows
 from retune.promotion.gate import Decision
 from retune.registry import clean_process, runs, versions
 from retune.system import dvc_pipeline, dvc_store
@@ -198,6 +199,16 @@ def test_a_start_that_must_not_be_continued_ends_the_road_before_training_has_co
     assert recorder.did == ["curate", "validate", "split"]
     assert recorder.ended == ["FAILED"]
     assert recorder.described == ["train ended this run: cannot continue from classifier/1"]
+
+
+def test_a_test_split_that_cannot_give_the_score_ends_the_road_there_too(recorder, monkeypatch):
+    def unscorable(config, test):
+        raise Refused(f"{test} has no pair for {config.promote.metric}")
+
+    monkeypatch.setattr(scored_rows, "require", unscorable)
+    with pytest.raises(Refused, match="has no pair for macro_f1"):
+        pipeline.pipeline.fn()
+    assert recorder.did == ["curate", "validate", "split"]
 
 
 def test_the_process_that_loads_the_model_again_imports_while_the_last_stage_runs(recorder):

@@ -99,9 +99,18 @@ def thumbs(*labels):
     ],
 )
 def test_single_answers_need_what_learns_from_them_and_what_measures_them(method, metric, bad):
-    findings = token_audit.single_answers(thumbs(True, False), method, metric, LIMITS)
+    rows, pairs = thumbs(True, False), GOOD.assign(rejected="no")
+    findings = token_audit.single_answers(rows, rows, method, metric, LIMITS)
     assert [finding.name for finding in findings if not finding.success] == bad
-    assert token_audit.single_answers(GOOD.assign(rejected="no"), "dpo", "preferred", LIMITS) == []
+    assert token_audit.single_answers(pairs, pairs, "dpo", "preferred", LIMITS) == []
+
+
+def test_pairs_that_no_test_row_has_measure_nothing():
+    pair = GOOD.head(1).assign(rejected="no")
+    rows = pd.concat([pair, thumbs(True, False)], ignore_index=True)
+    for tested, success in ((rows, True), (pair, True), (thumbs(True), False)):
+        *_, to_score = token_audit.single_answers(rows, tested, "kto", "preferred", LIMITS)
+        assert (to_score.name, to_score.success) == ("answers_to_score", success)
 
 
 def test_the_answer_that_is_missing_is_not_rendered(tokenizer):
