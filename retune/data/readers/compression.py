@@ -47,6 +47,13 @@ class Content:
     def open(self) -> BinaryIO:
         return _plain(self.path)
 
+    def whole(self) -> Path | io.BytesIO:
+        """For readers that move about in a file: the file itself, or what it unpacks to."""
+        with self.path.open("rb") as file:
+            is_plain = _unpacking(self.path, file.read(8)) is None
+        with damage(self.path), self.open() as packed:
+            return self.path if is_plain else io.BytesIO(packed.read())
+
     @property
     def start(self) -> bytes:
         with damage(self.path), self.open() as file:
@@ -67,6 +74,8 @@ def content(path: Path) -> Content:
             member = _only_member(path).filename
     inner = Content(path, member)
     start = inner.start
+    if start.startswith((GZIP, BZIP2, XZ, ZSTD)):
+        raise Refused(f"{path} is compressed twice: unpack it once, and ingest what it holds")
     if start[257:262] == b"ustar":
         raise Refused(f"{path} is a tar archive: unpack it first, and ingest the folder")
     for beginning, what in OTHERS:

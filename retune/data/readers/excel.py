@@ -22,8 +22,11 @@ def read(content: Content, name: str, reading: Reading) -> Table:
     import python_calamine
 
     try:
-        _refuse_far_cells(content.path, SizeLimit.of(content.path))
-        workbook = python_calamine.load_workbook(str(content.path))
+        file = content.whole()
+        _refuse_far_cells(file, SizeLimit.of(content.path))
+        if not isinstance(file, Path):
+            file.seek(0)
+        workbook = python_calamine.load_workbook(file)
         sheet, notes = _sheet(workbook, name, reading)
         rows = sheet.to_python(skip_empty_area=False)
     except (python_calamine.CalamineError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
@@ -34,22 +37,22 @@ def read(content: Content, name: str, reading: Reading) -> Table:
     )
 
 
-def _refuse_far_cells(path: Path, limit: SizeLimit) -> None:
+def _refuse_far_cells(file: Path | IO[bytes], limit: SizeLimit) -> None:
     """Raises Refused for a workbook that is too large to open.
 
     A sheet takes memory for each cell up to its last one, and calamine ends the process where that is more than there
     is. One forgotten cell at the far end of a sheet, as a slip of the hand leaves it, makes 17 billion cells.
     """
-    if not zipfile.is_zipfile(path):
+    if not zipfile.is_zipfile(file):
         return
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         limit.check(sum(each.file_size for each in members))
         for member in members:
             if member.filename.startswith("xl/worksheets/") and member.filename.endswith(".xml"):
                 with archive.open(member) as sheet:
                     column, row = _last_cell(sheet)
-                _refuse_wide(path, member.filename, column, row, limit)
+                _refuse_wide(member.filename, column, row, limit)
 
 
 def _last_cell(sheet: IO[bytes]) -> tuple[str, int]:
@@ -66,13 +69,13 @@ def _last_cell(sheet: IO[bytes]) -> tuple[str, int]:
     return last.decode(), row
 
 
-def _refuse_wide(path: Path, member: str, column: str, row: int, limit: SizeLimit) -> None:
+def _refuse_wide(member: str, column: str, row: int, limit: SizeLimit) -> None:
     width = 0
     for letter in column:
         width = width * 26 + ord(letter) - ord("A") + 1
     if width * row * CELL_BYTES > limit.free:
         raise Refused(
-            f"{path} is too large for a workbook: {member} reaches to column {column} and row {row:,}, "
+            f"{limit.path} is too large for a workbook: {member} reaches to column {column} and row {row:,}, "
             f"{width * row:,} cells. Delete the cells that stand apart from the table, or save the table as CSV"
         )
 

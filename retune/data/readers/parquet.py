@@ -1,11 +1,9 @@
 """Parquet files. Text in them may be stored as bytes, and may be damaged in single rows."""
 
-import io
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from retune.data.readers.compression import SUFFIXES, Content, damage
+from retune.data.readers.compression import Content
 from retune.data.readers.records import clean_name, unique_names
 from retune.data.readers.size_limit import SizeLimit
 from retune.data.readers.table import Table
@@ -16,10 +14,8 @@ ROW = 8  # bytes that a row needs at least
 
 
 def read(content: Content, name: str) -> Table:
-    with damage(content.path), content.open() as packed:
-        file = io.BytesIO(packed.read()) if content.path.suffix.lower() in SUFFIXES else content.path
     try:
-        table = _table(pq.ParquetFile(file), SizeLimit.of(content.path))
+        table = _table(pq.ParquetFile(content.whole()), SizeLimit.of(content.path))
         try:
             table.validate(full=True)
         except pa.ArrowInvalid:  # text that is not UTF-8: as bytes it is a fault of its row

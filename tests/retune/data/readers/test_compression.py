@@ -6,10 +6,12 @@ import lzma
 import zipfile
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from retune.data.readers.source import read
 from retune.errors import Refused
+from tests.support.workbooks import workbook
 
 TEXT = b"text,label\nparcel late,shipping\n"
 PACKED = {
@@ -30,6 +32,27 @@ def test_a_compressed_file_is_read_and_one_that_is_cut_off_refused(tmp_path, nam
     path.write_bytes(PACKED[name][:-6])
     with pytest.raises(Refused, match=f"{name} is compressed, and cut off or damaged"):
         read(str(path))
+
+
+@pytest.mark.parametrize("name", ["t.xlsx", "t.parquet"])
+def test_a_workbook_or_a_parquet_file_is_read_from_within(tmp_path, name):
+    if name == "t.xlsx":
+        workbook(tmp_path / name, A=[["text", "label"], ["parcel late", "shipping"]])
+    else:
+        pq.write_table(pa.table({"text": ["parcel late"], "label": ["shipping"]}), tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(name, content)
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content))
+    (tmp_path / "a.csv").write_bytes(gzip.compress(content))
+    for packed in ("a.zip", f"{name}.gz", "a.csv"):
+        assert read(str(tmp_path / packed)).column("text") == ["parcel late"]
+
+
+def test_a_file_that_is_compressed_twice_is_named(tmp_path):
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(gzip.compress(TEXT)))
+    with pytest.raises(Refused, match="is compressed twice: unpack it once"):
+        read(str(tmp_path / "a.csv.gz"))
 
 
 def test_a_zip_of_one_file_is_read_and_of_several_named(tmp_path):
