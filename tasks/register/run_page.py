@@ -95,7 +95,7 @@ def scores_table(scores: dict[str, float], task: str) -> str:
 
     rivals = {"champion_": report.CHAMPION, **task_metrics.of(task).baselines}
     others = [
-        line(title, prefix) for prefix, title in rivals.items() if any(f"{prefix}{name}" in scores for name in titles)
+        line(title, prefix) for prefix, title in rivals.items() if all(f"{prefix}{name}" in scores for name in titles)
     ]
     head = [f"| model | {' | '.join(titles.values())} |", f"|---{'|---' * len(titles)}|"]
     return "\n".join([*head, line("this model", ""), *others])

@@ -69,7 +69,7 @@ def test_the_way_back_holds_link_by_link(registered_clone, tmp_path):
 
 
 def test_the_table_shows_a_mark_for_each_link(registered_clone):
-    done = registered_clone.call("lineage", "model", "classifier/1")
+    done = registered_clone.call("lineage", "model", "classifier/1", "--all")
     assert done.returncode == 0, done.stderr
     assert "✗" not in done.stdout
     assert "links hold, each recomputed now" in done.stdout.splitlines()[-1]
