@@ -25,6 +25,7 @@ BOMS = (  # the longer ones first: that of UTF-32 begins with that of UTF-16
 NUL, NULS = "\0", "NUL bytes"  # the second is a reason
 ESCAPE = re.compile(r"\\udc([89a-f][0-9a-f])")  # such a byte, as `ascii` writes it
 WIDE = ("utf-16", "utf-32")
+WITHOUT_MARK = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
 ESCAPED = re.compile("[\udc80-\udcff]")  # a byte that is no text, as `surrogateescape` reads it
 SAMPLE = 1 << 16
 CANDIDATES = 4
@@ -101,20 +102,21 @@ def shown(line: str) -> str:
 
 
 def refuse_wide_without_mark(start: bytes, encoding: str, name: str) -> None:
-    """Raises Refused for UTF-16 without a byte order mark, which is valid UTF-8 with a NUL beside each letter.
+    """Raises Refused for UTF-16 and UTF-32 without a byte order mark, whose ASCII is valid UTF-8 with NULs.
 
     Also for a file that begins with nothing but NULs, as a crash or a copy that broke off leaves it.
     """
-    half = len(start) // 2
-    if encoding != "utf-8" or half < 2:
+    nuls = start.count(0)
+    if encoding != "utf-8" or nuls < 4:
         return
-    first, second = start[: half * 2 : 2].count(0), start[1::2].count(0)
-    if first + second > 0.9 * len(start):
+    if nuls > 0.9 * len(start):
         raise Refused(f"{name} is no text, but NUL bytes, as a write that broke off leaves them: copy it again")
-
-    for likely, nuls, others in (("utf-16-le", second, first), ("utf-16-be", first, second)):
-        if nuls > 0.4 * half and others < 0.1 * half:
-            text = start[: half * 2].decode(likely, "ignore")
+    for likely in WITHOUT_MARK:
+        try:
+            text = codecs.getincrementaldecoder(likely)().decode(start)
+        except UnicodeDecodeError:
+            continue
+        if NUL not in text and ("\n" in text or "\r" in text):  # one within UTF-8 does not explain a line end too
             raise Refused(f"{name} is not UTF-8, but seems to be {likely}: {_words(text)}. If so: --encoding {likely}")
 
 

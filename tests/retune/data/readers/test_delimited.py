@@ -253,6 +253,16 @@ def test_what_spark_writes_comes_back_to_the_letter(round_trip, records):
     assert records_of(round_trip, spark(records)) == [row for row in records if row != HEADER]
 
 
+@pytest.mark.parametrize("text", ["grüßt", "заказ не пришёл вовремя", "我的订单没有到", "यह कहाँ है", "parcel 📦"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("times", [1, 999])
+def test_wide_text_without_a_mark_is_named_in_any_language(table, text, encoding, times):
+    content = ("text,label\r\n" + f"{text},a\r\n" * times).encode(encoding)
+    with pytest.raises(Refused, match=rf"is not UTF-8, but seems to be {encoding}: .* If so: --encoding {encoding}"):
+        table(content)
+    assert set(rows(table(content, encoding=encoding))) == {(text, "a")}
+
+
 def test_utf16_without_a_mark_and_other_encodings_are_named_and_not_taken(table):
     with pytest.raises(Refused, match=r"seems to be utf-16-le: 'grüßt'.*--encoding utf-16-le"):
         table("text,label\nHallo grüßt,a\n".encode("utf-16-le"))
