@@ -25,7 +25,7 @@ from retune.config import params
 from retune.data import row_table, task_data
 from retune.errors import Broken, Refused, RetuneError
 from retune.lineage import record
-from retune.preflight import scored_rows
+from retune.preflight import audit_settings, scored_rows
 from retune.promotion import gate as gates
 from retune.promotion import gate_record, latency
 from retune.promotion.gate import Decision
@@ -122,7 +122,8 @@ def run_stage(name: str, run_id: str) -> None:
             if name == "train":
                 register.check_start()
                 scored_rows.require(params.load(), TEST)
-            if not dvc.run(name, log.info, on_progress):
+            force = name == "validate" and bool(audit_settings.changes(params.read(), REPORTS / "validate.json"))
+            if not dvc.run(name, log.info, on_progress, force):
                 log.info("%s: nothing changed, skipped", name)
         except RetuneError as error:
             keep_reasons(name, run_id, error)

@@ -38,14 +38,16 @@ NOISE = re.compile(
 DVC = (sys.executable, "-m", "dvc")
 
 
-def run(name: str, say: Say = print, on_progress: OnProgress = lambda *_: None) -> bool:
-    """Run one stage by name if anything that it depends on has changed. Returns whether it ran.
+def run(name: str, say: Say = print, on_progress: OnProgress = lambda *_: None, force: bool = False) -> bool:
+    """Run one stage by name if anything that it depends on has changed, or by force. Returns whether it ran.
 
     `say` gets its lines as they come; `on_progress` gets its steps. Raises the stage's own error if it gave
     one, Broken with its last lines otherwise.
     """
     dvc_lock.wait(AFTER_HOURS, say)
-    lines = _stream(name, [*DVC, dvc_lock.WAIT, "repro", "--single-item", name], say, on_progress)
+    lines = _stream(
+        name, [*DVC, dvc_lock.WAIT, "repro", "--single-item", *(["--force"] if force else []), name], say, on_progress
+    )
     return any(line.startswith("Running stage") for line in lines)
 
 

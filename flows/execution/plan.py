@@ -13,9 +13,12 @@ import yaml
 from flows.execution import dvc
 from retune.config import params
 from retune.errors import Refused
+from retune.preflight import audit_settings
 from retune.system import dvc_files, dvc_pipeline
 from retune.system.dvc_files import POINTER, RAW
 from retune.system.files import file_md5
+
+VALIDATION = Path("models/reports/validate.json")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ def plan() -> list[Planned]:
         why = ["it has not run yet"] if name not in locked else []
         if name in locked and name in changed:
             why = _why(locked[name], entry, changed[name], current)
+        if name in locked and name == "validate":
+            why += audit_settings.changes(current, VALIDATION)
         sources = dict.fromkeys(maker[dep] for dep in entry["deps"] if dep in maker)
         why += [f"{source} runs before it" for source in sources if planned[source].run]
         planned[name] = Planned(name, bool(why), why)

@@ -4,6 +4,7 @@ OpenAI and Hugging Face write `role` and `content`, ShareGPT `from` and `value`,
 speaks; Anthropic's preferences are one text of "Human:" and "Assistant:". What cannot become messages is a `Misread`.
 """
 
+import ast
 import json
 import re
 import reprlib
@@ -24,6 +25,7 @@ SPEAKER_KEYS, WORD_KEYS = {"role", "from"}, {"content", "value"}
 TEXT_PARTS = ("text", "input_text", "output_text")
 NO_CONVERSATION = "no conversation"  # a reason
 DIALOGUE = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
+PYTHON = re.compile(r"\s*\[?\s*\{\s*'")
 SHAPE = '[{"role": ..., "content": ...}, ...]'
 
 
@@ -55,12 +57,12 @@ def conversation(value: Any) -> Messages:
 
 
 def from_json(value: Any) -> Any:
-    """What a text in JSON holds; any other value as it is."""
+    """What a text holds in JSON, or in Python's way, as pandas writes a list into a CSV file; else the value."""
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
-    except (json.JSONDecodeError, RecursionError):
+        return ast.literal_eval(value) if PYTHON.match(value) else json.loads(value)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         return value
 
 

@@ -1,5 +1,6 @@
 """Thumbs: the column in which people said whether they liked an answer."""
 
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -9,6 +10,7 @@ COLUMNS = ("label", "kto_tag", "thumbs_up", "thumbs", "thumb", "liked")
 UP = ("true", "up", "good", "like", "liked", "positive", "desirable", "👍")
 DOWN = ("false", "down", "bad", "dislike", "disliked", "negative", "undesirable", "👎")
 NUMBERS = {"1": True, "1.0": True, "0": False, "0.0": False, "-1": False, "-1.0": False}
+SHADES = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f]")  # of a hand's skin, and whether a sign is drawn in colour
 LIKED = {word: word in UP for word in (*UP, *DOWN)}
 
 
@@ -31,4 +33,4 @@ def liked(value: Any) -> bool | None:
 
 
 def _word(value: Any) -> str:
-    return "" if value is None else str(value).strip().lower()
+    return "" if value is None else SHADES.sub("", str(value)).strip().lower()

@@ -25,6 +25,7 @@ from retune.config.generation import turns_of
 from retune.data import row_table, task_data
 from retune.data.finding import Finding
 from retune.errors import Broken, Refused
+from retune.preflight import audit_settings
 from retune.system.files import file_sha256, write_text
 from retune.system.stage_io import heartbeat, run, write_json
 from tasks.validate import data_docs, expectations
@@ -120,7 +121,8 @@ def main(curated: Path, general: Path, curate_json: Path, accepted: Path, report
         audit = audit_tokens(rows, row_table.read(general), config, docs / "lengths.png")
     verdict = validate(rows, json.loads(curate_json.read_text("utf-8")), config.validate, config.task, audit)
     write_text(docs / "index.html", data_docs.render(verdict.result))
-    write_json(verdict.report(), report_json)
+    settings = audit_settings.of(params.read())
+    write_json(verdict.report() | ({audit_settings.KEY: settings} if settings else {}), report_json)
     failures = [finding for finding in verdict.expectations if not finding.success]
     for finding in verdict.expectations:
         if finding.examples or not finding.success:

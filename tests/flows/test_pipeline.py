@@ -1,3 +1,4 @@
+import json
 import logging
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from retune.config import params
 from retune.data import row_table
 from retune.errors import Broken, Refused, RetuneError, WrongUse
 from retune.lineage import ancestry, parent_version
-from retune.preflight import scored_rows
+from retune.preflight import audit_settings, scored_rows
 from retune.promotion.gate import Decision
 from retune.registry import clean_process, runs, versions
 from retune.system import dvc_pipeline, dvc_store
@@ -209,6 +210,18 @@ def test_a_test_split_that_cannot_give_the_score_ends_the_road_there_too(recorde
     with pytest.raises(Refused, match="has no pair for macro_f1"):
         pipeline.pipeline.fn()
     assert recorder.did == ["curate", "validate", "split"]
+
+
+def test_validation_runs_again_where_it_counted_tokens_by_other_settings(recorder):
+    pipeline.pipeline.fn()
+    assert recorder.forced == []
+    writing = (ROOT / "retune/config/defaults/instruct.yaml").read_text("utf-8")
+    Path("params.yaml").write_text(writing, "utf-8")
+    before = audit_settings.of(params.read()) | {"train.turns": "last"}
+    (pipeline.REPORTS / "validate.json").write_text(json.dumps({audit_settings.KEY: before}))
+    pipeline.run_stage("validate", "run-1")
+    pipeline.run_stage("split", "run-1")
+    assert recorder.forced == ["validate"]
 
 
 def test_the_process_that_loads_the_model_again_imports_while_the_last_stage_runs(recorder):

@@ -24,11 +24,12 @@ class Recorder:
         self.described, self.artifacts_logged, self.readers, self.logged = [], [], [], []
         self.fails, self.predictions, self.remote, self.edits = {}, {}, False, {}
         self.gate = record_builder.Gate(Decision(True, ("it beats the base",)), None)
-        self.stages_changed, self.ratio = True, 1.0
+        self.stages_changed, self.ratio, self.forced = True, 1.0, []
 
     # the bridge
-    def run(self, name, say, on_progress):
+    def run(self, name, say, on_progress, force):
         self.did.append(name)
+        self.forced += [name] if force else []
         if name in self.fails:
             raise self.fails[name]
         if name == "train":

@@ -1,12 +1,14 @@
 import hashlib
+import json
 import time
 from pathlib import Path
 
 import pytest
 
 from flows.execution import dvc
-from flows.execution.plan import plan
+from flows.execution.plan import VALIDATION, plan
 from retune.errors import Refused
+from retune.preflight import audit_settings
 
 
 def planned():
@@ -42,6 +44,17 @@ def test_a_changed_parameter_is_told_from_what_to_what(tiny_pipeline):
     steps = planned()
     assert steps["cook"].why == ["cook.minutes: 3 → 5"]
     assert steps["serve"].why == ["cook runs before it"]
+
+
+def test_validation_is_planned_where_it_counted_tokens_by_other_settings(tiny_pipeline):
+    for file in ("dvc.yaml", "dvc.lock"):
+        change(file, "\n  serve:\n", "\n  validate:\n")
+    change("params.yaml", "cook:", "train: {template: chatml, turns: all}\ncook:")
+    settings = {"train.template": "chatml", "train.turns": "last"}
+    VALIDATION.write_text(json.dumps({audit_settings.KEY: settings}))
+    assert "train.turns: last → all" in planned()["validate"].why
+    VALIDATION.write_text(json.dumps({audit_settings.KEY: {**settings, "train.turns": "all"}}))
+    assert planned()["validate"].why == []
 
 
 def test_a_changed_list_is_told_whole(tiny_pipeline):

@@ -19,6 +19,13 @@ def test_the_many_names_of_who_speaks_are_known(name, keys):
     assert chat_messages.conversation(turn) == [{"role": ROLES[name], "content": "words"}]
 
 
+def test_a_list_as_pandas_writes_it_into_a_csv_file_is_a_conversation():
+    turns = [{"role": "user", "content": 'it\'s "here"\n'}, {"role": "assistant", "content": "ok", "name": None}]
+    assert chat_messages.from_json(str(turns)) == turns
+    for text in ("[{'role': open('x')}]", "[{'role': ", "{'a'" + "[" * 9999, "it's {'here'}"):
+        assert chat_messages.from_json(text) == text
+
+
 def test_the_parts_of_a_message_become_one_text():
     parts = [{"type": "text", "text": "Where is it?"}, {"type": "text", "text": "My order."}]
     (message,) = chat_messages.conversation([{"role": "user", "content": parts}])

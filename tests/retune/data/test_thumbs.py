@@ -15,6 +15,11 @@ def test_thumbs_are_recognised(values):
     assert column(values) == "label"
 
 
+@pytest.mark.parametrize("shade", ["\U0001f3fb", "\U0001f3ff", "\ufe0f"])
+def test_a_thumb_of_any_skin_counts(shade):
+    assert (thumbs.liked(f"\U0001f44d{shade}"), thumbs.liked(f"\U0001f44e{shade}")) == (True, False)
+
+
 @pytest.mark.parametrize("values", [["billing", "returns"], [0, 1, 2], ["", None], []])
 def test_other_labels_are_no_thumbs(values):
     assert column(values) is None

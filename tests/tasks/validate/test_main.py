@@ -270,6 +270,7 @@ def test_rows_to_write_from_are_accepted_with_the_figures_of_their_tokens(writin
     assert report["verdict"] == "accepted"
     assert [each["name"] for each in report["expectations"]][: len(checks)] == checks
     assert report["tokens"]["end_learned"] == 260
+    assert report["audited_with"]["train.turns"] == "all"
     assert (PATHS[4] / "lengths.png").exists()
 
 
