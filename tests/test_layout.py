@@ -65,6 +65,8 @@ DOORS = {
         "retune/lineage/record.py",  # our own schema
         "retune/evaluation/json_validity.py",  # the user's, of what a model writes
     },
+    "phonenumbers": {"retune/data/pii/contacts.py"},
+    "stdnum": {"retune/data/pii/numbers.py"},
     "rouge_score": {"retune/evaluation/text_metrics.py"},
     "sacrebleu": {"retune/evaluation/text_metrics.py"},
     "httpx": {
