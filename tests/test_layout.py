@@ -42,6 +42,7 @@ DOORS = {
         "retune/models/chat_template.py",
         "retune/models/decoder.py",
         "retune/models/generation.py",
+        "retune/models/name_model.py",
     },
     "tokenizers": {"retune/preflight/text_audit.py"},
     "peft": {

@@ -36,13 +36,13 @@ def migrate(path: Path = PARAMS, write: bool = True) -> list[str]:
 
 
 def _with_parameter(text: str, name: str, line: str, path: Path) -> tuple[str, bool]:
-    """The text with that line at the end of its section, if the task has the parameter and the file does not."""
+    """The text with those lines at the end of its section, if the task has the parameter and the file does not."""
     document = _load(text, path)
     names, section = params.paths(params.type_of(document)), name.rpartition(".")[0]
     parent, outer = params.at(document, section), params.at(document, section.rpartition(".")[0]) or document
     if name not in names or (isinstance(parent, dict) and name.rpartition(".")[2] in parent):
         return text, False
-    block = [line]
+    block = line.splitlines()
     if parent is None:  # the whole section is new: after the one that comes before it
         above = section.rpartition(".")[0]
         earlier = [key for key in outer if f"{above}.{key}".lstrip(".") in names[: names.index(name)]]

@@ -36,6 +36,7 @@ def _changed(path: Path, settings: Sequence[str]) -> str:
     editor.preserve_quotes = True
     editor.width = 4096
     editor.representer.add_representer(float, _plain_float)
+    editor.representer.add_representer(type(None), _null)  # its own writes nothing, and changes lines that say null
     try:
         document = editor.load(path.read_text("utf-8"))
     except (YAMLError, UnicodeDecodeError) as error:
@@ -48,6 +49,10 @@ def _changed(path: Path, settings: Sequence[str]) -> str:
     text = io.StringIO()
     editor.dump(document, text)
     return text.getvalue()
+
+
+def _null(representer: Any, _value: None) -> Any:
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
 
 
 def _write(text: str, path: Path) -> None:

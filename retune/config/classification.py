@@ -14,6 +14,7 @@ from retune.config.common import (
     TrainCommon,
     ValidateLimits,
 )
+from retune.config.personal_data import PII, Pii
 from retune.config.types import Count, Limit, OnMissing, Positive, Share, Tokens, about, section
 
 
@@ -38,6 +39,7 @@ class Curate:
         AfterValidator(_one_step),
         about("Label as it is in the data -> label that it becomes; other labels stay as they are.", "{Spam.: spam}"),
     ]
+    pii: Annotated[Pii, PII]
 
 
 @section

@@ -14,6 +14,7 @@ from retune.config.common import (
     TrainCommon,
     ValidateLimits,
 )
+from retune.config.personal_data import PII, Pii
 from retune.config.types import (
     AbsolutePath,
     Count,
@@ -36,6 +37,7 @@ class GenerationCurate:
     min_chars: Annotated[Count, about("Prompts whose last message has fewer characters are rejected.", "2 to 20")]
     max_chars: Annotated[Count, about("Prompts with more characters in all are rejected.")]
     missing_words: MissingWords
+    pii: Annotated[Pii, PII]
 
 
 @section

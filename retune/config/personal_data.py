@@ -5,6 +5,10 @@ from typing import Annotated, Literal
 from retune.config.types import BaseName, Variable, about, section
 
 Action = Literal["redact", "hash", "drop", "keep"]
+PII = about(
+    "What happens to personal and secret data in texts and answers. redact puts a placeholder such as <EMAIL_1> in its "
+    "place, hash one that is the same in every row, drop rejects the row, keep leaves it."
+)
 
 
 @section

@@ -24,13 +24,33 @@ KEYS = {  # dotted path -> dotted path; every key below an old path moves with i
     "promote.worst_slice_loss": "promote.max_slice_loss",
     "promote.general_loss": "promote.max_retention_loss",
 }
-# Dotted path of a parameter that files of an earlier release lack -> its line in params.yaml, in the order of the file.
+PII = """\
+pii:                      # personal and secret data, in texts and answers: redact | hash | drop | keep
+  email: redact
+  phone: redact
+  card: redact
+  iban: redact
+  national_id: redact     # of US, UK, DE, FR, ES, IT, NL, PL, BR and IN
+  ip: redact
+  mac: redact
+  url_credentials: redact
+  secret: redact          # API keys, tokens and passwords
+  date_of_birth: redact
+  address: redact         # with a street and a number
+  name: redact            # found only by names_model
+  keep: []                # values that stay: [support@example.com]
+  phone_regions: [US, GB, DE, FR, ES, IT, NL, PL, BR, IN]  # whose numbers count without a + or a word such as call
+  secret_env: null        # environment variable of the secret that keys the hashes
+  names_model: null       # a token-classification model, folder:/... or hub:<name>@<revision>; null: no names"""
+# Dotted path of a parameter or section that files of an earlier release lack -> its lines in params.yaml, in the order
+# of the file.
 ADDED = {
     "validate.max_truncated_share": "max_truncated_share: 0.5  "
     "# of the texts longer than train.max_tokens, whose ends are cut",
     "ingest.max_unreadable_share": "max_unreadable_share: 0.1 # of a source's rows; with more, nothing of it comes in",
     "curate.missing_words": 'missing_words: []         # words that count as an empty cell: [nan, "NULL"]',
     "curate.merge_labels": "merge_labels: {}          # label in the data: label that it becomes, {Spam.: spam}",
+    "curate.pii": PII,
     "split.max_group_share": "max_group_share: 0.20     # of all rows, that one group may hold; 1.0 allows any",
     "split.large_groups": "large_groups: []          # groups that may hold more, or are named like a missing value",
     "train.turns": "turns: last               # all | last: the answers of a conversation that are learned; as it was",

@@ -33,8 +33,10 @@ import pyarrow.compute as pc
 from retune.config import params
 from retune.data import rejects as rejects_of_ingest
 from retune.data import replay, row_table, suppression, task_data
+from retune.data.pii import redaction
 from retune.data.row_table import TEXT
 from retune.errors import WrongUse
+from retune.models import name_model
 from retune.system.stage_io import run, write_json
 from tasks.curate.doubts import Doubts
 from tasks.curate.report import Tally, report_general, report_unreadable, summary
@@ -44,7 +46,7 @@ from tasks.curate.table_steps import TABLE_STEPS, Array, KeyCollector, among, ne
 BATCH_ROWS = 16_384
 KEPT = 255  # no step rejects the row
 NAMELESS = ("id", "source", "given")  # all that is written anew of a suppressed row
-GENERAL = ("empty", "no_label", "too_short", "too_long", "asked_by_a_record", "exact_copy")
+GENERAL = ("empty", "no_label", "personal_data", "too_short", "too_long", "asked_by_a_record", "exact_copy")
 
 Stream = Callable[[Sequence[str]], Iterator[pa.RecordBatch]]  # reads these columns of all rows, from the first one on
 
@@ -77,6 +79,8 @@ def decide(
         if tally:
             tally.receive(batch)
         remaining = clean(batch, context)
+        if tally:
+            tally.redact(remaining)
         collector.add(remaining)
         for name in (name for name in steps if name in ROW_STEPS):
             remaining, rejected = ROW_STEPS[name](remaining, context)
@@ -99,11 +103,13 @@ def decide(
 
 
 def outcome(stream: Stream, context: Context, decision: Decision) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
-    """The second pass: of each batch the clean rows, and the rejects, which stay as they came."""
+    """The second pass: of each batch the clean rows, and the rejects, which stay as they came but for personal data."""
     for batch in _received(stream, context):
         places = batch.column("row").to_numpy()
         position = decision.position[places]
-        yield _kept(batch.filter(pa.array(position == KEPT)), context), _rejected(batch, position, decision)
+        cleaned = clean(batch, context)
+        rejects = _rejected(_without_personal_data(batch, cleaned, context), position, decision)
+        yield _kept(batch, cleaned, position, context), rejects
 
 
 def _received(stream: Stream, context: Context) -> Iterator[pa.RecordBatch]:
@@ -113,11 +119,23 @@ def _received(stream: Stream, context: Context) -> Iterator[pa.RecordBatch]:
         start += batch.num_rows
 
 
-def _kept(batch: pa.RecordBatch, context: Context) -> pa.RecordBatch:
-    cleaned = clean(batch, context)
-    columns = {name: cleaned.column(name) for name in context.facts.columns}
-    texts = pc.if_else(batch.column("test"), batch.column("text"), cleaned.column("text"))
-    return pa.RecordBatch.from_pydict({**columns, "text": texts, "row": batch.column("row")})
+def _kept(batch: pa.RecordBatch, cleaned: pa.RecordBatch, position: Array, context: Context) -> pa.RecordBatch:
+    """The clean rows that stay. The text of a test row stays as it came, unless personal data stands in it."""
+    as_it_came = pc.and_(batch.column("test"), pc.equal(cleaned.column("personal"), ""))
+    texts = pc.if_else(as_it_came, batch.column("text"), cleaned.column("text"))
+    columns = {**{name: cleaned.column(name) for name in context.facts.columns}, "text": texts}
+    rows = pa.RecordBatch.from_pydict({**columns, "row": batch.column("row")})
+    return rows.filter(pa.array(position == KEPT))
+
+
+def _without_personal_data(batch: pa.RecordBatch, cleaned: pa.RecordBatch, context: Context) -> pa.RecordBatch:
+    """The rows as they came; where personal data stands in one, its text and answers are the redacted ones."""
+    personal = pc.not_equal(cleaned.column("personal"), "")
+    columns = {name: batch.column(name) for name in batch.schema.names}
+    columns["text"] = pc.if_else(personal, cleaned.column("redacted"), batch.column("text"))
+    for name in () if context.facts.has_labels else context.facts.answers:
+        columns[name] = pc.if_else(personal, cleaned.column(name), batch.column(name))
+    return pa.RecordBatch.from_pydict(columns)
 
 
 def _rejected(batch: pa.RecordBatch, position: Array, decision: Decision) -> pa.RecordBatch:
@@ -226,7 +244,10 @@ def _frame(batches: list[pa.RecordBatch], columns: Sequence[str]) -> pd.DataFram
 
 def main(raw: Path, suppressed_json: Path, curated: Path, report_json: Path) -> None:
     config = params.load()
-    context = Context(task_data.of(config.task), config.curate, suppression.read(suppressed_json))
+    pii = config.curate.pii
+    name_finder = name_model.load(pii.names_model) if pii.names_model else None
+    listed = suppression.read(suppressed_json)
+    context = Context(task_data.of(config.task), config.curate, listed, redaction.secret_of(pii), name_finder)
     files = replay.files_of(config)
     examples = replay.read(files)
     columns, tally, doubts = context.facts.columns, Tally(context.facts), Doubts(context.facts)
@@ -251,6 +272,8 @@ def main(raw: Path, suppressed_json: Path, curated: Path, report_json: Path) -> 
         print(f"kept {len(general)} of {len(examples)} general examples, which are no rows")
     row_table.write(general if files else examples, curated / "general.parquet")
     write_json(report, report_json)
+    if tally.personal:
+        print("personal data: " + ", ".join(f"{name} {count}" for name, count in sorted(tally.personal.items())))
     for warning in doubts.warnings():
         print(f"warning: {warning}")
     print(summary(report))

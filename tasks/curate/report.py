@@ -21,10 +21,17 @@ class Tally:
         self.kept: Counter[str] = Counter()  # by source
         self.reasons: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
+        self.personal: Counter[str] = Counter()  # values that were replaced, in all received rows, by type
+        self.personal_rows = 0
         self.splits: Counter[str] = Counter()  # that the data itself puts kept rows on
 
     def receive(self, batch: pa.RecordBatch) -> None:
         self.received.update(batch.column("source").to_pylist())
+
+    def redact(self, cleaned: pa.RecordBatch) -> None:
+        for types in filter(None, cleaned.column("personal").to_pylist()):
+            self.personal_rows += 1
+            self.personal.update(types.split(" "))
 
     def sort(self, rows: pa.RecordBatch, rejects: pa.RecordBatch) -> None:
         self.kept.update(rows.column("source").to_pylist())
@@ -43,6 +50,7 @@ class Tally:
             "kept": stayed,
             "rejected": rejected,
             "reasons": {name: self.reasons[name] for name in self._facts.curation},
+            "personal_data": {"rows": self.personal_rows, "values": dict(sorted(self.personal.items()))},
             "labels": dict(sorted(self.labels.items())),
             "sources": {
                 source: {"received": count, "kept": self.kept[source]}

@@ -12,6 +12,9 @@ texts without nulls, and what `as_received` and `clean` add:
     words   what is said before the answer, cleaned: to compare, and to measure
     asks    characters of what is asked: of a text its own, of messages those of the last one
     chars   characters of all `words`
+    redacted  the text without personal data, also where it says nothing in the end and `text` is empty
+    personal  the types of the personal data that was replaced in text and answers, a word for each value
+    drop      those of them whose rows params drop
 """
 
 from collections.abc import Callable
@@ -25,6 +28,8 @@ import pyarrow.compute as pc
 from retune.config.classification import Curate
 from retune.config.generation import GenerationCurate
 from retune.data import messages, row_table, suppression
+from retune.data.pii.detection import NameFinder
+from retune.data.pii.redaction import redact_row
 from retune.data.row_table import TEXT
 from retune.data.suppression import Suppression
 from retune.data.task_data import TaskData
@@ -38,6 +43,8 @@ class Context:
     facts: TaskData
     config: Curate | GenerationCurate
     suppression: Suppression = suppression.NOTHING
+    secret: str | None = None  # that keys the hashes of personal data
+    name_finder: NameFinder | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ def as_received(batch: pa.RecordBatch, start: int) -> pa.RecordBatch:
 
 
 def clean(batch: pa.RecordBatch, context: Context) -> pa.RecordBatch:
-    """The batch with clean words. A prompt whose last message says nothing becomes an empty text.
+    """The batch with clean words without personal data. A prompt whose last message says nothing becomes empty.
 
     So does what is no more than one of `curate.missing_words`; `curate.merge_labels` gives labels their last name.
     """
@@ -73,22 +80,44 @@ def clean(batch: pa.RecordBatch, context: Context) -> pa.RecordBatch:
         prompts = [
             messages.cleaned(_prompt(text, name), row_table.clean_lines) for text, name in zip(texts, ids, strict=True)
         ]
+        texts = [messages.dump(prompt) for prompt in prompts]
+        answers = {name: list(map(row_table.clean_lines, values)) for name, values in answers.items()}
+        redacted, answers, marks = _redacted(texts, answers, context)
+        prompts = [
+            prompt if text == before else messages.parse(text) or []
+            for prompt, before, text in zip(prompts, texts, redacted, strict=True)
+        ]
         questions = [messages.words(prompt[-1:]) for prompt in prompts]
         questions = [missing.get(question, question) for question in questions]
         words = [messages.words(prompt) for prompt in prompts]
-        pairs = zip(prompts, questions, strict=True)
-        texts = [messages.dump(prompt) if question else "" for prompt, question in pairs]
-        answers = {name: list(map(row_table.clean_lines, values)) for name, values in answers.items()}
+        texts = [text if question else "" for text, question in zip(redacted, questions, strict=True)]
     else:
-        texts = questions = words = [missing.get(text, text) for text in map(row_table.clean, texts)]
+        redacted, _, marks = _redacted(list(map(row_table.clean, texts)), {}, context)
+        texts = questions = words = [missing.get(text, text) for text in redacted]
         answers = {name: list(map(row_table.clean, values)) for name, values in answers.items()}
     last_names = {**getattr(context.config, "merge_labels", {}), **missing}
     answers = {name: [last_names.get(word, word) for word in values] for name, values in answers.items()}
     if missing:
         columns["group"] = pa.array([missing.get(name.strip(), name) for name in columns["group"].to_pylist()], TEXT)
-    cleaned = {name: pa.array(values, TEXT) for name, values in {"text": texts, **answers, "words": words}.items()}
+    cleaned = {"text": texts, **answers, "words": words, "redacted": redacted, **marks}
+    arrays = {name: pa.array(values, TEXT) for name, values in cleaned.items()}
     lengths = {"asks": _lengths(questions), "chars": _lengths(words)}
-    return pa.RecordBatch.from_pydict({**columns, **cleaned, **lengths})
+    return pa.RecordBatch.from_pydict({**columns, **arrays, **lengths})
+
+
+def _redacted(
+    texts: list[str], answers: dict[str, list[str]], context: Context
+) -> tuple[list[str], dict[str, list[str]], dict[str, list[str]]]:
+    """Texts and answers without personal data, which share their placeholders in a row, and the columns that say so."""
+    config = context.config.pii
+    rows = [
+        redact_row(row, config, context.secret, context.name_finder)
+        for row in zip(texts, *answers.values(), strict=True)
+    ]
+    after = {name: [row.texts[place] for row in rows] for place, name in enumerate(answers, start=1)}
+    personal = [" ".join(name for name, count in row.counts.items() for _ in range(count)) for row in rows]
+    drop = [" ".join(row.dropped(config)) for row in rows]
+    return [row.texts[0] for row in rows], after, {"personal": personal, "drop": drop}
 
 
 def _lengths(texts: list[str]) -> pa.Array:
@@ -133,6 +162,12 @@ def no_preference(batch: pa.RecordBatch, _context: Context) -> tuple[pa.RecordBa
     return reject(batch, pc.equal(batch.column("label"), batch.column("rejected")))
 
 
+def personal_data(batch: pa.RecordBatch, _context: Context) -> tuple[pa.RecordBatch, Rejects]:
+    """What params drop. A test row stays, redacted."""
+    drop = pc.not_equal(batch.column("drop"), "")
+    return reject(batch, pc.and_not(drop, batch.column("test")), "drop")
+
+
 def too_short(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Rejects]:
     short = pc.less(batch.column("asks"), context.config.min_chars)
     return reject(batch, pc.and_not(short, batch.column("test")), "asks")
@@ -152,5 +187,5 @@ def reject(batch: pa.RecordBatch, mask: pa.Array, detail: str | None = None) -> 
 
 ROW_STEPS: dict[str, RowStep] = {
     step.__name__: step
-    for step in (no_id, suppressed, empty, no_label, no_rejected, no_preference, too_short, too_long)
+    for step in (no_id, suppressed, empty, no_label, no_rejected, no_preference, personal_data, too_short, too_long)
 }

@@ -12,11 +12,12 @@ from tasks.curate import __main__ as stage
 from tasks.curate.report import Tally
 from tasks.curate.row_steps import Context
 from tasks.curate.table_steps import digests
+from tests.support.personal_data import PII
 
-LENIENT = Curate(min_chars=1, max_chars=1000, min_label_rows=1, missing_words=[], merge_labels={})
+LENIENT = Curate(min_chars=1, max_chars=1000, min_label_rows=1, missing_words=[], merge_labels={}, pii=PII)
 
 
-WRITING = GenerationCurate(min_chars=2, max_chars=200, missing_words=[])
+WRITING = GenerationCurate(min_chars=2, max_chars=200, missing_words=[], pii=PII)
 
 
 FORGOTTEN = suppression.add(suppression.NOTHING, ["1"], "asked", "A. Tester", "2026-11-24T10:00:00Z")

@@ -121,11 +121,13 @@ def test_a_setting_for_a_file_with_old_names_says_how_to_migrate_it(tmp_path):
 
 
 def without(text, *names):
-    """The file without these parameters of two levels, and without a section that has no other."""
-    lines, section = [], ""
+    """The file without these parameters of two levels and what is below them, or a section that has no other."""
+    lines, section, drops = [], "", False
     for line in text.splitlines(keepends=True):
         section = line.split(":")[0] if line[0].isalpha() else section
-        if line.startswith("   ") or f"{section}.{line.split(':')[0].strip()}" not in names:
+        if not line.startswith("   "):
+            drops = f"{section}.{line.split(':')[0].strip()}" in names
+        if not drops or (line.startswith("   ") and line.lstrip().startswith("#")):
             lines.append(line)
     return "".join(line for line, after in zip(lines, [*lines[1:], "\n"], strict=True)
                    if not (re.fullmatch(r"\w+:\s*\n", line) and not after.strip()))  # fmt: skip
