@@ -20,8 +20,14 @@ def load(name: str) -> Callable[[str], list[tuple[int, int]]]:
 
     folder = base_model.find(name)
     logging.set_verbosity_error()
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model = AutoModelForTokenClassification.from_pretrained(folder, local_files_only=True).eval()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = AutoModelForTokenClassification.from_pretrained(folder, local_files_only=True).eval()
+    except (OSError, ValueError) as error:
+        raise WrongUse(
+            f"curate.pii.names_model {name} does not load: {str(error).splitlines()[0]}: name a token-classification"
+            " model with its tokenizer"
+        ) from None
     people = [number for number, label in model.config.id2label.items() if _is_person(label)]
     if not people:
         labels = ", ".join(map(str, model.config.id2label.values()))

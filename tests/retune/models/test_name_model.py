@@ -43,3 +43,10 @@ def test_names_are_whole_and_stand_where_the_model_says(tmp_path):
 def test_a_model_without_people_is_refused(tmp_path):
     with pytest.raises(WrongUse, match="has no label PER or PERSON, only O, LOC"):
         name_model.load(save_model(tmp_path, ["O", "LOC"]))
+
+
+def test_a_model_that_does_not_load_is_refused_in_one_line(tmp_path):
+    name = save_model(tmp_path, ["O", "PER"])
+    (tmp_path / "config.json").write_text("{}", "utf-8")
+    with pytest.raises(WrongUse, match=r"does not load: .*: name a token-classification model"):
+        name_model.load(name)
