@@ -52,12 +52,14 @@ def test_two_runs_write_the_same_bytes_and_tell_their_hash(bases):
     assert hashes == [base_model.weights_sha256(one)] * 2
 
 
+@pytest.mark.slow
 def test_a_params_file_can_name_it_and_its_licence_is_known(bases):
     folder = bases[0][0]
     assert base_model.find(f"folder:{folder}") == folder
     assert "apache-2.0" in base_model.licence(f"folder:{folder}", folder)
 
 
+@pytest.mark.slow
 def test_padding_is_not_the_end_and_any_text_comes_back(bases):
     from transformers import AutoConfig, AutoTokenizer
 

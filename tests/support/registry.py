@@ -15,15 +15,17 @@ def registry_folder(tmp_path_factory):
     return tmp_path_factory.mktemp("registry")
 
 
-@pytest.fixture
-def sqlite_registry(registry_folder, monkeypatch):
-    """A real registry in a SQLite file, one a session, since making its tables takes seconds: names are the test's.
-
-    `mlflow.set_tracking_uri` writes into the environment, so what it wrote is taken back afterwards.
-    """
-    monkeypatch.chdir(registry_folder)
+@pytest.fixture(autouse=True)
+def registry_address(monkeypatch):
+    """Takes back what a test has `mlflow.set_tracking_uri` write into the environment, where the next would find it."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
+
+
+@pytest.fixture
+def sqlite_registry(registry_folder, monkeypatch):
+    """A real registry in a SQLite file, one a session, since making its tables takes seconds: names are the test's."""
+    monkeypatch.chdir(registry_folder)
     return registry_folder
 
 

@@ -256,6 +256,7 @@ def test_a_registry_that_is_away_is_exit_3_in_one_line_at_once(clone_without_reg
     assert time.monotonic() - began < 30  # 8 s, most of it MLflow's import, where nobody else is at work
 
 
+@pytest.mark.slow
 def test_who_says_how_patient_mlflow_is_has_it(clone):
     words = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     done = type(clone)(clone.folder, words).retune("models")
@@ -263,6 +264,7 @@ def test_who_says_how_patient_mlflow_is_has_it(clone):
     assert "retune doctor" in done.stderr and "is away" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_is_exit_3_in_one_line(with_records):
     away = type(with_records)(with_records.folder, {"PREFECT_API_URL": "http://127.0.0.1:9/api"})
     done = away.retune("run")

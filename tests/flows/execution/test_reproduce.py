@@ -112,6 +112,7 @@ def test_other_sides_prove_nothing_whatever_the_scores_say(pipeline_project, ver
     assert [link.name for link in done.compared if not link.ok] == ["data/splits/test.parquet"]
 
 
+@pytest.mark.slow
 def test_a_commit_that_is_not_what_the_record_says_is_not_run(pipeline_project, version_record, target_folder):
     version_record["pipeline"]["hashes"]["tasks/step.py"] = "0" * 32
     lines = []
@@ -120,6 +121,7 @@ def test_a_commit_that_is_not_what_the_record_says_is_not_run(pipeline_project, 
     assert lines_of(lines, "Running stage") == []
 
 
+@pytest.mark.slow
 def test_bytes_that_are_gone_are_said_to_be_gone_and_nothing_is_written(
     pipeline_project, version_record, target_folder
 ):
@@ -144,6 +146,7 @@ def test_bytes_that_only_a_remote_has_come_from_there(pipeline_project, version_
     assert picture(pipeline_project) == before
 
 
+@pytest.mark.slow
 def test_damaged_bytes_are_refused_and_named(pipeline_project, version_record, target_folder):
     md5 = hashlib.md5(b"leek\n").hexdigest()
     path = pipeline_project.folder / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}"
@@ -154,12 +157,14 @@ def test_damaged_bytes_are_refused_and_named(pipeline_project, version_record, t
     assert path.read_bytes() == b"leak\n"
 
 
+@pytest.mark.slow
 def test_a_commit_that_is_gone_is_refused(pipeline_project, version_record, target_folder):
     version_record["code"]["record_commit"] = "0" * 40
     with pytest.raises(Refused, match="0000 of classifier/1 is not in this repository"):
         reproduce("classifier/1", version_record, target_folder, 0.0, lambda line: None)
 
 
+@pytest.mark.slow
 def test_a_commit_that_no_ref_holds_is_found_as_long_as_it_is_there(pipeline_project, version_record, target_folder):
     for ref in pipeline_project.git("for-each-ref", "--format=%(refname)", "refs/exps").split():
         pipeline_project.git("update-ref", "-d", ref)
@@ -167,6 +172,7 @@ def test_a_commit_that_no_ref_holds_is_found_as_long_as_it_is_there(pipeline_pro
     assert (target_folder / "dvc.lock").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_not_empty_or_part_of_the_checkout_is_wrong_use(
     pipeline_project, version_record, target_folder
 ):
@@ -183,6 +189,7 @@ def test_a_folder_that_is_not_empty_or_part_of_the_checkout_is_wrong_use(
     reproducing.check_target(Path(".retune/rebuilt").absolute())
 
 
+@pytest.mark.slow
 def test_a_stage_that_refuses_is_told_in_its_own_words(pipeline_project, version_record, target_folder):
     pipeline_project.write(
         "tasks/step.py", f"import sys\nprint({to_line(Refused('no such rows'))!r}, file=sys.stderr)\nsys.exit(1)\n"
@@ -197,6 +204,7 @@ def test_a_stage_that_refuses_is_told_in_its_own_words(pipeline_project, version
         reproduce("classifier/1", version_record, target_folder, 0.0, lambda line: None)
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_the_stages_and_leaves_the_checkout_alone(pipeline_project, version_record, target_folder):
     pipeline_project.write(
         "tasks/step.py", "import os, time\nprint('pids', os.getpid(), os.getppid(), flush=True)\ntime.sleep(600)\n"
@@ -240,6 +248,7 @@ def project(folder, *dependencies, lock=""):
     return unlike_project(folder)
 
 
+@pytest.mark.slow
 def test_other_packages_are_installed_for_it_or_the_answer_is_that_they_cannot_be_had(
     pipeline_project, target_folder, monkeypatch
 ):

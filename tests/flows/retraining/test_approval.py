@@ -41,8 +41,6 @@ def worker_folder(tmp_path, monkeypatch, prefect_url):
     """A repository and registry of its own, and a worker whose pool runs one flow at a time."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
     (tmp_path / "waits.py").write_text(FLOW)
     init_repository(tmp_path)
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path / "home")}

@@ -80,6 +80,7 @@ def test_it_is_told_when_there_is_nothing_to_do_too(notifications_after):
     assert history.read("classifier").last.why == ("why not", "the source crm failed: CRM_URL is not set")
 
 
+@pytest.mark.slow
 def test_while_a_source_fails_nothing_has_recovered_and_then_it_has(notifications_after):
     assert notifications_after(outcome_of("failed"), outcome_of("train", GONE), outcome_of("held", GONE))[0] == [
         "classifier: failed",

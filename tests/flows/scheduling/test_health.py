@@ -161,6 +161,7 @@ def test_a_wrong_params_yaml_does_not_keep_a_silence_from_being_told_and_is_told
     assert len(notifications) == 1, "a silence is told once"
 
 
+@pytest.mark.slow
 def test_what_no_channel_took_is_told_at_the_next_look_and_a_watch_without_a_channel_says_so(own_clone, webhook):
     port, notifications = webhook
 

@@ -29,7 +29,6 @@ def deployment(tmp_path, monkeypatch, prefect_url, register_tiny):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("RETUNE_POOL", tmp_path.name)
     init_repository(tmp_path)
     shipped = params.load(ROOT / "params.yaml").promote

@@ -114,7 +114,6 @@ def champion(tmp_path, monkeypatch, register_tiny):
     """A version that is champion by registry and history, in a clone that is entered; it learned from rows a and b."""
     shutil.copy(Path(doctor.__file__).parents[2] / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     init_repository(tmp_path)
     version = register_tiny("classifier")
     versions.set_alias(version, versions.CHAMPION)
@@ -126,8 +125,7 @@ def champion(tmp_path, monkeypatch, register_tiny):
     facts = {**chain.registered(version.version).facts, **sides}
     history.append("classifier", version.version, history.CHAMPION, ["better"], facts, versions.anchor)
     suppression.write(suppression.NOTHING)
-    yield version
-    os.environ.pop("MLFLOW_TRACKING_URI", None)  # which mlflow.set_tracking_uri has written
+    return version
 
 
 def state_without_id(rows):

@@ -26,6 +26,7 @@ from tests.support.classifier_runs import (
     versions,
 )
 
+pytestmark = pytest.mark.slow
 TAGS = {
     "fingerprint",
     "git.commit",
@@ -147,7 +148,6 @@ print(json.dumps([predictions.to_dict("records"), [str(each) for each in unpickl
 """
 
 
-@pytest.mark.slow
 def test_the_champion_loads_with_mlflow_alone_in_a_clean_process(classifier_clone, tmp_path):
     predictions = pd.read_parquet(classifier_clone.folder / "models/reports/predictions.parquet").head(5)
     texts = (
@@ -187,7 +187,6 @@ def test_empty_standard_input_is_exit_1(classifier_clone):
     assert done.stdout == ""
 
 
-@pytest.mark.slow
 def test_predict_labels_its_arguments_in_a_table(classifier_clone):
     done = classifier_clone.retune("predict", "classifier/1", "Where is my parcel?", "I was charged twice")
     assert done.returncode == 0, done.stderr

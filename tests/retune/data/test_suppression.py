@@ -62,6 +62,7 @@ def test_what_is_written_is_what_is_read(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["list.json"]
 
 
+@pytest.mark.slow
 def test_a_million_ids_are_looked_up_in_seconds():
     listed = add(NOTHING, (f"T-{n}" for n in range(0, 1_000_000, 100)), *WHO)
     ids = pd.Series([f"T-{n}" for n in range(1_000_000)], dtype="str")

@@ -17,6 +17,7 @@ TEXTS = ["my invoice was charged", "the courier lost the box", "broken screen", 
 pytestmark = pytest.mark.usefixtures("sqlite_registry")
 
 
+@pytest.mark.slow
 def test_a_version_says_the_same_in_a_clean_process_with_its_own_code_and_no_pickle(
     sealed_version, model_folder, sqlite_registry
 ):
