@@ -86,6 +86,7 @@ print("came out as", two())
 """
 
 
+@pytest.mark.slow
 def test_a_flow_runs_against_a_real_prefect_server(prefect_url, clone, tmp_path):
     script = tmp_path / "trivial.py"
     script.write_text(FLOW, "utf-8")

@@ -103,6 +103,7 @@ def test_raw_rows_that_are_not_here_or_torn_are_no_answer():
         forget(["1"], *WHO)
 
 
+@pytest.mark.slow
 def test_many_at_once_lose_nothing():
     put(*((str(n), f"text {n}") for n in range(12)))
     program = "import sys; from tasks.forget import forget; forget([sys.argv[1]], 'asked', 'me', '2026-11-24')"

@@ -30,6 +30,7 @@ def test_without_examples_nothing_is_other_than_it_was_whatever_the_share(
         assert {**share_report, "seconds": 0} == {**report, "seconds": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refit", [False, True])
 def test_the_share_of_all_that_is_learned_is_general_and_told_apart(
     tmp_path, reply_tables, decoder_config, general_examples, refit, monkeypatch
@@ -59,6 +60,7 @@ def test_the_share_of_all_that_is_learned_is_general_and_told_apart(
     assert file_hashes(tmp_path / "one/model") == file_hashes(tmp_path / "two/model"), "the seed alone draws"
 
 
+@pytest.mark.slow
 def test_what_was_mixed_in_is_learned(tmp_path, reply_tables, decoder_config, general_examples):
     answers = {}
     for name, general_rows in (("with", general_examples), ("without", None)):

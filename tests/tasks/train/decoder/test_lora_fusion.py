@@ -51,6 +51,7 @@ def test_fused_layers_give_pefts_loss_and_gradients(adapted_network, rank_stabil
         assert torch.allclose(gradient, own_gradients[name], atol=1e-6), name
 
 
+@pytest.mark.slow
 def test_a_layer_compiled_gives_the_same(adapted_network):
     plain, compiled = adapted_network(), adapted_network()
     lora_fusion.fuse(compiled)

@@ -116,6 +116,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_round(tmp_path, reply_tabl
     assert len(losses) == report["best_epoch"] + 1
 
 
+@pytest.mark.slow
 def test_refit_learns_from_both_sides_for_as_many_epochs_as_were_best(tmp_path, reply_tables, decoder_config):
     steps = []
     model, curve, report = trained(
