@@ -72,8 +72,8 @@ def summary(report: dict[str, Any]) -> str:
     counts = ", ".join(
         f"{name} {count}" for name, count in (report["reasons"] | {"unreadable": unreadable}).items() if count
     )
-    kept = f"kept {report['kept']} of {report['received'] + unreadable} rows"
-    return f"{kept}; rejected: {counts}" if counts else kept
+    line = f"kept {report['kept']} of {report['received'] + unreadable} rows"
+    return f"{line}; rejected: {counts}" if counts else line
 
 
 def report_general(
