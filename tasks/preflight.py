@@ -190,11 +190,11 @@ def _multiplies(cuda: bool, bf16: bool) -> float:
 
     size = 8192 if cuda else 1024
     kind = torch.bfloat16 if bf16 else torch.float32
-    left = right = torch.ones(size, size, dtype=kind, device="cuda" if cuda else "cpu")
+    factor = torch.ones(size, size, dtype=kind, device="cuda" if cuda else "cpu")
     seconds = []
     for _ in range(4):  # the first one warms up
         began = time.perf_counter()
-        torch.mm(left, right)
+        torch.mm(factor, factor)
         if cuda:
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - began)

@@ -76,16 +76,16 @@ def readable_prompt(text: str) -> str:
         return text
 
 
-def draw_sheet(pairs: pd.DataFrame, ours: str, theirs: str, rows: int, seed: int) -> tuple[pd.DataFrame, Key]:
+def draw_sheet(pairs: pd.DataFrame, ours: str, other: str, rows: int, seed: int) -> tuple[pd.DataFrame, Key]:
     """The sheet of at most `rows` rows, drawn from `pairs`, and its key. The seed reproduces the draw.
 
-    pairs: id, prompt, ours, theirs, all strings; ours, theirs: the names of the two models.
+    pairs: id, prompt, ours, theirs, all strings; ours, other: the names of the two models.
     """
     if duplicates := pairs.loc[pairs["id"].duplicated(), "id"].tolist():
         raise Refused(f"The row {duplicates[0]} has more than one pair of answers. Keep one")
     different = pairs[pairs["ours"].str.strip() != pairs["theirs"].str.strip()].sort_values("id")
     if different.empty:
-        raise Refused(f"{ours} and {theirs} give the same answer to all {len(pairs)} rows: there is nothing to review")
+        raise Refused(f"{ours} and {other} give the same answer to all {len(pairs)} rows: there is nothing to review")
     rng = random.Random(seed)
     sample = different.iloc[rng.sample(range(len(different)), min(rows, len(different)))]
     ours_is = {row: rng.choice("AB") for row in sample["id"]}
@@ -94,7 +94,7 @@ def draw_sheet(pairs: pd.DataFrame, ours: str, theirs: str, rows: int, seed: int
         A=sample["ours"].where(ours_is_a, sample["theirs"]), B=sample["theirs"].where(ours_is_a, sample["ours"])
     )
     name = hashlib.sha256(json.dumps(sheet.to_dict("split")["data"]).encode()).hexdigest()[:12]
-    return sheet.reset_index(drop=True), Key(name, ours, theirs, seed, ours_is, len(pairs) - len(different))
+    return sheet.reset_index(drop=True), Key(name, ours, other, seed, ours_is, len(pairs) - len(different))
 
 
 def as_csv(sheet: pd.DataFrame, key: Key) -> bytes:

@@ -18,7 +18,7 @@ class Tally:
     def __init__(self, facts: TaskData) -> None:
         self._facts = facts
         self.received: Counter[str] = Counter()  # by source
-        self.kept: Counter[str] = Counter()  # by source
+        self.stays: Counter[str] = Counter()  # by source
         self.reasons: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
         self.personal: Counter[str] = Counter()  # values that were replaced, in all received rows, by type
@@ -34,7 +34,7 @@ class Tally:
             self.personal.update(types.split(" "))
 
     def sort(self, rows: pa.RecordBatch, rejects: pa.RecordBatch) -> None:
-        self.kept.update(rows.column("source").to_pylist())
+        self.stays.update(rows.column("source").to_pylist())
         self.splits.update(rows.column("given").to_pylist())
         self.reasons.update(rejects.column("reason").to_pylist())
         if self._facts.has_labels:
@@ -42,7 +42,7 @@ class Tally:
 
     def report(self) -> dict[str, Any]:
         """The numbers as curate.json holds them. Raises AssertionError if a row was lost or doubled."""
-        received, stayed, rejected = self.received.total(), self.kept.total(), self.reasons.total()
+        received, stayed, rejected = self.received.total(), self.stays.total(), self.reasons.total()
         if stayed + rejected != received:
             raise AssertionError(f"{received} rows received, but {stayed} kept and {rejected} rejected")
         return {
@@ -53,7 +53,7 @@ class Tally:
             "personal_data": {"rows": self.personal_rows, "values": dict(sorted(self.personal.items()))},
             "labels": dict(sorted(self.labels.items())),
             "sources": {
-                source: {"received": count, "kept": self.kept[source]}
+                source: {"received": count, "kept": self.stays[source]}
                 for source, count in sorted(self.received.items())
             },
             "given": {split or "none": self.splits[split] for split in (*SPLITS, "")},

@@ -34,7 +34,7 @@ Key = tuple[str, Any]  # a kind of value, and what it is ordered by
 class Watermark:
     order: Callable[[Any], Key]
     values: dict[Key, Any] = field(default_factory=dict)  # the two highest, as the source wrote them
-    seen: dict[str, Key] = field(default_factory=dict)  # digest of a record -> where it stands
+    places: dict[str, Key] = field(default_factory=dict)  # digest of a record -> where it stands
 
     @property
     def lower(self) -> Any | None:
@@ -52,9 +52,9 @@ class Watermark:
         """
         key = self._key(value, where)
         digest = digest_of(f"{value} {line}")
-        if digest in self.seen:
+        if digest in self.places:
             return False
-        self.seen[digest] = key
+        self.places[digest] = key
         self.values.setdefault(key, value)
         if len(self.values) > 2:
             del self.values[min(self.values)]
@@ -86,7 +86,7 @@ class Watermark:
         """What to keep of it, in JSON."""
         at = []
         for key in sorted(self.values):
-            digests = sorted(digest for digest, place in self.seen.items() if place == key)
+            digests = sorted(digest for digest, place in self.places.items() if place == key)
             at.append({"value": self.values[key], "seen": digests if len(digests) <= MAX_DIGESTS else []})
         return {"at": at}
 
@@ -98,7 +98,7 @@ def read_watermark(stored: Cursor, order: Callable[[Any], Key]) -> Watermark:
         for step in stored.get("at", []):
             key = order(step["value"])
             watermark.values[key] = step["value"]
-            watermark.seen |= dict.fromkeys(step["seen"], key)
+            watermark.places |= dict.fromkeys(step["seen"], key)
     except (KeyError, TypeError, ValueError, AttributeError, Refused):
         raise Broken(
             "its cursor is damaged: remove its entry from the cursors, and it is read from its start"
