@@ -14,6 +14,7 @@ from tasks.train.encoder.objective import Round, Rows, batches, fine_tune
 from tasks.train.loop import rate_factor
 
 QUIET = lambda *_, **__: None  # noqa: E731
+DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")))
 
 
 def some_rows(count=24, labels=3, seed=5):
@@ -111,8 +112,12 @@ def test_an_interrupted_run_that_had_run_out_of_patience_does_not_go_on(untraine
     assert all(torch.equal(value, same[name]) for name, value in weights.items())
 
 
-def test_training_that_diverges_stops_there_and_saves_no_checkpoint_of_it(untrained_model, train_config, tmp_path):
-    params = train_config(full=type(train_config().full)(learning_rate=1e30), batch_size=4, checkpoint_seconds=0.0)
+@pytest.mark.parametrize("device", DEVICES)
+def test_training_that_diverges_stops_there_and_saves_no_checkpoint_of_it(
+    untrained_model, train_config, tmp_path, device
+):
+    full = type(train_config().full)(learning_rate=1e30)
+    params = train_config(full=full, batch_size=4, checkpoint_seconds=0.0, device=device)
     logged_steps = []
     with pytest.raises(Diverged, match=r"at step 2 of 6, .*: lower train\.full\.learning_rate"):
         trained(
@@ -126,9 +131,11 @@ def test_training_that_diverges_stops_there_and_saves_no_checkpoint_of_it(untrai
     assert max(Checkpoints(tmp_path).steps(), default=0) <= 1
 
 
-def test_scores_that_are_not_finite_stop_training(untrained_model, train_config, tmp_path):
+@pytest.mark.parametrize("device", DEVICES)
+def test_scores_that_are_not_finite_stop_training(untrained_model, train_config, tmp_path, device):
     """A whole epoch in one step: only validation sees what its update did."""
-    params = train_config(full=type(train_config().full)(learning_rate=1e30), batch_size=24, accumulate=1)
+    full = type(train_config().full)(learning_rate=1e30)
+    params = train_config(full=full, batch_size=24, accumulate=1, device=device)
     with pytest.raises(Diverged, match="val_loss is nan at step 1 of 1"):
         trained(untrained_model, params, tmp_path, some_rows(24), some_rows(6))
     assert Checkpoints(tmp_path).steps() == []
