@@ -53,9 +53,9 @@ DOORS = {
     "huggingface_hub": {"retune/models/base_model.py"},
     "evaluate": {"retune/evaluation/label_metrics.py"},
     "datasets": {"retune/evaluation/label_metrics.py", "retune/data/readers/hub.py"},  # ingest: `hf:` sources
-    "sklearn": {"retune/evaluation/label_metrics.py", "tasks/train/encoder/probe.py"},
+    "sklearn": {"retune/evaluation/label_metrics.py", "retune/models/probe.py"},
     "sklearn.metrics": {"retune/evaluation/label_metrics.py"},
-    "sklearn.linear_model": {"tasks/train/encoder/probe.py"},
+    "sklearn.linear_model": {"retune/models/probe.py"},
     "great_expectations": {"tasks/validate/expectations.py", "tasks/validate/data_docs.py"},
     "matplotlib": {"retune/evaluation/plots.py"},
     "model_signing": {"retune/lineage/signing.py"},

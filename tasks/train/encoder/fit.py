@@ -18,13 +18,12 @@ from torch import nn
 from retune.config.classification import Train
 from retune.evaluation import statistics
 from retune.lineage import parent_version
-from retune.models import base_model, classifier
+from retune.models import base_model, classifier, probe
 from retune.models.manifest import ClassifierManifest
 from retune.preflight import base_check
 from retune.system.stage_io import heartbeat
 from tasks.train import parent
 from tasks.train.context import TrainContext, machine, make_deterministic, warn
-from tasks.train.encoder import probe
 from tasks.train.encoder.objective import Round, Rows, fine_tune
 from tasks.train.loop import TrainingHistory
 from tasks.train.parent import ParentClassifier, RowSelection

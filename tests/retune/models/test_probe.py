@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression
 
 from retune.config.classification import Probe
 from retune.errors import Refused
-from tasks.train.encoder import probe
+from retune.models import probe
 
 PARAMS = Probe(c=10.0, max_iterations=1000)
 
