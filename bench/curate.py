@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from retune.data import row_table, suppression
+from retune.data import label_verdicts, row_table, suppression
 
 ROOT = Path(__file__).parent.parent
 CHARACTERS = 160
@@ -49,8 +49,10 @@ def main() -> None:
         for first in range(0, count, PART):
             row_table.write(part(first, min(PART, count - first), chance), folder / f"raw/{first:09d}.parquet")
         suppression.write(suppression.NOTHING, folder / "suppressed.json")
+        label_verdicts.write([], folder / "label_verdicts.json")
         (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-        command = [sys.executable, "-m", "tasks.curate", "raw", "suppressed.json", "curated", "curate.json"]
+        paths = ("raw", "suppressed.json", "label_verdicts.json", "curated", "curate.json")
+        command = [sys.executable, "-m", "tasks.curate", *paths]
         start = time.monotonic()
         subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(ROOT)}, check=True)
         seconds = time.monotonic() - start

@@ -25,7 +25,12 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 RETUNE = [sys.executable, "-m", "flows.cli"]
-SHIPPED = (".gitignore", "data/suppressed.json", "models/start.json")  # what data/ and models/ hold in every clone
+SHIPPED = (
+    ".gitignore",
+    "data/suppressed.json",
+    "data/label_verdicts.json",
+    "models/start.json",
+)  # what data/ and models/ hold in every clone
 SAMPLE = ["tests/samples/tickets.csv", "--text=body", "--label=queue", "--id=ticket_id", "--group=customer_id"]
 PORT = 4311
 

@@ -16,7 +16,7 @@ from retune.system.dvc_files import POINTER, RAW
 
 READ_BY_COMMANDS = (  # an edit may leave conflict markers in them, also where git's index knows no conflict any more
     *(str(path) for path in (POINTER, dvc_files.LOCK)),
-    *("params.yaml", "dvc.yaml", "data/suppressed.json", "models/start.json"),
+    *("params.yaml", "dvc.yaml", "data/suppressed.json", "data/label_verdicts.json", "models/start.json"),
 )
 FOLDERS = (Path("data"), RAW, Path("models"))
 BEGINNING = "outs:"  # of a pointer

@@ -23,6 +23,7 @@ FOLDER = ".retune/runs"
 CARRIED = (
     "models/start.json",
     "data/suppressed.json",
+    "data/label_verdicts.json",
 )  # tracked by git; the checkout may hold edits that are not committed
 FAILED = "failed.json"
 BLOCK = 4096  # bytes of a disk that a file takes, or a multiple

@@ -51,6 +51,7 @@ TASKS: dict[str, TaskData] = {
         text_is_messages=False,
         curation=(
             *UNUSABLE,
+            "dropped_by_review",
             "personal_data",
             *LENGTH_AND_TEST,
             "contradicts_test",

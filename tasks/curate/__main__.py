@@ -1,6 +1,7 @@
-"""Clean the received rows and drop the unusable ones; every dropped row is kept with its reason.
+r"""Clean the received rows and drop the unusable ones; every dropped row is kept with its reason.
 
-    python -m tasks.curate data/raw data/suppressed.json data/curated models/reports/curate.json
+    python -m tasks.curate data/raw data/suppressed.json data/label_verdicts.json data/curated \
+        models/reports/curate.json
 
 `retune.data.task_data` names the steps of each task, in order; a step's name is the reason of its rejects. A row is
 rejected by the first step that rejects it, and later steps do not see it. Steps that need one row alone stand in
@@ -11,8 +12,8 @@ steps and collects keys; then the table steps decide by the keys; the second pas
 How the rows are cut into batches changes no byte of the result.
 
 Rows that the data itself puts on the test side are the yardstick: their text stays byte for byte, and only
-a missing id, text or answer, a newer row with the same id, or a place on the list of suppressed rows rejects
-them. Other rows give way to them.
+a missing id, text or answer, a newer row with the same id, a place on the list of suppressed rows, or a person's
+verdict rejects them. Other rows give way to them.
 
 Where a model is to write, lines and indents are part of what is said, so they stay; one prompt may have many answers.
 
@@ -31,8 +32,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from retune.config import params
+from retune.data import label_verdicts, replay, row_table, suppression, task_data
 from retune.data import rejects as rejects_of_ingest
-from retune.data import replay, row_table, suppression, task_data
 from retune.data.pii import redaction
 from retune.data.row_table import TEXT
 from retune.errors import WrongUse
@@ -242,15 +243,16 @@ def _frame(batches: list[pa.RecordBatch], columns: Sequence[str]) -> pd.DataFram
     return frame.set_index("row")[[*columns]].rename_axis(None)
 
 
-def main(raw: Path, suppressed_json: Path, curated: Path, report_json: Path) -> None:
+def main(raw: Path, suppressed_json: Path, verdicts_json: Path, curated: Path, report_json: Path) -> None:
     config = params.load()
     pii = config.curate.pii
     name_finder = name_model.load(pii.names_model) if pii.names_model else None
-    listed = suppression.read(suppressed_json)
-    context = Context(task_data.of(config.task), config.curate, listed, redaction.secret_of(pii), name_finder)
+    listed, verdicts = suppression.read(suppressed_json), label_verdicts.read(verdicts_json)
+    secret = redaction.secret_of(pii)
+    context = Context(task_data.of(config.task), config.curate, listed, secret, name_finder, verdicts)
     files = replay.files_of(config)
     examples = replay.read(files)
-    columns, tally, doubts = context.facts.columns, Tally(context.facts), Doubts(context.facts)
+    columns, tally, doubts = context.facts.columns, Tally(context.facts, verdicts), Doubts(context.facts)
     stream = from_folder(raw, columns)
     decision, digests = decide(stream, context, context.facts.curation, tally)
     with (
@@ -274,7 +276,7 @@ def main(raw: Path, suppressed_json: Path, curated: Path, report_json: Path) -> 
     write_json(report, report_json)
     if tally.personal:
         print("personal data: " + ", ".join(f"{name} {count}" for name, count in sorted(tally.personal.items())))
-    for warning in doubts.warnings():
+    for warning in (*tally.reviews.warnings(), *doubts.warnings()):
         print(f"warning: {warning}")
     print(summary(report))
 

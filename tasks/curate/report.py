@@ -8,15 +8,20 @@ import pandas as pd
 import pyarrow as pa
 
 from retune.data import replay
+from retune.data.label_verdicts import Verdicts
 from retune.data.row_table import SPLITS
 from retune.data.task_data import TaskData
+
+EXAMPLES = 5  # row ids that a sentence quotes
+LISTED = 100  # row ids that the report lists
 
 
 class Tally:
     """Counts rows as they pass."""
 
-    def __init__(self, facts: TaskData) -> None:
+    def __init__(self, facts: TaskData, verdicts: Verdicts | None = None) -> None:
         self._facts = facts
+        self.reviews = Reviews(verdicts or {})
         self.received: Counter[str] = Counter()  # by source
         self.stays: Counter[str] = Counter()  # by source
         self.reasons: Counter[str] = Counter()
@@ -39,6 +44,7 @@ class Tally:
         self.reasons.update(rejects.column("reason").to_pylist())
         if self._facts.has_labels:
             self.labels.update(rows.column("label").to_pylist())
+            self.reviews.sort(rows, rejects)
 
     def report(self) -> dict[str, Any]:
         """The numbers as curate.json holds them. Raises AssertionError if a row was lost or doubled."""
@@ -57,7 +63,46 @@ class Tally:
                 for source, count in sorted(self.received.items())
             },
             "given": {split or "none": self.splits[split] for split in (*SPLITS, "")},
+            **self.reviews.report(),
         }
+
+
+class Reviews:
+    """What became of people's verdicts on labels."""
+
+    def __init__(self, verdicts: Verdicts) -> None:
+        self._verdicts = verdicts
+        self._counts: Counter[str] = Counter()
+        self._outdated: list[str] = []  # ids of rows that stay as they are, since they changed after the review
+
+    def sort(self, rows: pa.RecordBatch, rejects: pa.RecordBatch) -> None:
+        if not self._verdicts:
+            return
+        for name, text, label in zip(*(rows.column(each).to_pylist() for each in ("id", "text", "label")), strict=True):
+            if verdict := self._verdicts.get(name):
+                if not verdict.in_force(text, label):
+                    self._outdated.append(name)
+                else:
+                    self._counts["confirmed" if verdict.confirms else "relabelled"] += 1
+        self._counts["dropped"] += rejects.column("reason").to_pylist().count("dropped_by_review")
+
+    def report(self) -> dict[str, Any]:
+        if not self._verdicts:
+            return {}
+        counts = {name: self._counts[name] for name in ("relabelled", "confirmed", "dropped")}
+        return {
+            "label_verdicts": {"rows": len(self._verdicts), **counts, "changed_since": sorted(self._outdated)[:LISTED]}
+        }
+
+    def warnings(self) -> list[str]:
+        if not self._outdated:
+            return []
+        count, some = len(self._outdated), ", ".join(sorted(self._outdated)[:EXAMPLES])
+        verdicts = "1 verdict on labels does" if count == 1 else f"{count} verdicts on labels do"
+        return [
+            f"{verdicts} not apply, as text or label changed after the review: {some}; `retune review labels export` "
+            "lists those that are still doubtful"
+        ]
 
 
 def report_unreadable(rejects: Sequence[tuple[str, str]]) -> dict[str, Any]:

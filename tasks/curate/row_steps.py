@@ -15,10 +15,11 @@ texts without nulls, and what `as_received` and `clean` add:
     redacted  the text without personal data, also where it says nothing in the end and `text` is empty
     personal  the types of the personal data that was replaced in text and answers, a word for each value
     drop      those of them whose rows params drop
+    dropped_by  of labels: who said in a review that the row be dropped
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ import pyarrow.compute as pc
 from retune.config.classification import Curate
 from retune.config.generation import GenerationCurate
 from retune.data import messages, row_table, suppression
+from retune.data.label_verdicts import Verdicts
 from retune.data.pii.detection import NameFinder
 from retune.data.pii.redaction import redact_row
 from retune.data.row_table import TEXT
@@ -45,6 +47,7 @@ class Context:
     suppression: Suppression = suppression.NOTHING
     secret: str | None = None  # that keys the hashes of personal data
     name_finder: NameFinder | None = None
+    verdicts: Verdicts = field(default_factory=dict)  # of people, on labels
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ def as_received(batch: pa.RecordBatch, start: int) -> pa.RecordBatch:
 def clean(batch: pa.RecordBatch, context: Context) -> pa.RecordBatch:
     """The batch with clean words without personal data. A prompt whose last message says nothing becomes empty.
 
-    So does what is no more than one of `curate.missing_words`; `curate.merge_labels` gives labels their last name.
+    So does what is no more than one of `curate.missing_words`; `curate.merge_labels` gives labels their last name, and
+    people's verdicts give rows another label.
     """
     missing = dict.fromkeys(context.config.missing_words, "")
     columns = {name: batch.column(name) for name in batch.schema.names}
@@ -97,6 +101,12 @@ def clean(batch: pa.RecordBatch, context: Context) -> pa.RecordBatch:
         answers = {name: list(map(row_table.clean, values)) for name, values in answers.items()}
     last_names = {**getattr(context.config, "merge_labels", {}), **missing}
     answers = {name: [last_names.get(word, word) for word in values] for name, values in answers.items()}
+    if context.facts.has_labels:
+        came, personal = batch.column("text").to_pylist(), marks["personal"]
+        sides = zip(batch.column("test").to_pylist(), personal, came, texts, strict=True)
+        final = [as_came if test and not types else text for test, types, as_came, text in sides]
+        labels, marks["dropped_by"] = _reviewed(columns["id"].to_pylist(), final, answers["label"], context.verdicts)
+        answers["label"] = [last_names.get(word, word) for word in labels]
     if missing:
         columns["group"] = pa.array([missing.get(name.strip(), name) for name in columns["group"].to_pylist()], TEXT)
     cleaned = {"text": texts, **answers, "words": words, "redacted": redacted, **marks}
@@ -118,6 +128,17 @@ def _redacted(
     personal = [" ".join(name for name, count in row.counts.items() for _ in range(count)) for row in rows]
     drop = [" ".join(row.dropped(config)) for row in rows]
     return [row.texts[0] for row in rows], after, {"personal": personal, "drop": drop}
+
+
+def _reviewed(ids: list[str], texts: list[str], labels: list[str], verdicts: Verdicts) -> tuple[list[str], list[str]]:
+    """The labels that people gave these rows, and who said of which that they be dropped."""
+    dropped_by, after = [""] * len(ids), [*labels]
+    for place in [place for place, name in enumerate(ids) if name in verdicts]:
+        verdict = verdicts[ids[place]]
+        if verdict.applies(texts[place], labels[place]):
+            dropped_by[place] = f"{verdict.reviewer}, {verdict.at}" if verdict.drops else ""
+            after[place] = verdict.after or labels[place]
+    return after, dropped_by
 
 
 def _lengths(texts: list[str]) -> pa.Array:
@@ -162,6 +183,11 @@ def no_preference(batch: pa.RecordBatch, _context: Context) -> tuple[pa.RecordBa
     return reject(batch, pc.equal(batch.column("label"), batch.column("rejected")))
 
 
+def dropped_by_review(batch: pa.RecordBatch, _context: Context) -> tuple[pa.RecordBatch, Rejects]:
+    """A person said so of this very text and label. Test rows too: that is a judgement on the yardstick itself."""
+    return reject(batch, pc.not_equal(batch.column("dropped_by"), ""), "dropped_by")
+
+
 def personal_data(batch: pa.RecordBatch, _context: Context) -> tuple[pa.RecordBatch, Rejects]:
     """What params drop. A test row stays, redacted."""
     drop = pc.not_equal(batch.column("drop"), "")
@@ -187,5 +213,16 @@ def reject(batch: pa.RecordBatch, mask: pa.Array, detail: str | None = None) -> 
 
 ROW_STEPS: dict[str, RowStep] = {
     step.__name__: step
-    for step in (no_id, suppressed, empty, no_label, no_rejected, no_preference, personal_data, too_short, too_long)
+    for step in (
+        no_id,
+        suppressed,
+        empty,
+        no_label,
+        no_rejected,
+        no_preference,
+        dropped_by_review,
+        personal_data,
+        too_short,
+        too_long,
+    )
 }

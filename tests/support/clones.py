@@ -18,7 +18,12 @@ from tests.support.environment import QUIET, ROOT
 
 OUTPUTS = ("dvc.lock", "data/", "models/")  # by a run in this very clone; a fresh one has none of it
 CODE = ("flows", "retune", "tasks")
-SHIPPED = (".gitignore", "data/suppressed.json", "models/start.json")  # below those folders, and in every clone
+SHIPPED = (
+    ".gitignore",
+    "data/suppressed.json",
+    "data/label_verdicts.json",
+    "models/start.json",
+)  # below those folders, and in every clone
 GIT_IDENTITY = ("-c", "user.name=A. Tester", "-c", "user.email=tester@example.com")  # a fresh machine has no identity
 PERSON = {"GIT_AUTHOR_NAME": "A. Tester", "GIT_AUTHOR_EMAIL": "tester@example.com"}
 NEED_A_PERSON = ("promote", "rollback", "approve", "reject", "forget")  # all else works where nobody has said who he is

@@ -23,7 +23,7 @@ WRITING = GenerationCurate(min_chars=2, max_chars=200, missing_words=[], pii=PII
 FORGOTTEN = suppression.add(suppression.NOTHING, ["1"], "asked", "A. Tester", "2026-11-24T10:00:00Z")
 
 
-PATHS = tuple(map(Path, ("raw", "suppressed.json", "curated", "curate.json")))
+PATHS = tuple(map(Path, ("raw", "suppressed.json", "label_verdicts.json", "curated", "curate.json")))
 
 
 def rows(*row_tuples):
@@ -34,8 +34,10 @@ def rows(*row_tuples):
     ).astype("str")
 
 
-def curate(table, config=LENIENT, listed=suppression.NOTHING, task="classify", batch_rows=stage.BATCH_ROWS):
-    return stage.curate(table, Context(task_data.of(task), config, listed), batch_rows)
+def curate(
+    table, config=LENIENT, listed=suppression.NOTHING, task="classify", batch_rows=stage.BATCH_ROWS, verdicts=None
+):
+    return stage.curate(table, Context(task_data.of(task), config, listed, verdicts=verdicts or {}), batch_rows)
 
 
 def curate_general(examples, records, config):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from retune.data import suppression
+from retune.data import label_verdicts, suppression
 from tests.support.environment import ROOT
 
 
@@ -14,6 +14,7 @@ def stage_folder(tmp_path, monkeypatch):
     shipped = ROOT / "params.yaml"
     (tmp_path / "params.yaml").write_text(shipped.read_text("utf-8"), "utf-8")
     suppression.write(suppression.NOTHING, tmp_path / "suppressed.json")
+    label_verdicts.write([], tmp_path / "label_verdicts.json")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

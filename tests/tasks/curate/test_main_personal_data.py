@@ -74,12 +74,12 @@ def test_no_file_of_the_stage_holds_what_the_sample_plants(stage_folder, capsys)
     faulty = [*{span["id"]: (span["id"], tickets[span["id"]], "a") for span in planted}.values()]
     row_table.write(rows(*faulty), Path("raw/000.parquet"))
     main(*PATHS)
-    stage_says = capsys.readouterr().out + PATHS[3].read_text("utf-8")
-    texts = [*row_table.read(PATHS[2] / "rows.parquet")["text"], *row_table.read(PATHS[2] / "rejects.parquet")["text"]]
+    stage_says = capsys.readouterr().out + PATHS[4].read_text("utf-8")
+    texts = [*row_table.read(PATHS[3] / "rows.parquet")["text"], *row_table.read(PATHS[3] / "rejects.parquet")["text"]]
     values = [span["value"] for span in planted if span["kind"] != "name"]
     assert len(values) == 39
     assert not [value for value in values if value in stage_says or any(value in text for text in texts)]
-    counts = json.loads(PATHS[3].read_text("utf-8"))["personal_data"]["values"]
+    counts = json.loads(PATHS[4].read_text("utf-8"))["personal_data"]["values"]
     assert counts == {"card": 9, "email": 10, "iban": 10, "phone": 10}
 
 
