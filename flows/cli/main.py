@@ -11,7 +11,20 @@ from typing import Any
 
 import click
 
-from flows.cli import data, history, lineage, models, params, promotion, retraining, review, schedule, services, train
+from flows.cli import (
+    data,
+    data_quality,
+    history,
+    lineage,
+    models,
+    params,
+    promotion,
+    retraining,
+    review,
+    schedule,
+    services,
+    train,
+)
 from flows.cli.groups import SectionedGroup
 from flows.cli.output import reader_has_gone
 from flows.execution import disk_errors
@@ -19,7 +32,7 @@ from flows.project import environment, process_environment
 from retune.errors import Broken, RetuneError, WrongUse
 
 SECTIONS = {
-    "Data": (data.ingest, data.sources, data.quarantine, data.forget),
+    "Data": (data.ingest, data.sources, data_quality.data, data.quarantine, data.forget),
     "Train": (train.task, params.params, train.preflight, train.plan, train.run),
     "Models": (
         models.models,

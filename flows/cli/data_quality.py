@@ -1,0 +1,100 @@
+"""Commands that look at the records themselves: labels."""
+
+import sys
+from contextlib import redirect_stdout
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from flows.cli.groups import StrictGroup
+from flows.cli.output import as_json, cut, on_one_line, print_json, print_table, width
+from flows.project import environment
+from retune.errors import WrongUse
+
+SHOWN = 20  # rows of a table
+
+
+@click.group(cls=StrictGroup)
+def data() -> None:
+    """Look at the records: doubtful labels."""
+
+
+@data.command(epilog="Example: retune data labels --limit 50")
+@click.option("--outliers", is_flag=True, help="List the rows far from all others instead.")
+@click.option("--confused", is_flag=True, help="List the pairs of labels that are hard to tell apart instead.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    help=f"Rows to list, however doubtful; without it {SHOWN} of the doubtful ones in the table, all in --json.",
+)
+@as_json
+def labels(outliers: bool, confused: bool, limit: int | None, json_: bool) -> None:
+    """List the rows whose label is doubtful, the most doubtful first.
+
+    Judges the curated rows by the frozen base of section train. Score: 0 to 1; from 0.5 on, the suggested label is as
+    likely as the row's own. Nothing is changed.
+    """
+    if outliers and confused:
+        raise WrongUse("--outliers and --confused are two lists: name one of them")
+    environment.activate_project(services=False)
+    from tasks.data_quality.labels import examine_clone
+
+    with redirect_stdout(sys.stderr):  # what long work says of itself
+        examination = examine_clone(_say)
+    listed: list[Any] = examination.ranked if limit else examination.doubtful
+    listed = examination.outliers if outliers else examination.confused if confused else listed
+    if json_:
+        print_json([asdict(each) for each in listed[:limit]])
+        return
+    visible = listed[: limit or SHOWN]
+    if confused:
+        _print_confused(visible)
+    else:
+        print_rows(visible)
+    _print_tail(examination, len(listed) - len(visible), alone=outliers or confused)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def print_rows(rows: list[Any]) -> None:
+    """A table of rows of which each takes a line; the text has the room that is left."""
+    if not rows:
+        return
+    lines = [(each.id, f"{each.score:.3f}", on_one_line(each.label), on_one_line(each.suggested)) for each in rows]
+    head = ("id", "score", "label", "suggested")
+    used = sum(max(map(len, column)) for column in zip(head, *lines, strict=True)) + 2 * len(head)
+    texts = [cut(on_one_line(each.text), max(width() - used, 24)) for each in rows]
+    print_table([(*head, "text"), *((*line, text) for line, text in zip(lines, texts, strict=True))])
+
+
+def _print_confused(pairs: list[Any]) -> None:
+    if pairs:
+        lines = [
+            (on_one_line(each.label), on_one_line(each.other), str(each.rows), f"{each.share:.0%}") for each in pairs
+        ]
+        print_table([("label", "looks like", "rows of both", "taken for the other"), *lines])
+
+
+def _print_tail(examination: Any, rest: int, alone: bool) -> None:
+    if rest:
+        click.echo(f"… and {rest} more: --limit {SHOWN + rest} or --json lists them")
+    for name, count in examination.unjudged.items():
+        click.echo(f"not judged: {count} rows of {on_one_line(name)}, too few to judge a label by")
+    if examination.reviewed:
+        click.echo(f"not listed: {examination.reviewed} rows whose label a person has reviewed")
+    if not alone:
+        outliers, confused = examination.outliers, examination.confused
+        if outliers:
+            click.echo(f"{len(outliers)} rows are far from all others, such as {outliers[0].id}: --outliers")
+        for pair in confused[:3]:
+            click.echo(
+                f"hard to tell apart: {on_one_line(pair.label)} and {on_one_line(pair.other)}, {pair.share:.0%} of "
+                "whose rows look like the other's: --confused"
+            )
+    click.echo(
+        f"{len(examination.doubtful)} of {examination.rows} rows have a doubtful label; judged in "
+        f"{examination.seconds:.0f} s by {examination.base}"
+    )

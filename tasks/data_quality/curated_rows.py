@@ -1,0 +1,71 @@
+"""The rows that curation keeps, and their vectors: what the questions about the data's quality begin with."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from retune.config import params
+from retune.config.classification import Train
+from retune.config.params import Classify, Params
+from retune.data import row_table
+from retune.errors import Refused, WrongUse
+from retune.models import base_model, classifier
+from retune.preflight import base_check
+from retune.system import dvc_files, dvc_pipeline
+from retune.system.files import file_md5
+from retune.system.stage_io import heartbeat
+
+CURATED = Path("data/curated/rows.parquet")
+REMEDY = "`dvc repro curate` makes it, and trains nothing"
+
+
+def of_labels(config: Params) -> Classify:
+    """Raises WrongUse for a task without labels."""
+    if not isinstance(config, Classify):
+        raise WrongUse(f"task {config.task} has answers, not labels: this is a question about task classify")
+    return config
+
+
+def read() -> pd.DataFrame:
+    """Raises Refused where the rows are missing, or not of the records, verdicts and parameters that are here now."""
+    entry = dvc_pipeline.lock().get("curate")
+    if not entry or not CURATED.is_file():
+        raise Refused(f"there is no {CURATED} yet", remedy=REMEDY)
+    if file_md5(CURATED) != dvc_pipeline.hashes_of({"curate": entry}).get(str(CURATED)):
+        raise Refused(f"{CURATED} has other bytes than dvc.lock names", remedy="`dvc checkout` brings them back")
+    if changes := _changes(entry):
+        raise Refused(f"{CURATED} is older than {', '.join(changes)}", remedy=REMEDY)
+    return row_table.read(CURATED)
+
+
+def _changes(entry: dict[str, Any]) -> list[str]:
+    """What curation read in another state than it has now, of records, lists and parameters."""
+    values = params.read()
+    deps = {dep["path"]: dep["md5"] for dep in entry["deps"] if not dep["path"].endswith(".py")}
+    names = [path for path, md5 in deps.items() if _md5_now(path) != md5]
+    read_values = entry.get("params", {}).get("params.yaml", {})
+    return names + [f"{name} in params.yaml" for name, value in read_values.items() if params.at(values, name) != value]
+
+
+def _md5_now(path: str) -> str | None:
+    pointer, file = Path(f"{path}.dvc"), Path(path)
+    if pointer.is_file():
+        return dvc_files.pointer_md5(pointer)
+    return file_md5(file) if file.is_file() else None
+
+
+def embed(texts: list[str], config: Train) -> torch.Tensor:
+    """The vectors of the frozen base, of length 1: [texts, width], as the probe of training sees them."""
+    base_check.require_positions(base_model.find(config.base.name), config)
+    tokenizer, network = classifier.load_base(config.base.name, config.base.sha256)
+    encoder = classifier.Encoder(network).to(classifier.pick_device(config.device))
+    with heartbeat(f"embedding {len(texts):,} rows"):
+        vectors = classifier.embed(encoder, tokenizer, texts, config.max_tokens, 2 * config.batch_size)
+    if broken := int((~vectors.isfinite().all(dim=-1)).sum()):
+        raise Refused(
+            f"the base gives no number for {broken} of {len(vectors)} texts",
+            remedy="its weights are damaged, so restore them or name another base in train.base",
+        )
+    return vectors

@@ -1,0 +1,79 @@
+"""The commands that look at the records, as people call them, with the thinking of tasks/data_quality behind them."""
+
+import json
+from contextlib import chdir
+
+import pytest
+
+from tasks.data_quality import labels
+from tasks.data_quality.labels import AlikeLabels, Doubt, Examination
+from tests.support.curated import write_curated_rows
+
+RANKED = [Doubt(f"T-{row}", f"words\nof {row}", "billing", "refunds", 1 - row / 50) for row in range(50)]
+EXAMINATION = Examination(
+    rows=50,
+    seconds=3.2,
+    base="package:a-base",
+    reviewed=4,
+    unjudged={"typo": 2},
+    ranked=RANKED,
+    outliers=RANKED[7:9],
+    confused=[AlikeLabels("billing", "refunds", 60, 0.4)],
+)
+
+
+@pytest.fixture
+def examined(clone, monkeypatch):
+    def examine(say):
+        say("judging")
+        print("still judging")  # as long work does
+        return EXAMINATION
+
+    monkeypatch.setattr(labels, "examine_clone", examine)
+    return clone
+
+
+def test_json_is_a_bare_list_of_the_doubtful_rows_and_nothing_else(examined):
+    done = examined.call("data", "labels", "--json")
+    listed = json.loads(done.stdout)
+    assert [row["id"] for row in listed] == [f"T-{row}" for row in range(26)]
+    assert set(listed[0]) == {"id", "text", "label", "suggested", "score"}
+    assert "still judging" in done.stderr
+
+
+def test_a_limit_lists_as_many_whatever_their_score(examined):
+    assert len(json.loads(examined.call("data", "labels", "--json", "--limit", "40").stdout)) == 40
+    assert len(json.loads(examined.call("data", "labels", "--json", "--limit", "3").stdout)) == 3
+
+
+def test_the_table_says_what_it_leaves_out_and_what_else_there_is(examined):
+    lines = examined.call("data", "labels").stdout.splitlines()
+    assert lines[1].split()[:4] == ["T-0", "1.000", "billing", "refunds"] and "words\\nof 0" in lines[1]
+    assert lines[21:] == [
+        "… and 6 more: --limit 26 or --json lists them",
+        "not judged: 2 rows of typo, too few to judge a label by",
+        "not listed: 4 rows whose label a person has reviewed",
+        "2 rows are far from all others, such as T-7: --outliers",
+        "hard to tell apart: billing and refunds, 40% of whose rows look like the other's: --confused",
+        "26 of 50 rows have a doubtful label; judged in 3 s by package:a-base",
+    ]
+
+
+def test_outliers_and_confused_labels_are_lists_of_their_own(examined):
+    assert [row["id"] for row in json.loads(examined.call("data", "labels", "--outliers", "--json").stdout)] == [
+        "T-7",
+        "T-8",
+    ]
+    pairs = json.loads(examined.call("data", "labels", "--confused", "--json").stdout)
+    assert pairs == [{"label": "billing", "other": "refunds", "rows": 60, "share": 0.4}]
+    assert "40%" in examined.call("data", "labels", "--confused").stdout
+    assert examined.call("data", "labels", "--confused", "--outliers").returncode == 2
+
+
+def test_without_rows_and_with_too_few_it_is_refused_in_words(own_clone):
+    done = own_clone.call("data", "labels", "--json")
+    assert (done.returncode, done.stdout) == (1, "") and "`dvc repro curate` makes it" in done.stderr
+    with chdir(own_clone.folder):
+        write_curated_rows([(str(row), "hello", "a") for row in range(4)])
+    done = own_clone.call("data", "labels")
+    assert done.returncode == 1 and "too few to judge labels by" in done.stderr
