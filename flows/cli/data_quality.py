@@ -33,7 +33,7 @@ def labels(outliers: bool, confused: bool, limit: int | None, json_: bool) -> No
     """List the rows whose label is doubtful, the most doubtful first.
 
     Judges the curated rows by the frozen base of section train. Score: 0 to 1; from 0.5 on, the suggested label is as
-    likely as the row's own. Nothing is changed.
+    likely as the row's own. Nothing is changed: `retune review labels export` asks people.
     """
     if outliers and confused:
         raise WrongUse("--outliers and --confused are two lists: name one of them")
@@ -66,7 +66,7 @@ def print_rows(rows: list[Any]) -> None:
     lines = [(each.id, f"{each.score:.3f}", on_one_line(each.label), on_one_line(each.suggested)) for each in rows]
     head = ("id", "score", "label", "suggested")
     used = sum(max(map(len, column)) for column in zip(head, *lines, strict=True)) + 2 * len(head)
-    texts = [cut(on_one_line(each.text), max(width() - used, 24)) for each in rows]
+    texts = [cut(on_one_line(each.text), max(width() - used, 48)) for each in rows]
     print_table([(*head, "text"), *((*line, text) for line, text in zip(lines, texts, strict=True))])
 
 

@@ -173,12 +173,15 @@ def row(name: str, json_: bool) -> None:
     answer = search.row(name)
     if json_:
         payload = {"row": answer.target, "versions": [asdict(reader) for reader in answer.versions]}
-        rejected = [asdict(each) for each in answer.rejected]
-        print_json({**payload, "free": answer.free, "gone": answer.gone, "rejected": rejected})
+        rejected, verdicts = ([asdict(each) for each in parts] for parts in (answer.rejected, answer.verdicts))
+        rest = {"free": answer.free, "gone": answer.gone, "rejected": rejected, "label_verdicts": verdicts}
+        print_json({**payload, **rest})
     else:
         print_readers(answer.versions)
         for text in dict.fromkeys(str(reader.content["text"]) for reader in answer.versions if reader.content):
             click.echo(f"the row as it was: {text[:500]}")
+        for verdict in answer.verdicts:
+            click.echo(f"its label: {describe_verdict(verdict)}, in {', '.join(verdict.versions)}")
         if answer.free:
             click.echo(f"free of it: {', '.join(answer.free)}")
         for rejection in answer.rejected:
@@ -191,6 +194,12 @@ def row(name: str, json_: bool) -> None:
         )
     if not answer.versions:
         raise Refused(f"no version saw a row {name!r}{_where_it_is(answer)}")
+
+
+def describe_verdict(verdict: Any) -> str:
+    """Such as `billing → refunds by Ada, 2026-11-30`."""
+    change = f"{verdict.before} → {verdict.after}" if verdict.before != verdict.after else f"{verdict.after}, confirmed"
+    return f"{change} by {verdict.reviewer}, {verdict.at}"
 
 
 def _describe_rejection(rejection: Any) -> str:

@@ -5,9 +5,7 @@ file that reviewers do not get. Rows with two equal answers are left out. The na
 so that its verdicts (`human_verdicts`) find their key.
 """
 
-import csv
 import hashlib
-import io
 import json
 import random
 from collections.abc import Mapping
@@ -20,6 +18,7 @@ import pyarrow as pa
 
 from retune.data import messages
 from retune.errors import Refused, WrongUse
+from retune.evaluation import review_files
 from retune.pages.page import render
 from retune.registry import reload_check
 from retune.system import dvc_store
@@ -27,7 +26,6 @@ from retune.system.stage_io import write_json
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 COLUMNS = ("sheet", "id", "prompt", "A", "B", "verdict", "reviewer", "note")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # the beginnings of a cell that a spreadsheet would run
 
 
 @dataclass(frozen=True)
@@ -98,18 +96,8 @@ def draw_sheet(pairs: pd.DataFrame, ours: str, other: str, rows: int, seed: int)
 
 
 def as_csv(sheet: pd.DataFrame, key: Key) -> bytes:
-    """For a spreadsheet: with a byte order mark, and with formulas escaped."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
-    for row in sheet.to_dict("records"):
-        texts = (_escape_formula(str(row[name])) for name in ("id", "prompt", "A", "B"))
-        writer.writerow((key.sheet, *texts, "", "", ""))
-    return table.getvalue().encode("utf-8-sig")
-
-
-def _escape_formula(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULA) else text
+    rows = ((key.sheet, *(str(row[name]) for name in ("id", "prompt", "A", "B"))) for row in sheet.to_dict("records"))
+    return review_files.as_csv(COLUMNS, ((*row, "", "", "") for row in rows))
 
 
 def as_page(sheet: pd.DataFrame, key: Key) -> str:

@@ -12,11 +12,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from retune.data.readers.records import Reading
-from retune.data.readers.source import read
-from retune.data.readers.table import Faults
-from retune.data.rejects import refuse_too_many
 from retune.errors import Refused, WrongUse
+from retune.evaluation import review_files
 from retune.evaluation.human_review import Key
 from retune.evaluation.statistics import ALIKE, OURS, THEIRS, sign_test
 
@@ -102,19 +99,7 @@ def _parse(side: str, ours_is: str, place: str) -> str:
 
 
 def _lines(path: Path) -> list[tuple[str, dict[str, str]]]:
-    """The place and the cells of each line, in whatever format a spreadsheet has saved the sheet."""
-    needed = frozenset({"sheet", "id", "verdict"})
-    table = read(str(path), Reading(must_have=needed))
-    if missing := needed - set(table.names):
-        columns = ", ".join(sorted(missing))
-        raise WrongUse(f"{path} lacks the column {columns}. Import a sheet of `retune review export`")
-    faults: Faults = {}
-    cells = {name: table.words(name, faults) for name in table.names}
-    refuse_too_many(str(path), table.all_rejects(faults), len(table.places) + len(table.rejects), 0.0)
-    return [
-        (table.place(row), {"reviewer": "", **{name: values[row] for name, values in cells.items()}})
-        for row in range(len(table.places))
-    ]
+    return review_files.lines(path, frozenset({"sheet", "id", "verdict"}), "retune review export")
 
 
 def score(verdicts: Sequence[Verdict], key: Key, confidence: float) -> Result:

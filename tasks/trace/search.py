@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from retune.data import row_table
+from retune.data import label_verdicts, row_table
 from retune.errors import Refused, WrongUse
 from retune.lineage import ancestry, history
 from retune.lineage.entry_facts import md5_fact
@@ -58,6 +58,17 @@ class Rejection:
 
 
 @dataclass(frozen=True)
+class LabelVerdict:
+    """What a person said of the row's label, which these versions, NAME/VERSION, learned it with."""
+
+    before: str  # the label of the records
+    after: str
+    reviewer: str
+    at: str
+    versions: list[str]
+
+
+@dataclass(frozen=True)
 class SearchResult:
     """The versions that saw the target, those that did not, and those whose bytes are gone, as NAME/VERSION."""
 
@@ -66,6 +77,7 @@ class SearchResult:
     free: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)  # of a row, by versions that are free of it
+    verdicts: list[LabelVerdict] = field(default_factory=list)  # of a row
 
 
 def data(target: str) -> SearchResult:
@@ -168,17 +180,20 @@ def row(name: str) -> SearchResult:
     with ThreadPoolExecutor(READERS) as readers:
         rows = dict(zip(md5s, readers.map(lambda md5: _find(md5, name), md5s), strict=True))
     sightings: list[Sighting] = []
+    seen_as: list[tuple[history.Entry, Row]] = []
     free: list[history.Entry] = []
     untraceable: list[str] = []
     for chain, entry in registrations:
         ancestors, unknown = _ancestors(entry, chains)
         matches, unreadable = _matches(entry, ancestors, rows)
         sightings += [_sighting(chain, entry, split, content, seen_by) for split, content, seen_by in matches]
+        seen_as += [(entry, content) for _, content, seen_by in matches if seen_by is entry]
         if unknown or unreadable:
             untraceable.append(entry.version_name)
         elif not matches:
             free.append(entry)
-    return SearchResult(name, sightings, [entry.version_name for entry in free], untraceable, _rejections(name, free))
+    names = [entry.version_name for entry in free]
+    return SearchResult(name, sightings, names, untraceable, _rejections(name, free), _verdicts(name, seen_as))
 
 
 def _rejections(name: str, entries: Sequence[history.Entry]) -> list[Rejection]:
@@ -191,6 +206,18 @@ def _rejections(name: str, entries: Sequence[history.Entry]) -> list[Rejection]:
         if md5 and (row := rejects[md5]):
             versions.setdefault((row["reason"], row["detail"]), []).append(entry.version_name)
     return [Rejection(*why, names) for why, names in versions.items()]
+
+
+def _verdicts(name: str, seen_as: Sequence[tuple[history.Entry, Row]]) -> list[LabelVerdict]:
+    """What people had said of the row's label when these versions were made, where it is that label by their word."""
+    blobs = git.objects([f"{entry.commit}:{label_verdicts.FILE}" for entry, _ in seen_as])
+    versions: dict[tuple[str, str, str, str], list[str]] = {}
+    for (entry, row), blob in zip(seen_as, blobs, strict=True):
+        verdict = label_verdicts.parse(blob.content).get(name) if blob else None
+        if verdict and verdict.after and verdict.in_force(row["text"], row["label"]):
+            what = (verdict.before, verdict.after, verdict.reviewer, verdict.at)
+            versions.setdefault(what, []).append(entry.version_name)
+    return [LabelVerdict(*what, names) for what, names in versions.items()]
 
 
 def _matches(

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import sync_playwright
 
-from retune.evaluation import human_review, human_verdicts, statistics
+from retune.evaluation import human_review, human_verdicts, label_review, statistics
 from tests.support.environment import ROOT
 
 PAIRS = pd.DataFrame({"id": list("abc"), "prompt": ["1", "2", "3"], "ours": ["x"] * 3, "theirs": ["y"] * 3})
@@ -55,6 +55,38 @@ def test_the_page_keeps_verdicts_and_hands_them_out_as_a_file(chromium, tmp_path
     assert answers["a"].value == (statistics.OURS if key.ours_is["a"] == "A" else statistics.THEIRS)
     assert answers["a"].reviewer == 'Ada, "the" first'
     assert "'=both fine" in path.read_text("utf-8")
+
+
+def test_the_page_of_labels_is_filled_in_by_keys_alone(chromium, tmp_path):
+    rows = [{"id": name, "text": f"text {name}", "label": "a", "suggested": "=b", "score": 0.9} for name in "1234"]
+    sheet = label_review.sheet_of(rows, ["a", "=b", "c"])
+    (tmp_path / "sheet.html").write_text(label_review.as_page(sheet), "utf-8")
+    view = chromium.new_context(accept_downloads=True).new_page()
+    requests, messages = [], []
+    view.on("request", lambda request: requests.append(request.url))
+    view.on("console", lambda message: messages.append(message.text))
+    view.goto((tmp_path / "sheet.html").as_uri())
+    for key in ("k", "s", "o"):
+        view.keyboard.press(key)
+    view.keyboard.type("c")
+    view.keyboard.press("Enter")
+    view.keyboard.press("d")
+    view.fill("#reviewer", "Ada")
+    view.reload()
+    assert view.inner_text("#count") == "4 of 4 answered"
+    with view.expect_download() as saved:
+        view.click("#save")
+    path = tmp_path / saved.value.suggested_filename
+    saved.value.save_as(path)
+    assert messages == [] and [url for url in requests if not url.startswith(("file:", "blob:"))] == []
+    answers = label_review.read_answers([path], sheet.labels, allow_new=False)
+    assert [(answer.id, answer.label, answer.after) for answer in answers] == [
+        ("1", "a", "a"),
+        ("2", "a", "=b"),
+        ("3", "a", "c"),
+        ("4", "a", None),
+    ]
+    assert {answer.reviewer for answer in answers} == {"Ada"}
 
 
 def test_a_sheet_goes_out_of_the_registry_and_its_verdicts_come_back(new_clone, small_run_settings, tmp_path):
