@@ -15,10 +15,11 @@ from retune.documents.record_facts import (
     parent_of,
     purpose_of,
     scored_models,
+    sources_table,
     with_unreadable,
 )
 from retune.evaluation import task_metrics
-from retune.lineage.record import Estimate, Record, Score, Source, Start, reasons_of
+from retune.lineage.record import Estimate, Record, Score, Start, reasons_of
 
 ANSWERS = {"champion": "The gate let it pass", "held": "The gate held it"}
 
@@ -74,7 +75,7 @@ def _data(record: Record) -> str:
         f"{suppressed} ids on the list of suppressed rows." if suppressed else "",
         describe_replay(record),
     ]
-    return f"{_sources_table(data['sources'])}\n\n{_list(lines)}"
+    return f"{sources_table(data['sources'])}\n\n{_list(lines)}"
 
 
 def _model(record: Record) -> str:
@@ -148,15 +149,6 @@ def _describe_start(record: Record) -> str:
 
 def _inherited(start: Start) -> str:
     return f"It includes everything that version learned, also {start['gone_rows']} rows that are no longer in the data"
-
-
-def _sources_table(sources: dict[str, Source]) -> str:
-    rows = [
-        f"| {escape(name)} | {source['received']} | {source['kept']} "
-        f"| {escape(source['collected']) or 'not stated'} | {escape(source['licence']) or 'not stated'} |"
-        for name, source in sources.items()
-    ]
-    return "\n".join(["| source | rows received | kept | collected | licence |", "|---|---|---|---|---|", *rows])
 
 
 def _scores_table(record: Record) -> str:

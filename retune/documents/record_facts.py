@@ -68,6 +68,16 @@ def with_unreadable(data: Data) -> Data:
     }
 
 
+def sources_table(sources: dict[str, Source]) -> str:
+    """In Markdown."""
+    rows = [
+        f"| {escape(name)} | {source['received']} | {source['kept']} "
+        f"| {escape(source['collected']) or 'not stated'} | {escape(source['licence']) or 'not stated'} |"
+        for name, source in sources.items()
+    ]
+    return "\n".join(["| source | rows received | kept | collected | licence |", "|---|---|---|---|---|", *rows])
+
+
 def describe_replay(record: Record) -> str:
     """A sentence about the replay examples, in Markdown; empty without them."""
     if not (replay := record["data"].get("general")):

@@ -49,6 +49,13 @@ class Unreadable(TypedDict):
     sources: dict[str, int]
 
 
+class PersonalData(TypedDict):
+    """Values that curation replaced, in all rows that were received."""
+
+    rows: int
+    values: dict[str, int]  # by type
+
+
 class Suppressed(TypedDict):
     md5: str
     ids: int
@@ -89,6 +96,7 @@ class Data(TypedDict):
     validation: Validation
     sides: dict[str, Split]  # train, val, test
     unreadable: NotRequired[Unreadable]
+    personal_data: NotRequired[PersonalData]
     general: NotRequired[Replay]
 
 

@@ -120,8 +120,9 @@ def _data(training_report: Report, hashes: dict[str, str]) -> records.Data:
         },
         "sides": _splits(hashes),
     }
-    if "unreadable" in curation:
-        data["unreadable"] = curation["unreadable"]
+    for name in ("unreadable", "personal_data"):
+        if name in curation:
+            data[name] = curation[name]
     if "general" in curation:
         data["general"] = _replay(curation["general"], training_report, hashes)
     return data

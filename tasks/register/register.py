@@ -14,7 +14,7 @@ from pathlib import Path
 from retune.config.common import Register
 from retune.config.params import Params
 from retune.data import row_table, suppression
-from retune.documents import bom, model_card, provenance
+from retune.documents import bom, data_card, model_card, provenance
 from retune.documents.lineage_page import page
 from retune.errors import Refused
 from retune.evaluation import task_metrics
@@ -72,6 +72,7 @@ def publish(folder: Path, record: Record) -> tuple[str, str]:
     for name, document in (("provenance.json", provenance.provenance(record)), ("bom.json", bom.bom(record))):
         (folder / name).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
     (folder / "model_card.md").write_text(model_card.model_card(record), "utf-8")
+    (folder / data_card.CARD).write_text(data_card.data_card(record), "utf-8")
     (folder / "lineage.html").write_text(page(record, "", [], []), "utf-8")
     signer = signing.UNSIGNED
     if key := os.environ.get("RETUNE_SIGNING_KEY"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from retune.config.params import Params
-from retune.documents import model_card, record_facts
+from retune.documents import data_card, model_card, record_facts
 from retune.evaluation import report, task_metrics
 from retune.lineage.record import Record
 from retune.models import manifest as manifests
@@ -43,6 +43,7 @@ def log_lifecycle(config: Params, run_id: str, record: Record) -> None:
     runs.log_artifacts(run_id, sorted(REPORTS.glob("*.json")), "reports")
     runs.log_artifacts(run_id, RECIPE, "recipe")
     runs.log_text(run_id, model_card.model_card(record), "model_card.md")
+    runs.log_text(run_id, data_card.data_card(record), data_card.CARD)
     paragraphs = [scores_table(scores, config.task), record_facts.describe_replay(record)]
     runs.describe(run_id, "\n\n".join(filter(None, paragraphs)))
 

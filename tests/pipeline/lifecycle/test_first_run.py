@@ -112,7 +112,7 @@ def test_a_run_shows_all_that_a_data_scientist_looks_for(classifier_clone):
     steps = [metric.step for metric in store(classifier_clone).get_metric_history(run.info.run_id, "curves/train_loss")]
     assert len(steps) > 1 and len(set(steps)) == len(steps)
     files = artifacts(classifier_clone, run.info.run_id)
-    expected_files = ["model_card.md", "report.html", "data_docs/index.html"]
+    expected_files = ["model_card.md", "data_card.md", "data_report.html", "report.html", "data_docs/index.html"]
     expected_files += [f"plots/{name}.png" for name in ("scores/confusion", "scores/reliability", "learning_curve")]
     expected_files += [f"recipe/{name}" for name in ("dvc.lock", "dvc.yaml", "params.yaml", "requirements.lock")]
     expected_files += [f"reports/{stage}.json" for stage in ("curate", "validate", "split", "train", "evaluate")]

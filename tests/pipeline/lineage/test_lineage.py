@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from retune.documents import bom, model_card, provenance, verification_commands
+from retune.documents import bom, data_card, model_card, provenance, verification_commands
 from retune.lineage import history, record
 from tests.support.lineage_answers import ask, folder_of, plain, wrong
 
@@ -42,6 +42,7 @@ def test_a_version_carries_its_record_and_what_follows_from_it(restored_clone):
     assert json.loads((folder_of() / "bom.json").read_text()) == bom.bom(record_facts)
     assert json.loads((folder_of() / "provenance.json").read_text()) == provenance.provenance(record_facts)
     assert (folder_of() / "model_card.md").read_text("utf-8") == model_card.model_card(record_facts)
+    assert (folder_of() / "data_card.md").read_text("utf-8") == data_card.data_card(record_facts)
     assert "<html" in (folder_of() / "lineage.html").read_text("utf-8")
 
 
