@@ -33,7 +33,7 @@ from retune.promotion import gate_record, latency
 from retune.promotion.gate import Decision
 from retune.registry import backend, clean_process, reload_check, runs, versions
 from retune.system import dvc_pipeline, dvc_store, failpoints
-from tasks import data_report
+from tasks.data_quality import report as data_report
 from tasks.promote import gate_decision, succession
 from tasks.register import record_builder, register, run_page
 

@@ -1,14 +1,15 @@
-"""Commands that look at the records themselves: labels."""
+"""Commands that look at the records themselves: labels, report."""
 
 import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
 from flows.cli.groups import StrictGroup
-from flows.cli.output import as_json, cut, on_one_line, print_json, print_table, width
+from flows.cli.output import as_json, cut, on_one_line, print_json, print_table, print_wrapped, width
 from flows.project import environment
 from retune.errors import WrongUse
 
@@ -17,7 +18,7 @@ SHOWN = 20  # rows of a table
 
 @click.group(cls=StrictGroup)
 def data() -> None:
-    """Look at the records: doubtful labels."""
+    """Look at the records: a report, doubtful labels."""
 
 
 @data.command(epilog="Example: retune data labels --limit 50")
@@ -53,6 +54,53 @@ def labels(outliers: bool, confused: bool, limit: int | None, json_: bool) -> No
     else:
         print_rows(visible)
     _print_tail(examination, len(listed) - len(visible), alone=outliers or confused)
+
+
+@data.command(epilog="Example: retune data report --html report.html")
+@click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a page for people."
+)
+@as_json
+def report(html: Path | None, json_: bool) -> None:
+    """Say what came in, what was dropped and why, and what to do next.
+
+    Of the curated rows of this clone, and of those that are new since the champion. The page holds examples and plots;
+    it is one file that needs no network.
+    """
+    html = html.absolute() if html else None
+    environment.activate_project()
+    from retune.documents.data_report import page
+    from retune.system.files import write_text
+    from tasks.data_quality.report import of_clone
+
+    with redirect_stdout(sys.stderr):  # what long work says of itself
+        facts = of_clone(_say)
+    if html:
+        write_text(html, page(facts))
+    if json_:
+        print_json(asdict(facts))
+        return
+    _print_report(facts)
+    if html:
+        click.echo(f"\npage: {html}")
+
+
+def _print_report(facts: Any) -> None:
+    came = facts.received + facts.unreadable
+    click.echo(f"{facts.kept:,} of {came:,} rows kept; {facts.personal_rows:,} rows held personal data")
+    dropped = [(each.reason, f"{each.rows:,}", each.meaning) for each in facts.dropped]
+    if facts.unreadable:
+        dropped.append(("unreadable", f"{facts.unreadable:,}", "could not be read"))
+    if dropped:
+        print_table([("dropped", "rows", "the row"), *dropped])
+    if facts.drift:
+        changes = [*facts.drift.labels, *facts.drift.sources, *facts.drift.words]
+        click.echo(f"{facts.new_rows:,} rows are new since {facts.champion}")
+        for each in changes:
+            click.echo(f"  {on_one_line(each.name)}: {each.before:.1%} of the rows then, {each.now:.1%} now")
+    for number, step in enumerate(facts.next_steps, start=1):
+        click.echo(f"next, {number}: {step.title} (about {step.rows:,} rows)")
+        print_wrapped(step.how, indent=4)
 
 
 def _say(line: str) -> None:

@@ -9,11 +9,14 @@ import yaml
 from retune.config import params
 from retune.data import row_table
 from retune.errors import Refused
-from tasks import data_report, split
+from tasks import split
 from tasks.curate import __main__ as curate
+from tasks.data_quality import report as data_report
 from tests.support.environment import ROOT
 
 RAW = Path("data/raw/00001-desk.parquet")
+INPUTS = ("data/raw", "data/suppressed.json", "data/label_verdicts.json")
+PATHS = [*map(Path, (*INPUTS, "data/curated", "models/reports/curate.json"))]
 
 
 @pytest.fixture
@@ -27,11 +30,10 @@ def curated(scratch_folder, settings, make_tickets):
     planted.loc[planted["id"] == "c2", "label"] = "repairs"
     RAW.parent.mkdir(parents=True)
     row_table.write(pd.concat([rows, planted], ignore_index=True), RAW)
-    shutil.copy(ROOT / "data/suppressed.json", "data/suppressed.json")
+    for name in ("suppressed.json", "label_verdicts.json"):
+        shutil.copy(ROOT / "data" / name, f"data/{name}")
     Path("models/reports").mkdir(parents=True)
-    curate.main(
-        Path("data/raw"), Path("data/suppressed.json"), Path("data/curated"), Path("models/reports/curate.json")
-    )
+    curate.main(*PATHS)
     split.main(data_report.CURATED, Path("data/splits"), Path("models/reports/split.json"))
     return params.load()
 
@@ -49,9 +51,7 @@ def test_rows_in_are_rows_kept_and_dropped_with_examples(curated):
 def test_examples_hold_no_personal_data(curated):
     raw = row_table.read(RAW)
     row_table.write(raw.assign(label=raw["label"].where(raw["id"] != "n1", "")), RAW)
-    curate.main(
-        Path("data/raw"), Path("data/suppressed.json"), Path("data/curated"), Path("models/reports/curate.json")
-    )
+    curate.main(*PATHS)
     examples = {each.reason: each.examples for each in data_report.report(curated, None).dropped}
     assert [example.text for example in examples["no_label"]] == ["call me: <EMAIL_1> now"]
 

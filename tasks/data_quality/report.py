@@ -5,7 +5,7 @@ What to do next is ranked by one measure, the training rows that a step would br
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retune.config.params import Params
+from retune.config import params
+from retune.config.params import Classify, Params
 from retune.data import drift, messages, row_table, task_data
 from retune.documents.data_report import (
     MEANINGS,
@@ -29,12 +30,15 @@ from retune.errors import Refused
 from retune.lineage import record as records
 from retune.registry import versions
 from retune.system import dvc_store
+from tasks.data_quality import curated_rows, labels
+from tasks.data_quality.curated_rows import CURATED
 
-CURATED, REJECTS = Path("data/curated/rows.parquet"), Path("data/curated/rejects.parquet")
+REJECTS = Path("data/curated/rejects.parquet")
 REPORTS = Path("models/reports")
 EXAMPLES, LONGEST = 3, 160  # rejected rows of each reason that are quoted, and characters of each
 BATCH = 16_384
 BINS = 24
+SURE = 0.9  # score of a doubtful label that is worth a person's time before all others
 SHOWN = 5  # names that a sentence lists
 SMALL = 50  # training rows of a label; with fewer, more of them help most
 REMEDIES = {  # reason -> (title, how): rows that a person can bring back
@@ -76,8 +80,23 @@ def of_champion(name: str) -> Earlier | None:
     return Earlier(str(champion), None if table is None else table.to_pandas())
 
 
-def report(config: Params, earlier: Earlier | None) -> DataReport:
-    """The report on what stands in the current folder. Raises Refused where curation has not run."""
+def of_clone(say: Callable[[str], None]) -> DataReport:
+    """The report on the clone as it stands, its labels judged too. Raises Refused where curation has to run first."""
+    config = params.load()
+    curated_rows.read()
+    steps = []
+    if isinstance(config, Classify):
+        doubtful = sum(each.score >= SURE for each in labels.examine_clone(say).ranked)
+        how = "`retune data labels` lists them, `retune review labels export` makes a sheet for people."
+        steps.append(NextStep("Review the labels that are doubtful", doubtful, how))
+    return report(config, of_champion(config.register.name), steps)
+
+
+def report(config: Params, earlier: Earlier | None, steps: Sequence[NextStep] = ()) -> DataReport:
+    """The report on what stands in the current folder; `steps`: more of them to choose from.
+
+    Raises Refused where curation has not run.
+    """
     facts = task_data.of(config.task)
     curated, splits = _read_json("curate"), _read_json("split")
     if not curated or not CURATED.exists():
@@ -104,7 +123,7 @@ def report(config: Params, earlier: Earlier | None) -> DataReport:
         champion=earlier.champion if earlier else None,
         drift=change,
         new_rows=new_rows,
-        next_steps=most_useful([*_steps(curated, splits)]),
+        next_steps=most_useful([*steps, *_steps(curated, splits)]),
     )
 
 
@@ -149,8 +168,8 @@ def _examples(facts: task_data.TaskData) -> dict[str, list[Example]]:
             if len(examples[row["reason"]]) < EXAMPLES:
                 text = messages.words(messages.parse(row["text"]) or []) if facts.text_is_messages else row["text"]
                 text = " ".join(text.split())
-                shown = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-                examples[row["reason"]].append(Example(row["id"], shown, row["detail"]))
+                quote = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+                examples[row["reason"]].append(Example(row["id"], quote, row["detail"]))
     return examples
 
 
