@@ -1,4 +1,4 @@
-"""Commands that look at the records themselves: labels, report."""
+"""Commands that look at the records themselves: labels, report, show."""
 
 import sys
 from contextlib import redirect_stdout
@@ -9,16 +9,17 @@ from typing import Any
 import click
 
 from flows.cli.groups import StrictGroup
+from flows.cli.lineage import print_row, require_bytes, row_as_json
 from flows.cli.output import as_json, cut, on_one_line, print_json, print_table, print_wrapped, width
 from flows.project import environment
-from retune.errors import WrongUse
+from retune.errors import Refused, WrongUse
 
 SHOWN = 20  # rows of a table
 
 
 @click.group(cls=StrictGroup)
 def data() -> None:
-    """Look at the records: a report, doubtful labels."""
+    """Look at the records: a report, doubtful labels, one row's story."""
 
 
 @data.command(epilog="Example: retune data labels --limit 50")
@@ -146,3 +147,54 @@ def _print_tail(examination: Any, rest: int, alone: bool) -> None:
         f"{len(examination.doubtful)} of {examination.rows} rows have a doubtful label; judged in "
         f"{examination.seconds:.0f} s by {examination.base}"
     )
+
+
+@data.command(epilog="Example: retune data show T-1017")
+@click.argument("name", metavar="ID")
+@as_json
+def show(name: str, json_: bool) -> None:
+    """Tell one row's story.
+
+    How it came in, what each step of curation did with it, its split, and the versions that saw it, as `retune lineage
+    row` has them. Texts are those without personal data. Exit code 1 if nothing has the id.
+    """
+    environment.activate_project()
+    from tasks.data_quality import row_story
+    from tasks.trace import search, verify
+
+    story, answer = row_story.tell(name), search.row(name)
+    if json_:
+        print_json({**asdict(story), **row_as_json(answer)})
+    else:
+        _print_story(story)
+        print_row(answer)
+    verify.require_whole_history()
+    require_bytes(answer)
+    if not (story.arrivals or story.curated or story.steps or answer.versions):
+        raise Refused(f"neither data/raw nor any version has a row {name!r}: check the spelling")
+
+
+def _print_story(story: Any) -> None:
+    for arrival in story.arrivals:
+        split = f", for {arrival.given}" if arrival.given else ""
+        click.echo(
+            f"came in as row {arrival.row} of data/raw/{arrival.part}, source {on_one_line(arrival.source)}{split}, "
+            f"label {cut(on_one_line(arrival.label), 100)}"
+        )
+        click.echo(f"  {cut(on_one_line(arrival.text), 500)}")
+    for step in story.steps:
+        if step.decision == "rejected":
+            click.echo(f"rejected by curate: {step.name}{f' ({step.detail})' if step.detail else ''}")
+    if story.curated:
+        click.echo(
+            f"passed all {len(story.steps)} steps of curation: label {cut(on_one_line(story.curated['label']), 100)}"
+        )
+        click.echo(f"  {cut(on_one_line(story.curated['text']), 500)}")
+    if story.label_by:
+        click.echo(f"its label: {story.label_by}")
+    if not story.steps and story.arrivals:
+        click.echo("not curated yet: `dvc repro curate`")
+    if story.split:
+        click.echo(f"on split {story.split}")
+    if story.steps and story.outdated:
+        click.echo(f"that was the last curation; since then changed: {', '.join(story.outdated)}")

@@ -16,6 +16,7 @@ from retune.errors import Refused, RetuneError, WrongUse
 
 if TYPE_CHECKING:
     from retune.lineage.record import Record, Training
+    from tasks.trace.search import SearchResult
 
 FIRST_LINKS = 20
 
@@ -172,31 +173,48 @@ def row(name: str, json_: bool) -> None:
 
     answer = search.row(name)
     if json_:
-        payload = {"row": answer.target, "versions": [asdict(reader) for reader in answer.versions]}
-        rejected, verdicts = ([asdict(each) for each in parts] for parts in (answer.rejected, answer.verdicts))
-        rest = {"free": answer.free, "gone": answer.gone, "rejected": rejected, "label_verdicts": verdicts}
-        print_json({**payload, **rest})
+        print_json({"row": answer.target, **row_as_json(answer)})
     else:
-        print_readers(answer.versions)
-        for text in dict.fromkeys(str(reader.content["text"]) for reader in answer.versions if reader.content):
-            click.echo(f"the row as it was: {text[:500]}")
-        for verdict in answer.verdicts:
-            click.echo(f"its label: {describe_verdict(verdict)}, in {', '.join(verdict.versions)}")
-        if answer.free:
-            click.echo(f"free of it: {', '.join(answer.free)}")
-        for rejection in answer.rejected:
-            click.echo(f"rejected by curate: {_describe_rejection(rejection)}, for {', '.join(rejection.versions)}")
+        print_row(answer)
     verify.require_whole_history()
-    if answer.gone:
-        raise Refused(
-            f"bytes gone, hashes kept: cannot tell whether {', '.join(answer.gone)} saw {name}; "
-            "`dvc pull` may restore the splits"
-        )
+    require_bytes(answer)
     if not answer.versions:
         raise Refused(f"no version saw a row {name!r}{_where_it_is(answer)}")
 
 
-def describe_verdict(verdict: Any) -> str:
+def row_as_json(answer: "SearchResult") -> dict[str, Any]:
+    """The versions that saw a row, and those that did not."""
+    return {
+        "versions": [asdict(reader) for reader in answer.versions],
+        "free": answer.free,
+        "gone": answer.gone,
+        "rejected": [asdict(each) for each in answer.rejected],
+        "label_verdicts": [asdict(each) for each in answer.verdicts],
+    }
+
+
+def print_row(answer: "SearchResult") -> None:
+    print_readers(answer.versions)
+    for text in dict.fromkeys(str(reader.content["text"]) for reader in answer.versions if reader.content):
+        click.echo(f"the row as it was: {text[:500]}")
+    for verdict in answer.verdicts:
+        click.echo(f"its label: {_describe_verdict(verdict)}, in {', '.join(verdict.versions)}")
+    if answer.free:
+        click.echo(f"free of it: {', '.join(answer.free)}")
+    for rejection in answer.rejected:
+        click.echo(f"rejected by curate: {_describe_rejection(rejection)}, for {', '.join(rejection.versions)}")
+
+
+def require_bytes(answer: "SearchResult") -> None:
+    """Raises Refused if the bytes that some version saw are gone."""
+    if answer.gone:
+        raise Refused(
+            f"bytes gone, hashes kept: cannot tell whether {', '.join(answer.gone)} saw {answer.target}; "
+            "`dvc pull` may restore the splits"
+        )
+
+
+def _describe_verdict(verdict: Any) -> str:
     """Such as `billing → refunds by Ada, 2026-11-30`."""
     change = f"{verdict.before} → {verdict.after}" if verdict.before != verdict.after else f"{verdict.after}, confirmed"
     return f"{change} by {verdict.reviewer}, {verdict.at}"

@@ -86,5 +86,5 @@ def import_(files: tuple[Path, ...], allow_new: bool, json_: bool) -> None:
         conflicts = "\n  ".join(result.conflicts)
         raise Refused(
             f"reviewers disagree on {len(result.conflicts)} rows, which stay as they are:\n  {conflicts}\n"
-            "Settle these among the reviewers, and import one verdict each"
+            "Settle these among the reviewers: import one verdict a row, or a new one of whose verdict stands"
         )

@@ -38,13 +38,14 @@ def read(even_older: bool = False) -> pd.DataFrame:
         raise Refused(f"there is no {CURATED} yet", remedy=REMEDY)
     if file_md5(CURATED) != dvc_pipeline.hashes_of({"curate": entry}).get(str(CURATED)):
         raise Refused(f"{CURATED} has other bytes than dvc.lock names", remedy="`dvc checkout` brings them back")
-    if not even_older and (changes := _changes(entry)):
-        raise Refused(f"{CURATED} is older than {', '.join(changes)}", remedy=REMEDY)
+    if not even_older and (names := changes()):
+        raise Refused(f"{CURATED} is older than {', '.join(names)}", remedy=REMEDY)
     return row_table.read(CURATED)
 
 
-def _changes(entry: dict[str, Any]) -> list[str]:
+def changes() -> list[str]:
     """What curation read in another state than it has now, of records, lists and parameters."""
+    entry: dict[str, Any] = dvc_pipeline.lock().get("curate", {"deps": []})
     values = params.read()
     deps = {dep["path"]: dep["md5"] for dep in entry["deps"] if not dep["path"].endswith(".py")}
     names = [path for path, md5 in deps.items() if _md5_now(path) != md5]

@@ -77,3 +77,16 @@ def test_without_rows_and_with_too_few_it_is_refused_in_words(own_clone):
         write_curated_rows([(str(row), "hello", "a") for row in range(4)])
     done = own_clone.call("data", "labels")
     assert done.returncode == 1 and "too few to judge labels by" in done.stderr
+
+
+def test_a_rows_story_is_told_and_an_unknown_id_is_refused(own_clone):
+    table = own_clone.folder / "t.csv"
+    table.write_text("id,text,label\n" + "".join(f"T-{n},words {n},a\n" for n in range(12)))
+    assert own_clone.call("ingest", table, "--id", "id").returncode == 0
+    story = json.loads(own_clone.call("data", "show", "T-3", "--json").stdout)
+    assert (story["arrivals"][0]["row"], story["arrivals"][0]["text"]) == (4, "words 3")
+    assert (story["steps"], story["curated"], story["versions"]) == ([], None, [])
+    lines = own_clone.call("data", "show", "T-3").stdout.splitlines()
+    assert "came in as row 4 of data/raw/" in lines[0] and lines[-1] == "not curated yet: `dvc repro curate`"
+    done = own_clone.call("data", "show", "nobody")
+    assert done.returncode == 1 and "has a row 'nobody'" in done.stderr
