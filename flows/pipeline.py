@@ -23,8 +23,7 @@ from flows.execution import disk_errors, dvc, environment_checks, plan, process_
 from flows.project import environment
 from retune.config import params
 from retune.data import row_table, task_data
-from retune.documents import data_card
-from retune.documents.data_report import page as page_of_data
+from retune.documents import data_card, data_report
 from retune.errors import Broken, Refused, RetuneError
 from retune.lineage import record
 from retune.preflight import audit_settings, scored_rows
@@ -33,7 +32,7 @@ from retune.promotion import gate_record, latency
 from retune.promotion.gate import Decision
 from retune.registry import backend, clean_process, reload_check, runs, versions
 from retune.system import dvc_pipeline, dvc_store, failpoints
-from tasks.data_quality import report as data_report
+from tasks.data_quality import report as quality_report
 from tasks.promote import gate_decision, succession
 from tasks.register import record_builder, register, run_page
 
@@ -224,11 +223,13 @@ def run_admit(
     version_record: record.Record,
     reader: clean_process.Reader,
 ) -> versions.Version:
-    on_data = page_of_data(data_report.report(config, data_report.of_champion(config.register.name)))
+    data = quality_report.report(config, quality_report.of_champion(config.register.name))
+    on_data = data_report.page(data)
     for page in dict.fromkeys((run_id, *unfinished_page(version))):
         run_page.log_lifecycle(config, page, version_record)
         runs.log_text(page, on_data, data_card.REPORT)
         runs.name_after(page, version.version)
+    versions.tag_version(version, {versions.DATA: data_report.in_a_sentence(data)})
     failpoints.point("admit:logged")
     return register.admit(version, version_record, config.register, reader)
 

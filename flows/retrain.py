@@ -336,6 +336,7 @@ def report_answer(config: params.Params, version: versions.Version) -> Retrainin
     result = RetrainingOutcome(End.PROMOTED if decision.promote else End.HELD, decision.reasons, str(version))
     if before := last(history.read(version.name), run_context.prefect_run()):
         result = replace(result, failures=before.failures, inputs=before.inputs, thresholds=before.thresholds)
+    result = replace(result, data=version.tags.get(versions.DATA))
     record_outcome(config, result)
     return result
 
@@ -349,7 +350,8 @@ def _result_of_run(
     word: End, outcome: run_context.Outcome, incoming: intake.IntakeResult, verdict: trigger.RetrainDecision
 ) -> RetrainingOutcome:
     result = _result(word, incoming, verdict)
-    return replace(result, why=tuple(outcome.decision.reasons), version=str(outcome.version))
+    version = outcome.version
+    return replace(result, why=outcome.decision.reasons, version=str(version), data=version.tags.get(versions.DATA))
 
 
 def run(because: str | None) -> RetrainingOutcome:

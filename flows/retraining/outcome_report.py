@@ -34,6 +34,7 @@ class RetrainingOutcome:
     failures: dict[str, str] | None = None  # sources from which nothing could be taken
     inputs: dict[str, Any] | None = None
     thresholds: dict[str, Any] | None = None
+    data: str | None = None  # what the rows of that version did
 
 
 def record_outcome(config: Params, outcome: RetrainingOutcome) -> None:
@@ -122,7 +123,8 @@ def notifications_for(name: str, outcome: RetrainingOutcome, before: str | None)
         if event == "recovered" and not outcome.failures:
             messages.append((event, f"{name}: recovered", "\n".join(outcome.why)))
         elif event != "recovered":
-            body = "\n".join([*outcome.why, *failure_sentences(outcome), *what_to_do(name, outcome)])
+            data = [f"The data: {outcome.data}."] if outcome.data else []
+            body = "\n".join([*outcome.why, *data, *failure_sentences(outcome), *what_to_do(name, outcome)])
             messages.append((event, f"{outcome.version or name}: {event}", body))
     if outcome.failures and outcome.outcome in (End.TRAIN, End.NOTHING):
         messages.append(("failed", f"{name}: a source failed", "\n".join(failure_sentences(outcome))))
@@ -159,6 +161,8 @@ def page(name: str, outcome: RetrainingOutcome) -> str:
     lines = [f"# {name}: {outcome.outcome}", "", *(f"- {reason}" for reason in outcome.why), ""]
     if outcome.version:
         lines += [f"Version: `{outcome.version}`", ""]
+    if outcome.data:
+        lines += [f"The data: {outcome.data}.", ""]
     if outcome.failures:
         lines += ["## Sources that failed", "", *(f"- {source}: {why}" for source, why in outcome.failures.items()), ""]
     for title, values in (("Inputs", outcome.inputs), ("Thresholds", outcome.thresholds), *rows_of(outcome)):

@@ -106,6 +106,21 @@ def _title(report: DataReport) -> str:
     return f"{report.kept:,} of {came:,} rows are kept to learn from and to test"
 
 
+def in_a_sentence(report: DataReport) -> str:
+    """What the data did, for a message."""
+    reasons = ", ".join(f"{each.rows:,} {each.reason}" for each in report.dropped[:3])
+    rejected, values = sum(each.rows for each in report.dropped), sum(report.personal.values())
+    parts = [f"{report.kept:,} of {report.received + report.unreadable:,} rows kept"]
+    parts += [f"{rejected:,} dropped ({reasons}{', …' if len(report.dropped) > 3 else ''})"] if rejected else []
+    parts += [f"{report.unreadable:,} unreadable"] if report.unreadable else []
+    parts += [f"{values:,} values of personal data replaced"] if values else []
+    if report.drift:
+        kinds = {"labels": report.drift.labels, "sources": report.drift.sources, "words": report.drift.words}
+        names = [f"{kind} {', '.join(each.name for each in changes[:3])}" for kind, changes in kinds.items() if changes]
+        parts.append(f"drift of {' and of '.join(names)}" if names else "no drift")
+    return "; ".join(parts)
+
+
 def most_useful(steps: Sequence[NextStep], count: int = 3) -> tuple[NextStep, ...]:
     """The steps of most rows, at most `count`."""
     return tuple(sorted((step for step in steps if step.rows > 0), key=lambda step: (-step.rows, step.title))[:count])

@@ -18,6 +18,7 @@ from retune.registry.version import Version as Version  # callers write versions
 from retune.registry.version import iso_time
 from retune.system import failpoints, locks
 
+DATA = "data"  # tag: what the data did, in a sentence
 CHAMPION, CHALLENGER = "champion", "challenger"
 HEAD = "history"  # tag of a registered model: number and hash of the last entry of its history
 TURN = 1800  # seconds to wait for another run that registers; it scores the champion before

@@ -192,3 +192,10 @@ def test_of_several_models_each_is_told_of_whose_history_takes_no_entry(notifica
         "classifier: failed",
         "writer: failed",
     ]
+
+
+def test_a_message_says_what_the_data_did(notifications_after):
+    data = "90 of 102 rows kept; drift of labels bills"
+    _, notifications = notifications_after(RetrainingOutcome(End.HELD, ("it ties",), "classifier/6", data=data))
+    assert f"The data: {data}." in notifications[0]["message"].splitlines()
+    assert f"The data: {data}." in outcome_report.page("classifier", RetrainingOutcome(End.HELD, (), data=data))

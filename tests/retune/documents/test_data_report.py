@@ -79,3 +79,12 @@ def test_the_most_useful_steps_are_those_of_most_rows():
 @pytest.mark.parametrize("task", task_data.TASKS)
 def test_every_reason_of_a_reject_has_a_meaning(task):
     assert set(task_data.of(task).curation) <= data_report.MEANINGS.keys()
+
+
+def test_a_message_says_what_the_data_did_in_a_sentence():
+    assert data_report.in_a_sentence(REPORT) == (
+        "90 of 102 rows kept; 10 dropped (10 exact_copy); 2 unreadable; 3 values of personal data replaced; "
+        "drift of labels bills"
+    )
+    quiet = dataclasses.replace(REPORT, kept=100, dropped=(), unreadable=0, personal={}, drift=None)
+    assert data_report.in_a_sentence(quiet) == "100 of 100 rows kept"
