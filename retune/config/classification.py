@@ -15,6 +15,7 @@ from retune.config.common import (
     ValidateLimits,
 )
 from retune.config.personal_data import PII, Pii
+from retune.config.poison import POISON, Poison
 from retune.config.types import Count, Limit, OnMissing, Positive, Share, Tokens, about, section
 
 
@@ -40,6 +41,7 @@ class Curate:
         about("Label as it is in the data -> label that it becomes; other labels stay as they are.", "{Spam.: spam}"),
     ]
     pii: Annotated[Pii, PII]
+    poison: Annotated[Poison, POISON]
 
 
 @section

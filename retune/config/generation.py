@@ -15,6 +15,7 @@ from retune.config.common import (
     ValidateLimits,
 )
 from retune.config.personal_data import PII, Pii
+from retune.config.poison import POISON, Poison
 from retune.config.types import (
     AbsolutePath,
     Count,
@@ -38,6 +39,7 @@ class GenerationCurate:
     max_chars: Annotated[Count, about("Prompts with more characters in all are rejected.")]
     missing_words: MissingWords
     pii: Annotated[Pii, PII]
+    poison: Annotated[Poison, POISON]
 
 
 @section

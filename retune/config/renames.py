@@ -42,6 +42,11 @@ pii:                      # personal and secret data, in texts and answers: reda
   phone_regions: [US, GB, DE, FR, ES, IT, NL, PL, BR, IN]  # whose numbers count without a + or a word such as call
   secret_env: null        # environment variable of the secret that keys the hashes
   names_model: null       # a token-classification model, folder:/... or hub:<name>@<revision>; null: no names"""
+POISON = """\
+poison:                   # rows that look planted
+  phrases: reject         # reject | keep: a rare phrase that goes with one label against all other words of its rows
+  allow: []               # innocent phrases, as a reject names them: [kindly proceed]
+  max_source_share: 1.0   # of the rows, that one source may have; 1.0 allows any"""
 # Dotted path of a parameter or section that files of an earlier release lack -> its lines in params.yaml, in the order
 # of the file.
 ADDED = {
@@ -51,6 +56,7 @@ ADDED = {
     "curate.missing_words": 'missing_words: []         # words that count as an empty cell: [nan, "NULL"]',
     "curate.merge_labels": "merge_labels: {}          # label in the data: label that it becomes, {Spam.: spam}",
     "curate.pii": PII,
+    "curate.poison": POISON,
     "split.max_group_share": "max_group_share: 0.20     # of all rows, that one group may hold; 1.0 allows any",
     "split.large_groups": "large_groups: []          # groups that may hold more, or are named like a missing value",
     "train.turns": "turns: last               # all | last: the answers of a conversation that are learned; as it was",

@@ -19,6 +19,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 
 import pandas as pd
@@ -61,6 +62,12 @@ def batches(path: Path, columns: Sequence[str], size: int) -> Iterator[pa.Record
                 blank = pa.repeat(pa.scalar("", TEXT), batch.num_rows)
                 texts = {name: batch.column(name).cast(TEXT).fill_null("") for name in present}
                 yield pa.RecordBatch.from_pydict({name: texts.get(name, blank) for name in columns})
+
+
+def first_rows(path: Path) -> tuple[int, ...]:
+    """Of each file the place of its first row among the rows of all, without reading the rows."""
+    counts = [pq.read_metadata(file).num_rows for file in _parts(path)]
+    return tuple(accumulate(counts, initial=0))[: len(counts)]
 
 
 def _parts(path: Path) -> list[Path]:
@@ -130,6 +137,13 @@ def clean_lines(text: str) -> str:
     """
     lines = [LOOSE_JOINER.sub("", "".join(map(_on_a_line, filter(_visible, line)))) for line in text.splitlines()]
     return "\n".join(unicodedata.normalize("NFC", line).rstrip() for line in lines).strip()
+
+
+def hidden(text: str) -> str:
+    """The characters that `clean` takes out of a text, each once, as in `U+200B U+FEFF`."""
+    if text.isprintable():
+        return ""
+    return " ".join(f"U+{ord(sign):04X}" for sign in sorted(set(text)) if not _visible(sign))
 
 
 def _on_a_line(character: str) -> str:

@@ -35,6 +35,7 @@ class TaskData:
 
 UNUSABLE = ("no_id", "suppressed", "superseded", "empty", "no_label")
 LENGTH_AND_TEST = ("too_short", "too_long", "copy_of_test")
+PLANTED = ("suspicious_phrase", "source_quota")
 PRESENT = (
     "row_count",  # an empty table passes most expectations, so these two come first
     "columns",
@@ -55,8 +56,10 @@ TASKS: dict[str, TaskData] = {
             "personal_data",
             *LENGTH_AND_TEST,
             "contradicts_test",
+            "contradicts_accepted",
             "conflicting_labels",
             "exact_copy",
+            *PLANTED,
             "rare_label",
         ),
         checks=(*PRESENT, "id_unique", "given_sides", "label_count", "rows_per_label", *TEXTS, "known_labels"),
@@ -66,7 +69,7 @@ TASKS: dict[str, TaskData] = {
         columns=COLUMNS,
         has_labels=False,
         text_is_messages=True,
-        curation=(*UNUSABLE, "personal_data", *LENGTH_AND_TEST, "prompt_of_test", "exact_copy"),
+        curation=(*UNUSABLE, "personal_data", *LENGTH_AND_TEST, "prompt_of_test", "exact_copy", *PLANTED),
         checks=(*PRESENT, "id_unique", "given_sides", *TEXTS),
         split_unit="prompt",
     ),
@@ -83,6 +86,7 @@ TASKS: dict[str, TaskData] = {
             "prompt_of_test",
             "contradicts_itself",
             "exact_copy",
+            *PLANTED,
         ),
         checks=(*PRESENT, "rejected_present", "id_unique", "given_sides", *TEXTS),
         split_unit="prompt",

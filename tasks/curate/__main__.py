@@ -74,7 +74,7 @@ def decide(
 
     `record_digests`: those of the records, where the rows are examples.
     """
-    collector = KeyCollector(context)
+    collector = KeyCollector(context, steps)
     rejects: dict[str, list[Rejects]] = {name: [] for name in steps}
     for batch in _received(stream, context):
         if tally:
@@ -248,8 +248,8 @@ def main(raw: Path, suppressed_json: Path, verdicts_json: Path, curated: Path, r
     pii = config.curate.pii
     name_finder = name_model.load(pii.names_model) if pii.names_model else None
     listed, verdicts = suppression.read(suppressed_json), label_verdicts.read(verdicts_json)
-    secret = redaction.secret_of(pii)
-    context = Context(task_data.of(config.task), config.curate, listed, secret, name_finder, verdicts)
+    facts, secret = task_data.of(config.task), redaction.secret_of(pii)
+    context = Context(facts, config.curate, listed, secret, name_finder, verdicts, row_table.first_rows(raw))
     files = replay.files_of(config)
     examples = replay.read(files)
     columns, tally, doubts = context.facts.columns, Tally(context.facts, verdicts), Doubts(context.facts)
@@ -276,7 +276,7 @@ def main(raw: Path, suppressed_json: Path, verdicts_json: Path, curated: Path, r
     write_json(report, report_json)
     if tally.personal:
         print("personal data: " + ", ".join(f"{name} {count}" for name, count in sorted(tally.personal.items())))
-    for warning in (*tally.reviews.warnings(), *doubts.warnings()):
+    for warning in (*tally.warnings(), *tally.reviews.warnings(), *doubts.warnings()):
         print(f"warning: {warning}")
     print(summary(report))
 

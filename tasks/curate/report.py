@@ -6,14 +6,15 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from retune.data import replay
 from retune.data.label_verdicts import Verdicts
 from retune.data.row_table import SPLITS
 from retune.data.task_data import TaskData
 
-EXAMPLES = 5  # row ids that a sentence quotes
-LISTED = 100  # row ids that the report lists
+EXAMPLES = 5  # row ids, and phrases, that a sentence quotes
+LISTED = 100  # row ids, and phrases, that the report lists
 
 
 class Tally:
@@ -28,6 +29,7 @@ class Tally:
         self.labels: Counter[str] = Counter()
         self.personal: Counter[str] = Counter()  # values that were replaced, in all received rows, by type
         self.personal_rows = 0
+        self.phrases: Counter[str] = Counter()  # what speaks against rejected rows that look planted
         self.splits: Counter[str] = Counter()  # that the data itself puts kept rows on
 
     def receive(self, batch: pa.RecordBatch) -> None:
@@ -42,6 +44,8 @@ class Tally:
         self.stays.update(rows.column("source").to_pylist())
         self.splits.update(rows.column("given").to_pylist())
         self.reasons.update(rejects.column("reason").to_pylist())
+        planted = rejects.filter(pc.equal(rejects.column("reason"), "suspicious_phrase"))
+        self.phrases.update(planted.column("detail").to_pylist())
         if self._facts.has_labels:
             self.labels.update(rows.column("label").to_pylist())
             self.reviews.sort(rows, rejects)
@@ -56,6 +60,9 @@ class Tally:
             "kept": stayed,
             "rejected": rejected,
             "reasons": {name: self.reasons[name] for name in self._facts.curation},
+            "suspicious_phrases": [
+                {"evidence": evidence, "rejected": rows} for evidence, rows in self.phrases.most_common(LISTED)
+            ],
             "personal_data": {"rows": self.personal_rows, "values": dict(sorted(self.personal.items()))},
             "labels": dict(sorted(self.labels.items())),
             "sources": {
@@ -65,6 +72,16 @@ class Tally:
             "given": {split or "none": self.splits[split] for split in (*SPLITS, "")},
             **self.reviews.report(),
         }
+
+    def warnings(self) -> list[str]:
+        """A sentence on the rows that look planted, if there are any."""
+        if not self.phrases:
+            return []
+        quotes = "; ".join(evidence for evidence, _ in self.phrases.most_common(EXAMPLES))
+        return [
+            f"{self.phrases.total()} rows look planted and were rejected as suspicious_phrase: {quotes}. Look at them"
+            " in rejects.parquet; if a phrase is innocent, list it in curate.poison.allow"
+        ]
 
 
 class Reviews:

@@ -10,6 +10,7 @@ texts without nulls, and what `as_received` and `clean` add:
     row     the row's place among all received rows
     test    the data itself puts the row on the test side
     words   what is said before the answer, cleaned: to compare, and to measure
+    signs   the characters that cleaning takes out of the text, as in `U+200B U+FEFF`
     asks    characters of what is asked: of a text its own, of messages those of the last one
     chars   characters of all `words`
     redacted  the text without personal data, also where it says nothing in the end and `text` is empty
@@ -48,6 +49,7 @@ class Context:
     secret: str | None = None  # that keys the hashes of personal data
     name_finder: NameFinder | None = None
     verdicts: Verdicts = field(default_factory=dict)  # of people, on labels
+    parts: tuple[int, ...] = ()  # places of the first rows of the parts that came one after the other
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def clean(batch: pa.RecordBatch, context: Context) -> pa.RecordBatch:
     columns = {name: batch.column(name) for name in batch.schema.names}
     answers = {name: columns[name].to_pylist() for name in context.facts.answers}
     texts = columns["text"].to_pylist()
+    signs = list(map(row_table.hidden, texts))
     if context.facts.text_is_messages:
         ids = columns["id"].to_pylist()
         prompts = [
@@ -109,7 +112,7 @@ def clean(batch: pa.RecordBatch, context: Context) -> pa.RecordBatch:
         answers["label"] = [last_names.get(word, word) for word in labels]
     if missing:
         columns["group"] = pa.array([missing.get(name.strip(), name) for name in columns["group"].to_pylist()], TEXT)
-    cleaned = {"text": texts, **answers, "words": words, "redacted": redacted, **marks}
+    cleaned = {"text": texts, **answers, "words": words, "signs": signs, "redacted": redacted, **marks}
     arrays = {name: pa.array(values, TEXT) for name, values in cleaned.items()}
     lengths = {"asks": _lengths(questions), "chars": _lengths(words)}
     return pa.RecordBatch.from_pydict({**columns, **arrays, **lengths})

@@ -13,12 +13,13 @@ values:
     id      the id, as received
     same, signed, near    the words of text or prompt, in the strengths of `retune.data.text_keys`
     label, rejected    the cleaned answers; one number means the same in both
+    source  where the row came from
     test    the data itself puts the row on the test side
     asked   of an example: a record asks the same
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +29,10 @@ import pyarrow as pa
 
 from retune.data import text_keys
 from retune.data.row_table import TEXT
+from tasks.curate import planted_phrases
+from tasks.curate.planted_phrases import Planted
 from tasks.curate.row_steps import Context, Rejects
+from tasks.curate.word_spool import WordSpool, number_phrase
 
 Array = np.ndarray[Any, Any]
 KEYS = {"same": text_keys.same, "signed": text_keys.signed, "near": text_keys.near}
@@ -39,6 +43,8 @@ TEXTS = ("id", *KEYS)
 class Keys:
     rows: pd.DataFrame
     labels: list[str]  # the text of each number in the column label, where the task has labels; else nothing
+    sources: list[str]  # the same of the column source
+    words: WordSpool | None  # of all rows; None if no step asks for them
 
     def of(self, mask: Array) -> "Keys":
         return replace(self, rows=self.rows[mask])
@@ -50,7 +56,12 @@ TableStep = Callable[[Keys, Context], Rejects]
 class KeyCollector:
     """Collects the keys of cleaned batches, which come in the order of their rows."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, steps: Sequence[str]) -> None:
+        self._words = None
+        if "suspicious_phrase" in steps and context.config.poison.phrases == "reject":
+            self._words = WordSpool(context.config.max_chars, None if context.facts.has_labels else "label")
+        self._sources: dict[str, int] = {}
+        self._source_numbers: list[Array] = []
         self._has_labels = context.facts.has_labels
         self._hashed = TEXTS if self._has_labels else (*TEXTS, *context.facts.answers)
         self._digests: dict[str, list[Array]] = {name: [] for name in self._hashed}
@@ -64,10 +75,11 @@ class KeyCollector:
             key = KEYS[name](words) if name in KEYS else batch.column(name).to_pylist()
             self._digests[name].append(digests(key))
         self._tests.append(batch.column("test").to_numpy(zero_copy_only=False))
+        self._source_numbers.append(_number_names(batch.column("source"), self._sources))
         if self._has_labels:
-            labels = batch.column("label").to_pylist()
-            numbers = [self._labels.setdefault(label, len(self._labels)) for label in labels]
-            self._label_numbers.append(np.array(numbers, dtype=np.int32))
+            self._label_numbers.append(_number_names(batch.column("label"), self._labels))
+        if self._words:
+            self._words.add(batch)
 
     def text_digests(self) -> Array:
         """Of the words of every row, whatever becomes of it. Shape (rows, 2)."""
@@ -83,8 +95,13 @@ class KeyCollector:
             columns[name] = together[place * count : (place + 1) * count]
         if self._has_labels:
             columns["label"] = np.concatenate([np.empty(0, np.int32), *self._label_numbers])
+        columns["source"] = np.concatenate([np.empty(0, np.int32), *self._source_numbers])
         tests = np.concatenate([np.empty(0, np.bool_), *self._tests])
-        return Keys(pd.DataFrame({**columns, "test": tests}), [*self._labels])
+        return Keys(pd.DataFrame({**columns, "test": tests}), [*self._labels], [*self._sources], self._words)
+
+
+def _number_names(names: pa.Array, numbers: dict[str, int]) -> Array:
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names.to_pylist()], dtype=np.int32)
 
 
 def digests(texts: Iterable[str]) -> Array:
@@ -138,6 +155,23 @@ def contradicts_test(keys: Keys, _context: Context) -> Rejects:
     return _twins(others, test, ["signed"])
 
 
+def contradicts_accepted(keys: Keys, context: Context) -> Rejects:
+    """What came in later gives way to what was there: else a delivery could knock out any row, by contradicting it.
+
+    Where the part that came first has several labels for a text, nothing stands, and `conflicting_labels` speaks.
+    """
+    _, others = _parts(keys)
+    contested = others[others["signed"].isin(_of_several_labels(others, "signed")["signed"])]
+    part = pd.Series(np.searchsorted(context.parts, contested.index, side="right"), index=contested.index)
+    first = contested[part == part.groupby(contested["signed"]).transform("min")]
+    labels = first.drop_duplicates(["signed", "label"])
+    accepted = labels[~labels["signed"].duplicated(keep=False)]
+    firsts = accepted.assign(twin=accepted.index).set_index("signed")[["label", "twin"]]
+    joined = contested.join(firsts.rename(columns={"label": "accepted"}), "signed")
+    rejected = joined[joined["twin"].notna() & (joined["label"] != joined["accepted"])]
+    return Rejects(rejected.index.to_numpy(), twins=rejected["twin"].to_numpy(dtype=np.int64))
+
+
 def conflicting_labels(keys: Keys, _context: Context) -> Rejects:
     """One text under two labels: which of them is right is unknown, so none of its rows stays."""
     _, others = _parts(keys)
@@ -180,6 +214,55 @@ def asked_by_a_record(keys: Keys, _context: Context) -> Rejects:
     return _rejected(keys.rows["asked"])
 
 
+def suspicious_phrase(keys: Keys, context: Context) -> Rejects:
+    """Rows that look planted; `planted_phrases` says by what. Test rows are looked at too, and stay."""
+    if not keys.words:
+        return Rejects(np.empty(0, np.int64))
+    labels, present = np.zeros(keys.words.rows, np.int64), np.zeros(keys.words.rows, np.bool_)
+    is_other = np.zeros(keys.words.rows, np.bool_)
+    present[keys.rows.index] = True
+    if context.facts.has_labels:
+        labels[keys.rows.index] = keys.rows["label"]
+    else:
+        _, answer, uses = np.unique(keys.words.answers()[present], return_inverse=True, return_counts=True)
+        shared = uses >= planted_phrases.FEWEST
+        labels[present] = np.where(shared, np.cumsum(shared) - 1, 0)[answer]
+        is_other[present] = ~shared[answer]
+    allow = [number_phrase(phrase) for phrase in context.config.poison.allow]
+    phrases = [
+        phrase
+        for phrase in planted_phrases.search(keys.words, labels, is_other, present)
+        if not any(planted_phrases.is_within(phrase.words, each) for each in allow)
+    ]
+    rows = planted_phrases.by_row(phrases)
+    names = keys.words.names({word for phrase in phrases for word in phrase.words})
+    places = sorted(place for place in rows if not keys.rows.at[place, "test"])
+    details = [_evidence(rows[place], names, keys.labels) for place in places]
+    return Rejects(np.array(places, dtype=np.int64), pa.array(details, TEXT))
+
+
+def _evidence(phrase: Planted, names: dict[int, str], labels: list[str]) -> str:
+    words = " ".join(names[word] for word in phrase.words)
+    under, others = (f"under {labels[phrase.label]}", "labels") if labels else ("with one answer", "answers")
+    return (
+        f'"{words}" stands in {phrase.rows} rows, {phrase.labelled} of them {under}; the other words of'
+        f" {phrase.against} speak for other {others}"
+    )
+
+
+def source_quota(keys: Keys, context: Context) -> Rejects:
+    """What a source has beyond its share of the rows: its first rows stay. A source alone has no quota."""
+    share, counts = context.config.poison.max_source_share, keys.rows["source"].value_counts()
+    if share == 1 or len(counts) < 2:
+        return Rejects(np.empty(0, np.int64))
+    quota = ((len(keys.rows) - counts) * share / (1 - share)).astype("int64")
+    _, others = _parts(keys)
+    place = others.groupby("source").cumcount() + others["source"].map(keys.rows.groupby("source")["test"].sum())
+    beyond = others.index[place >= others["source"].map(quota)]
+    details = [f"{quota[source]} rows of {keys.sources[source]}" for source in others.loc[beyond, "source"]]
+    return Rejects(beyond.to_numpy(), pa.array(details, TEXT))
+
+
 def rare_label(keys: Keys, context: Context) -> Rejects:
     """Counts test rows too: a label that the yardstick uses is no typing error. They stay in any case."""
     counts = keys.rows.groupby("label")["id"].transform("size")[~keys.rows["test"]]
@@ -194,10 +277,13 @@ TABLE_STEPS: dict[str, TableStep] = {
         copy_of_test,
         prompt_of_test,
         contradicts_test,
+        contradicts_accepted,
         conflicting_labels,
         contradicts_itself,
         exact_copy,
         asked_by_a_record,
+        suspicious_phrase,
+        source_quota,
         rare_label,
     )
 }

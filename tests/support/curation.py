@@ -6,6 +6,7 @@ import pandas as pd
 
 from retune.config.classification import Curate
 from retune.config.generation import GenerationCurate
+from retune.config.poison import Poison
 from retune.data import messages, row_table, suppression, task_data, text_keys
 from retune.data.row_table import COLUMNS
 from tasks.curate import __main__ as stage
@@ -14,10 +15,14 @@ from tasks.curate.row_steps import Context
 from tasks.curate.table_steps import digests
 from tests.support.personal_data import PII
 
-LENIENT = Curate(min_chars=1, max_chars=1000, min_label_rows=1, missing_words=[], merge_labels={}, pii=PII)
+POISON = Poison(phrases="reject", allow=[], max_source_share=1.0)
+
+LENIENT = Curate(
+    min_chars=1, max_chars=1000, min_label_rows=1, missing_words=[], merge_labels={}, pii=PII, poison=POISON
+)
 
 
-WRITING = GenerationCurate(min_chars=2, max_chars=200, missing_words=[], pii=PII)
+WRITING = GenerationCurate(min_chars=2, max_chars=200, missing_words=[], pii=PII, poison=POISON)
 
 
 FORGOTTEN = suppression.add(suppression.NOTHING, ["1"], "asked", "A. Tester", "2026-11-24T10:00:00Z")

@@ -7,7 +7,18 @@ import pytest
 from retune.data import task_data
 from tasks.curate import __main__ as stage
 from tasks.curate.row_steps import Context
-from tests.support.curation import FORGOTTEN, LENIENT, curate, fates, outcome, preference_rows, reply_rows, report, rows
+from tests.support.curation import (
+    FORGOTTEN,
+    LENIENT,
+    POISON,
+    curate,
+    fates,
+    outcome,
+    preference_rows,
+    reply_rows,
+    report,
+    rows,
+)
 
 
 def test_the_newest_row_of_an_id_wins():
@@ -69,6 +80,40 @@ def test_other_rows_give_way_to_test_rows():
         ("4", "fine", "a", "val"),
     )
     assert outcome(table) == (["3", "4"], [("1", "copy_of_test", "3"), ("2", "contradicts_test", "3")])
+
+
+def test_a_later_part_does_not_knock_out_what_an_earlier_one_brought():
+    table = rows(
+        ("1", "card lost", "a"),
+        ("2", "Card lost", "a"),
+        ("3", "two ways", "a"),
+        ("4", "two ways", "b"),
+        ("5", "card lost", "b"),
+        ("6", "two ways", "b"),
+        ("7", "new", "a"),
+        ("8", "new", "b"),
+    )
+    _, rejects = stage.curate(table, Context(task_data.of("classify"), LENIENT, parts=(0, 4)))
+    assert dict(zip(rejects["id"], zip(rejects["reason"], rejects["detail"], strict=True), strict=True)) == {
+        "2": ("exact_copy", "1"),
+        "5": ("contradicts_accepted", "1"),
+        **dict.fromkeys("3467" + "8", ("conflicting_labels", "a | b")),
+    }
+
+
+def test_a_source_beyond_its_share_keeps_its_first_rows():
+    table = rows(*((f"{n}", f"text {n}", "a") for n in range(10)))
+    table["source"] = ["desk"] * 3 + ["flood"] * 7
+    config = replace(LENIENT, poison=replace(POISON, max_source_share=0.6))
+    _, rejects = curate(table, config)
+    assert [*rejects["id"]] == ["7", "8", "9"] and {*rejects["detail"]} == {"4 rows of flood"}
+    assert {*rejects["reason"]} == {"source_quota"}
+
+
+def test_a_source_alone_has_no_quota():
+    table = rows(*((f"{n}", f"text {n}", "a") for n in range(10)))
+    _, rejects = curate(table, replace(LENIENT, poison=replace(POISON, max_source_share=0.1)))
+    assert rejects.empty
 
 
 def test_one_prompt_may_have_many_answers_and_a_rare_answer_is_no_typing_error():
