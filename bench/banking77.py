@@ -15,6 +15,7 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from retune.config import params
 from retune.config.classification import Train
+from retune.config.common import NearCopies
 from retune.data import task_data
 from retune.evaluation import statistics
 from retune.models import base_model as bases
@@ -121,8 +123,10 @@ def trainer_way(
 
 def retune_way(table: pd.DataFrame, section: Train) -> dict[str, Any]:
     shipped = params.load(ROOT / "params.yaml")
-    accepted, _ = curate(table, Context(task_data.of(shipped.task), shipped.curate))
-    sides = split(accepted, shipped.split, shipped.task)
+    apart = replace(shipped.curate, near_copies=NearCopies(similarity=None, keep="all"))  # the rivals keep them too
+    accepted, _ = curate(table, Context(task_data.of(shipped.task), apart))
+    no_clusters = pd.DataFrame({"id": [], "cluster": []}, dtype="str")
+    sides = split(accepted, no_clusters, shipped.split, shipped.task)
     with tempfile.TemporaryDirectory() as work:
         began = time.monotonic()
         context = train_context(section, Path(work), lambda *_, **__: None)

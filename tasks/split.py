@@ -1,6 +1,6 @@
 """Give each row a side, train, val or test, that it keeps for good.
 
-    python -m tasks.split data/curated/rows.parquet data/splits models/reports/split.json
+    python -m tasks.split data/curated/rows.parquet data/curated/clusters.parquet data/splits models/reports/split.json
 
 Rows that must not be parted (one group; a row without a group stands alone) are hashed to one place on
 the line from 0 to 1, and the line has three stretches:
@@ -17,7 +17,12 @@ start at opposite ends, so a changed share moves rows between that side and trai
 Where a model is to write, rows without a group that share a prompt must not be parted either: one prompt may have many
 answers, and a prompt that was learned from tells nothing when it is tested. Nor may a conversation be parted from one
 that begins with all of it, as where an export has a row for each turn: who learns the longer one learns the other. They
-take the place of the shortest. So the one thing that moves a row is a shorter conversation that arrives later.
+take the place of the shortest. So what moves a row is a shorter conversation that arrives later.
+
+Near-copies must not be parted: curate names their clusters. What they hold together, also by the groups of their rows,
+takes the place of the row that arrived first. So rows move where a later row, near to both, joins two of these wholes
+(the younger moves), where the first row of a cluster is corrected or forgotten, and where a whole grows over
+`split.max_group_share`: then groups stay whole, and `apart` names the near-copies that stand on both sides.
 """
 
 import hashlib
@@ -37,6 +42,7 @@ from retune.errors import Refused, WrongUse
 from retune.system.stage_io import heartbeat, run, write_json
 
 Config = Split | SplitShares
+LISTED = 100  # rows that the report names
 STRICTEST = ("test", "val", "train")  # a group of several given sides goes here first, until it is refused
 
 
@@ -46,6 +52,7 @@ class Units:
 
     solo: pd.Series  # by its own group, prompt or id
     joint: pd.Series  # by that of the conversation with which it begins, if there is one
+    whole: pd.Series  # by that of the first of all rows that hang together by near-copies
 
     @property
     def begun(self) -> pd.Series:
@@ -53,14 +60,15 @@ class Units:
         return self.solo != self.joint
 
 
-def split(rows: pd.DataFrame, split_config: Config, task: str) -> dict[str, pd.DataFrame]:
-    """The rows of train, val and test, each sorted by id, so that the order of arrival changes nothing."""
-    return _split(rows, units(rows, task), split_config, task)
+def split(rows: pd.DataFrame, clusters: pd.DataFrame, split_config: Config, task: str) -> dict[str, pd.DataFrame]:
+    """The rows of train, val and test, each sorted by id. `clusters`: as curate writes them, by arrival."""
+    return _split(rows, units(rows, clusters, split_config, task), split_config, task)
 
 
 def _split(rows: pd.DataFrame, units: Units, split_config: Config, task: str) -> dict[str, pd.DataFrame]:
-    unit, preassigned = units.joint, _preassigned(units.solo, rows["given"])
-    preassigned = preassigned.where(preassigned != "", _preassigned(unit, rows["given"]))
+    unit, preassigned = units.whole, _preassigned(units.solo, rows["given"])
+    for wider in (units.joint, units.whole):
+        preassigned = preassigned.where(preassigned != "", _preassigned(wider, rows["given"]))
     place = unit.map({name: _place(name, split_config.seed) for name in unit.unique()})
     side = preassigned.where(preassigned.isin(["val", "test"]), "train")
     side = side.mask((preassigned == "") & (place < split_config.test_share), "test")
@@ -69,16 +77,46 @@ def _split(rows: pd.DataFrame, units: Units, split_config: Config, task: str) ->
     return {name: ordered[side[ordered.index] == name].reset_index(drop=True) for name in SPLITS}
 
 
-def units(rows: pd.DataFrame, task: str) -> Units:
-    """The units of the rows; customer 12 is not row 12. What has a group joins no other conversation."""
+def units(rows: pd.DataFrame, clusters: pd.DataFrame, split_config: Config, task: str) -> Units:
+    """The units of the rows."""
+    solo, joint = _own_units(rows, task)
+    return Units(solo, joint, _wholes(rows, joint, clusters, split_config.max_group_share))
+
+
+def _own_units(rows: pd.DataFrame, task: str) -> tuple[pd.Series, pd.Series]:
+    """Those of rows and conversations; customer 12 is not row 12. What has a group joins no other conversation."""
     groups, is_grouped = "group:" + rows["group"], rows["group"] != ""
     if task_data.of(task).split_unit != "prompt":
         solo = groups.where(is_grouped, "row:" + rows["id"])
-        return Units(solo, solo)
+        return solo, solo
     prompts = [messages.parse(text) or [] for text in rows["text"]]
     words = pd.Series(map(messages.words, prompts), rows.index, "str")
     solo = groups.where(is_grouped, "prompt:" + _place_key(words))
-    return Units(solo, solo.where(is_grouped, _joined(rows, solo, prompts, task)))
+    return solo, solo.where(is_grouped, _joined(rows, solo, prompts, task))
+
+
+def _wholes(rows: pd.DataFrame, unit: pd.Series, clusters: pd.DataFrame, max_share: float) -> pd.Series:
+    """The unit that arrived first of those that near-copies join; where that is too many rows, groups stay apart."""
+    unit_of = dict(zip(rows["id"], unit, strict=True))
+    first: dict[str, str] = {}  # unit -> one that arrived before and hangs together with it
+    rank: dict[str, int] = {}
+    for row in clusters["id"]:
+        rank.setdefault(unit_of[row], len(rank))
+
+    def root(name: str) -> str:
+        while first.get(name, name) != name:
+            first[name] = name = first.get(first[name], first[name])
+        return name
+
+    for row, head in zip(clusters["id"], clusters["cluster"], strict=True):
+        older, younger = sorted((root(unit_of[row]), root(unit_of[head])), key=rank.__getitem__)
+        first[younger] = older
+    whole = unit.map({name: root(name) for name in unit.unique()})
+    movable = whole[~rows["given"].isin(["val", "test"])].value_counts()
+    is_large = whole.isin(movable[movable > max_share * len(rows)].index)
+    heads = row_table.clusters_of(rows["id"], clusters)
+    by_cluster = heads.map(unit_of).where(heads.notna() & (rows["group"] == ""), unit)
+    return whole.where(~is_large, by_cluster)
 
 
 def _joined(rows: pd.DataFrame, solo: pd.Series, prompts: list[messages.Messages], task: str) -> pd.Series:
@@ -145,6 +183,47 @@ def check_continuations(report: dict[str, Any], rows: int, split_config: Config)
             f" {', '.join(apart[:5])}: what is tested may be learned there. Give both one side"
         )
     return sentences
+
+
+def near_copies(
+    rows: pd.DataFrame, units: Units, clusters: pd.DataFrame, sides: dict[str, pd.DataFrame], task: str
+) -> dict[str, Any]:
+    """How many rows are near-copies, the most without a group that are on one side, and those of test rows elsewhere.
+
+    Where there are labels, one of another label tells the test nothing.
+    """
+    cluster = row_table.clusters_of(rows["id"], clusters)
+    side = rows["id"].map({row: name for name, each in sides.items() for row in each["id"]})
+    key = cluster + "\n" + rows["label"] if task_data.of(task).has_labels else cluster
+    is_apart = (side != "test") & key.isin(key[(side == "test") & key.notna()])
+    alone = units.whole[cluster.notna() & (rows["group"] == "") & ~rows["given"].isin(["val", "test"])]
+    most = next(((str(name), int(count)) for name, count in alone.value_counts().items()), None)
+    return {
+        "rows": len(clusters),
+        "clusters": int(clusters["cluster"].nunique()),
+        "most": most and {"id": min(rows.loc[alone.index[alone == most[0]], "id"]), "rows": most[1]},
+        "apart": {"rows": int(is_apart.sum()), "ids": sorted(rows.loc[is_apart, "id"])[:LISTED]},
+    }
+
+
+def check_near_copies(report: dict[str, Any], rows: int, split_config: Config) -> list[str]:
+    """What is to be said of them. Raises Refused where too many would fall on one side."""
+    remedy = (
+        "keep one of each (curate.near_copies.keep), raise curate.near_copies.similarity, or raise"
+        f" split.max_group_share ({split_config.max_group_share:g})"
+    )
+    if (most := report["most"]) and most["rows"] > split_config.max_group_share * rows:
+        raise Refused(
+            f"{most['rows']} of {rows} rows ({most['rows'] / rows:.0%}) are near-copies of row {most['id']} or of each"
+            f" other, and would fall on one side as a whole: {remedy}"
+        )
+    if not (apart := report["apart"])["rows"]:
+        return []
+    return [
+        f"warning: {apart['rows']} rows are learned from whose near-copies are tested, such as"
+        f" {', '.join(apart['ids'][:5])}: groups and near-copies hold too many rows together for one side, or the data"
+        f" itself parts them. The scores will flatter: {remedy}"
+    ]
 
 
 def _place_key(words: pd.Series) -> pd.Series:
@@ -252,17 +331,20 @@ def refuse_large_groups(groups: dict[str, int], rows: int, split_config: Config)
         )
 
 
-def main(curated: Path, splits: Path, report_json: Path) -> None:
-    rows, config = row_table.read(curated), params.load()
+def main(curated: Path, clusters_parquet: Path, splits: Path, report_json: Path) -> None:
+    rows, clusters, config = row_table.read(curated), row_table.read(clusters_parquet), params.load()
     with heartbeat(f"comparing the beginnings of {len(rows):,} rows"):
-        unit = units(rows, config.task)
+        unit = units(rows, clusters, config.split, config.task)
     sides = _split(rows, unit, config.split, config.task)
     counts = {**report(rows, sides, config.task), "large_groups": large_groups(rows, config.split)}
     if task_data.of(config.task).split_unit == "prompt":
         counts["continuations"] = continuations(rows, unit, sides)
+    counts["near_copies"] = near_copies(rows, unit, clusters, sides, config.task)
     write_json(counts, report_json)  # before the verdict: a refusal is read from it
     refuse_large_groups(counts["large_groups"], len(rows), config.split)
     for sentence in check_continuations(counts.get("continuations", {"rows": 0}), len(rows), config.split):
+        print(sentence)
+    for sentence in check_near_copies(counts["near_copies"], len(rows), config.split):
         print(sentence)
     for warning in check_splits(counts, config.split):
         print(f"warning: {warning}")

@@ -70,6 +70,8 @@ DOORS = {
     },
     "phonenumbers": {"retune/data/pii/contacts.py"},
     "stdnum": {"retune/data/pii/numbers.py"},
+    "rensa": {"tasks/curate/shingles.py"},
+    "scipy": {"tasks/curate/near_copies.py"},
     "rouge_score": {"retune/evaluation/text_metrics.py"},
     "sacrebleu": {"retune/evaluation/text_metrics.py"},
     "httpx": {

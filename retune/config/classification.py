@@ -9,6 +9,7 @@ from retune.config.common import (
     Full,
     Lora,
     MissingWords,
+    NearCopies,
     PromoteCommon,
     SplitShares,
     TrainCommon,
@@ -40,6 +41,7 @@ class Curate:
         AfterValidator(_one_step),
         about("Label as it is in the data -> label that it becomes; other labels stay as they are.", "{Spam.: spam}"),
     ]
+    near_copies: Annotated[NearCopies, about("Texts that differ in a few words, a number or a placeholder alone.")]
     pii: Annotated[Pii, PII]
     poison: Annotated[Poison, POISON]
 

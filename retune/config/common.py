@@ -2,6 +2,8 @@
 
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from retune.config.types import (
     BaseName,
     Confidence,
@@ -33,6 +35,25 @@ MissingWords = Annotated[
         "An empty list takes every word as it is: NA may be Namibia."
     ),
 ]
+
+
+@section
+class NearCopies:
+    similarity: Annotated[
+        Annotated[float, Field(ge=0.6, le=1)] | None,
+        about(
+            "Two texts are near-copies if they share this much of their words and pairs of words; all numbers, and all "
+            "placeholders of a type, are alike. Near-copies stand on one side of the split. null: none are sought.",
+            "0.75 to 0.9",
+        ),
+    ]
+    keep: Annotated[
+        Literal["all", "one"],
+        about(
+            "all: near-copies stay as rows; one: of near-copies with one label or answer only the first that arrived "
+            "stays, beside those that are preassigned to test."
+        ),
+    ]
 
 
 @section

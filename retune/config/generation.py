@@ -10,6 +10,7 @@ from retune.config.common import (
     Full,
     Lora,
     MissingWords,
+    NearCopies,
     PromoteCommon,
     TrainCommon,
     ValidateLimits,
@@ -38,6 +39,7 @@ class GenerationCurate:
     min_chars: Annotated[Count, about("Prompts whose last message has fewer characters are rejected.", "2 to 20")]
     max_chars: Annotated[Count, about("Prompts with more characters in all are rejected.")]
     missing_words: MissingWords
+    near_copies: Annotated[NearCopies, about("Texts that differ in a few words, a number or a placeholder alone.")]
     pii: Annotated[Pii, PII]
     poison: Annotated[Poison, POISON]
 

@@ -47,6 +47,10 @@ poison:                   # rows that look planted
   phrases: reject         # reject | keep: a rare phrase that goes with one label against all other words of its rows
   allow: []               # innocent phrases, as a reject names them: [kindly proceed]
   max_source_share: 1.0   # of the rows, that one source may have; 1.0 allows any"""
+NEAR_COPIES = """\
+near_copies:              # texts that differ in a few words, a number or a placeholder: one side of the split
+  similarity: null        # 0.8 joins them, and moves rows to other sides; null: none, as it was
+  keep: all               # all | one: of near-copies with one label or answer, the first that arrived"""
 # Dotted path of a parameter or section that files of an earlier release lack -> its lines in params.yaml, in the order
 # of the file.
 ADDED = {
@@ -55,6 +59,7 @@ ADDED = {
     "ingest.max_unreadable_share": "max_unreadable_share: 0.1 # of a source's rows; with more, nothing of it comes in",
     "curate.missing_words": 'missing_words: []         # words that count as an empty cell: [nan, "NULL"]',
     "curate.merge_labels": "merge_labels: {}          # label in the data: label that it becomes, {Spam.: spam}",
+    "curate.near_copies": NEAR_COPIES,
     "curate.pii": PII,
     "curate.poison": POISON,
     "split.max_group_share": "max_group_share: 0.20     # of all rows, that one group may hold; 1.0 allows any",

@@ -53,6 +53,16 @@ def names(path: Path) -> list[str]:
     return list(dict.fromkeys(columns or COLUMNS))
 
 
+def clusters_of(ids: pd.Series, clusters: pd.DataFrame) -> pd.Series:
+    """The cluster of near-copies of each row, as curate writes `clusters`: id, cluster; missing where it has none."""
+    return ids.map(dict(zip(clusters["id"], clusters["cluster"], strict=True))).astype("str")
+
+
+def count(path: Path) -> int:
+    """The number of rows, without reading them."""
+    return sum(pq.read_metadata(file).num_rows for file in _parts(path))
+
+
 def batches(path: Path, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
     """The rows, at most `size` at a time: the named columns as texts; a null or a missing column is empty."""
     for file in _parts(path):

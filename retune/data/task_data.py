@@ -36,6 +36,7 @@ class TaskData:
 UNUSABLE = ("no_id", "suppressed", "superseded", "empty", "no_label")
 LENGTH_AND_TEST = ("too_short", "too_long", "copy_of_test")
 PLANTED = ("suspicious_phrase", "source_quota")
+COPIES = ("exact_copy", "near_copy_of_test", "near_copy")
 PRESENT = (
     "row_count",  # an empty table passes most expectations, so these two come first
     "columns",
@@ -58,7 +59,7 @@ TASKS: dict[str, TaskData] = {
             "contradicts_test",
             "contradicts_accepted",
             "conflicting_labels",
-            "exact_copy",
+            *COPIES,
             *PLANTED,
             "rare_label",
         ),
@@ -69,7 +70,7 @@ TASKS: dict[str, TaskData] = {
         columns=COLUMNS,
         has_labels=False,
         text_is_messages=True,
-        curation=(*UNUSABLE, "personal_data", *LENGTH_AND_TEST, "prompt_of_test", "exact_copy", *PLANTED),
+        curation=(*UNUSABLE, "personal_data", *LENGTH_AND_TEST, "prompt_of_test", *COPIES, *PLANTED),
         checks=(*PRESENT, "id_unique", "given_sides", *TEXTS),
         split_unit="prompt",
     ),
@@ -85,7 +86,7 @@ TASKS: dict[str, TaskData] = {
             *LENGTH_AND_TEST,
             "prompt_of_test",
             "contradicts_itself",
-            "exact_copy",
+            *COPIES,
             *PLANTED,
         ),
         checks=(*PRESENT, "rejected_present", "id_unique", "given_sides", *TEXTS),

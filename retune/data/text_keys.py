@@ -21,6 +21,8 @@ FORMS = ("<wide>", "<narrow>", "<initial>", "<medial>", "<final>", "<isolated>",
 BLOCKS = ((0xA0, 0xA1), (0x0F0C, 0x0F0D), (0x2000, 0x2070), (0x3000, 0x3001), (0xFB50, 0xFE00), (0xFE70, 0xFFF0))
 SIGNS, DIGITS = re.compile(r"[\W_]+"), re.compile(r"\d+")
 PRESENTATION = dict.fromkeys((0xFE0E, 0xFE0F))  # ask for a sign as text or as emoji
+# Inside a class of a pattern: Thai, Lao, Burmese, Khmer, Japanese and Chinese have no spaces between words.
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 ENDS = ".…。!?؟;؛,،、:।॥ "
 
 

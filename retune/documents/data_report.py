@@ -26,6 +26,11 @@ MEANINGS = {  # reason of a reject -> what is the matter with the row
     "conflicting_labels": "has a text that stands under several labels",
     "contradicts_itself": "came the other way round too",
     "exact_copy": "equals an earlier row with the same answer",
+    "near_copy_of_test": "differs from a test row in a few words or a number",
+    "near_copy": "differs from an earlier row with the same answer in a few words or a number",
+    "contradicts_accepted": "contradicts what an earlier part brought",
+    "suspicious_phrase": "holds a rare phrase that goes with one label against all its other words",
+    "source_quota": "is beyond the share that one source may have",
     "rare_label": "has a label of very few rows",
 }
 

@@ -60,6 +60,27 @@ def progress(step: int, of: int, **values: float) -> None:
     print(f"progress step={step} of={of} {numbers}".rstrip(), flush=True)
 
 
+class Pace:
+    """Prints how far long work has come, how fast it goes and how long it still takes, every `seconds` at most.
+
+    `cleaning: 327,680 of 1,000,000 rows, 8,120 rows/s, 83 s left`
+    """
+
+    def __init__(self, work: str, unit: str, total: int, seconds: float = HEARTBEAT) -> None:
+        self._work, self._unit, self._total, self._seconds = work, unit, total, seconds
+        self._done, self._began = 0, time.monotonic()
+        self._next = self._began + seconds
+
+    def add(self, count: int) -> None:
+        self._done += count
+        now = time.monotonic()
+        if now >= self._next:
+            rate = self._done / (now - self._began)
+            place = f"{self._work}: {self._done:,} of {self._total:,} {self._unit}"
+            print(f"{place}, {rate:,.0f} {self._unit}/s, {(self._total - self._done) / rate:.0f} s left", flush=True)
+            self._next = now + self._seconds
+
+
 @contextmanager
 def heartbeat(work: str, seconds: float = HEARTBEAT) -> Iterator[None]:
     """Print that `work` goes on, every `seconds`, around a call that reports nothing itself."""

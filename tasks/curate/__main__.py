@@ -9,7 +9,9 @@ rejected by the first step that rejects it, and later steps do not see it. Steps
 
 The rows are read twice, a batch at a time, so that their number is no limit. The first pass cleans them, runs the row
 steps and collects keys; then the table steps decide by the keys; the second pass writes what stays and what does not.
-How the rows are cut into batches changes no byte of the result.
+How the rows are cut into batches, and how many processes clean them, changes no byte of the result.
+
+`clusters.parquet` names the rows that are near-copies of each other (`near_copies`), for split to keep them together.
 
 Rows that the data itself puts on the test side are the yardstick: their text stays byte for byte, and only
 a missing id, text or answer, a newer row with the same id, a place on the list of suppressed rows, or a person's
@@ -38,11 +40,20 @@ from retune.data.pii import redaction
 from retune.data.row_table import TEXT
 from retune.errors import WrongUse
 from retune.models import name_model
-from retune.system.stage_io import run, write_json
+from retune.system.stage_io import Pace, heartbeat, run, write_json
 from tasks.curate.doubts import Doubts
-from tasks.curate.report import Tally, report_general, report_unreadable, summary
-from tasks.curate.row_steps import ROW_STEPS, Context, Rejects, as_received, clean
-from tasks.curate.table_steps import TABLE_STEPS, Array, KeyCollector, among, near_labels
+from tasks.curate.first_pass import Examination, Spool, examinations, open_spool, processes
+from tasks.curate.near_copies import ALONE
+from tasks.curate.report import (
+    Tally,
+    describe_near_copies,
+    report_general,
+    report_near_copies,
+    report_unreadable,
+    summary,
+)
+from tasks.curate.row_steps import Context, Rejects, as_received
+from tasks.curate.table_steps import TABLE_STEPS, Array, KeyCollector, Keys, among, near_labels, remaining_clusters
 
 BATCH_ROWS = 16_384
 KEPT = 255  # no step rejects the row
@@ -60,31 +71,32 @@ class Decision:
     position: Array  # of each row: which of `steps` rejects it, or KEPT
     rows: Array  # the rejected ones, ascending
     details: pa.Array  # of each of `rows`
-    near: list[list[str]]  # ids of rows that stay, whose texts differ in signs alone and whose labels differ
+    near: list[list[str]]  # ids of rows that stay, near to each other, of each label one
+    clusters: Array  # of each row: the first of the rows that stay and are near-copies of each other, or ALONE
+    first_rows: Array  # of the clusters, ascending
+    first_ids: pa.Array  # their ids
 
 
 def decide(
     stream: Stream,
+    spool: Spool,
     context: Context,
     steps: tuple[str, ...],
-    tally: Tally | None = None,
+    watch: Callable[[Examination], None] = lambda _: None,
     record_digests: Array | None = None,
+    count: int = 1,
 ) -> tuple[Decision, Array]:
-    """The first pass: what becomes of each row, and the digests of their texts.
+    """The first pass: what becomes of each row, and the digests of their texts. `watch` sees each batch pass.
 
-    `record_digests`: those of the records, where the rows are examples.
+    `record_digests`: those of the records, where the rows are examples. `count`: of processes.
     """
     collector = KeyCollector(context, steps)
     rejects: dict[str, list[Rejects]] = {name: [] for name in steps}
-    for batch in _received(stream, context):
-        if tally:
-            tally.receive(batch)
-        remaining = clean(batch, context)
-        if tally:
-            tally.redact(remaining)
-        collector.add(remaining)
-        for name in (name for name in steps if name in ROW_STEPS):
-            remaining, rejected = ROW_STEPS[name](remaining, context)
+    for part in examinations(_received(stream, context), context, steps, count):
+        watch(part)
+        collector.add(part.hashes)
+        spool.add(part)
+        for name, rejected in part.rejects.items():
             rejects[name].append(rejected)
     keys, digests = collector.keys(), collector.text_digests()
     if record_digests is not None:
@@ -95,22 +107,46 @@ def decide(
             position[rejected.rows] = place
     for place, name in enumerate(steps):
         if name in TABLE_STEPS:
+            if name == "near_copy_of_test":
+                _find_clusters(keys, np.flatnonzero(position > place), spool, context)
             rejected = TABLE_STEPS[name](keys.of(position > place), context)
             position[rejected.rows] = place
             rejects[name].append(rejected)
     rows, details = _details(stream, position, list(rejects.values()))
-    near = near_labels(keys.of(position == KEPT)) if context.facts.has_labels else []
-    return Decision(steps, position, rows, details, _ids_of_groups(stream, near)), digests
+    remaining = keys.of(position == KEPT)
+    near = near_labels(remaining) if context.facts.has_labels else []
+    clusters = remaining_clusters(remaining, len(position))
+    first_rows = np.unique(clusters[clusters != ALONE])
+    first_ids = _ids(stream, first_rows)
+    decision = Decision(steps, position, rows, details, _ids_of_groups(stream, near), clusters, first_rows, first_ids)
+    return decision, digests
 
 
-def outcome(stream: Stream, context: Context, decision: Decision) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+def _find_clusters(keys: Keys, rows: Array, spool: Spool, context: Context) -> None:
+    """Gives the keys their column `cluster`, where near-copies are sought."""
+    if (similarity := context.config.near_copies.similarity) is not None:
+        with heartbeat(f"comparing {len(rows):,} texts"):
+            clusters = np.full(len(keys.rows), ALONE)
+            clusters[rows] = spool.near_copies.clusters(rows, similarity)
+        keys.rows["cluster"] = clusters
+
+
+def outcome(
+    stream: Stream, spool: Spool, context: Context, decision: Decision
+) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
     """The second pass: of each batch the clean rows, and the rejects, which stay as they came but for personal data."""
-    for batch in _received(stream, context):
-        places = batch.column("row").to_numpy()
-        position = decision.position[places]
-        cleaned = clean(batch, context)
+    for batch, cleaned in zip(_received(stream, context), spool.cleaned(), strict=True):
+        position = decision.position[batch.column("row").to_numpy()]
         rejects = _rejected(_without_personal_data(batch, cleaned, context), position, decision)
         yield _kept(batch, cleaned, position, context), rejects
+
+
+def in_clusters(rows: pa.RecordBatch, decision: Decision) -> pa.RecordBatch:
+    """Of the clean rows those in clusters of near-copies: the id of each, and that of the first row of its cluster."""
+    clusters = decision.clusters[rows.column("row").to_numpy()]
+    ids = rows.column("id").filter(pa.array(clusters != ALONE))
+    places = np.searchsorted(decision.first_rows, clusters[clusters != ALONE])
+    return pa.RecordBatch.from_pydict({"id": ids, "cluster": decision.first_ids.take(pa.array(places))})
 
 
 def _received(stream: Stream, context: Context) -> Iterator[pa.RecordBatch]:
@@ -214,8 +250,9 @@ def curate(rows: pd.DataFrame, context: Context, batch_rows: int = BATCH_ROWS) -
     Of a suppressed row no more than id, source and split is left: its words must not be written anew.
     """
     stream = from_frame(rows, context.facts.columns, batch_rows)
-    decision, _ = decide(stream, context, context.facts.curation)
-    return _frames(stream, context, decision)
+    with open_spool(None) as spool:
+        decision, _ = decide(stream, spool, context, context.facts.curation)
+        return _frames(stream, spool, context, decision)
 
 
 def curate_general(
@@ -223,14 +260,15 @@ def curate_general(
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """The clean examples, and how many were left out, by reason. `record_digests`: of all rows that were received."""
     stream = from_frame(examples, context.facts.columns)
-    decision, _ = decide(stream, context, GENERAL, record_digests=record_digests)
-    clean_examples, rejects = _frames(stream, context, decision)
+    with open_spool(None) as spool:
+        decision, _ = decide(stream, spool, context, GENERAL, record_digests=record_digests)
+        clean_examples, rejects = _frames(stream, spool, context, decision)
     counts = rejects["reason"].value_counts()
     return clean_examples.reset_index(drop=True), {name: int(counts.get(name, 0)) for name in GENERAL}
 
 
-def _frames(stream: Stream, context: Context, decision: Decision) -> tuple[pd.DataFrame, pd.DataFrame]:
-    pairs = [*outcome(stream, context, decision)]
+def _frames(stream: Stream, spool: Spool, context: Context, decision: Decision) -> tuple[pd.DataFrame, pd.DataFrame]:
+    pairs = [*outcome(stream, spool, context, decision)]
     columns = context.facts.columns
     clean_rows = _frame([batch for batch, _ in pairs], columns)
     return clean_rows, _frame([batch for _, batch in pairs], (*columns, "reason", "detail"))
@@ -252,20 +290,9 @@ def main(raw: Path, suppressed_json: Path, verdicts_json: Path, curated: Path, r
     context = Context(facts, config.curate, listed, secret, name_finder, verdicts, row_table.first_rows(raw))
     files = replay.files_of(config)
     examples = replay.read(files)
-    columns, tally, doubts = context.facts.columns, Tally(context.facts, verdicts), Doubts(context.facts)
-    stream = from_folder(raw, columns)
-    decision, digests = decide(stream, context, context.facts.curation, tally)
-    with (
-        row_table.writing(curated / "rows.parquet", columns) as rows,
-        row_table.writing(curated / "rejects.parquet", (*columns, "reason", "detail")) as rejects,
-    ):
-        for clean_rows, rejected_rows in outcome(stream, context, decision):
-            tally.sort(clean_rows, rejected_rows)
-            doubts.add(clean_rows)
-            rows.write(clean_rows)
-            rejects.write(rejected_rows)
-        doubts.add_near(decision.near)
-        report: dict[str, Any] = {**tally.report(), "doubts": doubts.report()}
+    tally, doubts = Tally(context.facts, verdicts), Doubts(context.facts)
+    digests, near_copies = _curate_folder(raw, curated, context, tally, doubts)
+    report: dict[str, Any] = {**tally.report(), "near_copies": near_copies, "doubts": doubts.report()}
     if unreadable := rejects_of_ingest.unreadable(raw):
         report["unreadable"] = report_unreadable(unreadable)
     if files:
@@ -276,9 +303,45 @@ def main(raw: Path, suppressed_json: Path, verdicts_json: Path, curated: Path, r
     write_json(report, report_json)
     if tally.personal:
         print("personal data: " + ", ".join(f"{name} {count}" for name, count in sorted(tally.personal.items())))
+    if near_copies["rows"]:
+        print(describe_near_copies(near_copies))
     for warning in (*tally.warnings(), *tally.reviews.warnings(), *doubts.warnings()):
         print(f"warning: {warning}")
     print(summary(report))
+
+
+def _curate_folder(
+    raw: Path, curated: Path, context: Context, tally: Tally, doubts: Doubts
+) -> tuple[Array, dict[str, Any]]:
+    """Writes the files of `curated` but those of examples. The digests of all texts, and the report of near-copies."""
+    columns, count = context.facts.columns, row_table.count(raw)
+    stream, pace = from_folder(raw, columns), Pace("cleaning", "rows", count)
+
+    def watch(part: Examination) -> None:
+        tally.receive(part.cleaned)
+        tally.redact(part.cleaned)
+        pace.add(part.cleaned.num_rows)
+
+    curated.mkdir(parents=True, exist_ok=True)
+    with open_spool(curated) as spool:
+        decision, digests = decide(
+            stream, spool, context, context.facts.curation, watch, count=processes(count, context)
+        )
+        pace = Pace("writing", "rows", count)
+        with (
+            row_table.writing(curated / "rows.parquet", columns) as rows,
+            row_table.writing(curated / "rejects.parquet", (*columns, "reason", "detail")) as rejects,
+            row_table.writing(curated / "clusters.parquet", ("id", "cluster")) as clusters,
+        ):
+            for clean_rows, rejected_rows in outcome(stream, spool, context, decision):
+                tally.sort(clean_rows, rejected_rows)
+                doubts.add(clean_rows)
+                rows.write(clean_rows)
+                rejects.write(rejected_rows)
+                clusters.write(in_clusters(clean_rows, decision))
+                pace.add(clean_rows.num_rows + rejected_rows.num_rows)
+    doubts.add_near(decision.near, context.config.near_copies.similarity is not None)
+    return digests, report_near_copies(decision.clusters, decision.first_rows, decision.first_ids)
 
 
 if __name__ == "__main__":

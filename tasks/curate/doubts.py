@@ -17,6 +17,7 @@ class Doubts:
     """Counts them as the rows pass, and says them in a report and in warnings."""
 
     def __init__(self, facts: TaskData) -> None:
+        self._seeks_near_copies = False
         self._facts = facts
         self._words: dict[str, Counter[str]] = {name: Counter() for name in ("id", "text", *facts.answers, "group")}
         self._ids: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -37,9 +38,9 @@ class Doubts:
         if self._facts.has_labels:
             self._labels.update(rows.column("label").to_pylist())
 
-    def add_near(self, ids: list[list[str]]) -> None:
-        """Rows whose texts differ in signs alone, and whose labels differ."""
-        self._near = ids
+    def add_near(self, ids: list[list[str]], seeks_near_copies: bool = False) -> None:
+        """Rows, of each label one, that are near-copies, or differ in signs alone where these are not sought."""
+        self._near, self._seeks_near_copies = ids, seeks_near_copies
 
     def report(self) -> dict[str, Any]:
         """As curate.json holds them."""
@@ -86,9 +87,12 @@ class Doubts:
             )
         if self._near:
             pairs = "; ".join(" and ".join(ids) for ids in self._near[:EXAMPLES])
+            alike, reason = "texts equal others but for signs and have", "a sign may tell them apart"
+            if self._seeks_near_copies:
+                alike, reason = "clusters of near-copies have", "a word or a number may tell them apart"
             sentences.append(
-                f"{len(self._near)} texts equal others but for signs and have other labels: rows {pairs}. They stay,"
-                " since a sign may tell them apart; the report lists them"
+                f"{len(self._near)} {alike} several labels: rows {pairs}. They stay, since {reason}; the report"
+                " lists them"
             )
         return sentences
 

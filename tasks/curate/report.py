@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +16,7 @@ from retune.data.task_data import TaskData
 
 EXAMPLES = 5  # row ids, and phrases, that a sentence quotes
 LISTED = 100  # row ids, and phrases, that the report lists
+Array = np.ndarray[Any, Any]
 
 
 class Tally:
@@ -33,7 +35,7 @@ class Tally:
         self.splits: Counter[str] = Counter()  # that the data itself puts kept rows on
 
     def receive(self, batch: pa.RecordBatch) -> None:
-        self.received.update(batch.column("source").to_pylist())
+        self.received.update(_counts(batch.column("source")))
 
     def redact(self, cleaned: pa.RecordBatch) -> None:
         for types in filter(None, cleaned.column("personal").to_pylist()):
@@ -41,13 +43,13 @@ class Tally:
             self.personal.update(types.split(" "))
 
     def sort(self, rows: pa.RecordBatch, rejects: pa.RecordBatch) -> None:
-        self.stays.update(rows.column("source").to_pylist())
-        self.splits.update(rows.column("given").to_pylist())
-        self.reasons.update(rejects.column("reason").to_pylist())
+        self.stays.update(_counts(rows.column("source")))
+        self.splits.update(_counts(rows.column("given")))
+        self.reasons.update(_counts(rejects.column("reason")))
         planted = rejects.filter(pc.equal(rejects.column("reason"), "suspicious_phrase"))
-        self.phrases.update(planted.column("detail").to_pylist())
+        self.phrases.update(_counts(planted.column("detail")))
         if self._facts.has_labels:
-            self.labels.update(rows.column("label").to_pylist())
+            self.labels.update(_counts(rows.column("label")))
             self.reviews.sort(rows, rejects)
 
     def report(self) -> dict[str, Any]:
@@ -120,6 +122,29 @@ class Reviews:
             f"{verdicts} not apply, as text or label changed after the review: {some}; `retune review labels export` "
             "lists those that are still doubtful"
         ]
+
+
+def _counts(column: pa.Array) -> dict[str, int]:
+    return {each["values"]: each["counts"] for each in pc.value_counts(column).to_pylist()}
+
+
+def report_near_copies(clusters: Array, first_rows: Array, first_ids: pa.Array) -> dict[str, Any]:
+    """How many rows that stay are near-copies, in how many clusters, and the largest of these by its first row."""
+    members = clusters[np.isin(clusters, first_rows)]
+    counts = np.bincount(np.searchsorted(first_rows, members), minlength=len(first_rows))
+    largest = int(counts.argmax()) if len(counts) else None
+    return {
+        "clusters": len(first_rows),
+        "rows": len(members),
+        "largest": {"id": first_ids[largest].as_py(), "rows": int(counts[largest])} if largest is not None else None,
+    }
+
+
+def describe_near_copies(report: dict[str, Any]) -> str:
+    return (
+        f"near-copies: {report['rows']} rows in {report['clusters']} clusters, which split keeps on one side each; the"
+        f" largest has {report['largest']['rows']} rows, such as {report['largest']['id']}"
+    )
 
 
 def report_unreadable(rejects: Sequence[tuple[str, str]]) -> dict[str, Any]:

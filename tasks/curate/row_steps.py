@@ -11,6 +11,7 @@ texts without nulls, and what `as_received` and `clean` add:
     test    the data itself puts the row on the test side
     words   what is said before the answer, cleaned: to compare, and to measure
     signs   the characters that cleaning takes out of the text, as in `U+200B U+FEFF`
+    dialogue  the same without what a system says and the tools that it offers, where anything is left
     asks    characters of what is asked: of a text its own, of messages those of the last one
     chars   characters of all `words`
     redacted  the text without personal data, also where it says nothing in the end and `text` is empty
@@ -97,10 +98,11 @@ def clean(batch: pa.RecordBatch, context: Context) -> pa.RecordBatch:
         questions = [messages.words(prompt[-1:]) for prompt in prompts]
         questions = [missing.get(question, question) for question in questions]
         words = [messages.words(prompt) for prompt in prompts]
+        dialogue = [_dialogue(prompt) or text for prompt, text in zip(prompts, words, strict=True)]
         texts = [text if question else "" for text, question in zip(redacted, questions, strict=True)]
     else:
         redacted, _, marks = _redacted(list(map(row_table.clean, texts)), {}, context)
-        texts = questions = words = [missing.get(text, text) for text in redacted]
+        texts = questions = words = dialogue = [missing.get(text, text) for text in redacted]
         answers = {name: list(map(row_table.clean, values)) for name, values in answers.items()}
     last_names = {**getattr(context.config, "merge_labels", {}), **missing}
     answers = {name: [last_names.get(word, word) for word in values] for name, values in answers.items()}
@@ -112,10 +114,15 @@ def clean(batch: pa.RecordBatch, context: Context) -> pa.RecordBatch:
         answers["label"] = [last_names.get(word, word) for word in labels]
     if missing:
         columns["group"] = pa.array([missing.get(name.strip(), name) for name in columns["group"].to_pylist()], TEXT)
-    cleaned = {"text": texts, **answers, "words": words, "signs": signs, "redacted": redacted, **marks}
+    words_of = {"words": words, "dialogue": dialogue, "signs": signs}
+    cleaned = {"text": texts, **answers, **words_of, "redacted": redacted, **marks}
     arrays = {name: pa.array(values, TEXT) for name, values in cleaned.items()}
     lengths = {"asks": _lengths(questions), "chars": _lengths(words)}
     return pa.RecordBatch.from_pydict({**columns, **arrays, **lengths})
+
+
+def _dialogue(prompt: messages.Messages) -> str:
+    return messages.words([message for message in prompt if message["role"] not in ("system", "tools")])
 
 
 def _redacted(

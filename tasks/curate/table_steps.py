@@ -16,6 +16,7 @@ values:
     source  where the row came from
     test    the data itself puts the row on the test side
     asked   of an example: a record asks the same
+    cluster  the first row of those that are near-copies of each other, or ALONE
 """
 
 import hashlib
@@ -30,9 +31,10 @@ import pyarrow as pa
 from retune.data import text_keys
 from retune.data.row_table import TEXT
 from tasks.curate import planted_phrases
+from tasks.curate.near_copies import ALONE
 from tasks.curate.planted_phrases import Planted
 from tasks.curate.row_steps import Context, Rejects
-from tasks.curate.word_spool import WordSpool, number_phrase
+from tasks.curate.word_spool import NumberedWords, WordSpool, number_phrase, number_words
 
 Array = np.ndarray[Any, Any]
 KEYS = {"same": text_keys.same, "signed": text_keys.signed, "near": text_keys.near}
@@ -53,33 +55,60 @@ class Keys:
 TableStep = Callable[[Keys, Context], Rejects]
 
 
+@dataclass(frozen=True)
+class Hashes:
+    """What is kept of the rows of a cleaned batch."""
+
+    digests: dict[str, Array]  # of each key, shape (rows, 2)
+    tests: Array
+    labels: pa.Array
+    sources: pa.Array
+    words: NumberedWords | None  # where a step asks for them
+
+    @classmethod
+    def of(cls, batch: pa.RecordBatch, context: Context, steps: Sequence[str]) -> "Hashes":
+        words = batch.column("words").to_pandas()
+        digests_of = {
+            name: digests(KEYS[name](words) if name in KEYS else batch.column(name).to_pylist())
+            for name in _hashed(context)
+        }
+        answer = None if context.facts.has_labels else "label"
+        numbers = number_words(batch, context.config.max_chars, answer) if _asks_for_words(context, steps) else None
+        tests = batch.column("test").to_numpy(zero_copy_only=False)
+        return cls(digests_of, tests, batch.column("label"), batch.column("source"), numbers)
+
+
+def _hashed(context: Context) -> tuple[str, ...]:
+    return TEXTS if context.facts.has_labels else (*TEXTS, *context.facts.answers)
+
+
+def _asks_for_words(context: Context, steps: Sequence[str]) -> bool:
+    return "suspicious_phrase" in steps and context.config.poison.phrases == "reject"
+
+
 class KeyCollector:
-    """Collects the keys of cleaned batches, which come in the order of their rows."""
+    """Collects the keys of batches, which come in the order of their rows."""
 
     def __init__(self, context: Context, steps: Sequence[str]) -> None:
-        self._words = None
-        if "suspicious_phrase" in steps and context.config.poison.phrases == "reject":
-            self._words = WordSpool(context.config.max_chars, None if context.facts.has_labels else "label")
+        self._words = WordSpool() if _asks_for_words(context, steps) else None
         self._sources: dict[str, int] = {}
         self._source_numbers: list[Array] = []
         self._has_labels = context.facts.has_labels
-        self._hashed = TEXTS if self._has_labels else (*TEXTS, *context.facts.answers)
+        self._hashed = _hashed(context)
         self._digests: dict[str, list[Array]] = {name: [] for name in self._hashed}
         self._tests: list[Array] = []
         self._labels: dict[str, int] = {}
         self._label_numbers: list[Array] = []
 
-    def add(self, batch: pa.RecordBatch) -> None:
-        words = batch.column("words").to_pandas()
-        for name in self._hashed:
-            key = KEYS[name](words) if name in KEYS else batch.column(name).to_pylist()
-            self._digests[name].append(digests(key))
-        self._tests.append(batch.column("test").to_numpy(zero_copy_only=False))
-        self._source_numbers.append(_number_names(batch.column("source"), self._sources))
+    def add(self, hashes: Hashes) -> None:
+        for name, array in hashes.digests.items():
+            self._digests[name].append(array)
+        self._tests.append(hashes.tests)
+        self._source_numbers.append(_number_names(hashes.sources, self._sources))
         if self._has_labels:
-            self._label_numbers.append(_number_names(batch.column("label"), self._labels))
-        if self._words:
-            self._words.add(batch)
+            self._label_numbers.append(_number_names(hashes.labels, self._labels))
+        if self._words and hashes.words:
+            self._words.add(hashes.words)
 
     def text_digests(self) -> Array:
         """Of the words of every row, whatever becomes of it. Shape (rows, 2)."""
@@ -185,9 +214,22 @@ def conflicting_labels(keys: Keys, _context: Context) -> Rejects:
 
 
 def near_labels(keys: Keys) -> list[list[int]]:
-    """Rows, of each label the first, whose texts differ in signs alone and whose labels differ: no contradiction."""
-    pairs = _of_several_labels(keys.rows, "near")
-    return [[*rows] for rows in pairs.groupby("near").groups.values()]
+    """Rows, of each label the first, that are near to each other and whose labels differ: no contradiction.
+
+    Near are those of a cluster, where there are clusters, and otherwise texts that differ in signs alone.
+    """
+    name = "cluster" if "cluster" in keys.rows else "near"
+    pairs = _of_several_labels(keys.rows if name == "near" else _in_clusters(keys.rows), name)
+    return [[*rows] for rows in pairs.groupby(name).groups.values()]
+
+
+def remaining_clusters(keys: Keys, count: int) -> Array:
+    """Of each of `count` received rows the first row of its cluster among those of `keys`; ALONE if it has no other."""
+    rows = _in_clusters(keys.rows)
+    rows = rows[rows["cluster"].duplicated(keep=False)]
+    clusters = np.full(count, ALONE)
+    clusters[rows.index] = rows.index.to_series().groupby(rows["cluster"]).transform("min")
+    return clusters
 
 
 def _of_several_labels(rows: pd.DataFrame, text: str) -> pd.DataFrame:
@@ -206,6 +248,21 @@ def contradicts_itself(keys: Keys, _context: Context) -> Rejects:
 def exact_copy(keys: Keys, context: Context) -> Rejects:
     _, others = _parts(keys)
     same = ["same", *context.facts.answers]
+    return _twins(others[others.duplicated(same)], others, same)
+
+
+def near_copy_of_test(keys: Keys, context: Context) -> Rejects:
+    """Like `copy_of_test` where there are labels, and like `prompt_of_test` where a model is to write."""
+    test, others = map(_in_clusters, _parts(keys))
+    return _twins(others, test, ["cluster", *(("label",) if context.facts.has_labels else ())])
+
+
+def near_copy(keys: Keys, context: Context) -> Rejects:
+    """Of near-copies with the same answer the first that arrived stays, beside those of the test side."""
+    if context.config.near_copies.keep == "all":
+        return Rejects(np.empty(0, np.int64))
+    _, others = map(_in_clusters, _parts(keys))
+    same = ["cluster", *context.facts.answers]
     return _twins(others[others.duplicated(same)], others, same)
 
 
@@ -281,6 +338,8 @@ TABLE_STEPS: dict[str, TableStep] = {
         conflicting_labels,
         contradicts_itself,
         exact_copy,
+        near_copy_of_test,
+        near_copy,
         asked_by_a_record,
         suspicious_phrase,
         source_quota,
@@ -293,6 +352,10 @@ def _parts(keys: Keys) -> Iterator[pd.DataFrame]:
     """The rows of the test side, and the others."""
     yield keys.rows[keys.rows["test"]]
     yield keys.rows[~keys.rows["test"]]
+
+
+def _in_clusters(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["cluster"] != ALONE] if "cluster" in rows else rows.head(0).assign(cluster=ALONE)
 
 
 def _rejected(mask: pd.Series) -> Rejects:

@@ -8,7 +8,7 @@ still be a mark.
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 
 from retune.data import text_keys
+from retune.data.text_keys import UNSPACED
 
 Array = np.ndarray[Any, Any]
-UNSPACED = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"  # Thai, Lao, kana, ideographs
 WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+|[^\w\s{UNSPACED}]+")
 HIDDEN = re.compile(r"U\+[0-9A-F]{4,6}")  # a character that cleaning takes out
 LONGEST = 1_000  # words of a row that count
-CACHE = 500_000  # words whose numbers are held
+CACHE = 500_000  # words that are known to be in the file of names
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,38 @@ class Words:
     word: Array  # its number, 32 bits
 
 
+@dataclass(frozen=True)
+class NumberedWords:
+    """What a batch of rows says, as numbers."""
+
+    rows: int
+    row: Array  # of each word: its row in the batch, ascending
+    word: Array  # its number, 32 bits
+    names: Sequence[str]  # the distinct words
+    answers: Array  # a number for the answer of each row, where they are asked for
+
+
+def number_words(batch: pa.RecordBatch, longest_text: int, answer: str | None) -> NumberedWords:
+    """Those of a cleaned batch. answer: the column whose values are told apart by number, where there are no labels."""
+    texts = zip(batch.column("words").to_pylist(), batch.column("signs").to_pylist(), strict=True)
+    words = [[*WORD.findall(text[:longest_text].lower())[:LONGEST], *signs.split()] for text, signs in texts]
+    names = dict.fromkeys(word for each in words for word in each)
+    numbers = {name: _number(name, 4) for name in names}
+    row = np.repeat(np.arange(len(words), dtype=np.int32), [len(each) for each in words])
+    word = np.fromiter((numbers[name] for each in words for name in each), dtype=np.uint32, count=len(row))
+    values: Iterable[str] = text_keys.without_digits(text_keys.near(batch.column(answer).to_pandas())) if answer else []
+    answers = np.array([_number(value, 8) for value in values], dtype=np.uint64)
+    return NumberedWords(len(words), row, word, [*names], answers)
+
+
 class WordSpool:
-    """Takes the words of cleaned batches, which come in the order of their rows, and gives them back as often as asked.
+    """Takes the words of batches, which come in the order of their rows, and gives them back as often as asked.
 
     Two words share a number with a chance of 1 in 4 billion.
     """
 
-    def __init__(self, longest_text: int, answer: str | None) -> None:
-        """answer: the column whose values are told apart by number, where the task has no labels."""
-        self._longest, self._answer = longest_text, answer
-        self._numbers: dict[str, int] = {}
+    def __init__(self) -> None:
+        self._names_there: set[str] = set()
         # Both live as long as the spool, and have no name that could stay behind.
         self._words = tempfile.TemporaryFile()  # noqa: SIM115
         self._names = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
@@ -59,18 +81,18 @@ class WordSpool:
     def words(self) -> int:
         return sum(count for _, count in self._batches)
 
-    def add(self, batch: pa.RecordBatch) -> None:
-        texts = zip(batch.column("words").to_pylist(), batch.column("signs").to_pylist(), strict=True)
-        numbers = [self._of(text[: self._longest], signs) for text, signs in texts]
-        rows = np.repeat(np.arange(len(numbers), dtype=np.int32), [len(each) for each in numbers])
-        words = np.fromiter((number for each in numbers for number in each), dtype=np.uint32, count=len(rows))
-        self._words.write(rows.tobytes())
-        self._words.write(words.tobytes())
-        self._batches.append((self._rows, len(rows)))
-        self._rows += len(numbers)
-        if self._answer:
-            answers = text_keys.without_digits(text_keys.near(batch.column(self._answer).to_pandas()))
-            self._answers.append(np.array([_number(answer, 8) for answer in answers], dtype=np.uint64))
+    def add(self, part: NumberedWords) -> None:
+        self._words.write(part.row.tobytes())
+        self._words.write(part.word.tobytes())
+        self._batches.append((self._rows, len(part.row)))
+        self._rows += part.rows
+        self._answers.append(part.answers)
+        for name in part.names:
+            if name not in self._names_there:
+                self._names.write(f"{name}\n")
+        if len(self._names_there) >= CACHE:
+            self._names_there.clear()
+        self._names_there.update(part.names)
 
     def batches(self) -> Iterator[Words]:
         self._words.seek(0)
@@ -87,17 +109,6 @@ class WordSpool:
         self._names.seek(0)
         names = (line.removesuffix("\n") for line in self._names)
         return {number: name for name in names if (number := _number(name, 4)) in numbers}
-
-    def _of(self, text: str, signs: str) -> Sequence[int]:
-        numbers = self._numbers
-        words = [*WORD.findall(text.lower())[:LONGEST], *signs.split()]
-        for word in words:
-            if word not in numbers:
-                if len(numbers) >= CACHE:
-                    numbers.clear()
-                numbers[word] = _number(word, 4)
-                self._names.write(f"{word}\n")
-        return [numbers[word] if word in numbers else _number(word, 4) for word in words]
 
 
 def number_phrase(phrase: str) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from retune.data import label_verdicts, row_table
+from retune.data import label_verdicts, row_table, task_data
 from retune.errors import Refused, WrongUse
 from retune.lineage import ancestry, history
 from retune.lineage.entry_facts import md5_fact
@@ -22,7 +22,7 @@ from retune.system import dvc_files, dvc_pipeline, dvc_store, git
 from retune.system.files import file_md5
 
 PARAMS, REJECTS = "params.yaml", "data/curated/rejects.parquet"
-OF_A_TWIN = ("copy_of_test", "prompt_of_test", "contradicts_test", "contradicts_itself", "exact_copy")
+OF_A_TWIN = ("copy_of_test", "prompt_of_test", "contradicts_test", "contradicts_itself", *task_data.COPIES)
 ROLES = ("raw", *row_table.SPLITS, "general")  # of bytes in the making of a version
 READERS = 4
 

@@ -1,7 +1,7 @@
 """Refuse bad data before it costs GPU time.
 
-    python -m tasks.validate data/curated/rows.parquet data/curated/general.parquet models/reports/curate.json \\
-        data/curated/accepted.json models/reports/validate.json models/reports/data_docs
+    python -m tasks.validate data/curated/rows.parquet data/curated/clusters.parquet data/curated/general.parquet \\
+        models/reports/curate.json data/curated/accepted.json models/reports/validate.json models/reports/data_docs
 
 Three verdicts. accepted: `accepted.json` names the bytes, which is all that later stages wait for, so a
 changed threshold re-trains nothing. refused: the data fails an expectation (exit 1). broken: a check could
@@ -55,6 +55,7 @@ class TokenAudit:
 
 def validate(
     rows: pd.DataFrame,
+    clusters: pd.DataFrame,
     curate_report: dict[str, Any],
     limits: expectations.Limits,
     task: str,
@@ -62,7 +63,7 @@ def validate(
 ) -> Verdict:
     """The verdict on the curated rows."""
     facts = task_data.of(task)
-    frame, checks = expectations.measure(rows, curate_report, facts), expectations.suite(limits, facts)
+    frame, checks = expectations.measure(rows, clusters, curate_report, facts), expectations.suite(limits, facts)
     result, questions = expectations.run(frame, checks, ["id", "label"] if facts.has_labels else ["id"])
     findings = expectations.findings(checks, result, frame)
     if audit:
@@ -111,7 +112,9 @@ def audit_texts(rows: pd.DataFrame, config: params.Classify) -> TokenAudit | Non
     return TokenAudit(audit.findings, audit.figures, limits)
 
 
-def main(curated: Path, general: Path, curate_json: Path, accepted: Path, report_json: Path, docs: Path) -> None:
+def main(
+    curated: Path, clusters: Path, general: Path, curate_json: Path, accepted: Path, report_json: Path, docs: Path
+) -> None:
     accepted.unlink(missing_ok=True)
     rows, config = row_table.read(curated), params.load()
     docs.mkdir(parents=True, exist_ok=True)
@@ -119,7 +122,8 @@ def main(curated: Path, general: Path, curate_json: Path, accepted: Path, report
         audit = audit_texts(rows, config)
     else:
         audit = audit_tokens(rows, row_table.read(general), config, docs / "lengths.png")
-    verdict = validate(rows, json.loads(curate_json.read_text("utf-8")), config.validate, config.task, audit)
+    curate_report = json.loads(curate_json.read_text("utf-8"))
+    verdict = validate(rows, row_table.read(clusters), curate_report, config.validate, config.task, audit)
     write_text(docs / "index.html", data_docs.render(verdict.result))
     settings = audit_settings.of(params.read())
     write_json(verdict.report() | ({audit_settings.KEY: settings} if settings else {}), report_json)

@@ -72,7 +72,7 @@ def _rejected_share(limits: Limits, _: TaskData) -> Check:
 
 def _leaked_rows(limits: Limits, _: TaskData) -> Check:
     return Check(
-        f"at most {limits.max_leaked_rows} rows whose text also stands on another side",
+        f"at most {limits.max_leaked_rows} rows whose text, or a near-copy of it, also stands on another side",
         "ExpectColumnSumToBeBetween",
         {"column": "leaked", "max_value": limits.max_leaked_rows},
     )
@@ -140,10 +140,11 @@ def measures(facts: TaskData) -> list[str]:
     return [name for name in MEASURES if name != "label_rows" or facts.has_labels]
 
 
-def measure(rows: pd.DataFrame, curated: dict[str, Any], facts: TaskData) -> pd.DataFrame:
+def measure(rows: pd.DataFrame, clusters: pd.DataFrame, curated: dict[str, Any], facts: TaskData) -> pd.DataFrame:
     """The rows as checked: blanks made null, and `MEASURES` appended where the columns for them are there.
 
-    `curated`: the report of curate. Where a model is to write, the text is measured by the words of its messages.
+    `clusters`: of near-copies. `curated`: the report of curate. Where a model is to write, the text is measured by the
+    words of its messages.
     """
     words = rows["text"] if "text" in rows else pd.Series(dtype="str")
     if facts.text_is_messages:
@@ -162,15 +163,18 @@ def measure(rows: pd.DataFrame, curated: dict[str, Any], facts: TaskData) -> pd.
         learnable = frame.loc[rows["given"] != "test", "label"].value_counts()
         frame["label_rows"] = frame["label"].map(learnable).fillna(0).where(frame["label"].notna())
     if {"text", "given"} <= set(rows):
-        frame["leaked"] = _on_several_sides(rows, near)
+        frame["leaked"] = _on_several_sides(rows["given"], near)
+        cluster = row_table.clusters_of(rows.get("id", words), clusters)
         if facts.has_labels and "label" in rows:  # a near copy with another label is another text, and tells nothing
-            frame["leaked"] = _on_several_sides(rows, near + "\n" + rows["label"])
-            frame["leaked"] |= _on_several_sides(rows, text_keys.signed(words))
+            frame["leaked"] = _on_several_sides(rows["given"], near + "\n" + rows["label"])
+            frame["leaked"] |= _on_several_sides(rows["given"], text_keys.signed(words))
+            cluster = cluster + "\n" + rows["label"]
+        frame["leaked"] |= _on_several_sides((rows["given"] == "test").where(cluster.notna()), cluster)
     return frame[[*rows.columns, *(name for name in MEASURES if name in frame)]]
 
 
-def _on_several_sides(rows: pd.DataFrame, key: pd.Series) -> pd.Series:
-    return rows["given"].groupby(key).transform("nunique") > 1
+def _on_several_sides(sides: pd.Series, key: pd.Series) -> pd.Series:
+    return sides.groupby(key).transform("nunique") > 1
 
 
 def great_expectations() -> Any:

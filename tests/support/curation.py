@@ -1,28 +1,43 @@
 """Tables to curate, and what becomes of their rows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from retune.config.classification import Curate
+from retune.config.common import NearCopies
 from retune.config.generation import GenerationCurate
 from retune.config.poison import Poison
 from retune.data import messages, row_table, suppression, task_data, text_keys
 from retune.data.row_table import COLUMNS
 from tasks.curate import __main__ as stage
+from tasks.curate.first_pass import open_spool
 from tasks.curate.report import Tally
 from tasks.curate.row_steps import Context
 from tasks.curate.table_steps import digests
 from tests.support.personal_data import PII
 
+APART = NearCopies(similarity=None, keep="all")
 POISON = Poison(phrases="reject", allow=[], max_source_share=1.0)
 
+
 LENIENT = Curate(
-    min_chars=1, max_chars=1000, min_label_rows=1, missing_words=[], merge_labels={}, pii=PII, poison=POISON
+    min_chars=1,
+    max_chars=1000,
+    min_label_rows=1,
+    missing_words=[],
+    merge_labels={},
+    near_copies=APART,
+    pii=PII,
+    poison=POISON,
 )
 
 
-WRITING = GenerationCurate(min_chars=2, max_chars=200, missing_words=[], pii=PII, poison=POISON)
+NEAR = replace(LENIENT, near_copies=NearCopies(similarity=0.8, keep="all"))
+
+
+WRITING = GenerationCurate(min_chars=2, max_chars=200, missing_words=[], near_copies=APART, pii=PII, poison=POISON)
 
 
 FORGOTTEN = suppression.add(suppression.NOTHING, ["1"], "asked", "A. Tester", "2026-11-24T10:00:00Z")
@@ -51,12 +66,25 @@ def curate_general(examples, records, config):
     return stage.curate_general(examples, Context(task_data.of("instruct"), config), digests(keys))
 
 
+def decision_on(table, config=LENIENT, task="classify"):
+    context = Context(task_data.of(task), config)
+    with open_spool(None) as spool:
+        stream = stage.from_frame(table, context.facts.columns)
+        return stage.decide(stream, spool, context, context.facts.curation)[0]
+
+
 def report(table, config=LENIENT, listed=suppression.NOTHING, task="classify"):
     context = Context(task_data.of(task), config, listed)
     stream, tally = stage.from_frame(table, context.facts.columns), Tally(context.facts)
-    decision, _ = stage.decide(stream, context, context.facts.curation, tally)
-    for accepted, rejects in stage.outcome(stream, context, decision):
-        tally.sort(accepted, rejects)
+    with open_spool(None) as spool:
+
+        def watch(part):
+            tally.receive(part.cleaned)
+            tally.redact(part.cleaned)
+
+        decision, _ = stage.decide(stream, spool, context, context.facts.curation, watch)
+        for accepted, rejects in stage.outcome(stream, spool, context, decision):
+            tally.sort(accepted, rejects)
     return tally.report()
 
 

@@ -17,7 +17,13 @@ from tasks import split as stage
 from tasks.split import check_splits, main
 from tests.support.environment import ROOT
 
-split = partial(stage.split, task="classify")
+NONE = pd.DataFrame({"id": [], "cluster": []}, dtype="str")  # no near-copies
+
+
+def split(table, params, clusters=NONE, task="classify"):
+    return stage.split(table, clusters, params, task)
+
+
 report = partial(stage.report, task="classify")
 SHARES = SplitShares(seed=17, val_share=0.2, test_share=0.3, max_group_share=1.0, large_groups=[])
 PARAMS = Split(**vars(SHARES), missing_label=MissingLabel("refuse", "warn", "warn"))
@@ -34,8 +40,11 @@ def lone(count, given_side=""):
     return rows(*((f"r{n:05d}", "", given_side) for n in range(count)))
 
 
-def side_of(table, params=PARAMS):
-    return {row: name for name, side in split(table, params).items() for row in side["id"]}
+PATHS = [Path(name) for name in ("rows.parquet", "clusters.parquet", "splits", "split.json")]
+
+
+def side_of(table, params=PARAMS, clusters=NONE):
+    return {row: name for name, side in split(table, params, clusters).items() for row in side["id"]}
 
 
 def labelled(labels):
@@ -171,13 +180,14 @@ def test_the_report_counts_rows_labels_and_groups():
 def stage_folder(tmp_path, monkeypatch):
     shipped = ROOT / "params.yaml"
     (tmp_path / "params.yaml").write_text(shipped.read_text("utf-8"), "utf-8")
+    row_table.write(NONE, tmp_path / "clusters.parquet")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def test_the_stage_writes_three_sides_and_a_report(stage_folder):
     row_table.write(lone(100), Path("rows.parquet"))
-    main(Path("rows.parquet"), Path("splits"), Path("split.json"))
+    main(*PATHS)
     sides = {name: row_table.read(Path(f"splits/{name}.parquet")) for name in SPLITS}
     assert sorted(pd.concat(sides)["id"]) == list(lone(100)["id"])
     assert json.loads(Path("split.json").read_text())["rows"] == {name: len(side) for name, side in sides.items()}
@@ -187,7 +197,7 @@ def test_the_stage_writes_three_sides_and_a_report(stage_folder):
 def test_a_refused_split_leaves_its_report_and_no_sides(stage_folder, count):
     row_table.write(lone(count), Path("rows.parquet"))
     with pytest.raises(Refused):
-        main(Path("rows.parquet"), Path("splits"), Path("split.json"))
+        main(*PATHS)
     assert sum(json.loads(Path("split.json").read_text())["rows"].values()) == count
     assert not Path("splits").exists()
 
@@ -233,7 +243,7 @@ def test_a_conversation_and_what_begins_with_it_are_not_parted(task):
     where = pd.Series({row: name for name, side in sides.items() for row in side["id"]})
     assert set(where) == set(SPLITS)
     assert (where.sort_index().groupby([n // 3 for n in range(120)]).nunique() == 1).all()
-    assert stage.continuations(table, stage.units(table, task), sides) == {
+    assert stage.continuations(table, stage.units(table, NONE, SHARES, task), sides) == {
         "rows": 80,
         "apart": [],
         "most": {"id": "r00002", "rows": 3},
@@ -245,14 +255,14 @@ def test_conversations_that_begin_alike_have_their_own_sides():
     table = conversations(
         ("Hi", "Hello"), ("Hi", "Hey", "A?", "b"), ("Ho", "Hello", "A?", "b"), ("HI!", "hello.", "A?", "b")
     )
-    units = stage.units(table, "instruct")
+    units = stage.units(table, NONE, SHARES, "instruct")
     assert units.begun.tolist() == [False, False, False, True]
     assert units.joint[3] == units.solo[0]
 
 
 def test_a_group_wins_and_takes_in_what_begins_with_a_conversation_of_it():
     table = conversations(("Hi", "Hello"), ("Hi", "Hello", "A?", "b"), ("Hi", "Hello", "C?", "d"))
-    units = stage.units(table.assign(group=["c1", "c2", ""]), "instruct")
+    units = stage.units(table.assign(group=["c1", "c2", ""]), NONE, SHARES, "instruct")
     assert units.joint.tolist() == ["group:c1", "group:c2", "group:c1"]
 
 
@@ -261,7 +271,7 @@ def test_what_begins_with_a_row_of_the_data_s_own_side_goes_there_unless_it_has_
     table = table.assign(given=["test", "train", ""])
     sides = split(table, SHARES, task="instruct")
     assert [list(sides[name]["id"]) for name in ("test", "train")] == [["r00000", "r00002"], ["r00001"]]
-    counts = stage.continuations(table, stage.units(table, "instruct"), sides)
+    counts = stage.continuations(table, stage.units(table, NONE, SHARES, "instruct"), sides)
     sentences = stage.check_continuations(counts, 3, SHARES)
     assert sentences[0].startswith("2 rows begin with all of another conversation")
     assert "warning: but 1 do not" in sentences[1] and "such as r00001:" in sentences[1]
@@ -269,7 +279,9 @@ def test_what_begins_with_a_row_of_the_data_s_own_side_goes_there_unless_it_has_
 
 def test_a_conversation_that_begins_too_many_rows_is_named():
     table = conversations(("Hi", "Hello"), *(("Hi", "Hello", f"A {n}?", "b") for n in range(9)))
-    counts = stage.continuations(table, stage.units(table, "instruct"), split(table, SHARES, task="instruct"))
+    counts = stage.continuations(
+        table, stage.units(table, NONE, SHARES, "instruct"), split(table, SHARES, task="instruct")
+    )
     with pytest.raises(Refused, match=r"10 of 20 rows \(50%\) are or begin with the conversation of row r00000"):
         stage.check_continuations(counts, 20, replace(SHARES, max_group_share=0.2))
 

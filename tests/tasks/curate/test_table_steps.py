@@ -12,6 +12,7 @@ from tests.support.curation import (
     LENIENT,
     POISON,
     curate,
+    decision_on,
     fates,
     outcome,
     preference_rows,
@@ -41,9 +42,7 @@ def test_texts_that_differ_in_a_sign_are_kept_under_their_labels_and_listed():
     texts = ["C++ licence", "C# licence", "delivered?", "delivered!", "ok \U0001f44d", "ok \U0001f44e", "-5", "+5"]
     table = rows(*((str(n), text, f"label {n}") for n, text in enumerate(texts)))
     assert outcome(table) == ([*"01234567"], [])
-    context = Context(task_data.of("classify"), LENIENT)
-    decision, _ = stage.decide(stage.from_frame(table, context.facts.columns), context, context.facts.curation)
-    assert sorted(decision.near) == [["0", "1"], ["2", "3"], ["4", "5"], ["6", "7"]]
+    assert sorted(decision_on(table, LENIENT).near) == [["0", "1"], ["2", "3"], ["4", "5"], ["6", "7"]]
 
 
 def test_words_that_differ_in_a_vowel_sign_are_kept():

@@ -1,12 +1,13 @@
 import pyarrow as pa
 
 from tasks.curate import word_spool
-from tasks.curate.word_spool import WordSpool, number_phrase
+from tasks.curate.word_spool import WordSpool, number_phrase, number_words
 
 
 def spool(*texts, signs="", longest=100):
-    full = WordSpool(longest, None)
-    full.add(pa.RecordBatch.from_pydict({"words": [*texts], "signs": [signs] * len(texts)}))
+    full = WordSpool()
+    batch = pa.RecordBatch.from_pydict({"words": [*texts], "signs": [signs] * len(texts)})
+    full.add(number_words(batch, longest, None))
     return full
 
 
@@ -36,14 +37,17 @@ def test_a_text_counts_up_to_its_bound():
 
 def test_batches_go_on_where_the_last_one_ends_and_are_read_again():
     full = spool("a", "b")
-    full.add(pa.RecordBatch.from_pydict({"words": ["c"], "signs": [""]}))
+    full.add(number_words(pa.RecordBatch.from_pydict({"words": ["c"], "signs": [""]}), 100, None))
     assert words(full) == words(full) == [(0, "a"), (1, "b"), (2, "c")]
     assert (full.rows, full.words) == (3, 3)
 
 
 def test_a_full_cache_forgets_no_name(monkeypatch):
     monkeypatch.setattr(word_spool, "CACHE", 2)
-    assert [word for _, word in words(spool("a b c d", "d c b a"))] == [*"abcddcba"]
+    full = spool("a b c d")
+    for text in ("d c", "b a"):
+        full.add(number_words(pa.RecordBatch.from_pydict({"words": [text], "signs": [""]}), 100, None))
+    assert [word for _, word in words(full)] == [*"abcddcba"]
 
 
 def test_a_phrase_has_the_numbers_of_its_words():
@@ -53,8 +57,9 @@ def test_a_phrase_has_the_numbers_of_its_words():
 
 
 def test_answers_that_differ_in_digits_and_signs_share_a_number():
-    full = WordSpool(100, "label")
+    full = WordSpool()
     labels = ["Call 112!", "call 911", "Write"]
-    full.add(pa.RecordBatch.from_pydict({"words": ["a"] * 3, "signs": [""] * 3, "label": labels}))
+    batch = pa.RecordBatch.from_pydict({"words": ["a"] * 3, "signs": [""] * 3, "label": labels})
+    full.add(number_words(batch, 100, "label"))
     first, second, third = full.answers()
     assert first == second != third

@@ -34,7 +34,12 @@ def curated(scratch_folder, settings, make_tickets):
         shutil.copy(ROOT / "data" / name, f"data/{name}")
     Path("models/reports").mkdir(parents=True)
     curate.main(*PATHS)
-    split.main(data_report.CURATED, Path("data/splits"), Path("models/reports/split.json"))
+    split.main(
+        data_report.CURATED,
+        Path("data/curated/clusters.parquet"),
+        Path("data/splits"),
+        Path("models/reports/split.json"),
+    )
     return params.load()
 
 

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -38,7 +37,13 @@ PARAMS = Validate(
     max_truncated_share=0.5,
 )
 CURATED = {"received": 12, "rejected": 2}
-validate = partial(stage.validate, task="classify")
+NONE = pd.DataFrame({"id": [], "cluster": []}, dtype="str")  # no near-copies
+
+
+def validate(table, curated, params, task="classify", clusters=NONE):
+    return stage.validate(table, clusters, curated, params, task)
+
+
 WORDS = ["red", "orange", "yellow", "green", "blue", "indigo", "violet", "black", "white", "grey"]
 
 
@@ -91,6 +96,13 @@ FAULTS = {
 
 def failures(verdict):
     return {finding.name: finding for finding in verdict.expectations if not finding.success}
+
+
+def test_near_copies_of_test_rows_are_leaked_unless_their_label_differs():
+    clusters = pd.DataFrame({"id": ["T-0", "T-1", "T-8"], "cluster": "T-0"}).astype("str")
+    verdict = validate(rows(), CURATED, PARAMS, clusters=clusters)
+    (finding,) = failures(verdict).values()
+    assert (finding.name, finding.found, finding.examples) == ("leaked_rows", "2", ["T-0", "T-8"])
 
 
 def test_good_rows_are_accepted():
@@ -171,8 +183,8 @@ def test_no_check_touches_the_network(monkeypatch):
 
 
 PATHS = [Path(name) for name in ("rows.parquet", "curate.json", "accepted.json", "validate.json", "docs")]
-GENERAL = Path("general.parquet")
-ALL = [PATHS[0], GENERAL, *PATHS[1:]]  # as the stage takes them
+CLUSTERS, GENERAL = Path("clusters.parquet"), Path("general.parquet")
+ALL = [PATHS[0], CLUSTERS, GENERAL, *PATHS[1:]]  # as the stage takes them
 
 
 @pytest.fixture
@@ -180,6 +192,7 @@ def stage_folder(tmp_path, monkeypatch):
     shipped = ROOT / "params.yaml"
     (tmp_path / "params.yaml").write_text(shipped.read_text("utf-8"), "utf-8")
     monkeypatch.chdir(tmp_path)
+    row_table.write(NONE, CLUSTERS)
     Path("curate.json").write_text(json.dumps({"received": 260, "rejected": 0}))
     return tmp_path
 
@@ -199,7 +212,9 @@ def test_acceptance_names_the_bytes_and_nothing_that_a_threshold_changes(stage_f
     assert json.loads(PATHS[2].read_text()) == {"accepted": True, "rows": 260, "sha256": digest}
     assert json.loads(PATHS[3].read_text())["verdict"] == "accepted"
     assert "Great Expectations" in (PATHS[4] / "index.html").read_text("utf-8")
-    assert sorted(path.name for path in stage_folder.iterdir()) == sorted([*map(str, PATHS), "params.yaml"])
+    assert sorted(path.name for path in stage_folder.iterdir()) == sorted(
+        [*map(str, PATHS), str(CLUSTERS), "params.yaml"]
+    )
 
 
 def test_a_refusal_says_what_and_which_rows_and_takes_the_acceptance_back(stage_folder, capsys):
