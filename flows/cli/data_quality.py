@@ -1,4 +1,4 @@
-"""Commands that look at the records themselves: labels, report, show."""
+"""Commands that look at the records themselves: labels, report, show, sufficiency."""
 
 import sys
 from contextlib import redirect_stdout
@@ -19,7 +19,7 @@ SHOWN = 20  # rows of a table
 
 @click.group(cls=StrictGroup)
 def data() -> None:
-    """Look at the records: a report, doubtful labels, one row's story."""
+    """Look at the records: a report, doubtful labels, one row's story, whether they suffice."""
 
 
 @data.command(epilog="Example: retune data labels --limit 50")
@@ -198,3 +198,57 @@ def _print_story(story: Any) -> None:
         click.echo(f"on split {story.split}")
     if story.steps and story.outdated:
         click.echo(f"that was the last curation; since then changed: {', '.join(story.outdated)}")
+
+
+@data.command(epilog="Example: retune data sufficiency")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw the curve as PNG.")
+@as_json
+def sufficiency(plot: Path | None, json_: bool) -> None:
+    """Forecast what twice the rows would bring.
+
+    Measures how the probe on the frozen base learns from growing shares of the curated rows, and goes on with that
+    curve: overall, and of the recall of each label.
+    """
+    plot = plot.absolute() if plot else None
+    environment.activate_project(services=False)
+    from retune.evaluation import plots
+    from tasks.data_quality.sufficiency import examine_clone
+
+    with redirect_stdout(sys.stderr):  # what long work says of itself
+        result = examine_clone(_say)
+    if plot:
+        now = result.doubled.accuracy - result.gain
+        interval = (now + result.low, now + result.high)
+        points = [(point.rows, point.accuracy) for point in result.curve]
+        try:
+            plot.parent.mkdir(parents=True, exist_ok=True)
+            plots.sufficiency(points, (result.doubled.rows, result.doubled.accuracy, *interval), plot)
+        except OSError as error:
+            raise WrongUse(f"--plot {plot} cannot be written: {error.strerror}") from None
+        click.echo(f"written: {plot}", err=True)
+    if json_:
+        print_json(asdict(result))
+    else:
+        _print_sufficiency(result)
+
+
+def _print_sufficiency(result: Any) -> None:
+    rows = [(f"{point.rows:,}", f"{point.accuracy:.4f}") for point in result.curve]
+    forecast = (f"{result.doubled.rows:,}", f"{result.doubled.accuracy:.4f} forecast")
+    print_table([("rows learned from", "accuracy of the probe"), *rows, forecast])
+    click.echo(
+        f"twice the rows: {_interval(result)} accuracy. Overall: {result.verdict}; measured in "
+        f"{result.seconds:.0f} s by {result.base}"
+    )
+    needed = [need for need in result.by_label if need.collect]
+    if needed:
+        lines = [(on_one_line(need.verdict), str(need.rows), f"{need.recall:.3f}", _interval(need)) for need in needed]
+        print_table([("label", "rows", "recall", "gain of recall"), *lines])
+    if rest := len(result.by_label) - len(needed):
+        click.echo(f"enough: {rest} labels; --json lists them")
+    for name, count in result.unjudged.items():
+        click.echo(f"not judged: {count} rows of {on_one_line(name)}, too few for a curve: collect more")
+
+
+def _interval(gain: Any) -> str:
+    return f"{gain.gain:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"

@@ -41,6 +41,19 @@ def learning_curve(points: pd.DataFrame, path: Path) -> None:
     _finish(figure, [losses, scores], path)
 
 
+def sufficiency(points: Sequence[tuple[int, float]], doubled: tuple[int, float, float, float], path: Path) -> None:
+    """Accuracy over rows learned from. points: (rows, accuracy); doubled: rows, the forecast, its low and its high."""
+    figure, (axis,) = _axes(1, (6, 4))
+    rows, accuracy = zip(*points, strict=True)
+    axis.plot(rows, accuracy, marker="o", color=BLUE, label="measured")
+    size, forecast, low, high = doubled
+    errors = [[max(forecast - low, 0)], [max(high - forecast, 0)]]
+    axis.plot([rows[-1], size], [accuracy[-1], forecast], color=ORANGE, linestyle=":")
+    axis.errorbar([size], [forecast], yerr=errors, fmt="o", color=ORANGE, capsize=4, label="forecast, 90% interval")
+    axis.set(xlabel="rows learned from", ylabel="accuracy", title="Would more data help?", xscale="log")
+    _finish(figure, [axis], path)
+
+
 def reliability(models: dict[str, tuple[np.ndarray, np.ndarray]], bins: int, path: Path) -> None:
     """Accuracy over confidence, one line per model. models: name -> (right [rows] of bool, confidence [rows])."""
     figure, (axis,) = _axes(1, (5, 5))

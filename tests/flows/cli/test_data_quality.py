@@ -5,8 +5,9 @@ from contextlib import chdir
 
 import pytest
 
-from tasks.data_quality import labels
+from tasks.data_quality import labels, sufficiency
 from tasks.data_quality.labels import AlikeLabels, Doubt, Examination
+from tasks.data_quality.sufficiency import LabelNeed, Point, Sufficiency
 from tests.support.curated import write_curated_rows
 
 RANKED = [Doubt(f"T-{row}", f"words\nof {row}", "billing", "refunds", 1 - row / 50) for row in range(50)]
@@ -90,3 +91,25 @@ def test_a_rows_story_is_told_and_an_unknown_id_is_refused(own_clone):
     assert "came in as row 4 of data/raw/" in lines[0] and lines[-1] == "not curated yet: `dvc repro curate`"
     done = own_clone.call("data", "show", "nobody")
     assert done.returncode == 1 and "has a row 'nobody'" in done.stderr
+
+
+def test_sufficiency_names_the_labels_to_collect_and_draws_the_curve(clone, monkeypatch, tmp_path):
+    needs = [
+        LabelNeed("refunds", 192, 0.8, 0.06, 0.02, 0.09, 200, "collect 200 more of refunds"),
+        LabelNeed("billing", 300, 0.9, 0.001, 0.0, 0.01, 0, "enough"),
+    ]
+    curve = [Point(100, 0.7), Point(400, 0.85)]
+    facts = (492, 2, "a-base", 9.0, curve, Point(800, 0.88), 0.03, 0.01, 0.04, "collect 492 more", needs, {"typo": 2})
+    monkeypatch.setattr(sufficiency, "examine_clone", lambda say: Sufficiency(*facts))
+    done = clone.call("data", "sufficiency", "--plot", tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    lines = done.stdout.splitlines()
+    assert lines[3].split() == ["800", "0.8800", "forecast"]
+    assert lines[4].startswith("twice the rows: +0.0300 [+0.0100, +0.0400] accuracy. Overall: collect 492 more")
+    assert lines[6].startswith("collect 200 more of refunds")
+    assert lines[7:] == [
+        "enough: 1 labels; --json lists them",
+        "not judged: 2 rows of typo, too few for a curve: collect more",
+    ]
+    answer = json.loads(clone.call("data", "sufficiency", "--json").stdout)
+    assert [need["verdict"] for need in answer["by_label"]] == ["collect 200 more of refunds", "enough"]
