@@ -71,6 +71,7 @@ DOORS = {
     "phonenumbers": {"retune/data/pii/contacts.py"},
     "stdnum": {"retune/data/pii/numbers.py"},
     "rensa": {"tasks/curate/shingles.py"},
+    "ray": {"tasks/curate/ray_cluster.py"},
     "scipy": {"tasks/curate/near_copies.py"},
     "rouge_score": {"retune/evaluation/text_metrics.py"},
     "sacrebleu": {"retune/evaluation/text_metrics.py"},

@@ -25,6 +25,7 @@ YOURS = {
     "shared server.",
     "RETUNE_RENDEZVOUS": "HOST:PORT of the first host, where the hosts of a training meet.",
     "RETUNE_NODE_RANK": "Number of this host in a training on several hosts: 0 on the first.",
+    "RETUNE_RAY_ADDRESS": "HOST:PORT of a Ray cluster that curation uses. Not set: it runs on this machine.",
     "RETUNE_FAIL_AT": "Point at which a process kills itself; tests set it. `retune/system/failpoints.py` lists them.",
 }
 OF_TOOLS = {
@@ -64,6 +65,8 @@ DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "MLflow sends no usage data.",
     "HF_HUB_DISABLE_TELEMETRY": "Hugging Face libraries send no usage data.",
     "GX_ANALYTICS_ENABLED": "Great Expectations sends no usage data.",
+    "RAY_USAGE_STATS_ENABLED": "Ray sends no usage data.",
+    "RAY_ENABLE_AUTO_CONNECT": "Ray starts no cluster that nobody asked for.",
     "DVC_NO_ANALYTICS": "DVC sends no usage data.",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "MLflow loads no pickle.",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "MLflow draws no progress bars.",

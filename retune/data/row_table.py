@@ -19,6 +19,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
@@ -64,20 +65,55 @@ def count(path: Path) -> int:
 
 
 def batches(path: Path, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
-    """The rows, at most `size` at a time: the named columns as texts; a null or a missing column is empty."""
+    """The rows, at most `size` of a row group at a time, as texts; a null or a missing column is empty."""
     for file in _parts(path):
         with pq.ParquetFile(file) as part:
             present = [name for name in columns if name in part.schema_arrow.names]
-            for batch in part.iter_batches(size, columns=present):
-                blank = pa.repeat(pa.scalar("", TEXT), batch.num_rows)
-                texts = {name: batch.column(name).cast(TEXT).fill_null("") for name in present}
-                yield pa.RecordBatch.from_pydict({name: texts.get(name, blank) for name in columns})
+            for group in range(part.num_row_groups):
+                for batch in part.iter_batches(size, [group], present):
+                    yield _as_texts(batch, columns)
 
 
 def first_rows(path: Path) -> tuple[int, ...]:
     """Of each file the place of its first row among the rows of all, without reading the rows."""
     counts = [pq.read_metadata(file).num_rows for file in _parts(path)]
     return tuple(accumulate(counts, initial=0))[: len(counts)]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Rows of one row group of a part."""
+
+    file: str
+    group: int
+    first: int
+    rows: int
+
+
+def slices(path: Path, size: int) -> Iterator[tuple[int, Slice]]:
+    """The cuts of `batches`, each with the number of its first row among all."""
+    start = 0
+    for file in _parts(path):
+        metadata = pq.read_metadata(file)
+        for group in range(metadata.num_row_groups):
+            rows = metadata.row_group(group).num_rows
+            for first in range(0, rows, size):
+                yield start + first, Slice(file.name, group, first, min(size, rows - first))
+            start += rows
+
+
+def read_slice(path: Path, each: Slice, columns: Sequence[str]) -> pa.RecordBatch:
+    """The rows of a slice, as `batches` gives them."""
+    with pq.ParquetFile(path / each.file) as part:
+        present = [name for name in columns if name in part.schema_arrow.names]
+        group = part.read_row_group(each.group, columns=present).slice(each.first, each.rows)
+    return _as_texts(group.combine_chunks().to_batches()[0], columns)
+
+
+def _as_texts(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
+    blank = pa.repeat(pa.scalar("", TEXT), batch.num_rows)
+    texts = {name: batch.column(name).cast(TEXT).fill_null("") for name in batch.schema.names}
+    return pa.RecordBatch.from_pydict({name: texts.get(name, blank) for name in columns})
 
 
 def _parts(path: Path) -> list[Path]:

@@ -23,7 +23,7 @@ General examples (`retune.data.replay`) are cleaned by the same steps, and count
 asks is left out: the records have their own answer, may stand on the test side, and may have had to be forgotten.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from retune.data.row_table import TEXT
 from retune.errors import WrongUse
 from retune.models import name_model
 from retune.system.stage_io import Pace, heartbeat, run, write_json
+from tasks.curate import ray_cluster
 from tasks.curate.doubts import Doubts
 from tasks.curate.first_pass import Examination, Spool, examinations, open_spool, processes
 from tasks.curate.near_copies import ALONE
@@ -84,15 +85,15 @@ def decide(
     steps: tuple[str, ...],
     watch: Callable[[Examination], None] = lambda _: None,
     record_digests: Array | None = None,
-    count: int = 1,
+    parts: Iterable[Examination] | None = None,
 ) -> tuple[Decision, Array]:
     """The first pass: what becomes of each row, and the digests of their texts. `watch` sees each batch pass.
 
-    `record_digests`: those of the records, where the rows are examples. `count`: of processes.
+    `record_digests`: those of the records, where the rows are examples. `parts`: the rows examined elsewhere, in order.
     """
     collector = KeyCollector(context, steps)
     rejects: dict[str, list[Rejects]] = {name: [] for name in steps}
-    for part in examinations(_received(stream, context), context, steps, count):
+    for part in parts or examinations(_received(stream, context), context, steps, 1):
         watch(part)
         collector.add(part.hashes)
         spool.add(part)
@@ -315,7 +316,9 @@ def _curate_folder(
 ) -> tuple[Array, dict[str, Any]]:
     """Writes the files of `curated` but those of examples. The digests of all texts, and the report of near-copies."""
     columns, count = context.facts.columns, row_table.count(raw)
-    stream, pace = from_folder(raw, columns), Pace("cleaning", "rows", count)
+    cluster, steps = ray_cluster.address(), context.facts.curation
+    stream = from_folder(raw, columns, ray_cluster.SLICE_ROWS) if cluster else from_folder(raw, columns)
+    pace = Pace("cleaning", "rows", count)
 
     def watch(part: Examination) -> None:
         tally.receive(part.cleaned)
@@ -324,9 +327,11 @@ def _curate_folder(
 
     curated.mkdir(parents=True, exist_ok=True)
     with open_spool(curated) as spool:
-        decision, digests = decide(
-            stream, spool, context, context.facts.curation, watch, count=processes(count, context)
-        )
+        if cluster:
+            parts = ray_cluster.examinations(raw, context, steps, cluster)
+        else:
+            parts = examinations(_received(stream, context), context, steps, processes(count, context))
+        decision, digests = decide(stream, spool, context, steps, watch, parts=parts)
         pace = Pace("writing", "rows", count)
         with (
             row_table.writing(curated / "rows.parquet", columns) as rows,
