@@ -1,19 +1,28 @@
-"""How long curation takes and how much memory it needs, by the number of rows.
+"""How long curation takes and how much memory it needs, by the number of rows, beside Presidio and datasketch alone.
 
-    python bench/curate.py            # 1,000,000 rows of 160 characters
-    python bench/curate.py 100000
+    python bench/curate.py                    # 10,000, 100,000 and 1,000,000 rows
+    python bench/curate.py 100000 --no-peers
+    pip install presidio-analyzer datasketch  # to see them too
 
-Makes rows of random words, of which some repeat, some contradict each other and some stand on the test side; runs the
-stage as a process of its own, and prints seconds, rows a second and the peak of its memory.
+Blows the shipped support tickets up to so many rows: the sentences of several tickets in another order, with orders,
+prices and typing errors of their own. Of 100 rows 2 are copies of an earlier one, 2 near-copies, 1 has another label
+than the row before, 2 hold an e-mail address, 1 a card number, and 5 stand on the test side. Runs the stages curate and
+validate with the parameters as shipped, as processes of their own, and prints seconds, rows a second and the peak of
+their memory. The peers redact, or find near-copies, in a few thousand of the same texts and do nothing else.
 """
 
+import argparse
+import itertools
 import json
+import os
 import random
+import re
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -21,29 +30,69 @@ import pandas as pd
 from retune.data import label_verdicts, row_table, suppression
 
 ROOT = Path(__file__).parent.parent
-CHARACTERS = 160
 PART = 250_000  # rows of a part of data/raw
-WORDS = [f"{syllable}{end}" for syllable in ("ka", "lo", "mi", "nu", "pre", "sta", "tor") for end in "abdegilmnorstu"]
+PEER_ROWS = 3_000
+SENTENCE = re.compile(r"(?<=[.?!])\s+")
+CURATE = ["raw", "suppressed.json", "label_verdicts.json", "curated", "curate.json"]
+VALIDATE = ["curated/rows.parquet", "curated/clusters.parquet", "curated/general.parquet", "curate.json"]
+
+
+def tickets() -> tuple[list[str], list[str]]:
+    """Sentences of the sample, and its queues."""
+    table = pd.read_csv(ROOT / "tests/samples/tickets.csv", dtype="str", keep_default_na=False)
+    table = table[table["body"].str.len().between(20, 2000) & (table["queue"].str.len() > 4)]
+    return [each for body in table["body"] for each in SENTENCE.split(body)], sorted(set(table["queue"]))
+
+
+def text(sentences: Sequence[str], chance: random.Random) -> str:
+    """A few sentences, in one of which two letters are in the wrong order."""
+    parts = chance.choices(sentences, k=chance.randint(2, 5))
+    parts.append(f"It is about order {chance.choice('ABCDEFGH')}{chance.randrange(10**6)}, {chance.randrange(900)}.99")
+    words = " ".join(parts).split()
+    at = chance.randrange(len(words))
+    words[at] = words[at][:1] + words[at][2:3] + words[at][1:2] + words[at][3:]
+    return " ".join(words)
 
 
 def part(first: int, count: int, chance: random.Random) -> pd.DataFrame:
-    texts = [" ".join(chance.choices(WORDS, k=50))[:CHARACTERS] for _ in range(count)]
-    for place in range(0, count - 1, 20):
-        texts[place + 1] = texts[place]  # copies, and texts under two labels
+    sentences, queues = tickets()
+    texts = [text(sentences, chance) for _ in range(count)]
+    labels = chance.choices(queues, k=count)
+    for at in range(0, count - 100, 100):
+        for copy in (10, 20):
+            texts[at + copy], labels[at + copy] = texts[at + copy - 1], labels[at + copy - 1]
+        for near in (30, 40):
+            texts[at + near] = texts[at + near - 1].replace(" the ", " really the ", 1)
+        texts[at + 50] = texts[at + 49]
+        texts[at + 60] += f" Write to ann.lee{first + at}@example.org"
+        texts[at + 70] += f" or to bob{first + at}@example.com"
+        texts[at + 80] += " my card is 4111 1111 1111 1111"
     return pd.DataFrame(
         {
             "id": [f"R-{number:09d}" for number in range(first, first + count)],
             "text": texts,
-            "label": chance.choices([f"queue {number}" for number in range(20)], k=count),
+            "label": labels,
             "group": "",
             "source": "bench",
-            "given": chance.choices(["", "test"], weights=[9, 1], k=count),
+            "given": chance.choices(["", "test"], weights=[19, 1], k=count),
         }
     ).astype("str")
 
 
-def main() -> None:
-    count, chance = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000, random.Random(17)
+def stage(name: str, arguments: Sequence[str], folder: Path) -> tuple[float, float]:
+    """Seconds, and the peak of the memory in GiB of its largest process."""
+    command = [sys.executable, "-m", f"tasks.{name}", *arguments]
+    start = time.monotonic()
+    pid = subprocess.Popen(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    _, status, usage = os.wait4(pid.pid, 0)
+    seconds = time.monotonic() - start
+    if status and name == "curate":
+        sys.exit(f"{name} failed")
+    return seconds, max(usage.ru_maxrss, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024**2
+
+
+def measure(count: int) -> None:
+    chance = random.Random(17)
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
         for first in range(0, count, PART):
@@ -51,17 +100,59 @@ def main() -> None:
         suppression.write(suppression.NOTHING, folder / "suppressed.json")
         label_verdicts.write([], folder / "label_verdicts.json")
         (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-        paths = ("raw", "suppressed.json", "label_verdicts.json", "curated", "curate.json")
-        command = [sys.executable, "-m", "tasks.curate", *paths]
-        start = time.monotonic()
-        subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(ROOT)}, check=True)
-        seconds = time.monotonic() - start
+        seconds, peak = stage("curate", CURATE, folder)
         report = json.loads((folder / "curate.json").read_text("utf-8"))
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
-    assert report["received"] == count
-    print(
-        f"{count} rows of {CHARACTERS} characters: {seconds:.1f} s, {count / seconds:.0f} rows/s, peak {peak:.2f} GiB"
-    )
+        assert report["received"] == count
+        print(f"curate    {count:9,} rows: {seconds:6.1f} s, {count / seconds:6,.0f} rows/s, peak {peak:.2f} GiB")
+        seconds, peak = stage("validate", [*VALIDATE, "accepted.json", "validate.json", "docs"], folder)
+        print(f"validate  {report['kept']:9,} rows: {seconds:6.1f} s, peak {peak:.2f} GiB", flush=True)
+
+
+def presidio() -> Callable[[Sequence[str]], None]:
+    from presidio_analyzer import AnalyzerEngine
+    from presidio_analyzer.nlp_engine import NoOpNlpEngine
+
+    analyzer = AnalyzerEngine(nlp_engine=NoOpNlpEngine(), supported_languages=["en"])
+
+    def run(texts: Sequence[str]) -> None:
+        for each in texts:
+            analyzer.analyze(each, language="en")
+
+    return run
+
+
+def datasketch() -> Callable[[Sequence[str]], None]:
+    from datasketch import MinHash, MinHashLSH
+
+    def run(texts: Sequence[str]) -> None:
+        index = MinHashLSH(num_perm=128, params=(32, 4))
+        for place, each in enumerate(texts):
+            words = each.lower().split()
+            signature = MinHash(num_perm=128)
+            signature.update_batch([word.encode() for word in [*words, *map(" ".join, itertools.pairwise(words))]])
+            index.query(signature)
+            index.insert(place, signature)
+
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", type=int, default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--no-peers", action="store_true")
+    options = parser.parse_args()
+    for count in options.rows:
+        measure(count)
+    texts = [] if options.no_peers else [*part(0, PEER_ROWS, random.Random(17))["text"]]
+    for peer in (presidio, datasketch) if texts else ():
+        try:
+            run = peer()
+        except ImportError as error:
+            print(f"{peer.__name__} is not installed: {error}")
+            continue
+        start = time.monotonic()
+        run(texts)
+        print(f"{peer.__name__} alone, {len(texts):,} rows: {len(texts) / (time.monotonic() - start):,.0f} rows/s")
 
 
 if __name__ == "__main__":

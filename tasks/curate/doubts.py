@@ -86,7 +86,7 @@ class Doubts:
                 " each combination counts as a label of its own: keep one, or map them with curate.merge_labels"
             )
         if self._near:
-            pairs = "; ".join(" and ".join(ids) for ids in self._near[:EXAMPLES])
+            pairs = "; ".join(" and ".join(ids[:EXAMPLES]) for ids in self._near[:EXAMPLES])
             alike, reason = "texts equal others but for signs and have", "a sign may tell them apart"
             if self._seeks_near_copies:
                 alike, reason = "clusters of near-copies have", "a word or a number may tell them apart"

@@ -135,10 +135,14 @@ def _candidates(keys: Array) -> Iterator[tuple[Array, Array]]:
 
 
 def _joined(component: Array, one: Array, other: Array) -> Array:
-    """The components once each of `one` is joined with that of `other`."""
+    """The components once each of `one` is joined with that of `other`: of these the names, and no others, change."""
     if not len(one):
         return component
-    edges = (np.ones(len(one), np.bool_), (component[one], component[other]))
-    _, labels = connected_components(coo_array(edges, shape=(len(component),) * 2), directed=False)
-    joined: Array = labels[component]
-    return joined
+    names, ends = np.unique(np.concatenate([component[one], component[other]]), return_inverse=True)
+    edges = (np.ones(len(one), np.bool_), (ends[: len(one)], ends[len(one) :]))
+    _, labels = connected_components(coo_array(edges, shape=(len(names),) * 2), directed=False)
+    _, first = np.unique(labels, return_index=True)
+    name_of = np.arange(len(component))
+    name_of[names] = names[first][labels]
+    result: Array = name_of[component]
+    return result

@@ -47,7 +47,8 @@ def shingles(texts: pd.Series) -> Shingles:
     follows = np.flatnonzero(text[1:] == text[:-1])
     pairs = (single[follows] * PAIR) ^ (single[follows + 1] >> np.uint64(1))
     places = np.concatenate([text, text[follows]])
-    keys = np.unique(places << np.uint64(32) | np.concatenate([single, pairs]) >> np.uint64(32))
+    keys = np.sort(places << np.uint64(32) | np.concatenate([single, pairs]) >> np.uint64(32))
+    keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])[: len(keys)]]
     counts = np.bincount((keys >> np.uint64(32)).astype(np.int64), minlength=len(words))
     hashes = keys & np.uint64(0xFFFFFFFF)
     return Shingles(counts.astype(np.int32), hashes.astype(np.uint32), _signatures(hashes, counts))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from retune.data.pii.spans import Span, around
+from retune.data.pii.spans import Span, around, mentions
 
 WORD = r"[A-ZÀ-ÞĀ-Ž0-9][\w.'’-]{0,30}+"
 CITY = r"[A-ZÀ-ÞĀ-Ž][\w.'’-]{1,30}+(?: [A-ZÀ-ÞĀ-Ž][\w.'’-]{1,30}+){0,3}"
@@ -15,6 +15,7 @@ STREETS = (
     "Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|Boulevard|Blvd|Court|Ct|Place|Pl|Square|Sq|Terrace|Way|Close|"
     "Crescent|Parkway|Pkwy|Highway|Hwy|Mews|Gardens|Grove|Circle|Trail"
 )
+IN_STREETS = 4  # of the patterns; the others have a box
 ADDRESSES = tuple(
     re.compile(pattern)
     for pattern in (
@@ -35,6 +36,10 @@ BIRTH = re.compile(
     r"nascit|nascid|nasciment|geboorte|urodz",
     re.IGNORECASE,
 )
+BIRTH_WORDS = (
+    *("born", "birth", "dob", "d.o", "do.b", "d.ob", "geb", "n\u00e9", "naissance", "nacid", "nacimiento"),
+    *("nato il", "nata il", "nascit", "nascid", "nasciment", "urodz"),
+)
 DATE = re.compile(
     r"(?<![\w./-])(?:(?P<year>\d{4})[./-](?P<month>\d{1,2})[./-](?P<day>\d{1,2})"
     r"|(?P<one>\d{1,2})[./ -]{1,2}(?P<two>\d{1,2})[./ -]{1,2}(?:\d{4}|\d{2})"
@@ -44,14 +49,14 @@ DATE = re.compile(
 
 
 def find_addresses(text: str) -> Iterator[Span]:
-    for pattern in ADDRESSES:
+    for pattern in ADDRESSES if "Box" in text or "Postfach" in text else ADDRESSES[:IN_STREETS]:
         for match in pattern.finditer(text):
             value = match[0].rstrip(".")  # of the sentence
             yield Span("address", match.start(), match.start() + len(value), value)
 
 
 def find_birth_dates(text: str) -> Iterator[Span]:
-    if not BIRTH.search(text):
+    if not (mentions(text, BIRTH_WORDS) and BIRTH.search(text)):
         return
     for match in DATE.finditer(text):
         if BIRTH.search(around(text, *match.span())[0]) and _is_date(match):

@@ -49,3 +49,11 @@ def without_overlaps(spans: Iterable[Span]) -> list[Span]:
 def around(text: str, start: int, end: int) -> tuple[str, str]:
     """What stands just before and just after, where a word may say what a number is."""
     return text[max(0, start - 40) : start], text[end : end + 16]
+
+
+def mentions(text: str, words: Iterable[str]) -> bool:
+    """Whether one of `words`, in small letters, may stand in the text in any case: a quick look before a pattern."""
+    folded = text.casefold()
+    if not text.isascii():  # for a pattern that ignores case, the Turkish letters are an i too
+        folded = folded.replace("\u0131", "i").replace("\u0307", "")
+    return any(word in folded for word in words)
