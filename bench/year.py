@@ -40,7 +40,15 @@ FIRST, POISON = 800, 200  # tickets at the start; in the poisoned week
 SKIP = 5.0  # seconds that a week with nothing to do may take on an idle machine
 NOISE = 0.02  # macro-F1 on the unseen tickets by which two equally good champions may differ
 SELDOM = ("retrain:in-worktree", "retrain:before-settle")
-COLUMNS = {"text": "body", "label": "queue", "id": "ticket_id", "group": "customer_id", "split": None, "rejected": None}
+COLUMNS = {
+    "text": "body",
+    "label": "queue",
+    "id": "ticket_id",
+    "group": "customer_id",
+    "split": None,
+    "rejected": None,
+    "keep": [],
+}
 READING = {"delimiter": None, "encoding": None, "sheet": None, "header": True}
 SETTINGS = {
     "train.max_tokens": 32,

@@ -120,8 +120,10 @@ def ingest(
     failpoints.point("ingest:parsed")
     with waiting(LOCK, PATIENCE, "ingest"):
         existing = _existing_rows(raw, task)
-        quarantine = row_table.read(also)[list(task_data.of(task).columns)] if also and also.exists() else existing[:0]
+        quarantine = _of_task(row_table.read(also), task) if also and also.exists() else existing[:0]
         before = pd.concat([existing, quarantine], ignore_index=True)
+        if row_table.SLICES in rows or row_table.SLICES in before:
+            before = before.reindex(columns=task_data.of(task, [row_table.SLICES]).columns, fill_value="").fillna("")
         rows = _with_first_spellings(rows, before, task)
         fates = fates_of(rows, before)
         fresh = rows[fates.isin(["added", "corrected"])]
@@ -166,7 +168,7 @@ def _parse(source: str, columns: Columns, name: str | None, rules: Rules) -> Par
     rows = rows_of(table, columns, name or _name(source), mapped.values, faults)
     unreadable, received = table.all_rejects(faults), len(table.places) + len(table.rejects)
     rejects.refuse_too_many(table.name, unreadable, received, rules.max_unreadable_share)
-    used = {*vars(columns).values(), *mapped.columns}
+    used = {*columns.roles().values(), *columns.keep, *mapped.columns}
     unused = tuple(column for column in table.names if column not in used)
     return Parsed(rows, unreadable, unused, tuple(table.notes), mapped.format, mapped.counts)
 
@@ -206,12 +208,19 @@ def _existing_rows(raw: Path, task: str) -> pd.DataFrame:
         rows = row_table.read(raw)
         if len(rows) and (row_table.REJECTED in rows) != task_data.of(task).has_pairs:
             raise WrongUse(f"{raw} holds the rows of another task, and task is {task}: use a clone of its own for each")
-        rows = rows[list(task_data.of(task).columns)]
+        rows = _of_task(rows, task)
     except (pa.ArrowException, OSError, KeyError) as error:
         raise Broken(f"{raw} holds a file that is no part: {error}. Run `dvc checkout` to restore it") from None
     if rows.isna().any(axis=None):
         raise Broken(f"{raw} holds a file with other columns or nulls. Run `dvc checkout` to restore it")
     return rows
+
+
+def _of_task(rows: pd.DataFrame, task: str) -> pd.DataFrame:
+    """The columns of the task. Parts of an earlier release have no slices."""
+    if row_table.SLICES in rows:
+        rows = rows.fillna({row_table.SLICES: ""})
+    return rows[list(task_data.of(task, rows.columns).columns)]
 
 
 @contextmanager

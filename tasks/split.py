@@ -73,7 +73,7 @@ def _split(rows: pd.DataFrame, units: Units, split_config: Config, task: str) ->
     side = preassigned.where(preassigned.isin(["val", "test"]), "train")
     side = side.mask((preassigned == "") & (place < split_config.test_share), "test")
     side = side.mask(preassigned.isin(["", "train"]) & (place >= 1 - split_config.val_share), "val")
-    ordered = rows[list(task_data.of(task).columns)].sort_values("id", kind="stable")
+    ordered = rows[list(task_data.of(task, rows.columns).columns)].sort_values("id", kind="stable")
     return {name: ordered[side[ordered.index] == name].reset_index(drop=True) for name in SPLITS}
 
 

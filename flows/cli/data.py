@@ -26,6 +26,7 @@ from retune.system import git
 @click.option("--id", "id_", metavar="COL", help="Column of the row's id; made from the content if not given.")
 @click.option("--group", metavar="COL", help="Column of the group, such as the customer; its rows stay in one split.")
 @click.option("--split", metavar="COL|train|test", help="Column of the preassigned split, or one split for all rows.")
+@click.option("--keep", multiple=True, metavar="COL", help="A further column to keep, for slices; repeatable.")
 @click.option("--source", "name", metavar="NAME", help="Name of the source; the file's name if not given.")
 @click.option("--licence", metavar="TEXT", help="Licence of the source, kept in data/raw and in every record.")
 @click.option("--collected", metavar="WINDOW", help="When it was collected, such as 2026-03 or 2026-01-01/2026-03-31.")
@@ -44,6 +45,7 @@ def ingest(
     id_: str | None,
     group: str | None,
     split: str | None,
+    keep: tuple[str, ...],
     name: str | None,
     licence: str | None,
     collected: str | None,
@@ -78,7 +80,7 @@ def ingest(
 
     raw_data.require_merged()  # before params.yaml is read
     reading = Reading(delimiter, encoding, not no_header, sheet, say=_say)
-    columns, config = Columns(text, label, id_, group, split, rejected), params.load()
+    columns, config = Columns(text, label, id_, group, split, rejected, keep=keep), params.load()
     with environment.project_lock(environment.BRIEFLY):
         for repair in recovery.files():
             click.echo(f"repaired: {repair}", err=True)

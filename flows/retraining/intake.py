@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 
 from flows.execution import dvc, worktree
 from retune.config.sources import Fetch
-from retune.data import intake_branch, source_facts
+from retune.data import intake_branch, row_table, source_facts
 from retune.data.readers.records import Reading
 from retune.data.row_mapping import Columns
+from retune.data.row_table import SLICES
 from retune.errors import Broken, Refused, WrongUse
 from retune.registry import backend
 from retune.system import dvc_files, dvc_store, failpoints
@@ -183,7 +184,8 @@ def _of_the_checkout(before: intake_branch.Intake, scratch: Path) -> Iterator[De
             shutil.copyfileobj(reader, file)
         name = str(pq.read_table(copy, columns=["source"])["source"][0].as_py())
         facts = all_facts.get(name, {})
-        jobs.append(IngestJob(copy, OWN, Origin(name, facts.get("licence"), facts.get("collected"))))
+        columns = replace(OWN, slices=SLICES) if SLICES in row_table.names(copy) else OWN
+        jobs.append(IngestJob(copy, columns, Origin(name, facts.get("licence"), facts.get("collected"))))
     if jobs:
         yield Delivery(CHECKOUT, tuple(jobs), {"parts": sorted({*entered_parts, *parts.values()})})
 

@@ -316,10 +316,10 @@ class PromoteCommon:
         ),
     ]
     slices: Annotated[
-        list[Literal["source", "known"]],
+        list[Literal["source", "columns", "known"]],
         about(
-            "The slices that are checked. source: the test rows of each source; known: the champion's own test rows, "
-            "and the rows that are new since."
+            "The slices that are checked. source: the test rows of each source; columns: those of each value of the "
+            "columns that ingest kept; known: the champion's own test rows, and the rows that are new since."
         ),
     ]
     latency_ratio: Annotated[

@@ -70,10 +70,11 @@ ADDED = {
 ADDED_TO_SOURCES = {
     "files": {
         "columns.rejected": "null",
+        "columns.keep": "[]",
         "reading": "{delimiter: null, encoding: null, sheet: null, header: true}",
     },
-    "http": {"columns.rejected": "null"},
-    "sql": {"columns.rejected": "null"},
+    "http": {"columns.rejected": "null", "columns.keep": "[]"},
+    "sql": {"columns.rejected": "null", "columns.keep": "[]"},
 }
 ITEMS = {"notify.events": {"silent": "unhealthy"}}  # dotted path of a list -> its items that have a new name
 REMEDY = "run `retune params migrate`"

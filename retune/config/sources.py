@@ -52,6 +52,9 @@ class Columns:
     rejected: Annotated[
         Text | None, about("Column or field of the worse answer, for task prefer. null: `rejected`, or none.")
     ]
+    keep: Annotated[
+        list[Text], about("Further columns or fields that the rows keep: evaluation reports on their values as slices.")
+    ]
 
 
 @section

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from retune.data import chat_formats, row_table, task_data
+from retune.data import chat_formats, row_table, slices, task_data
 from retune.data.readers.table import SIDE_OF, Fault, Faults, Table
 from retune.data.values import whole
 from retune.errors import WrongUse
@@ -31,15 +31,20 @@ class Columns:
     group: str | None = None
     split: str | None = None
     rejected: str | None = None  # task prefer: the worse answer
+    slices: str | None = None  # of a part of data/raw: the column of that name
+    keep: Sequence[str] = ()  # further columns that the rows keep, as slices
+
+    def roles(self) -> dict[str, str | None]:
+        return {role: column for role, column in vars(self).items() if role != "keep"}
 
 
 def wanted_columns(columns: Columns, task: str) -> frozenset[str]:
     """The columns that a source must have, by which its header is known."""
     usual = () if task_data.of(task).text_is_messages else ("text", "label")
     stated = [
-        column for role, column in vars(columns).items() if column and not (role == "split" and column in SIDE_OF)
+        column for role, column in columns.roles().items() if column and not (role == "split" and column in SIDE_OF)
     ]
-    return frozenset([*stated, *(role for role in usual if not vars(columns)[role])])
+    return frozenset([*stated, *columns.keep, *(role for role in usual if not columns.roles()[role])])
 
 
 def complete_columns(columns: Columns, table: Table, task: str) -> Columns:
@@ -54,7 +59,7 @@ def complete_columns(columns: Columns, table: Table, task: str) -> Columns:
     complete = columns
     if not task_data.of(task).text_is_messages:
         complete = replace(columns, text=columns.text or "text", label=columns.label or "label")
-    for role, column in vars(complete).items():
+    for role, column in [*complete.roles().items(), *(("keep", column) for column in complete.keep)]:
         if column is None or column in table.names or (role == "split" and column in SIDE_OF):
             continue
         if task_data.of(task).text_is_messages and role in ANSWERS:
@@ -73,7 +78,7 @@ def read_answers(table: Table, columns: Columns, task: str) -> chat_formats.Mapp
     """Text, label and, for prefer, rejected of each row."""
     if task_data.of(task).text_is_messages:
         return chat_formats.read(table, task, columns.text, columns.label, columns.rejected)
-    names = {role: str(vars(columns)[role]) for role in ("text", "label")}
+    names = {role: str(columns.roles()[role]) for role in ("text", "label")}
     faults: Faults = {}
     values = {role: table.words(name, faults) for role, name in names.items()}
     return chat_formats.Mapped(f"the columns {' and '.join(names.values())}", tuple(names.values()), values, faults)
@@ -84,19 +89,23 @@ def rows_of(table: Table, columns: Columns, name: str, mapped: dict[str, list[st
 
     Adds the faults that it finds to `faults`.
     """
-    others = {role: column for role, column in vars(columns).items() if role not in ANSWERS}
+    others = {role: column for role, column in columns.roles().items() if column and role not in ANSWERS}
+    further = {column: table.words(column, faults) for column in columns.keep}
     values = mapped | {role: table.words(column, faults) for role, column in others.items() if column in table.names}
     splits = values.get("split") or [columns.split or ""] * len(table.places)
     values["given"] = list(table.sides) if table.sides and not columns.split else _splits(splits, faults)
     places = np.delete(np.arange(len(table.places)), [*faults])
     if faults:
         values = {role: [column[row] for row in places] for role, column in values.items()}
+    if columns.keep:
+        cells = {name: [column[row] for row in places] for name, column in further.items()}
+        values[row_table.SLICES] = slices.dump_rows(cells)
     blank = [""] * len(places)
     values["source"] = [name] * len(blank)
     contents = zip(*(values.get(role, blank) for role in content_columns(mapped)), strict=True)
     values["id"] = name_rows([whole(word.strip()) for word in values.get("id", blank)], contents)
     rows = pd.DataFrame(
-        {column: values.get(column, blank) for column in _with_pairs(row_table.COLUMNS, mapped)},
+        {column: values.get(column, blank) for column in _with_optional(row_table.COLUMNS, values)},
         index=pd.Index(places),
         dtype="str",
     )
@@ -107,11 +116,11 @@ def rows_of(table: Table, columns: Columns, name: str, mapped: dict[str, list[st
 
 
 def content_columns(columns: Iterable[str]) -> list[str]:
-    return _with_pairs(CONTENT, columns)
+    return _with_optional(CONTENT, columns)
 
 
-def _with_pairs(names: Iterable[str], columns: Iterable[str]) -> list[str]:
-    return [*names, *({row_table.REJECTED} & set(columns))]
+def _with_optional(names: Iterable[str], columns: Iterable[str]) -> list[str]:
+    return [*names, *(name for name in (row_table.REJECTED, row_table.SLICES) if name in set(columns))]
 
 
 def _splits(names: Sequence[str], faults: Faults) -> list[str]:

@@ -13,6 +13,8 @@ For tasks instruct and prefer, `text` is the prompt, as messages (`retune.data.m
 Task prefer has one more column:
 
     rejected  the worse answer
+
+Rows that keep further columns of their source have them in one more column, `slices` (`retune.data.slices`).
 """
 
 import re
@@ -34,7 +36,7 @@ COLUMNS = ("id", "text", "label", "group", "source", "given")
 TEXT = pa.large_string()  # the dtype of a column of texts in pandas
 GROUP = 1 << 20  # rows per row group of the Parquet file
 SPLITS = ("train", "val", "test")
-REJECTED = "rejected"
+REJECTED, SLICES = "rejected", "slices"
 JOINERS = "\u200c\u200d"  # join emoji, Persian and Hindi words; the only format characters that stay
 LOOSE_JOINER = re.compile(f"(?<!\\S)[{JOINERS}]+|[{JOINERS}]+(?!\\S)")
 

@@ -7,10 +7,11 @@ these names. A new task is one row here and one in each other table of tasks; `t
 ones.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from retune.data.row_table import COLUMNS, REJECTED
+from retune.data.row_table import COLUMNS, REJECTED, SLICES
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ TASKS: dict[str, TaskData] = {
 }
 
 
-def of(task: str) -> TaskData:
-    """The facts of a task, by its name in params.yaml."""
-    return TASKS[task]
+def of(task: str, columns: Iterable[str] = ()) -> TaskData:
+    """The facts of a task, by its name in params.yaml; of rows with these columns, if they may keep slices."""
+    facts = TASKS[task]
+    return replace(facts, columns=(*facts.columns, SLICES)) if SLICES in columns else facts

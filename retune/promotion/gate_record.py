@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from retune.data.row_table import SLICES
 from retune.errors import Refused
 from retune.evaluation import task_metrics
 from retune.promotion import latency
@@ -14,11 +15,18 @@ from retune.promotion.guardrails import Guardrail
 
 
 def with_source(predictions: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """predictions.parquet with the source of each row of the test split. Raises Refused if an id is not unique."""
+    """predictions.parquet with the source of each row of the test split, and its slices if the rows have any.
+
+    Raises Refused if an id is not unique.
+    """
     if twice := rows["id"][rows["id"].duplicated()].tolist():
         raise Refused(f"the test split holds the id {twice[0]!r} more than once, so its bytes are damaged")
-    sources = predictions["id"].map(rows.set_index("id")["source"])
-    return predictions.assign(source=sources.fillna("").astype(str))
+    columns = {
+        name: predictions["id"].map(rows.set_index("id")[name]).fillna("").astype(str)
+        for name in ("source", SLICES)
+        if name in rows
+    }
+    return predictions.assign(**columns)
 
 
 def questions_of(details: Mapping[str, Any]) -> pd.DataFrame | None:

@@ -1,7 +1,8 @@
 """How much a candidate may lose to the champion on parts of the rows that a single score does not show.
 
     label         the rows of one label: its recall
-    slice         the rows of one source; the rows that the champion was tested on, and the new ones
+    slice         the rows of one source, or of one value of a column that ingest kept; the rows that the champion was
+                  tested on, and the new ones
     calibration   the calibration error
     general       of a generative model: right answers that its own base gave, in sets that training never saw
 
@@ -30,6 +31,7 @@ import pandas as pd
 
 from retune.config.classification import Promote
 from retune.config.generation import GenerationPromote
+from retune.data import slices
 from retune.evaluation import statistics, task_metrics
 
 PromoteConfig = Promote | GenerationPromote
@@ -150,6 +152,9 @@ def _slices(
     """kind, name and rows of every slice that has any."""
     if "source" in promote_config.slices:
         yield from (("slice", f"source {name}", rows) for name, rows in _groups(predictions["source"]))
+    if "columns" in promote_config.slices:
+        for column, values in slices.columns_of(predictions).items():
+            yield from (("slice", f"{column} {value}", rows) for value, rows in slices.groups(values))
     if "known" in promote_config.slices:
         yield from (("slice", name, rows) for name, rows in _groups(_row_age(predictions, champion_test_ids)))
 

@@ -24,7 +24,7 @@ asks is left out: the records have their own answer, may stand on the test side,
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from retune.config import params
 from retune.data import label_verdicts, replay, row_table, suppression, task_data
 from retune.data import rejects as rejects_of_ingest
 from retune.data.pii import redaction
-from retune.data.row_table import TEXT
+from retune.data.row_table import SLICES, TEXT
 from retune.errors import WrongUse
 from retune.models import name_model
 from retune.system.stage_io import Pace, heartbeat, run, write_json
@@ -171,7 +171,8 @@ def _without_personal_data(batch: pa.RecordBatch, cleaned: pa.RecordBatch, conte
     personal = pc.not_equal(cleaned.column("personal"), "")
     columns = {name: batch.column(name) for name in batch.schema.names}
     columns["text"] = pc.if_else(personal, cleaned.column("redacted"), batch.column("text"))
-    for name in () if context.facts.has_labels else context.facts.answers:
+    rewritten = () if context.facts.has_labels else context.facts.answers
+    for name in (*rewritten, *({SLICES} & {*context.facts.columns})):
         columns[name] = pc.if_else(personal, cleaned.column(name), batch.column(name))
     return pa.RecordBatch.from_pydict(columns)
 
@@ -287,7 +288,7 @@ def main(raw: Path, suppressed_json: Path, verdicts_json: Path, curated: Path, r
     pii = config.curate.pii
     name_finder = name_model.load(pii.names_model) if pii.names_model else None
     listed, verdicts = suppression.read(suppressed_json), label_verdicts.read(verdicts_json)
-    facts, secret = task_data.of(config.task), redaction.secret_of(pii)
+    secret, facts = redaction.secret_of(pii), task_data.of(config.task, row_table.names(raw))
     context = Context(facts, config.curate, listed, secret, name_finder, verdicts, row_table.first_rows(raw))
     files = replay.files_of(config)
     examples = replay.read(files)
@@ -297,7 +298,7 @@ def main(raw: Path, suppressed_json: Path, verdicts_json: Path, curated: Path, r
     if unreadable := rejects_of_ingest.unreadable(raw):
         report["unreadable"] = report_unreadable(unreadable)
     if files:
-        general, reasons = curate_general(examples, context, digests)
+        general, reasons = curate_general(examples, replace(context, facts=task_data.of(config.task)), digests)
         report["general"] = report_general(files, examples, general, reasons)
         print(f"kept {len(general)} of {len(examples)} general examples, which are no rows")
     row_table.write(general if files else examples, curated / "general.parquet")

@@ -30,11 +30,11 @@ import pyarrow.compute as pc
 
 from retune.config.classification import Curate
 from retune.config.generation import GenerationCurate
-from retune.data import messages, row_table, suppression
+from retune.data import messages, row_table, slices, suppression
 from retune.data.label_verdicts import Verdicts
 from retune.data.pii.detection import NameFinder
 from retune.data.pii.redaction import redact_row
-from retune.data.row_table import TEXT
+from retune.data.row_table import SLICES, TEXT
 from retune.data.suppression import Suppression
 from retune.data.task_data import TaskData
 from retune.errors import WrongUse
@@ -112,6 +112,8 @@ def clean(batch: pa.RecordBatch, context: Context) -> pa.RecordBatch:
         final = [as_came if test and not types else text for test, types, as_came, text in sides]
         labels, marks["dropped_by"] = _reviewed(columns["id"].to_pylist(), final, answers["label"], context.verdicts)
         answers["label"] = [last_names.get(word, word) for word in labels]
+    if SLICES in columns:
+        answers[SLICES], marks["personal"] = _redacted_slices(columns[SLICES].to_pylist(), marks["personal"], context)
     if missing:
         columns["group"] = pa.array([missing.get(name.strip(), name) for name in columns["group"].to_pylist()], TEXT)
     words_of = {"words": words, "dialogue": dialogue, "signs": signs}
@@ -149,6 +151,18 @@ def _reviewed(ids: list[str], texts: list[str], labels: list[str], verdicts: Ver
             dropped_by[place] = f"{verdict.reviewer}, {verdict.at}" if verdict.drops else ""
             after[place] = verdict.after or labels[place]
     return after, dropped_by
+
+
+def _redacted_slices(cells: list[str], personal: list[str], context: Context) -> tuple[list[str], list[str]]:
+    """The slices of each row without personal data, and the types of all personal data that was replaced in it."""
+    rows: dict[str, tuple[str, list[str]]] = {}
+    for cell in dict.fromkeys(cells):
+        values = slices.parse(cell)
+        row = redact_row(tuple(values.values()), context.config.pii, context.secret, context.name_finder)
+        types = [name for name, count in row.counts.items() for _ in range(count)]
+        rows[cell] = slices.dump(dict(zip(values, row.texts, strict=True))), types
+    types_of = [" ".join([*types.split(), *rows[cell][1]]) for cell, types in zip(cells, personal, strict=True)]
+    return [rows[cell][0] for cell in cells], types_of
 
 
 def _lengths(texts: list[str]) -> pa.Array:

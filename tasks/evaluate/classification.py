@@ -16,7 +16,7 @@ import pandas as pd
 from retune.config.classification import Evaluate
 from retune.data import row_table, text_keys
 from retune.errors import Refused
-from retune.evaluation import plots, report, statistics
+from retune.evaluation import plots, report, slice_scores, statistics
 from retune.models import classifier
 from retune.system import stage_io
 
@@ -35,23 +35,33 @@ class ModelScores:
 
 def evaluate(rows: pd.DataFrame, predict: Predict, evaluate_config: Evaluate) -> ModelScores:
     """The predictions of `predict` for `rows`, and their scores."""
-    from retune.evaluation import label_metrics
-
     if rows.empty:
         raise Refused("There are no rows to score: the test split is empty. Add rows, or a larger split.test_share")
     start = time.perf_counter()
     predictions = predict(rows["text"].tolist())
     seconds = time.perf_counter() - start
-    draws = statistics.resamples(len(rows), evaluate_config.bootstrap, evaluate_config.seed)
-    scores = label_metrics.intervals(
-        rows["label"].tolist(),
-        predictions.labels,
-        predictions.confidence,
-        draws,
-        evaluate_config.confidence,
-        evaluate_config.bins,
-    )
+    scores = _intervals(rows["label"].tolist(), predictions.labels, predictions.confidence, evaluate_config)
     return ModelScores(predictions.labels, predictions.confidence, scores, seconds)
+
+
+def _intervals(
+    truth: list[str], labels: list[str], confidence: np.ndarray, evaluate_config: Evaluate
+) -> dict[str, statistics.Interval]:
+    from retune.evaluation import label_metrics
+
+    draws = statistics.resamples(len(truth), evaluate_config.bootstrap, evaluate_config.seed)
+    return label_metrics.intervals(truth, labels, confidence, draws, evaluate_config.confidence, evaluate_config.bins)
+
+
+def scores_of_slices(rows: pd.DataFrame, candidate: ModelScores, evaluate_config: Evaluate) -> list[dict[str, Any]]:
+    truth, labels = rows["label"].to_numpy(), np.array(candidate.predictions, dtype=object)
+
+    def score(places: np.ndarray) -> dict[str, statistics.Interval]:
+        return _intervals(
+            truth[places].tolist(), labels[places].tolist(), candidate.confidence[places], evaluate_config
+        )
+
+    return slice_scores.of_rows(rows, score)
 
 
 def details(rows: pd.DataFrame, candidate: ModelScores, limit: int) -> dict[str, Any]:
@@ -106,6 +116,8 @@ def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: Evaluate,
 
     headline = summary(candidate, base, probe, len(rows))
     report_details = details(rows, candidate, evaluate_config.examples)
+    if slices := scores_of_slices(rows, candidate, evaluate_config):
+        report_details["slices"] = slices
     _write_predictions(rows, {"": candidate, "base_": base, "probe_": probe}, out / "predictions.parquet")
     if codes := _draw(rows, {"candidate": candidate, "base": base, "probe": probe}, evaluate_config.bins, out):
         report_details["codes"] = codes

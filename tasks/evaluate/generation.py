@@ -28,6 +28,7 @@ from retune.evaluation import (
     llm_judge,
     plots,
     report,
+    slice_scores,
     statistics,
     task_metrics,
 )
@@ -61,6 +62,8 @@ def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: Generatio
     report_details = details(rows, predictions, evaluate_config.examples) | {
         "general": answers.questions.to_dict("list")
     }
+    if slices := scores_of_slices(rows, predictions, evaluate_config):
+        report_details["slices"] = slices
     if evaluate_config.judge.url:
         verdicts = judge_answers(rows, predictions, evaluate_config.judge)
         report_details["judge"] = {**asdict(evaluate_config.judge), "verdicts": verdicts.to_dict("records")}
@@ -166,6 +169,21 @@ def summary(predictions: pd.DataFrame, seconds: float, evaluate_config: Generati
     )
     scores["seconds"] = round(seconds, 3)
     return scores
+
+
+def scores_of_slices(
+    rows: pd.DataFrame, predictions: pd.DataFrame, evaluate_config: GenerationEvaluate
+) -> list[dict[str, Any]]:
+    """Answers are written for some rows only: a slice without any has the likelihood alone."""
+
+    def score(places: np.ndarray) -> dict[str, statistics.Interval]:
+        part = predictions.iloc[places]
+        without_answers = part["predicted"].isna().all()
+        return intervals(
+            part.drop(columns=[*TEXT_SCORES], errors="ignore") if without_answers else part, evaluate_config
+        )
+
+    return slice_scores.of_rows(rows, score)
 
 
 def retention_scores(questions: pd.DataFrame) -> dict[str, float]:

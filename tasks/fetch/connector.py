@@ -52,10 +52,10 @@ def require(columns: Columns | NamedColumns, names: Sequence[str], where: str, f
 
     Unless it is the `first` time: then group and split may be absent, since many a service leaves out what is null.
     """
-    for role, column in vars(columns).items():
+    for role, column in _roles(columns):
         if column is None or column in names or (role == "split" and column in SIDE_OF):
             continue
-        if not first and role in ("group", "split"):
+        if not first and role in ("group", "split", "keep"):
             continue
         near = difflib.get_close_matches(column, names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
@@ -67,8 +67,13 @@ def require(columns: Columns | NamedColumns, names: Sequence[str], where: str, f
 
 def select_columns(record: Mapping[str, Any], columns: Columns | NamedColumns) -> dict[str, Any]:
     """The columns that params name; the others are left out."""
-    names = dict.fromkeys(column for column in vars(columns).values() if column)
+    names = dict.fromkeys(column for _, column in _roles(columns) if column)
     return {column: record.get(column) for column in names if column in record or column not in SIDE_OF}
+
+
+def _roles(columns: Columns | NamedColumns) -> list[tuple[str, str | None]]:
+    roles = [(role, column) for role, column in vars(columns).items() if role != "keep"]
+    return [*roles, *(("keep", column) for column in columns.keep)]
 
 
 def refuse_too_much(count: int, fetch_config: Fetch, where: str) -> None:

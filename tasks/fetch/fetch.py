@@ -116,7 +116,7 @@ def _definition(source: Source) -> str:
     What later releases added counts only where it says something, else an upgrade would read each source anew.
     """
     definition = asdict(source)
-    definition["columns"] = {k: v for k, v in definition["columns"].items() if v is not None or k != "rejected"}
+    definition["columns"] = {k: v for k, v in definition["columns"].items() if v or k not in ("rejected", "keep")}
     if definition.get("reading") == asdict(files.BY_CONTENT):
         del definition["reading"]
     return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:16]

@@ -54,8 +54,8 @@ def suppression_list(blobs: Blobs) -> suppression.Suppression:
     return suppression.parse(content) if content is not None else suppression.NOTHING
 
 
-def read_columns(md5: str, columns: list[str]) -> pd.DataFrame:
-    """Raises MissingBytes if the DVC store has lost the table."""
+def read_columns(md5: str, columns: list[str] | None) -> pd.DataFrame:
+    """None reads all columns. Raises MissingBytes if the DVC store has lost the table."""
     table = dvc_store.table(md5, columns)
     if table is None:
         raise dvc_store.MissingBytes(GONE)

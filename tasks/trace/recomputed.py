@@ -126,7 +126,8 @@ def _evaluate_gate_again(record: Record, folder: Path) -> records.Gate:
     questions = None
     if not task_data.of(task).has_labels:
         questions = gate_record.questions_of(json.loads(dvc_store.read_bytes(hashes[DETAILS])))
-    rows = read_columns(record["data"]["sides"]["test"]["md5"], ["id", "source"])
+    names = None if "columns" in promote_config.slices else ["id", "source"]
+    rows = read_columns(record["data"]["sides"]["test"]["md5"], names)
     champion_test = recorded["champion_test"]
     champion_ids = read_columns(champion_test, ["id"])["id"].tolist() if champion_test else None
     decision = gate.evaluate_gate(

@@ -62,7 +62,7 @@ def validate(
     audit: TokenAudit | None = None,
 ) -> Verdict:
     """The verdict on the curated rows."""
-    facts = task_data.of(task)
+    facts = task_data.of(task, rows.columns)
     frame, checks = expectations.measure(rows, clusters, curate_report, facts), expectations.suite(limits, facts)
     result, questions = expectations.run(frame, checks, ["id", "label"] if facts.has_labels else ["id"])
     findings = expectations.findings(checks, result, frame)

@@ -28,7 +28,15 @@ ALWAYS_RETRAIN = {
     "trigger.new_rows": 40,
     "fetch.settle_seconds": 0.0,
 }
-COLUMNS = {"text": "body", "label": "queue", "id": "ticket_id", "group": "customer_id", "split": None, "rejected": None}
+COLUMNS = {
+    "text": "body",
+    "label": "queue",
+    "id": "ticket_id",
+    "group": "customer_id",
+    "split": None,
+    "rejected": None,
+    "keep": [],
+}
 
 
 @dataclass

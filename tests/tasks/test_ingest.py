@@ -202,3 +202,51 @@ def test_a_number_that_came_before_as_one_with_decimals_keeps_its_id():
     assert take("id,text,label\n1.0,a,p\n", ID).known == 1
     assert take("id,text,label\n1,b,p\n", ID).corrected == 1
     assert set(column("id")) == {"1.0"}
+
+
+def slices_of(part):
+    return pq.read_table(part)["slices"].to_pylist()
+
+
+def test_a_column_to_keep_stays_with_its_row():
+    columns = Columns(id="id", keep=("channel", "region"))
+    report = take("id,text,label,channel,region\n1,a,p,mail,EU\n2,b,p,,\n", columns)
+    assert slices_of(report.part) == ['{"channel": "mail", "region": "EU"}', ""]
+    assert report.unused == ()
+
+
+def test_the_id_made_from_content_does_not_depend_on_what_is_kept():
+    table = "text,label,channel\na,p,mail\n"
+    take(table, Columns())
+    (before,) = column("id")
+    report = take(table, Columns(keep=("channel",)))
+    assert (report.corrected, report.added) == (1, 0)
+    assert {*column("id")} == {before}
+
+
+def test_a_part_of_an_earlier_release_stays_beside_one_that_keeps_columns():
+    take("id,text,label\n1,a,p\n", ID)
+    table = "id,text,label,channel\n1,a,p,mail\n2,b,p,chat\n"
+    columns = Columns(id="id", keep=("channel",))
+    report = take(table, columns)
+    assert (report.added, report.corrected) == (1, 1)
+    again = take(table, columns)
+    assert (again.known, again.part) == (2, None)
+    without = take("id,text,label\n3,c,p\n", ID)
+    assert (without.added, without.total) == (1, 4)
+
+
+def test_a_column_to_keep_that_is_not_there_is_named():
+    columns = Columns(id="id", keep=("chanel",))
+    phrases = ("has no column 'chanel'", "did you mean 'channel'", "--keep COLUMN")
+    refused(WrongUse, "id,text,label,channel\n1,a,p,mail\n", *phrases, columns=columns)
+
+
+def test_a_part_is_ingested_with_its_slices():
+    part = take("id,text,label,channel\n1,a,p,mail\n", Columns(id="id", keep=("channel",))).part
+    copy = Path("copy.parquet")
+    copy.write_bytes(part.read_bytes())
+    part.unlink()
+    columns = Columns(text="text", label="label", id="id", group="group", split="given", slices="slices")
+    report = ingest(str(copy), RAW, columns)
+    assert slices_of(report.part) == ['{"channel": "mail"}']

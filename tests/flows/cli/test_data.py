@@ -24,7 +24,7 @@ def test_sources_are_checked_and_nothing_is_taken(own_clone, tmp_path):
     drop = tmp_path / "drop"
     drop.mkdir()
     (drop / "a.csv").write_text("id,body,queue\n1,a,x\n2,b,y\n")
-    columns = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None, "rejected": None}
+    columns = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None, "rejected": None, "keep": []}
     files = {"kind": "files", "columns": columns, "reading": READING, "licence": None, "collected": None}
     assert "no source is configured" in own_clone.call("sources", "check").stderr
     configure(own_clone, {**files, "name": "drop", "path": str(drop)}, {**files, "name": "gone", "path": "/no/such"})
@@ -51,7 +51,7 @@ def test_a_source_of_which_a_file_is_refused_is_not_called_ok(own_clone, tmp_pat
     (tmp_path / "a.csv").write_text("id,body,queue\n1,a,x\n2,b,y\n")
     (tmp_path / "b.csv").write_bytes(b"id,body,queue\n3,caf\xe9,x\n")
     (tmp_path / "c.csv").write_text("id,body,queue\n4,these words,x\n4,other words,x\n")  # which only ingest refuses
-    columns = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None, "rejected": None}
+    columns = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None, "rejected": None, "keep": []}
     source = {"kind": "files", "name": "drop", "path": str(tmp_path / "*.csv"), "columns": columns, "reading": READING}
     configure(own_clone, {**source, "licence": None, "collected": None})
     done = own_clone.call("sources", "check", "--json")
@@ -70,7 +70,7 @@ def test_a_source_of_which_a_file_is_refused_is_not_called_ok(own_clone, tmp_pat
 
 
 def test_a_pattern_that_matches_nothing_is_said_and_is_no_failure(own_clone, tmp_path):
-    columns = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None, "rejected": None}
+    columns = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None, "rejected": None, "keep": []}
     source = {"kind": "files", "name": "drop", "path": str(tmp_path / "*.cvs"), "columns": columns, "reading": READING}
     configure(own_clone, {**source, "licence": None, "collected": None})
     stop_services(own_clone)  # no registry is asked

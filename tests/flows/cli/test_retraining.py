@@ -11,7 +11,15 @@ from retune.data import intake_branch
 from tests.support.environment import READING
 
 SAMPLE = Path(__file__).parents[2] / "samples/tickets.csv"
-COLUMNS = {"text": "body", "label": "queue", "id": "ticket_id", "group": "customer_id", "split": None, "rejected": None}
+COLUMNS = {
+    "text": "body",
+    "label": "queue",
+    "id": "ticket_id",
+    "group": "customer_id",
+    "split": None,
+    "rejected": None,
+    "keep": [],
+}
 
 
 @pytest.fixture

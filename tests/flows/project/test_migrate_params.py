@@ -177,9 +177,12 @@ SOURCES = """\
 """
 ADDED_TO_SOURCES = [
     "added `fetch.sources.0.columns.rejected`",
+    "added `fetch.sources.0.columns.keep`",
     "added `fetch.sources.0.reading`",
     "added `fetch.sources.1.columns.rejected`",
+    "added `fetch.sources.1.columns.keep`",
     "added `fetch.sources.2.columns.rejected`",
+    "added `fetch.sources.2.columns.keep`",
     "added `fetch.sources.2.reading`",
 ]
 
@@ -196,6 +199,7 @@ def test_sources_of_an_earlier_release_get_what_they_lack_in_their_own_style(tmp
     drop, crm, flow = params.load(path).fetch.sources
     assert drop.reading == flow.reading == files.BY_CONTENT
     assert (drop.columns.rejected, crm.columns.rejected, crm.columns.split) == (None, None, None)
+    assert drop.columns.keep == crm.columns.keep == flow.columns.keep == []
     text = path.read_bytes().decode()
     assert "      name: drop      # of the desk" + end in text and text.count("\r") == (
         text.count("\n") if end != "\n" else 0

@@ -32,7 +32,7 @@ print(json.dumps({"rows": done.rows, "failures": done.failures, "ids": ids, "com
 """
 
 
-COLUMNS = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None, "rejected": None}
+COLUMNS = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None, "rejected": None, "keep": []}
 
 
 @pytest.mark.slow

@@ -97,7 +97,7 @@ def test_a_section_cannot_be_changed():
         ("promote.power", 80, "80"),
         ("promote.max_label_recall_loss", -0.1, "greater than or equal to 0"),
         ("promote.max_slice_loss", 1.1, "less than or equal to 1"),
-        ("promote.slices", ["month"], "'source' or 'known'"),
+        ("promote.slices", ["month"], "'source', 'columns' or 'known'"),
         ("promote.slices", "source", "'source'"),
         ("promote.calibration_error_rise", float("nan"), "nan"),
         ("promote.calibration_bins", 0, "greater than or equal to 1"),
@@ -122,7 +122,7 @@ def test_an_element_of_a_list_is_named_by_its_place():
         params.parse(changed("validate.labels", ["a", 2]))
 
 
-COLUMNS = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None, "rejected": None}
+COLUMNS = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None, "rejected": None, "keep": []}
 OF_EACH = {"name": "drop", "columns": COLUMNS, "licence": None, "collected": None}
 FILES = {**OF_EACH, "kind": "files", "path": "/srv", "reading": READING}
 HTTP = {

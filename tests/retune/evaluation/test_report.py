@@ -13,6 +13,17 @@ SCORES = {
 DETAILS = {
     "labels": [{"label": EVIL, "precision": 1.0, "recall": 1.0, "f1": 1.0, "rows": 3}],
     "mistakes": [{"id": EVIL, "text": EVIL, "label": EVIL, "predicted": EVIL, "confidence": 0.9}],
+    "slices": [
+        {
+            "column": EVIL,
+            "names_rows": False,
+            "values": [
+                {"value": EVIL, "rows": 30, "scores": {"accuracy": {"value": 0.75, "low": 0.625, "high": 0.875}}},
+                {"value": "small", "rows": 3, "scores": {}},
+            ],
+        },
+        {"column": "order", "names_rows": True, "values": []},
+    ],
     "confused": [{"label": EVIL, "predicted": EVIL, "rows": 2}],
 }
 CARD = {"method": "full", "labels": ["a", "b"], "base_name": EVIL}
@@ -35,7 +46,7 @@ def test_the_page_needs_no_network_and_no_other_file(page):
 
 
 def test_texts_and_labels_are_shown_not_run(page):
-    assert page.count("&lt;script&gt;") == 8
+    assert page.count("&lt;script&gt;") == 11
     assert EVIL not in page
 
 
@@ -44,6 +55,11 @@ def test_the_page_shows_every_model_with_its_interval(page):
         assert f"<th>{title}</th>" in page
     assert page.count("0.5000") == 9
     assert "31 rows per second" in page
+
+
+def test_the_page_shows_each_slice_with_its_rows_and_says_what_is_none(page):
+    assert "0.7500 <small>[0.625, 0.875]</small>" in page and "too few rows" in page
+    assert "order has so many values" in page
 
 
 def test_the_champion_stands_beside_the_others_where_it_was_scored(page, tmp_path):

@@ -233,3 +233,24 @@ def test_a_quick_candidate_is_promoted_only_if_it_was_to_be():
     yes, no = (evaluate_gate(predictions(wrong), predictions(wrong=30), SECTION) for wrong in (5, 30))
     assert with_latency(yes, quick, SECTION).promote
     assert not with_latency(no, quick, SECTION).promote
+
+
+def with_channels(table, channels):
+    return table.assign(slices=[f'{{"channel": "{channel}"}}' for channel in channels])
+
+
+def test_a_value_of_a_column_that_lost_more_than_the_bound_holds_a_candidate_where_params_say_so():
+    at = np.arange(300)
+    chat = at % 10 == 1  # 30 rows, of all labels
+    candidate = with_channels(answers(chat), np.where(chat, "chat", "mail"))
+    champion = answers((at < 150) & ~chat)
+    lenient = replace(SECTION, max_label_recall_loss=1.0)
+    assert evaluate_gate(candidate, champion, lenient).promote
+    decision = evaluate_gate(candidate, champion, replace(lenient, slices=["source", "columns", "known"]))
+    assert broken(decision) == [("slice", "channel chat")] and not decision.promote
+    assert any(reason.startswith("slice channel chat -1.0000 on 30 rows") for reason in decision.reasons)
+
+
+def test_a_gate_that_checks_columns_takes_rows_that_keep_none():
+    config = replace(SECTION, slices=["columns"])
+    assert evaluate_gate(predictions(wrong=5), predictions(wrong=40), config).promote

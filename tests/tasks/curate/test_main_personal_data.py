@@ -89,3 +89,16 @@ def test_a_hash_without_a_secret_is_refused_before_any_row_is_read(stage_folder)
     )
     with pytest.raises(WrongUse, match="names no environment variable"):
         main(*PATHS)
+
+
+def test_slices_hold_no_personal_data_and_stay_with_their_row(stage_folder):
+    cells = ['{"agent": "ann@example.org", "type": "ann@example.org"}', '{"agent": "desk", "type": "mail"}', ""]
+    table = rows(("1", "a text", "a"), ("2", "a text", "b"), ("3", "another", "a"))
+    row_table.write(table.assign(slices=cells), Path("raw/000.parquet"))
+    row_table.write(rows(("4", "of an earlier release", "a")), Path("raw/001.parquet"))
+    main(*PATHS)
+    accepted, rejects = (row_table.read(Path("curated") / name) for name in ("rows.parquet", "rejects.parquet"))
+    placeholders = '{"agent": "<EMAIL_1>", "type": "<EMAIL_1>"}'
+    assert dict(zip(rejects["id"], rejects["slices"], strict=True))["1"] == placeholders
+    assert set(accepted.get("slices", [])) <= {""}
+    assert json.loads(Path("curate.json").read_text())["personal_data"]["values"] == {"email": 2}

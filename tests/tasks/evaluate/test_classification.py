@@ -10,7 +10,7 @@ from retune.data import row_table
 from retune.errors import Refused
 from retune.models import classifier
 from tasks.evaluate.__main__ import main
-from tasks.evaluate.classification import details, evaluate, summary
+from tasks.evaluate.classification import details, evaluate, scores_of_slices, summary
 
 SECTION = Evaluate(batch_size=8, bootstrap=200, confidence=0.95, seed=17, bins=10, examples=3)
 LABELS = ["bills", "parcels", "repairs"]
@@ -136,3 +136,10 @@ def test_the_stage_scores_a_model_folder_beside_base_and_probe(
     assert {file.name for file in out.rglob("*.png")} == {"confusion.png", "reliability.png"}
     assert page.count("data:image/png;base64,") == 2
     assert json.loads((out / "details.json").read_text("utf-8"))["labels"]
+
+
+def test_each_slice_is_scored_on_its_own_rows(labelled_rows):
+    table = labelled_rows.assign(slices=['{"channel": "chat"}'] * 15 + ['{"channel": "mail"}'] * 45)
+    (column,) = scores_of_slices(table, evaluate(table, knowing(table, wrong=15), SECTION), SECTION)
+    scores = {each["value"]: each["scores"]["accuracy"]["value"] for each in column["values"]}
+    assert scores == {"chat": 0.0, "mail": 1.0}

@@ -14,7 +14,7 @@ from retune.config import params
 from tasks.fetch.fetch import fetch
 from tests.support.environment import READING, ROOT
 
-COLUMNS = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None, "rejected": None}
+COLUMNS = {"text": "body", "label": "queue", "id": "id", "group": None, "split": None, "rejected": None, "keep": []}
 FETCH_SETTINGS = {
     "settle_seconds": 0.0,
     "timeout_seconds": 10.0,

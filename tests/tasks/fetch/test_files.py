@@ -69,19 +69,27 @@ def test_params_say_of_a_file_what_its_content_does_not(drop_folder, define_sour
 
 def test_a_file_whose_columns_show_a_format_of_conversations_needs_no_names(drop_folder, define_source, fetch_run):
     (drop_folder / "a.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
-    columns = dict.fromkeys(COLUMNS)
+    columns = {**dict.fromkeys(COLUMNS), "keep": []}
     batch = fetch_run.one(define_source("files", path=str(drop_folder), columns=columns))
     assert (batch.error, batch.rows) == (None, 1)
 
 
 def test_a_cursor_of_an_earlier_release_is_of_the_same_source(files_source, fetch_run):
-    """As it was computed when sources had neither `reading` nor `columns.rejected`."""
-    before = {**files_source, "columns": {k: v for k, v in COLUMNS.items() if k != "rejected"}}
+    """As it was computed when sources had neither `reading` nor `columns.rejected` nor `columns.keep`."""
+    before = {**files_source, "columns": {k: v for k, v in COLUMNS.items() if k not in ("rejected", "keep")}}
     del before["reading"]
     digest = hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()[:16]
     assert fetch_run.one(files_source).cursor["definition"] == digest
     other = files_source | {"reading": {**READING, "header": False}}
     assert fetch_run.one(other).cursor["definition"] != digest
+    with_slices = files_source | {"columns": {**COLUMNS, "keep": ["queue"]}}
+    assert fetch_run.one(with_slices).cursor["definition"] != digest
+
+
+def test_a_file_without_a_column_to_keep_is_refused(files_source, fetch_run, drop_folder):
+    (drop_folder / "a.csv").write_text("body,queue,id\na,b,1\n")
+    batch = fetch_run.one(files_source | {"columns": {**COLUMNS, "keep": ["channel"]}})
+    assert "has no column 'channel'" in str(batch.error or batch.refused)
 
 
 def test_everything_that_ingest_reads_is_read(drop_folder, files_source, fetch_run):
