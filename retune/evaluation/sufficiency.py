@@ -5,10 +5,10 @@ next, and is tested on the fold: so each row is tested once at each share. The e
 a + b n^-c with a, b >= 0 (Cortes et al. 1993, Learning Curves: Asymptotic Values and Rate of Convergence; Viering &
 Loog 2022, The Shape of Learning Curves), fitted by weighted least squares over a grid of c. The interval is that of a
 bootstrap over folds, in which each fit begins at one of the smaller shares: how far a law of few points can be trusted
-hangs on where it begins.
+hangs on where it begins. It is the interval of the expected gain: a measurement on few rows has an error beside it.
 
-A label has the rate c of all rows, and an a and b of its own: few rows tell no rate. Its forecast is of its recall when
-all labels have twice the rows.
+A label has too few rows for a law of its own: fitted to halves of Banking77, such laws forecast the wrong labels. So
+its error is taken to fall by the same share as that of all rows when all labels have twice the rows.
 """
 
 from collections.abc import Callable
@@ -104,33 +104,32 @@ def measure(vectors: torch.Tensor, truth: Array, config: Probe, seed: int, say: 
 
 
 def forecast(measurement: Measurement, seed: int) -> Forecast:
-    sizes, parts = measurement.sizes, np.arange(len(measurement.tested))
-    overall, of_labels = _doubled(sizes, *measurement.errors(parts), first=0)
-    draw = np.random.default_rng(seed)
-    resampled = [
-        _doubled(sizes, *measurement.errors(draw.choice(parts, len(parts))), first=int(draw.integers(BEGINNINGS)))
-        for _ in range(RESAMPLES)
-    ]
-    errors, _ = measurement.errors(parts)
+    parts, draw = np.arange(len(measurement.tested)), np.random.default_rng(seed)
+    errors, of_labels = measurement.errors(parts)
+    overall = _doubled(measurement.sizes, errors)
+    resampled, resampled_labels = np.empty(RESAMPLES), np.empty((RESAMPLES, of_labels.shape[1]))
+    for number in range(RESAMPLES):
+        first = int(draw.integers(BEGINNINGS))
+        some_errors, some_labels = measurement.errors(draw.choice(parts, len(parts)))
+        now, doubled = _doubled(measurement.sizes[first:], some_errors[first:])
+        resampled[number] = now - doubled
+        resampled_labels[number] = some_labels[-1] * (1 - doubled / max(now, 1e-12))
+    share = overall[1] / max(overall[0], 1e-12)
     return Forecast(
-        sizes=[round(size) for size in sizes],
+        sizes=[round(size) for size in measurement.sizes],
         accuracy=[float(1 - error) for error in errors],
-        of_all=_gain(overall, np.array([each for each, _ in resampled])),
+        of_all=_gain(*overall, resampled),
         of_labels=[
-            _gain(pair, np.array([pairs[label] for _, pairs in resampled])) for label, pair in enumerate(of_labels)
+            _gain(error, error * share, gains) for error, gains in zip(of_labels[-1], resampled_labels.T, strict=True)
         ],
     )
 
 
-def _doubled(sizes: Array, errors: Array, of_labels: Array, first: int) -> tuple[Array, Array]:
-    """The errors [now, doubled] of all rows, and [labels, 2] of each label, by the points from `first` on."""
-    sizes, errors, of_labels = sizes[first:], errors[first:], of_labels[first:]
-    now_and_doubled = np.array([sizes[-1], 2 * sizes[-1]])
-    rate = fit_rate(sizes, errors)
-    rates = np.array([rate])
-    overall = _predicted(*fit(sizes, errors, rates), rates, now_and_doubled)
-    labels = [_predicted(*fit(sizes, column, rates), rates, now_and_doubled)[0] for column in of_labels.T]
-    return overall[0], np.array(labels)
+def _doubled(sizes: Array, errors: Array) -> tuple[float, float]:
+    """The errors by the law that fits these: with all rows, and with twice as many."""
+    rates = np.array([fit_rate(sizes, errors)])
+    now, doubled = _predicted(*fit(sizes, errors, rates), rates, np.array([sizes[-1], 2 * sizes[-1]]))[0]
+    return float(now), float(doubled)
 
 
 def _predicted(a: Array, b: Array, rates: Array, sizes: Array) -> Array:
@@ -167,8 +166,8 @@ def _weights(errors: Array) -> Array:
     return weights
 
 
-def _gain(errors: Array, resampled: Array) -> Gain:
-    """errors: [now, doubled]; resampled: [resamples, the same]."""
-    low, high = np.quantile(resampled[:, 0] - resampled[:, 1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    now, doubled = 1 - errors
-    return Gain(float(now), float(doubled), float(min(low, doubled - now)), float(max(high, doubled - now)))
+def _gain(now: float, doubled: float, gains: Array) -> Gain:
+    """now, doubled: errors; gains: those of the resamples."""
+    low, high = np.quantile(gains, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    gain = now - doubled
+    return Gain(float(1 - now), float(1 - doubled), float(min(low, gain)), float(max(high, gain)))

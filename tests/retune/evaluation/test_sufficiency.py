@@ -35,15 +35,26 @@ def measured(of_labels, folds=8, rows=50_000, seed=0):
     return Measurement(SIZES, wrong.astype(float), np.full((folds, len(of_labels)), float(rows)))
 
 
-def test_a_label_that_still_learns_is_told_from_one_that_does_not():
-    laws = [(0.0, 3.0, 0.5), (0.1, 0.0, 0.5)]
-    forecast = sufficiency.forecast(measured(laws), 17)
-    learns, does_not = forecast.of_labels
-    assert learns.is_worth_it and not does_not.is_worth_it
-    assert learns.doubled == pytest.approx(1 - law(*laws[0], np.array([1600.0]))[0], abs=0.01)
-    assert does_not.gain == pytest.approx(0, abs=0.005)
-    assert forecast.of_all.low <= forecast.of_all.gain <= forecast.of_all.high
-    assert forecast.of_all.doubled == pytest.approx(0.9125, abs=0.01)
+def test_the_forecast_continues_the_law_of_all_rows():
+    forecast = sufficiency.forecast(measured([(0.05, 2.0, 0.5), (0.05, 2.0, 0.5)]), 17)
+    assert forecast.of_all.now == pytest.approx(1 - law(0.05, 2.0, 0.5)[-1], abs=0.002)
+    assert forecast.of_all.doubled == pytest.approx(1 - law(0.05, 2.0, 0.5, np.array([1600.0]))[0], abs=0.005)
+    assert 0 < forecast.of_all.low <= forecast.of_all.gain <= forecast.of_all.high < 0.05
+    assert forecast.of_all.is_worth_it
+
+
+def test_a_labels_error_falls_by_the_same_share_as_that_of_all_rows():
+    forecast = sufficiency.forecast(measured([(0.0, 6.0, 0.5), (0.0, 0.3, 0.5)]), 17)
+    (hard, easy), of_all = forecast.of_labels, forecast.of_all
+    share = of_all.gain / (1 - of_all.now)
+    assert hard.gain == pytest.approx((1 - hard.now) * share) and hard.is_worth_it
+    assert easy.gain == pytest.approx((1 - easy.now) * share) and not easy.is_worth_it
+
+
+def test_where_nothing_is_learned_any_more_all_is_enough():
+    forecast = sufficiency.forecast(measured([(0.1, 0.0, 0.5), (0.0, 0.0, 0.5)]), 17)
+    assert not forecast.of_all.is_worth_it and not any(each.is_worth_it for each in forecast.of_labels)
+    assert forecast.of_labels[1].now == 1.0
 
 
 def test_a_small_or_uncertain_gain_is_not_worth_twice_the_rows():
