@@ -28,7 +28,7 @@ from retune.errors import Broken, Refused
 from retune.preflight import audit_settings
 from retune.system.files import file_sha256, write_text
 from retune.system.stage_io import heartbeat, run, write_json
-from tasks.validate import data_docs, expectations
+from tasks.validate import balance, data_docs, expectations
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,11 @@ def main(
         audit = audit_tokens(rows, row_table.read(general), config, docs / "lengths.png")
     curate_report = json.loads(curate_json.read_text("utf-8"))
     verdict = validate(rows, row_table.read(clusters), curate_report, config.validate, config.task, audit)
-    write_text(docs / "index.html", data_docs.render(verdict.result))
+    tables = balance.of_rows(rows, task_data.of(config.task))
+    write_text(docs / "index.html", data_docs.render(verdict.result, tables))
     settings = audit_settings.of(params.read())
-    write_json(verdict.report() | ({audit_settings.KEY: settings} if settings else {}), report_json)
+    report = {**verdict.report(), "balance": [asdict(table) for table in tables]}
+    write_json(report | ({audit_settings.KEY: settings} if settings else {}), report_json)
     failures = [finding for finding in verdict.expectations if not finding.success]
     for finding in verdict.expectations:
         if finding.examples or not finding.success:
@@ -138,6 +140,8 @@ def main(
     if verdict.verdict == "refused":
         raise Refused(f"the data fails {len(failures)} of {count} expectations: {names}", paths=paths)
     write_json({"accepted": True, "rows": verdict.rows, "sha256": file_sha256(curated)}, accepted)
+    for sentence in (sentence for table in tables for sentence in table.advice):
+        print(f"note: {sentence}")
     print(f"accepted {verdict.rows} rows under {count} expectations")
 
 

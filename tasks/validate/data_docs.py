@@ -6,10 +6,12 @@ bare and does not even tell success from failure. Our page takes its text, and l
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from retune.pages.page import render as render_page
+from tasks.validate.balance import Table
 from tasks.validate.expectations import great_expectations
 
 TEMPLATE = Path(__file__).with_suffix(".html")
@@ -17,7 +19,7 @@ OUTSIDE = re.compile(r"<(script|style|footer)\b.*?</\1>|<(link|img)\b[^>]*>| (on
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def render(result: dict[str, Any]) -> str:
+def render(result: dict[str, Any], balance: Sequence[Table] = ()) -> str:
     """The page in HTML, the same for the same result: no time, no random ids, no network."""
     great_expectations()
     from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResultSchema
@@ -34,4 +36,4 @@ def render(result: dict[str, Any]) -> str:
     content = re.sub(r'href="(\.\./)+[^"]*\.html', 'href="#', content)  # this page is the whole site
     names: dict[str, str] = {}
     content = UUID.sub(lambda match: names.setdefault(match[0], f"part-{len(names)}"), content)
-    return render_page(TEMPLATE, content=Markup(content))
+    return render_page(TEMPLATE, content=Markup(content), balance=balance)

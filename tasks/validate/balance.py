@@ -1,0 +1,83 @@
+"""How the curated rows are spread: by label, source, length, month, and each column that ingest kept; and what to do.
+
+Nothing is refused for it: that a queue is rare may be how the world is.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from retune.data import messages, slices
+from retune.data.task_data import TaskData
+
+LARGEST = 20  # values of a table that stand in rows of their own
+SMALL = 20  # rows of a label, test rows aside, with which a model hardly learns it: some 5 of them would be tested
+UNEVEN = 10  # times the rows of the smallest label that the largest has, from which on weights help
+NAMED = 10  # labels that a sentence names
+LENGTHS = (50, 100, 200, 500, 1_000, 2_000, 5_000)  # characters
+DAY = re.compile(r"\d{4}-\d{2}(-\d{2})?([T ].*)?")
+
+
+@dataclass(frozen=True)
+class Table:
+    """How many rows have each value, the largest first; of lengths and months in their order."""
+
+    by: str
+    rows: dict[str, int]
+    advice: tuple[str, ...] = ()
+
+
+def of_rows(rows: pd.DataFrame, facts: TaskData) -> list[Table]:
+    tables = []
+    if facts.has_labels and {"label", "given"} <= {*rows}:
+        tables.append(Table("label", _largest(rows["label"]), tuple(_advice(rows))))
+    if "source" in rows:
+        tables.append(Table("source", _largest(rows["source"])))
+    if "text" in rows:
+        tables.append(Table("length of the text in characters", _lengths(rows["text"], facts)))
+    for column, values in slices.columns_of(rows).items():
+        present = values[values != ""]
+        if len(present) and all(map(DAY.fullmatch, present.unique())):
+            months = present.str[:7].value_counts().sort_index()
+            tables.append(Table(f"month of {column}", {str(month): int(count) for month, count in months.items()}))
+        elif not slices.names_rows(values):
+            tables.append(Table(column, _largest(values)))
+    return tables
+
+
+def _largest(values: pd.Series) -> dict[str, int]:
+    counts = values.value_counts()
+    ranked = sorted(counts.index, key=lambda value: (-counts[value], value))
+    table = {str(value) or "none": int(counts[value]) for value in ranked[:LARGEST]}
+    rest = int(counts[ranked[LARGEST:]].sum())
+    return table | ({slices.OTHERS: rest} if rest else {})
+
+
+def _lengths(texts: pd.Series, facts: TaskData) -> dict[str, int]:
+    if facts.text_is_messages:
+        texts = texts.map(lambda text: messages.words(messages.parse(text) or []), na_action="ignore")
+    lengths = texts.str.len().fillna(0).to_numpy()
+    counts = np.bincount(np.searchsorted(LENGTHS, lengths), minlength=len(LENGTHS) + 1)
+    names = [f"up to {most:,}" for most in LENGTHS] + [f"more than {LENGTHS[-1]:,}"]
+    return {name: int(count) for name, count in zip(names, counts, strict=True) if count}
+
+
+def _advice(rows: pd.DataFrame) -> list[str]:
+    """A sentence for what can be done of the labels."""
+    counts = rows.loc[rows["given"] != "test", "label"].value_counts().sort_index()
+    small, sentences = counts[counts < SMALL].sort_values(kind="stable"), []
+    if len(small):
+        named = ", ".join(f"{label} {count}" for label, count in list(small.items())[:NAMED])
+        more = f" and {len(small) - NAMED} more" if len(small) > NAMED else ""
+        sentences.append(
+            f"labels with fewer than {SMALL} rows to learn from: {named}{more}. Collect more rows of them, or join each"
+            " with a label that means nearly the same (curate.merge_labels)"
+        )
+    if len(counts) and counts.max() >= UNEVEN * counts.min():
+        sentences.append(
+            f"{counts.idxmax()} has {counts.max()} rows and {counts.idxmin()} {counts.min()}: with train.class_weights:"
+            " balanced, rare labels count as much as frequent ones"
+        )
+    return sentences

@@ -1,0 +1,54 @@
+import pandas as pd
+
+from retune.data import messages, task_data
+from tasks.validate import balance
+
+CLASSIFY, INSTRUCT = task_data.of("classify"), task_data.of("instruct")
+
+
+def rows(labels, **columns):
+    table = {"text": "a text", "label": labels, "given": "", "source": "desk", **columns}
+    return pd.DataFrame(table, index=range(len(labels))).astype("str")
+
+
+def tables(table, facts=CLASSIFY):
+    return {each.by: each for each in balance.of_rows(table, facts)}
+
+
+def test_rows_are_counted_by_label_source_and_length():
+    found_tables = tables(rows(["a"] * 25 + ["b"] * 30))
+    assert found_tables["label"].rows == {"b": 30, "a": 25} and found_tables["label"].advice == ()
+    assert found_tables["source"].rows == {"desk": 55}
+    assert found_tables["length of the text in characters"].rows == {"up to 50": 55}
+
+
+def test_labels_that_are_too_small_are_named_with_what_to_do():
+    table = rows(["a"] * 30 + ["b"] * 25 + ["c"] * 3, given=[""] * 49 + ["test"] * 6 + [""] * 3)
+    small, weights = tables(table)["label"].advice
+    assert small.startswith("labels with fewer than 20 rows to learn from: c 3, b 19. Collect")
+    assert weights.startswith("a has 30 rows and c 3: with train.class_weights: balanced")
+
+
+def test_the_smallest_of_many_values_are_one_row():
+    labels = [f"l{n:02}" for n in range(25) for _ in range(25)]
+    counts = tables(rows(labels))["label"].rows
+    assert len(counts) == 21 and counts["all other values"] == 5 * 25
+
+
+def test_a_column_of_dates_is_counted_by_month_and_one_that_names_rows_not_at_all():
+    cells = [
+        f'{{"channel": "mail", "created": "2026-0{n % 2 + 1}-{n % 28 + 1:02}", "order": "{n}"}}' for n in range(60)
+    ]
+    found_tables = tables(rows(["a"] * 60, slices=cells))
+    assert found_tables["month of created"].rows == {"2026-01": 30, "2026-02": 30}
+    assert found_tables["channel"].rows == {"mail": 60} and "order" not in found_tables
+
+
+def test_of_messages_the_words_are_measured():
+    text = messages.dump([{"role": "user", "content": "x" * 60}])
+    found_tables = tables(rows(["an answer"], text=[text]), INSTRUCT)
+    assert found_tables["length of the text in characters"].rows == {"up to 100": 1} and "label" not in found_tables
+
+
+def test_a_table_without_its_columns_has_no_balance():
+    assert balance.of_rows(pd.DataFrame(), CLASSIFY) == []
