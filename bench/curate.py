@@ -112,7 +112,8 @@ def presidio() -> Callable[[Sequence[str]], None]:
     from presidio_analyzer import AnalyzerEngine
     from presidio_analyzer.nlp_engine import NoOpNlpEngine
 
-    analyzer = AnalyzerEngine(nlp_engine=NoOpNlpEngine(), supported_languages=["en"])
+    language = NoOpNlpEngine([{"lang_code": "en", "model_name": "none"}])
+    analyzer = AnalyzerEngine(nlp_engine=language, supported_languages=["en"])
 
     def run(texts: Sequence[str]) -> None:
         for each in texts:
