@@ -60,14 +60,16 @@ class Examination:
         return [each for each in self.ranked if each.score >= LEVEL]
 
 
-def examine(rows: pd.DataFrame, config: Train, verdicts: Verdicts, say: Callable[[str], None]) -> Examination:
-    """Judge the labels of `rows`. Raises Refused where there are too few of them."""
+def examine(
+    rows: pd.DataFrame, vectors: torch.Tensor, config: Train, verdicts: Verdicts, say: Callable[[str], None]
+) -> Examination:
+    """Judge the labels of `rows`. vectors: [rows, width], of length 1. Raises Refused where there are too few rows."""
     began = time.monotonic()
     sizes = rows["label"].value_counts()
     small = sizes[sizes < wrong_labels.FOLDS]
-    rows = rows[~rows["label"].isin(small.index)].reset_index(drop=True)
+    is_judged = ~rows["label"].isin(small.index).to_numpy()
+    rows, vectors = rows[is_judged].reset_index(drop=True), vectors[torch.from_numpy(is_judged)]
     say(f"judging the labels of {len(rows):,} rows")
-    vectors = curated_rows.embed(rows["text"].tolist(), config) if len(rows) else torch.empty(0, 0)
     truth, names = pd.factorize(rows["label"], sort=True)
     judgement = wrong_labels.judge(vectors, rows["text"].tolist(), truth, config.probe, config.seed, say)
     listed = _listing(rows, judgement, [str(name) for name in names])
@@ -107,4 +109,6 @@ def examine_clone(say: Callable[[str], None]) -> Examination:
     from retune.config import params
 
     config = curated_rows.of_labels(params.load())
-    return examine(curated_rows.read(), config.train, label_verdicts.read(), say)
+    rows = curated_rows.read()
+    vectors = curated_rows.embed(rows["text"].tolist(), config.train)
+    return examine(rows, vectors, config.train, label_verdicts.read(), say)

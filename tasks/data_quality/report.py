@@ -15,7 +15,7 @@ import pandas as pd
 
 from retune.config import params
 from retune.config.params import Classify, Params
-from retune.data import drift, messages, row_table, task_data
+from retune.data import drift, label_verdicts, messages, row_table, task_data
 from retune.documents.data_report import (
     MEANINGS,
     DataReport,
@@ -30,7 +30,7 @@ from retune.errors import Refused
 from retune.lineage import record as records
 from retune.registry import versions
 from retune.system import dvc_store
-from tasks.data_quality import curated_rows, labels
+from tasks.data_quality import curated_rows, labels, sufficiency
 from tasks.data_quality.curated_rows import CURATED
 
 REJECTS = Path("data/curated/rejects.parquet")
@@ -80,16 +80,36 @@ def of_champion(name: str) -> Earlier | None:
     return Earlier(str(champion), None if table is None else table.to_pandas())
 
 
-def of_clone(say: Callable[[str], None]) -> DataReport:
-    """The report on the clone as it stands, its labels judged too. Raises Refused where curation has to run first."""
-    config = params.load()
-    curated_rows.read()
-    steps = []
-    if isinstance(config, Classify):
-        doubtful = sum(each.score >= SURE for each in labels.examine_clone(say).ranked)
-        how = "`retune data labels` lists them, `retune review labels export` makes a sheet for people."
-        steps.append(NextStep("Review the labels that are doubtful", doubtful, how))
+def of_clone(forecast: bool, say: Callable[[str], None]) -> DataReport:
+    """The report on the clone as it stands. Raises Refused where curation has to run first.
+
+    forecast: judge the labels too, and forecast what more rows would bring, where the task has labels.
+    """
+    config, rows = params.load(), curated_rows.read()
+    steps = [*_of_vectors(config, rows, say)] if forecast and isinstance(config, Classify) else []
     return report(config, of_champion(config.register.name), steps)
+
+
+def _of_vectors(config: Classify, rows: pd.DataFrame, say: Callable[[str], None]) -> Iterator[NextStep]:
+    """Labels to review, and rows to collect: what the probe forecasts. Too few rows forecast nothing."""
+    vectors = curated_rows.embed(rows["text"].tolist(), config.train)
+    try:
+        judged = labels.examine(rows, vectors, config.train, label_verdicts.read(), say)
+        forecast = sufficiency.examine(rows, vectors, config.train, say)
+    except Refused as error:
+        say(error.message)
+        return
+    doubtful = sum(each.score >= SURE for each in judged.ranked)
+    how = "`retune data labels` lists them, `retune review labels export` makes a sheet for people."
+    yield NextStep("Review the labels that are doubtful", doubtful, how)
+    needs = [need for need in forecast.by_label if need.collect]
+    if needs and forecast.gain > 0:
+        worth = sum(need.gain * need.rows for need in needs) / forecast.gain  # in rows of the usual worth
+        names = ", ".join(f"{need.collect} of {need.label}" for need in needs[:SHOWN])
+        how = (
+            f"More rows of these labels would raise their recall: {names}. `retune data sufficiency` says by how much."
+        )
+        yield NextStep("Collect more rows of the labels that gain most", round(worth), how)
 
 
 def report(config: Params, earlier: Earlier | None, steps: Sequence[NextStep] = ()) -> DataReport:

@@ -56,14 +56,14 @@ class Sufficiency:
     unjudged: dict[str, int]  # labels with too few rows -> rows
 
 
-def examine(rows: pd.DataFrame, config: Train, say: Callable[[str], None]) -> Sufficiency:
-    """Raises Refused where there are too few rows for a curve."""
+def examine(rows: pd.DataFrame, vectors: torch.Tensor, config: Train, say: Callable[[str], None]) -> Sufficiency:
+    """vectors: [rows, width], of length 1. Raises Refused where there are too few rows for a curve."""
     began = time.monotonic()
     sizes = rows["label"].value_counts()
     small = sizes[sizes < sufficiency.LEAST_ROWS]
-    rows = rows[~rows["label"].isin(small.index)]
+    is_judged = ~rows["label"].isin(small.index).to_numpy()
+    rows, vectors = rows[is_judged], vectors[torch.from_numpy(is_judged)]
     say(f"measuring the learning curve of {len(rows):,} rows")
-    vectors = curated_rows.embed(rows["text"].tolist(), config) if len(rows) else torch.empty(0, 0)
     truth, names = pd.factorize(rows["label"], sort=True)
     measurement = sufficiency.measure(vectors, truth, config.probe, config.seed, say)
     forecast = sufficiency.forecast(measurement, config.seed)
@@ -108,4 +108,5 @@ def _rounded(number: float) -> float:
 def examine_clone(say: Callable[[str], None]) -> Sufficiency:
     """The same of the curated rows of this clone."""
     config = curated_rows.of_labels(params.load())
-    return examine(curated_rows.read(), config.train, say)
+    rows = curated_rows.read()
+    return examine(rows, curated_rows.embed(rows["text"].tolist(), config.train), config.train, say)

@@ -5,14 +5,14 @@ import torch
 
 from retune.config import params
 from retune.data.label_verdicts import Verdict, digest
-from tasks.data_quality import curated_rows, labels
+from tasks.data_quality import labels
 from tests.support.environment import ROOT
 
 CONFIG = params.load(ROOT / "params.yaml").train
 TRUTH = np.arange(60) % 3
 
 
-def near_corners(texts, _config):
+def near_corners(texts):
     """Stands in for the base: a text lies near the corner of the number that it begins with."""
     draw = np.random.default_rng(3)
     corners = np.array([int(text.split()[0]) for text in texts])
@@ -21,8 +21,7 @@ def near_corners(texts, _config):
 
 
 @pytest.fixture
-def table(monkeypatch):
-    monkeypatch.setattr(curated_rows, "embed", near_corners)
+def table():
     texts = [f"{label} words of row {row}" for row, label in enumerate(TRUTH)]
     rows = pd.DataFrame(
         {"id": [f"T-{row}" for row in range(60)], "text": texts, "label": [f"queue {label}" for label in TRUTH]}
@@ -32,7 +31,8 @@ def table(monkeypatch):
 
 
 def examine(table, verdicts=()):
-    return labels.examine(table, CONFIG, {each.id: each for each in verdicts}, lambda _: None)
+    vectors = near_corners(table["text"])
+    return labels.examine(table, vectors, CONFIG, {each.id: each for each in verdicts}, lambda _: None)
 
 
 def test_the_doubtful_rows_are_those_whose_label_is_wrong(table):

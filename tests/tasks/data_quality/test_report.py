@@ -89,3 +89,12 @@ def test_without_curated_data_it_says_what_to_do(scratch_folder, settings):
     Path("params.yaml").write_text(yaml.safe_dump(settings), "utf-8")
     with pytest.raises(Refused, match="no curated data here yet: make it with `retune run`"):
         data_report.report(params.load(), None)
+
+
+def test_what_the_probe_forecasts_is_worth_rows_too(curated):
+    rows = row_table.read(data_report.CURATED)
+    rows.loc[:5, "label"] = ["repairs", "bills", "bills"] * 2  # wrong ones
+    titles = {step.title: step.rows for step in data_report._of_vectors(curated, rows, lambda _: None)}
+    assert 1 <= titles["Review the labels that are doubtful"] <= 60
+    few, lines = rows.head(4), []
+    assert [*data_report._of_vectors(curated, few, lines.append)] == [] and "too few" in lines[-1]
