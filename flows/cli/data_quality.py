@@ -19,7 +19,7 @@ SHOWN = 20  # rows of a table
 
 @click.group(cls=StrictGroup)
 def data() -> None:
-    """Look at the records: a report, doubtful labels, one row's story, whether they suffice."""
+    """Look at the quality of the records."""
 
 
 @data.command(epilog="Example: retune data labels --limit 50")
@@ -32,7 +32,7 @@ def data() -> None:
 )
 @as_json
 def labels(outliers: bool, confused: bool, limit: int | None, json_: bool) -> None:
-    """List the rows whose label is doubtful, the most doubtful first.
+    """List rows with a doubtful label, the worst first.
 
     Judges the curated rows by the frozen base of section train. Score: 0 to 1; from 0.5 on, the suggested label is as
     likely as the row's own. Nothing is changed: `retune review labels export` asks people.
@@ -61,9 +61,10 @@ def labels(outliers: bool, confused: bool, limit: int | None, json_: bool) -> No
 @click.option(
     "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a page for people."
 )
+@click.option("--forecast", is_flag=True, help="Judge labels and forecast what more rows would bring; takes minutes.")
 @as_json
-def report(html: Path | None, json_: bool) -> None:
-    """Say what came in, what was dropped and why, and what to do next.
+def report(html: Path | None, forecast: bool, json_: bool) -> None:
+    """Report what came in, what was dropped, what to do.
 
     Of the curated rows of this clone, and of those that are new since the champion. The page holds examples and plots;
     it is one file that needs no network.
@@ -75,7 +76,7 @@ def report(html: Path | None, json_: bool) -> None:
     from tasks.data_quality.report import of_clone
 
     with redirect_stdout(sys.stderr):  # what long work says of itself
-        facts = of_clone(_say)
+        facts = of_clone(forecast, _say)
     if html:
         write_text(html, page(facts))
     if json_:

@@ -20,7 +20,7 @@ KEYS = "reviews"  # folder in .retune: the keys that say which side is which; no
 
 @click.group(cls=StrictGroup, commands=[review_labels.labels])
 def review() -> None:
-    """Let people compare the answers of two versions, blinded, or judge labels."""
+    """Let people compare two versions, or judge labels."""
 
 
 @review.command(epilog="Example: retune review export replies/2 replies/1 --rows 30")
