@@ -76,7 +76,7 @@ class _Texts:
         for band in range(bands.shape[1]):
             key, tie = (bands[self._places, at % bands.shape[1]] for at in (band, band + 1))
             order = np.lexsort((tie, key))
-            for one, other in _candidates(key[order]):
+            for one, other in candidates(key[order]):
                 one, other = order[one], order[other]
                 is_open = component[one] != component[other]
                 one, other = one[is_open], other[is_open]
@@ -121,7 +121,7 @@ class _Texts:
         return keys
 
 
-def _candidates(keys: Array) -> Iterator[tuple[Array, Array]]:
+def candidates(keys: Array) -> Iterator[tuple[Array, Array]]:
     """Pairs of places in `keys`, which ascend, where they are equal."""
     for offset in range(1, WINDOW + 1):
         ones = np.flatnonzero(keys[offset:] == keys[:-offset])

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from retune.config.common import NearCopies
-from tasks.curate.near_copies import ALONE, WINDOW, Collection
+from tasks.curate.near_copies import ALONE, WINDOW, Collection, candidates
 from tasks.curate.shingles import shingles
 from tests.support.curation import (
     NEAR,
@@ -106,6 +106,14 @@ def test_a_chain_and_a_crowd_are_one_cluster_each():
     assert set(clusters(chain)) == {0}
     crowd = [f"{TEXT} {number}" for number in range(5 * WINDOW)]
     assert set(clusters(crowd)) == {0}
+
+
+def test_each_text_of_a_group_is_compared_with_those_that_follow_and_with_the_first():
+    keys = np.array([3, 3, *[7] * (3 * WINDOW), 9])
+    pairs = {pair for parts in candidates(keys) for pair in zip(*map(list, parts), strict=True)}
+    group = range(2, 2 + 3 * WINDOW)
+    near = {(one, other) for one in group for other in group if 0 < other - one <= WINDOW}
+    assert pairs == {(0, 1)} | near | {(2, other) for other in group if other > 2}
 
 
 def test_only_the_chosen_rows_are_compared():
