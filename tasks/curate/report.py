@@ -141,10 +141,8 @@ def report_near_copies(clusters: Array, first_rows: Array, first_ids: pa.Array) 
 
 
 def describe_near_copies(report: dict[str, Any]) -> str:
-    return (
-        f"near-copies: {report['rows']} rows in {report['clusters']} clusters, which split keeps on one side each; the"
-        f" largest has {report['largest']['rows']} rows, such as {report['largest']['id']}"
-    )
+    largest = f"the largest has {report['largest']['rows']} rows, such as {report['largest']['id']}"
+    return f"near-copies: {report['rows']} rows in {report['clusters']} clusters; {largest}"
 
 
 def report_unreadable(rejects: Sequence[tuple[str, str]]) -> dict[str, Any]:
