@@ -223,15 +223,24 @@ def run_admit(
     version_record: record.Record,
     reader: clean_process.Reader,
 ) -> versions.Version:
-    data = quality_report.report(config, quality_report.of_champion(config.register.name))
-    on_data = data_report.page(data)
     for page in dict.fromkeys((run_id, *unfinished_page(version))):
         run_page.log_lifecycle(config, page, version_record)
-        runs.log_text(page, on_data, data_card.REPORT)
         runs.name_after(page, version.version)
-    versions.tag_version(version, {versions.DATA: data_report.in_a_sentence(data)})
+    report_data(config, version, run_id)
     failpoints.point("admit:logged")
     return register.admit(version, version_record, config.register, reader)
+
+
+def report_data(config: params.Params, version: versions.Version, run_id: str) -> None:
+    """Log the report on the data to the pages of a version. No version is lost because there is none."""
+    try:
+        data = quality_report.report(config, quality_report.of_champion(config.register.name))
+    except RetuneError as error:
+        get_run_logger().warning("no report on the data: %s", error)
+        return
+    for page in dict.fromkeys((run_id, *unfinished_page(version))):
+        runs.log_text(page, data_report.page(data), data_card.REPORT)
+    versions.tag_version(version, {versions.DATA: data_report.in_a_sentence(data)})
 
 
 def unfinished_page(version: versions.Version) -> list[str]:

@@ -47,6 +47,10 @@ REMEDIES = {  # reason -> (title, how): rows that a person can bring back
         "One text stands under several labels, so none of its rows is learned from. Correct them in the source and"
         " ingest it again.",
     ),
+    "suspicious_phrase": (
+        "Look at the rows that look planted",
+        "They are not learned from. Allow an innocent phrase in curate.poison.allow; forget what comes with a real one.",
+    ),
     "no_label": ("Label the rows without a label", "Add the label or answer in the source and ingest it again."),
     "empty": ("Find out why rows have no text", "Look at the export: often another column holds the text (--text)."),
     "no_rejected": ("Add the worse answers", "A preference needs two answers; the worse one is missing."),
@@ -233,5 +237,5 @@ def _of_doubts(doubts: dict[str, Any], counts: dict[str, int]) -> Iterator[NextS
         yield NextStep("Merge labels that differ only in how they are written", smaller, how)
     if near := doubts.get("near_texts_of_other_labels", {}).get("rows"):
         ids = "; ".join(" and ".join(each) for each in near[:SHOWN])
-        title = "Check texts that differ in signs alone and have other labels"
+        title = "Check near-copies that have different labels"
         yield NextStep(title, sum(map(len, near)), f"Rows {ids}.")
