@@ -49,7 +49,7 @@ REMEDIES = {  # reason -> (title, how): rows that a person can bring back
     ),
     "suspicious_phrase": (
         "Look at the rows that look planted",
-        "They are not learned from. Allow an innocent phrase in curate.poison.allow; forget what comes with a real one.",
+        "They are not learned from. Allow an innocent phrase in curate.poison.allow, forget what a real one came with.",
     ),
     "no_label": ("Label the rows without a label", "Add the label or answer in the source and ingest it again."),
     "empty": ("Find out why rows have no text", "Look at the export: often another column holds the text (--text)."),
