@@ -100,9 +100,11 @@ def _print_ingested(result: Any, train: Any) -> None:
     from retune.data import answer_counts
 
     rejected = f", {result.rejected} rejected" if result.rejected else ""
+    received = "1 row" if result.received == 1 else f"{result.received} rows"
+    total = "1 row" if result.total == 1 else f"{result.total} rows"
     click.echo(
-        f"received {result.received} rows: {result.added} added, {result.corrected} corrected, "
-        f"{result.known + result.repeated} there already{rejected}. data/raw holds {result.total} rows."
+        f"received {received}: {result.added} added, {result.corrected} corrected, "
+        f"{result.known + result.repeated} there already{rejected}. data/raw holds {total}."
     )
     for note in result.notes:
         click.echo(note)
