@@ -1,4 +1,4 @@
-"""Take the pictures of README and docs: the MLflow UI, the report and a lineage page, as a browser shows them.
+"""Take the pictures of README and docs: the MLflow UI, the report, the data and a lineage page, in a browser.
 
     retune run && python docs/pictures.py
 
@@ -60,14 +60,16 @@ def main() -> None:
     with ui() as server, browser(executable) as chromium, tempfile.TemporaryDirectory() as scratch:
         page_of_run = f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
         training = "workflowType=machine_learning"
-        lineage = Path(scratch) / "lineage.html"
-        words = ["lineage", "model", f"{name}@champion", "--html", str(lineage)]
-        subprocess.run([sys.executable, "-m", "flows.cli", *words], check=True, stdout=subprocess.DEVNULL)
+        lineage, data = Path(scratch) / "lineage.html", Path(scratch) / "data.html"
+        for page, words in ((lineage, ["lineage", "model", f"{name}@champion"]), (data, ["data", "report"])):
+            command = [sys.executable, "-m", "flows.cli", *words, "--html", str(page)]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         for picture in (
             Picture("runs", runs.runs_page(server, name), "gain_over_base", 520),
             Picture("run", f"{page_of_run}/model-metrics?{training}", "Add chart", 900),
             Picture("artifacts", f"{page_of_run}/artifacts/model_card.md?{training}", "Intended use", 1000),
             Picture("report", run_page.REPORT.resolve().as_uri(), "Pictures", 975),
+            Picture("data-report", data.as_uri(), "What to do next", 1400),
             Picture("lineage", lineage.as_uri(), "From sources to champion", 1560),
         ):
             for scheme in SCHEMES:
