@@ -62,21 +62,27 @@ def labels(outliers: bool, confused: bool, limit: int | None, json_: bool) -> No
     "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a page for people."
 )
 @click.option("--forecast", is_flag=True, help="Judge labels and forecast what more rows would bring; takes minutes.")
+@click.option(
+    "--prompts",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Texts of production, one a line, to compare the rows with.",
+)
 @as_json
-def report(html: Path | None, forecast: bool, json_: bool) -> None:
+def report(html: Path | None, forecast: bool, prompts: Path | None, json_: bool) -> None:
     """Report what came in, what was dropped, what to do.
 
     Of the curated rows of this clone, and of those that are new since the champion. The page holds examples and plots;
     it is one file that needs no network.
     """
-    html = html.absolute() if html else None
+    html, texts = html.absolute() if html else None, _lines_of(prompts.absolute()) if prompts else None
     environment.activate_project()
     from retune.documents.data_report import page
     from retune.system.files import write_text
     from tasks.data_quality.report import of_clone
 
     with redirect_stdout(sys.stderr):  # what long work says of itself
-        facts = of_clone(forecast, _say)
+        facts = of_clone(forecast, texts, _say)
     if html:
         write_text(html, page(facts))
     if json_:
@@ -85,6 +91,16 @@ def report(html: Path | None, forecast: bool, json_: bool) -> None:
     _print_report(facts)
     if html:
         click.echo(f"\npage: {html}")
+
+
+def _lines_of(file: Path) -> list[str]:
+    try:
+        lines = [line for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise WrongUse(f"{file} is not UTF-8 from byte {error.start + 1} on: save the texts as UTF-8") from None
+    if not lines:
+        raise Refused(f"{file} holds no text: write one a line")
+    return lines
 
 
 def _print_report(facts: Any) -> None:
@@ -100,6 +116,15 @@ def _print_report(facts: Any) -> None:
         click.echo(f"{facts.new_rows:,} rows are new since {facts.champion}")
         for each in changes:
             click.echo(f"  {on_one_line(each.name)}: {each.before:.1%} of the rows then, {each.now:.1%} now")
+    if facts.production:
+        lengths = facts.production.median_length
+        click.echo(
+            f"{facts.production_rows:,} texts of production: median length {lengths[1]:.0f}, rows {lengths[0]:.0f}"
+        )
+        for each in facts.production.words:
+            click.echo(f"  {on_one_line(each.name)}: {each.before:.1%} of the rows, {each.now:.1%} of production")
+    elif facts.production_rows is not None:
+        click.echo(f"{facts.production_rows:,} texts of production are too few to compare, 30 are needed")
     for number, step in enumerate(facts.next_steps, start=1):
         click.echo(f"next, {number}: {step.title} (about {step.rows:,} rows)")
         print_wrapped(step.how, indent=4)

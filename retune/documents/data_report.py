@@ -91,6 +91,8 @@ class DataReport:
     champion: str | None  # NAME/VERSION
     drift: Drift | None  # of the rows that are new since the champion
     new_rows: int | None  # None: there is no champion
+    production: Drift | None  # from the curated rows to the texts of production
+    production_rows: int | None  # None: there are none to compare with
     next_steps: tuple[NextStep, ...]  # the most useful one first
 
 

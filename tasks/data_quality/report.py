@@ -84,14 +84,15 @@ def of_champion(name: str) -> Earlier | None:
     return Earlier(str(champion), None if table is None else table.to_pandas())
 
 
-def of_clone(forecast: bool, say: Callable[[str], None]) -> DataReport:
+def of_clone(forecast: bool, prompts: Sequence[str] | None, say: Callable[[str], None]) -> DataReport:
     """The report on the clone as it stands. Raises Refused where curation has to run first.
 
     forecast: judge the labels too, and forecast what more rows would bring, where the task has labels.
+    prompts: texts of production, to compare the rows with.
     """
     config, rows = params.load(), curated_rows.read()
     steps = [*_of_vectors(config, rows, say)] if forecast and isinstance(config, Classify) else []
-    return report(config, of_champion(config.register.name), steps)
+    return report(config, of_champion(config.register.name), steps, prompts)
 
 
 def _of_vectors(config: Classify, rows: pd.DataFrame, say: Callable[[str], None]) -> Iterator[NextStep]:
@@ -116,8 +117,10 @@ def _of_vectors(config: Classify, rows: pd.DataFrame, say: Callable[[str], None]
         yield NextStep("Collect more rows of the labels that gain most", round(worth), how)
 
 
-def report(config: Params, earlier: Earlier | None, steps: Sequence[NextStep] = ()) -> DataReport:
-    """The report on what stands in the current folder; `steps`: more of them to choose from.
+def report(
+    config: Params, earlier: Earlier | None, steps: Sequence[NextStep] = (), prompts: Sequence[str] | None = None
+) -> DataReport:
+    """The report on what stands in the current folder; `steps`: more of them to choose from; `prompts`: of production.
 
     Raises Refused where curation has not run.
     """
@@ -147,8 +150,15 @@ def report(config: Params, earlier: Earlier | None, steps: Sequence[NextStep] = 
         champion=earlier.champion if earlier else None,
         drift=change,
         new_rows=new_rows,
+        production=None if prompts is None else _of_production(_in_words(rows["text"], facts), prompts),
+        production_rows=None if prompts is None else len(prompts),
         next_steps=most_useful([*steps, *_steps(curated, splits)]),
     )
+
+
+def _of_production(texts: pd.Series, prompts: Sequence[str]) -> drift.Drift | None:
+    before, now = (pd.DataFrame({"text": each, "label": "", "source": ""}, dtype="str") for each in (texts, prompts))
+    return drift.compare(before, now, has_labels=False)
 
 
 def _warns(finding: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""How the curated rows are spread: by label, source, length, month, and each column that ingest kept; and what to do.
+"""How the curated rows are spread: by label or form of the answer, source, length, month, each kept column; what to do.
 
 Nothing is refused for it: that a queue is rare may be how the world is.
 """
@@ -14,9 +14,18 @@ from retune.data.task_data import TaskData
 
 LARGEST = 20  # values of a table that stand in rows of their own
 SMALL = 20  # rows of a label, test rows aside, with which a model hardly learns it: some 5 of them would be tested
+ODD = 0.05  # share of the answers that have a form, below which it is odd
 UNEVEN = 10  # times the rows of the smallest label that the largest has, from which on weights help
 NAMED = 10  # labels that a sentence names
 LENGTHS = (50, 100, 200, 500, 1_000, 2_000, 5_000)  # characters
+FORMS = {  # of an answer: the first that it has
+    "JSON": re.compile(r"\A\s*[\[{].*[\]}]\s*\Z", re.DOTALL),
+    "code": re.compile(r"^ {0,3}(```|~~~)", re.MULTILINE),
+    "table": re.compile(r"^\|.*\|[ \t]*$", re.MULTILINE),
+    "list": re.compile(r"^[ \t]*([-*+•]|\d{1,2}[.)])[ \t]", re.MULTILINE),
+    "paragraphs": re.compile(r"\n[ \t]*\n"),
+}
+PLAIN = "plain"
 DAY = re.compile(r"\d{4}-\d{2}(-\d{2})?([T ].*)?")
 
 
@@ -36,7 +45,9 @@ def of_rows(rows: pd.DataFrame, facts: TaskData) -> list[Table]:
     if "source" in rows:
         tables.append(Table("source", _largest(rows["source"])))
     if "text" in rows:
-        tables.append(Table("length of the text in characters", _lengths(rows["text"], facts)))
+        tables.append(Table("length of the text in characters", _lengths(_spoken(rows["text"], facts))))
+    if not facts.has_labels and "label" in rows:
+        tables += [Table("length of the answer in characters", _lengths(rows["label"])), _forms(rows["label"])]
     for column, values in slices.columns_of(rows).items():
         present = values[values != ""]
         if len(present) and all(map(DAY.fullmatch, present.unique())):
@@ -55,9 +66,23 @@ def _largest(values: pd.Series) -> dict[str, int]:
     return table | ({slices.OTHERS: rest} if rest else {})
 
 
-def _lengths(texts: pd.Series, facts: TaskData) -> dict[str, int]:
-    if facts.text_is_messages:
-        texts = texts.map(lambda text: messages.words(messages.parse(text) or []), na_action="ignore")
+def _forms(answers: pd.Series) -> Table:
+    """The form of each answer, and what to do where a few differ from all others."""
+    forms = [next((name for name, form in FORMS.items() if form.search(answer)), PLAIN) for answer in answers]
+    counts = pd.Series(forms, dtype="str").value_counts()
+    few = {name: int(count) for name, count in counts.items() if count < ODD * len(answers)}
+    named = ", ".join(f"{name} {count}" for name, count in few.items())
+    advice = f"few answers have another form than most: {named}. A model learns to mix them: make them alike"
+    return Table("form of the answer", _largest(pd.Series(forms, dtype="str")), (advice,) if few else ())
+
+
+def _spoken(texts: pd.Series, facts: TaskData) -> pd.Series:
+    if not facts.text_is_messages:
+        return texts
+    return texts.map(lambda text: messages.words(messages.parse(text) or []), na_action="ignore")
+
+
+def _lengths(texts: pd.Series) -> dict[str, int]:
     lengths = texts.str.len().fillna(0).to_numpy()
     counts = np.bincount(np.searchsorted(LENGTHS, lengths), minlength=len(LENGTHS) + 1)
     names = [f"up to {most:,}" for most in LENGTHS] + [f"more than {LENGTHS[-1]:,}"]

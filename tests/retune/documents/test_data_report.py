@@ -26,6 +26,8 @@ REPORT = DataReport(
     champion="tickets/3",
     drift=Drift(80, 40, (ShareChange("bills", 0.5, 0.75, 4.2),), (), (), (20.0, 22.5), 0.25),
     new_rows=40,
+    production=Drift(90, 50, (), (), (ShareChange("strike", 0.0, 0.5, 6.1),), (20.0, 200.0), 0.0),
+    production_rows=50,
     next_steps=(NextStep("Mend the rows that could not be read", 2, "By reason: not UTF-8 2."),),
 )
 
@@ -40,6 +42,8 @@ def test_the_page_says_what_came_what_became_of_it_and_what_to_do():
         '<td class="name">email</td>',
         "40 new rows against 80 that tickets/3 was made from",
         "a warning",
+        "50 texts of production against 90 curated rows",
+        "strike",
         "train 50, validation 5, test 5",
         "11 to 39 characters: 10 rows",
     ):

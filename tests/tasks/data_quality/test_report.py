@@ -98,3 +98,11 @@ def test_what_the_probe_forecasts_is_worth_rows_too(curated):
     assert 1 <= titles["Review the labels that are doubtful"] <= 60
     few, lines = rows.head(4), []
     assert [*data_report._of_vectors(curated, few, lines.append)] == [] and "too few" in lines[-1]
+
+
+def test_the_texts_of_production_are_compared_with_the_rows(curated):
+    assert data_report.report(curated, None).production_rows is None
+    report = data_report.report(curated, None, prompts=["the strike " * 40] * 50)
+    assert report.production_rows == 50 and "strike" in {word.name for word in report.production.words}
+    assert report.production.median_length[1] > 400 and report.production.sources == ()
+    assert data_report.report(curated, None, prompts=["hello"]).production is None

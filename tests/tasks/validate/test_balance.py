@@ -52,3 +52,16 @@ def test_of_messages_the_words_are_measured():
 
 def test_a_table_without_its_columns_has_no_balance():
     assert balance.of_rows(pd.DataFrame(), CLASSIFY) == []
+
+
+def test_the_forms_of_answers_are_counted_and_an_odd_one_is_named():
+    answers = (
+        ["Your parcel is late."] * 60 + ["Do this:\n- look\n- ask"] * 10 + ["```\nx\n```", '{"a": 1}', "one\n\ntwo"]
+    )
+    form = tables(rows(answers), INSTRUCT)["form of the answer"]
+    assert form.rows == {"plain": 60, "list": 10, "JSON": 1, "code": 1, "paragraphs": 1}
+    assert form.advice[0].startswith("few answers have another form than most: ")
+    assert "list" not in form.advice[0] and "JSON 1" in form.advice[0]
+    alike = tables(rows(answers[:60]), INSTRUCT)
+    assert alike["form of the answer"].advice == ()
+    assert alike["length of the answer in characters"].rows == {"up to 50": 60}
