@@ -25,7 +25,7 @@ test: setup           ## minutes; `make test WORKERS=1` where little memory is
 	$(BIN)/pytest $(IN_WORKERS) --durations=25
 
 test-slow: setup      ## what takes longer
-	$(BIN)/pytest -m 'slow and not long' --durations=25
+	$(BIN)/pytest $(IN_WORKERS) -m 'slow and not long' --durations=25
 
 test-long: setup      ## real servers, real kills, the whole road many times: hours; `--moments 200` asks for more
 	$(BIN)/pytest -m long
