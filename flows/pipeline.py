@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pandas as pd
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS
@@ -156,13 +155,15 @@ def run_gate(config: params.Params, run_id: str) -> record_builder.Gate:
         champion_predictions = row_table.read(CHAMPION_REPORT / "predictions.parquet")
     predictions = gate_record.with_source(row_table.read(REPORTS / "predictions.parquet"), row_table.read(TEST))
     ids = champion_ids["id"].to_pylist() if champion_ids is not None else None
+    details = json.loads((REPORTS / "details.json").read_text("utf-8"))
     decision = gates.evaluate_gate(
         predictions,
         champion_predictions,
         config.promote,
         str(champion) if champion else None,
         ids,
-        retention_answers(config),
+        None if task_data.of(config.task).has_labels else gate_record.questions_of(details),
+        gate_record.own_guardrails(details),
     )
     if champion and decision.promote:
         dvc.measure(MODEL, versions.model_folder(champion), TEST, LATENCY, log.info)
@@ -172,13 +173,6 @@ def run_gate(config: params.Params, run_id: str) -> record_builder.Gate:
     return record_builder.Gate(
         decision, CHAMPION_REPORT if champion else None, tested if champion_ids is not None else None
     )
-
-
-def retention_answers(config: params.Params) -> pd.DataFrame | None:
-    """What a generative model and its base answered to questions that have nothing to do with the training."""
-    if task_data.of(config.task).has_labels:
-        return None
-    return gate_record.questions_of(json.loads((REPORTS / "details.json").read_text("utf-8")))
 
 
 @task(task_run_name="record", cache_policy=NO_CACHE)

@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 from retune.data import intake_branch, row_table, suppression, text_keys
 from retune.data.values import spellings
 from retune.errors import Broken, Refused, WrongUse
+from retune.evaluation import golden_cases
+from retune.evaluation.golden_cases import Case
 from retune.system import dvc_store
 from retune.system.locks import waiting
 
@@ -83,6 +85,14 @@ def copies(ids: Sequence[str], raw: Path = RAW, path: Path = suppression.LIST) -
         if same := dict.fromkeys(other for key in keys for other in ids_of.get(key, ()) if other != name):
             copies_of[str(name)] = tuple(same)
     return copies_of
+
+
+def golden_cases_of(ids: Sequence[str], cases: Sequence[Case], raw: Path = RAW) -> dict[str, tuple[str, ...]]:
+    """id -> names of the golden cases that hold the words of such a row, in any state that it had."""
+    rows = _rows(raw)
+    of_case = golden_cases.ids_by_case(cases, rows[rows["id"].isin(set(ids))])
+    cases_of = {name: tuple(case for case, holders in of_case.items() if name in holders) for name in ids}
+    return {name: names for name, names in cases_of.items() if names}
 
 
 def _rows(raw: Path) -> pd.DataFrame:

@@ -292,6 +292,7 @@ def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
         raw_data.require_merged()
         raw_data.require_followed()
         result = forget.forget(ids, reason, git.require_person(), datetime.now(UTC).isoformat(timespec="seconds"))
+    cases = _golden_cases(ids)
     twins, answers = forget.copies(ids), [search.row(name) for name in ids]
     readers = {name: [asdict(each) for each in answer.versions] for name, answer in zip(ids, answers, strict=True)}
     sightings = [each for answer in answers for each in answer.versions]
@@ -307,6 +308,7 @@ def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
                 "learned": learned,
                 "serving": serving,
                 "copies": twins,
+                "golden": cases,
                 "next": "retune run",
             }
         )
@@ -318,5 +320,24 @@ def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
         print_readers(answer.versions)
     for name, others in twins.items():
         click.echo(f"these rows hold the same text as {name}: {', '.join(others)}. Forget them too if you mean them")
+    for name, names in cases.items():
+        click.echo(
+            f"these golden cases hold the text of {name}: {', '.join(names)}. Take their lines out of the file too, and "
+            "write its new hash into evaluate.golden.sha256"
+        )
     click.echo(f"serving now: {', '.join(serving) or 'none of them'}. `retune run` makes a version without them.")
     verify.require_whole_history()
+
+
+def _golden_cases(ids: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """id -> the golden cases that hold its text. A file that cannot be read is named: it may hold one."""
+    from retune.config import params
+    from retune.errors import RetuneError
+    from retune.evaluation import golden_cases
+    from tasks import forget
+
+    try:
+        return forget.golden_cases_of(ids, golden_cases.read(params.load().evaluate.golden))
+    except RetuneError as error:
+        click.echo(f"whether a golden case holds the text is not known: {error}", err=True)
+        return {}

@@ -2,9 +2,37 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import click
+
+
+class TextsCommand(click.Command):
+    """A command whose texts may begin with a dash: what has a space in it is no option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, self.options_first(ctx, args))
+
+    def options_first(self, ctx: click.Context, args: Sequence[str]) -> list[str]:
+        """The options with their values, `--`, and the texts, where one of these would pass for an option."""
+        if "--" in args or not any(word.startswith("-") and " " in word for word in args):
+            return [*args]
+        is_flag = {
+            name: isinstance(parameter, click.Option) and parameter.is_flag
+            for parameter in self.get_params(ctx)
+            for name in parameter.opts
+            if name.startswith("-")
+        }
+        options: list[str] = []
+        texts: list[str] = []
+        words = iter(args)
+        for word in words:
+            if word.partition("=")[0] not in is_flag:
+                texts.append(word)
+            else:
+                options += [word] if "=" in word or is_flag[word] else [word, *islice(words, 1)]
+        return [*options, "--", *texts]
 
 
 class StrictGroup(click.Group):
@@ -21,6 +49,8 @@ class StrictGroup(click.Group):
 
 def _refuse_two_values(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:
     """Raises UsageError that quotes the values which `args` give to one option of `command` that takes one."""
+    if isinstance(command, TextsCommand):
+        args = command.options_first(ctx, args)
     single = {parameter.name: parameter for parameter in command.params if _takes_one_value(parameter)}
     if not single:
         return

@@ -14,6 +14,7 @@ import click
 from flows.cli import (
     data,
     data_quality,
+    golden,
     history,
     lineage,
     models,
@@ -37,6 +38,7 @@ SECTIONS = {
     "Models": (
         models.models,
         models.predict,
+        golden.golden,
         review.review,
         promotion.promote,
         promotion.rollback,

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from flows.cli.groups import TextsCommand
 from flows.cli.output import as_json, on_one_line, print_json, print_table
 from flows.project import environment
 from retune.errors import Refused, WrongUse
@@ -61,16 +62,6 @@ def version_as_json(version: Any) -> dict[str, Any]:
         "champion_metrics": of("champion_"),
         "data": {side: version.tags.get(f"data.{side}") for side in ("raw", "train", "val", "test")},
     }
-
-
-class TextsCommand(click.Command):
-    """A command whose texts may begin with a dash: what has a space in it is no option."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if "--" not in args and any(word.startswith("-") and " " in word for word in args):
-            options = {name for parameter in self.get_params(ctx) for name in parameter.opts if name.startswith("-")}
-            args = [*(word for word in args if word in options), "--", *(word for word in args if word not in options)]
-        return super().parse_args(ctx, args)
 
 
 @click.command(cls=TextsCommand, epilog='Example: retune predict classifier@champion "Where is my parcel?"')

@@ -203,15 +203,16 @@ def print_entry(entry: Any, json_: bool, resumed: bool | None = None) -> None:
     if json_:
         facts = {"name": entry.model, "version": entry.version, "event": entry.event, "how": entry.how}
         more = {"reasons": entry.why, "by": entry.by, "at": entry.at, "evidence": entry.evidence}
-        checked = {"checked": entry.checked, "forgotten": entry.forgotten}
+        checked = {"checked": entry.checked, "forgotten": entry.forgotten, "golden": entry.golden}
         print_json({**facts, **more, **checked, "entry": entry.tag, "resumed": resumed})
         return
     if entry.event == "champion":
         click.echo(f"{what} is champion: checked, {entry.checked}. Entry {entry.tag} says so.")
     else:
         click.echo(f"{what} is {entry.event}. Entry {entry.tag} says so.")
-    if entry.forgotten:
-        click.echo(f"but {entry.forgotten}")
+    for fact in (entry.forgotten, entry.golden):
+        if fact:
+            click.echo(f"but {fact}")
     if resumed is not None:
         on = "resumes" if resumed else "no longer waits, or its server does not answer; the answer stands all the same"
         click.echo(f"the flow run that asked for this {on}")

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from retune.config.golden import GOLDEN, Golden
 from retune.config.types import (
     BaseName,
     Confidence,
@@ -244,6 +245,7 @@ class EvaluateCommon:
             "10 to 50",
         ),
     ]
+    golden: Annotated[Golden, GOLDEN]
 
 
 @section

@@ -51,6 +51,10 @@ NEAR_COPIES = """\
 near_copies:              # texts that differ in a few words, a number or a placeholder: one side of the split
   similarity: null        # 0.8 joins them, and moves rows to other sides; null: none, as it was
   keep: all               # all | one: of near-copies with one label or answer, the first that arrived"""
+GOLDEN = """\
+golden:                   # cases that must never go wrong; `retune golden add` writes the file and its hash
+  path: tests/golden.csv  # text, and a label, regex, schema or not_contains; empty: none
+  sha256: 8dbcd2821b364e0df6874635459cd0b993caa6c878e166372ec996ebd0bcc1b4"""
 # Dotted path of a parameter or section that files of an earlier release lack -> its lines in params.yaml, in the order
 # of the file.
 ADDED = {
@@ -65,6 +69,7 @@ ADDED = {
     "split.max_group_share": "max_group_share: 0.20     # of all rows, that one group may hold; 1.0 allows any",
     "split.large_groups": "large_groups: []          # groups that may hold more, or are named like a missing value",
     "train.turns": "turns: last               # all | last: the answers of a conversation that are learned; as it was",
+    "evaluate.golden": GOLDEN,
 }
 # The same of each source, by its kind: dotted path below the source -> value.
 ADDED_TO_SOURCES = {

@@ -14,17 +14,25 @@ def read_schema(path: str) -> Schema | None:
     """The JSON schema in a file; None for an empty path. Raises WrongUse if the file holds no JSON schema."""
     if not path:
         return None
+    try:
+        text = Path(path).read_text("utf-8")
+    except OSError as error:
+        raise WrongUse(f"evaluate.json_schema is {path!r}, which cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise WrongUse(f"evaluate.json_schema is {path!r}, which is not a JSON schema: {error}") from None
+    return parse_schema(text, f"evaluate.json_schema is {path!r}, which")
+
+
+def parse_schema(text: str, what: str) -> Schema:
+    """The JSON schema in a text. Raises WrongUse if it is none; `what` begins that sentence."""
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import validator_for
 
     try:
-        schema: Schema = json.loads(Path(path).read_text("utf-8"))
+        schema: Schema = json.loads(text)
         validator_for(schema).check_schema(schema)
-    except OSError as error:
-        raise WrongUse(f"evaluate.json_schema is {path!r}, which cannot be read: {error.strerror}") from None
-    except (ValueError, TypeError, SchemaError) as error:
-        reason = getattr(error, "message", error)
-        raise WrongUse(f"evaluate.json_schema is {path!r}, which is not a JSON schema: {reason}") from None
+    except (ValueError, TypeError, RecursionError, SchemaError) as error:
+        raise WrongUse(f"{what} is not a JSON schema: {getattr(error, 'message', error)}") from None
     return schema
 
 

@@ -42,6 +42,7 @@ class Fact(StrEnum):
     HOW = "How", "way to become champion: `promoted`, `rollback` or `by hand`"
     CHECKED = "Checked", "what was checked before the version could serve"
     FORGOTTEN = "Forgotten", "suppressed rows that it learned from, if it serves all the same"
+    GOLDEN = "Golden", "golden cases that it failed before it was registered, if it serves all the same"
     FLOW_RUN = "Flow-run", "flow run that waited for the answer, or `none`"
     # Of a review.
     SHEET = "Sheet", "sheet that people filled in"
@@ -162,6 +163,10 @@ class EntryFacts:
     @property
     def forgotten(self) -> str | None:
         return self.facts.get(Fact.FORGOTTEN)
+
+    @property
+    def golden(self) -> str | None:
+        return self.facts.get(Fact.GOLDEN)
 
     @property
     def verdicts(self) -> str | None:

@@ -62,12 +62,14 @@ def evaluate_gate(
     champion_name: str | None = None,
     champion_test_ids: Collection[str] | None = None,
     questions: pd.DataFrame | None = None,
+    of_candidate: guardrails.Results = ((), ()),
 ) -> Decision:
     """The whole decision but for the time, which `with_latency` adds.
 
     predictions: predictions.parquet of the candidate, with the column `source` of its rows; champion: that of the
     champion on the same rows, or None; champion_test_ids: of the rows that the champion was tested on, None if they are
-    lost; questions: what a generative model and its base answered in multiple choice: set, right, base_right.
+    lost; questions: what a generative model and its base answered in multiple choice: set, right, base_right;
+    of_candidate: guardrails of the candidate alone, which hold the first version too, and never call it worse.
     """
     if predictions.empty:
         raise Refused(
@@ -76,19 +78,22 @@ def evaluate_gate(
     base_predictions = task_metrics.predictions_of(predictions, "base_")
     base = compare_with("base", predictions, base_predictions, promote_config.margin_over_base, promote_config)
     retention, retention_reasons = guardrails.check_retention(questions, promote_config)
+    own_guardrails, own_reasons = of_candidate
+    own_violated = any(guardrail.violated for guardrail in own_guardrails)
     if champion is None:
-        passed = base.is_beaten and not any(guardrail.violated for guardrail in retention)
-        return Decision(passed, (base.reason, *retention_reasons), (base,), champion_name, guardrails=retention)
+        passed = base.is_beaten and not own_violated and not any(guardrail.violated for guardrail in retention)
+        reasons = (base.reason, *retention_reasons, *own_reasons)
+        return Decision(passed, reasons, (base,), champion_name, guardrails=(*retention, *own_guardrails))
     _require_same_rows(predictions, champion)
     rival = compare_with("champion", predictions, champion, promote_config.margin_over_champion, promote_config)
     parts, part_reasons = guardrails.check(predictions, champion, promote_config, champion_test_ids)
     violated = any(guardrail.violated for guardrail in (*parts, *retention))
     return Decision(
-        promote=base.is_beaten and rival.is_beaten and not violated,
-        reasons=(base.reason, rival.reason, *part_reasons, *retention_reasons),
+        promote=base.is_beaten and rival.is_beaten and not violated and not own_violated,
+        reasons=(base.reason, rival.reason, *part_reasons, *retention_reasons, *own_reasons),
         rivals=(base, rival),
         champion=champion_name,
-        guardrails=(*parts, *retention),
+        guardrails=(*parts, *retention, *own_guardrails),
         worse=rival.significantly_worse or violated,
     )
 

@@ -9,9 +9,9 @@ import pandas as pd
 from retune.data.row_table import SLICES
 from retune.errors import Refused
 from retune.evaluation import task_metrics
-from retune.promotion import latency
+from retune.promotion import golden_guardrail, latency
 from retune.promotion.gate import Decision, PromoteConfig, RivalResult, compare_predictions
-from retune.promotion.guardrails import Guardrail
+from retune.promotion.guardrails import Guardrail, Results
 
 
 def with_source(predictions: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
@@ -33,6 +33,11 @@ def questions_of(details: Mapping[str, Any]) -> pd.DataFrame | None:
     """set, right and base_right of each question, from details.json; None if no question was asked."""
     questions = details.get("general")
     return pd.DataFrame(questions) if questions and questions["set"] else None
+
+
+def own_guardrails(details: Mapping[str, Any]) -> Results:
+    """The guardrails of the candidate alone, from its details.json."""
+    return golden_guardrail.check(details.get("golden", ()))
 
 
 def run_metrics(decision: Decision) -> dict[str, float]:

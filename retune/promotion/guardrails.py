@@ -40,7 +40,7 @@ NAMED = 3  # violated labels and slices that the reasons name; the record holds 
 
 @dataclass(frozen=True)
 class Guardrail:
-    kind: str  # label, slice, calibration or general
+    kind: str  # label, slice, calibration, general, or that of a guardrail of the candidate alone
     name: str
     rows: int
     loss: float  # above zero: worse than the champion

@@ -7,6 +7,7 @@ the pictures stand for; the plots are the confusion matrix and the reliability d
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import pandas as pd
 from retune.config.classification import Evaluate
 from retune.data import row_table, text_keys
 from retune.errors import Refused
-from retune.evaluation import plots, report, slice_scores, statistics
+from retune.evaluation import golden_cases, plots, report, slice_scores, statistics
 from retune.models import classifier
 from retune.system import stage_io
+from tasks.evaluate import golden
 
 Predict = Callable[[list[str]], classifier.Predictions]
 
@@ -114,8 +116,9 @@ def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: Evaluate,
         base = evaluate(rows, lambda _: classifier.predict_labels(vectors, names, labels), evaluate_config)
         probe = evaluate(rows, lambda _: classifier.predict_labels(vectors, untouched.head, labels), evaluate_config)
 
-    headline = summary(candidate, base, probe, len(rows))
-    report_details = details(rows, candidate, evaluate_config.examples)
+    golden_results = golden.ask(evaluate_config.golden, partial(model.predict, batch_size=batch_size))
+    headline = summary(candidate, base, probe, len(rows)) | golden_cases.headline(golden_results)
+    report_details = details(rows, candidate, evaluate_config.examples) | golden_cases.as_details(golden_results)
     if slices := scores_of_slices(rows, candidate, evaluate_config):
         report_details["slices"] = slices
     _write_predictions(rows, {"": candidate, "base_": base, "probe_": probe}, out / "predictions.parquet")

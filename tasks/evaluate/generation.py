@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from retune.config.generation import GenerationEvaluate, Judge
 from retune.data import messages, row_table
 from retune.errors import Refused
 from retune.evaluation import (
+    golden_cases,
     json_validity,
     judge_endpoint,
     llm_judge,
@@ -35,7 +37,7 @@ from retune.evaluation import (
 from retune.models import causal_lm
 from retune.models.manifest import CausalLMManifest
 from retune.system import stage_io
-from tasks.evaluate import model_answers
+from tasks.evaluate import golden, model_answers
 
 TEXT_SCORES = ("rouge_l", "chrf", "bleu", "exact_match", "json_valid")
 
@@ -47,6 +49,7 @@ class Answers:
     predictions: pd.DataFrame  # predictions.parquet
     questions: pd.DataFrame  # of `model_answers.retention_table`
     seconds: float  # of the candidate, for writing
+    golden: list[golden_cases.CaseResult]
     merge: dict[str, float]  # of `model_answers.compare_with_merged`
     manifest: CausalLMManifest
 
@@ -69,7 +72,8 @@ def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: Generatio
         report_details["judge"] = {**asdict(evaluate_config.judge), "verdicts": verdicts.to_dict("records")}
         judge_scores = asdict(llm_judge.summary(verdicts["said"].tolist()))
         scores |= {f"judge_{name}": value for name, value in judge_scores.items()}
-    scores |= answers.merge
+    scores |= answers.merge | golden_cases.headline(answers.golden)
+    report_details |= golden_cases.as_details(answers.golden)
     row_table.write(predictions, out / "predictions.parquet")
     _draw(predictions, out)
     stage_io.write_json(report_details, out / "details.json")
@@ -103,16 +107,18 @@ def ask_models(model_folder: Path, rows: pd.DataFrame, evaluate_config: Generati
     candidate = causal_lm.load(model_folder)
     predictions, seconds = _predict(candidate, "", predictions, rows, evaluate_config)
     right = model_answers.retention_answers(candidate, evaluate_config)
+    predict = partial(candidate.predict, batch_size=evaluate_config.batch_size)
+    golden_results = golden.ask(evaluate_config.golden, predict)
     manifest = candidate.manifest
     merge = model_answers.compare_with_merged(
         candidate, rows[model_answers.rows_to_answer(rows["id"], evaluate_config)]
     )
-    del candidate
+    del candidate, predict
     base = causal_lm.load_base_model(model_folder)
     predictions, _ = _predict(base, "base_", predictions, rows, evaluate_config)
     base_right = model_answers.retention_answers(base, evaluate_config)
     questions = model_answers.retention_table(evaluate_config, right, base_right)
-    return Answers(predictions, questions, seconds, merge, manifest)
+    return Answers(predictions, questions, seconds, golden_results, merge, manifest)
 
 
 def _predict(

@@ -8,6 +8,7 @@ from retune.errors import Refused
 from retune.lineage import ancestry, history
 from retune.lineage import record as records
 from retune.lineage.entry_facts import Fact
+from retune.promotion import golden_guardrail
 from retune.registry import backend, clean_process, reload_check, versions
 from retune.system import dvc_store, git
 from tasks.promote.succession import (
@@ -84,7 +85,14 @@ def fit_to_serve(version: versions.Version, reader: clean_process.Reader, even_f
     """
     record = records.read(versions.checked_folder(version) / records.FILE)
     suppressed = _suppressed_rows(version, even_forgotten)
-    return {Fact.CHECKED: reload_check.says_the_same(version, record, reader), **suppressed}
+    return {Fact.CHECKED: reload_check.says_the_same(version, record, reader), **suppressed, **_failed_cases(record)}
+
+
+def _failed_cases(record: records.Record) -> dict[str, str]:
+    """A person may take a version that fails a golden case, and the history says so."""
+    bounds = record["gate"].get("bounds", [])
+    names = [bound["name"] for bound in bounds if bound["kind"] == golden_guardrail.KIND and bound["broken"]]
+    return {Fact.GOLDEN: f"it failed golden cases: {', '.join(map(repr, names))}"} if names else {}
 
 
 def _suppressed_rows(version: versions.Version, even_forgotten: bool) -> dict[str, str]:

@@ -75,7 +75,7 @@ def registration(version: versions.Version) -> history.Entry:
 
 def promote_approved(version: versions.Version, answer: history.Entry) -> history.Entry:
     reasons = [*recorded_reasons(version), describe_answer(answer)]
-    facts = {key: value for key, value in answer.facts.items() if key in (Fact.CHECKED, Fact.FORGOTTEN)}
+    facts = {key: value for key, value in answer.facts.items() if key in (Fact.CHECKED, Fact.FORGOTTEN, Fact.GOLDEN)}
     return set_champion(version, history.PROMOTED, reasons, reasons, facts)
 
 

@@ -123,9 +123,11 @@ def _evaluate_gate_again(record: Record, folder: Path) -> records.Gate:
     task, hashes = task_metrics.task_of(record["params"]), record["pipeline"]["hashes"]
     config = renames.upgrade(record["params"])
     promote_config = params.parse_section(params.sections(task)["promote"], config["promote"])
-    questions = None
-    if not task_data.of(task).has_labels:
-        questions = gate_record.questions_of(json.loads(dvc_store.read_bytes(hashes[DETAILS])))
+    generates, details = not task_data.of(task).has_labels, {}
+    if generates or params.at(
+        config, "evaluate.golden"
+    ):  # of an earlier release, a classifier's details decide nothing
+        details = json.loads(dvc_store.read_bytes(hashes[DETAILS]))
     names = None if "columns" in promote_config.slices else ["id", "source"]
     rows = read_columns(record["data"]["sides"]["test"]["md5"], names)
     champion_test = recorded["champion_test"]
@@ -136,7 +138,8 @@ def _evaluate_gate_again(record: Record, folder: Path) -> records.Gate:
         promote_config,
         recorded["champion"],
         champion_ids,
-        questions,
+        gate_record.questions_of(details) if generates else None,
+        gate_record.own_guardrails(details),
     )
     if measurement := recorded["latency"]:
         decision = gate.with_latency(decision, latency.parse(measurement), promote_config)

@@ -80,7 +80,7 @@ def settings(tiny_base):
         "refit": False,
         "class_weights": "none",
     }
-    values["evaluate"] |= {"bootstrap": 100, "batch_size": 16}
+    values["evaluate"] |= {"bootstrap": 100, "batch_size": 16, "golden": {"path": "", "sha256": ""}}
     values["promote"] |= {"bootstrap": 200}
     return values
 

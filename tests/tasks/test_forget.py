@@ -9,8 +9,9 @@ import pytest
 
 from retune.data import row_table, suppression
 from retune.errors import Broken, Refused, WrongUse
+from retune.evaluation.golden_cases import Case
 from tasks import forget as forget_module
-from tasks.forget import copies, forget, has_arrived
+from tasks.forget import copies, forget, golden_cases_of, has_arrived
 
 WHO = ("asked to be forgotten", "A. Tester <tester@example.com>", "2026-11-24T10:00:00+00:00")
 RAW, LIST = Path("data/raw"), suppression.LIST
@@ -147,3 +148,15 @@ def test_a_row_stays_forgotten_however_its_number_is_spelled():
     assert forget(["7"], *WHO).added == ("7.0",)
     assert listed("7", "7.0", "70") == [True, True, False]
     assert forget(["7"], *WHO).known == ("7.0",)
+
+
+def test_golden_cases_that_hold_the_text_of_a_row_are_named():
+    put(
+        ("1", "card  found"),
+        ("4", '[{"role":"user","content":"hi"},{"role":"user","content":"Where is IT?"}]'),
+        part="00002",
+    )
+    cases = [Case(name, text, "a", "", "", "") for name, text in (("one", "Card lost!"), ("two", "where is it"))]
+    assert golden_cases_of(["1", "2", "3", "9"], cases) == {"1": ("one",), "2": ("one",), "3": ("two",)}
+    assert golden_cases_of(["4"], cases) == {"4": ("two",)}
+    assert golden_cases_of(["1"], []) == {}

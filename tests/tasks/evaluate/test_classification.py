@@ -6,13 +6,15 @@ import pytest
 import yaml
 
 from retune.config.classification import Evaluate
+from retune.config.golden import Golden
 from retune.data import row_table
 from retune.errors import Refused
 from retune.models import classifier
 from tasks.evaluate.__main__ import main
 from tasks.evaluate.classification import details, evaluate, scores_of_slices, summary
 
-SECTION = Evaluate(batch_size=8, bootstrap=200, confidence=0.95, seed=17, bins=10, examples=3)
+NO_CASES = Golden(path="", sha256="")
+SECTION = Evaluate(batch_size=8, bootstrap=200, confidence=0.95, seed=17, bins=10, examples=3, golden=NO_CASES)
 LABELS = ["bills", "parcels", "repairs"]
 
 

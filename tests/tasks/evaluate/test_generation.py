@@ -52,7 +52,7 @@ def stage_folder(tmp_path, monkeypatch, make_replies):
     """A folder with params for the task and 12 rows to score."""
     monkeypatch.chdir(tmp_path)
     values = json.loads(json.dumps(SHIPPED))
-    values["evaluate"] |= {"generate_rows": 5, "bootstrap": 100, "batch_size": 4}
+    values["evaluate"] |= {"generate_rows": 5, "bootstrap": 100, "batch_size": 4, "golden": {"path": "", "sha256": ""}}
     rows = make_replies(12, seed=9)
     rows.loc[0, "label"] = "<script>alert('hello')</script> the"
     row_table.write(rows, tmp_path / "test.parquet")

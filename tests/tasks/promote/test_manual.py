@@ -146,3 +146,18 @@ def test_what_learned_from_a_forgotten_row_serves_only_on_demand(suppressed_vers
     folders_by_side.clear()
     with pytest.raises(Refused, match="it may have learned from a row"):
         manual.fit_to_serve(version, None, even_forgotten=False)
+
+
+def test_a_version_that_failed_a_golden_case_serves_where_a_person_says_so_and_the_history_tells(
+    register_version, monkeypatch
+):
+    version = register_version()
+    facts = record.read(versions.version_folder(version) / record.FILE)
+    failed = {"kind": "golden", "name": "lost parcel", "rows": 1, "loss": 1.0, "limit": 0.0, "confidence": 1.0}
+    facts["gate"]["bounds"] = [{**failed, "broken": True}]
+    monkeypatch.setattr(record, "read", lambda _: facts)
+    monkeypatch.setattr(suppression, "read", lambda: suppression.NOTHING)
+    monkeypatch.setattr(reload_check, "says_the_same", lambda *_: "fine")
+    entry = manual.promote_manually(version, "why", lambda each: manual.fit_to_serve(each, None, False))
+    assert entry.golden == "it failed golden cases: 'lost parcel'"
+    assert again(version).aliases == ("champion",)
