@@ -322,8 +322,8 @@ def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
         click.echo(f"these rows hold the same text as {name}: {', '.join(others)}. Forget them too if you mean them")
     for name, names in cases.items():
         click.echo(
-            f"these golden cases hold the text of {name}: {', '.join(names)}. Take their lines out of the file too, and "
-            "write its new hash into evaluate.golden.sha256"
+            f"these golden cases hold the text of {name}: {', '.join(names)}. Take their lines out of the file too, "
+            "and write its new hash into evaluate.golden.sha256"
         )
     click.echo(f"serving now: {', '.join(serving) or 'none of them'}. `retune run` makes a version without them.")
     verify.require_whole_history()

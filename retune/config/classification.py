@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 from retune.config.common import (
     EvaluateCommon,
     Full,
+    Languages,
     Lora,
     MissingWords,
     NearCopies,
@@ -41,6 +42,7 @@ class Curate:
         AfterValidator(_one_step),
         about("Label as it is in the data -> label that it becomes; other labels stay as they are.", "{Spam.: spam}"),
     ]
+    languages: Languages
     near_copies: Annotated[NearCopies, about("Texts that differ in a few words, a number or a placeholder alone.")]
     pii: Annotated[Pii, PII]
     poison: Annotated[Poison, POISON]

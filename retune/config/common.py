@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from retune.config.golden import GOLDEN, Golden
 from retune.config.types import (
@@ -34,6 +34,25 @@ MissingWords = Annotated[
     about(
         "Words that count as an empty cell when they are all of a text, label, answer or group, such as nan and NULL. "
         "An empty list takes every word as it is: NA may be Namibia."
+    ),
+]
+
+
+def _several(languages: list[str]) -> list[str]:
+    if len(set(languages)) == 1:
+        raise ValueError(
+            f"one language alone, {languages[0]!r}, is not told from others: name those that the rows have"
+        )
+    return languages
+
+
+Languages = Annotated[
+    list[Annotated[str, Field(pattern="^[a-z]{2,3}$")]],
+    AfterValidator(_several),
+    about(
+        "Languages to tell apart, as codes of ISO 639-1. The language of each row becomes its slice `language`, unless "
+        "it came with one. An empty list: none is sought.",
+        "[de, en, fr]",
     ),
 ]
 

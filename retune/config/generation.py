@@ -8,6 +8,7 @@ from pydantic import AfterValidator
 from retune.config.common import (
     EvaluateCommon,
     Full,
+    Languages,
     Lora,
     MissingWords,
     NearCopies,
@@ -39,6 +40,7 @@ class GenerationCurate:
     min_chars: Annotated[Count, about("Prompts whose last message has fewer characters are rejected.", "2 to 20")]
     max_chars: Annotated[Count, about("Prompts with more characters in all are rejected.")]
     missing_words: MissingWords
+    languages: Languages
     near_copies: Annotated[NearCopies, about("Texts that differ in a few words, a number or a placeholder alone.")]
     pii: Annotated[Pii, PII]
     poison: Annotated[Poison, POISON]

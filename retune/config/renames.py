@@ -63,6 +63,8 @@ ADDED = {
     "ingest.max_unreadable_share": "max_unreadable_share: 0.1 # of a source's rows; with more, nothing of it comes in",
     "curate.missing_words": 'missing_words: []         # words that count as an empty cell: [nan, "NULL"]',
     "curate.merge_labels": "merge_labels: {}          # label in the data: label that it becomes, {Spam.: spam}",
+    "curate.languages": "languages: []             # told apart as the slice `language`, such as [de, en, fr]; "
+    "empty: none",
     "curate.near_copies": NEAR_COPIES,
     "curate.pii": PII,
     "curate.poison": POISON,

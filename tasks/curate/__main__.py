@@ -230,7 +230,7 @@ def _ids_of_groups(stream: Stream, groups: list[list[int]]) -> list[list[str]]:
 
 def from_folder(raw: Path, columns: Sequence[str], batch_rows: int = BATCH_ROWS) -> Stream:
     """The rows of the parts in `raw`, the oldest first. Raises WrongUse if they lack one of `columns`."""
-    _refuse_missing(row_table.names(raw), columns)
+    _refuse_missing(row_table.names(raw), [name for name in columns if name != SLICES])
     return lambda names: row_table.batches(raw, names, batch_rows)
 
 
@@ -288,7 +288,8 @@ def main(raw: Path, suppressed_json: Path, verdicts_json: Path, curated: Path, r
     pii = config.curate.pii
     name_finder = name_model.load(pii.names_model) if pii.names_model else None
     listed, verdicts = suppression.read(suppressed_json), label_verdicts.read(verdicts_json)
-    secret, facts = redaction.secret_of(pii), task_data.of(config.task, row_table.names(raw))
+    languages = [SLICES] if config.curate.languages else []
+    secret, facts = redaction.secret_of(pii), task_data.of(config.task, [*row_table.names(raw), *languages])
     context = Context(facts, config.curate, listed, secret, name_finder, verdicts, row_table.first_rows(raw))
     files = replay.files_of(config)
     examples = replay.read(files)

@@ -164,8 +164,8 @@ def _among(values: Array, ascending: Array) -> Array:
     if not len(ascending):
         return np.zeros(len(values), np.bool_)
     places = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
-    found: Array = ascending[places] == values
-    return found
+    contained: Array = ascending[places] == values
+    return contained
 
 
 def candidates(keys: Array) -> Iterator[tuple[Array, Array]]:

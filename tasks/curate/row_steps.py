@@ -30,7 +30,7 @@ import pyarrow.compute as pc
 
 from retune.config.classification import Curate
 from retune.config.generation import GenerationCurate
-from retune.data import messages, row_table, slices, suppression
+from retune.data import languages, messages, row_table, slices, suppression
 from retune.data.label_verdicts import Verdicts
 from retune.data.pii.detection import NameFinder
 from retune.data.pii.redaction import redact_row
@@ -113,7 +113,8 @@ def clean(batch: pa.RecordBatch, context: Context) -> pa.RecordBatch:
         labels, marks["dropped_by"] = _reviewed(columns["id"].to_pylist(), final, answers["label"], context.verdicts)
         answers["label"] = [last_names.get(word, word) for word in labels]
     if SLICES in columns:
-        answers[SLICES], marks["personal"] = _redacted_slices(columns[SLICES].to_pylist(), marks["personal"], context)
+        cells, marks["personal"] = _redacted_slices(columns[SLICES].to_pylist(), marks["personal"], context)
+        answers[SLICES] = _with_language(cells, dialogue, context)
     if missing:
         columns["group"] = pa.array([missing.get(name.strip(), name) for name in columns["group"].to_pylist()], TEXT)
     words_of = {"words": words, "dialogue": dialogue, "signs": signs}
@@ -163,6 +164,15 @@ def _redacted_slices(cells: list[str], personal: list[str], context: Context) ->
         rows[cell] = slices.dump(dict(zip(values, row.texts, strict=True))), types
     types_of = [" ".join([*types.split(), *rows[cell][1]]) for cell, types in zip(cells, personal, strict=True)]
     return [rows[cell][0] for cell in cells], types_of
+
+
+def _with_language(cells: list[str], dialogue: list[str], context: Context) -> list[str]:
+    """The slices of each row with that of its language, where languages are sought. What came with one keeps it."""
+    if not (sought := context.config.languages):
+        return cells
+    codes = languages.of_texts(dialogue, tuple(sought))
+    values = ({"language": code} | slices.parse(cell) for cell, code in zip(cells, codes, strict=True))
+    return [slices.dump(each) for each in values]
 
 
 def _lengths(texts: list[str]) -> pa.Array:

@@ -28,6 +28,7 @@ LENIENT = Curate(
     min_label_rows=1,
     missing_words=[],
     merge_labels={},
+    languages=[],
     near_copies=APART,
     pii=PII,
     poison=POISON,
@@ -37,7 +38,9 @@ LENIENT = Curate(
 NEAR = replace(LENIENT, near_copies=NearCopies(similarity=0.8, keep="all"))
 
 
-WRITING = GenerationCurate(min_chars=2, max_chars=200, missing_words=[], near_copies=APART, pii=PII, poison=POISON)
+WRITING = GenerationCurate(
+    min_chars=2, max_chars=200, missing_words=[], languages=[], near_copies=APART, pii=PII, poison=POISON
+)
 
 
 FORGOTTEN = suppression.add(suppression.NOTHING, ["1"], "asked", "A. Tester", "2026-11-24T10:00:00Z")

@@ -7,7 +7,7 @@ CLASSIFY, INSTRUCT = task_data.of("classify"), task_data.of("instruct")
 
 
 def rows(labels, **columns):
-    table = {"text": "a text", "label": labels, "given": "", "source": "desk", **columns}
+    table = {"id": range(len(labels)), "text": "a text", "label": labels, "given": "", "source": "desk", **columns}
     return pd.DataFrame(table, index=range(len(labels))).astype("str")
 
 
@@ -65,3 +65,35 @@ def test_the_forms_of_answers_are_counted_and_an_odd_one_is_named():
     alike = tables(rows(answers[:60]), INSTRUCT)
     assert alike["form of the answer"].advice == ()
     assert alike["length of the answer in characters"].rows == {"up to 50": 60}
+
+
+def test_greetings_and_signatures_of_answers_are_counted():
+    framed = "Hello Ms Lee,\n\nyour parcel is late.\n\nThe support team"
+    answers = [framed] * 30 + ["Your parcel is late.\nWe are sorry."] * 2 + ["Hi!\nIt is late."] * 30
+    frame = tables(rows(answers), INSTRUCT)["frame of the answer"]
+    assert frame.rows == {"greeting": 30, "greeting and signature": 30, "no greeting, no signature": 2}
+    assert "another frame than most: no greeting, no signature 2" in frame.advice[0]
+
+
+GERMAN, ENGLISH = "Mein Konto ist seit gestern gesperrt", "My account has been locked since yesterday"
+
+
+def test_languages_are_counted_and_several_are_worth_slices():
+    language = tables(rows(["a"] * 40, text=[ENGLISH] * 29 + [GERMAN] * 10 + ["0815"]))["language"]
+    assert language.rows == {"en": 29, "de": 10, "other or unsure": 1}
+    assert language.advice == ("texts are of several languages: curate.languages: [de, en] makes each of them a slice",)
+    table = tables(rows(["a"] * 2, text=[ENGLISH, GERMAN], slices=['{"language": "x"}'] * 2))
+    assert table["language"].rows == {"x": 2}
+
+
+def test_of_many_rows_a_sample_has_its_language_told(monkeypatch):
+    monkeypatch.setattr(balance, "LOOKED_AT", 4)
+    assert tables(rows(["a"] * 90, text=ENGLISH))["language, of 4 rows"].rows == {"en": 4, "other or unsure": 0}
+
+
+def test_an_answer_in_another_language_than_its_prompt_is_named():
+    prompts = [messages.dump([{"role": "user", "content": text}]) for text in [ENGLISH] * 3 + [GERMAN] * 2]
+    answers = [ENGLISH, ENGLISH, GERMAN, GERMAN, "ok"]
+    table = tables(rows(answers, text=prompts), INSTRUCT)["language of the answer"]
+    assert table.rows == {"that of the prompt, or unsure": 4, "another": 1}
+    assert table.advice == ("answers in another language than their prompt, such as that of row 2",)
