@@ -2,7 +2,7 @@
 
     import retune
 
-    retune.load("classifier@champion").predict(["Where is my parcel?"])   # a frame: text, label, confidence
+    retune.load("classifier@champion").predict(["Where is my parcel?"])   # text, label, confidence, route
     retune.versions("classifier")                                         # newest first
     retune.lineage("classifier@champion")["data"]                         # the record of what made it
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from retune.lineage.record import Record
+    from retune.models.routing import Routing
     from retune.registry.versions import Version
 
 __all__ = ["Model", "lineage", "load", "versions"]
@@ -32,14 +33,15 @@ __all__ = ["Model", "lineage", "load", "versions"]
 class Model:
     """A registered version, loaded: `predict` answers texts."""
 
-    def __init__(self, version: Version, network: Any) -> None:
-        self.version, self._network = version, network
+    def __init__(self, version: Version, network: Any, routing: Routing) -> None:
+        self.version, self._network, self._routing = version, network, routing
 
     def __repr__(self) -> str:
         return f"Model({str(self.version)!r})"
 
     def predict(self, texts: Sequence[str], batch_size: int = 32) -> pd.DataFrame:
-        """One row a text, in the order of the texts: `text`, `label`, `confidence` (0 to 1).
+        """One row a text, in the order of the texts: `text`, `label`, `confidence` (0 to 1) and `route`: `auto`,
+        or `human` where the version does not promise that the answer may go out unread.
 
         Of a generative model the text is a prompt, plain or as JSON messages, and `label` is the answer.
         Raises WrongUse for a single string instead of a sequence of them.
@@ -51,7 +53,9 @@ class Model:
         if isinstance(texts, str):
             raise WrongUse(f"predict takes a list of texts, not one text: predict([{texts[:40]!r}])")
         answers = self._network.predict(list(texts), batch_size)
-        return pd.DataFrame({"text": list(texts), "label": answers.labels, "confidence": answers.confidence})
+        routes = self._routing.routes(answers.labels, answers.confidence)
+        columns = {"label": answers.labels, "confidence": answers.confidence, "route": routes}
+        return pd.DataFrame({"text": list(texts), **columns})
 
 
 def load(reference: str, device: str = "auto") -> Model:
@@ -60,11 +64,12 @@ def load(reference: str, device: str = "auto") -> Model:
     device: cpu, cuda or auto. Raises WrongUse for a malformed reference, Refused for a version that is missing or
     whose files differ from what was registered, Broken where the registry does not answer.
     """
-    from retune.models import loading
+    from retune.models import loading, routing
     from retune.registry import versions as registered
 
     version = registered.resolve(reference)
-    return Model(version, loading.load(registered.model_folder(version), device))
+    folder = registered.model_folder(version)
+    return Model(version, loading.load(folder, device), routing.read(folder))
 
 
 def versions(name: str | None = None) -> list[Version]:

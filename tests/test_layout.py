@@ -73,7 +73,7 @@ DOORS = {
     "stdnum": {"retune/data/pii/numbers.py"},
     "rensa": {"tasks/curate/shingles.py"},
     "ray": {"tasks/curate/ray_cluster.py"},
-    "scipy": {"tasks/curate/near_copies.py"},
+    "scipy": {"tasks/curate/near_copies.py", "retune/evaluation/automation.py", "retune/evaluation/temperature.py"},
     "rouge_score": {"retune/evaluation/text_metrics.py"},
     "sacrebleu": {"retune/evaluation/text_metrics.py"},
     "httpx": {

@@ -71,6 +71,8 @@ def version_as_json(version: Any) -> dict[str, Any]:
 def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
     """Predict a label, or generate an answer, for each TEXT.
 
+    The route says who answers: auto, the model alone; human, a person, since the version does not promise enough.
+
     MODEL is NAME@ALIAS or NAME/VERSION. `-` reads one text a line from standard input. Write `--` before a word that
     begins with a dash.
     """
@@ -84,19 +86,25 @@ def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
     from retune.registry import versions
 
     folder = versions.model_folder(versions.resolve(model))
-    from retune.models import causal_lm, loading
+    from retune.models import causal_lm, loading, routing
 
-    network = loading.load(folder)
+    network, rule = loading.load(folder), routing.read(folder)
     if isinstance(network, causal_lm.CausalLM):
         _warn_of_truncation(network.truncated(prompts), len(prompts))
     answers = network.predict(prompts)
-    rows = zip(prompts, answers.labels, answers.confidence.tolist(), strict=True)
+    routes = rule.routes(answers.labels, answers.confidence)
+    if not rule.promises and answers.tokens is None:  # a model that writes never promises
+        click.echo(f"every answer goes to a person: {rule.reason}", err=True)
+    rows = zip(prompts, answers.labels, answers.confidence.tolist(), routes, strict=True)
     if json_:
-        print_json([{"text": text, "label": label, "confidence": confidence} for text, label, confidence in rows])
+        keys = ("text", "label", "confidence", "route")
+        print_json([dict(zip(keys, row, strict=True)) for row in rows])
     else:
         title = "label" if answers.tokens is None else "answer"
-        cells = ((on_one_line(label), f"{sure:.3f}", on_one_line(text[:80])) for text, label, sure in rows)
-        print_table([(title, "confidence", "text"), *cells])
+        table: list[tuple[str, ...]] = [(title, "confidence", "route", "text")]
+        for text, label, confidence, route in rows:
+            table.append((on_one_line(label), f"{confidence:.3f}", route, on_one_line(text[:80])))
+        print_table(table)
 
 
 def _lines_of_input() -> list[str]:

@@ -18,7 +18,7 @@ from retune.config.common import (
 )
 from retune.config.personal_data import PII, Pii
 from retune.config.poison import POISON, Poison
-from retune.config.types import Count, Limit, OnMissing, Positive, Share, Tokens, about, section
+from retune.config.types import Confidence, Count, Limit, OnMissing, Positive, Share, Tokens, about, section
 
 
 def _one_step(labels: dict[str, str]) -> dict[str, str]:
@@ -118,8 +118,31 @@ class Train(TrainCommon):
 
 
 @section
+class Automation:
+    precision: Annotated[
+        Annotated[float, Field(ge=0.5, lt=1)] | None,
+        about(
+            "Promised share of right answers among those that nobody reads. `retune predict` sends the others to a "
+            "person. null: a person reads everything.",
+            "0.9 to 0.99",
+        ),
+    ]
+    confidence: Annotated[
+        Confidence, about("Probability with which the promise holds, over the draw of the rows.", "0.9 to 0.99")
+    ]
+    by_label: Annotated[
+        bool,
+        about(
+            "Labels with enough validation rows keep the promise each for itself, by a threshold of their own; the "
+            "promises hold together."
+        ),
+    ]
+
+
+@section
 class Evaluate(EvaluateCommon):
     bins: Annotated[Count, about("Bins of the calibration error and of its plot.", "10 to 20")]
+    automation: Annotated[Automation, about("What the model may do alone, at a promised precision.")]
 
 
 @section

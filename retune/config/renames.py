@@ -55,6 +55,11 @@ GOLDEN = """\
 golden:                   # cases that must never go wrong; `retune golden add` writes the file and its hash
   path: tests/golden.csv  # text, and a label, regex, schema or not_contains; empty: none
   sha256: 8dbcd2821b364e0df6874635459cd0b993caa6c878e166372ec996ebd0bcc1b4"""
+AUTOMATION = """\
+automation:               # what the model may do alone
+  precision: 0.98         # promised share of right answers among those that nobody reads; null: a person reads all
+  confidence: 0.95        # with which the promise holds
+  by_label: true          # labels with enough validation rows have a threshold and a promise of their own"""
 # Dotted path of a parameter or section that files of an earlier release lack -> its lines in params.yaml, in the order
 # of the file.
 ADDED = {
@@ -72,6 +77,7 @@ ADDED = {
     "split.large_groups": "large_groups: []          # groups that may hold more, or are named like a missing value",
     "train.turns": "turns: last               # all | last: the answers of a conversation that are learned; as it was",
     "evaluate.golden": GOLDEN,
+    "evaluate.automation": AUTOMATION,
 }
 # The same of each source, by its kind: dotted path below the source -> value.
 ADDED_TO_SOURCES = {

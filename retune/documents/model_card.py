@@ -36,7 +36,7 @@ Not for decisions about people, and not for texts of another kind than those bel
 
 ## Scores
 {_scores_table(record)}
-
+{_describe_automation(record)}
 ## Gate
 {_describe_gate(record)}
 
@@ -166,6 +166,15 @@ def _scores_table(record: Record) -> str:
     test, confidence = record["scores"]["rows"], record["scores"]["confidence"]
     lead = f"On {test:,} test rows that training did not see; in brackets {confidence:.0%} bootstrap intervals."
     return "\n".join([lead, "", f"| model | {' | '.join(titles.values())} |", f"|---{'|---' * len(titles)}|", *rows])
+
+
+def _describe_automation(record: Record) -> str:
+    """Empty for a version of an earlier release."""
+    if not (automation := record.get("automation")):
+        return ""
+    share = automation["share"]
+    alone = f" Above its thresholds are {share['value']:.1%} of {share['n']:,} test rows." if share else ""
+    return f"\nWhat it may do alone: {escape(automation['reason'])}.{alone}\n"
 
 
 def _describe_gate(record: Record) -> str:

@@ -70,6 +70,22 @@ def reliability(models: dict[str, tuple[np.ndarray, np.ndarray]], bins: int, pat
     _finish(figure, [axis], path)
 
 
+def risk_coverage(
+    coverage: np.ndarray, risk: np.ndarray, point: tuple[float, float] | None, precision: float | None, path: Path
+) -> None:
+    """The share wrong of those that are answered alone, over their share of all rows. point: of the chosen rule."""
+    figure, (axis,) = _axes(1, (6, 4))
+    axis.plot(coverage, risk, color=BLUE, label="candidate")
+    if precision is not None:
+        axis.axhline(1 - precision, color="black", linewidth=0.8, linestyle=":", label=f"promised, {1 - precision:.3g}")
+    if point:
+        axis.plot(*point, marker="o", markersize=8, linestyle="", color=ORANGE, label="chosen on validation")
+    axis.set(xlabel="coverage: share of the rows", ylabel="risk: share wrong of these", xlim=(0, 1.02))
+    axis.set_title("Risk over coverage, test rows")
+    axis.set_ylim(bottom=0)
+    _finish(figure, [axis], path)
+
+
 def confusion(table: pd.DataFrame, path: Path) -> dict[str, str]:
     """True labels down, predicted across; colour is the share of the true label. Of many labels the most confused.
 

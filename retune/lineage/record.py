@@ -193,6 +193,25 @@ class Scores(TypedDict):
     champion: Scored | None
 
 
+class Promise(TypedDict):
+    precision: float
+    confidence: float
+
+
+class Automation(TypedDict):
+    """automation.json: what the model may do alone."""
+
+    promise: Promise | None
+    status: str  # proved | holds | contradicted | unreachable | off
+    reason: str
+    threshold: float | None
+    labels: dict[str, float | None]
+    validation_rows: int
+    share: Score | None
+    precision: Score | None
+    aurc: float
+
+
 class Guardrail(TypedDict):
     kind: str  # label | slice | calibration | general
     name: str
@@ -263,6 +282,7 @@ class Record(TypedDict):
     training: Training
     params: dict[str, Any]  # params.yaml as it was
     scores: Scores
+    automation: NotRequired[Automation]
     gate: Gate
     pipeline: Pipeline
     files: dict[str, str]  # name -> sha256

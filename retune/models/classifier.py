@@ -2,7 +2,7 @@
 
 A model folder holds safetensors and JSON, never a pickle:
 
-    model.json            method, labels, base, max_tokens
+    model.json            method, labels, base, max_tokens, temperature
     head.safetensors      weight [labels, width], bias [labels]
     probe.safetensors     the same for the frozen base: the baseline, from which the head started
     tokenizer/            as transformers writes it
@@ -65,19 +65,21 @@ class Classifier:
     head: nn.Linear
 
     def predict(self, texts: Sequence[str], batch_size: int = 64) -> Predictions:
-        return predict_labels(self.embed(texts, batch_size), self.head, self.manifest.labels)
+        vectors = self.embed(texts, batch_size)
+        return predict_labels(vectors, self.head, self.manifest.labels, self.manifest.temperature)
 
     def embed(self, texts: Sequence[str], batch_size: int = 64) -> torch.Tensor:
         return embed(self.encoder, self.tokenizer, texts, self.manifest.max_tokens, batch_size)
 
 
-def predict_labels(vectors: torch.Tensor, head: nn.Linear, labels: Sequence[str]) -> Predictions:
-    """The most probable label of each vector [rows, width], and its probability.
+def predict_labels(
+    vectors: torch.Tensor, head: nn.Linear, labels: Sequence[str], temperature: float = 1.0
+) -> Predictions:
+    """The most probable label of each vector [rows, width], and its probability: softmax of logits / temperature.
 
     Raises Refused for a model whose weights give no numbers.
     """
-    with torch.no_grad():
-        probability = head(vectors.to(head.weight.device)).float().softmax(-1).cpu().numpy()
+    probability = (logits_of(vectors, head) / temperature).softmax(-1).numpy()
     if broken := int((~np.isfinite(probability).all(axis=-1)).sum()):
         raise Refused(
             f"the model gives no number for {broken} of {len(probability)} texts",
@@ -85,6 +87,13 @@ def predict_labels(vectors: torch.Tensor, head: nn.Linear, labels: Sequence[str]
         )
     best = probability.argmax(-1)
     return Predictions([labels[i] for i in best], probability.max(-1))
+
+
+def logits_of(vectors: torch.Tensor, head: nn.Linear) -> torch.Tensor:
+    """[rows, labels], float32, on the CPU."""
+    with torch.no_grad():
+        logits: torch.Tensor = head(vectors.to(head.weight.device)).float().cpu()
+    return logits
 
 
 def load_base(name: str, sha256: str, dropout: float = 0.0) -> tuple[Any, nn.Module]:

@@ -14,6 +14,7 @@ class ClassifierManifest:
     base_name: str
     base_sha256: str  # of the base's weights
     max_tokens: int  # longer texts are cut
+    temperature: float = 1.0  # that the logits are divided by; a manifest of an earlier release has none
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pyarrow as pa
 from retune.config import renames
 from retune.errors import Refused
 from retune.lineage.record import Record
+from retune.models import routing
 from retune.registry import clean_process, versions
 from retune.system import dvc_store
 
@@ -48,15 +49,31 @@ def says_the_same(version: versions.Version, version_record: Record, reader: cle
             "`dvc pull` may bring back the test rows and what was predicted of them"
         ) from None
     again = clean_process.predict_in_clean_process(reader, version, expected["text"].tolist())
-    return agreement(version, expected, again, version_record["params"]["register"]["tolerance"])
+    automation = version_record.get("automation")
+    rule = routing.parse(automation) if automation else None
+    return agreement(version, expected, again, rule, version_record["params"]["register"]["tolerance"])
 
 
-def agreement(version: versions.Version, expected: pd.DataFrame, again: pd.DataFrame, tolerance: float) -> str:
-    """In words how near `again` came to what was `said`. Raises Refused if it is further away than `tolerance`."""
+def agreement(
+    version: versions.Version,
+    expected: pd.DataFrame,
+    again: pd.DataFrame,
+    rule: routing.Routing | None,
+    tolerance: float,
+) -> str:
+    """In words how near `again` came to what was `said`. Raises Refused if it is further away than `tolerance`.
+
+    rule: who was to answer; None for a version of an earlier release, which says nothing about it.
+    """
     distance = largest_distance(expected, again)
     if not distance <= tolerance:  # a confidence that is no number is no agreement either
         reason = f"{version} says something else once reloaded: confidence off by {distance:.2g}, or another label"
         raise Refused(f"{reason}; allowed is {tolerance:.2g}. No alias was moved")
+    if rule and again["route"].tolist() != rule.routes(again["label"].tolist(), again["confidence"].to_numpy()):
+        raise Refused(
+            f"{version} sends answers to other routes once reloaded than {routing.FILE} says: register it again. "
+            "No alias was moved"
+        )
     return f"{len(expected)} test rows, confidence off by {distance:.2g} at most"
 
 

@@ -41,6 +41,7 @@ CARRIED = (
     "models/loading.py",
     "models/manifest.py",
     "models/packing.py",
+    "models/routing.py",
     "system/__init__.py",
     "system/files.py",
 )  # code that a version serves with
@@ -55,7 +56,8 @@ def packed(model_folder: Path, requirements: list[str]) -> Iterator[Path]:
 
     package = Path(__file__).parents[1]
     signature = ModelSignature(
-        Schema([ColSpec("string", "text")]), Schema([ColSpec("string", "label"), ColSpec("double", "confidence")])
+        Schema([ColSpec("string", "text")]),
+        Schema([ColSpec("string", "label"), ColSpec("double", "confidence"), ColSpec("string", "route")]),
     )
     with backend.scratch() as scratch:
         folder, code = Path(scratch) / "packed", Path(scratch) / "code"

@@ -3,7 +3,8 @@
     if __name__ == "__main__":
         run(main)
 
-`main` names its paths as parameters; the command line gives them in that order.
+`main` names its paths as parameters; the command line gives them in that order. It may leave those out at the end that
+have a default.
 """
 
 import inspect
@@ -29,9 +30,10 @@ def run(main: Callable[..., None]) -> None:
 
     An error of ours is one line of JSON on stderr, which `flows/execution/dvc.py` reads (`errors.from_line`).
     """
-    names = list(inspect.signature(main).parameters)
+    parameters = inspect.signature(main).parameters
+    names, required = list(parameters), [each for each in parameters.values() if each.default is each.empty]
     try:
-        if len(sys.argv) - 1 != len(names):
+        if not len(required) <= len(sys.argv) - 1 <= len(names):
             raise WrongUse(f"this stage takes {' '.join(names).upper()}, not {sys.argv[1:]}")
         main(*(Path(argument) for argument in sys.argv[1:]))
         failpoints.point("shell:made")

@@ -1,11 +1,13 @@
 """Score a model folder on rows that it has not seen, beside the untouched base.
 
-    python -m tasks.evaluate MODEL_FOLDER ROWS.parquet REPORT_FOLDER
+    python -m tasks.evaluate MODEL_FOLDER ROWS.parquet REPORT_FOLDER [VALIDATION.parquet]
 
-Any model folder, any rows: the champion is scored for the gate with the same command. It writes into REPORT_FOLDER
+Any model folder, any rows: the champion is scored for the gate with the same command. On VALIDATION.parquet, from
+training, it chooses what the model may do alone; without it the folder's own choice holds. It writes into REPORT_FOLDER
 
     evaluate.json          the headline scores with their intervals, for DVC and MLflow
     predictions.parquet    the predictions of each model for each row
+    automation.json        the confidence from which on nobody reads an answer, and what that promise rests on
     details.json           what is worth looking at: mistakes, or answers side by side
     plots/scores/*.png     plots of the scores
     report.html            all of it on one page that needs no network, with the learning curve if there is one
@@ -20,10 +22,11 @@ from retune.system import stage_io
 from tasks.evaluate import classification, generation
 
 
-def main(model_folder: Path, rows_path: Path, out: Path) -> None:
+def main(model_folder: Path, rows_path: Path, out: Path, validation_path: Path | None = None) -> None:
     config, rows = params.load(), row_table.read(rows_path)
+    validation = row_table.read(validation_path) if validation_path else None
     if isinstance(config.evaluate, Evaluate):
-        classification.report_on(model_folder, rows, config.evaluate, out)
+        classification.report_on(model_folder, rows, validation, config.evaluate, out)
     else:
         generation.report_on(model_folder, rows, config.evaluate, out)
 

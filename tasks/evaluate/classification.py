@@ -20,7 +20,7 @@ from retune.errors import Refused
 from retune.evaluation import golden_cases, plots, report, slice_scores, statistics
 from retune.models import classifier
 from retune.system import stage_io
-from tasks.evaluate import golden
+from tasks.evaluate import automation, golden
 
 Predict = Callable[[list[str]], classifier.Predictions]
 
@@ -101,8 +101,13 @@ def summary(candidate: ModelScores, base: ModelScores, probe: ModelScores, rows:
     return headline
 
 
-def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: Evaluate, out: Path) -> None:
-    """Score a model folder on `rows`, and write into `out` the files that `tasks.evaluate` names."""
+def report_on(
+    model_folder: Path, rows: pd.DataFrame, validation: pd.DataFrame | None, evaluate_config: Evaluate, out: Path
+) -> None:
+    """Score a model folder on `rows`, and write into `out` the files that `tasks.evaluate` names.
+
+    validation: what a candidate said of rows that it had not learned from; None for any other model.
+    """
     model, batch_size = classifier.load(model_folder), evaluate_config.batch_size
     untouched = classifier.load_probe(model_folder)
     labels = model.manifest.labels
@@ -121,7 +126,11 @@ def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: Evaluate,
     report_details = details(rows, candidate, evaluate_config.examples) | golden_cases.as_details(golden_results)
     if slices := scores_of_slices(rows, candidate, evaluate_config):
         report_details["slices"] = slices
-    _write_predictions(rows, {"": candidate, "base_": base, "probe_": probe}, out / "predictions.parquet")
+    predictions = _predictions(rows, {"": candidate, "base_": base, "probe_": probe})
+    automated = automation.report_on(predictions, validation, model_folder, evaluate_config.automation, out)
+    headline |= automated.headline
+    report_details |= {"automation": automated.details} if automated.details else {}
+    row_table.write(predictions.assign(route=automated.routes), out / "predictions.parquet")
     if codes := _draw(rows, {"candidate": candidate, "base": base, "probe": probe}, evaluate_config.bins, out):
         report_details["codes"] = codes
     stage_io.write_json(report_details, out / "details.json")
@@ -134,12 +143,12 @@ def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: Evaluate,
         print(f"{name}: {headline[name]:.4f}  {rivals}", flush=True)
 
 
-def _write_predictions(rows: pd.DataFrame, models: dict[str, ModelScores], path: Path) -> None:
+def _predictions(rows: pd.DataFrame, models: dict[str, ModelScores]) -> pd.DataFrame:
     table = rows[["id", "label"]].copy()
     for prefix, model in models.items():
         table[f"{prefix}predicted"] = model.predictions
         table[f"{prefix}confidence"] = model.confidence.astype("float64")
-    row_table.write(table, path)
+    return table
 
 
 def _draw(rows: pd.DataFrame, models: dict[str, ModelScores], bins: int, out: Path) -> dict[str, str]:

@@ -37,7 +37,7 @@ from retune.evaluation import (
 from retune.models import causal_lm
 from retune.models.manifest import CausalLMManifest
 from retune.system import stage_io
-from tasks.evaluate import golden, model_answers
+from tasks.evaluate import automation, golden, model_answers
 
 TEXT_SCORES = ("rouge_l", "chrf", "bleu", "exact_match", "json_valid")
 
@@ -75,6 +75,7 @@ def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: Generatio
     scores |= answers.merge | golden_cases.headline(answers.golden)
     report_details |= golden_cases.as_details(answers.golden)
     row_table.write(predictions, out / "predictions.parquet")
+    automation.refuse_all(out)
     _draw(predictions, out)
     stage_io.write_json(report_details, out / "details.json")
     pictures = sorted((out / "plots").rglob("*.png"))

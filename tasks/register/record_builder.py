@@ -80,6 +80,7 @@ def record_of(
         "training": _training(config, training_report),
         "params": as_dict(config),
         "scores": _scores(config, gate.champion_report),
+        "automation": cast(records.Automation, read_report("automation")),
         "gate": cast(records.Gate, as_record(gate.decision, config.promote, gate.champion_test)),
         "pipeline": {"lock_md5": dvc_pipeline.lock_md5(), "hashes": hashes},
         "files": files,

@@ -9,6 +9,7 @@ it predicted in evaluation. A run that is killed in between continues where it s
 import importlib.metadata
 import json
 import os
+import shutil
 from pathlib import Path
 
 from retune.config.common import Register
@@ -22,6 +23,7 @@ from retune.lineage import ancestry, checksums, history, parent_version, signing
 from retune.lineage import record as records
 from retune.lineage.record import Record
 from retune.models import manifest as manifests
+from retune.models import routing
 from retune.models.manifest import CausalLMManifest, ClassifierManifest
 from retune.registry import clean_process, reload_check, versions
 from retune.registry.reload_check import REFUSED, RELOADED
@@ -37,6 +39,7 @@ def register(config: Params, origin: Origin, gate: Gate) -> versions.Version:
     """A new version of the model in `models/candidate`, sealed and, if there is a key, signed."""
     fingerprint, manifest = dvc_pipeline.fingerprint(), manifests.read(MODEL)
     with versions.packed(MODEL, requirements(manifest)) as folder:
+        shutil.copy(REPORTS / routing.FILE, folder / "artifacts" / MODEL.name / routing.FILE)
         if gate.champion_report:
             predictions = row_table.read(gate.champion_report / "predictions.parquet")
             row_table.write(task_metrics.without_texts(config.task, predictions), folder / records.CHAMPION_SAID)
@@ -117,7 +120,8 @@ def check_reload(version: versions.Version, register_config: Register, reader: c
     texts = row_table.read(TEST).set_index("id").loc[expected["id"], "text"].tolist()
     predictions = clean_process.predict_in_clean_process(reader, version, texts)
     try:
-        agreement = reload_check.agreement(version, expected, predictions, register_config.tolerance)
+        rule = routing.read(REPORTS)
+        agreement = reload_check.agreement(version, expected, predictions, rule, register_config.tolerance)
         versions.tag_version(version, {RELOADED: agreement})
     except Refused as error:
         versions.tag_version(version, {REFUSED: str(error)})

@@ -10,18 +10,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retune.config import params, renames
+from retune.config.classification import Automation
 from retune.data import row_table, suppression, task_data, text_keys
 from retune.errors import Refused, RetuneError
-from retune.evaluation import task_metrics
+from retune.evaluation import automation, task_metrics
 from retune.lineage import record as records
 from retune.lineage.check import Check
 from retune.lineage.record import Record
+from retune.models import routing
 from retune.promotion import gate, gate_record, latency
 from retune.system import dvc_store
 from retune.system.files import file_sha256
 from tasks.trace.checks import GONE, MISSING, Blobs, equal, read_columns, recorded_predictions, same, suppression_list
 
-DETAILS = "models/reports/details.json"
+DETAILS, VALIDATION = "models/reports/details.json", "models/validation.parquet"
 
 
 def check_raw_rows(record: Record) -> Iterator[Check]:
@@ -89,6 +91,23 @@ def check_scores(record: Record) -> Iterator[Check]:
             expected = scored[metric]["value"]
             ok = math.isclose(expected, value, abs_tol=1e-9)
             yield Check(f"{metric} of {model}", f"{expected:.6f}", f"{value:.6f}", ok)
+
+
+def check_automation(record: Record, folder: Path) -> Iterator[Check]:
+    """What the model may do alone, from its answers to validation and test rows; and that the version carries that."""
+    if not (recorded := record.get("automation")):
+        return
+    carried = [json.loads(path.read_text("utf-8")) for path in folder.glob(f"artifacts/*/{routing.FILE}")]
+    yield same("automation of the version", recorded, carried[0] if carried else MISSING)
+    if not task_data.of(task_metrics.task_of(record["params"])).has_labels:
+        return
+    predictions, hashes = recorded_predictions(record), record["pipeline"]["hashes"]
+    validation = dvc_store.table(hashes[VALIDATION], None)
+    if predictions is None or validation is None:
+        yield Check("automation", recorded["status"], GONE, False)
+        return
+    config = Automation(**record["params"]["evaluate"]["automation"])
+    yield same("automation", recorded, automation.document(validation.to_pandas(), predictions, config))
 
 
 def check_gate(record: Record, folder: Path) -> Iterator[Check]:

@@ -165,6 +165,7 @@ CHECKS = (
     lambda subject: recomputed.check_splits(subject.record, subject.blobs),
     lambda subject: recomputed.check_replay(subject.record),
     lambda subject: recomputed.check_scores(subject.record),
+    lambda subject: recomputed.check_automation(subject.record, subject.folder),
     lambda subject: recomputed.check_gate(subject.record, subject.folder),
 )
 

@@ -1,4 +1,4 @@
-"""The train stage: rows and a start in; a model folder, its learning curve and a report out."""
+"""The train stage: rows and a start in; a model folder, its answers to validation rows and reports out."""
 
 import hashlib
 import json
@@ -31,6 +31,10 @@ from tasks.train.encoder.fit import fit
 
 Section = Train | InstructTrain | PreferTrain
 Splits = tuple[pd.DataFrame, pd.DataFrame]  # train, val
+VALIDATION = "validation.parquet"  # beside the model folder
+NO_VALIDATION = pd.DataFrame({name: pd.Series(dtype="str") for name in ("id", "label", "predicted")}).assign(
+    confidence=pd.Series(dtype="float64")
+)  # a model that writes promises nothing yet
 Outcome = tuple[list[dict[str, float]], dict[str, Any]]  # the points of the learning curve, and train.json
 
 
@@ -56,6 +60,8 @@ def main(train: Path, val: Path, replay: Path, start_file: Path, model_folder: P
         failpoints.point("train:saved")
         if not collectives.rank():
             write_reports(points, report, reports)
+            if not isinstance(config, Train):
+                row_table.write(NO_VALIDATION, model_folder.with_name(VALIDATION))
 
 
 @contextmanager
@@ -85,6 +91,7 @@ def train_classifier(
     start = parent.fetch_classifier(version, work / "start") if version else None
     trained = fit(*splits, train_context(config, work, stage_io.progress), start)
     trained.save(folder)
+    row_table.write(trained.validation, folder.with_name(VALIDATION))
     return trained.model.history.points, trained.report
 
 

@@ -29,7 +29,8 @@ def registered_version(sqlite_registry, model_folder, record):
 def test_a_version_is_loaded_by_its_reference_and_predicts(registered_version):
     model = retune.load(f"public-door/{registered_version.version}")
     answers = model.predict(TEXTS)
-    assert list(answers.columns) == ["text", "label", "confidence"]
+    assert list(answers.columns) == ["text", "label", "confidence", "route"]
+    assert set(answers["route"]) == {"human"}, "it was registered without a promise"
     assert answers["text"].tolist() == TEXTS
     assert answers["confidence"].between(0, 1).all()
     assert repr(model) == f"Model('{registered_version}')"

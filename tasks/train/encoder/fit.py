@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from retune.config.classification import Train
-from retune.evaluation import statistics
+from retune.evaluation import statistics, temperature
 from retune.lineage import parent_version
 from retune.models import base_model, classifier, probe
 from retune.models.manifest import ClassifierManifest
@@ -39,6 +39,7 @@ class TrainedModel:
     head: nn.Linear
     probe: nn.Linear
     history: TrainingHistory
+    val_logits: torch.Tensor  # [val rows, labels] of the epoch that was chosen; no rows if all were learned from
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class TrainedClassifier:
     tokenizer: Any
     model: TrainedModel
     report: dict[str, Any]
+    validation: pd.DataFrame  # id, label, predicted and confidence of rows that were not learned from at the time
 
     def save(self, folder: Path) -> None:
         """Write the model folder."""
@@ -93,18 +95,36 @@ def fit(
         model, report = _from_parent(data, _select_rows(train, val, config, start), context, start)
     else:
         model, report = _from_base(data, context)
-    manifest = ClassifierManifest(config.method, data.labels, config.base.name, config.base.sha256, config.max_tokens)
+    manifest = _manifest(config, data, model.val_logits, start)
     report |= {
         "method": config.method,
         "refit": config.refit,
         "labels": len(data.labels),
+        "temperature": manifest.temperature,
         **_parameter_counts(model, config.method),
         "seconds": round(time.monotonic() - began, 1),
         "resumed_from_step": model.history.resumed_from,
         **machine(device),
         "warnings": warnings,
     }
-    return TrainedClassifier(manifest, tokenizer, model, report)
+    return TrainedClassifier(manifest, tokenizer, model, report, _validation(val, model.val_logits, manifest))
+
+
+def _manifest(config: Train, data: Data, logits: torch.Tensor, start: ParentClassifier | None) -> ClassifierManifest:
+    """Without rows to fit the temperature on, a version that continued from another has that one's."""
+    truth, otherwise = data.val.rows.label_ids[: len(logits)], start.manifest.temperature if start else 1.0
+    degrees = temperature.fit(logits.numpy(), np.array(truth, dtype=int), otherwise)
+    base = config.base
+    return ClassifierManifest(config.method, data.labels, base.name, base.sha256, config.max_tokens, degrees)
+
+
+def _validation(val: pd.DataFrame, logits: torch.Tensor, manifest: ClassifierManifest) -> pd.DataFrame:
+    """What models/validation.parquet holds: the answers on which evaluation may choose thresholds."""
+    probability = (logits / manifest.temperature).softmax(-1).numpy()
+    table = val[["id", "label"]].head(len(probability)).reset_index(drop=True)
+    labels = [manifest.labels[place] for place in probability.argmax(-1)]
+    confidence = probability.max(-1, initial=0.0).astype("float64")
+    return table.assign(predicted=pd.Series(labels, dtype="str"), confidence=confidence)
 
 
 def _prepare(train: pd.DataFrame, val: pd.DataFrame, context: TrainContext[Train]) -> tuple[Any, Data]:
@@ -135,11 +155,12 @@ def _from_base(data: Data, context: TrainContext[Train]) -> tuple[TrainedModel, 
     config = context.config
     model = _train_once(data, data.train, data.val, config.epochs, context.in_folder("choose"))
     report = {"best_epoch": model.history.best_epoch, **_probe_scores(model.probe, data.val)}
-    learned, choosing_history = data.train, model.history
+    learned, choosing_history, val_logits = data.train, model.history, model.val_logits
     if config.refit:
         learned = _joined(data.train, data.val)
         model = _train_once(data, learned, None, choosing_history.best_epoch, context.refit(choosing_history.steps))
         model.history.after(choosing_history)
+        model = replace(model, val_logits=val_logits)
     return model, {"start": parent_version.as_dict(None), "rows": len(learned.rows.label_ids), **report}
 
 
@@ -152,7 +173,8 @@ def _train_once(
     cheap = probe.fit(train.vectors, targets, labels, weights, config.probe)
     _, network = classifier.load_base(config.base.name, config.base.sha256, config.dropout)
     if config.method == "probe":
-        return TrainedModel(classifier.Encoder(network).to(context.device), cheap, cheap, TrainingHistory())
+        logits = classifier.logits_of(val.vectors if val else train.vectors[:0], cheap)
+        return TrainedModel(classifier.Encoder(network).to(context.device), cheap, cheap, TrainingHistory(), logits)
 
     torch.manual_seed(config.seed)  # the adapter's first weights
     if config.method == "lora":
@@ -161,7 +183,13 @@ def _train_once(
     encoder, head = classifier.Encoder(network).to(context.device), copy.deepcopy(cheap).to(context.device)
     rows = Round(train.rows, val.rows if val else None, epochs, data.pad_id, weights)
     history = fine_tune(encoder, head, rows, context)
-    return TrainedModel(encoder.eval(), head, cheap, history)
+    return TrainedModel(encoder.eval(), head, cheap, history, _logits(encoder, head, rows, config))
+
+
+def _logits(encoder: classifier.Encoder, head: nn.Linear, data: Round, config: Train) -> torch.Tensor:
+    """[val rows, labels] of the weights that a round has kept."""
+    tokens = data.val.tokens if data.val else []
+    return classifier.logits_of(classifier.embed_tokens(encoder, tokens, data.pad_id, 2 * config.batch_size), head)
 
 
 def _select_rows(train: pd.DataFrame, val: pd.DataFrame, config: Train, start: ParentClassifier) -> RowSelection:
@@ -204,7 +232,8 @@ def _from_parent(
 
     val = None if config.refit or start.version.refit else data.val.rows
     epochs, slow = config.incremental.epochs, replace(context, config=parent.slower(config))
-    history = fine_tune(encoder, head, Round(rows, val, epochs, data.pad_id, weights), slow.in_folder("continue"))
+    last = Round(rows, val, epochs, data.pad_id, weights)
+    history = fine_tune(encoder, head, last, slow.in_folder("continue"))
     report = {
         "start": {
             **parent_version.as_dict(start.version),
@@ -219,7 +248,7 @@ def _from_parent(
         "best_epoch": history.best_epoch or epochs,
         **({} if config.refit else _probe_scores(cheap, data.val)),
     }
-    return TrainedModel(encoder.eval(), head, cheap, history), report
+    return TrainedModel(encoder.eval(), head, cheap, history, _logits(encoder, head, last, config)), report
 
 
 def unusual_rate(config: Train) -> list[str]:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from flows.cli import models
 from flows.project import environment
 from retune.errors import WrongUse
-from retune.models import causal_lm, chat_template, classifier, decoder, loading
+from retune.models import causal_lm, chat_template, classifier, decoder, loading, routing
 from retune.models.base_model import weights_sha256
 from retune.models.manifest import CausalLMManifest
 from retune.registry import versions
@@ -55,16 +55,42 @@ def test_what_it_writes_is_called_an_answer_and_a_row_stays_a_row(predict, monke
     predictions = classifier.Predictions(["Dear customer,\n\nit is late.\r\nYours"], np.array([0.5]), np.array([9]))
     monkeypatch.setattr(causal_lm.CausalLM, "predict", lambda self, texts: predictions)
     head, row = predict("Where is\nmy parcel?").stdout.splitlines()
-    assert head.split() == ["answer", "confidence", "text"]
-    assert re.split(" {2,}", row) == [r"Dear customer,\n\nit is late.\nYours", "0.500", r"Where is\nmy parcel?"]
+    assert head.split() == ["answer", "confidence", "route", "text"]
+    assert re.split(" {2,}", row) == [
+        r"Dear customer,\n\nit is late.\nYours",
+        "0.500",
+        "human",
+        r"Where is\nmy parcel?",
+    ]
     (answer,) = json.loads(predict("Where is\nmy parcel?", "--json").stdout)
-    assert answer == {"text": "Where is\nmy parcel?", "label": predictions.labels[0], "confidence": 0.5}
+    assert answer == {
+        "text": "Where is\nmy parcel?",
+        "label": predictions.labels[0],
+        "confidence": 0.5,
+        "route": "human",
+    }
 
 
 def test_a_class_is_called_a_label(predict, monkeypatch):
     fixed = SimpleNamespace(predict=lambda texts: classifier.Predictions(["billing"], np.array([0.5])))
     monkeypatch.setattr(loading, "load", lambda folder: fixed)
-    assert predict("a bill").stdout.splitlines()[0].split() == ["label", "confidence", "text"]
+    assert predict("a bill").stdout.splitlines()[0].split() == ["label", "confidence", "route", "text"]
+
+
+def test_the_route_follows_from_the_version_s_threshold_and_a_version_without_one_says_why(
+    predict, monkeypatch, tmp_path
+):
+    fixed = SimpleNamespace(predict=lambda texts: classifier.Predictions(["billing", "returns"], np.array([0.99, 0.5])))
+    monkeypatch.setattr(loading, "load", lambda folder: fixed)
+    without = predict("a bill", "a parcel", "--json")
+    assert [each["route"] for each in json.loads(without.stdout)] == ["human", "human"]
+    assert without.stderr.startswith("every answer goes to a person: this version carries no automation.json")
+
+    (tmp_path / routing.FILE).write_text('{"threshold": 0.9, "labels": {}, "reason": "proved on test"}', "utf-8")
+    monkeypatch.setattr(versions, "model_folder", lambda version: tmp_path)
+    with_threshold = predict("a bill", "a parcel", "--json")
+    assert [each["route"] for each in json.loads(with_threshold.stdout)] == ["auto", "human"]
+    assert with_threshold.stderr == ""
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,11 @@ def test_one_other_label_is_as_far_as_can_be():
 
 
 def test_what_came_near_enough_is_told_in_words():
-    sentence = reload_check.agreement(VERSION, *frames([0.5, 0.6, 0.7], [0.5, 0.6, 0.70005]), tolerance=1e-4)
+    sentence = reload_check.agreement(VERSION, *frames([0.5, 0.6, 0.7], [0.5, 0.6, 0.70005]), None, tolerance=1e-4)
     assert sentence == "3 test rows, confidence off by 5e-05 at most"
 
 
 @pytest.mark.parametrize("confidence", [0.71, np.nan])
 def test_what_did_not_is_refused(confidence):
     with pytest.raises(Refused, match=r"classifier/3 says something else.*No alias was moved"):
-        reload_check.agreement(VERSION, *frames([0.5, 0.6, 0.7], [0.5, 0.6, confidence]), tolerance=1e-4)
+        reload_check.agreement(VERSION, *frames([0.5, 0.6, 0.7], [0.5, 0.6, confidence]), None, tolerance=1e-4)

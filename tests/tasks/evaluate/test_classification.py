@@ -1,11 +1,12 @@
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
-from retune.config.classification import Evaluate
+from retune.config.classification import Automation, Evaluate
 from retune.config.golden import Golden
 from retune.data import row_table
 from retune.errors import Refused
@@ -14,7 +15,17 @@ from tasks.evaluate.__main__ import main
 from tasks.evaluate.classification import details, evaluate, scores_of_slices, summary
 
 NO_CASES = Golden(path="", sha256="")
-SECTION = Evaluate(batch_size=8, bootstrap=200, confidence=0.95, seed=17, bins=10, examples=3, golden=NO_CASES)
+AUTOMATION = Automation(precision=0.9, confidence=0.95, by_label=False)
+SECTION = Evaluate(
+    batch_size=8,
+    bootstrap=200,
+    confidence=0.95,
+    seed=17,
+    bins=10,
+    examples=3,
+    golden=NO_CASES,
+    automation=AUTOMATION,
+)
 LABELS = ["bills", "parcels", "repairs"]
 
 
@@ -122,7 +133,10 @@ def test_the_stage_scores_a_model_folder_beside_base_and_probe(
     rows.loc[0, "text"] = "<script>alert('hello')</script> the"
     row_table.write(rows, tmp_path / "test.parquet")
     out = tmp_path / "reports"
-    main(model_folder, tmp_path / "test.parquet", out)
+    answers = classifier.load(model_folder, "cpu").predict(rows["text"].tolist())
+    validation = rows[["id", "label"]].assign(predicted=rows["label"], confidence=answers.confidence.astype("float64"))
+    row_table.write(validation, tmp_path / "validation.parquet")
+    main(model_folder, tmp_path / "test.parquet", out, tmp_path / "validation.parquet")
 
     report = json.loads((out / "evaluate.json").read_text("utf-8"))
     assert report["macro_f1"] == report["probe_macro_f1"] > report["base_macro_f1"], "the folder's method is probe"
@@ -130,14 +144,35 @@ def test_the_stage_scores_a_model_folder_beside_base_and_probe(
     assert predictions["id"].tolist() == rows["id"].tolist()
     assert predictions["label"].tolist() == rows["label"].tolist()
     names = [f"{who}{what}" for who in ("", "base_", "probe_") for what in ("predicted", "confidence")]
-    assert list(predictions) == ["id", "label", *names]
+    assert list(predictions) == ["id", "label", *names, "route"]
     assert predictions["predicted"].tolist() == predictions["probe_predicted"].tolist()
     assert np.mean(predictions["predicted"] == predictions["label"]) == report["accuracy"]
     page = (out / "report.html").read_text("utf-8")
     assert "<script" not in page
-    assert {file.name for file in out.rglob("*.png")} == {"confusion.png", "reliability.png"}
-    assert page.count("data:image/png;base64,") == 2
+    assert {file.name for file in out.rglob("*.png")} == {"confusion.png", "reliability.png", "risk_coverage.png"}
+    assert page.count("data:image/png;base64,") == 3
     assert json.loads((out / "details.json").read_text("utf-8"))["labels"]
+
+    chosen = json.loads((out / "automation.json").read_text("utf-8"))
+    assert chosen["status"] == "unreachable", "forty rows are too few to promise 98%"
+    assert "40 validation rows are too few" in page
+    assert set(predictions["route"]) == {"human"}
+    assert report["automated_share"] == 0 < report["aurc"]
+
+
+def test_a_model_folder_that_carries_its_thresholds_is_scored_by_them(
+    tmp_path, monkeypatch, settings, model_folder, make_tickets
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings), "utf-8")
+    row_table.write(make_tickets(40, seed=9), tmp_path / "test.parquet")
+    champion = shutil.copytree(model_folder, tmp_path / "champion")
+    (champion / "automation.json").write_text('{"threshold": 0.6, "labels": {}, "reason": "x"}', "utf-8")
+    main(champion, tmp_path / "test.parquet", tmp_path / "reports")
+    predictions = pd.read_parquet(tmp_path / "reports/predictions.parquet")
+    assert ((predictions["confidence"] >= 0.6) == (predictions["route"] == "auto")).all()
+    assert set(predictions["route"]) == {"auto", "human"}
+    assert not (tmp_path / "reports/automation.json").exists(), "its choice was made when it was registered"
 
 
 def test_each_slice_is_scored_on_its_own_rows(labelled_rows):

@@ -1,4 +1,5 @@
 import importlib.metadata
+import json
 
 import numpy as np
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 from retune.config.common import Estimate, Register
 from retune.data import row_table
 from retune.errors import Refused
+from retune.models import routing
 from retune.models.manifest import ClassifierManifest
 from retune.registry import clean_process, versions
 from tasks.register import record_builder, register
@@ -28,12 +30,15 @@ def reload_version(tmp_path, monkeypatch):
     row_table.write(predictions, record_builder.REPORTS / "predictions.parquet")
     row_table.write(test, record_builder.TEST)
 
-    def check(labels, confidence):
+    rule = {"threshold": 0.65, "labels": {}, "reason": "proved on test"}
+    (record_builder.REPORTS / routing.FILE).write_text(json.dumps(rule), "utf-8")
+
+    def check(labels, confidence, routes=("human", "human", "auto")):
         tags, calls = {}, []
 
         def answer(reader, version, texts):
             calls.extend(texts)
-            return pd.DataFrame({"label": labels, "confidence": confidence})
+            return pd.DataFrame({"label": labels, "confidence": confidence, "route": routes})
 
         monkeypatch.setattr(clean_process, "predict_in_clean_process", answer)
         monkeypatch.setattr(versions, "tag_version", lambda version, more: tags.update(more))
@@ -65,6 +70,11 @@ def test_a_version_that_says_the_same_is_marked_as_reloaded(reload_version):
 def test_a_version_that_says_something_else_is_refused_by_name(reload_version, labels, confidence):
     with pytest.raises(Refused, match=r"classifier/3 says something else.*No alias was moved"):
         reload_version(labels, confidence)
+
+
+def test_a_version_that_sends_answers_another_way_is_refused_by_name(reload_version):
+    with pytest.raises(Refused, match=r"classifier/3 sends answers to other routes"):
+        reload_version(["a", "b", "a"], [0.5, 0.6, 0.7], ("human", "auto", "auto"))
 
 
 def test_a_server_installs_the_base_and_the_versions_at_hand():
