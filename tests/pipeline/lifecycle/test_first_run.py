@@ -165,6 +165,7 @@ def test_the_champion_loads_with_mlflow_alone_in_a_clean_process(classifier_clon
     assert unpickled == []
     assert aliases(classifier_clone)["champion"] == int(champion.version)
     assert [row["label"] for row in labels] == predictions["predicted"].tolist()
+    assert [row["route"] for row in labels] == predictions["route"].tolist()
     assert [row["confidence"] for row in labels] == pytest.approx(predictions["confidence"].tolist(), abs=1e-4)
     root = classifier_clone.folder / ".retune/artifacts"
     assert not [file for file in root.rglob("*") if file.suffix in (".pkl", ".pickle", ".pt", ".pth", ".bin")]
@@ -191,8 +192,8 @@ def test_predict_labels_its_arguments_in_a_table(classifier_clone):
     done = classifier_clone.retune("predict", "classifier/1", "Where is my parcel?", "I was charged twice")
     assert done.returncode == 0, done.stderr
     header, *rows = done.stdout.splitlines()
-    assert header.split() == ["label", "confidence", "text"]
-    assert [row.split(maxsplit=2)[2] for row in rows] == ["Where is my parcel?", "I was charged twice"]
+    assert header.split() == ["label", "confidence", "route", "text"]
+    assert [row.split(maxsplit=3)[3] for row in rows] == ["Where is my parcel?", "I was charged twice"]
 
 
 def test_the_interpreter_of_the_tests_is_that_of_the_stages(classifier_clone):

@@ -1,12 +1,15 @@
+import json
+import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
 
 from retune.errors import Broken
-from retune.models import causal_lm, chat_template, classifier, decoder
+from retune.models import causal_lm, chat_template, classifier, decoder, routing
 from retune.models.base_model import weights_sha256
 from retune.models.manifest import CausalLMManifest
 from retune.registry import backend, clean_process, versions
@@ -19,14 +22,19 @@ pytestmark = pytest.mark.usefixtures("sqlite_registry")
 
 @pytest.mark.slow
 def test_a_version_says_the_same_in_a_clean_process_with_its_own_code_and_no_pickle(
-    sealed_version, model_folder, sqlite_registry
+    sealed_version, model_folder, sqlite_registry, tmp_path
 ):
-    version, _ = sealed_version()
     expected = classifier.load(model_folder, "cpu").predict(TEXTS)
+    folder = shutil.copytree(model_folder, tmp_path / "candidate")
+    rule = {"threshold": float(np.median(expected.confidence)), "labels": {}, "reason": "proved on test"}
+    (folder / routing.FILE).write_text(json.dumps(rule), "utf-8")
+    version, _ = sealed_version(folder)
     with clean_process.clean_process() as reader:
         predictions = clean_process.predict_in_clean_process(reader, version, TEXTS)
     assert predictions["label"].tolist() == expected.labels
     assert predictions["confidence"].to_numpy() == pytest.approx(expected.confidence, abs=1e-6)
+    assert predictions["route"].tolist() == routing.parse(rule).routes(expected.labels, expected.confidence)
+    assert set(predictions["route"]) == {"auto", "human"}
 
     root = Path(backend.client().get_run(version.run_id).info.artifact_uri.removeprefix("file://"))
     assert root.is_relative_to(sqlite_registry / ".retune" / "artifacts")

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import json
 import shutil
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 import yaml
 
 from retune.config import params
+from retune.config.classification import Automation
 from retune.data import row_table
+from retune.evaluation import automation
 from retune.lineage import record
 from retune.promotion import gate, gate_record
 from retune.promotion.latency import Latency
@@ -75,6 +78,46 @@ def gated_record(put_in_cache, settings, tmp_path):
         "data": {"sides": {"test": {"md5": put_in_cache(TEST)}}},
         "pipeline": {"hashes": {"models/reports/predictions.parquet": put_in_cache(PREDICTIONS)}},
     }
+
+
+@pytest.fixture
+def promising_record(put_in_cache, settings, tmp_path):
+    """As much of a record as the promise needs, and the version's folder with its automation.json."""
+    config = {"precision": 0.9, "confidence": 0.95, "by_label": False}
+    document = automation.document(PREDICTIONS, PREDICTIONS, Automation(**config))
+    assert document["status"] == automation.PROVED
+    (tmp_path / "artifacts/candidate").mkdir(parents=True)
+    (tmp_path / "artifacts/candidate/automation.json").write_text(json.dumps(document), "utf-8")
+    md5 = put_in_cache(PREDICTIONS)
+    return {
+        "automation": document,
+        "params": {**settings, "evaluate": {**settings["evaluate"], "automation": config}},
+        "pipeline": {"hashes": {"models/reports/predictions.parquet": md5, "models/validation.parquet": md5}},
+    }
+
+
+def broken_promises(record_facts, folder):
+    return [link.name for link in recomputed.check_automation(record_facts, folder) if not link.ok]
+
+
+def test_a_promise_is_computed_again_from_the_stored_answers(promising_record, tmp_path):
+    assert broken_promises(promising_record, tmp_path) == []
+    promising_record["automation"]["threshold"] = 0.5
+    assert broken_promises(promising_record, tmp_path) == ["automation of the version", "automation"]
+
+
+def test_a_version_that_carries_another_promise_than_its_record_is_told(promising_record, tmp_path):
+    (tmp_path / "artifacts/candidate/automation.json").unlink()
+    assert broken_promises(promising_record, tmp_path) == ["automation of the version"]
+
+
+def test_answers_that_the_store_has_lost_prove_no_promise(promising_record, tmp_path):
+    promising_record["pipeline"]["hashes"]["models/validation.parquet"] = "0" * 32
+    assert broken_promises(promising_record, tmp_path) == ["automation"]
+
+
+def test_a_record_of_an_earlier_release_has_no_promise_to_check(tmp_path):
+    assert broken_promises({}, tmp_path) == []
 
 
 def wrong(record_facts, folder):

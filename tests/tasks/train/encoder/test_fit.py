@@ -22,7 +22,7 @@ from retune.data import row_table
 from retune.errors import Broken, Refused
 from retune.lineage import parent_version
 from retune.models import classifier
-from retune.models.manifest import read_classifier
+from retune.models.manifest import ClassifierManifest, read_classifier
 from retune.system import stage_io
 from tasks.train.__main__ import fingerprint, main
 from tasks.train.context import train_context
@@ -67,6 +67,33 @@ def test_each_method_makes_the_same_bits_twice_and_says_the_same_once_reloaded(
     assert np.mean(np.array(after.labels) == ticket_tables[1]["label"]) > 0.6, "it learned something"
     learned, whole = report["trained_parameters"], report["parameters"]
     assert {"probe": learned == 99, "lora": 99 < learned < whole, "full": learned == whole}[method]
+
+
+@pytest.mark.parametrize("method", ["probe", "full"])
+@pytest.mark.parametrize("refit", [True, False])
+def test_validation_says_what_the_chosen_epoch_said_before_it_was_refitted(
+    tmp_path, make_tickets, train_config, method, refit
+):
+    train, val = make_tickets(48), make_tickets(36, seed=2)
+    models = {}
+    for again in (refit, False):
+        context = train_context(train_config(method=method, refit=again), tmp_path / str(again), QUIET)
+        models[again] = fit(train, val, context)
+    model, chosen = models[refit], models[False]
+    network = classifier.Classifier(chosen.manifest, chosen.tokenizer, chosen.model.encoder, chosen.model.head)
+    expected = network.predict(val["text"].tolist(), 16)
+    assert model.validation["id"].tolist() == val["id"].tolist()
+    assert model.validation["predicted"].tolist() == expected.labels
+    assert model.validation["confidence"].to_numpy() == pytest.approx(expected.confidence, abs=1e-6)
+    assert model.manifest.temperature == chosen.manifest.temperature != 1
+
+
+def test_a_model_that_learned_from_all_validation_rows_says_nothing_of_them(tmp_path, make_tickets):
+    manifest = ClassifierManifest("full", ["a", "b"], "folder:/base", "0" * 64, 32)
+    row_table.write(story._validation(make_tickets(9), torch.empty((0, 2)), manifest), tmp_path / "validation.parquet")
+    table = row_table.read(tmp_path / "validation.parquet")
+    assert table.empty
+    assert list(table) == ["id", "label", "predicted", "confidence"]
 
 
 def test_fine_tuning_moves_the_encoder_and_leaves_the_probe_in_the_folder(tmp_path, ticket_tables, train_config):
