@@ -1,4 +1,4 @@
-"""Commands that look at the records themselves: labels, report, show, sufficiency."""
+"""Commands that look at the records themselves: answers, labels, report, show, sufficiency."""
 
 import sys
 from contextlib import redirect_stdout
@@ -15,6 +15,7 @@ from flows.project import environment
 from retune.errors import Refused, WrongUse
 
 SHOWN = 20  # rows of a table
+CELL = 60  # characters of a text in a table of several
 
 
 @click.group(cls=StrictGroup)
@@ -55,6 +56,48 @@ def labels(outliers: bool, confused: bool, limit: int | None, json_: bool) -> No
     else:
         print_rows(visible)
     _print_tail(examination, len(listed) - len(visible), alone=outliers or confused)
+
+
+@data.command(epilog="Example: retune data answers --limit 50")
+@click.option(
+    "--contradictions", is_flag=True, help="List the pairs of preferences that contradict each other instead."
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    help=f"Rows to list, however doubtful; without it {SHOWN} of the doubtful ones in the table, all in --json.",
+)
+@as_json
+def answers(contradictions: bool, limit: int | None, json_: bool) -> None:
+    """List rows whose answer does not fit, the worst first.
+
+    Of models that write: judges how near an answer is to its prompt, and to what like prompts got. Score: robust
+    standard deviations by which it fits worse than usual; doubtful from 4 on. Nothing is changed.
+    """
+    environment.activate_project(services=False)
+    from tasks.data_quality.answers import examine_clone
+
+    with redirect_stdout(sys.stderr):  # what long work says of itself
+        examination = examine_clone(_say)
+    pairs = examination.contradictions
+    listed: list[Any] = pairs if contradictions else examination.ranked if limit else examination.doubtful
+    if json_:
+        print_json([asdict(each) for each in listed[:limit]])
+        return
+    visible = listed[: limit or SHOWN]
+    if visible:
+        names = ("id", "other", "similarity", "text") if contradictions else ("id", "score", "text", "answer")
+        cells = [[cut(on_one_line(str(getattr(each, name))), CELL) for name in names] for each in visible]
+        print_table([names, *map(tuple, cells)])
+    if rest := len(listed) - len(visible):
+        click.echo(f"… and {rest} more: --limit {SHOWN + rest} or --json lists them")
+    if pairs and not contradictions:
+        such = f"{pairs[0].id} and {pairs[0].other}"
+        click.echo(f"preferences that contradict each other: {len(pairs)} pairs, such as {such}: --contradictions")
+    click.echo(
+        f"{len(examination.doubtful)} of {examination.rows} answers are doubtful; judged in "
+        f"{examination.seconds:.0f} s by {examination.base}"
+    )
 
 
 @data.command(epilog="Example: retune data report --html report.html")

@@ -8,6 +8,7 @@ import torch
 
 from retune.config import params
 from retune.config.classification import Train
+from retune.config.common import Base
 from retune.config.params import Classify, Params
 from retune.data import row_table
 from retune.errors import Refused, WrongUse
@@ -63,10 +64,15 @@ def _md5_now(path: str) -> str | None:
 def embed(texts: list[str], config: Train) -> torch.Tensor:
     """The vectors of the frozen base, of length 1: [texts, width], as the probe of training sees them."""
     base_check.require_positions(base_model.find(config.base.name), config)
-    tokenizer, network = classifier.load_base(config.base.name, config.base.sha256)
-    encoder = classifier.Encoder(network).to(classifier.pick_device(config.device))
-    with heartbeat(f"embedding {len(texts):,} rows"):
-        vectors = classifier.embed(encoder, tokenizer, texts, config.max_tokens, 2 * config.batch_size)
+    return embed_with(config.base, texts, config.device, config.max_tokens, 2 * config.batch_size)
+
+
+def embed_with(base: Base, texts: list[str], device: str, max_tokens: int, batch_size: int) -> torch.Tensor:
+    """The same with an encoder of your choice."""
+    tokenizer, network = classifier.load_base(base.name, base.sha256)
+    encoder = classifier.Encoder(network).to(classifier.pick_device(device))
+    with heartbeat(f"embedding {len(texts):,} texts"):
+        vectors = classifier.embed(encoder, tokenizer, texts, max_tokens, batch_size)
     if broken := int((~vectors.isfinite().all(dim=-1)).sum()):
         raise Refused(
             f"the base gives no number for {broken} of {len(vectors)} texts",

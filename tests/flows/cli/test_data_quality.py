@@ -5,7 +5,8 @@ from contextlib import chdir
 
 import pytest
 
-from tasks.data_quality import labels, sufficiency
+from tasks.data_quality import answers, labels, sufficiency
+from tasks.data_quality.answers import Contradiction, DoubtfulAnswer
 from tasks.data_quality.labels import AlikeLabels, Doubt, Examination
 from tasks.data_quality.sufficiency import LabelNeed, Point, Sufficiency
 from tests.support.curated import write_curated_rows
@@ -69,6 +70,29 @@ def test_outliers_and_confused_labels_are_lists_of_their_own(examined):
     assert pairs == [{"label": "billing", "other": "refunds", "rows": 60, "share": 0.4}]
     assert "40%" in examined.call("data", "labels", "--confused").stdout
     assert examined.call("data", "labels", "--confused", "--outliers").returncode == 2
+
+
+def test_doubtful_answers_are_a_table_or_a_list(clone, monkeypatch):
+    ranked = [DoubtfulAnswer(f"Q-{row}", "a question", "an\nanswer", 9.0 - row) for row in range(30)]
+    pair = Contradiction("Q-1", "Q-2", "a question", "another", 0.93)
+    examination = answers.Examination(30, 2.0, "package:a-base", ranked, [pair])
+    monkeypatch.setattr(answers, "examine_clone", lambda say: examination)
+    assert [row["id"] for row in json.loads(clone.call("data", "answers", "--json").stdout)] == [
+        f"Q-{row}" for row in range(6)
+    ]
+    lines = clone.call("data", "answers").stdout.splitlines()
+    assert lines[1].split()[:2] == ["Q-0", "9.0"] and "an\\nanswer" in lines[1]
+    assert lines[7:] == [
+        "preferences that contradict each other: 1 pairs, such as Q-1 and Q-2: --contradictions",
+        "6 of 30 answers are doubtful; judged in 2 s by package:a-base",
+    ]
+    assert json.loads(clone.call("data", "answers", "--contradictions", "--json").stdout)[0]["similarity"] == 0.93
+    assert "Q-2" in clone.call("data", "answers", "--contradictions").stdout.splitlines()[1]
+
+
+def test_a_task_with_labels_has_no_answers_to_judge(clone):
+    done = clone.call("data", "answers")
+    assert done.returncode == 2 and "`retune data labels` judges those" in done.stderr
 
 
 def test_without_rows_and_with_too_few_it_is_refused_in_words(own_clone):
