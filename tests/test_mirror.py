@@ -35,6 +35,7 @@ COVERED_BY = {  # module without a test module of its own -> the one, below test
     "flows/watch.py": "flows/scheduling/test_deployments.py",
     "retune/config/classification.py": "retune/config/test_params.py",
     "retune/config/common.py": "retune/config/test_params.py",
+    "retune/config/evaluation.py": "retune/config/test_params.py",
     "retune/config/generation.py": "retune/config/test_params.py",
     "retune/config/golden.py": "retune/config/test_params.py",
     "retune/config/personal_data.py": "retune/config/test_params.py",

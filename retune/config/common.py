@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from retune.config.evaluation import SLICE_SEARCH, SliceSearch
 from retune.config.golden import GOLDEN, Golden
 from retune.config.types import (
     BaseName,
@@ -265,6 +266,7 @@ class EvaluateCommon:
         ),
     ]
     golden: Annotated[Golden, GOLDEN]
+    slice_search: Annotated[SliceSearch, SLICE_SEARCH]
 
 
 @section

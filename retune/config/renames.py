@@ -60,6 +60,11 @@ automation:               # what the model may do alone
   precision: 0.98         # promised share of right answers among those that nobody reads; null: a person reads all
   confidence: 0.95        # with which the promise holds
   by_label: true          # labels with enough validation rows have a threshold and a promise of their own"""
+SLICE_SEARCH = """\
+slice_search:             # parts of the test rows on which the model is surely worse than on the rest
+  rows: 5000              # to search, drawn by the hash of their ids
+  min_rows: 20            # of a slice
+  permutations: 1000      # which say how bad the worst of all slices is by chance"""
 # Dotted path of a parameter or section that files of an earlier release lack -> its lines in params.yaml, in the order
 # of the file.
 ADDED = {
@@ -78,6 +83,7 @@ ADDED = {
     "train.turns": "turns: last               # all | last: the answers of a conversation that are learned; as it was",
     "evaluate.golden": GOLDEN,
     "evaluate.automation": AUTOMATION,
+    "evaluate.slice_search": SLICE_SEARCH,
 }
 # The same of each source, by its kind: dotted path below the source -> value.
 ADDED_TO_SOURCES = {

@@ -36,7 +36,7 @@ Not for decisions about people, and not for texts of another kind than those bel
 
 ## Scores
 {_scores_table(record)}
-{_describe_automation(record)}
+{_describe_automation(record)}{_measures_table(record)}
 ## Gate
 {_describe_gate(record)}
 
@@ -175,6 +175,17 @@ def _describe_automation(record: Record) -> str:
     share = automation["share"]
     alone = f" Above its thresholds are {share['value']:.1%} of {share['n']:,} test rows." if share else ""
     return f"\nWhat it may do alone: {escape(automation['reason'])}.{alone}\n"
+
+
+def _measures_table(record: Record) -> str:
+    """What was measured beside the scores; empty for a record of an earlier release."""
+    if not (measures := record.get("measures")):
+        return ""
+    rows = [
+        f"| {escape(each['title'])} | {each['value']:.4f} [{each['low']:.3f}, {each['high']:.3f}] | {each['n']:,} |"
+        for each in measures.values()
+    ]
+    return "\n".join(["", "| beside the scores | value | rows |", "|---|---|---|", *rows, ""])
 
 
 def _describe_gate(record: Record) -> str:

@@ -212,6 +212,16 @@ class Automation(TypedDict):
     aurc: float
 
 
+class Measure(TypedDict):
+    """One of what `evaluate` measured beside the scores."""
+
+    title: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+
 class Guardrail(TypedDict):
     kind: str  # label | slice | calibration | general
     name: str
@@ -283,6 +293,7 @@ class Record(TypedDict):
     params: dict[str, Any]  # params.yaml as it was
     scores: Scores
     automation: NotRequired[Automation]
+    measures: NotRequired[dict[str, Measure]]  # by name in evaluate.json; records of earlier releases have none
     gate: Gate
     pipeline: Pipeline
     files: dict[str, str]  # name -> sha256

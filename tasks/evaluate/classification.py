@@ -17,10 +17,10 @@ import pandas as pd
 from retune.config.classification import Evaluate
 from retune.data import row_table, text_keys
 from retune.errors import Refused
-from retune.evaluation import golden_cases, plots, report, slice_scores, statistics
+from retune.evaluation import golden_cases, measures, plots, report, slice_scores, statistics
 from retune.models import classifier
 from retune.system import stage_io
-from tasks.evaluate import automation, golden
+from tasks.evaluate import automation, golden, slice_search
 
 Predict = Callable[[list[str]], classifier.Predictions]
 
@@ -124,6 +124,10 @@ def report_on(
     golden_results = golden.ask(evaluate_config.golden, partial(model.predict, batch_size=batch_size))
     headline = summary(candidate, base, probe, len(rows)) | golden_cases.headline(golden_results)
     report_details = details(rows, candidate, evaluate_config.examples) | golden_cases.as_details(golden_results)
+    wrong = np.array(candidate.predictions, dtype=object) != rows["label"].to_numpy()
+    sections = [slice_search.section(rows, rows["text"].tolist(), wrong.astype(float), "accuracy", evaluate_config)]
+    headline |= measures.headline(sections)
+    report_details |= measures.details(sections)
     if slices := scores_of_slices(rows, candidate, evaluate_config):
         report_details["slices"] = slices
     predictions = _predictions(rows, {"": candidate, "base_": base, "probe_": probe})

@@ -28,6 +28,7 @@ from retune.evaluation import (
     json_validity,
     judge_endpoint,
     llm_judge,
+    measures,
     plots,
     report,
     slice_scores,
@@ -37,7 +38,7 @@ from retune.evaluation import (
 from retune.models import causal_lm
 from retune.models.manifest import CausalLMManifest
 from retune.system import stage_io
-from tasks.evaluate import automation, golden, model_answers
+from tasks.evaluate import automation, golden, model_answers, slice_search
 
 TEXT_SCORES = ("rouge_l", "chrf", "bleu", "exact_match", "json_valid")
 
@@ -62,9 +63,10 @@ def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: Generatio
     answers = ask_models(model_folder, rows, evaluate_config)
     predictions = answers.predictions
     scores = summary(predictions, answers.seconds, evaluate_config) | retention_scores(answers.questions)
-    report_details = details(rows, predictions, evaluate_config.examples) | {
-        "general": answers.questions.to_dict("list")
-    }
+    sections = [search_slices(rows, predictions, evaluate_config)]
+    scores |= measures.headline(sections)
+    report_details = details(rows, predictions, evaluate_config.examples) | measures.details(sections)
+    report_details["general"] = answers.questions.to_dict("list")
     if slices := scores_of_slices(rows, predictions, evaluate_config):
         report_details["slices"] = slices
     if evaluate_config.judge.url:
@@ -191,6 +193,17 @@ def scores_of_slices(
         )
 
     return slice_scores.of_rows(rows, score)
+
+
+def search_slices(
+    rows: pd.DataFrame, predictions: pd.DataFrame, evaluate_config: GenerationEvaluate
+) -> measures.Section:
+    """By the share of preferred answers where rows have two, else by the nats of a token of the reference."""
+    texts = [messages.words(messages.parse(text) or []) for text in rows["text"]]
+    score, losses = "nats a token", predictions["nll"] / predictions["tokens"]
+    if "preferred" in predictions:
+        score, losses = "preferred", 1 - predictions["preferred"]
+    return slice_search.section(rows, texts, losses.to_numpy(dtype=float), score, evaluate_config)
 
 
 def retention_scores(questions: pd.DataFrame) -> dict[str, float]:

@@ -1,6 +1,5 @@
 """What a causal LM is asked in an evaluation: likelihoods of references, answers to prompts, multiple choice."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from retune.config.generation import GenerationEvaluate
-from retune.evaluation import multiple_choice, text_metrics
+from retune.evaluation import multiple_choice, row_sample, text_metrics
 from retune.evaluation.json_validity import Schema
 from retune.models import causal_lm, chat_template
 
@@ -38,9 +37,7 @@ def compare_with_merged(model: causal_lm.CausalLM, rows: pd.DataFrame) -> dict[s
 
 def rows_to_answer(ids: pd.Series, evaluate_config: GenerationEvaluate) -> pd.Series:
     """[rows] of bool: the rows that each model writes an answer for, those with the smallest hash of seed and id."""
-    seed = evaluate_config.seed
-    hashes = ids.map(lambda name: hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogatepass")).hexdigest())
-    return hashes.rank(method="first") <= evaluate_config.generate_rows
+    return row_sample.drawn(ids, evaluate_config.generate_rows, evaluate_config.seed)
 
 
 def write_answers(

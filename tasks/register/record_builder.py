@@ -16,7 +16,7 @@ import pandas as pd
 from retune.config.common import Estimate
 from retune.config.params import Params
 from retune.data import row_table, source_facts, suppression, task_data
-from retune.evaluation import task_metrics
+from retune.evaluation import measures, task_metrics
 from retune.lineage import parent_version
 from retune.lineage import record as records
 from retune.lineage.entry_facts import Fact, md5_fact
@@ -81,6 +81,7 @@ def record_of(
         "params": as_dict(config),
         "scores": _scores(config, gate.champion_report),
         "automation": cast(records.Automation, read_report("automation")),
+        "measures": measures.of_details(read_report("details")),
         "gate": cast(records.Gate, as_record(gate.decision, config.promote, gate.champion_test)),
         "pipeline": {"lock_md5": dvc_pipeline.lock_md5(), "hashes": hashes},
         "files": files,

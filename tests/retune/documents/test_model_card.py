@@ -146,3 +146,13 @@ def test_words_from_outside_break_neither_lines_nor_tables_of_the_card(record):
     assert "| a \\| b ## Limits none \\<b> | 322 | 310 | not stated | see \\[here](x) |" in card
     assert card.count("\n## Limits\n") == 1
     assert "`retune run 'rm' # x`" in card
+
+
+def test_what_was_measured_beside_the_scores_stands_on_card_and_page_with_interval_and_rows(record):
+    assert "beside the scores" not in model_card.model_card(record)
+    measure = {"title": "accuracy of the *worst* slice", "value": 0.75, "low": 0.6, "high": 0.9, "n": 1234}
+    record["measures"] = {"worst_slice": measure}
+    assert problems(record) == []
+    assert "| accuracy of the \\*worst\\* slice | 0.7500 [0.600, 0.900] | 1,234 |" in model_card.model_card(record)
+    page = lineage_page.page(record, "", [], [])
+    assert "What else was measured" in page and "accuracy of the *worst* slice" in page and "0.6000 to 0.9000" in page

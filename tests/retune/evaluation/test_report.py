@@ -24,6 +24,26 @@ DETAILS = {
         },
         {"column": "order", "names_rows": True, "values": []},
     ],
+    "slice_search": {
+        "score": "accuracy",
+        "rows": 200,
+        "searched": 12,
+        "level": 0.05,
+        "surely_worse": 1,
+        "detectable": 0.125,
+        "detectable_rows": 20,
+        "slices": [
+            {
+                "conditions": [{"column": EVIL, "value": EVIL}, {"column": "source", "value": "desk"}],
+                "rows": 31,
+                "score": 0.5161,
+                "low": 0.355,
+                "high": 0.71,
+                "rest": 0.9112,
+                "p": 0.001,
+            }
+        ],
+    },
     "confused": [{"label": EVIL, "predicted": EVIL, "rows": 2}],
 }
 CARD = {"method": "full", "labels": ["a", "b"], "base_name": EVIL}
@@ -46,7 +66,7 @@ def test_the_page_needs_no_network_and_no_other_file(page):
 
 
 def test_texts_and_labels_are_shown_not_run(page):
-    assert page.count("&lt;script&gt;") == 11
+    assert page.count("&lt;script&gt;") == 13
     assert EVIL not in page
 
 
@@ -99,3 +119,15 @@ def test_labels_that_the_pictures_show_as_codes_are_spelled_out_and_not_run(tmp_
     report.write(tmp_path / "report.html", SCORES, {**DETAILS, "codes": {"#1": "返品", "#2": EVIL}}, CARD, [])
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "<b>#1</b> 返品, <b>#2</b> &lt;script&gt;" in page
+
+
+def test_the_worst_slices_say_how_sure_that_is_and_what_could_not_be_seen(page):
+    assert "1 of 12 slices is surely worse" in page and "0.5161" in page and "<b>surely</b>" in page
+    assert "A slice of 20 rows is noticed in 80% of cases if its accuracy is worse by 0.125 or more" in page
+
+
+def test_a_search_that_sees_nothing_gives_no_false_comfort(tmp_path):
+    search = {**DETAILS["slice_search"], "surely_worse": 0, "detectable": None}
+    report.write(tmp_path / "report.html", SCORES, {**DETAILS, "slice_search": search}, CARD, [])
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "No slice is surely worse than the rest" in page and "So few rows show no slice of 20 rows" in page

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from retune.config.classification import Automation, Evaluate
+from retune.config.evaluation import SliceSearch
 from retune.config.golden import Golden
 from retune.data import row_table
 from retune.errors import Refused
@@ -25,6 +26,7 @@ SECTION = Evaluate(
     examples=3,
     golden=NO_CASES,
     automation=AUTOMATION,
+    slice_search=SliceSearch(rows=1000, min_rows=10, permutations=100),
 )
 LABELS = ["bills", "parcels", "repairs"]
 
