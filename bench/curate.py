@@ -27,7 +27,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from retune.data import label_verdicts, row_table, suppression
+from retune.config import params
+from retune.data import label_verdicts, row_table, suppression, task_data
+from tasks.validate import expectations
 
 ROOT = Path(__file__).parent.parent
 PART = 250_000  # rows of a part of data/raw
@@ -105,7 +107,22 @@ def measure(count: int) -> None:
         assert report["received"] == count
         print(f"curate, {count:,} rows: {figures}, {rate:,.0f} rows/s", flush=True)
         figures = stage("validate", [*VALIDATE, "accepted.json", "validate.json", "docs"], folder)
-        print(f"validate, {report['kept']:,} rows: {figures}", flush=True)
+        print(
+            f"validate, {report['kept']:,} rows: {figures}, of which Great Expectations {checks(folder):.1f} s",
+            flush=True,
+        )
+
+
+def checks(folder: Path) -> float:
+    """Seconds that Great Expectations takes for the checks of all rows."""
+    rows, clusters = (row_table.read(folder / f"curated/{name}.parquet") for name in ("rows", "clusters"))
+    report, facts = json.loads((folder / "curate.json").read_text("utf-8")), task_data.of("classify", rows.columns)
+    frame = expectations.measure(rows, clusters, report, facts)
+    suite = expectations.suite(params.load(folder / "params.yaml").validate, facts)
+    expectations.great_expectations()  # its import is no work on rows
+    start = time.monotonic()
+    expectations.run(frame, suite, ["id", "label"])
+    return time.monotonic() - start
 
 
 def presidio() -> Callable[[Sequence[str]], None]:

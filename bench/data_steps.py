@@ -1,6 +1,6 @@
 """What the steps of curation give where data is bad, and what they cost where it is not, in accuracy of the probe.
 
-    python bench/data_steps.py FOLDER [--seeds 3]
+    python bench/data_steps.py FOLDER [--seeds 3] [--data sample] [--fault wrong]
 
 FOLDER holds train.csv and test.csv of Banking77 (columns text, category; CC BY 4.0). The other data is the shipped
 sample, a quarter of whose customers are the test rows. A fault is planted into the train rows; the probe learns from
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from retune.config import params
 from retune.config.params import Classify
+from retune.config.personal_data import Action, Pii
 from retune.data import task_data
 from retune.data.row_table import COLUMNS
 from retune.evaluation import wrong_labels
@@ -117,25 +119,31 @@ class Trial:
 
     name: str
     plant: Callable[[Rows, random.Random], Rows]
-    steps: tuple[str, ...] = ()  # of curation; none: rows with a doubtful label are left out
+    steps: tuple[str, ...] = ()  # of curation
+    pii: bool = False  # the redaction of personal data
+    judges: bool = False  # rows with a doubtful label are left out
 
 
 TRIALS = (
     Trial("5 % copied under another label", contradictions, ("conflicting_labels",)),
     Trial("one label five times", copies, ("exact_copy",)),
     Trial(f"{PLANTED} planted rows", poison, ("suspicious_phrase",)),
-    Trial("5 % wrong labels", flips),
+    Trial("5 % wrong labels", flips, judges=True),
+    Trial("no fault, personal data redacted", lambda rows, _: rows, pii=True),
 )
+UNTOUCHED = dict.fromkeys((name for name, hint in get_type_hints(Pii).items() if hint == Action), "keep")
 
 
 class Bench:
     def __init__(self, config: Classify, vectors: Vectors) -> None:
         self._config, self._vectors = config, vectors
 
-    def curated(self, rows: Rows, without: tuple[str, ...] = ()) -> Rows:
-        facts = task_data.of("classify")
-        facts = replace(facts, curation=tuple(step for step in facts.curation if step not in without))
-        accepted, _ = curate(rows, Context(facts, self._config.curate))
+    def curated(self, rows: Rows, without: Trial | None = None) -> Rows:
+        facts, config = task_data.of("classify"), self._config.curate
+        if without:
+            facts = replace(facts, curation=tuple(step for step in facts.curation if step not in without.steps))
+            config = replace(config, pii=replace(config.pii, **UNTOUCHED)) if without.pii else config
+        accepted, _ = curate(rows, Context(facts, config))
         return accepted
 
     def sure(self, rows: Rows) -> Rows:
@@ -171,6 +179,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--data", default="", help="those whose name holds this")
+    parser.add_argument("--fault", default="", help="those whose name holds this")
     arguments = parser.parse_args()
     config = params.load(ROOT / "params.yaml")
     assert isinstance(config, Classify)
@@ -178,15 +188,15 @@ def main() -> None:
     print(
         "| data | fault | accuracy without the step | with it | clean rows without | with |\n|---|---|---|---|---|---|"
     )
-    for data in datasets(arguments.folder):
-        for trial in TRIALS:
+    for data in (each for each in datasets(arguments.folder) if arguments.data in each.name):
+        for trial in (each for each in TRIALS if arguments.fault in each.name):
             bad = [trial.plant(data.train, random.Random(seed)) for seed in range(arguments.seeds)]
 
             def mended(rows: Rows, trial: Trial = trial) -> Rows:
-                return bench.curated(rows) if trial.steps else bench.sure(bench.curated(rows))
+                return bench.sure(bench.curated(rows)) if trial.judges else bench.curated(rows)
 
             def left(rows: Rows, trial: Trial = trial) -> Rows:
-                return bench.curated(rows, trial.steps)
+                return bench.curated(rows, trial)
 
             scores = [[bench.accuracy(way(rows), data.test) for rows in bad] for way in (left, mended)]
             clean = [f"{bench.accuracy(way(data.train), data.test):.2f}" for way in (left, mended)]
