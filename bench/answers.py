@@ -14,14 +14,15 @@ import numpy as np
 import pandas as pd
 
 from retune.evaluation import answer_fit
-from tasks.data_quality import answers, curated_rows
+from retune.models import text_vectors
+from tasks.data_quality import answers
 
 ROOT = Path(__file__).parent.parent
 ROWS, SHARE, SEED = 1_500, 0.05, 17
 
 
 def embed(texts: list[str]) -> answer_fit.Array:
-    return curated_rows.embed_with(answers.ENCODER, texts, "cpu", answers.MAX_TOKENS, answers.BATCH).numpy()
+    return text_vectors.embed(texts, "cpu").numpy()
 
 
 def planted(table: pd.DataFrame, topic: str, area: str | None) -> tuple[np.ndarray, np.ndarray]:

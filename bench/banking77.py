@@ -123,7 +123,8 @@ def trainer_way(
 
 def retune_way(table: pd.DataFrame, section: Train) -> dict[str, Any]:
     shipped = params.load(ROOT / "params.yaml")
-    apart = replace(shipped.curate, near_copies=NearCopies(similarity=None, keep="all"))  # the rivals keep them too
+    all_rows = NearCopies(similarity=None, semantic=None, keep="all")  # the rivals keep near-copies too
+    apart = replace(shipped.curate, near_copies=all_rows)
     accepted, _ = curate(table, Context(task_data.of(shipped.task), apart))
     no_clusters = pd.DataFrame({"id": [], "cluster": []}, dtype="str")
     sides = split(accepted, no_clusters, shipped.split, shipped.task)

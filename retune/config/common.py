@@ -68,6 +68,15 @@ class NearCopies:
             "0.75 to 0.9",
         ),
     ]
+    semantic: Annotated[
+        Annotated[float, Field(ge=0.7, le=1)] | None,
+        about(
+            "Two texts are near-copies too if the cosine of their vectors is this large: they say the same in other "
+            "words. It embeds every text, some 100 a second on two cores, and compares all pairs, of at most 200,000 "
+            "texts. null: none are sought.",
+            "0.93 to 0.98",
+        ),
+    ]
     keep: Annotated[
         Literal["all", "one"],
         about(

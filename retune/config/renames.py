@@ -50,6 +50,7 @@ poison:                   # rows that look planted
 NEAR_COPIES = """\
 near_copies:              # texts that differ in a few words, a number or a placeholder: one side of the split
   similarity: null        # 0.8 joins them, and moves rows to other sides; null: none, as it was
+  semantic: null          # cosine of the vectors of two texts, above which they are near-copies too; null: none
   keep: all               # all | one: of near-copies with one label or answer, the first that arrived"""
 GOLDEN = """\
 golden:                   # cases that must never go wrong; `retune golden add` writes the file and its hash

@@ -41,7 +41,7 @@ from retune.data.row_table import SLICES, TEXT
 from retune.errors import WrongUse
 from retune.models import name_model
 from retune.system.stage_io import Pace, heartbeat, run, write_json
-from tasks.curate import ray_cluster
+from tasks.curate import ray_cluster, semantic_copies
 from tasks.curate.doubts import Doubts
 from tasks.curate.first_pass import Examination, Spool, examinations, open_spool, processes
 from tasks.curate.near_copies import ALONE
@@ -125,10 +125,12 @@ def decide(
 
 def _find_clusters(keys: Keys, rows: Array, spool: Spool, context: Context) -> None:
     """Gives the keys their column `cluster`, where near-copies are sought."""
-    if (similarity := context.config.near_copies.similarity) is not None:
+    config = context.config.near_copies
+    if (similarity := config.similarity) is not None:
+        also = semantic_copies.pairs(spool.dialogues(rows), config.semantic) if config.semantic else None
         with heartbeat(f"comparing {len(rows):,} texts"):
             clusters = np.full(len(keys.rows), ALONE)
-            clusters[rows] = spool.near_copies.clusters(rows, similarity)
+            clusters[rows] = spool.near_copies.clusters(rows, similarity, also)
         keys.rows["cluster"] = clusters
 
 

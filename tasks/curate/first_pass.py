@@ -20,10 +20,11 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import pyarrow as pa
 
 from retune.errors import Broken
-from tasks.curate.near_copies import Collection
+from tasks.curate.near_copies import Array, Collection
 from tasks.curate.row_steps import ROW_STEPS, Context, Rejects, clean
 from tasks.curate.shingles import Shingles, shingles
 from tasks.curate.table_steps import Hashes
@@ -50,12 +51,17 @@ def examine(batch: pa.RecordBatch, context: Context, steps: Sequence[str]) -> Ex
             remaining, rejects[name] = ROW_STEPS[name](remaining, context)
     hashes, seeks = Hashes.of(cleaned, context, steps), "near_copy" in steps and context.config.near_copies.similarity
     return Examination(
-        cleaned.select([*context.facts.columns, *BESIDE_COLUMNS]),
+        cleaned.select([*context.facts.columns, *BESIDE_COLUMNS, *(["dialogue"] if _seeks_meaning(context) else [])]),
         hashes,
         rejects,
         remaining.column("row").to_numpy(),
         shingles(remaining.column("dialogue").to_pandas()) if seeks else None,
     )
+
+
+def _seeks_meaning(context: Context) -> bool:
+    near_copies = context.config.near_copies
+    return near_copies.similarity is not None and near_copies.semantic is not None
 
 
 def processes(rows: int, context: Context) -> int:
@@ -128,6 +134,14 @@ class Spool:
         self._file.seek(0)
         with pa.ipc.open_stream(self._file) as batches:
             yield from batches
+
+    def dialogues(self, rows: Array) -> list[str]:
+        """What is said in `rows`, ascending places among all. Only where semantic copies are sought it is kept."""
+        texts: list[str] = []
+        for batch in self.cleaned():
+            is_sought = pa.array(np.isin(batch.column("row").to_numpy(), rows))
+            texts += batch.column("dialogue").filter(is_sought).to_pylist()
+        return texts
 
 
 @contextmanager

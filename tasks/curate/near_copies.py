@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from tasks.curate.shingles import SLOTS, Shingles
 
 Array = np.ndarray[Any, Any]
+Pairs = tuple[Array, Array]
 ALONE = -1
 WINDOW = 8  # texts of a group with which each is compared
 DOUBT = 4.0  # standard errors by which an estimate may lie below the truth
@@ -44,12 +45,16 @@ class Collection:
         for file, array in zip(self._files, (shingles.hashes, shingles.signatures), strict=True):
             file.write(array.tobytes())
 
-    def clusters(self, rows: Array, similarity: float) -> Array:
-        """For each of `rows`, ascending, the first row of its cluster; ALONE where no other is near to it."""
+    def clusters(self, rows: Array, similarity: float, also: Pairs | None = None) -> Array:
+        """For each of `rows`, ascending, the first row of its cluster; ALONE where no other is near to it.
+
+        also: further pairs to join, as places in `rows`.
+        """
         places = np.searchsorted(np.concatenate(self._rows), rows)
         if len(rows) < 2:
             return np.full(len(rows), ALONE)
         component = _Texts(*self._mapped(), places).components(similarity)
+        component = _joined(component, *also) if also else component
         _, first, number, counts = np.unique(component, return_index=True, return_inverse=True, return_counts=True)
         return np.where(counts[number] > 1, rows[first][number], ALONE)
 
@@ -168,7 +173,7 @@ def _among(values: Array, ascending: Array) -> Array:
     return contained
 
 
-def candidates(keys: Array) -> Iterator[tuple[Array, Array]]:
+def candidates(keys: Array) -> Iterator[Pairs]:
     """Pairs of places in `keys`, which ascend, where they are equal."""
     for offset in range(1, WINDOW + 1):
         ones = np.flatnonzero(keys[offset:] == keys[:-offset])

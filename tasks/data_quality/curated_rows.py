@@ -8,15 +8,13 @@ import torch
 
 from retune.config import params
 from retune.config.classification import Train
-from retune.config.common import Base
 from retune.config.params import Classify, Params
 from retune.data import row_table
 from retune.errors import Refused, WrongUse
-from retune.models import base_model, classifier
+from retune.models import base_model, text_vectors
 from retune.preflight import base_check
 from retune.system import dvc_files, dvc_pipeline
 from retune.system.files import file_md5
-from retune.system.stage_io import heartbeat
 
 CURATED = Path("data/curated/rows.parquet")
 REMEDY = "`dvc repro curate` makes it, and trains nothing"
@@ -64,18 +62,4 @@ def _md5_now(path: str) -> str | None:
 def embed(texts: list[str], config: Train) -> torch.Tensor:
     """The vectors of the frozen base, of length 1: [texts, width], as the probe of training sees them."""
     base_check.require_positions(base_model.find(config.base.name), config)
-    return embed_with(config.base, texts, config.device, config.max_tokens, 2 * config.batch_size)
-
-
-def embed_with(base: Base, texts: list[str], device: str, max_tokens: int, batch_size: int) -> torch.Tensor:
-    """The same with an encoder of your choice."""
-    tokenizer, network = classifier.load_base(base.name, base.sha256)
-    encoder = classifier.Encoder(network).to(classifier.pick_device(device))
-    with heartbeat(f"embedding {len(texts):,} texts"):
-        vectors = classifier.embed(encoder, tokenizer, texts, max_tokens, batch_size)
-    if broken := int((~vectors.isfinite().all(dim=-1)).sum()):
-        raise Refused(
-            f"the base gives no number for {broken} of {len(vectors)} texts",
-            remedy="its weights are damaged, so restore them or name another base in train.base",
-        )
-    return vectors
+    return text_vectors.embed(texts, config.device, config.base, config.max_tokens, 2 * config.batch_size)

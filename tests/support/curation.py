@@ -18,7 +18,7 @@ from tasks.curate.row_steps import Context
 from tasks.curate.table_steps import digests
 from tests.support.personal_data import PII
 
-APART = NearCopies(similarity=None, keep="all")
+APART = NearCopies(similarity=None, semantic=None, keep="all")
 POISON = Poison(phrases="reject", allow=[], max_source_share=1.0)
 
 
@@ -35,7 +35,7 @@ LENIENT = Curate(
 )
 
 
-NEAR = replace(LENIENT, near_copies=NearCopies(similarity=0.8, keep="all"))
+NEAR = replace(LENIENT, near_copies=NearCopies(similarity=0.8, semantic=None, keep="all"))
 
 
 WRITING = GenerationCurate(

@@ -37,7 +37,9 @@ def table_of(some, task, start=0):
 
 
 def config_of(keep, task):
-    return replace(NEAR if task == "classify" else WRITING, near_copies=NearCopies(similarity=0.8, keep=keep))
+    return replace(
+        NEAR if task == "classify" else WRITING, near_copies=NearCopies(similarity=0.8, semantic=None, keep=keep)
+    )
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from tests.support.curation import (
 )
 from tests.support.environment import ROOT
 
-ONE = replace(NEAR, near_copies=NearCopies(similarity=0.8, keep="one"))
+ONE = replace(NEAR, near_copies=NearCopies(similarity=0.8, semantic=None, keep="one"))
 WRITING_NEAR = replace(WRITING, near_copies=NEAR.near_copies)
 WRITING_ONE = replace(WRITING, near_copies=ONE.near_copies)
 TEXT = "I sent the router back in May and the 12.99 is still not on my card"
@@ -186,3 +186,18 @@ def test_the_planted_near_copies_of_the_sample_are_the_clusters_and_no_other_row
     assert {tuple(each) for name, each in members.items() if name != ALONE} == {*map(tuple, key["near_copies"])}
     reject_ids = {*table["id"].iloc[decision.rows]}
     assert not {row for pair in key["near_copies"] for row in pair} & reject_ids
+
+
+PARCELS = ("Where is my parcel? I wait for it.", "Where is my package? I am waiting for it.", "I lost my card")
+MEANT = replace(NEAR, near_copies=NearCopies(similarity=0.8, semantic=0.75, keep="all"))
+
+
+def test_texts_that_say_the_same_in_other_words_are_near_copies_where_asked():
+    table = rows(("1", PARCELS[2], "a"), ("2", PARCELS[0], "a"), ("3", "", "a"), ("4", PARCELS[1], "a"))
+    assert decision_on(table, MEANT).clusters.tolist() == [ALONE, 1, ALONE, 1]
+    assert decision_on(table, NEAR).clusters.tolist() == [ALONE] * 4
+
+
+def test_a_text_near_in_words_to_one_near_in_meaning_is_in_its_cluster():
+    table = rows(*((str(number), text, "a") for number, text in enumerate([*PARCELS[:2], f"{PARCELS[1]} 17"])))
+    assert decision_on(table, MEANT).clusters.tolist() == [0, 0, 0]

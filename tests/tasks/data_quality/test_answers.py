@@ -3,11 +3,9 @@ import pandas as pd
 import pytest
 import torch
 
-from retune.config import params
 from retune.data import messages
 from retune.errors import Refused
 from tasks.data_quality import answers
-from tests.support.environment import ROOT
 
 
 def near_corners(texts):
@@ -53,7 +51,3 @@ def test_rows_that_prefer_what_a_like_row_rejects_are_named():
 def test_too_few_rows_are_refused():
     with pytest.raises(Refused, match="19 rows are too few"):
         examine(table(19))
-
-
-def test_the_encoder_is_the_base_that_retune_ships():
-    assert params.load(ROOT / "params.yaml").train.base == answers.ENCODER
