@@ -18,7 +18,18 @@ from retune.config.common import (
 )
 from retune.config.personal_data import PII, Pii
 from retune.config.poison import POISON, Poison
-from retune.config.types import Confidence, Count, Limit, OnMissing, Positive, Share, Tokens, about, section
+from retune.config.types import (
+    Confidence,
+    Count,
+    CountOrZero,
+    Limit,
+    OnMissing,
+    Positive,
+    Share,
+    Tokens,
+    about,
+    section,
+)
 
 
 def _one_step(labels: dict[str, str]) -> dict[str, str]:
@@ -111,6 +122,14 @@ class Train(TrainCommon):
     dropout: Annotated[Share, about("Dropout inside the encoder.", "0 to 0.2")]
     class_weights: Annotated[
         Literal["none", "balanced"], about("balanced weighs each label's rows by the inverse of their share.")
+    ]
+    stored_vectors: Annotated[
+        CountOrZero,
+        about(
+            "Rows that the model learned from whose vectors a version keeps, for `retune predict --explain`; of more "
+            "rows those with the smallest hash of seed and id. A vector of the default base takes 768 bytes. 0: none.",
+            "0 to 50000",
+        ),
     ]
     incremental: Annotated[
         Incremental, about("Used only when models/start.json names a parent version to continue from.")

@@ -81,6 +81,8 @@ ADDED = {
     "curate.poison": POISON,
     "split.max_group_share": "max_group_share: 0.20     # of all rows, that one group may hold; 1.0 allows any",
     "split.large_groups": "large_groups: []          # groups that may hold more, or are named like a missing value",
+    "train.stored_vectors": "stored_vectors: 20000     "
+    "# rows learned from whose vectors a version keeps, for `retune predict --explain`",
     "train.turns": "turns: last               # all | last: the answers of a conversation that are learned; as it was",
     "evaluate.golden": GOLDEN,
     "evaluate.automation": AUTOMATION,

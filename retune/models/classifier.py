@@ -7,6 +7,7 @@ A model folder holds safetensors and JSON, never a pickle:
     probe.safetensors     the same for the frozen base: the baseline, from which the head started
     tokenizer/            as transformers writes it
     encoder/              method full: the whole tuned encoder
+    rows.safetensors      vectors of the rows learned from (`row_vectors`), unless params want none
     adapter/              method lora: the adapter in PEFT's format, for the base that model.json names
 
 `probe` and `lora` need the base again when they load. They find it by name, and raise Refused if its weights do not

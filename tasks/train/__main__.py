@@ -18,7 +18,7 @@ from retune.data import replay_sampling, row_table
 from retune.errors import Refused
 from retune.evaluation import plots, statistics
 from retune.lineage import parent_version
-from retune.models import attention, causal_lm, chat_template, classifier, decoder, generation, packing
+from retune.models import attention, causal_lm, chat_template, classifier, decoder, generation, packing, row_vectors
 from retune.system import failpoints, stage_io
 from retune.system.files import file_sha256
 from tasks.train import parent
@@ -138,7 +138,7 @@ def fingerprint(inputs: tuple[Path, ...], config: Section) -> str:
 
 def _code() -> list[Path]:
     modules = (attention, causal_lm, chat_template, classifier, decoder, generation, packing)
-    files = [Path(str(module.__file__)) for module in (*modules, replay_sampling, statistics)]
+    files = [Path(str(module.__file__)) for module in (*modules, replay_sampling, row_vectors, statistics)]
     return [*sorted(Path(__file__).parent.rglob("*.py")), *files]
 
 

@@ -18,7 +18,7 @@ from torch import nn
 from retune.config.classification import Train
 from retune.evaluation import statistics, temperature
 from retune.lineage import parent_version
-from retune.models import base_model, classifier, probe
+from retune.models import base_model, classifier, probe, row_vectors
 from retune.models.manifest import ClassifierManifest
 from retune.preflight import base_check
 from retune.system.stage_io import heartbeat
@@ -49,6 +49,7 @@ class TrainedClassifier:
     manifest: ClassifierManifest
     tokenizer: Any
     model: TrainedModel
+    rows: row_vectors.RowVectors  # learned from, by the frozen base
     report: dict[str, Any]
     validation: pd.DataFrame  # id, label, predicted and confidence of rows that were not learned from at the time
 
@@ -56,6 +57,7 @@ class TrainedClassifier:
         """Write the model folder."""
         model = self.model
         classifier.save(folder, self.manifest, self.tokenizer, model.encoder, model.head, model.probe)
+        row_vectors.write(self.rows, folder)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ def fit(
         **machine(device),
         "warnings": warnings,
     }
-    return TrainedClassifier(manifest, tokenizer, model, report, _validation(val, model.val_logits, manifest))
+    rows = _row_vectors([train, val], [data.train, data.val], config)
+    return TrainedClassifier(manifest, tokenizer, model, rows, report, _validation(val, model.val_logits, manifest))
 
 
 def _manifest(config: Train, data: Data, logits: torch.Tensor, start: ParentClassifier | None) -> ClassifierManifest:
@@ -125,6 +128,14 @@ def _validation(val: pd.DataFrame, logits: torch.Tensor, manifest: ClassifierMan
     labels = [manifest.labels[place] for place in probability.argmax(-1)]
     confidence = probability.max(-1, initial=0.0).astype("float64")
     return table.assign(predicted=pd.Series(labels, dtype="str"), confidence=confidence)
+
+
+def _row_vectors(frames: list[pd.DataFrame], splits: list[EmbeddedSplit], config: Train) -> row_vectors.RowVectors:
+    """Of the rows that are learned from: with a refit, those of val too."""
+    parts = len(frames) if config.refit else 1
+    ids = pd.concat([frame["id"] for frame in frames[:parts]]).tolist()
+    vectors = torch.cat([split.vectors for split in splits[:parts]])
+    return row_vectors.sample(ids, vectors.numpy(), config.stored_vectors, config.seed)
 
 
 def _prepare(train: pd.DataFrame, val: pd.DataFrame, context: TrainContext[Train]) -> tuple[Any, Data]:
