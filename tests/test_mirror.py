@@ -21,6 +21,7 @@ TESTS = sorted(
 )
 COVERED_BY = {  # module without a test module of its own -> the one, below tests/, that covers it
     "flows/cli/__main__.py": "flows/cli/test_main.py",
+    "flows/cli/explain.py": "flows/cli/test_models.py",
     "flows/cli/history.py": "pipeline/lineage/test_lineage.py",
     "flows/cli/review.py": "pipeline/test_review.py",
     "flows/execution/run_context.py": "flows/test_pipeline.py",

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from flows.cli import explain
 from flows.cli.groups import TextsCommand
 from flows.cli.output import as_json, on_one_line, print_json, print_table
 from flows.project import environment
@@ -67,8 +68,9 @@ def version_as_json(version: Any) -> dict[str, Any]:
 @click.command(cls=TextsCommand, epilog='Example: retune predict classifier@champion "Where is my parcel?"')
 @click.argument("model")
 @click.argument("texts", nargs=-1, required=True, metavar="TEXT...")
+@click.option("--explain", "why", is_flag=True, help="Show the words and the training rows that an answer rests on.")
 @as_json
-def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
+def predict(model: str, texts: tuple[str, ...], why: bool, json_: bool) -> None:
     """Predict a label, or generate an answer, for each TEXT.
 
     The route says who answers: auto, the model alone; human, a person, since the version does not promise enough.
@@ -85,26 +87,38 @@ def predict(model: str, texts: tuple[str, ...], json_: bool) -> None:
             raise Refused(f"no text to predict: text {at} of {len(prompts)} is empty")
     from retune.registry import versions
 
-    folder = versions.model_folder(versions.resolve(model))
-    from retune.models import causal_lm, loading, routing
+    version = versions.resolve(model)
+    folder = versions.model_folder(version)
+    from retune.models import loading, routing
 
     network, rule = loading.load(folder), routing.read(folder)
-    if isinstance(network, causal_lm.CausalLM):
+    if hasattr(network, "truncated"):  # one that writes
         _warn_of_truncation(network.truncated(prompts), len(prompts))
     answers = network.predict(prompts)
     routes = rule.routes(answers.labels, answers.confidence)
     if not rule.promises and answers.tokens is None:  # a model that writes never promises
         click.echo(f"every answer goes to a person: {rule.reason}", err=True)
+    reasons = []
+    if why:
+        answered = list(zip(prompts, answers.labels, strict=True))
+        reasons = explain.explanations(network, folder, versions.version_folder(version), answered)
     rows = zip(prompts, answers.labels, answers.confidence.tolist(), routes, strict=True)
     if json_:
         keys = ("text", "label", "confidence", "route")
-        print_json([dict(zip(keys, row, strict=True)) for row in rows])
+        values = [dict(zip(keys, row, strict=True)) for row in rows]
+        for value, reason in zip(values, reasons, strict=False):
+            value["explanation"] = explain.as_json(version, reason)
+        print_json(values)
     else:
         title = "label" if answers.tokens is None else "answer"
         table: list[tuple[str, ...]] = [(title, "confidence", "route", "text")]
         for text, label, confidence, route in rows:
             table.append((on_one_line(label), f"{confidence:.3f}", route, on_one_line(text[:80])))
         print_table(table)
+        for text, reason in zip(prompts, reasons, strict=False):
+            if len(prompts) > 1:
+                click.echo(f"\n{on_one_line(text[:80])}")
+            explain.show(version, reason)
 
 
 def _lines_of_input() -> list[str]:

@@ -9,13 +9,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from flows.cli import models
+from flows.cli import explain, models
 from flows.project import environment
 from retune.errors import WrongUse
-from retune.models import causal_lm, chat_template, classifier, decoder, loading, routing
+from retune.models import causal_lm, chat_template, classifier, decoder, explanation, loading, routing
 from retune.models.base_model import weights_sha256
 from retune.models.manifest import CausalLMManifest
 from retune.registry import versions
+from tasks.trace import explain as trace
 
 READS = 64 - 12  # of the prompt: what the answer leaves of max_tokens
 
@@ -117,3 +118,20 @@ def test_a_line_of_standard_input_that_is_not_utf8_is_named(monkeypatch, lines, 
 def test_a_text_may_begin_with_a_dash(words, texts):
     context = models.predict.make_context("predict", ["writer/1", *words])
     assert (context.params["texts"], context.params["json_"]) == (texts, True)
+
+
+def test_an_answer_is_explained_by_words_rows_and_the_commands_that_tell_more(predict, monkeypatch):
+    fixed = SimpleNamespace(predict=lambda texts: classifier.Predictions(["billing"], np.array([0.5])))
+    monkeypatch.setattr(loading, "load", lambda folder: fixed)
+    word = explanation.WordWeight("bill", 2, 0.25)
+    row = trace.Neighbour("T 1", 0.98, "desk", "billing", "a bill\nagain")
+    answer = trace.Explanation([word], [row], "")
+    monkeypatch.setattr(explain, "explanations", lambda *_: [answer])
+    monkeypatch.setattr(versions, "version_folder", lambda version: version)
+    lines = predict("a bill", "--explain").stdout.splitlines()
+    assert "probability that each word brought: bill +0.250" in lines
+    assert re.split(" {2,}", lines[-2]) == ["T 1", "0.980", "billing", "desk", r"a bill\nagain"]
+    assert "`retune lineage row 'T 1'` the nearest row" in lines[-1]
+    (value,) = json.loads(predict("a bill", "--explain", "--json").stdout)
+    assert value["explanation"]["neighbours"][0]["lineage"] == "retune lineage row 'T 1'"
+    assert value["explanation"]["words"] == [{"word": "bill", "place": 2, "loss": 0.25}]
