@@ -31,8 +31,8 @@ def word_weights(text: str, probability: Callable[[list[str]], np.ndarray], most
     """
     words = list(WORD.finditer(text))[:most]
     without = [" ".join((text[: word.start()] + " " + text[word.end() :]).split()) for word in words]
-    whole, *rest = probability([text, *without]).tolist()
-    weights = [WordWeight(word[0], word.start(), whole - left) for word, left in zip(words, rest, strict=True)]
+    whole, *shares = probability([text, *without]).tolist()
+    weights = [WordWeight(word[0], word.start(), whole - share) for word, share in zip(words, shares, strict=True)]
     return sorted(weights, key=lambda weight: (-weight.loss, weight.place))
 
 

@@ -60,7 +60,7 @@ class Explainer:
         nearest = row_vectors.nearest(self._rows, self._base.embed([text])[0].numpy(), 4 * NEIGHBOURS)
         names = pd.Series([name for name, _ in nearest], dtype="str")
         is_suppressed = suppression.contains(suppression.read(), names).tolist()
-        chosen = [pair for pair, hidden in zip(nearest, is_suppressed, strict=True) if not hidden][:NEIGHBOURS]
+        chosen = [pair for pair, forget in zip(nearest, is_suppressed, strict=True) if not forget][:NEIGHBOURS]
         facts = _facts(self._record, [name for name, _ in chosen])
         neighbours = [Neighbour(name, similarity, *facts.get(name, (None, None, None))) for name, similarity in chosen]
         return Explanation(words, neighbours, _missing(sum(is_suppressed), neighbours))
@@ -78,9 +78,10 @@ def _facts(record: Record, ids: list[str]) -> dict[str, tuple[str, str, str]]:
     return facts
 
 
-def _missing(hidden: int, neighbours: list[Neighbour]) -> str:
-    lost = sum(neighbour.text is None for neighbour in neighbours)
-    near = "1 near row is" if hidden == 1 else f"{hidden} near rows are"
-    parts = [f"{near} forgotten and not shown"] if hidden else []
-    parts += [f"the DVC store has lost the text of {lost} rows: `dvc pull` may bring it back"] if lost else []
+def _missing(suppressed_rows: int, neighbours: list[Neighbour]) -> str:
+    without_text = sum(neighbour.text is None for neighbour in neighbours)
+    near = "1 near row is" if suppressed_rows == 1 else f"{suppressed_rows} near rows are"
+    parts = [f"{near} forgotten and not shown"] if suppressed_rows else []
+    if without_text:
+        parts.append(f"the DVC store has lost the text of {without_text} rows: `dvc pull` may bring it back")
     return "; ".join(parts)
