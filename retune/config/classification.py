@@ -137,6 +137,17 @@ class Train(TrainCommon):
 
 
 @section
+class OutOfScope:
+    path: Annotated[
+        str,
+        about(
+            "CSV file in the project whose column `text` holds texts that belong to none of the labels. Empty: none."
+        ),
+    ]
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$"), about("SHA-256 of that file.")]
+
+
+@section
 class Automation:
     precision: Annotated[
         Annotated[float, Field(ge=0.5, lt=1)] | None,
@@ -156,6 +167,7 @@ class Automation:
             "promises hold together."
         ),
     ]
+    out_of_scope: Annotated[OutOfScope, about("Texts of none of the labels: how many of them would nobody read?")]
 
 
 @section

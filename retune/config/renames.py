@@ -60,7 +60,10 @@ AUTOMATION = """\
 automation:               # what the model may do alone
   precision: 0.98         # promised share of right answers among those that nobody reads; null: a person reads all
   confidence: 0.95        # with which the promise holds
-  by_label: true          # labels with enough validation rows have a threshold and a promise of their own"""
+  by_label: true          # labels with enough validation rows have a threshold and a promise of their own
+  out_of_scope:           # texts of none of the labels: how many of them would nobody read?
+    path: ""              # CSV file in the project with a column text; empty: none
+    sha256: ""            # of that file"""
 SLICE_SEARCH = """\
 slice_search:             # parts of the test rows on which the model is surely worse than on the rest
   rows: 5000              # to search, drawn by the hash of their ids

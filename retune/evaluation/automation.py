@@ -164,6 +164,7 @@ def decide(validation: Answers, test: Answers, promise: Promise, by_label: bool)
         "validation_rows": len(validation.right),
         **_measures(checked, test.right, promise),
         "aurc": aurc(test.confidence, test.right),
+        "out_of_scope": None,
     }
 
 
@@ -179,6 +180,7 @@ def off(test: Answers, reason: str) -> dict[str, Any]:
         "share": None,
         "precision": None,
         "aurc": aurc(test.confidence, test.right),
+        "out_of_scope": None,
     }
 
 

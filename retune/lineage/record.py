@@ -198,6 +198,11 @@ class Promise(TypedDict):
     confidence: float
 
 
+class OutOfScope(TypedDict):
+    share: Score
+    auroc: float
+
+
 class Automation(TypedDict):
     """automation.json: what the model may do alone."""
 
@@ -210,6 +215,7 @@ class Automation(TypedDict):
     share: Score | None
     precision: Score | None
     aurc: float
+    out_of_scope: OutOfScope | None
 
 
 class Measure(TypedDict):

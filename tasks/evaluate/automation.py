@@ -1,6 +1,7 @@
 """What the model may do alone: thresholds chosen on validation rows, checked on the test rows, and what follows."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from retune.config.classification import Automation
-from retune.evaluation import automation, plots
+from retune.evaluation import automation, out_of_scope, plots
 from retune.evaluation.automation import Answers
 from retune.models import routing
+from retune.models.classifier import Predictions
 from retune.system import stage_io
 
 
@@ -22,21 +24,46 @@ class Automated:
 
 
 def report_on(
-    test: pd.DataFrame, validation: pd.DataFrame | None, model_folder: Path, config: Automation, out: Path
+    test: pd.DataFrame,
+    validation: pd.DataFrame | None,
+    model_folder: Path,
+    predict: Callable[[list[str]], Predictions],
+    config: Automation,
+    out: Path,
 ) -> Automated:
     """test, validation: label, predicted and confidence of each row; validation is None for any other than a candidate.
 
-    Writes automation.json, and the curve of risk over coverage.
+    predict: of the candidate, for texts that are out of its scope. Writes automation.json, and the curve of risk over
+    coverage.
     """
     answers = automation.answers_of(test)
     if validation is None:
         return Automated(_routes(routing.read(model_folder), test), {}, {})
     document = automation.document(validation, test, config)
+    chosen = routing.parse(document)
+    document["out_of_scope"] = _out_of_scope(chosen, answers, predict, config)
     stage_io.write_json(document, out / routing.FILE)
     curve = automation.risk_coverage(answers.confidence, answers.right)
     plots.risk_coverage(*curve, _point(document), config.precision, out / "plots" / "scores" / "risk_coverage.png")
     print(f"automation: {document['reason']}", flush=True)
-    return Automated(_routes(routing.parse(document), test), automation.headline(document), document)
+    headline = automation.headline(document) | out_of_scope.headline(document["out_of_scope"])
+    return Automated(_routes(chosen, test), headline, document)
+
+
+def _out_of_scope(
+    chosen: routing.Routing, answers: Answers, predict: Callable[[list[str]], Predictions], config: Automation
+) -> dict[str, Any] | None:
+    """None without such texts."""
+    texts = out_of_scope.read(config.out_of_scope)
+    if not texts:
+        return None
+    with stage_io.heartbeat(f"asking {len(texts):,} texts of no label"):
+        outside = predict(texts)
+    alone = chosen.routes(outside.labels, outside.confidence).count(routing.AUTO)
+    share = automation.exact_interval(alone, len(texts), config.confidence)
+    auroc = out_of_scope.auroc(answers.confidence, outside.confidence)
+    print(f"out of scope: nobody would read {alone} of {len(texts)} texts; AUROC {auroc:.4f}", flush=True)
+    return {"share": {**asdict(share), "n": len(texts)}, "auroc": round(auroc, 9)}
 
 
 def refuse_all(out: Path) -> None:

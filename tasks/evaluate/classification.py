@@ -110,10 +110,10 @@ def report_on(
     """
     model, batch_size = classifier.load(model_folder), evaluate_config.batch_size
     untouched = classifier.load_probe(model_folder)
-    labels = model.manifest.labels
+    labels, ask = model.manifest.labels, partial(model.predict, batch_size=batch_size)
 
     with stage_io.heartbeat(f"scoring {len(rows):,} rows of {len(labels):,} labels"):
-        candidate = evaluate(rows, lambda texts: model.predict(texts, batch_size), evaluate_config)
+        candidate = evaluate(rows, ask, evaluate_config)
         vectors = untouched.embed(rows["text"].tolist(), batch_size)  # once, for base and probe alike
         names = classifier.head_of_names(
             text_keys.label_names(labels), lambda texts: untouched.embed(texts, batch_size)
@@ -121,7 +121,7 @@ def report_on(
         base = evaluate(rows, lambda _: classifier.predict_labels(vectors, names, labels), evaluate_config)
         probe = evaluate(rows, lambda _: classifier.predict_labels(vectors, untouched.head, labels), evaluate_config)
 
-    golden_results = golden.ask(evaluate_config.golden, partial(model.predict, batch_size=batch_size))
+    golden_results = golden.ask(evaluate_config.golden, ask)
     headline = summary(candidate, base, probe, len(rows)) | golden_cases.headline(golden_results)
     report_details = details(rows, candidate, evaluate_config.examples) | golden_cases.as_details(golden_results)
     wrong = np.array(candidate.predictions, dtype=object) != rows["label"].to_numpy()
@@ -131,7 +131,7 @@ def report_on(
     if slices := scores_of_slices(rows, candidate, evaluate_config):
         report_details["slices"] = slices
     predictions = _predictions(rows, {"": candidate, "base_": base, "probe_": probe})
-    automated = automation.report_on(predictions, validation, model_folder, evaluate_config.automation, out)
+    automated = automation.report_on(predictions, validation, model_folder, ask, evaluate_config.automation, out)
     headline |= automated.headline
     report_details |= {"automation": automated.details} if automated.details else {}
     row_table.write(predictions.assign(route=automated.routes), out / "predictions.parquet")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retune.config import params, renames
-from retune.config.classification import Automation
+from retune.config.classification import Automation, OutOfScope
 from retune.data import row_table, suppression, task_data, text_keys
 from retune.errors import Refused, RetuneError
 from retune.evaluation import automation, task_metrics
@@ -106,8 +106,10 @@ def check_automation(record: Record, folder: Path) -> Iterator[Check]:
     if predictions is None or validation is None:
         yield Check("automation", recorded["status"], GONE, False)
         return
-    config = Automation(**record["params"]["evaluate"]["automation"])
-    yield same("automation", recorded, automation.document(validation.to_pandas(), predictions, config))
+    values = record["params"]["evaluate"]["automation"]
+    config = Automation(**{**values, "out_of_scope": OutOfScope(**values["out_of_scope"])})
+    document = automation.document(validation.to_pandas(), predictions, config)
+    yield same("automation", recorded, {**document, "out_of_scope": recorded["out_of_scope"]})  # its texts are not kept
 
 
 def check_gate(record: Record, folder: Path) -> Iterator[Check]:

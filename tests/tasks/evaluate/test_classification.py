@@ -6,17 +6,18 @@ import pandas as pd
 import pytest
 import yaml
 
-from retune.config.classification import Automation, Evaluate
+from retune.config.classification import Automation, Evaluate, OutOfScope
 from retune.config.evaluation import SliceSearch
 from retune.config.golden import Golden
 from retune.data import row_table
 from retune.errors import Refused
 from retune.models import classifier
+from retune.system.files import file_sha256
 from tasks.evaluate.__main__ import main
 from tasks.evaluate.classification import details, evaluate, scores_of_slices, summary
 
 NO_CASES = Golden(path="", sha256="")
-AUTOMATION = Automation(precision=0.9, confidence=0.95, by_label=False)
+AUTOMATION = Automation(precision=0.9, confidence=0.95, by_label=False, out_of_scope=OutOfScope(path="", sha256=""))
 SECTION = Evaluate(
     batch_size=8,
     bootstrap=200,
@@ -130,7 +131,11 @@ def test_the_stage_scores_a_model_folder_beside_base_and_probe(
     tmp_path, monkeypatch, settings, model_folder, make_tickets
 ):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings), "utf-8")
+    (tmp_path / "others.csv").write_text("text\nGuten Morgen\nWie spät ist es?\n", "utf-8")
+    others = {"path": "others.csv", "sha256": file_sha256(tmp_path / "others.csv")}
+    automation = {**settings["evaluate"]["automation"], "out_of_scope": others}
+    values = {**settings, "evaluate": {**settings["evaluate"], "automation": automation}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values), "utf-8")
     rows = make_tickets(40, seed=9)
     rows.loc[0, "text"] = "<script>alert('hello')</script> the"
     row_table.write(rows, tmp_path / "test.parquet")
@@ -160,6 +165,10 @@ def test_the_stage_scores_a_model_folder_beside_base_and_probe(
     assert "40 validation rows are too few" in page
     assert set(predictions["route"]) == {"human"}
     assert report["automated_share"] == 0 < report["aurc"]
+    assert chosen["out_of_scope"]["share"]["n"] == 2
+    assert 0 <= report["out_of_scope_auroc"] <= 1
+    assert report["out_of_scope_automated"] == 0 < report["out_of_scope_automated_high"]
+    assert "belong to none of the labels" in page
 
 
 def test_a_model_folder_that_carries_its_thresholds_is_scored_by_them(

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from retune.config import params
-from retune.config.classification import Automation
+from retune.config.classification import Automation, OutOfScope
 from retune.data import row_table
 from retune.evaluation import automation
 from retune.lineage import record
@@ -84,14 +84,16 @@ def gated_record(put_in_cache, settings, tmp_path):
 def promising_record(put_in_cache, settings, tmp_path):
     """As much of a record as the promise needs, and the version's folder with its automation.json."""
     config = {"precision": 0.9, "confidence": 0.95, "by_label": False}
-    document = automation.document(PREDICTIONS, PREDICTIONS, Automation(**config))
+    nothing = {"path": "", "sha256": ""}
+    section = Automation(**config, out_of_scope=OutOfScope(**nothing))
+    document = automation.document(PREDICTIONS, PREDICTIONS, section)
     assert document["status"] == automation.PROVED
     (tmp_path / "artifacts/candidate").mkdir(parents=True)
     (tmp_path / "artifacts/candidate/automation.json").write_text(json.dumps(document), "utf-8")
     md5 = put_in_cache(PREDICTIONS)
     return {
         "automation": document,
-        "params": {**settings, "evaluate": {**settings["evaluate"], "automation": config}},
+        "params": {**settings, "evaluate": {**settings["evaluate"], "automation": {**config, "out_of_scope": nothing}}},
         "pipeline": {"hashes": {"models/reports/predictions.parquet": md5, "models/validation.parquet": md5}},
     }
 
