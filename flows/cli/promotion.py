@@ -180,6 +180,8 @@ def _show(evidence: Any, json_: bool) -> None:
     print_table(rows)
     for rival in record["gate"]["rivals"]:
         click.echo(f"  {rival['reason']}")
+    if "review.told" in version.tags:
+        click.echo(f"  people who compared it: {version.tags['review.told']}")
     click.echo(f"  loaded again: {version.tags.get(RELOADED, 'not yet')}")
     click.echo(f"evidence: {evidence.sha256} (lineage.json of {version})")
 

@@ -1,4 +1,4 @@
-"""Commands of human review: write a blinded sheet of two answers a row, and read its verdicts."""
+"""Commands of human review: write a blinded sheet of two answers or labels a row, and read its verdicts."""
 
 import hashlib
 import json
@@ -39,7 +39,8 @@ def review() -> None:
 def export(models: tuple[str, ...], rows: int, seed: int | None, out: Path, json_: bool) -> None:
     """Write a blinded sheet of two versions' answers.
 
-    Of one version, the other side is its base. The sheet is a CSV for a spreadsheet and a page for a browser, with the
+    Of one version, the other side is its base. Of labels, rows are drawn where they tell most, and the verdicts give
+    the accuracy of both on all rows. The sheet is a CSV for a spreadsheet and a page for a browser, with the
     same rows; give either to the reviewers.
     """
     out = out.absolute()
@@ -51,8 +52,14 @@ def export(models: tuple[str, ...], rows: int, seed: int | None, out: Path, json
     from retune.registry import versions
 
     chosen_versions = [versions.resolve(model) for model in models]
-    records = [record.read(versions.version_folder(version) / record.FILE) for version in chosen_versions]
-    pairs = human_review.pairs(records[0], records[1] if len(records) == 2 else None)
+    folders = [versions.version_folder(version) for version in chosen_versions]
+    records = [record.read(folder / record.FILE) for folder in folders]
+    is_champion = len(records) == 2 and records[0]["gate"]["champion"] == str(chosen_versions[1])
+    pairs = human_review.pairs(
+        records[0],
+        records[1] if len(records) == 2 else None,
+        folders[0] / record.CHAMPION_SAID if is_champion else None,
+    )
     other_side = str(chosen_versions[1]) if len(chosen_versions) == 2 else f"the base of {chosen_versions[0]}"
     sheet, key = human_review.draw_sheet(
         pairs, str(chosen_versions[0]), other_side, rows, secrets.randbits(32) if seed is None else seed
@@ -66,9 +73,10 @@ def export(models: tuple[str, ...], rows: int, seed: int | None, out: Path, json
         paths = {kind: str(path) for kind, path in files.items()}
         print_json({"sheet": key.sheet, "rows": len(sheet), "alike": key.alike, **paths})
         return
-    click.echo(
-        f"{len(sheet)} rows of {key.ours} and {key.theirs}, sides shuffled; {key.alike} more have the same answer twice"
-    )
+    others = f"{key.alike} more have the same answer twice"
+    if key.is_of_labels:
+        others = f"on {len(key.agreed)} both agree. Rows that differ, are unsure or new were likelier to be drawn"
+    click.echo(f"{len(sheet)} rows of {key.ours} and {key.theirs}, sides shuffled; {others}")
     for path in files.values():
         click.echo(f"  {path}")
     click.echo("Read the verdicts with: retune review import FILE...")

@@ -3,19 +3,24 @@
 The verdicts of a row are combined by majority; a sign test (Dixon & Mood 1946, exact, two-sided, ties left out) gives
 the probability of such a lead if neither model is better. Cohen's kappa (1960, A Coefficient of Agreement for Nominal
 Scales) measures the agreement of two reviewers beyond chance: 1 complete, 0 as by chance, below 0 less than by chance.
+
+Of labels the verdicts also give the accuracy of each model on all rows that it was compared on (`review_sample`).
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from retune.errors import Refused, WrongUse
-from retune.evaluation import review_files
+from retune.evaluation import review_files, review_sample
 from retune.evaluation.human_review import Key
-from retune.evaluation.statistics import ALIKE, OURS, THEIRS, sign_test
+from retune.evaluation.review_sample import ReviewedAccuracy
+from retune.evaluation.statistics import ALIKE, BOTH, NEITHER, OURS, THEIRS, sign_test
 
 TIES = ("tie", "alike", "=")
 
@@ -24,7 +29,7 @@ TIES = ("tie", "alike", "=")
 class Verdict:
     id: str
     reviewer: str
-    value: str  # OURS, THEIRS or ALIKE
+    value: str  # OURS, THEIRS or ALIKE; of labels OURS, THEIRS, BOTH or NEITHER is right
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,18 @@ class Result:
     verdict: str  # better | worse | undecided
     confidence: float  # that `better` and `worse` need
     agreement: tuple[Agreement, ...]
+    accuracy: dict[str, ReviewedAccuracy] = field(default_factory=dict)  # of labels: name of a model -> its accuracy
 
     def __str__(self) -> str:
         counts = f"{self.wins} won, {self.losses} lost, {self.ties} tied of {self.rows} rows"
         verdict = f"{self.ours} is {self.verdict} than {self.theirs}"
         if self.verdict == "undecided":
             verdict = f"The verdicts do not show whether {self.ours} is better than {self.theirs}"
-        return f"{verdict}: {counts} (sign test, p = {self.p:.2g})"
+        sentence = f"{verdict}: {counts} (sign test, p = {self.p:.2g})"
+        for name, accuracy in self.accuracy.items():
+            interval = f"[{accuracy.low:.3f}, {accuracy.high:.3f}]"
+            sentence += f"; accuracy of {name} on all rows {accuracy.value:.3f} {interval}"
+        return sentence
 
 
 def sheet_of(files: Sequence[Path]) -> str:
@@ -84,10 +94,21 @@ def read_verdicts(files: Sequence[Path], key: Key) -> list[Verdict]:
             name = row["id"].removeprefix("'") if row["id"] not in key.ours_is else row["id"]
             if name not in key.ours_is:
                 raise Refused(f"{place}: the sheet {key.sheet} has no row {row['id']!r}")
-            verdict = Verdict(name, reviewer, _parse(side, key.ours_is[name], place))
+            verdict = Verdict(name, reviewer, _value(side, name, key, place))
             if verdicts.setdefault((name, reviewer), verdict) != verdict:
                 raise Refused(f"{place}: {reviewer} gave two verdicts on row {name}. Keep one")
     return list(verdicts.values())
+
+
+def _value(side: str, row: str, key: Key, place: str) -> str:
+    if not key.is_of_labels:
+        return _parse(side, key.ours_is[row], place)
+    word = side.casefold()
+    if word not in ("a", "b", BOTH, NEITHER):
+        raise Refused(f"{place}: the verdict is {side!r}. Write A, B, both or neither, or nothing")
+    if word in (BOTH, NEITHER):
+        return word
+    return BOTH if row in key.agreed else _parse(side, key.ours_is[row], place)
 
 
 def _parse(side: str, ours_is: str, place: str) -> str:
@@ -108,7 +129,8 @@ def score(verdicts: Sequence[Verdict], key: Key, confidence: float) -> Result:
     values: dict[str, list[str]] = {row: [] for row in key.ours_is}
     for verdict in verdicts:
         values[verdict.id].append(verdict.value)
-    counts = Counter(map(_majority, values.values()))
+    by_row = {row: _majority(of_row) for row, of_row in values.items()}
+    counts = Counter(by_row.values())
     wins, losses = counts[OURS], counts[THEIRS]
     p = sign_test(wins, losses)
     lead = "better" if wins > losses else "worse"
@@ -120,12 +142,24 @@ def score(verdicts: Sequence[Verdict], key: Key, confidence: float) -> Result:
         answered=len(key.ours_is) - counts[None],
         wins=wins,
         losses=losses,
-        ties=counts[ALIKE],
+        ties=counts[ALIKE] + counts[BOTH] + counts[NEITHER],
         p=p,
         verdict=lead if p <= 1 - confidence else "undecided",
         confidence=confidence,
         agreement=agreement(verdicts),
+        accuracy=_accuracy(by_row, key, confidence),
     )
+
+
+def _accuracy(by_row: Mapping[str, str | None], key: Key, confidence: float) -> dict[str, ReviewedAccuracy]:
+    """Of each model on all rows. Rows without a verdict, and those on which reviewers are level, tell nothing."""
+    rows = [row for row, value in by_row.items() if value not in (None, ALIKE)] if key.is_of_labels else []
+    chances = np.array([key.chances[row] for row in rows])
+    estimates = {
+        name: review_sample.estimate(np.array([by_row[row] in (side, BOTH) for row in rows]), chances, confidence)
+        for name, side in ((key.ours, OURS), (key.theirs, THEIRS))
+    }
+    return {name: estimate for name, estimate in estimates.items() if estimate}
 
 
 def _majority(values: list[str]) -> str | None:

@@ -196,6 +196,7 @@ def _tails(confidence: float) -> tuple[float, float]:
 
 
 OURS, THEIRS, ALIKE = "ours", "theirs", "alike"  # verdicts on two answers
+BOTH, NEITHER = "both", "neither"  # and on two labels, of which each is right or wrong
 
 
 def sign_test(wins: int, losses: int) -> float:

@@ -170,3 +170,57 @@ def test_a_prompt_of_messages_is_read_as_a_talk():
     assert human_review.readable_prompt(prompt) == "system: Be kind.\n\nuser: Hi\nthere"
     assert human_review.readable_prompt("Where is it?") == "Where is it?"
     assert human_review.readable_prompt("3") == "3"
+
+
+LABELS = pd.DataFrame(
+    {
+        "id": [f"r{number}" for number in range(60)],
+        "prompt": "a text",
+        "ours": ["bills", "parcels", "repairs"] * 20,
+        "theirs": ["bills", "bills", "repairs"] * 20,  # wrong in each third row
+        "confidence": [0.9, 0.6, 0.95] * 20,
+        "is_new": [True] + [False] * 59,
+    }
+)
+
+
+def test_labels_that_agree_are_on_the_sheet_too_and_fewer_of_them():
+    sheet, key = human_review.draw_sheet(LABELS, "c/2", "c/1", 30, 17)
+    assert len(sheet) == 30 and set(key.chances) == set(sheet["id"]) and key.alike == 0
+    differing = set(LABELS.loc[LABELS["ours"] != LABELS["theirs"], "id"])
+    assert set(key.agreed) == set(sheet["id"]) - differing and 0 < len(key.agreed) < 15
+    page = human_review.as_page(sheet, key)
+    assert "Which label is right?" in page and 'data-key="2"> both are' in page
+    again, same_key = human_review.draw_sheet(LABELS, "c/2", "c/1", 30, 17)
+    assert again.equals(sheet) and same_key == key
+
+
+def test_verdicts_on_labels_give_a_sign_test_and_the_accuracy_on_all_rows(tmp_path):
+    sheet, key = human_review.draw_sheet(LABELS, "c/2", "c/1", 45, 17)
+    human_review.write_key(key, tmp_path)
+    assert human_review.read_key(key.sheet, tmp_path) == key
+    path = filled(tmp_path / "ada.csv", sheet, key, lambda row, ours: ours)  # our label is right throughout
+    verdicts = human_verdicts.read_verdicts([path], key)
+    result = human_verdicts.score(verdicts, key, 0.95)
+    assert result.wins == len(sheet) - len(key.agreed) and result.losses == 0 and result.ties == len(key.agreed)
+    assert result.verdict == "better"
+    first, second = result.accuracy["c/2"], result.accuracy["c/1"]
+    assert first.value == 1 and second.value == pytest.approx(2 / 3, abs=0.12)
+    assert second.low < 2 / 3 < second.high and second.n == 45
+    assert "accuracy of c/1 on all rows 0." in str(result)
+
+
+@pytest.mark.parametrize("word", ["tie", "="])
+def test_a_tie_says_nothing_of_labels_and_is_refused(tmp_path, word):
+    sheet, key = human_review.draw_sheet(LABELS, "c/2", "c/1", 10, 17)
+    path = filled(tmp_path / "ada.csv", sheet, key, lambda row, ours: word)
+    with pytest.raises(Refused, match="Write A, B, both or neither"):
+        human_verdicts.read_verdicts([path], key)
+
+
+def test_both_and_neither_count_for_the_accuracy_and_as_ties(tmp_path):
+    sheet, key = human_review.draw_sheet(LABELS, "c/2", "c/1", 60, 17)
+    path = filled(tmp_path / "ada.csv", sheet, key, lambda row, ours: "both" if row in key.agreed else "Neither")
+    result = human_verdicts.score(human_verdicts.read_verdicts([path], key), key, 0.95)
+    assert (result.wins, result.losses, result.ties, result.verdict) == (0, 0, 60, "undecided")
+    assert [accuracy.value for accuracy in result.accuracy.values()] == pytest.approx([2 / 3, 2 / 3])
