@@ -64,6 +64,7 @@ class CaseResult:
     answer: str
     confidence: float
     problem: str  # empty if the answer is as expected
+    rows: list[str]  # that were learned from and hold its text: passing shows that the model remembers
 
 
 def read(golden_config: Golden) -> list[Case]:
@@ -213,10 +214,18 @@ def _words(text: str) -> str:
     return row_table.clean(messages.words(conversation[-1:]) if conversation else text)
 
 
-def results(cases: Sequence[Case], answers: Sequence[str], confidence: Sequence[float]) -> list[CaseResult]:
-    """What a model answered to each case, those that it failed first."""
+def results(
+    cases: Sequence[Case],
+    answers: Sequence[str],
+    confidence: Sequence[float],
+    learned_ids: Mapping[str, list[str]] | None = None,
+) -> list[CaseResult]:
+    """What a model answered to each case, those that it failed first. learned_ids: of `ids_by_case`."""
+    ids = learned_ids or {}
     every = [
-        CaseResult(case.name, case.text, case.expected, answer, float(sure), problem_of(case, answer))
+        CaseResult(
+            case.name, case.text, case.expected, answer, float(sure), problem_of(case, answer), ids.get(case.name, [])
+        )
         for case, answer, sure in zip(cases, answers, confidence, strict=True)
     ]
     return sorted(every, key=lambda result: not result.problem)

@@ -1,9 +1,10 @@
 """Score a model folder on rows that it has not seen, beside the untouched base.
 
-    python -m tasks.evaluate MODEL_FOLDER ROWS.parquet REPORT_FOLDER [VALIDATION.parquet]
+    python -m tasks.evaluate MODEL_FOLDER ROWS.parquet REPORT_FOLDER [VALIDATION.parquet LEARNED.parquet ...]
 
 Any model folder, any rows: the champion is scored for the gate with the same command. On VALIDATION.parquet, from
-training, it chooses what the model may do alone; without it the folder's own choice holds. It writes into REPORT_FOLDER
+training, it chooses what the model may do alone; without it the folder's own choice holds. In LEARNED.parquet,
+the rows of train and val, it looks for the texts of golden cases. It writes into REPORT_FOLDER
 
     evaluate.json          the headline scores with their intervals, for DVC and MLflow
     predictions.parquet    the predictions of each model for each row
@@ -22,13 +23,21 @@ from retune.system import stage_io
 from tasks.evaluate import classification, generation
 
 
-def main(model_folder: Path, rows_path: Path, out: Path, validation_path: Path | None = None) -> None:
+def main(
+    model_folder: Path,
+    rows_path: Path,
+    out: Path,
+    validation_path: Path | None = None,
+    train_path: Path | None = None,
+    val_path: Path | None = None,
+) -> None:
     config, rows = params.load(), row_table.read(rows_path)
+    learned = tuple(path for path in (train_path, val_path) if path)
     validation = row_table.read(validation_path) if validation_path else None
     if isinstance(config.evaluate, Evaluate):
-        classification.report_on(model_folder, rows, validation, config.evaluate, out)
+        classification.report_on(model_folder, rows, validation, learned, config.evaluate, out)
     else:
-        generation.report_on(model_folder, rows, config.evaluate, out)
+        generation.report_on(model_folder, rows, learned, config.evaluate, out)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ the pictures stand for; the plots are the confusion matrix and the reliability d
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -102,11 +102,17 @@ def summary(candidate: ModelScores, base: ModelScores, probe: ModelScores, rows:
 
 
 def report_on(
-    model_folder: Path, rows: pd.DataFrame, validation: pd.DataFrame | None, evaluate_config: Evaluate, out: Path
+    model_folder: Path,
+    rows: pd.DataFrame,
+    validation: pd.DataFrame | None,
+    learned: Sequence[Path],
+    evaluate_config: Evaluate,
+    out: Path,
 ) -> None:
     """Score a model folder on `rows`, and write into `out` the files that `tasks.evaluate` names.
 
-    validation: what a candidate said of rows that it had not learned from; None for any other model.
+    validation: what a candidate said of rows that it had not learned from; None for any other model;
+    learned: files of the rows that a candidate learned from.
     """
     model, batch_size = classifier.load(model_folder), evaluate_config.batch_size
     untouched = classifier.load_probe(model_folder)
@@ -121,7 +127,7 @@ def report_on(
         base = evaluate(rows, lambda _: classifier.predict_labels(vectors, names, labels), evaluate_config)
         probe = evaluate(rows, lambda _: classifier.predict_labels(vectors, untouched.head, labels), evaluate_config)
 
-    golden_results = golden.ask(evaluate_config.golden, ask)
+    golden_results = golden.ask(evaluate_config.golden, ask, learned)
     headline = summary(candidate, base, probe, len(rows)) | golden_cases.headline(golden_results)
     report_details = details(rows, candidate, evaluate_config.examples) | golden_cases.as_details(golden_results)
     wrong = np.array(candidate.predictions, dtype=object) != rows["label"].to_numpy()

@@ -11,7 +11,7 @@ likelihood of the references and the likeness of the answers to them.
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -55,12 +55,17 @@ class Answers:
     manifest: CausalLMManifest
 
 
-def report_on(model_folder: Path, rows: pd.DataFrame, evaluate_config: GenerationEvaluate, out: Path) -> None:
-    """Score a model folder on `rows`, and write into `out` the files that `tasks.evaluate` names."""
+def report_on(
+    model_folder: Path, rows: pd.DataFrame, learned: Sequence[Path], evaluate_config: GenerationEvaluate, out: Path
+) -> None:
+    """Score a model folder on `rows`, and write into `out` the files that `tasks.evaluate` names.
+
+    learned: files of the rows that a candidate learned from.
+    """
     if rows.empty:
         raise Refused("There are no rows to score: the test split is empty. Add rows, or a larger split.test_share")
     rows = rows_to_score(rows)
-    answers = ask_models(model_folder, rows, evaluate_config)
+    answers = ask_models(model_folder, rows, learned, evaluate_config)
     predictions = answers.predictions
     scores = summary(predictions, answers.seconds, evaluate_config) | retention_scores(answers.questions)
     sections = [search_slices(rows, predictions, evaluate_config)]
@@ -104,14 +109,16 @@ def rows_to_score(rows: pd.DataFrame) -> pd.DataFrame:
     return scored.reset_index(drop=True)
 
 
-def ask_models(model_folder: Path, rows: pd.DataFrame, evaluate_config: GenerationEvaluate) -> Answers:
+def ask_models(
+    model_folder: Path, rows: pd.DataFrame, learned: Sequence[Path], evaluate_config: GenerationEvaluate
+) -> Answers:
     """The candidate first, then its base: the memory of one is free before the other is loaded."""
     predictions = rows[["id", "label"]].copy()
     candidate = causal_lm.load(model_folder)
     predictions, seconds = _predict(candidate, "", predictions, rows, evaluate_config)
     right = model_answers.retention_answers(candidate, evaluate_config)
     predict = partial(candidate.predict, batch_size=evaluate_config.batch_size)
-    golden_results = golden.ask(evaluate_config.golden, predict)
+    golden_results = golden.ask(evaluate_config.golden, predict, learned)
     manifest = candidate.manifest
     merge = model_answers.compare_with_merged(
         candidate, rows[model_answers.rows_to_answer(rows["id"], evaluate_config)]

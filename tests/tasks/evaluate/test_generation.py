@@ -150,7 +150,7 @@ def test_a_judge_is_asked_only_where_one_is_named(stage_folder, writer_folder):
 
 def test_an_empty_side_is_refused(stage_folder, writer_folder):
     with pytest.raises(Refused, match="no rows to score"):
-        generation.report_on(writer_folder, stage_folder().head(0), params.load().evaluate, Path("reports"))
+        generation.report_on(writer_folder, stage_folder().head(0), (), params.load().evaluate, Path("reports"))
 
 
 def test_of_pairs_it_says_how_often_the_chosen_answer_is_the_likelier(stage_folder, writer_folder):
