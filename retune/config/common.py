@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from retune.config.evaluation import SLICE_SEARCH, SliceSearch
+from retune.config.evaluation import ROBUSTNESS, SLICE_SEARCH, Robustness, SliceSearch
 from retune.config.golden import GOLDEN, Golden
 from retune.config.types import (
     BaseName,
@@ -276,6 +276,7 @@ class EvaluateCommon:
     ]
     golden: Annotated[Golden, GOLDEN]
     slice_search: Annotated[SliceSearch, SLICE_SEARCH]
+    robustness: Annotated[Robustness, ROBUSTNESS]
 
 
 @section
@@ -345,6 +346,14 @@ class PromoteCommon:
         about(
             "Largest loss of the metric against the champion that a slice may have, beyond chance; 1.0 allows any.",
             "0.01 to 0.1",
+        ),
+    ]
+    max_robustness_loss: Annotated[
+        Limit,
+        about(
+            "How much worse than the champion a candidate may be on the rows that evaluate.robustness changes, for any "
+            "kind of change, beyond chance; 1.0 allows any.",
+            "0.02 to 0.1",
         ),
     ]
     slices: Annotated[

@@ -1,8 +1,10 @@
 """The sections below `evaluate` that ask more of a model than its scores."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from retune.config.types import Count, Resamples, about, section
+from retune.config.types import AbsolutePath, Count, Resamples, Sha256, about, section
+
+Kind = Literal["typos", "case", "spaces", "punctuation", "diacritics", "greeting", "quoted_reply", "emoji"]
 
 
 @section
@@ -20,3 +22,21 @@ SLICE_SEARCH = about(
     "source, the length and the month, or by two of them. At most the share 1 - evaluate.confidence of runs raises a "
     "false alarm."
 )
+
+
+@section
+class Paraphrases:
+    path: Annotated[
+        AbsolutePath, about("Absolute path of a CSV file with the columns paraphrase, and id or text of the test row.")
+    ]
+    sha256: Annotated[Sha256, about("SHA-256 of the file, so that a changed file is noticed.")]
+
+
+@section
+class Robustness:
+    rows: Annotated[Count, about("Test rows whose texts are changed, drawn by the hash of their ids.", "50 to 500")]
+    kinds: Annotated[list[Kind], about("The changes, each of which keeps the meaning. An empty list makes none.")]
+    paraphrases: Annotated[list[Paraphrases], about("Files of test rows in other words.")]
+
+
+ROBUSTNESS = about("The same test rows with typing errors and the like, which change no meaning: what they cost.")

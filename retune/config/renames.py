@@ -69,6 +69,11 @@ slice_search:             # parts of the test rows on which the model is surely 
   rows: 5000              # to search, drawn by the hash of their ids
   min_rows: 20            # of a slice
   permutations: 1000      # which say how bad the worst of all slices is by chance"""
+ROBUSTNESS = """\
+robustness:               # the same rows with changes that keep the meaning
+  rows: 100               # drawn by the hash of their ids
+  kinds: [typos, case, spaces, punctuation, diacritics, greeting, quoted_reply, emoji]
+  paraphrases: []         # test rows in other words: [{path: /..., sha256: ...}]"""
 # Dotted path of a parameter or section that files of an earlier release lack -> its lines in params.yaml, in the order
 # of the file.
 ADDED = {
@@ -90,6 +95,9 @@ ADDED = {
     "evaluate.golden": GOLDEN,
     "evaluate.automation": AUTOMATION,
     "evaluate.slice_search": SLICE_SEARCH,
+    "evaluate.robustness": ROBUSTNESS,
+    "promote.max_robustness_loss": "max_robustness_loss: 1.0  # largest loss on rows that evaluate.robustness changes; "
+    "1.0 allows any",
 }
 # The same of each source, by its kind: dotted path below the source -> value.
 ADDED_TO_SOURCES = {
@@ -101,6 +109,8 @@ ADDED_TO_SOURCES = {
     "http": {"columns.rejected": "null", "columns.keep": "[]"},
     "sql": {"columns.rejected": "null", "columns.keep": "[]"},
 }
+# What the gate of an earlier release did: parameters of `promote` that its records lack -> a value that holds nobody.
+UNLIMITED = {"max_robustness_loss": 1.0}
 ITEMS = {"notify.events": {"silent": "unhealthy"}}  # dotted path of a list -> its items that have a new name
 REMEDY = "run `retune params migrate`"
 

@@ -18,7 +18,7 @@ from retune.config.classification import Promote
 from retune.config.generation import GenerationPromote
 from retune.errors import Refused
 from retune.evaluation import statistics, task_metrics
-from retune.promotion import guardrails, latency
+from retune.promotion import guardrails, latency, robustness_guardrail
 from retune.promotion.guardrails import Guardrail
 from retune.promotion.latency import Latency
 
@@ -87,13 +87,14 @@ def evaluate_gate(
     _require_same_rows(predictions, champion)
     rival = compare_with("champion", predictions, champion, promote_config.margin_over_champion, promote_config)
     parts, part_reasons = guardrails.check(predictions, champion, promote_config, champion_test_ids)
-    violated = any(guardrail.violated for guardrail in (*parts, *retention))
+    changed_rows, changed_reasons = robustness_guardrail.check(predictions, champion, promote_config)
+    violated = any(guardrail.violated for guardrail in (*parts, *changed_rows, *retention))
     return Decision(
         promote=base.is_beaten and rival.is_beaten and not violated and not own_violated,
-        reasons=(base.reason, rival.reason, *part_reasons, *retention_reasons, *own_reasons),
+        reasons=(base.reason, rival.reason, *part_reasons, *changed_reasons, *retention_reasons, *own_reasons),
         rivals=(base, rival),
         champion=champion_name,
-        guardrails=(*parts, *retention, *own_guardrails),
+        guardrails=(*parts, *changed_rows, *retention, *own_guardrails),
         worse=rival.significantly_worse or violated,
     )
 

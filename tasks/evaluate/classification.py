@@ -20,7 +20,7 @@ from retune.errors import Refused
 from retune.evaluation import golden_cases, measures, plots, report, slice_scores, statistics
 from retune.models import classifier
 from retune.system import stage_io
-from tasks.evaluate import automation, golden, slice_search
+from tasks.evaluate import automation, golden, robustness, slice_search
 
 Predict = Callable[[list[str]], classifier.Predictions]
 
@@ -130,8 +130,7 @@ def report_on(
     golden_results = golden.ask(evaluate_config.golden, ask, learned)
     headline = summary(candidate, base, probe, len(rows)) | golden_cases.headline(golden_results)
     report_details = details(rows, candidate, evaluate_config.examples) | golden_cases.as_details(golden_results)
-    wrong = np.array(candidate.predictions, dtype=object) != rows["label"].to_numpy()
-    sections = [slice_search.section(rows, rows["text"].tolist(), wrong.astype(float), "accuracy", evaluate_config)]
+    sections, changed_rows = _sections(rows, model, candidate, evaluate_config)
     headline |= measures.headline(sections)
     report_details |= measures.details(sections)
     if slices := scores_of_slices(rows, candidate, evaluate_config):
@@ -140,7 +139,7 @@ def report_on(
     automated = automation.report_on(predictions, validation, model_folder, ask, evaluate_config.automation, out)
     headline |= automated.headline
     report_details |= {"automation": automated.details} if automated.details else {}
-    row_table.write(predictions.assign(route=automated.routes), out / "predictions.parquet")
+    row_table.write(predictions.assign(route=automated.routes).join(changed_rows), out / "predictions.parquet")
     if codes := _draw(rows, {"candidate": candidate, "base": base, "probe": probe}, evaluate_config.bins, out):
         report_details["codes"] = codes
     stage_io.write_json(report_details, out / "details.json")
@@ -151,6 +150,21 @@ def report_on(
     for name in statistics.SCORES:
         rivals = "  ".join(f"{rival} {headline[f'{rival}_{name}']:.4f}" for rival in ("base", "probe"))
         print(f"{name}: {headline[name]:.4f}  {rivals}", flush=True)
+
+
+def _sections(
+    rows: pd.DataFrame, model: classifier.Classifier, candidate: ModelScores, evaluate_config: Evaluate
+) -> tuple[list[measures.Section], pd.DataFrame]:
+    """What is asked beside the scores, and the columns of predictions.parquet for changed rows."""
+    right = (np.array(candidate.predictions, dtype=object) == rows["label"].to_numpy()).astype(float)
+
+    def ask(changed: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
+        labels = model.predict(changed["text"].tolist(), evaluate_config.batch_size).labels
+        return np.array(labels, dtype=object) == changed["label"].to_numpy(), labels
+
+    searched = slice_search.section(rows, rows["text"].tolist(), 1 - right, "accuracy", evaluate_config)
+    changes, columns = robustness.section(rows, right, candidate.predictions, "accuracy", ask, evaluate_config)
+    return [searched, changes], columns
 
 
 def _predictions(rows: pd.DataFrame, models: dict[str, ModelScores]) -> pd.DataFrame:

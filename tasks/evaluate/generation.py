@@ -38,7 +38,7 @@ from retune.evaluation import (
 from retune.models import causal_lm
 from retune.models.manifest import CausalLMManifest
 from retune.system import stage_io
-from tasks.evaluate import automation, golden, model_answers, slice_search
+from tasks.evaluate import automation, golden, model_answers, robustness, slice_search
 
 TEXT_SCORES = ("rouge_l", "chrf", "bleu", "exact_match", "json_valid")
 
@@ -51,6 +51,7 @@ class Answers:
     questions: pd.DataFrame  # of `model_answers.retention_table`
     seconds: float  # of the candidate, for writing
     golden: list[golden_cases.CaseResult]
+    changes: measures.Section  # what changed prompts cost the candidate
     merge: dict[str, float]  # of `model_answers.compare_with_merged`
     manifest: CausalLMManifest
 
@@ -68,7 +69,7 @@ def report_on(
     answers = ask_models(model_folder, rows, learned, evaluate_config)
     predictions = answers.predictions
     scores = summary(predictions, answers.seconds, evaluate_config) | retention_scores(answers.questions)
-    sections = [search_slices(rows, predictions, evaluate_config)]
+    sections = [search_slices(rows, predictions, evaluate_config), answers.changes]
     scores |= measures.headline(sections)
     report_details = details(rows, predictions, evaluate_config.examples) | measures.details(sections)
     report_details["general"] = answers.questions.to_dict("list")
@@ -119,6 +120,8 @@ def ask_models(
     right = model_answers.retention_answers(candidate, evaluate_config)
     predict = partial(candidate.predict, batch_size=evaluate_config.batch_size)
     golden_results = golden.ask(evaluate_config.golden, predict, learned)
+    changes, changed_rows = change_prompts(candidate, rows, predictions, evaluate_config)
+    predictions = predictions.join(changed_rows)
     manifest = candidate.manifest
     merge = model_answers.compare_with_merged(
         candidate, rows[model_answers.rows_to_answer(rows["id"], evaluate_config)]
@@ -128,7 +131,7 @@ def ask_models(
     predictions, _ = _predict(base, "base_", predictions, rows, evaluate_config)
     base_right = model_answers.retention_answers(base, evaluate_config)
     questions = model_answers.retention_table(evaluate_config, right, base_right)
-    return Answers(predictions, questions, seconds, golden_results, merge, manifest)
+    return Answers(predictions, questions, seconds, golden_results, changes, merge, manifest)
 
 
 def _predict(
@@ -200,6 +203,25 @@ def scores_of_slices(
         )
 
     return slice_scores.of_rows(rows, score)
+
+
+def change_prompts(
+    model: causal_lm.CausalLM, rows: pd.DataFrame, predictions: pd.DataFrame, evaluate_config: GenerationEvaluate
+) -> tuple[measures.Section, pd.DataFrame]:
+    """What changed prompts cost: in nats a token of the reference, since an answer for each would take hours."""
+
+    def ask(changed: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
+        tokens, nll = model_answers.likelihoods(model, changed, "label", evaluate_config.batch_size)
+        return -nll / tokens, [""] * len(changed)
+
+    before = (-predictions["nll"] / predictions["tokens"]).to_numpy(dtype=float)
+    section, columns = robustness.section(rows, before, [""] * len(rows), "nats a token", ask, evaluate_config)
+    obeyed, column = robustness.instruction(
+        rows, predictions, partial(model.predict, batch_size=evaluate_config.batch_size), evaluate_config
+    )
+    return measures.Section(
+        section.name, section.details | {"instruction": obeyed.details}, section.measures | obeyed.measures
+    ), columns.join(column)
 
 
 def search_slices(

@@ -16,6 +16,7 @@ from retune.evaluation import report, task_metrics
 from retune.lineage.record import Record
 from retune.models import manifest as manifests
 from retune.models.manifest import CausalLMManifest, ClassifierManifest
+from retune.promotion import robustness_guardrail
 from retune.registry import runs
 from tasks.register.record_builder import MODEL, REPORTS, as_dict, read_report
 
@@ -38,7 +39,7 @@ def log_lifecycle(config: Params, run_id: str, record: Record) -> None:
         runs.log_dataset(run_id, split, Path(f"data/splits/{split}.parquet"), splits[split]["md5"], context)
     data = splits["train"]["md5"][:8]
     runs.set_tags(run_id, {"method": config.train.method, "data": data, "fingerprint": record["fingerprint"]})
-    write_report(scores)
+    write_report(scores, record)
     runs.log_artifacts(run_id, [REPORTS / "plots", REPORTS / "data_docs", REPORT])
     runs.log_artifacts(run_id, sorted(REPORTS.glob("*.json")), "reports")
     runs.log_artifacts(run_id, RECIPE, "recipe")
@@ -58,10 +59,13 @@ def with_champion(scores: dict[str, float], record: Record) -> dict[str, float]:
     }
 
 
-def write_report(scores: dict[str, float]) -> None:
+def write_report(scores: dict[str, float], record: Record) -> None:
     """The report of the stage `evaluate` once more, with the champion beside the others."""
     REPORT.parent.mkdir(exist_ok=True)
     details = json.loads((REPORTS / "details.json").read_text("utf-8"))
+    if "robustness" in details and record["gate"]["champion"]:
+        bounds = [each for each in record["gate"].get("bounds", []) if each["kind"] == robustness_guardrail.KIND]
+        details["robustness"]["champion"] = {each["name"]: -each["loss"] for each in bounds}
     pictures = sorted((REPORTS / "plots").rglob("*.png"))
     report.write(REPORT, scores, details, asdict(manifests.read(MODEL)), pictures)
 

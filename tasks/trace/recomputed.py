@@ -143,7 +143,7 @@ def _evaluate_gate_again(record: Record, folder: Path) -> records.Gate:
         return cast(records.Gate, gate_record.as_schema_1(predictions, champion, record["params"]["promote"]))
     task, hashes = task_metrics.task_of(record["params"]), record["pipeline"]["hashes"]
     config = renames.upgrade(record["params"])
-    promote_config = params.parse_section(params.sections(task)["promote"], config["promote"])
+    promote_config = params.parse_section(params.sections(task)["promote"], {**renames.UNLIMITED, **config["promote"]})
     generates, details = not task_data.of(task).has_labels, {}
     if generates or params.at(
         config, "evaluate.golden"

@@ -16,6 +16,7 @@ SECTION = Promote(
     power=0.8,
     max_label_recall_loss=0.05,
     max_slice_loss=0.02,
+    max_robustness_loss=1.0,
     slices=["source", "known"],
     calibration_error_rise=0.05,
     calibration_bins=15,

@@ -18,6 +18,7 @@ SECTION = GenerationPromote(
     confidence=0.95,
     min_detectable_gain=0.02,
     power=0.8,
+    max_robustness_loss=1.0,
     max_slice_loss=0.05,
     slices=["source", "known"],
     max_retention_loss=0.05,

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from retune.config.classification import Automation, Evaluate, OutOfScope
-from retune.config.evaluation import SliceSearch
+from retune.config.evaluation import Robustness, SliceSearch
 from retune.config.golden import Golden
 from retune.data import row_table
 from retune.errors import Refused
@@ -28,6 +28,7 @@ SECTION = Evaluate(
     golden=NO_CASES,
     automation=AUTOMATION,
     slice_search=SliceSearch(rows=1000, min_rows=10, permutations=100),
+    robustness=Robustness(rows=60, kinds=["typos", "case", "diacritics"], paraphrases=[]),
 )
 LABELS = ["bills", "parcels", "repairs"]
 
@@ -151,7 +152,8 @@ def test_the_stage_scores_a_model_folder_beside_base_and_probe(
     assert predictions["id"].tolist() == rows["id"].tolist()
     assert predictions["label"].tolist() == rows["label"].tolist()
     names = [f"{who}{what}" for who in ("", "base_", "probe_") for what in ("predicted", "confidence")]
-    assert list(predictions) == ["id", "label", *names, "route"]
+    assert list(predictions)[: len(names) + 3] == ["id", "label", *names, "route"]
+    assert "robust_case" in predictions and report["robustness_typos_low"] <= report["robustness_typos"]
     assert predictions["predicted"].tolist() == predictions["probe_predicted"].tolist()
     assert np.mean(predictions["predicted"] == predictions["label"]) == report["accuracy"]
     page = (out / "report.html").read_text("utf-8")
