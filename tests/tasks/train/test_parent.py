@@ -173,6 +173,20 @@ def test_to_continue_teaches_a_new_label_and_keeps_the_old_ones(
         assert file.read_bytes() == (again / file.relative_to(folder)).read_bytes(), file.name
 
 
+@pytest.mark.parametrize("refit", [True, False])
+def test_the_temperature_is_fitted_where_rows_are_left_and_else_that_of_the_champion(
+    tmp_path, champion_folders, first_tables, train_config, refit
+):
+    """With refit every validation row is learned from, so none is left to choose on."""
+    earlier = knowing(first_tables[0], folder=champion_folders["full"])
+    earlier = replace(earlier, manifest=replace(earlier.manifest, temperature=1.7))
+    val = pd.concat([first_tables[1]] * 2, ignore_index=True)
+    context = train_context(train_config(method="full", refit=refit), tmp_path, QUIET)
+    model = fit(first_tables[0], val, context, earlier)
+    assert len(model.validation) == (0 if refit else len(val))
+    assert (model.manifest.temperature == 1.7) is refit
+
+
 def test_the_weights_are_those_of_the_champion_before_the_first_step(champion_folders, first_tables, train_config):
     """Merged or not, with its head: what it says is what the champion said."""
     texts = first_tables[1]["text"].tolist()
