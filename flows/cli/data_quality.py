@@ -55,7 +55,9 @@ def labels(outliers: bool, confused: bool, limit: int | None, json_: bool) -> No
         _print_confused(visible)
     else:
         print_rows(visible)
-    _print_tail(examination, len(listed) - len(visible), alone=outliers or confused)
+    if rest := len(listed) - len(visible):
+        click.echo(_more(rest, len(listed), limit))
+    _print_tail(examination, alone=outliers or confused)
 
 
 @data.command(epilog="Example: retune data answers --limit 50")
@@ -90,7 +92,7 @@ def answers(contradictions: bool, limit: int | None, json_: bool) -> None:
         cells = [[cut(on_one_line(str(getattr(each, name))), CELL) for name in names] for each in visible]
         print_table([names, *map(tuple, cells)])
     if rest := len(listed) - len(visible):
-        click.echo(f"… and {rest} more: --limit {SHOWN + rest} or --json lists them")
+        click.echo(_more(rest, len(visible) + rest, limit))
     if pairs and not contradictions:
         such = f"{pairs[0].id} and {pairs[0].other}"
         click.echo(f"preferences that contradict each other: {len(pairs)} pairs, such as {such}: --contradictions")
@@ -196,9 +198,12 @@ def _print_confused(pairs: list[Any]) -> None:
         print_table([("label", "looks like", "rows of both", "taken for the other"), *lines])
 
 
-def _print_tail(examination: Any, rest: int, alone: bool) -> None:
-    if rest:
-        click.echo(f"… and {rest} more: --limit {SHOWN + rest} or --json lists them")
+def _more(rest: int, total: int, limit: int | None) -> str:
+    """What a table leaves out. With a limit the list is of all rows, without one --json has the whole of it too."""
+    return f"… and {rest} more: --limit {total}{'' if limit else ' or --json'} lists them"
+
+
+def _print_tail(examination: Any, alone: bool) -> None:
     for name, count in examination.unjudged.items():
         click.echo(f"not judged: {count} rows of {on_one_line(name)}, too few to judge a label by")
     if examination.reviewed:

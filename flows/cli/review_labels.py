@@ -79,7 +79,9 @@ def import_(files: tuple[Path, ...], allow_new: bool, json_: bool) -> None:
         )
         if result.changed:
             some = ", ".join(result.changed[:NAMED])
-            click.echo(f"not taken, as text or label changed after the review ({len(result.changed)}): {some}")
+            click.echo(
+                f"not taken, as text or label changed since or no row has the id ({len(result.changed)}): {some}"
+            )
         if result.added or result.replaced:
             click.echo("`git commit data/label_verdicts.json` keeps them; `retune run` applies them.")
     if result.conflicts:

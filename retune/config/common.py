@@ -41,9 +41,7 @@ MissingWords = Annotated[
 
 def _several(languages: list[str]) -> list[str]:
     if len(set(languages)) == 1:
-        raise ValueError(
-            f"one language alone, {languages[0]!r}, is not told from others: name those that the rows have"
-        )
+        raise ValueError(f"{languages[0]!r} alone is told from no other: name two languages or more that the rows have")
     return languages
 
 

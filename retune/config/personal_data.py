@@ -2,6 +2,8 @@
 
 from typing import Annotated, Literal
 
+from pydantic import AfterValidator
+
 from retune.config.types import BaseName, Variable, about, section
 
 Action = Literal["redact", "hash", "drop", "keep"]
@@ -9,6 +11,15 @@ PII = about(
     "What happens to personal and secret data in texts and answers. redact puts a placeholder such as <EMAIL_1> in its "
     "place, hash one that is the same in every row, drop rejects the row, keep leaves it."
 )
+
+
+def _regions(codes: list[str]) -> list[str]:
+    from phonenumbers import SUPPORTED_REGIONS  # a door of its own has the rest; this is the list of the codes
+
+    if unknown := [code for code in codes if code not in SUPPORTED_REGIONS]:
+        hint = "; the United Kingdom is GB" if "UK" in unknown else ""
+        raise ValueError(f"{unknown[0]!r} is no country: write two capital letters of ISO 3166{hint}")
+    return codes
 
 
 @section
@@ -31,7 +42,9 @@ class Pii:
         list[str], about("Values that stay whatever their type, such as the business's own.", "[support@example.com]")
     ]
     phone_regions: Annotated[
-        list[str], about("Countries whose phone numbers count without a + and without a word such as call.", "[US, GB]")
+        list[str],
+        AfterValidator(_regions),
+        about("Countries whose phone numbers count without a + and without a word such as call.", "[US, GB]"),
     ]
     secret_env: Annotated[
         Variable | None,

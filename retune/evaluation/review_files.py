@@ -9,7 +9,7 @@ from retune.data.readers.records import Reading
 from retune.data.readers.source import read
 from retune.data.readers.table import Faults
 from retune.data.rejects import refuse_too_many
-from retune.errors import WrongUse
+from retune.errors import Refused, WrongUse
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # the beginnings of a cell that a spreadsheet would run
 
@@ -31,7 +31,12 @@ def unescaped(text: str) -> str:
 
 def lines(path: Path, needed: frozenset[str], command: str) -> list[tuple[str, dict[str, str]]]:
     """The place and the cells of each line, in whatever format a spreadsheet has saved the sheet of `command`."""
-    table = read(str(path), Reading(must_have=needed))
+    try:
+        table = read(str(path), Reading(must_have=needed))
+    except Refused as error:
+        if "--encoding" in str(error):
+            raise Refused(f"{path} is not UTF-8: save the sheet as CSV UTF-8, or as a workbook") from None
+        raise
     if missing := needed - set(table.names):
         raise WrongUse(f"{path} lacks the column {', '.join(sorted(missing))}. Import a sheet of `{command}`")
     faults: Faults = {}

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from retune.errors import WrongUse
+
 
 def file_sha256(path: Path) -> str:
     """64 hexadecimal digits. Raises OSError if the file cannot be read."""
@@ -32,8 +34,10 @@ def replace_whole(path: Path) -> Iterator[Path]:
             unfinished.write_text(report, "utf-8")
 
     On an error `path` stays as it was. A process that is killed leaves a file `.<name>.<process>.tmp` beside it.
-    Makes the folder of `path` if it is missing.
+    Makes the folder of `path` if it is missing. Raises WrongUse where `path` is a device or a pipe.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise WrongUse(f"{path} is a device or a pipe: name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -92,7 +92,7 @@ def search(spool: WordSpool, labels: Array, is_other: Array, present: Array) -> 
         return []
     phrases, texts = _collect(spool, present, counters, sketch)
     checked = (_check(phrase, texts, labels, is_other, votes, chance, bound) for phrase in phrases)
-    return sorted((each for each in checked if each), key=lambda each: (-each.evidence, each.words))
+    return sorted((each for each in checked if each), key=lambda each: (-each.evidence, -len(each.words), each.words))
 
 
 def _batches(spool: WordSpool, present: Array) -> Iterator[Words]:
@@ -333,6 +333,18 @@ def _surprise(share: Array, chance: float) -> Array:
 def by_row(planted: list[Planted]) -> dict[int, Planted]:
     """Of each row that goes the phrase that says so most surely, by the row's place."""
     return {place: phrase for phrase in reversed(planted) for place in phrase.places.tolist()}
+
+
+def without(planted: list[Planted], allow: Sequence[Sequence[int]]) -> list[Planted]:
+    """The phrases that nobody allowed: by a phrase within or around it, or one that stands in most of its rows."""
+    is_allowed = [any(is_within(phrase.words, each) for each in allow) for phrase in planted]
+    places = [phrase.places for phrase, allowed in zip(planted, is_allowed, strict=True) if allowed]
+    rows = np.concatenate([np.empty(0, np.int64), *places])
+    return [
+        phrase
+        for phrase, allowed in zip(planted, is_allowed, strict=True)
+        if not allowed and np.isin(phrase.places, rows).mean() < COMPANION
+    ]
 
 
 def is_within(phrase: Sequence[int], other: Sequence[int]) -> bool:

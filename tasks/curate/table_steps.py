@@ -286,11 +286,7 @@ def suspicious_phrase(keys: Keys, context: Context) -> Rejects:
         labels[present] = np.where(shared, np.cumsum(shared) - 1, 0)[answer]
         is_other[present] = ~shared[answer]
     allow = [number_phrase(phrase) for phrase in context.config.poison.allow]
-    phrases = [
-        phrase
-        for phrase in planted_phrases.search(keys.words, labels, is_other, present)
-        if not any(planted_phrases.is_within(phrase.words, each) for each in allow)
-    ]
+    phrases = planted_phrases.without(planted_phrases.search(keys.words, labels, is_other, present), allow)
     rows = planted_phrases.by_row(phrases)
     names = keys.words.names({word for phrase in phrases for word in phrase.words})
     places = sorted(place for place in rows if not keys.rows.at[place, "test"])

@@ -17,7 +17,7 @@ from retune.system import dvc_files, dvc_pipeline
 from retune.system.files import file_md5
 
 CURATED = Path("data/curated/rows.parquet")
-REMEDY = "`dvc repro curate` makes it, and trains nothing"
+REMEDY = "`dvc repro curate` makes it or says what is wrong, and trains nothing"
 
 
 def of_labels(config: Params) -> Classify:
@@ -34,7 +34,9 @@ def read(even_older: bool = False) -> pd.DataFrame:
     """
     entry = dvc_pipeline.lock().get("curate")
     if not entry or not CURATED.is_file():
-        raise Refused(f"there is no {CURATED} yet", remedy=REMEDY)
+        if not (Path("data/raw").is_dir() or Path("data/raw.dvc").is_file()):
+            raise Refused("there are no records yet", remedy="`retune ingest FILE` brings them in")
+        raise Refused(f"there is no {CURATED}: nothing was curated yet, or the last time failed", remedy=REMEDY)
     if file_md5(CURATED) != dvc_pipeline.hashes_of({"curate": entry}).get(str(CURATED)):
         raise Refused(f"{CURATED} has other bytes than dvc.lock names", remedy="`dvc checkout` brings them back")
     if not even_older and (names := changes()):

@@ -39,7 +39,7 @@ CARD_WORDS = re.compile(
     r"\bcc\b|card|credit|debit|visa|maestro|karte|carte|tarjeta|carta|kaart|karta|cart[ãa]o", re.IGNORECASE
 )
 CARD_LENGTHS = {"4": (13, 16, 19), "34": (15,), "37": (15,), "18": (15,), "21": (15,), "30": (14,), "36": (14,)}
-IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}+")
+IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ .\-\u2010\u2011\u2013]?[A-Za-z0-9]){11,30}+")
 BY_SHAPE = re.compile(
     r"(?<![\w-])(?:(?P<italy>[A-Z]{6}\d{2}[A-Z]\d{2}[A-Z]\d{3}[A-Z])"
     r"|(?P<nie>[XYZ][ -]?\d{7}[ -]?[A-Z])|(?P<dni>\d{1,2}\.\d{3}\.\d{3}-?[A-Z]|\d{8}[ -]?[A-Z])"
@@ -139,7 +139,7 @@ def _is_card(number: Number, text: str) -> bool:
     digits, count = number.digits, len(number.digits)
     if count < SHORTEST_CARD or len(set(number.separators)) > 1:
         return False
-    if number.separators and (number.separators[0] not in " -" or number.layout not in CARD_LAYOUTS):
+    if number.separators and (number.separators[0] in "()" or number.layout not in CARD_LAYOUTS):
         return False
     if not luhn.is_valid(digits):
         return False

@@ -97,7 +97,7 @@ def test_a_task_with_labels_has_no_answers_to_judge(clone):
 
 def test_without_rows_and_with_too_few_it_is_refused_in_words(own_clone):
     done = own_clone.call("data", "labels", "--json")
-    assert (done.returncode, done.stdout) == (1, "") and "`dvc repro curate` makes it" in done.stderr
+    assert (done.returncode, done.stdout) == (1, "") and "`retune ingest FILE` brings them in" in done.stderr
     with chdir(own_clone.folder):
         write_curated_rows([(str(row), "hello", "a") for row in range(4)])
     done = own_clone.call("data", "labels")

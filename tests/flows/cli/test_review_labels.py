@@ -27,7 +27,7 @@ def test_an_import_says_what_became_of_each_verdict(answering):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "1 verdicts added, 0 replaced, 1 there already. data/label_verdicts.json holds 1.",
-        "not taken, as text or label changed after the review (1): T-3",
+        "not taken, as text or label changed since or no row has the id (1): T-3",
         "`git commit data/label_verdicts.json` keeps them; `retune run` applies them.",
     ]
 

@@ -285,3 +285,16 @@ def test_pairs_have_no_general_examples():
     values["curate"]["replay"] = []
     with pytest.raises(WrongUse, match=r"curate.replay is not a parameter of Retune"):
         params.parse(values)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("curate.pii.phone_regions", ["UK", "FR"], "'UK' is no country: .*; the United Kingdom is GB"),
+        ("curate.pii.phone_regions", ["XX"], "'XX' is no country"),
+        ("curate.languages", ["en"], "'en' alone is told from no other"),
+    ],
+)
+def test_a_code_that_would_find_nothing_is_refused(path, value, message):
+    with pytest.raises(WrongUse, match=message):
+        params.parse(changed(path, value))

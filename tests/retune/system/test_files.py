@@ -1,9 +1,11 @@
 import hashlib
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
+from retune.errors import WrongUse
 from retune.system import files
 
 
@@ -35,3 +37,10 @@ def test_an_error_leaves_the_file_as_it_was(tmp_path):
 def test_only_its_owner_reads_a_private_file(tmp_path):
     files.write_private_text(tmp_path / "secret", "word")
     assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
+
+
+def test_a_device_or_a_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(WrongUse, match="is a device or a pipe"):
+        files.write_text(tmp_path / "pipe", "words")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode) and len([*tmp_path.iterdir()]) == 1

@@ -30,7 +30,7 @@ def test_rows_that_are_missing_or_edited_are_refused(folder):
     with pytest.raises(Refused, match="other bytes than"):
         curated_rows.read()
     curated_rows.CURATED.unlink()
-    with pytest.raises(Refused, match=r"there is no .* yet: `dvc repro curate`"):
+    with pytest.raises(Refused, match=r"there is no .*, or the last time failed: `dvc repro curate`"):
         curated_rows.read()
 
 

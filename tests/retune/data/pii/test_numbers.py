@@ -5,7 +5,15 @@ from tests.support.personal_data import values
 
 @pytest.mark.parametrize(
     "card",
-    ["4111111111111111", "4012-8888-8888-1881", "6011 1111 1111 1117", "3782 822463 10005", "30569309025904"],
+    [
+        "4111111111111111",
+        "4012-8888-8888-1881",
+        "6011 1111 1111 1117",
+        "3782 822463 10005",
+        "30569309025904",
+        "4111.1111.1111.1111",
+        "4111\u20131111\u20131111\u20131111",
+    ],
 )
 def test_a_card_number_is_recognised_by_its_checksum(card):
     assert values(f"It is {card}, twice.") == [("card", card)]
@@ -24,7 +32,10 @@ def test_a_card_number_in_other_digits_is_one_too():
     assert values(f"card {fullwidth}") == [("card", fullwidth)]
 
 
-@pytest.mark.parametrize("iban", ["DE89 3704 0044 0532 0130 00", "NL91ABNA0417164300", "gb29nwbk60161331926819"])
+@pytest.mark.parametrize(
+    "iban",
+    ["DE89 3704 0044 0532 0130 00", "NL91ABNA0417164300", "gb29nwbk60161331926819", "De89.3704.0044.0532.0130.00"],
+)
 def test_an_iban_is_recognised_by_its_checksum_and_ends_where_its_country_says(iban):
     assert values(f"Pay to {iban} please") == [("iban", iban)]
     wrong = iban[:-1] + str((int(iban[-1]) + 1) % 10)
