@@ -16,6 +16,7 @@ from retune.config.common import (
     TrainCommon,
     ValidateLimits,
 )
+from retune.config.evaluation import MEMORISATION, Memorisation
 from retune.config.personal_data import PII, Pii
 from retune.config.poison import POISON, Poison
 from retune.config.types import (
@@ -174,6 +175,7 @@ class Automation:
 class Evaluate(EvaluateCommon):
     bins: Annotated[Count, about("Bins of the calibration error and of its plot.", "10 to 20")]
     automation: Annotated[Automation, about("What the model may do alone, at a promised precision.")]
+    memorisation: Annotated[Memorisation, MEMORISATION]
 
 
 @section

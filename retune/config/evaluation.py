@@ -40,3 +40,13 @@ class Robustness:
 
 
 ROBUSTNESS = about("The same test rows with typing errors and the like, which change no meaning: what they cost.")
+
+
+@section
+class Memorisation:
+    rows: Annotated[
+        Count, about("Rows that the model learned from, and test rows, drawn by the hash of their ids.", "100 to 1000")
+    ]
+
+
+MEMORISATION = about("Whether the model gives away which rows it learned from.")

@@ -69,6 +69,9 @@ slice_search:             # parts of the test rows on which the model is surely 
   rows: 5000              # to search, drawn by the hash of their ids
   min_rows: 20            # of a slice
   permutations: 1000      # which say how bad the worst of all slices is by chance"""
+MEMORISATION = """\
+memorisation:             # whether the model gives away which rows it learned from
+  rows: 200               # of the rows that it learned from, and of the test rows"""
 ROBUSTNESS = """\
 robustness:               # the same rows with changes that keep the meaning
   rows: 100               # drawn by the hash of their ids
@@ -96,6 +99,7 @@ ADDED = {
     "evaluate.automation": AUTOMATION,
     "evaluate.slice_search": SLICE_SEARCH,
     "evaluate.robustness": ROBUSTNESS,
+    "evaluate.memorisation": MEMORISATION,
     "promote.max_robustness_loss": "max_robustness_loss: 1.0  # largest loss on rows that evaluate.robustness changes; "
     "1.0 allows any",
 }

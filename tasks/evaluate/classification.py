@@ -20,7 +20,7 @@ from retune.errors import Refused
 from retune.evaluation import golden_cases, measures, plots, report, slice_scores, statistics
 from retune.models import classifier
 from retune.system import stage_io
-from tasks.evaluate import automation, golden, robustness, slice_search
+from tasks.evaluate import automation, golden, memorisation, robustness, slice_search
 
 Predict = Callable[[list[str]], classifier.Predictions]
 
@@ -131,6 +131,9 @@ def report_on(
     headline = summary(candidate, base, probe, len(rows)) | golden_cases.headline(golden_results)
     report_details = details(rows, candidate, evaluate_config.examples) | golden_cases.as_details(golden_results)
     sections, changed_rows = _sections(rows, model, candidate, evaluate_config)
+    if learned:
+        train = row_table.read(learned[0])
+        sections.append(memorisation.section(train, rows, model, (untouched, names), evaluate_config))
     headline |= measures.headline(sections)
     report_details |= measures.details(sections)
     if slices := scores_of_slices(rows, candidate, evaluate_config):

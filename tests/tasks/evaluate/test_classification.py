@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from retune.config.classification import Automation, Evaluate, OutOfScope
-from retune.config.evaluation import Robustness, SliceSearch
+from retune.config.evaluation import Memorisation, Robustness, SliceSearch
 from retune.config.golden import Golden
 from retune.data import row_table
 from retune.errors import Refused
@@ -28,6 +28,7 @@ SECTION = Evaluate(
     golden=NO_CASES,
     automation=AUTOMATION,
     slice_search=SliceSearch(rows=1000, min_rows=10, permutations=100),
+    memorisation=Memorisation(rows=20),
     robustness=Robustness(rows=60, kinds=["typos", "case", "diacritics"], paraphrases=[]),
 )
 LABELS = ["bills", "parcels", "repairs"]
