@@ -100,8 +100,8 @@ ADDED = {
     "evaluate.slice_search": SLICE_SEARCH,
     "evaluate.robustness": ROBUSTNESS,
     "evaluate.memorisation": MEMORISATION,
-    "promote.max_robustness_loss": "max_robustness_loss: 1.0  # largest loss on rows that evaluate.robustness changes; "
-    "1.0 allows any",
+    "promote.max_robustness_loss": "max_robustness_loss: 1.0  # largest loss against the champion on rows that "
+    "evaluate.robustness changes; 1.0 allows any",
 }
 # The same of each source, by its kind: dotted path below the source -> value.
 ADDED_TO_SOURCES = {
