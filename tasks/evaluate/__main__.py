@@ -20,7 +20,6 @@ from retune.config import params
 from retune.config.classification import Evaluate
 from retune.data import row_table
 from retune.system import stage_io
-from tasks.evaluate import classification, generation
 
 
 def main(
@@ -34,9 +33,13 @@ def main(
     config, rows = params.load(), row_table.read(rows_path)
     learned = tuple(path for path in (train_path, val_path) if path)
     validation = row_table.read(validation_path) if validation_path else None
-    if isinstance(config.evaluate, Evaluate):
+    if isinstance(config.evaluate, Evaluate):  # each imports what the other does not need, and that takes seconds
+        from tasks.evaluate import classification
+
         classification.report_on(model_folder, rows, validation, learned, config.evaluate, out)
     else:
+        from tasks.evaluate import generation
+
         generation.report_on(model_folder, rows, learned, config.evaluate, out)
 
 
