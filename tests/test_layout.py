@@ -69,7 +69,7 @@ DOORS = {
         "retune/evaluation/json_validity.py",  # the user's, of what a model writes
     },
     "regex": {"retune/evaluation/golden_cases.py"},
-    "phonenumbers": {"retune/data/pii/contacts.py"},
+    "phonenumbers": {"retune/data/pii/contacts.py", "retune/config/personal_data.py"},  # which countries there are
     "stdnum": {"retune/data/pii/numbers.py"},
     "rensa": {"tasks/curate/shingles.py"},
     "ray": {"tasks/curate/ray_cluster.py"},

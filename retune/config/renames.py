@@ -74,7 +74,7 @@ memorisation:             # whether the model gives away which rows it learned f
   rows: 200               # of the rows that it learned from, and of the test rows"""
 ROBUSTNESS = """\
 robustness:               # the same rows with changes that keep the meaning
-  rows: 100               # drawn by the hash of their ids
+  rows: 60                # drawn by the hash of their ids
   kinds: [typos, case, spaces, punctuation, diacritics, greeting, quoted_reply, emoji]
   paraphrases: []         # test rows in other words: [{path: /..., sha256: ...}]"""
 # Dotted path of a parameter or section that files of an earlier release lack -> its lines in params.yaml, in the order

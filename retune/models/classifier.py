@@ -66,7 +66,10 @@ class Classifier:
     head: nn.Linear
 
     def predict(self, texts: Sequence[str], batch_size: int = 64) -> Predictions:
-        vectors = self.embed(texts, batch_size)
+        return self.answer(self.embed(texts, batch_size))
+
+    def answer(self, vectors: torch.Tensor) -> Predictions:
+        """The same of vectors that `embed` gave."""
         return predict_labels(vectors, self.head, self.manifest.labels, self.manifest.temperature)
 
     def embed(self, texts: Sequence[str], batch_size: int = 64) -> torch.Tensor:

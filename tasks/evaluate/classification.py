@@ -6,7 +6,7 @@ the pictures stand for; the plots are the confusion matrix and the reliability d
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from retune.evaluation import golden_cases, measures, plots, report, slice_score
 from retune.models import classifier
 from retune.system import stage_io
 from tasks.evaluate import automation, golden, memorisation, robustness, slice_search
+from tasks.evaluate.memorisation import Opinion
 
 Predict = Callable[[list[str]], classifier.Predictions]
 
@@ -119,7 +120,11 @@ def report_on(
     labels, ask = model.manifest.labels, partial(model.predict, batch_size=batch_size)
 
     with stage_io.heartbeat(f"scoring {len(rows):,} rows of {len(labels):,} labels"):
-        candidate = evaluate(rows, ask, evaluate_config)
+        start = time.perf_counter()
+        candidate_vectors = model.embed(rows["text"].tolist(), batch_size)
+        seconds = time.perf_counter() - start
+        candidate = evaluate(rows, lambda _: model.answer(candidate_vectors), evaluate_config)
+        candidate = replace(candidate, seconds=candidate.seconds + seconds)
         vectors = untouched.embed(rows["text"].tolist(), batch_size)  # once, for base and probe alike
         names = classifier.head_of_names(
             text_keys.label_names(labels), lambda texts: untouched.embed(texts, batch_size)
@@ -133,7 +138,8 @@ def report_on(
     sections, changed_rows = _sections(rows, model, candidate, evaluate_config)
     if learned:
         train = row_table.read(learned[0])
-        sections.append(memorisation.section(train, rows, model, (untouched, names), evaluate_config))
+        opinions = Opinion(model, model.head, candidate_vectors), Opinion(untouched, names, vectors)
+        sections.append(memorisation.section(train, rows, *opinions, evaluate_config))
     headline |= measures.headline(sections)
     report_details |= measures.details(sections)
     if slices := scores_of_slices(rows, candidate, evaluate_config):

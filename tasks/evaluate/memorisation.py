@@ -1,5 +1,7 @@
 """Whether a classifier gives away which rows it learned from, in details.json under `memorisation`."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import torch
@@ -17,43 +19,50 @@ TITLES = {
 }
 
 
+@dataclass(frozen=True)
+class Opinion:
+    """A model, and the vectors that it gave the test rows already."""
+
+    model: Classifier
+    head: torch.nn.Linear
+    vectors: torch.Tensor  # [test rows, width]
+
+
 def section(
-    learned_rows: pd.DataFrame,
-    rows: pd.DataFrame,
-    model: Classifier,
-    untouched: tuple[Classifier, torch.nn.Linear],
-    evaluate_config: Evaluate,
+    learned_rows: pd.DataFrame, rows: pd.DataFrame, candidate: Opinion, untouched: Opinion, evaluate_config: Evaluate
 ) -> Section:
-    """learned_rows: of the train split; rows: test rows; untouched: the base and the head of the nearest label name,
+    """learned_rows: of the train split; rows: test rows; untouched: the base with the head of the nearest label name,
     which saw neither and so says how hard each row is. Rows of a label that the model does not know are left out.
     """
-    labels, seed = model.manifest.labels, evaluate_config.seed
-    samples = [
-        table[row_sample.drawn(table["id"], evaluate_config.memorisation.rows, seed).to_numpy()]
-        for table in (learned_rows[learned_rows["label"].isin(labels)], rows[rows["label"].isin(labels)])
-    ]
-    table = pd.concat(samples, ignore_index=True)
-    members = np.arange(len(table)) < len(samples[0])
-    truth = np.array([labels.index(label) for label in table["label"]], dtype=int)
-    base, names = untouched
+    labels, seed, count = candidate.model.manifest.labels, evaluate_config.seed, evaluate_config.memorisation.rows
+
+    def sample(table: pd.DataFrame) -> np.ndarray:
+        usable = np.flatnonzero(table["label"].isin(labels))
+        drawn: np.ndarray = usable[row_sample.drawn(table["id"].iloc[usable], count, seed).to_numpy()]
+        return drawn
+
+    learned, held_out = learned_rows.iloc[sample(learned_rows)], sample(rows)
+    truth = [labels.index(label) for label in (*learned["label"], *rows["label"].iloc[held_out])]
+    members = np.arange(len(truth)) < len(learned)
     values, reference = (
-        _certainty(each, head, table["text"].tolist(), truth, evaluate_config.batch_size)
-        for each, head in ((model, model.head), (base, names))
+        _certainty(each, learned["text"].tolist(), held_out, np.array(truth, dtype=int), evaluate_config.batch_size)
+        for each in (candidate, untouched)
     )
     above = membership.beyond_difficulty(values, reference, ~members)
     measures = {}
     for (name, title), scores in zip(TITLES.items(), (values, above), strict=True):
         if area := membership.auc(scores, members, evaluate_config.confidence):
-            measures[name] = Measure(title, area.value, area.low, area.high, len(table))
+            measures[name] = Measure(title, area.value, area.low, area.high, len(truth))
     counts = {"learned_rows": int(members.sum()), "held_out_rows": int((~members).sum())}
     return Section(NAME, counts, measures)
 
 
 def _certainty(
-    model: Classifier, head: torch.nn.Linear, texts: list[str], truth: np.ndarray, batch_size: int
+    opinion: Opinion, learned_texts: list[str], held_out: np.ndarray, truth: np.ndarray, batch_size: int
 ) -> np.ndarray:
-    """[rows] log-odds of the true label."""
-    if not texts:
+    """[learned rows and test rows] log-odds of the true label."""
+    if not len(truth):
         return np.zeros(0)
-    probability = classifier.logits_of(model.embed(texts, batch_size), head).double().softmax(-1).numpy()
+    vectors = torch.cat([opinion.model.embed(learned_texts, batch_size), opinion.vectors[held_out]])
+    probability = classifier.logits_of(vectors, opinion.head).double().softmax(-1).numpy()
     return membership.certainty(probability[np.arange(len(truth)), truth])

@@ -39,7 +39,8 @@ def test_no_text_gets_no_label(loaded_model):
 def test_the_confidence_is_the_probability_of_the_label(loaded_model):
     predictions = loaded_model.predict(TEXTS)
     with torch.no_grad():
-        probability = loaded_model.head(loaded_model.embed(TEXTS)).softmax(-1).numpy()
+        logits = loaded_model.head(loaded_model.embed(TEXTS))
+    probability = (logits / loaded_model.manifest.temperature).softmax(-1).numpy()
     assert predictions.confidence == pytest.approx(probability.max(-1), abs=1e-6)
     assert [loaded_model.manifest.labels.index(label) for label in predictions.labels] == probability.argmax(
         -1
