@@ -38,6 +38,7 @@ def recorder(monkeypatch, tmp_path):
     parent_version.write(None, tmp_path / parent_version.FILE)
     recording = Recorder()
     predictions_file = predictions(tmp_path / pipeline.REPORTS / "predictions.parquet", ours="right", base="wrong")
+    (tmp_path / pipeline.REPORTS / "details.json").write_text("{}", "utf-8")
     row_table.write(predictions_file[["id"]].assign(source="desk"), tmp_path / pipeline.TEST)
     for name in ("run", "save_record", "score", "measure"):
         monkeypatch.setattr(dvc, name, getattr(recording, name))
@@ -323,6 +324,15 @@ def test_a_champion_that_is_the_candidate_itself_is_no_rival(recorder):
 def test_a_candidate_no_better_than_the_base_is_held(recorder):
     predictions(pipeline.REPORTS / "predictions.parquet", ours="right", base="right")
     assert not pipeline.pipeline.fn().decision.promote
+
+
+def test_a_candidate_that_fails_a_golden_case_is_held_by_its_name(recorder):
+    cases = [
+        {"name": "refund", "problem": "answers spam, must be billing", "expect": "label billing", "answer": "spam"}
+    ]
+    (pipeline.REPORTS / "details.json").write_text(json.dumps({"golden": cases}), "utf-8")
+    decision = pipeline.pipeline.fn().decision
+    assert not decision.promote and any("refund" in reason for reason in decision.reasons)
 
 
 HOLD = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n  print('held', flush=True)\n  sys.stdin.read()\n"
