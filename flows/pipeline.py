@@ -163,7 +163,7 @@ def run_gate(config: params.Params, run_id: str) -> record_builder.Gate:
         str(champion) if champion else None,
         ids,
         None if task_data.of(config.task).has_labels else gate_record.questions_of(details),
-        gate_record.own_guardrails(details),
+        gate_record.own_guardrails(details, config.promote),
     )
     if champion and decision.promote:
         dvc.measure(MODEL, versions.model_folder(champion), TEST, LATENCY, log.info)

@@ -1,20 +1,17 @@
-"""Commands for records: ingest, sources, quarantine, forget. Heavy imports stand where they are used."""
+"""Commands for records: ingest, sources, quarantine. Heavy imports stand where they are used."""
 
 import sys
 import tempfile
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from flows.cli.groups import RenamingGroup, StrictGroup
-from flows.cli.lineage import print_readers
 from flows.cli.output import as_json, on_one_line, print_json, print_table, print_wrapped, require_reason
 from flows.project import environment
 from retune.errors import Refused
-from retune.system import git
 
 
 @click.command(epilog="Example: retune ingest tickets.csv --text body --label queue --id ticket_id")
@@ -271,73 +268,3 @@ def release(part: str, reason: str, json_: bool) -> None:
         print_json({"part": part, "rows": rows})
     else:
         click.echo(f"released {part}: the next `retune retrain` learns from its {rows} rows again")
-
-
-@click.command(epilog='Example: retune forget T-1017 --reason "erasure request"')
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@require_reason("data/suppressed.json, which git tracks")
-@as_json
-def forget(ids: tuple[str, ...], reason: str, json_: bool) -> None:
-    """Suppress rows: no later training learns from them.
-
-    Says which versions learned from them, and which of those serves.
-    """
-    environment.activate_project()
-    from flows.execution import raw_data
-    from retune.lineage import ancestry
-    from tasks import forget
-    from tasks.trace import search, verify
-
-    with environment.project_lock(environment.BRIEFLY):
-        raw_data.require_merged()
-        raw_data.require_followed()
-        result = forget.forget(ids, reason, git.require_person(), datetime.now(UTC).isoformat(timespec="seconds"))
-    cases = _golden_cases(ids)
-    twins, answers = forget.copies(ids), [search.row(name) for name in ids]
-    readers = {name: [asdict(each) for each in answer.versions] for name, answer in zip(ids, answers, strict=True)}
-    sightings = [each for answer in answers for each in answer.versions]
-    learned = sorted({f"{each.name}/{each.version}" for each in sightings if each.side in ancestry.LEARNED})
-    serving = sorted({f"{each.name}/{each.version}" for each in sightings if "champion" in each.aliases})
-    if json_:
-        print_json(
-            {
-                "added": result.added,
-                "known": result.known,
-                "listed": result.listed,
-                "rows": readers,
-                "learned": learned,
-                "serving": serving,
-                "copies": twins,
-                "golden": cases,
-                "next": "retune run",
-            }
-        )
-        return
-    added = "1 row" if len(result.added) == 1 else f"{len(result.added)} rows"
-    click.echo(f"{added} added, {len(result.known)} already on the list, which holds {result.listed}.")
-    for name, answer in zip(ids, answers, strict=True):
-        click.echo(f"{name}:" if answer.versions else f"{name}: no version saw it")
-        print_readers(answer.versions)
-    for name, others in twins.items():
-        click.echo(f"these rows hold the same text as {name}: {', '.join(others)}. Forget them too if you mean them")
-    for name, names in cases.items():
-        click.echo(
-            f"these golden cases hold the text of {name}: {', '.join(names)}. Take their lines out of the file too, "
-            "and write its new hash into evaluate.golden.sha256"
-        )
-    click.echo(f"serving now: {', '.join(serving) or 'none of them'}. `retune run` makes a version without them.")
-    verify.require_whole_history()
-
-
-def _golden_cases(ids: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """id -> the golden cases that hold its text. A file that cannot be read is named: it may hold one."""
-    from retune.config import params
-    from retune.errors import RetuneError
-    from retune.evaluation import golden_cases
-    from tasks import forget
-
-    try:
-        return forget.golden_cases_of(ids, golden_cases.read(params.load().evaluate.golden))
-    except RetuneError as error:
-        click.echo(f"whether a golden case holds the text is not known: {error}", err=True)
-        return {}

@@ -238,7 +238,7 @@ def _where_it_is(answer: Any) -> str:
     """Where a row is that no version saw, as the end of a message."""
     if answer.rejected:
         return f": curate rejected it as {', '.join(each.reason for each in answer.rejected)}"
-    from tasks import forget
+    from tasks.forget import forget
 
     try:
         has_arrived = forget.has_arrived(answer.target)

@@ -14,6 +14,7 @@ import click
 from flows.cli import (
     data,
     data_quality,
+    forgetting,
     golden,
     history,
     lineage,
@@ -33,7 +34,7 @@ from flows.project import environment, process_environment
 from retune.errors import Broken, RetuneError, WrongUse
 
 SECTIONS = {
-    "Data": (data.ingest, data.sources, data_quality.data, data.quarantine, data.forget),
+    "Data": (data.ingest, data.sources, data_quality.data, data.quarantine, forgetting.forget),
     "Train": (train.task, params.params, train.preflight, train.plan, train.run),
     "Models": (
         models.models,

@@ -188,6 +188,14 @@ class Promote(PromoteCommon):
             "0.02 to 0.1",
         ),
     ]
+    max_membership_auc: Annotated[
+        Limit,
+        about(
+            "Largest AUC with which an attacker may tell rows that were learned from others, beyond chance "
+            "(`membership_auc_calibrated`); 0.5 is a guess, 1.0 allows any.",
+            "0.55 to 0.7",
+        ),
+    ]
     calibration_error_rise: Annotated[
         Limit,
         about(

@@ -102,6 +102,8 @@ ADDED = {
     "evaluate.memorisation": MEMORISATION,
     "promote.max_robustness_loss": "max_robustness_loss: 1.0  # largest loss against the champion on rows that "
     "evaluate.robustness changes; 1.0 allows any",
+    "promote.max_membership_auc": "max_membership_auc: 1.0   # largest AUC of telling rows learned from others, beyond "
+    "chance; 1.0 allows any",
 }
 # The same of each source, by its kind: dotted path below the source -> value.
 ADDED_TO_SOURCES = {
@@ -114,7 +116,7 @@ ADDED_TO_SOURCES = {
     "sql": {"columns.rejected": "null", "columns.keep": "[]"},
 }
 # What the gate of an earlier release did: parameters of `promote` that its records lack -> a value that holds nobody.
-UNLIMITED = {"max_robustness_loss": 1.0}
+UNLIMITED = {"max_robustness_loss": 1.0, "max_membership_auc": 1.0}
 ITEMS = {"notify.events": {"silent": "unhealthy"}}  # dotted path of a list -> its items that have a new name
 REMEDY = "run `retune params migrate`"
 

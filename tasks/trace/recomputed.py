@@ -143,7 +143,9 @@ def _evaluate_gate_again(record: Record, folder: Path) -> records.Gate:
         return cast(records.Gate, gate_record.as_schema_1(predictions, champion, record["params"]["promote"]))
     task, hashes = task_metrics.task_of(record["params"]), record["pipeline"]["hashes"]
     config = renames.upgrade(record["params"])
-    promote_config = params.parse_section(params.sections(task)["promote"], {**renames.UNLIMITED, **config["promote"]})
+    section = params.sections(task)["promote"]
+    unlimited = {name: value for name, value in renames.UNLIMITED.items() if name in params.paths(section)}
+    promote_config = params.parse_section(section, {**unlimited, **config["promote"]})
     generates, details = not task_data.of(task).has_labels, {}
     if generates or params.at(
         config, "evaluate.golden"
@@ -160,7 +162,7 @@ def _evaluate_gate_again(record: Record, folder: Path) -> records.Gate:
         recorded["champion"],
         champion_ids,
         gate_record.questions_of(details) if generates else None,
-        gate_record.own_guardrails(details),
+        gate_record.own_guardrails(details, promote_config),
     )
     if measurement := recorded["latency"]:
         decision = gate.with_latency(decision, latency.parse(measurement), promote_config)

@@ -309,8 +309,7 @@ def test_a_tie_with_the_champion_is_held(recorder):
     recorder.add("e" * 64, ("champion",))
     recorder.predictions["folder-1"] = predictions(None, ours="right")
     outcome = pipeline.pipeline.fn()
-    assert outcome.new and not outcome.decision.promote
-    assert recorder.did[-1] == "promote False"
+    assert outcome.new and not outcome.decision.promote and recorder.did[-1] == "promote False"
     assert not [did for did in recorder.did if did.startswith("measure")], "it is held anyway: no time is spent on it"
     assert recorder.ended == ["FINISHED"]  # a held candidate is an outcome, not a failure
 
@@ -327,12 +326,9 @@ def test_a_candidate_no_better_than_the_base_is_held(recorder):
 
 
 def test_a_candidate_that_fails_a_golden_case_is_held_by_its_name(recorder):
-    cases = [
-        {"name": "refund", "problem": "answers spam, must be billing", "expect": "label billing", "answer": "spam"}
-    ]
-    (pipeline.REPORTS / "details.json").write_text(json.dumps({"golden": cases}), "utf-8")
+    (pipeline.REPORTS / "details.json").write_text('{"golden": [{"name": "refund", "problem": "says spam"}]}', "utf-8")
     decision = pipeline.pipeline.fn().decision
-    assert not decision.promote and any("refund" in reason for reason in decision.reasons)
+    assert not decision.promote and "refund" in decision.reasons[-1]
 
 
 HOLD = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n  print('held', flush=True)\n  sys.stdin.read()\n"

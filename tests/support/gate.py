@@ -17,6 +17,7 @@ SECTION = Promote(
     max_label_recall_loss=0.05,
     max_slice_loss=0.02,
     max_robustness_loss=1.0,
+    max_membership_auc=1.0,
     slices=["source", "known"],
     calibration_error_rise=0.05,
     calibration_bins=15,

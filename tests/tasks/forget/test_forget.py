@@ -10,8 +10,8 @@ import pytest
 from retune.data import row_table, suppression
 from retune.errors import Broken, Refused, WrongUse
 from retune.evaluation.golden_cases import Case
-from tasks import forget as forget_module
-from tasks.forget import copies, forget, golden_cases_of, has_arrived
+from tasks.forget import forget as forget_module
+from tasks.forget.forget import copies, forget, golden_cases_of, has_arrived
 
 WHO = ("asked to be forgotten", "A. Tester <tester@example.com>", "2026-11-24T10:00:00+00:00")
 RAW, LIST = Path("data/raw"), suppression.LIST
@@ -107,7 +107,7 @@ def test_raw_rows_that_are_not_here_or_torn_are_no_answer():
 @pytest.mark.slow
 def test_many_at_once_lose_nothing():
     put(*((str(n), f"text {n}") for n in range(12)))
-    program = "import sys; from tasks.forget import forget; forget([sys.argv[1]], 'asked', 'me', '2026-11-24')"
+    program = "import sys; from tasks.forget.forget import forget; forget([sys.argv[1]], 'asked', 'me', '2026-11-24')"
     env = {**os.environ, "PYTHONPATH": str(Path(forget_module.__file__).parents[1])}
     at_work = [subprocess.Popen([sys.executable, "-c", program, str(n)], env=env) for n in range(6)]
     assert [process.wait(60) for process in at_work] == [0] * 6
