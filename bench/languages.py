@@ -46,8 +46,8 @@ def plain(text: str) -> str:
 def lingua(codes: Sequence[str]) -> Callable[[list[str]], list[str]]:
     from lingua import IsoCode639_1, LanguageDetectorBuilder
 
-    chosen = [getattr(IsoCode639_1, code.upper()) for code in codes]
-    builder = LanguageDetectorBuilder.from_iso_codes_639_1(*chosen) if codes else None
+    iso_codes = [getattr(IsoCode639_1, code.upper()) for code in codes]
+    builder = LanguageDetectorBuilder.from_iso_codes_639_1(*iso_codes) if codes else None
     detector = (builder or LanguageDetectorBuilder.from_all_languages()).with_preloaded_language_models().build()
 
     def run(texts: list[str]) -> list[str]:

@@ -141,17 +141,17 @@ def decide(validation: Answers, test: Answers, promise: Promise, by_label: bool)
     is.
     """
     labels, shared = groups(validation.predicted, promise) if by_label else ([], promise)
-    chosen = {
+    thresholds = {
         group: threshold(validation.part(rows_of(group, validation.predicted, labels)), shared)
         for group in (OTHERS, *labels)
     }
-    status, checked = _verdict(_alone(test, chosen), test.right, promise, any(_bounds(chosen)))
+    status, checked = _verdict(_alone(test, thresholds), test.right, promise, any(_bounds(thresholds)))
     if status == CONTRADICTED:
-        chosen = dict.fromkeys(chosen)
-    refuted = [group for group in labels if _is_refuted(_alone(test, {group: chosen[group]}), test.right, shared)]
+        thresholds = dict.fromkeys(thresholds)
+    refuted = [group for group in labels if _is_refuted(_alone(test, {group: thresholds[group]}), test.right, shared)]
     if refuted:
-        chosen |= dict.fromkeys(refuted)
-        status, checked = HOLDS if any(_bounds(chosen)) else CONTRADICTED, _alone(test, chosen)
+        thresholds |= dict.fromkeys(refuted)
+        status, checked = HOLDS if any(_bounds(thresholds)) else CONTRADICTED, _alone(test, thresholds)
     reason = _reason(status, checked, validation, test, promise)
     if refuted and status == HOLDS:
         reason += f". A person reads all of {', '.join(refuted)}: test rows contradict the promise there"
@@ -159,8 +159,8 @@ def decide(validation: Answers, test: Answers, promise: Promise, by_label: bool)
         "promise": asdict(promise),
         "status": status,
         "reason": reason,
-        "threshold": chosen[OTHERS],
-        "labels": {label: chosen[label] for label in labels},
+        "threshold": thresholds[OTHERS],
+        "labels": {label: thresholds[label] for label in labels},
         "validation_rows": len(validation.right),
         **_measures(checked, test.right, promise),
         "aurc": aurc(test.confidence, test.right),
@@ -199,13 +199,15 @@ def _ends(name: str) -> tuple[str, str]:
     return f"{name}_low", f"{name}_high"
 
 
-def _bounds(chosen: dict[str, float | None]) -> list[bool]:
-    return [bound is not None for bound in chosen.values()]
+def _bounds(thresholds: dict[str, float | None]) -> list[bool]:
+    return [bound is not None for bound in thresholds.values()]
 
 
-def _alone(answers: Answers, chosen: dict[str, float | None]) -> np.ndarray:
+def _alone(answers: Answers, thresholds: dict[str, float | None]) -> np.ndarray:
     """[rows] of bool: nobody reads the answer."""
-    routing = Routing(chosen.get(OTHERS), {group: bound for group, bound in chosen.items() if group != OTHERS}, "")
+    routing = Routing(
+        thresholds.get(OTHERS), {group: bound for group, bound in thresholds.items() if group != OTHERS}, ""
+    )
     return np.array([route == AUTO for route in routing.routes(answers.predicted.tolist(), answers.confidence)], bool)
 
 
