@@ -91,8 +91,9 @@ DOORS = {
     "sqlalchemy": {
         "tasks/fetch/sql.py",
         "retune/registry/backend.py",
-        "retune/registry/sqlite_to_postgres.py",
-    },  # MLflow's tables
+        "retune/registry/sqlite_to_postgres.py",  # MLflow's tables
+        "retune/serving/database.py",
+    },
     "apprise": {"tasks/notify.py"},
 }
 

@@ -26,6 +26,7 @@ YOURS = {
     "RETUNE_RENDEZVOUS": "HOST:PORT of the first host, where the hosts of a training meet.",
     "RETUNE_NODE_RANK": "Number of this host in a training on several hosts: 0 on the first.",
     "RETUNE_RAY_ADDRESS": "HOST:PORT of a Ray cluster that curation uses. Not set: it runs on this machine.",
+    "RETUNE_SERVING_DATABASE": "SQLAlchemy address of the database of what was served. Not set: `.retune/serving.db`.",
     "RETUNE_FAIL_AT": "Point at which a process kills itself; tests set it. `retune/system/failpoints.py` lists them.",
 }
 OF_TOOLS = {

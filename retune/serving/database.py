@@ -1,0 +1,51 @@
+"""The database of what was served: requests, feedback, outcomes and rollouts. Adapter of SQLAlchemy.
+
+A SQLite file in `.retune/`, or what RETUNE_SERVING_DATABASE names (PostgreSQL). Each table stands in the module that
+writes it, in METADATA; `connect` makes the tables that are missing. A committed row survives a crash of the process
+and of the machine: SQLite runs with its write-ahead log, and waits for the disk at each commit.
+"""
+
+import os
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Engine, MetaData, create_engine, event
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from retune.errors import WrongUse
+from retune.registry import backend
+
+ADDRESS = "RETUNE_SERVING_DATABASE"
+FILE = "serving.db"
+METADATA = MetaData()
+WAIT = 30  # seconds for another process that writes
+
+
+def address() -> str:
+    return os.environ.get(ADDRESS) or f"sqlite:///{backend.state() / FILE}"
+
+
+def connect(at: str | None = None) -> Engine:
+    """The database, with all tables that are imported. at: an address; None: that of `address`.
+
+    Raises WrongUse for one that SQLAlchemy cannot read.
+    """
+    engine = _engine(at or address())
+    METADATA.create_all(engine)
+    return engine
+
+
+@cache
+def _engine(at: str) -> Engine:
+    try:
+        engine = create_engine(at, pool_pre_ping=True)
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        raise WrongUse(f"{ADDRESS} is no address of a database ({type(error).__name__})") from None
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={WAIT * 1000}"):
+        connection.execute(f"PRAGMA {pragma}")
