@@ -43,12 +43,12 @@ def _with_parameter(text: str, name: str, line: str, path: Path) -> tuple[str, b
     if name not in names or (isinstance(parent, dict) and name.rpartition(".")[2] in parent):
         return text, False
     block = line.splitlines()
-    if parent is None:  # the whole section is new: after the one that comes before it
+    if parent is None and section.rpartition(".")[2] not in outer:  # a new section: after the one that comes before it
         above = section.rpartition(".")[0]
         earlier = [key for key in outer if f"{above}.{key}".lstrip(".") in names[: names.index(name)]]
         block, section_line = ["", f"{section}:", f"  {line}"], outer.lc.key(earlier[-1])[0]
         indent = 0
-    elif not isinstance(parent, dict):
+    elif not isinstance(parent, dict | None):
         return text, False
     else:
         section_line, column = outer.lc.key(section.rpartition(".")[2])

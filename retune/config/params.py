@@ -25,6 +25,7 @@ from retune.config.generation import (
     InstructTrain,
     PreferTrain,
 )
+from retune.config.serving import Serve
 from retune.config.sources import KINDS, Fetch
 from retune.config.types import about, section
 from retune.errors import WrongUse
@@ -51,6 +52,7 @@ class Shared:
     latency: Annotated[
         Latency, about("How candidate and champion are timed in turn before a candidate becomes the champion.")
     ]
+    serve: Annotated[Serve, about("How registered versions answer requests.")]
     notify: Annotated[Notify, about("Which events send a message.")]
 
 

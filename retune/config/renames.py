@@ -104,6 +104,19 @@ ADDED = {
     "evaluate.robustness changes; 1.0 allows any",
     "promote.max_membership_auc": "max_membership_auc: 1.0   # largest AUC of telling rows learned from others, beyond "
     "chance; 1.0 allows any",
+    "serve.batch_tokens": "batch_tokens: 1024        # that an encoder reads at once, with padding",
+    "serve.wait_ms": "wait_ms: 1.0              # for further texts, when an encoder is idle",
+    "serve.queue_texts": "queue_texts: 512          # waiting; a request beyond them is refused with 503 and "
+    "Retry-After",
+    "serve.deadline_seconds": "deadline_seconds: 10.0    # for a request; one without an answer by then gets 504",
+    "serve.max_texts": "max_texts: 64             # of a request",
+    "serve.max_chars": "max_chars: 20000          # of a text",
+    "serve.max_megabytes": "max_megabytes: 2.0        # of a request",
+    "serve.requests_per_minute": "requests_per_minute: 0    # of an API key, or of an address without one; "
+    "0 allows any number",
+    "serve.cache_texts": "cache_texts: 10000        # whose answers are kept for when they come again; 0: none",
+    "serve.follow_seconds": "follow_seconds: 5.0       # between two looks at the alias: a version that it names anew "
+    "takes over; 0: never",
 }
 # The same of each source, by its kind: dotted path below the source -> value.
 ADDED_TO_SOURCES = {

@@ -106,7 +106,7 @@ def test_a_section_cannot_be_changed():
         ("latency.passes", 0, "greater than or equal to 1"),
         ("latency", GONE, "is missing"),
         ("promote", GONE, "is missing"),
-        ("serve", {}, "is not a parameter of Retune"),
+        ("server", {}, "is not a parameter of Retune"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_dotted_path(path, value, expected):

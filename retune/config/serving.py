@@ -1,0 +1,52 @@
+"""The sections of params.yaml of what serves and what comes after it. No stage reads them: a change trains nothing."""
+
+from typing import Annotated
+
+from retune.config.types import Count, CountOrZero, NotNegative, Positive, about, section
+
+
+@section
+class Serve:
+    batch_tokens: Annotated[
+        Count,
+        about(
+            "Largest number of tokens, with padding, that an encoder reads at once; a longer text is read alone.",
+            "256 to 4096 on a CPU",
+        ),
+    ]
+    wait_ms: Annotated[
+        NotNegative,
+        about(
+            "How long an idle encoder waits for further texts before it reads those it has, in milliseconds. While it "
+            "is busy, texts gather without it.",
+            "0 to 5",
+        ),
+    ]
+    queue_texts: Annotated[
+        Count,
+        about(
+            "Texts that may wait for a version; a request beyond is refused with 503 and Retry-After.", "100 to 2000"
+        ),
+    ]
+    deadline_seconds: Annotated[
+        Positive, about("Longest time for a request, in seconds; one without an answer by then gets 504.", "1 to 30")
+    ]
+    max_texts: Annotated[Count, about("Texts that one request may hold.", "16 to 256")]
+    max_chars: Annotated[Count, about("Characters that a text may have; a longer one is refused, not cut.")]
+    max_megabytes: Annotated[Positive, about("Largest body of a request, in megabytes.", "1 to 10")]
+    requests_per_minute: Annotated[
+        CountOrZero,
+        about("Requests that an API key, or an address without one, may send in a minute; 0 allows any number."),
+    ]
+    cache_texts: Annotated[
+        CountOrZero,
+        about("Answers that are kept for texts that come again, by version; 0 keeps none.", "0 to 100000"),
+    ]
+    follow_seconds: Annotated[
+        NotNegative,
+        about(
+            "How often a served alias is looked up, in seconds: where it names another version, that one is loaded and "
+            "takes over. 0: what is loaded at the start stays.",
+            "2 to 60",
+        ),
+    ]

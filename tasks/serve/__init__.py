@@ -1,0 +1,1 @@
+"""`retune serve`: registered versions answer over HTTP."""
