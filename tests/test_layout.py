@@ -93,6 +93,8 @@ DOORS = {
         "retune/registry/backend.py",
         "retune/registry/sqlite_to_postgres.py",  # MLflow's tables
         "retune/serving/database.py",
+        "retune/serving/request_log.py",
+        "retune/serving/served_rows.py",
     },
     "apprise": {"tasks/notify.py"},
 }

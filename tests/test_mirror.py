@@ -41,6 +41,7 @@ COVERED_BY = {  # module without a test module of its own -> the one, below test
     "retune/config/golden.py": "retune/config/test_params.py",
     "retune/config/personal_data.py": "retune/config/test_params.py",
     "retune/config/poison.py": "retune/config/test_params.py",
+    "retune/config/request_log.py": "retune/config/test_params.py",
     "retune/config/serving.py": "retune/config/test_params.py",
     "retune/config/sources.py": "retune/config/test_params.py",
     "retune/config/types.py": "retune/config/test_params.py",

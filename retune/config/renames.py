@@ -77,6 +77,11 @@ robustness:               # the same rows with changes that keep the meaning
   rows: 60                # drawn by the hash of their ids
   kinds: [typos, case, spaces, punctuation, diacritics, greeting, quoted_reply, emoji]
   paraphrases: []         # test rows in other words: [{path: /..., sha256: ...}]"""
+SERVE_LOG = """\
+log:                      # what is kept of requests, in .retune/serving.db or RETUNE_SERVING_DATABASE
+  text: redacted          # redacted (by curate.pii) | hashed | full | none
+  days: 30                # for which a row is kept
+  queue: 10000            # texts that may wait to be written; further ones are dropped and counted"""
 # Dotted path of a parameter or section that files of an earlier release lack -> its lines in params.yaml, in the order
 # of the file.
 ADDED = {
@@ -117,6 +122,7 @@ ADDED = {
     "serve.cache_texts": "cache_texts: 10000        # whose answers are kept for when they come again; 0: none",
     "serve.follow_seconds": "follow_seconds: 5.0       # between two looks at the alias: a version that it names anew "
     "takes over; 0: never",
+    "serve.log": SERVE_LOG,
 }
 # The same of each source, by its kind: dotted path below the source -> value.
 ADDED_TO_SOURCES = {

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from retune.config.request_log import SERVE_LOG, ServeLog
 from retune.config.types import Count, CountOrZero, NotNegative, Positive, about, section
 
 
@@ -50,3 +51,4 @@ class Serve:
             "2 to 60",
         ),
     ]
+    log: Annotated[ServeLog, SERVE_LOG]

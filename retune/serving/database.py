@@ -3,6 +3,7 @@
 A SQLite file in `.retune/`, or what RETUNE_SERVING_DATABASE names (PostgreSQL). Each table stands in the module that
 writes it, in METADATA; `connect` makes the tables that are missing. A committed row survives a crash of the process
 and of the machine: SQLite runs with its write-ahead log, and waits for the disk at each commit.
+What is deleted there is overwritten.
 """
 
 import os
@@ -47,5 +48,5 @@ def _engine(at: str) -> Engine:
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={WAIT * 1000}"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", f"busy_timeout={WAIT * 1000}"):
         connection.execute(f"PRAGMA {pragma}")

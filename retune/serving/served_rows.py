@@ -1,0 +1,87 @@
+"""Reads what `request_log` wrote: by request, by window, by arm; and forgets texts in it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+from sqlalchemy import ColumnElement, Engine, and_, func, inspect, select, text, update
+
+from retune.serving import kept_text, request_log
+from retune.serving.request_log import ANSWERS
+
+AT_ONCE = 500  # keys of one statement
+LEFT_OUT = {"text": None, "text_key": None, "sketch": None, "subject": None}  # of a row whose text is forgotten
+SHADOW = "shadow"  # an arm whose answers nobody got
+
+
+def of_request(engine: Engine, request_id: str) -> list[dict[str, Any]]:
+    """The rows of a request in the order in which they were written; empty if the log has none of this id."""
+    question = select(ANSWERS).where(ANSWERS.c.request_id == request_id).order_by(ANSWERS.c.id)
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(question).mappings()]
+
+
+def window(
+    engine: Engine, model: str, start: float, end: float, columns: Iterable[str], most: int | None = None
+) -> pd.DataFrame:
+    """The rows of a model from `start` up to `end`, by their time; of more than `most`, the last.
+
+    Moments are seconds since 1970. Shadow answers are among them: `arm` says so.
+    """
+    chosen = [ANSWERS.c[name] for name in columns]
+    question = select(*chosen).where(_within(model, start, end)).order_by(ANSWERS.c.time.desc(), ANSWERS.c.id.desc())
+    with engine.connect() as connection:
+        rows = connection.execute(question.limit(most) if most else question).all()
+    return pd.DataFrame(rows[::-1], columns=[column.name for column in chosen])
+
+
+def counts_by_arm(engine: Engine, model: str, start: float, end: float) -> list[dict[str, Any]]:
+    """version, arm, and how many texts: `answers` in all, `errors`, and `automatic`, those that nobody read."""
+    question = (
+        select(
+            ANSWERS.c.version,
+            ANSWERS.c.arm,
+            func.count().label("answers"),
+            func.count().filter(ANSWERS.c.error != "").label("errors"),
+            func.count().filter(ANSWERS.c.route == "auto").label("automatic"),
+        )
+        .where(_within(model, start, end))
+        .group_by(ANSWERS.c.version, ANSWERS.c.arm)
+        .order_by(ANSWERS.c.version, ANSWERS.c.arm)
+    )
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(question).mappings()]
+
+
+def first_and_last(engine: Engine, model: str) -> tuple[float, float] | None:
+    """When the first and the last text came that the log still has; None without any."""
+    question = select(func.min(ANSWERS.c.time), func.max(ANSWERS.c.time)).where(ANSWERS.c.model == model)
+    with engine.connect() as connection:
+        first, last = connection.execute(question).one()
+    return None if first is None else (first, last)
+
+
+def has_log(engine: Engine) -> bool:
+    return inspect(engine).has_table(ANSWERS.name)
+
+
+def forget(engine: Engine, texts: Iterable[str]) -> int:
+    """Take out of the log whatever says what these texts said, or who sent them. Returns how many rows held one.
+
+    A row stays with its version, label and time, so that it can still be shown what was decided. Rows of
+    `serve.log.text: none` hold nothing by which they could be found.
+    """
+    keys = sorted(set(kept_text.keys(texts, request_log.secret_of(engine))))
+    count = 0
+    for start in range(0, len(keys), AT_ONCE):
+        holders = ANSWERS.c.text_key.in_(keys[start : start + AT_ONCE])
+        with engine.begin() as connection:
+            count += connection.execute(update(ANSWERS).where(holders).values(**LEFT_OUT)).rowcount
+    if count and engine.dialect.name == "sqlite":
+        with engine.connect() as connection:  # or the words would stay in the log of writes
+            connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+    return count
+
+
+def _within(model: str, start: float, end: float) -> ColumnElement[bool]:
+    return and_(ANSWERS.c.model == model, ANSWERS.c.time >= start, ANSWERS.c.time < end)
