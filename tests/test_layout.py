@@ -78,6 +78,8 @@ DOORS = {
         "retune/evaluation/automation.py",
         "retune/evaluation/out_of_scope.py",
         "retune/evaluation/temperature.py",
+        "retune/promotion/anytime.py",
+        "retune/promotion/anytime_means.py",
     },
     "rouge_score": {"retune/evaluation/text_metrics.py"},
     "sacrebleu": {"retune/evaluation/text_metrics.py"},
