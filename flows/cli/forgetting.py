@@ -45,7 +45,7 @@ def forget(ids: tuple[str, ...], reason: str | None, reference: str | None, json
         raw_data.require_merged()
         raw_data.require_followed()
         result = forget.forget(ids, reason, git.require_person(), datetime.now(UTC).isoformat(timespec="seconds"))
-    cases = _golden_cases(ids)
+    cases, served_rows = _golden_cases(ids), _forget_served(ids)
     twins, answers = forget.copies(ids), [search.row(name) for name in ids]
     readers = {name: [asdict(each) for each in answer.versions] for name, answer in zip(ids, answers, strict=True)}
     sightings = [each for answer in answers for each in answer.versions]
@@ -62,6 +62,7 @@ def forget(ids: tuple[str, ...], reason: str | None, reference: str | None, json
                 "serving": serving,
                 "copies": twins,
                 "golden": cases,
+                "served": served_rows,
                 "next": "retune run",
             }
         )
@@ -73,13 +74,19 @@ def forget(ids: tuple[str, ...], reason: str | None, reference: str | None, json
         print_readers(answer.versions)
     for name, others in twins.items():
         click.echo(f"these rows hold the same text as {name}: {', '.join(others)}. Forget them too if you mean them")
+    _print_copies_elsewhere(cases, served_rows)
+    click.echo(f"serving now: {', '.join(serving) or 'none of them'}. `retune run` makes a version without them.")
+    verify.require_whole_history()
+
+
+def _print_copies_elsewhere(cases: dict[str, tuple[str, ...]], served_rows: int | None) -> None:
     for name, names in cases.items():
         click.echo(
             f"these golden cases hold the text of {name}: {', '.join(names)}. Take their lines out of the file too, "
             "and write its new hash into evaluate.golden.sha256"
         )
-    click.echo(f"serving now: {', '.join(serving) or 'none of them'}. `retune run` makes a version without them.")
-    verify.require_whole_history()
+    if served_rows:
+        click.echo(f"rows in the log of what was served that held such a text, and hold it no more: {served_rows}")
 
 
 def _golden_cases(ids: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -94,6 +101,21 @@ def _golden_cases(ids: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     except RetuneError as error:
         click.echo(f"whether a golden case holds the text is not known: {error}", err=True)
         return {}
+
+
+def _forget_served(ids: tuple[str, ...]) -> int | None:
+    """How many rows of the log held such a text. A log that is away is named: it may hold one."""
+    from retune.errors import RetuneError
+    from tasks.forget import served
+
+    try:
+        return served.forget_served(ids)
+    except RetuneError as error:
+        click.echo(
+            f"whether the log of what was served holds the text is not known: {error}. Run this again when it is there",
+            err=True,
+        )
+        return None
 
 
 def _check(reference: str, json_: bool) -> None:

@@ -23,7 +23,7 @@ FIRST_LINKS = 20
 
 @click.group(cls=StrictGroup)
 def lineage() -> None:
-    """Trace a version, data or a row, or compare versions."""
+    """Trace a version, data, a row or a request, or compare versions."""
 
 
 @lineage.command(epilog="Example: retune lineage model classifier@champion --html lineage.html")
@@ -262,6 +262,63 @@ def _describe_split(reader: Any) -> str:
     """Such as `val (learned: refit), via classifier/1`."""
     learned = {True: " (learned: refit)", False: " (chose the epoch)", None: ""}[reader.refit]
     return f"{reader.side}{learned}{f', via {reader.via}' if reader.via else ''}"
+
+
+@lineage.command(epilog="Example: retune lineage request 5f0c1e6a")
+@click.argument("request_id", metavar="ID")
+@as_json
+def request(request_id: str, json_: bool) -> None:
+    """Say what answered a request, and why it was there.
+
+    Time, version, data, code, and who had approved and promoted it by then. Exit code 1 if the log does not know the
+    request, or the history not the version that answered.
+    """
+    environment.activate_project()
+    from tasks.trace import request
+
+    parts = request.trace(request_id)
+    if json_:
+        print_json({"request": request_id, "served": [asdict(part) for part in parts]})
+    else:
+        for part in parts:
+            _print_served(part)
+    if strange := [part for part in parts if not (part.origin and part.origin.seal_holds)]:
+        names = ", ".join(dict.fromkeys(part.version for part in strange))
+        raise Refused(f"what answered as {names} is not what the history holds under that name")
+
+
+def _print_served(part: Any) -> None:
+    texts = [
+        (
+            f"text {answer['position'] + 1}",
+            f"no answer: {answer['error']}"
+            if answer["error"]
+            else f"{answer['label']} ({answer['confidence']:.3f}, {answer['route']})",
+        )
+        for answer in part.answers
+    ]
+    rows = [(part.version, f"{part.at}, {part.arm}: {part.reason}"), *texts, ("seal", part.seal)]
+    if origin := part.origin:
+        rows += [(f"data, {name}", md5) for name, md5 in origin.data.items()]
+        rows += [
+            ("code", f"{origin.commit} (git show {origin.registered.entry})"),
+            ("evidence", origin.evidence or "none"),
+            ("registered", _describe_event(origin.registered)),
+            ("approved", _describe_event(origin.approved) if origin.approved else "by nobody before the request"),
+            ("champion", _describe_tenure(origin)),
+        ]
+    print_table(rows)
+
+
+def _describe_event(event: Any) -> str:
+    return f"{event.at} by {event.by}: {'; '.join(event.why)} ({event.entry})"
+
+
+def _describe_tenure(origin: Any) -> str:
+    if not origin.champion:
+        return "not when the request came"
+    end = f", until {origin.until}" if origin.until else ", to now"
+    return f"{origin.champion.how or 'by its entry'}, {_describe_event(origin.champion)}{end}"
 
 
 @lineage.command(epilog="Example: retune lineage diff classifier/1 classifier/2")

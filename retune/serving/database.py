@@ -11,9 +11,9 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import Engine, MetaData, create_engine, event
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
 
-from retune.errors import WrongUse
+from retune.errors import Broken, WrongUse
 from retune.registry import backend
 
 ADDRESS = "RETUNE_SERVING_DATABASE"
@@ -29,11 +29,23 @@ def address() -> str:
 def connect(at: str | None = None) -> Engine:
     """The database, with all tables that are imported. at: an address; None: that of `address`.
 
-    Raises WrongUse for one that SQLAlchemy cannot read.
+    Raises WrongUse for an address that SQLAlchemy cannot read, Broken where the database is away.
     """
     engine = _engine(at or address())
-    METADATA.create_all(engine)
+    try:
+        METADATA.create_all(engine)
+    except (OperationalError, InterfaceError) as error:
+        where = engine.url.render_as_string(hide_password=True)
+        raise Broken(
+            f"the database of what was served, {where}, is away: {str(error.orig).splitlines()[0]}",
+            remedy=f"start it (`retune up`, if it is this clone's), or let {ADDRESS} name another",
+        ) from None
     return engine
+
+
+def find() -> Engine | None:
+    """The database; None where nothing was ever served. Raises as `connect` does."""
+    return connect() if os.environ.get(ADDRESS) or (backend.state() / FILE).exists() else None
 
 
 @cache

@@ -67,6 +67,12 @@ def has_arrived(name: str, raw: Path = RAW) -> bool:
     return name in set(_rows(raw)["id"])
 
 
+def texts_of(ids: Sequence[str], raw: Path = RAW) -> list[str]:
+    """The words of these rows, in every state that they had."""
+    rows = _rows(raw)
+    return rows[rows["id"].isin(set(ids))]["text"].drop_duplicates().tolist()
+
+
 def copies(ids: Sequence[str], raw: Path = RAW, path: Path = suppression.LIST) -> dict[str, tuple[str, ...]]:
     """id -> the other ids of `raw` that carry the same words, for those of `ids` that have such copies.
 
