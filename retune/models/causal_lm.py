@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -27,6 +26,8 @@ from retune.models.chat_template import TokenizedExample
 from retune.models.generation import Likelihood
 from retune.models.manifest import CausalLMManifest, read_causal_lm, write
 
+ADAPTERS = {"lora": "lora", "dora": "lora", "qlora": "qlora", "ia3": "ia3", "prompt": "prompt"}  # method -> kind
+FIRST = "default"  # what PEFT calls the adapter that a network was loaded with
 MERGED = 4.0  # times the difference that rounding alone makes between the logits of one network
 
 
@@ -46,6 +47,7 @@ class CausalLM:
     manifest: CausalLMManifest
     tokenizer: Any
     network: nn.Module
+    adapter: str | None = None  # which one, where several share the network
 
     def predict(
         self, texts: Sequence[str], batch_size: int = 8, max_new_tokens: int | None = None
@@ -55,42 +57,57 @@ class CausalLM:
         The confidence is exp of the mean log-probability of the answer: the geometric mean over its tokens.
         """
         limit = max_new_tokens or self.manifest.max_new_tokens
-        end = int(self.tokenizer.eos_token_id)
         prompts = [self._prompt(text, limit) for text in texts]
         answers: list[list[int]] = [[] for _ in prompts]
         order = sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), row))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            batch = generation.generate(self.network, [prompts[row] for row in rows], end, limit)
+            batch = self.generate([prompts[row] for row in rows], limit)
             for row, answer in zip(rows, batch, strict=True):
                 answers[row] = answer
-        examples = [
-            TokenizedExample(prompt + answer, len(prompt)) for prompt, answer in zip(prompts, answers, strict=True)
-        ]
-        likelihood = self.likelihood(examples, batch_size)
-        confidence = np.exp(-likelihood.nll / np.maximum(likelihood.tokens, 1))
-        texts = [self.tokenizer.decode(answer, skip_special_tokens=True) for answer in answers]
-        return classifier.Predictions(texts, confidence, likelihood.tokens)
+        likelihood = self.likelihood_of(prompts, answers, batch_size)
+        return classifier.Predictions([self.decode(answer) for answer in answers], likelihood.mean, likelihood.tokens)
+
+    def generate(
+        self, prompts: Sequence[list[int]], max_new_tokens: int, on_step: generation.OnStep | None = None
+    ) -> list[list[int]]:
+        """`generation.generate`, up to the end of sequence of this model."""
+        self._use_adapter()
+        return generation.generate(self.network, prompts, int(self.tokenizer.eos_token_id), max_new_tokens, on_step)
+
+    def decode(self, answer: list[int]) -> str:
+        text: str = self.tokenizer.decode(answer, skip_special_tokens=True)
+        return text
+
+    def likelihood_of(
+        self, prompts: Sequence[list[int]], answers: Sequence[list[int]], batch_size: int = 8
+    ) -> Likelihood:
+        pairs = zip(prompts, answers, strict=True)
+        return self.likelihood([TokenizedExample(prompt + answer, len(prompt)) for prompt, answer in pairs], batch_size)
 
     def likelihood(self, rows: Sequence[TokenizedExample], batch_size: int = 8) -> Likelihood:
+        self._use_adapter()
         return generation.likelihood(self.network, rows, batch_size)
+
+    def _use_adapter(self) -> None:
+        if self.adapter is not None:
+            decoder.use_adapter(self.network, self.adapter)
 
     def truncated(self, texts: Sequence[str]) -> list[TruncatedPrompt]:
         """The prompts that are longer than the model's limit."""
-        limit = self._prompt_limit(self.manifest.max_new_tokens)
-        lengths = [len(self._encode(text)) for text in texts]
+        limit = self.manifest.prompt_limit
+        lengths = [len(encode(self.tokenizer, text)) for text in texts]
         return [TruncatedPrompt(row, length, limit) for row, length in enumerate(lengths) if length > limit]
 
-    def _prompt_limit(self, max_new_tokens: int) -> int:
-        """The largest number of prompt tokens that leaves room for the answer."""
-        return max(1, self.manifest.max_tokens - max_new_tokens)
-
     def _prompt(self, text: str, max_new_tokens: int) -> list[int]:
-        return self._encode(text)[-self._prompt_limit(max_new_tokens) :]  # cut from the left, as in training
+        limit = max(1, self.manifest.max_tokens - max_new_tokens)
+        return encode(self.tokenizer, text)[-limit:]  # cut from the left, as in training
 
-    def _encode(self, text: str) -> list[int]:
-        conversation = messages.parse(text) or [{"role": "user", "content": text}]
-        return chat_template.encode(self.tokenizer, chat_template.prompt_text(self.tokenizer, conversation))
+
+def encode(tokenizer: Any, text: str) -> list[int]:
+    """The tokens of a prompt, plain or messages as a row stores them. Raises Refused if the template does not fit."""
+    conversation = messages.parse(text) or [{"role": "user", "content": text}]
+    return chat_template.encode(tokenizer, chat_template.prompt_text(tokenizer, conversation))
 
 
 def save(folder: Path, manifest: CausalLMManifest, tokenizer: Any, network: Any) -> None:
@@ -107,6 +124,22 @@ def save(folder: Path, manifest: CausalLMManifest, tokenizer: Any, network: Any)
 def load(folder: Path, device: str = "auto") -> CausalLM:
     """The model of a folder, ready to answer."""
     return _load(folder, device)
+
+
+def load_beside(folder: Path, other: CausalLM, adapter: str) -> CausalLM:
+    """The model of a folder on the base of another one, which is in memory once. `shares_base` says where that can be.
+
+    adapter: a name that no other model on this base has.
+    """
+    decoder.add_adapter_beside(other.network, folder / "adapter", adapter)
+    return CausalLM(read_causal_lm(folder), chat_template.load(folder / "tokenizer"), other.network, adapter)
+
+
+def shares_base(one: CausalLMManifest, other: CausalLMManifest) -> bool:
+    """Whether two models may be adapters of one network: of the same base, and of a kind that PEFT mixes."""
+    kinds = [ADAPTERS.get(each.method) for each in (one, other)]
+    bases = {(each.base_name, each.base_sha256) for each in (one, other)}
+    return kinds[0] is not None and kinds[0] == kinds[1] and len(bases) == 1
 
 
 def load_base_model(folder: Path, device: str = "auto") -> CausalLM:
@@ -131,7 +164,8 @@ def _load(folder: Path, device: str, precision: str = "auto", dropout: float | N
         name, sha256 = manifest.base_name, manifest.base_sha256
         _, network = decoder.load_base(name, sha256, precision, place, manifest.method == "qlora")
         network = decoder.load_adapter(network, folder / "adapter", name, dropout)
-    return CausalLM(manifest, tokenizer, network.train(dropout is not None))
+    adapter = None if manifest.method == "full" or dropout is not None else FIRST
+    return CausalLM(manifest, tokenizer, network.train(dropout is not None), adapter)
 
 
 @torch.inference_mode()
@@ -146,7 +180,7 @@ def merge(model: CausalLM, rows: Sequence[TokenizedExample]) -> tuple[float, flo
     if model.manifest.method in ("full", "prompt"):
         return 0.0, 0.0
     before, separate = decoder.packed_logits(model.network, rows), decoder.separate_logits(model.network, rows)
-    model.network = model.network.merge_and_unload()  # type: ignore[operator]
+    model.network, model.adapter = model.network.merge_and_unload(), None  # type: ignore[operator]
     largest = float(before.abs().max())
     moved = float((before - decoder.packed_logits(model.network, rows)).abs().max()) / largest
     apart = float((before - separate).abs().max()) / largest

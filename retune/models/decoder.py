@@ -169,6 +169,23 @@ def load_adapter(network: nn.Module, folder: Path, base_name: str, dropout: floa
     return adapted
 
 
+def add_adapter_beside(network: Any, folder: Path, adapter: str) -> None:
+    """One more adapter on the base that `network` is under, by the name that `use_adapter` asks for."""
+    with classifier.quiet():
+        network.load_adapter(folder, adapter, is_trainable=False)
+    network.eval()
+
+
+def use_adapter(network: Any, adapter: str) -> None:
+    """Let this one of several adapters of a network count in what it computes from here on."""
+    if network.active_adapter != adapter:
+        network.set_adapter(adapter, inference_mode=True)
+
+
+def drop_adapter(network: Any, adapter: str) -> None:
+    network.delete_adapter(adapter)
+
+
 def hidden_states(network: nn.Module, batch: PackedBatch, change: ChangeEmbeddings | None = None) -> torch.Tensor:
     """[tokens, width], after the last norm: the input of the head. `change` is applied to the embeddings."""
     base = below_adapter(network)

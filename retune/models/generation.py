@@ -1,6 +1,6 @@
 """Inference of a causal language model: greedy generation, and the likelihood of an answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,19 @@ from retune.models.chat_template import TokenizedExample
 from retune.models.packing import pack, supervised
 
 CHUNK = 4096  # tokens whose logits are in memory at once
+OnStep = Callable[[list[int]], list[bool]]  # [rows] the newest token of each -> whether the row ends with it
 
 
 @dataclass(frozen=True)
 class Likelihood:
     nll: np.ndarray  # [rows], negative log-likelihood in nats, summed over the supervised tokens
     tokens: np.ndarray  # [rows], number of supervised tokens
+
+    @property
+    def mean(self) -> np.ndarray:
+        """[rows], the geometric mean of the probabilities of its supervised tokens; 1 without any."""
+        mean: np.ndarray = np.exp(-self.nll / np.maximum(self.tokens, 1))
+        return mean
 
 
 @torch.inference_mode()
@@ -53,8 +60,13 @@ def _token_losses(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tenso
 
 
 @torch.inference_mode()
-def generate(network: Any, prompts: Sequence[list[int]], end: int, max_new_tokens: int) -> list[list[int]]:
-    """Greedy answers to prompts of token ids: up to and with the token `end`, or `max_new_tokens`."""
+def generate(
+    network: Any, prompts: Sequence[list[int]], end: int, max_new_tokens: int, on_step: OnStep | None = None
+) -> list[list[int]]:
+    """Greedy answers to prompts of token ids: up to and with the token `end`, or `max_new_tokens`.
+
+    on_step: is shown each token, and may end a row, whose answer goes on with `end`.
+    """
     from transformers import GenerationConfig
 
     base = decoder.below_adapter(network)
@@ -74,11 +86,24 @@ def generate(network: Any, prompts: Sequence[list[int]], end: int, max_new_token
     published, base.generation_config = base.generation_config, greedy
     base.set_attn_implementation("sdpa")  # packed attention has no cache
     try:
-        answers = base.generate(inputs_embeds=embedded, attention_mask=attention_mask, generation_config=greedy)
+        answers = base.generate(
+            inputs_embeds=embedded,
+            attention_mask=attention_mask,
+            generation_config=greedy,
+            stopping_criteria=[_ended_by(on_step)] if on_step else None,
+        )
     finally:
         base.set_attn_implementation(attention.NAME)
         base.generation_config = published
     return [_until(answer, end) for answer in answers.tolist()]
+
+
+def _ended_by(on_step: OnStep) -> Callable[..., torch.Tensor]:
+    def rows_that_end(tokens: torch.Tensor, _: Any, **__: Any) -> torch.Tensor:
+        """[rows] of bool. tokens: [rows, tokens so far]"""
+        return torch.tensor(on_step(tokens[:, -1].tolist()), device=tokens.device)
+
+    return rows_that_end
 
 
 def _until(tokens: list[int], end: int) -> list[int]:

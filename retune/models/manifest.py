@@ -29,6 +29,11 @@ class CausalLMManifest:
     max_new_tokens: int  # of the longest completion of its rows; replay examples may be longer
     template: str  # its name; the tokenizer holds its text
 
+    @property
+    def prompt_limit(self) -> int:
+        """The largest number of prompt tokens that leaves room for the longest answer; the beginning is cut."""
+        return max(1, self.max_tokens - self.max_new_tokens)
+
 
 def write(manifest: ClassifierManifest | CausalLMManifest, folder: Path) -> None:
     text = json.dumps(manifest.__dict__, indent=2, ensure_ascii=False)

@@ -77,3 +77,10 @@ class BadAnswer(Unanswered):
 
     status = 502
     kind = "bad_answer"
+
+
+class Unfit(Unanswered):
+    """The request itself cannot be answered by this version: no fault of the server's, and no other arm can do more."""
+
+    status = 422
+    kind = "unfit"

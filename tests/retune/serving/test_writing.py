@@ -1,0 +1,31 @@
+import pytest
+
+from retune.models.routing import AUTO, HUMAN, Routing
+from retune.serving import writing
+
+
+def test_a_text_without_a_confidence_goes_to_a_person_whatever_the_threshold():
+    everything = Routing(0.0, {}, "all of them may go out")
+    assert writing.routed(everything, "Yes.", 0.1).route == AUTO
+    unsure = writing.routed(everything, "Yes.", None)
+    assert (unsure.label, unsure.confidence, unsure.route) == ("Yes.", 0.0, HUMAN)
+
+
+def test_a_text_ends_before_the_first_word_that_stops_it():
+    assert writing.before_stop("one END two STOP", ("STOP", "END")) == ("one ", True)
+    assert writing.before_stop("one two", ("STOP",)) == ("one two", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "shown"),
+    [
+        ("plain", (), "plain"),
+        ("half a letter: \N{REPLACEMENT CHARACTER}", (), "half a letter: "),
+        ("it may EN", ("END",), "it may "),
+        ("it may ENT", ("END",), "it may ENT"),
+        ("aa", ("aab",), ""),
+        ("ab X", ("YZ", " XY"), "ab"),
+    ],
+)
+def test_what_may_still_become_a_word_that_stops_it_does_not_go_out(text, stop, shown):
+    assert text[: writing.safe_length(text, stop)] == shown
