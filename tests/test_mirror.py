@@ -45,6 +45,7 @@ COVERED_BY = {  # module without a test module of its own -> the one, below test
     "retune/config/serving.py": "retune/config/test_params.py",
     "retune/config/sources.py": "retune/config/test_params.py",
     "retune/config/types.py": "retune/config/test_params.py",
+    "retune/config/writing.py": "retune/config/test_params.py",
     "retune/data/finding.py": "tasks/validate/test_main.py",
     "retune/data/messages.py": "retune/data/test_chat_formats.py",
     "retune/data/pii/leaves.py": "retune/data/pii/test_redaction.py",

@@ -82,6 +82,12 @@ log:                      # what is kept of requests, in .retune/serving.db or R
   text: redacted          # redacted (by curate.pii) | hashed | full | none
   days: 30                # for which a row is kept
   queue: 10000            # texts that may wait to be written; further ones are dropped and counted"""
+SERVE_WRITING = """\
+writing:                  # versions that write: in this process, or behind servers that speak OpenAI's API
+  batch_texts: 8          # written at once, of one version
+  queue_texts: 64         # waiting; a request beyond them is refused with 503 and Retry-After
+  deadline_seconds: 120.0 # for a text; one that takes longer gets 504
+  upstreams: []           # servers that hold versions: see docs/how-to/serve/models-that-write.md; empty: none"""
 # Dotted path of a parameter or section that files of an earlier release lack -> its lines in params.yaml, in the order
 # of the file.
 ADDED = {
@@ -123,6 +129,7 @@ ADDED = {
     "serve.follow_seconds": "follow_seconds: 5.0       # between two looks at the alias: a version that it names anew "
     "takes over; 0: never",
     "serve.log": SERVE_LOG,
+    "serve.writing": SERVE_WRITING,
 }
 # The same of each source, by its kind: dotted path below the source -> value.
 ADDED_TO_SOURCES = {

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from retune.config.request_log import SERVE_LOG, ServeLog
 from retune.config.types import Count, CountOrZero, NotNegative, Positive, about, section
+from retune.config.writing import WRITING, ServeWriting
 
 
 @section
@@ -52,3 +53,4 @@ class Serve:
         ),
     ]
     log: Annotated[ServeLog, SERVE_LOG]
+    writing: Annotated[ServeWriting, WRITING]

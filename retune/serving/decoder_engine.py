@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
+from retune.config.writing import ServeWriting
 from retune.errors import Refused
 from retune.models import causal_lm, decoder, routing
 from retune.models.causal_lm import CausalLM
@@ -26,13 +26,6 @@ from retune.serving.writing import WriteRequest, Written, before_stop, routed, s
 
 LOG = logging.getLogger(__name__)
 Event = str | Written | Unanswered
-
-
-class Settings(Protocol):
-    @property
-    def batch_texts(self) -> int: ...  # written at once
-    @property
-    def queue_texts(self) -> int: ...  # that may wait
 
 
 @dataclass(eq=False)
@@ -46,7 +39,7 @@ class _Job:
     prompt: list[int] = field(default_factory=list)
     cut: int = 0
     tokens: list[int] = field(default_factory=list)
-    shown: int = 0  # letters of the text that went out
+    letters_out: int = 0  # letters of the text that went out
     finish: str | None = None
     abandoned: bool = False
 
@@ -54,7 +47,7 @@ class _Job:
 class DecoderEngine:
     """Loads versions and writes for all of them, in one thread. `close` ends it."""
 
-    def __init__(self, settings: Settings, device: str = "auto") -> None:
+    def __init__(self, settings: ServeWriting, device: str = "auto") -> None:
         self.settings, self.device = settings, device
         self.writers: list[DecoderWriter] = []
         self._waiting: deque[tuple[DecoderWriter, _Job]] = deque()
@@ -215,8 +208,8 @@ def _write(writer: DecoderWriter, jobs: Sequence[_Job]) -> None:
     likelihood = model.likelihood_of([job.prompt for job in finished], [job.tokens for job in finished])
     for job, confidence in zip(finished, likelihood.mean.tolist(), strict=True):
         text, _ = before_stop(model.decode(job.tokens), job.request.stop)
-        if job.streams and text[job.shown :]:
-            job.send(text[job.shown :])
+        if job.streams and text[job.letters_out :]:
+            job.send(text[job.letters_out :])
         answer = routed(writer.routing, text, confidence)
         job.send(Written(answer, job.finish or "stop", len(job.prompt) + job.cut, len(job.tokens), job.cut))
 
@@ -258,6 +251,6 @@ def _show(job: _Job, text: str) -> None:
         job.finish = "stop"
     elif job.finish is None:
         text = text[: safe_length(text, job.request.stop)]
-    if job.streams and len(text) > job.shown:
-        job.send(text[job.shown :])
-        job.shown = len(text)
+    if job.streams and len(text) > job.letters_out:
+        job.send(text[job.letters_out :])
+        job.letters_out = len(text)

@@ -53,9 +53,9 @@ def before_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
 
 def safe_length(text: str, stop: Sequence[str]) -> int:
     """How much of a text that still grows may go out: not half a letter, nor what may become a word that stops it."""
-    shown = len(text.rstrip("\N{REPLACEMENT CHARACTER}"))
+    length = len(text.rstrip("\N{REPLACEMENT CHARACTER}"))
     for word in stop:
-        longest = min(len(word) - 1, shown)
-        begun = next((size for size in range(longest, 0, -1) if text[:shown].endswith(word[:size])), 0)
-        shown = min(shown, len(text[:shown]) - begun)
-    return shown
+        longest = min(len(word) - 1, length)
+        overlap = next((size for size in range(longest, 0, -1) if text[:length].endswith(word[:size])), 0)
+        length = min(length, len(text[:length]) - overlap)
+    return length

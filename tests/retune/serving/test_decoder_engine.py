@@ -3,11 +3,12 @@
 import asyncio
 import shutil
 import threading
-from dataclasses import dataclass
+from dataclasses import replace
 
 import pytest
 import torch
 
+from retune.config.writing import ServeWriting
 from retune.models import causal_lm, chat_template, decoder
 from retune.models.base_model import weights_sha256
 from retune.models.manifest import CausalLMManifest
@@ -19,10 +20,7 @@ TEXTS = ["my card was charged", "the courier lost my box", "screen broken", "hel
 LONG = 12
 
 
-@dataclass(frozen=True)
-class Settings:
-    batch_texts: int = 8
-    queue_texts: int = 100
+SETTINGS = ServeWriting(batch_texts=8, queue_texts=100, deadline_seconds=30.0, upstreams=[])
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +54,7 @@ def write_version(base, folder, method, seed):
 
 @pytest.fixture
 def engine():
-    engine = decoder_engine.DecoderEngine(Settings(), "cpu")
+    engine = decoder_engine.DecoderEngine(SETTINGS, "cpu")
     yield engine
     engine.close()
 
@@ -158,7 +156,7 @@ def test_messages_that_the_template_does_not_take_are_refused_and_the_others_ans
     assert written.answer.label
 
 
-class Held:
+class Pace:
     """Lets the engine compute one step at a time."""
 
     def __init__(self, writer, monkeypatch):
@@ -182,50 +180,50 @@ class Held:
 
 def test_nobody_waits_past_the_deadline_and_what_is_late_ends(engine, folders, monkeypatch):
     writer = load(engine, folders, "support")
-    held = Held(writer, monkeypatch)
+    pace = Pace(writer, monkeypatch)
 
     async def late(deadline):
         with pytest.raises(TooLate):
             await writer.answer([TEXTS[0]], asyncio.get_running_loop().time() + 0.05)
-        held.go.set()
+        pace.go.set()
         return await writer.answer([TEXTS[1]], deadline)
 
     assert run(late)
-    assert held.steps <= 1 + LONG, "the first answer ended at the step after its deadline"
+    assert pace.steps <= 1 + LONG, "the first answer ended at the step after its deadline"
 
 
 def test_a_client_that_goes_away_ends_the_writing(engine, folders, monkeypatch):
     writer = load(engine, folders, "support")
-    held = Held(writer, monkeypatch)
+    pace = Pace(writer, monkeypatch)
 
     async def gone(deadline):
         asking = asyncio.create_task(writer.answer([TEXTS[0]], deadline))
-        await held.begin()
+        await pace.begin()
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-        held.go.set()
+        pace.go.set()
         stream = writer.stream(WriteRequest(TEXTS[1]), deadline)
         await anext(stream)
         await stream.aclose()
         return await writer.answer([TEXTS[2]], deadline)
 
     assert run(gone)
-    assert held.steps < 2 * LONG, "neither of the two was written to its end"
+    assert pace.steps < 2 * LONG, "neither of the two was written to its end"
 
 
 def test_a_full_queue_refuses_and_a_close_tells_those_who_wait(folders, monkeypatch):
-    engine = decoder_engine.DecoderEngine(Settings(batch_texts=1, queue_texts=2), "cpu")
+    engine = decoder_engine.DecoderEngine(replace(SETTINGS, batch_texts=1, queue_texts=2), "cpu")
     writer = load(engine, folders, "support")
-    held = Held(writer, monkeypatch)
+    pace = Pace(writer, monkeypatch)
 
     async def crowd(deadline):
         first = asyncio.create_task(writer.answer(TEXTS[:1], deadline))
-        await held.begin()
+        await pace.begin()
         others = asyncio.create_task(writer.answer(TEXTS[1:3], deadline))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded, match="2 texts wait"):
             await writer.answer(TEXTS[3:4], deadline)
-        threading.Timer(0.1, held.go.set).start()
+        threading.Timer(0.1, pace.go.set).start()
         await asyncio.to_thread(engine.close)
         return await asyncio.gather(first, others, return_exceptions=True)
 

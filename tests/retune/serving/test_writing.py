@@ -17,7 +17,7 @@ def test_a_text_ends_before_the_first_word_that_stops_it():
 
 
 @pytest.mark.parametrize(
-    ("text", "stop", "shown"),
+    ("text", "stop", "visible"),
     [
         ("plain", (), "plain"),
         ("half a letter: \N{REPLACEMENT CHARACTER}", (), "half a letter: "),
@@ -27,5 +27,5 @@ def test_a_text_ends_before_the_first_word_that_stops_it():
         ("ab X", ("YZ", " XY"), "ab"),
     ],
 )
-def test_what_may_still_become_a_word_that_stops_it_does_not_go_out(text, stop, shown):
-    assert text[: writing.safe_length(text, stop)] == shown
+def test_what_may_still_become_a_word_that_stops_it_does_not_go_out(text, stop, visible):
+    assert text[: writing.safe_length(text, stop)] == visible
