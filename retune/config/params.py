@@ -25,6 +25,7 @@ from retune.config.generation import (
     InstructTrain,
     PreferTrain,
 )
+from retune.config.rollout import ROLLOUT, Rollout
 from retune.config.serving import Serve
 from retune.config.sources import KINDS, Fetch
 from retune.config.types import about, section
@@ -53,6 +54,7 @@ class Shared:
         Latency, about("How candidate and champion are timed in turn before a candidate becomes the champion.")
     ]
     serve: Annotated[Serve, about("How registered versions answer requests.")]
+    rollout: Annotated[Rollout, ROLLOUT]
     notify: Annotated[Notify, about("Which events send a message.")]
 
 

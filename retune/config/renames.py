@@ -88,6 +88,12 @@ writing:                  # versions that write: in this process, or behind serv
   queue_texts: 64         # waiting; a request beyond them is refused with 503 and Retry-After
   deadline_seconds: 120.0 # for a text; one that takes longer gets 504
   upstreams: []           # servers that hold versions: see docs/how-to/serve/models-that-write.md; empty: none"""
+BREAKER = """\
+breaker:                  # when an arm that fails is left alone
+  failures: 5             # in a row
+  rate: 0.5               # or this share of the last ones
+  window: 50              # of how many
+  open_seconds: 10.0      # then one request tries it again"""
 # Dotted path of a parameter or section that files of an earlier release lack -> its lines in params.yaml, in the order
 # of the file.
 ADDED = {
@@ -130,6 +136,26 @@ ADDED = {
     "takes over; 0: never",
     "serve.log": SERVE_LOG,
     "serve.writing": SERVE_WRITING,
+    "rollout.steps": "steps: [shadow, 1, 5, 25, 50, 100]  # shadow: it answers for nobody; then percentages of the "
+    "subjects",
+    "rollout.metric": "metric: error             # error | corrected | rating | latency",
+    "rollout.confidence": "confidence: 0.95          # a challenger that is no worse is rolled back in at most the "
+    "rest of all rollouts",
+    "rollout.max_error_ratio": "max_error_ratio: 1.5      # odds of an error or a correction, that the last step needs "
+    "proof to be below",
+    "rollout.max_latency_ratio": "max_latency_ratio: 1.2    # the same of the typical latency",
+    "rollout.max_rating_loss": "max_rating_loss: 0.2      # the same of the mean rating, in its own unit",
+    "rollout.min_requests": "min_requests: 200         # answers of the challenger in a step",
+    "rollout.min_minutes": "min_minutes: 10.0         # that a step lasts at least",
+    "rollout.look_seconds": "look_seconds: 10.0        # between two looks of the flow, and of servers at how requests "
+    "are divided",
+    "rollout.shadow_queue": "shadow_queue: 200         # requests that wait for their shadow answer; further ones have "
+    "none, and are counted",
+    "rollout.fallback_share": "fallback_share: 0.4       # of the time left, that an arm leaves to those to fall back "
+    "to",
+    "rollout.base_arm": "base_arm: false           # true: the untouched base under its probe answers when the "
+    "champion cannot",
+    "rollout.breaker": BREAKER,
 }
 # The same of each source, by its kind: dotted path below the source -> value.
 ADDED_TO_SOURCES = {
