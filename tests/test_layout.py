@@ -78,6 +78,7 @@ DOORS = {
         "retune/evaluation/automation.py",
         "retune/evaluation/out_of_scope.py",
         "retune/evaluation/temperature.py",
+        "retune/monitoring/shift_tests.py",
         "retune/promotion/anytime.py",
         "retune/promotion/anytime_means.py",
     },

@@ -83,10 +83,7 @@ def _changes(before: Counter[str], now: Counter[str], rows_before: int, rows_now
     if not names:
         return ()
     counts = np.array([[before[name], now[name]] for name in names], dtype=float)
-    shares = counts / [rows_before, rows_now]
-    pooled = counts.sum(1) / (rows_before + rows_now)
-    error = np.sqrt(pooled * (1 - pooled) * (1 / rows_before + 1 / rows_now))
-    z = np.divide(shares[:, 1] - shares[:, 0], error, out=np.zeros(len(names)), where=error > 0)
+    shares, z = counts / [rows_before, rows_now], share_z(counts, rows_before, rows_now)
     limit = NormalDist().inv_cdf(1 - DOUBT / (2 * len(names)))
     surest = np.argsort(-abs(z), kind="stable")[:LISTED]
     return tuple(
@@ -94,3 +91,12 @@ def _changes(before: Counter[str], now: Counter[str], rows_before: int, rows_now
         for place in surest
         if abs(z[place]) > limit
     )
+
+
+def share_z(counts: np.ndarray, rows_before: int, rows_now: int) -> np.ndarray:
+    """z of each change of a share. counts: [shares, 2], rows with it before and now; 0 where all or none has it."""
+    shares = counts / [rows_before, rows_now]
+    pooled = counts.sum(1) / (rows_before + rows_now)
+    error = np.sqrt(pooled * (1 - pooled) * (1 / rows_before + 1 / rows_now))
+    z: np.ndarray = np.divide(shares[:, 1] - shares[:, 0], error, out=np.zeros(len(counts)), where=error > 0)
+    return z
