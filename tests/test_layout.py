@@ -96,6 +96,7 @@ DOORS = {
         "retune/registry/backend.py",
         "retune/registry/sqlite_to_postgres.py",  # MLflow's tables
         "retune/serving/database.py",
+        "retune/serving/feedback.py",
         "retune/serving/request_log.py",
         "retune/serving/served_rows.py",
     },

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from flows.cli import review_labels
+from flows.cli import review_feedback, review_labels
 from flows.cli.groups import StrictGroup
 from flows.cli.output import as_json, print_json, print_table
 from flows.project import environment
@@ -18,9 +18,9 @@ from retune.errors import Refused, WrongUse
 KEYS = "reviews"  # folder in .retune: the keys that say which side is which; no reviewer may see them
 
 
-@click.group(cls=StrictGroup, commands=[review_labels.labels])
+@click.group(cls=StrictGroup, commands=[review_labels.labels, review_feedback.feedback])
 def review() -> None:
-    """Let people compare two versions, or judge labels."""
+    """Let people compare two versions, or judge labels and served answers."""
 
 
 @review.command(epilog="Example: retune review export replies/2 replies/1 --rows 30")

@@ -26,7 +26,7 @@ from retune.config.generation import (
     PreferTrain,
 )
 from retune.config.rollout import ROLLOUT, Rollout
-from retune.config.serving import Serve
+from retune.config.serving import Feedback, Serve
 from retune.config.sources import KINDS, Fetch
 from retune.config.types import about, section
 from retune.errors import WrongUse
@@ -55,6 +55,7 @@ class Shared:
     ]
     serve: Annotated[Serve, about("How registered versions answer requests.")]
     rollout: Annotated[Rollout, ROLLOUT]
+    feedback: Annotated[Feedback, about("What people say of answers, and how it is reviewed.")]
     notify: Annotated[Notify, about("Which events send a message.")]
 
 

@@ -156,6 +156,10 @@ ADDED = {
     "rollout.base_arm": "base_arm: false           # true: the untouched base under its probe answers when the "
     "champion cannot",
     "rollout.breaker": BREAKER,
+    "feedback.per_person_per_hour": "per_person_per_hour: 60   # further ones are refused with 429",
+    "feedback.rows_per_person": "rows_per_person: 50       # to learn from in 30 days because reviewers took this "
+    "person's label; further ones wait",
+    "feedback.double_share": "double_share: 0.2         # of a sheet's rows, that two reviewers get",
 }
 # The same of each source, by its kind: dotted path below the source -> value.
 ADDED_TO_SOURCES = {

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from retune.config.request_log import SERVE_LOG, ServeLog
-from retune.config.types import Count, CountOrZero, NotNegative, Positive, about, section
+from retune.config.types import Count, CountOrZero, NotNegative, Positive, Share, about, section
 from retune.config.writing import WRITING, ServeWriting
 
 
@@ -54,3 +54,21 @@ class Serve:
     ]
     log: Annotated[ServeLog, SERVE_LOG]
     writing: Annotated[ServeWriting, WRITING]
+
+
+@section
+class Feedback:
+    per_person_per_hour: Annotated[
+        Count, about("Pieces of feedback that one person may give in an hour; further ones are refused with 429.")
+    ]
+    rows_per_person: Annotated[
+        Count,
+        about(
+            "Rows that may be ingested in 30 days because reviewers took the label that one person gave; further ones "
+            "wait, so that nobody alone moves a model.",
+            "20 to 200",
+        ),
+    ]
+    double_share: Annotated[
+        Share, about("Of the rows of a sheet, those that two reviewers get, to see whether they agree.", "0.1 to 0.3")
+    ]

@@ -10,7 +10,8 @@ import os
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Engine, MetaData, create_engine, event
+from sqlalchemy import Engine as Engine
+from sqlalchemy import MetaData, create_engine, event
 from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
 
 from retune.errors import Broken, WrongUse
