@@ -1,7 +1,7 @@
 """Commands for auditors: the origin of a version, and the versions that learned from a row."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -169,13 +169,17 @@ def row(name: str, json_: bool) -> None:
     if none saw it.
     """
     environment.activate_project()
+    from retune.serving import feedback
     from tasks.trace import search, verify
 
     answer = search.row(name)
+    came_from = feedback.request_of(name)
     if json_:
-        print_json({"row": answer.target, **row_as_json(answer)})
+        print_json({"row": answer.target, "request": came_from, **row_as_json(answer)})
     else:
         print_row(answer)
+        if came_from:
+            click.echo(f"it comes from feedback: `retune lineage request {came_from}` shows the answer")
     verify.require_whole_history()
     require_bytes(answer)
     if not answer.versions:
@@ -297,7 +301,8 @@ def _print_served(part: Any) -> None:
         )
         for answer in part.answers
     ]
-    rows = [(part.version, f"{part.at}, {part.arm}: {part.reason}"), *texts, ("seal", part.seal)]
+    opinions = [line for answer in part.answers for line in _describe_opinions(answer)]
+    rows = [(part.version, f"{part.at}, {part.arm}: {part.reason}"), *texts, *opinions, ("seal", part.seal)]
     if origin := part.origin:
         rows += [(f"data, {name}", md5) for name, md5 in origin.data.items()]
         rows += [
@@ -308,6 +313,16 @@ def _print_served(part: Any) -> None:
             ("champion", _describe_tenure(origin)),
         ]
     print_table(rows)
+
+
+def _describe_opinions(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for piece in answer["feedback"]:
+        words = [f"{name} {piece[name]}" for name in ("label", "rating", "note") if piece[name] is not None]
+        yield "feedback", f"text {answer['position'] + 1}, person {piece['person'][:8]}: {', '.join(words)}"
+    if review := answer["review"]:
+        row = f"; row {review['row']}" if review["row"] else ""
+        verdict = f"{review['verdict']} by {review['reviewers']}" if review["verdict"] else "on a sheet"
+        yield "review", f"text {answer['position'] + 1}: {verdict}{row}"
 
 
 def _describe_event(event: Any) -> str:

@@ -25,6 +25,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    delete,
     func,
     select,
     update,
@@ -36,6 +37,8 @@ from retune.serving.database import METADATA
 
 HOUR = 3600.0
 RIGHT, WRONG, UNUSABLE = "right", "wrong", "unusable"
+
+ROW = "request:"
 
 Key = tuple[str, int]  # of an answer: request id and position
 
@@ -118,6 +121,16 @@ class Review:
         return self.request_id, self.position
 
 
+def row_id(key: Key) -> str:
+    """The id of the row that an accepted answer becomes in data/raw."""
+    return f"{ROW}{key[0]}:{key[1]}"
+
+
+def request_of(row: str) -> str | None:
+    """The request that such a row comes from; None for any other row."""
+    return row.removeprefix(ROW).rpartition(":")[0] or None if row.startswith(ROW) else None
+
+
 def add(engine: Engine, feedback: Feedback, per_hour: int) -> bool:
     """Whether it is new; in any case it is on disk. Raises Refused after `per_hour` pieces of one person in an hour."""
     with engine.begin() as connection:
@@ -132,21 +145,24 @@ def add(engine: Engine, feedback: Feedback, per_hour: int) -> bool:
         return bool(connection.execute(insert.values(values).on_conflict_do_nothing()).rowcount)
 
 
-def of_answers(engine: Engine) -> dict[Key, list[Feedback]]:
-    """All feedback by its answer, the oldest first."""
+def of_answers(engine: Engine, request_id: str | None = None) -> dict[Key, list[Feedback]]:
+    """All feedback by its answer, the oldest first; on one request if it is named."""
     names = [FEEDBACK.c[field.name] for field in fields(Feedback)]
     result: dict[Key, list[Feedback]] = {}
     with engine.connect() as connection:
-        for row in connection.execute(select(*names).order_by(FEEDBACK.c.time)):
+        query = select(*names) if request_id is None else select(*names).where(FEEDBACK.c.request_id == request_id)
+        for row in connection.execute(query.order_by(FEEDBACK.c.time)):
             result.setdefault((row.request_id, row.position), []).append(Feedback(**row._mapping))
     return result
 
 
-def reviews(engine: Engine, model: str | None = None) -> list[Review]:
-    """Of a model or of all, in the order in which the requests came."""
+def reviews(engine: Engine, model: str | None = None, request_id: str | None = None) -> list[Review]:
+    """Of a model or of all, of a request or of all, in the order in which the requests came."""
     query = select(*(REVIEWS.c[field.name] for field in fields(Review)))
     if model is not None:
         query = query.where(REVIEWS.c.model == model)
+    if request_id is not None:
+        query = query.where(REVIEWS.c.request_id == request_id)
     with engine.connect() as connection:
         rows = connection.execute(query.order_by(REVIEWS.c.asked, REVIEWS.c.request_id, REVIEWS.c.position))
         return [Review(**row._mapping) for row in rows]
@@ -182,6 +198,13 @@ def mark_ingested(engine: Engine, keys: Iterable[Key]) -> None:
     with engine.begin() as connection:
         for key in keys:
             _update(connection, key, ingested=True)
+
+
+def forget(connection: Connection, keys: Iterable[Key]) -> None:
+    """Delete what people said of these answers, and the words that reviewers gave."""
+    for request_id, position in keys:
+        connection.execute(delete(FEEDBACK).where(FEEDBACK.c.request_id == request_id, FEEDBACK.c.position == position))
+        _update(connection, (request_id, position), label=None)
 
 
 def _update(connection: Connection, key: Key, **values: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from sqlalchemy import ColumnElement, Engine, and_, func, inspect, select, text, update
 
-from retune.serving import kept_text, request_log
+from retune.serving import feedback, kept_text, request_log
 from retune.serving.request_log import ANSWERS
 
 AT_ONCE = 500  # keys of one statement
@@ -68,7 +68,8 @@ def has_log(engine: Engine) -> bool:
 def forget(engine: Engine, texts: Iterable[str]) -> int:
     """Take out of the log whatever says what these texts said, or who sent them. Returns how many rows held one.
 
-    A row stays with its version, label and time, so that it can still be shown what was decided. Rows of
+    A row stays with its version, label and time, so that it can still be shown what was decided; what people said of
+    it goes. Rows of
     `serve.log.text: none` hold nothing by which they could be found.
     """
     keys = sorted(set(kept_text.keys(texts, request_log.secret_of(engine))))
@@ -76,6 +77,8 @@ def forget(engine: Engine, texts: Iterable[str]) -> int:
     for start in range(0, len(keys), AT_ONCE):
         holders = ANSWERS.c.text_key.in_(keys[start : start + AT_ONCE])
         with engine.begin() as connection:
+            answers = select(ANSWERS.c.request_id, ANSWERS.c.position).where(holders)
+            feedback.forget(connection, [(row.request_id, row.position) for row in connection.execute(answers)])
             count += connection.execute(update(ANSWERS).where(holders).values(**LEFT_OUT)).rowcount
     if count and engine.dialect.name == "sqlite":
         with engine.connect() as connection:  # or the words would stay in the log of writes

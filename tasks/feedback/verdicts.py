@@ -25,7 +25,7 @@ class Row:
 
     @property
     def id(self) -> str:
-        return f"request:{self.key[0]}:{self.key[1]}"
+        return feedback.row_id(self.key)
 
 
 @dataclass

@@ -5,7 +5,7 @@
 When, by which arm and version stands in the log of what was served; all else in the history, which needs no registry.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,8 +13,9 @@ from retune.data import row_table
 from retune.errors import Refused
 from retune.lineage import history
 from retune.lineage.entry_facts import md5_fact
-from retune.serving import database, served_rows
+from retune.serving import database, feedback, served_rows
 
+NO_OPINIONS: dict[str, Any] = {"feedback": [], "review": None}
 OF_AN_ANSWER = ("position", "label", "confidence", "route", "error", "latency_ms", "length", "text")
 
 
@@ -57,7 +58,7 @@ class Served:
     arm: str
     reason: str
     at: str  # ISO 8601, UTC
-    answers: list[dict[str, Any]]  # by the names of OF_AN_ANSWER
+    answers: list[dict[str, Any]]  # by the names of OF_AN_ANSWER; what people said of it; the verdict of reviewers
     origin: Origin | None  # None: the history does not know the version
 
 
@@ -71,10 +72,29 @@ def trace(request_id: str) -> list[Served]:
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:  # a client may use an id twice
         groups.setdefault((row["model"], row["version"], row["arm"], row["time"]), []).append(row)
-    return [_served(group) for group in groups.values()]
+    opinions = _opinions(engine, request_id) if engine else {}
+    return [_served(group, opinions) for group in groups.values()]
 
 
-def _served(rows: list[dict[str, Any]]) -> Served:
+def _opinions(engine: database.Engine, request_id: str) -> dict[int, dict[str, Any]]:
+    """By position: feedback, with the person as a hash; and the verdict of reviewers with the row that it became."""
+    pieces = feedback.of_answers(engine, request_id)
+    reviews = {review.position: review for review in feedback.reviews(engine, request_id=request_id)}
+    return {
+        position: {
+            "feedback": [asdict(piece) for piece in pieces.get((request_id, position), ())],
+            "review": _review(reviews[position]) if position in reviews else None,
+        }
+        for position in {position for _, position in pieces} | set(reviews)
+    }
+
+
+def _review(review: feedback.Review) -> dict[str, Any]:
+    row = feedback.row_id(review.key) if review.ingested else None
+    return {"verdict": review.verdict, "label": review.label, "reviewers": review.reviewers, "row": row}
+
+
+def _served(rows: list[dict[str, Any]], opinions: dict[int, dict[str, Any]]) -> Served:
     first = rows[0]
     moment = datetime.fromtimestamp(first["time"], UTC)
     return Served(
@@ -83,7 +103,7 @@ def _served(rows: list[dict[str, Any]]) -> Served:
         first["arm"],
         first["reason"],
         moment.isoformat(timespec="milliseconds"),
-        [{name: row[name] for name in OF_AN_ANSWER} for row in rows],
+        [{**{name: row[name] for name in OF_AN_ANSWER}, **opinions.get(row["position"], NO_OPINIONS)} for row in rows],
         _origin(first, moment),
     )
 

@@ -75,3 +75,19 @@ def test_a_verdict_and_its_ingest_are_written_down(engine):
     feedback.mark_ingested(engine, [DRAWN.key])
     assert feedback.reviews(engine, "classifier") == [replace(verdict, ingested=True)]
     assert feedback.reviews(engine, "other") == []
+
+
+def test_a_forgotten_answer_takes_with_it_what_was_said_of_it(engine):
+    feedback.add(engine, SAID, 60)
+    feedback.add(engine, replace(SAID, position=1), 60)
+    feedback.draw(engine, [replace(DRAWN, verdict=feedback.WRONG, label="billing")])
+    with engine.begin() as connection:
+        feedback.forget(connection, [DRAWN.key])
+    assert list(feedback.of_answers(engine)) == [("r1", 1)]
+    assert [(review.verdict, review.label) for review in feedback.reviews(engine)] == [(feedback.WRONG, None)]
+
+
+def test_a_row_of_feedback_leads_to_its_request():
+    assert feedback.request_of(feedback.row_id(("a:b", 3))) == "a:b"
+    assert feedback.request_of("T-17") is None
+    assert feedback.request_of("request:") is None

@@ -1,5 +1,6 @@
 """What answered a request, beside the history as it was when the request came."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -9,7 +10,8 @@ from flows.cli import lineage
 from flows.project import environment
 from retune.errors import Refused
 from retune.lineage import history
-from retune.serving import database
+from retune.serving import database, feedback
+from retune.serving.feedback import Feedback, Review
 from tasks.trace import request
 from tests.support import served
 from tests.support.git_repo import git
@@ -84,3 +86,22 @@ def test_a_version_of_another_seal_or_none_of_the_history_ends_with_code_1(engin
     assert "shipping (0.900, auto)" in done.output
     if not row:
         assert "by its entry, 2027-01-15T08:02:00+00:00 by A. Tester" in done.output
+
+
+def test_what_people_and_reviewers_say_stands_beside_the_answer(engine, entries, monkeypatch):
+    served.write(engine, [served.answer(time=START, seal=SEAL, position=place) for place in (0, 1)])
+    feedback.add(engine, Feedback("r0", 0, "person", START + 1, label="refunds", note="no"), 60)
+    drawn = Review("r0", 0, "desk", "sheet", START + 2, START, 0.5, "shipping", "0" * 64)
+    feedback.draw(engine, [drawn])
+    feedback.judge(engine, [replace(drawn, verdict="wrong", label="refunds", reviewers="Ada")])
+    feedback.mark_ingested(engine, [drawn.key])
+    monkeypatch.setattr(environment, "activate_project", lambda: None)
+    (part,) = request.trace("r0")
+    assert [piece["label"] for piece in part.answers[0]["feedback"]] == ["refunds"]
+    assert part.answers[0]["review"] == {
+        "verdict": "wrong", "label": "refunds", "reviewers": "Ada", "row": "request:r0:0",
+    }  # fmt: skip
+    assert part.answers[1]["review"] is None
+    lines = CliRunner().invoke(lineage.request, ["r0"]).output
+    assert "text 1, person person: label refunds, note no" in lines
+    assert "text 1: wrong by Ada; row request:r0:0" in lines
