@@ -80,6 +80,7 @@ COVERED_BY = {  # module without a test module of its own -> the one, below test
     "retune/system/dvc_store.py": "flows/execution/test_reproduce.py",
     "retune/system/failpoints.py": "faults/test_kills.py",
     "tasks/evaluate/__main__.py": "tasks/evaluate/test_generation.py",
+    "tasks/evaluate/answer_automation.py": "tasks/evaluate/test_generation.py",
     "tasks/evaluate/automation.py": "tasks/evaluate/test_classification.py",
     "tasks/evaluate/model_answers.py": "tasks/evaluate/test_generation.py",
     "tasks/fetch/connector.py": "tasks/fetch/test_sql.py",

@@ -96,7 +96,7 @@ def predict(model: str, texts: tuple[str, ...], why: bool, json_: bool) -> None:
         _warn_of_truncation(network.truncated(prompts), len(prompts))
     answers = network.predict(prompts)
     routes = rule.routes(answers.labels, answers.confidence)
-    if not rule.promises and answers.tokens is None:  # a model that writes never promises
+    if not rule.promises:
         click.echo(f"every answer goes to a person: {rule.reason}", err=True)
     reasons = []
     if why:

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from flows.execution import raw_data
+from retune.config.generation import GenerationEvaluate
 from retune.config.params import Params
 from retune.data import replay
-from retune.evaluation import golden_cases, multiple_choice
+from retune.evaluation import answer_measure, golden_cases, multiple_choice
 from retune.preflight import base_check
 from retune.registry import backend
 from retune.system import dvc_store, git
@@ -64,6 +65,8 @@ def _given_files(config: Params) -> str:
     replay.check(replay.files_of(config))  # DVC knows them by the hash in params.yaml, and would see no change
     multiple_choice.check(config)
     golden_cases.read(config.evaluate.golden)
+    if isinstance(config.evaluate, GenerationEvaluate):
+        answer_measure.require(config.evaluate)
     return "the files that params.yaml names are there, with their hashes"
 
 

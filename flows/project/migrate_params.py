@@ -24,7 +24,7 @@ def migrate(path: Path = PARAMS, write: bool = True) -> list[str]:
     document = _load(text, path)
     changes = renames.outdated(document)
     migrated = _renamed(text, document, path) if changes else text
-    for name, line in renames.ADDED.items():
+    for name, line in renames.added(str(document.get("task"))).items():
         migrated, is_added = _with_parameter(migrated, name, line, path)
         changes += [f"added `{name}`"] if is_added else []
     migrated, added = _with_parameters_of_sources(migrated, path)

@@ -2,7 +2,9 @@
 
 from typing import Annotated, Literal
 
-from retune.config.types import AbsolutePath, Count, Resamples, Sha256, about, section
+from pydantic import Field
+
+from retune.config.types import AbsolutePath, Confidence, Count, Resamples, Sha256, about, section
 
 Kind = Literal["typos", "case", "spaces", "punctuation", "diacritics", "greeting", "quoted_reply", "emoji"]
 
@@ -50,3 +52,47 @@ class Memorisation:
 
 
 MEMORISATION = about("Whether the model gives away which rows it learned from.")
+
+
+@section
+class VerbatimMemorisation:
+    rows: Annotated[
+        Count, about("Rows that the model learned from, and test rows, drawn by the hash of their ids.", "100 to 1000")
+    ]
+    min_tokens: Annotated[
+        Count, about("Answers of fewer tokens are left out: anyone may write them word for word.", "10 to 50")
+    ]
+
+
+VERBATIM = about("Whether the model gives back word for word the answers that it learned from.")
+
+
+@section
+class GenerationAutomation:
+    measure: Annotated[
+        Literal["exact", "schema", "judge"] | None,
+        about(
+            "Which answers are right. exact: those with the words of the reference; schema: those that are JSON of "
+            "evaluate.json_schema; judge: those that evaluate.judge finds at least as good as the reference in both "
+            "orders. null: a person reads everything."
+        ),
+    ]
+    precision: Annotated[
+        float,
+        Field(ge=0.5, lt=1),
+        about("Promised share of right answers among those that nobody reads.", "0.8 to 0.98"),
+    ]
+    confidence: Annotated[
+        Confidence, about("Probability with which the promise holds, over the draw of the rows.", "0.9 to 0.99")
+    ]
+    rows: Annotated[
+        Count,
+        about(
+            "Validation rows to choose the threshold on, drawn by the hash of their ids; the model answers each, and "
+            "with measure judge each costs two judgements.",
+            "64 to 512",
+        ),
+    ]
+
+
+GENERATION_AUTOMATION = about("What the model may send without a person, at a promised precision.")

@@ -16,6 +16,7 @@ from retune.config.common import (
     TrainCommon,
     ValidateLimits,
 )
+from retune.config.evaluation import GENERATION_AUTOMATION, VERBATIM, GenerationAutomation, VerbatimMemorisation
 from retune.config.personal_data import PII, Pii
 from retune.config.poison import POISON, Poison
 from retune.config.types import (
@@ -220,6 +221,8 @@ class GenerationEvaluate(EvaluateCommon):
     judge: Annotated[
         Judge, about("A model that is asked, in both orders, whether the model's or the base's answer is better.")
     ]
+    automation: Annotated[GenerationAutomation, GENERATION_AUTOMATION]
+    memorisation: Annotated[VerbatimMemorisation, VERBATIM]
 
 
 @section
@@ -235,6 +238,14 @@ class GenerationPromote(PromoteCommon):
         Limit,
         about(
             "Largest loss of right answers to evaluate.retention against the base, beyond chance; 1.0 allows any.",
+            "0.01 to 0.1",
+        ),
+    ]
+    max_verbatim_share: Annotated[
+        Limit,
+        about(
+            "Largest share of the learned answers that the model may give back word for word, from the prompt or from "
+            "half of the answer (`verbatim_share`, `verbatim_share_from_half`), beyond chance; 1.0 allows any.",
             "0.01 to 0.1",
         ),
     ]

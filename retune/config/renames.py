@@ -72,6 +72,16 @@ slice_search:             # parts of the test rows on which the model is surely 
 MEMORISATION = """\
 memorisation:             # whether the model gives away which rows it learned from
   rows: 200               # of the rows that it learned from, and of the test rows"""
+GENERATION_AUTOMATION = """\
+automation:               # what the model may send without a person
+  measure: null           # exact | schema | judge: which answers are right; null: a person reads everything
+  precision: 0.9          # promised share of right answers among those that nobody reads
+  confidence: 0.95        # with which the promise holds
+  rows: 128               # validation rows to choose the threshold on; each costs an answer"""
+VERBATIM = """\
+memorisation:             # whether the model gives back word for word what it learned
+  rows: 200               # of the rows that it learned from, and of the test rows
+  min_tokens: 20          # of an answer; anyone may write a shorter one"""
 ROBUSTNESS = """\
 robustness:               # the same rows with changes that keep the meaning
   rows: 60                # drawn by the hash of their ids
@@ -160,7 +170,11 @@ ADDED = {
     "feedback.rows_per_person": "rows_per_person: 50       # to learn from in 30 days because reviewers took this "
     "person's label; further ones wait",
     "feedback.double_share": "double_share: 0.2         # of a sheet's rows, that two reviewers get",
+    "promote.max_verbatim_share": "max_verbatim_share: 1.0   # largest share of learned answers given back word for "
+    "word, beyond chance; 1.0 allows any",
 }
+# The same where models that write have other lines.
+ADDED_TO_WRITERS = {"evaluate.automation": GENERATION_AUTOMATION, "evaluate.memorisation": VERBATIM}
 # The same of each source, by its kind: dotted path below the source -> value.
 ADDED_TO_SOURCES = {
     "files": {
@@ -172,7 +186,7 @@ ADDED_TO_SOURCES = {
     "sql": {"columns.rejected": "null", "columns.keep": "[]"},
 }
 # What the gate of an earlier release did: parameters of `promote` that its records lack -> a value that holds nobody.
-UNLIMITED = {"max_robustness_loss": 1.0, "max_membership_auc": 1.0}
+UNLIMITED = {"max_robustness_loss": 1.0, "max_membership_auc": 1.0, "max_verbatim_share": 1.0}
 ITEMS = {"notify.events": {"silent": "unhealthy"}}  # dotted path of a list -> its items that have a new name
 REMEDY = "run `retune params migrate`"
 
@@ -190,6 +204,11 @@ def remedy(missing: str) -> str:
     added = [*ADDED, *(f"fetch.sources.{name}" for names in ADDED_TO_SOURCES.values() for name in names)]
     missing = re.sub(r"^fetch\.sources\.\d+", "fetch.sources", missing)
     return f": {REMEDY}" if any(path == missing or path.startswith(f"{missing}.") for path in added) else ""
+
+
+def added(task: str) -> dict[str, str]:
+    """ADDED, with the lines of the task."""
+    return ADDED if task == "classify" else ADDED | ADDED_TO_WRITERS
 
 
 def upgrade(values: dict[str, Any]) -> dict[str, Any]:

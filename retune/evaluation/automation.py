@@ -16,6 +16,7 @@ import pandas as pd
 from scipy.stats import beta, binom, nbinom
 
 from retune.config.classification import Automation
+from retune.config.evaluation import GenerationAutomation
 from retune.evaluation.statistics import Interval
 from retune.models.routing import AUTO, Routing
 
@@ -120,8 +121,14 @@ def aurc(confidence: np.ndarray, right: np.ndarray) -> float:
     return float(np.mean(risk_coverage(confidence, right)[1])) if len(right) else 0.0
 
 
-def document(validation: pd.DataFrame, test: pd.DataFrame, config: Automation) -> dict[str, Any]:
-    """automation.json. validation, test: label, predicted and confidence of each row."""
+def document(validation: pd.DataFrame, test: pd.DataFrame, config: Automation | GenerationAutomation) -> dict[str, Any]:
+    """automation.json. validation, test: confidence of each row, with predicted and label or, of texts, right."""
+    if isinstance(config, GenerationAutomation):
+        if config.measure is None:
+            nothing = Answers(np.array([], object), np.array([]), np.array([], bool))
+            return off(nothing, "evaluate.automation.measure is null, so a person reads everything")
+        promise = Promise(config.precision, config.confidence)
+        return decide(answers_of(validation), answers_of(test), promise, False) | {"measure": config.measure}
     if config.precision is None:
         return off(answers_of(test), "evaluate.automation.precision is null, so a person reads everything")
     promise = Promise(config.precision, config.confidence)
@@ -129,6 +136,9 @@ def document(validation: pd.DataFrame, test: pd.DataFrame, config: Automation) -
 
 
 def answers_of(table: pd.DataFrame) -> Answers:
+    if "right" in table:  # texts, which no threshold tells apart
+        right = table["right"].to_numpy(dtype=float) == 1
+        return Answers(np.full(len(table), OTHERS, dtype=object), table["confidence"].to_numpy(float), right)
     predicted = table["predicted"].to_numpy(dtype=object)
     return Answers(predicted, table["confidence"].to_numpy(float), predicted == table["label"].to_numpy(dtype=object))
 

@@ -216,6 +216,7 @@ class Automation(TypedDict):
     precision: Score | None
     aurc: float
     out_of_scope: OutOfScope | None
+    measure: NotRequired[str]  # exact | schema | judge: of a model that writes
 
 
 class Measure(TypedDict):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -88,6 +89,10 @@ class CausalLM:
     def likelihood(self, rows: Sequence[TokenizedExample], batch_size: int = 8) -> Likelihood:
         self._use_adapter()
         return generation.likelihood(self.network, rows, batch_size)
+
+    def reproduced(self, rows: Sequence[TokenizedExample], batch_size: int = 8) -> list[np.ndarray]:
+        self._use_adapter()
+        return generation.reproduced(self.network, rows, batch_size)
 
     def _use_adapter(self) -> None:
         if self.adapter is not None:

@@ -14,6 +14,7 @@ from retune.models.packing import pack, supervised
 
 CHUNK = 4096  # tokens whose logits are in memory at once
 OnStep = Callable[[list[int]], list[bool]]  # [rows] the newest token of each -> whether the row ends with it
+TokenMeasure = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], np.ndarray]  # as `_token_losses`
 
 
 @dataclass(frozen=True)
@@ -32,22 +33,42 @@ class Likelihood:
 def likelihood(
     network: nn.Module, rows: Sequence[TokenizedExample], batch_size: int, precision: str = "auto"
 ) -> Likelihood:
-    """The likelihood of the supervised tokens of each row. Rows of similar length share a batch."""
+    """The likelihood of the supervised tokens of each row."""
+    tokens = np.array([supervised(row) for row in rows], dtype=np.int64)
+    losses = _of_tokens(_token_losses, network, rows, batch_size, precision)
+    return Likelihood(np.array([part.sum() for part in losses], dtype=float), tokens)
+
+
+@torch.inference_mode()
+def reproduced(
+    network: nn.Module, rows: Sequence[TokenizedExample], batch_size: int, precision: str = "auto"
+) -> list[np.ndarray]:
+    """Of each row, [supervised tokens] of bool: greedy decoding writes this token after all that stand before it.
+
+    Where all of a row are true it gives the answer back from the prompt; all from the n-th on, from n of its tokens.
+    """
+    return _of_tokens(_are_likeliest, network, rows, batch_size, precision)
+
+
+def _of_tokens(
+    measure: TokenMeasure, network: nn.Module, rows: Sequence[TokenizedExample], batch_size: int, precision: str
+) -> list[np.ndarray]:
+    """Of each row, [supervised tokens] the measure. Rows of similar length share a batch."""
     was_training = network.training
     network.eval()
     inputs, device = decoder.with_virtual_tokens(rows, network), decoder.head(network).device
-    nll, tokens = np.zeros(len(rows)), np.array([supervised(row) for row in rows], dtype=np.int64)
-    order = sorted(range(len(rows)), key=lambda row: (len(rows[row].tokens), row))
+    values, order = [np.zeros(0)] * len(rows), sorted(range(len(rows)), key=lambda row: (len(rows[row].tokens), row))
     for start in range(0, len(order), batch_size):
         numbers = order[start : start + batch_size]
         batch = pack([inputs[row] for row in numbers], device)
         with decoder.autocast(network, precision):
             hidden = decoder.hidden_states(network, batch)[batch.supervised]
-            losses = _token_losses(hidden, decoder.head(network), batch.targets)
-        owner = np.repeat(np.arange(len(numbers)), tokens[numbers])
-        nll[numbers] = np.bincount(owner, weights=losses, minlength=len(numbers))
+            measured = measure(hidden, decoder.head(network), batch.targets)
+        ends = np.cumsum([supervised(rows[row]) for row in numbers])[:-1]
+        for row, part in zip(numbers, np.split(measured, ends), strict=True):
+            values[row] = part
     network.train(was_training)
-    return Likelihood(nll, tokens)
+    return values
 
 
 def _token_losses(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
@@ -57,6 +78,15 @@ def _token_losses(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tenso
         for part, target in zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True)
     ]
     return torch.cat(losses).double().cpu().numpy() if losses else np.zeros(0)
+
+
+def _are_likeliest(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
+    """[tokens] of bool. Shapes as above."""
+    hits = [
+        (part.to(head.dtype) @ head.t()).argmax(-1) == target
+        for part, target in zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True)
+    ]
+    return torch.cat(hits).cpu().numpy() if hits else np.zeros(0, dtype=bool)
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ import pandas as pd
 from retune.data.row_table import SLICES
 from retune.errors import Refused
 from retune.evaluation import task_metrics
-from retune.promotion import golden_guardrail, latency, membership_guardrail
+from retune.promotion import golden_guardrail, latency, membership_guardrail, verbatim_guardrail
 from retune.promotion.gate import Decision, PromoteConfig, RivalResult, compare_predictions
 from retune.promotion.guardrails import Guardrail, Results
 
@@ -38,8 +38,10 @@ def questions_of(details: Mapping[str, Any]) -> pd.DataFrame | None:
 def own_guardrails(details: Mapping[str, Any], promote_config: PromoteConfig) -> Results:
     """The guardrails of the candidate alone, from its details.json."""
     guardrails, reasons = golden_guardrail.check(details.get("golden", ()))
-    of_members, member_reasons = membership_guardrail.check(details.get("measures", {}), promote_config)
-    return (*guardrails, *of_members), (*reasons, *member_reasons)
+    for check in (membership_guardrail.check, verbatim_guardrail.check):
+        further, further_reasons = check(details.get("measures", {}), promote_config)
+        guardrails, reasons = (*guardrails, *further), (*reasons, *further_reasons)
+    return guardrails, reasons
 
 
 def run_metrics(decision: Decision) -> dict[str, float]:

@@ -40,7 +40,7 @@ def main(
     else:
         from tasks.evaluate import generation
 
-        generation.report_on(model_folder, rows, learned, config.evaluate, out)
+        generation.report_on(model_folder, rows, validation, learned, config.evaluate, out)
 
 
 if __name__ == "__main__":

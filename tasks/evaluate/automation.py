@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from retune.config.classification import Automation
@@ -42,12 +41,17 @@ def report_on(
     document = automation.document(validation, test, config)
     chosen = routing.parse(document)
     document["out_of_scope"] = _out_of_scope(chosen, answers, predict, config)
-    stage_io.write_json(document, out / routing.FILE)
-    curve = automation.risk_coverage(answers.confidence, answers.right)
-    plots.risk_coverage(*curve, _point(document), config.precision, out / "plots" / "scores" / "risk_coverage.png")
-    print(f"automation: {document['reason']}", flush=True)
+    write(document, answers, config.precision, out)
     headline = automation.headline(document) | out_of_scope.headline(document["out_of_scope"])
     return Automated(_routes(chosen, test), headline, document)
+
+
+def write(document: dict[str, Any], answers: Answers, precision: float | None, out: Path) -> None:
+    """automation.json, and the curve of risk over coverage of the answers to test rows."""
+    stage_io.write_json(document, out / routing.FILE)
+    curve = automation.risk_coverage(answers.confidence, answers.right)
+    plots.risk_coverage(*curve, _point(document), precision, out / "plots" / "scores" / "risk_coverage.png")
+    print(f"automation: {document['reason']}", flush=True)
 
 
 def _out_of_scope(
@@ -64,13 +68,6 @@ def _out_of_scope(
     auroc = out_of_scope.auroc(answers.confidence, outside.confidence)
     print(f"out of scope: nobody would read {alone} of {len(texts)} texts; AUROC {auroc:.4f}", flush=True)
     return {"share": {**asdict(share), "n": len(texts)}, "auroc": round(auroc, 9)}
-
-
-def refuse_all(out: Path) -> None:
-    """automation.json of a model that writes: it promises nothing yet."""
-    nothing = Answers(np.array([], object), np.array([]), np.array([], bool))
-    reason = "a model that writes promises nothing, so a person reads everything"
-    stage_io.write_json(automation.off(nothing, reason), out / routing.FILE)
 
 
 def _routes(chosen: routing.Routing, answers: pd.DataFrame) -> list[str]:

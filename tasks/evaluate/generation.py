@@ -24,6 +24,7 @@ from retune.config.generation import GenerationEvaluate, Judge
 from retune.data import messages, row_table
 from retune.errors import Refused
 from retune.evaluation import (
+    answer_measure,
     golden_cases,
     json_validity,
     judge_endpoint,
@@ -38,7 +39,7 @@ from retune.evaluation import (
 from retune.models import causal_lm
 from retune.models.manifest import CausalLMManifest
 from retune.system import stage_io
-from tasks.evaluate import automation, golden, model_answers, robustness, slice_search
+from tasks.evaluate import answer_automation, golden, model_answers, robustness, slice_search, verbatim_answers
 
 TEXT_SCORES = ("rouge_l", "chrf", "bleu", "exact_match", "json_valid")
 
@@ -52,24 +53,33 @@ class Answers:
     seconds: float  # of the candidate, for writing
     golden: list[golden_cases.CaseResult]
     changes: measures.Section  # what changed prompts cost the candidate
+    memorised: list[measures.Section]  # of `verbatim_answers`; none without the rows that it learned from
+    validation: pd.DataFrame | None  # of `answer_automation.answer_validation`
     merge: dict[str, float]  # of `model_answers.compare_with_merged`
     manifest: CausalLMManifest
 
 
 def report_on(
-    model_folder: Path, rows: pd.DataFrame, learned: Sequence[Path], evaluate_config: GenerationEvaluate, out: Path
+    model_folder: Path,
+    rows: pd.DataFrame,
+    validation: pd.DataFrame | None,
+    learned: Sequence[Path],
+    evaluate_config: GenerationEvaluate,
+    out: Path,
 ) -> None:
     """Score a model folder on `rows`, and write into `out` the files that `tasks.evaluate` names.
 
-    learned: files of the rows that a candidate learned from.
+    validation: the rows of val that a candidate has not learned from, by id; None for any other model;
+    learned: files of the rows of train and val.
     """
+    answer_measure.require(evaluate_config)
     if rows.empty:
         raise Refused("There are no rows to score: the test split is empty. Add rows, or a larger split.test_share")
     rows = rows_to_score(rows)
-    answers = ask_models(model_folder, rows, learned, evaluate_config)
+    answers = ask_models(model_folder, rows, _unseen_rows(validation, learned), learned, evaluate_config)
     predictions = answers.predictions
     scores = summary(predictions, answers.seconds, evaluate_config) | retention_scores(answers.questions)
-    sections = [search_slices(rows, predictions, evaluate_config), answers.changes]
+    sections = [search_slices(rows, predictions, evaluate_config), answers.changes, *answers.memorised]
     scores |= measures.headline(sections)
     report_details = details(rows, predictions, evaluate_config.examples) | measures.details(sections)
     report_details["general"] = answers.questions.to_dict("list")
@@ -82,8 +92,12 @@ def report_on(
         scores |= {f"judge_{name}": value for name, value in judge_scores.items()}
     scores |= answers.merge | golden_cases.headline(answers.golden)
     report_details |= golden_cases.as_details(answers.golden)
-    row_table.write(predictions, out / "predictions.parquet")
-    automation.refuse_all(out)
+    automated, of_rows = answer_automation.report_on(
+        predictions, answers.validation, model_folder, evaluate_config, out
+    )
+    scores |= automated.headline
+    report_details |= of_rows | ({"automation": automated.details} if automated.details else {})
+    row_table.write(predictions.assign(route=automated.routes), out / "predictions.parquet")
     _draw(predictions, out)
     stage_io.write_json(report_details, out / "details.json")
     pictures = sorted((out / "plots").rglob("*.png"))
@@ -111,7 +125,11 @@ def rows_to_score(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def ask_models(
-    model_folder: Path, rows: pd.DataFrame, learned: Sequence[Path], evaluate_config: GenerationEvaluate
+    model_folder: Path,
+    rows: pd.DataFrame,
+    unseen: pd.DataFrame | None,
+    learned: Sequence[Path],
+    evaluate_config: GenerationEvaluate,
 ) -> Answers:
     """The candidate first, then its base: the memory of one is free before the other is loaded."""
     predictions = rows[["id", "label"]].copy()
@@ -121,7 +139,11 @@ def ask_models(
     predict = partial(candidate.predict, batch_size=evaluate_config.batch_size)
     golden_results = golden.ask(evaluate_config.golden, predict, learned)
     changes, changed_rows = change_prompts(candidate, rows, predictions, evaluate_config)
-    predictions = predictions.join(changed_rows)
+    predictions = answer_automation.judge_test(candidate, rows, predictions.join(changed_rows), evaluate_config)
+    validation = None if unseen is None else answer_automation.answer_validation(candidate, unseen, evaluate_config)
+    memorised = [
+        verbatim_answers.section(row_table.read(path), rows, candidate, evaluate_config) for path in learned[:1]
+    ]
     manifest = candidate.manifest
     merge = model_answers.compare_with_merged(
         candidate, rows[model_answers.rows_to_answer(rows["id"], evaluate_config)]
@@ -131,7 +153,15 @@ def ask_models(
     predictions, _ = _predict(base, "base_", predictions, rows, evaluate_config)
     base_right = model_answers.retention_answers(base, evaluate_config)
     questions = model_answers.retention_table(evaluate_config, right, base_right)
-    return Answers(predictions, questions, seconds, golden_results, changes, merge, manifest)
+    return Answers(predictions, questions, seconds, golden_results, changes, memorised, validation, merge, manifest)
+
+
+def _unseen_rows(validation: pd.DataFrame | None, learned: Sequence[Path]) -> pd.DataFrame | None:
+    """The rows of val that the model has not learned from; None for any other than a candidate."""
+    if validation is None:
+        return None
+    val = pd.concat([validation.head(0).assign(text=""), *map(row_table.read, learned[1:])])
+    return val[val["id"].isin(validation["id"])].reset_index(drop=True)
 
 
 def _predict(

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retune.config import params, renames
 from retune.config.classification import Automation, OutOfScope
+from retune.config.evaluation import GenerationAutomation
 from retune.data import row_table, suppression, task_data, text_keys
 from retune.errors import Refused, RetuneError
 from retune.evaluation import automation, task_metrics
@@ -99,6 +101,8 @@ def check_automation(record: Record, folder: Path) -> Iterator[Check]:
         return
     carried = [json.loads(path.read_text("utf-8")) for path in folder.glob(f"artifacts/*/{routing.FILE}")]
     yield same("automation of the version", recorded, carried[0] if carried else MISSING)
+    if "measure" in recorded:
+        yield _check_answer_automation(record, recorded)
     if not task_data.of(task_metrics.task_of(record["params"])).has_labels:
         return
     predictions, hashes = recorded_predictions(record), record["pipeline"]["hashes"]
@@ -110,6 +114,20 @@ def check_automation(record: Record, folder: Path) -> Iterator[Check]:
     config = Automation(**{**values, "out_of_scope": OutOfScope(**values["out_of_scope"])})
     document = automation.document(validation.to_pandas(), predictions, config)
     yield same("automation", recorded, {**document, "out_of_scope": recorded["out_of_scope"]})  # its texts are not kept
+
+
+def _check_answer_automation(record: Record, recorded: records.Automation) -> Check:
+    """The same of a model that writes. Which answers are right stands in what was recorded: a judge may change."""
+    predictions = recorded_predictions(record)
+    try:
+        details = json.loads(dvc_store.read_bytes(record["pipeline"]["hashes"][DETAILS]))
+    except (dvc_store.MissingBytes, ValueError):
+        details = None
+    if predictions is None or details is None:
+        return Check("automation", recorded["status"], GONE, False)
+    config = GenerationAutomation(**record["params"]["evaluate"]["automation"])
+    test = predictions[predictions["right"].notna()]
+    return same("automation", recorded, automation.document(pd.DataFrame(details["automation_rows"]), test, config))
 
 
 def check_gate(record: Record, folder: Path) -> Iterator[Check]:

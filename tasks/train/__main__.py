@@ -1,4 +1,4 @@
-"""The train stage: rows and a start in; a model folder, its answers to validation rows and reports out."""
+"""The train stage: rows and a start in; a model folder, the validation rows that it did not learn from, reports out."""
 
 import hashlib
 import json
@@ -32,9 +32,6 @@ from tasks.train.encoder.fit import fit
 Section = Train | InstructTrain | PreferTrain
 Splits = tuple[pd.DataFrame, pd.DataFrame]  # train, val
 VALIDATION = "validation.parquet"  # beside the model folder
-NO_VALIDATION = pd.DataFrame({name: pd.Series(dtype="str") for name in ("id", "label", "predicted")}).assign(
-    confidence=pd.Series(dtype="float64")
-)  # a model that writes promises nothing yet
 Outcome = tuple[list[dict[str, float]], dict[str, Any]]  # the points of the learning curve, and train.json
 
 
@@ -60,8 +57,6 @@ def main(train: Path, val: Path, replay: Path, start_file: Path, model_folder: P
         failpoints.point("train:saved")
         if not collectives.rank():
             write_reports(points, report, reports)
-            if not isinstance(config, Train):
-                row_table.write(NO_VALIDATION, model_folder.with_name(VALIDATION))
 
 
 @contextmanager
@@ -106,6 +101,7 @@ def train_instructions(
     start = parent.fetch_causal_lm(version, work / "start") if version else None
     trained = sft.fit(*splits, train_context(config, work, stage_io.progress), replay, start)
     trained.save(folder)
+    _write_unseen(splits[1], config, set(start.rows["id"]) if start else set(), folder)
     counts = {**trained.report["start"], "new_labels": [], "gone_labels": []} if version else {}
     return trained.history.points, {**trained.report, "start": {**parent_version.as_dict(version), **counts}}
 
@@ -122,11 +118,19 @@ def train_preferences(
     start = parent.fetch_model(version, work / "start")
     trained = preference.fit(*splits, train_context(config, work, stage_io.progress), start)
     trained.save(folder)
+    _write_unseen(splits[1], config, set(), folder)
     counts = {"new_rows": trained.report["rows"], "corrected_rows": 0, "old_rows": 0, "gone_rows": 0}
     return trained.history.points, {
         **trained.report,
         "start": {**parent_version.as_dict(version), **counts, "new_labels": [], "gone_labels": []},
     }
+
+
+def _write_unseen(val: pd.DataFrame, config: InstructTrain | PreferTrain, learned: set[str], folder: Path) -> None:
+    """id and label of the rows of val that were not learned from, for evaluation to ask for answers to them."""
+    if not collectives.rank():
+        unseen = val.head(0) if config.refit else val[~val["id"].isin(learned)]
+        row_table.write(unseen[["id", "label"]].reset_index(drop=True), folder.with_name(VALIDATION))
 
 
 def fingerprint(inputs: tuple[Path, ...], config: Section) -> str:

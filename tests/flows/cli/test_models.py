@@ -46,7 +46,8 @@ def predict(causal_lm_folder, monkeypatch):
 def test_a_prompt_that_is_cut_is_told_with_its_tokens(predict):
     done = predict("Where is my parcel?", "invoice " * 400, "--json")
     assert done.exit_code == 0, done.output
-    (warning,) = done.stderr.splitlines()
+    warning, reason = done.stderr.splitlines()
+    assert reason.startswith("every answer goes to a person: ")
     assert warning.startswith("text 2 of 2 has ") and int(warning.split()[5]) > 400
     assert warning.endswith(f"and the model reads {READS}: its beginning is left out")
     assert len(json.loads(done.stdout)) == 2

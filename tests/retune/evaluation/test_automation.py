@@ -1,11 +1,14 @@
 """What may be automated: a promise is kept, and nothing is promised of a model that does not keep it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import binom
 
+from retune.config.evaluation import GenerationAutomation
 from retune.evaluation import automation
 from retune.evaluation.automation import Answers, Promise
 
@@ -140,3 +143,11 @@ def test_the_area_under_risk_over_coverage_is_the_mean_of_the_risks_at_each_row(
 def test_the_order_of_rows_does_not_matter_even_among_ties():
     confidence, right = np.array([0.9, 0.9, 0.5]), np.array([True, False, True])
     assert automation.aurc(confidence, right) == automation.aurc(confidence[[1, 0, 2]], right[[1, 0, 2]])
+
+
+def test_a_model_that_writes_promises_nothing_without_a_measure_and_says_which_it_has():
+    config = GenerationAutomation(measure=None, precision=0.9, confidence=0.95, rows=64)
+    rows = pd.DataFrame({"confidence": np.linspace(0.9, 1, 40), "right": 1.0})
+    assert automation.document(rows, rows, config)["status"] == automation.OFF
+    document = automation.document(rows, rows, replace(config, measure="exact"))
+    assert (document["status"], document["measure"], document["labels"]) == (automation.PROVED, "exact", {})

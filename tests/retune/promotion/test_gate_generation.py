@@ -22,6 +22,7 @@ SECTION = GenerationPromote(
     max_slice_loss=0.05,
     slices=["source", "known"],
     max_retention_loss=0.05,
+    max_verbatim_share=1.0,
     latency_ratio=1.5,
     bootstrap=300,
     seed=17,

@@ -21,7 +21,9 @@ from retune.models.manifest import CausalLMManifest
 from retune.promotion import gate_record
 from tasks.evaluate import generation, model_answers
 from tasks.evaluate.__main__ import main
+from tasks.trace import recomputed
 from tests.support.environment import ROOT
+from tests.support.tiny_models import replies
 
 SHIPPED = yaml.safe_load((ROOT / "retune/config/defaults/instruct.yaml").read_text("utf-8"))
 CPU = torch.device("cpu")
@@ -119,7 +121,9 @@ def test_what_the_base_knew_is_asked_of_both(stage_folder, writer_folder, tmp_pa
     assert report["base_general_numbers"] == questions["base_right"].mean()
 
 
-def test_a_judge_is_asked_only_where_one_is_named(stage_folder, writer_folder):
+@pytest.fixture
+def undecided_judge():
+    """Settings of a judge that finds any two answers alike, and the requests that it got."""
     requests = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -133,16 +137,20 @@ def test_a_judge_is_asked_only_where_one_is_named(stage_folder, writer_folder):
             self.end_headers()
             self.wfile.write(body)
 
-    report, _ = scored(writer_folder)
-    assert not [name for name in report if name.startswith("judge_")]
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    stage_folder(
-        judge={**SHIPPED["evaluate"]["judge"], "url": f"http://127.0.0.1:{server.server_address[1]}/v1", "model": "m"}
-    )
-    report, _ = scored(writer_folder)
+    url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    yield {**SHIPPED["evaluate"]["judge"], "url": url, "model": "m"}, requests
     server.shutdown()
     server.server_close()
+
+
+def test_a_judge_is_asked_only_where_one_is_named(stage_folder, writer_folder, undecided_judge):
+    judge, requests = undecided_judge
+    report, _ = scored(writer_folder)
+    assert not [name for name in report if name.startswith("judge_")]
+    stage_folder(judge=judge)
+    report, _ = scored(writer_folder)
     assert report["judge_rows"] == 5
     assert len(requests) == 10  # each pair in both orders
     assert report["judge_wins"] == 0
@@ -150,7 +158,7 @@ def test_a_judge_is_asked_only_where_one_is_named(stage_folder, writer_folder):
 
 def test_an_empty_side_is_refused(stage_folder, writer_folder):
     with pytest.raises(Refused, match="no rows to score"):
-        generation.report_on(writer_folder, stage_folder().head(0), (), params.load().evaluate, Path("reports"))
+        generation.report_on(writer_folder, stage_folder().head(0), None, (), params.load().evaluate, Path("reports"))
 
 
 def test_of_pairs_it_says_how_often_the_chosen_answer_is_the_likelier(stage_folder, writer_folder):
@@ -188,3 +196,44 @@ def test_pairs_are_scored_and_where_there_are_none_the_answers_that_people_liked
     assert ([*liked["id"]], "rejected" in liked) == (["r0"], False)
     with pytest.raises(Refused, match="people disliked all 2 answers of the test split"):
         generation.rows_to_score(judged((None, "c"), (None, "d")))
+
+
+def promised(writer_folder):
+    """The stage on a candidate that has not learned eight of its ten rows of val; what it reports."""
+    learned, val = [Path("train.parquet"), Path("val.parquet")], replies(10, seed=21)
+    row_table.write(replies(10, seed=20), learned[0])
+    row_table.write(val, learned[1])
+    row_table.write(val[["id", "label"]].tail(8), Path("unseen.parquet"))
+    main(writer_folder, Path("test.parquet"), Path("reports"), Path("unseen.parquet"), *learned)
+    return [
+        json.loads(Path(f"reports/{name}.json").read_text("utf-8")) for name in ("evaluate", "automation", "details")
+    ]
+
+
+def test_answers_that_a_judge_finds_as_good_as_the_references_need_no_person(
+    stage_folder, writer_folder, undecided_judge, monkeypatch, tmp_path
+):
+    judge, requests = undecided_judge
+    automation = {"measure": "judge", "precision": 0.5, "confidence": 0.9, "rows": 6}
+    stage_folder(judge=judge, automation=automation)
+    report, document, details = promised(writer_folder)
+    assert len(requests) == 2 * (6 + 5 + 5), "of validation, of test against the references, and against the base"
+    assert (document["status"], document["measure"], document["validation_rows"]) == ("proved", "judge", 6)
+    predictions = pd.read_parquet("reports/predictions.parquet")
+    written = predictions[predictions["predicted"].notna()]
+    assert (written["right"] == 1).all() and predictions["right"].isna().sum() == 7
+    alone = (written["confidence"] >= document["threshold"]).map({True: "auto", False: "human"})
+    assert written["route"].tolist() == alone.tolist() and "auto" in set(alone)
+    assert report["automated_share"] == (alone == "auto").mean()
+    assert details["memorisation"]["counted_rows"] == 0, "test rows have the same answers"
+    assert "What the model may do alone" in Path("reports/report.html").read_text("utf-8")
+    monkeypatch.setattr(recomputed, "recorded_predictions", lambda _: predictions)
+    monkeypatch.setattr(recomputed.dvc_store, "read_bytes", lambda _: Path("reports/details.json").read_bytes())
+    record = {
+        "automation": document,
+        "params": {"task": "instruct", "evaluate": {"automation": automation}},
+        "pipeline": {"hashes": {"models/reports/details.json": ""}},
+    }
+    (tmp_path / "artifacts/candidate").mkdir(parents=True)
+    (tmp_path / "artifacts/candidate/automation.json").write_text(json.dumps(document), "utf-8")
+    assert [each.ok for each in recomputed.check_automation(record, tmp_path)] == [True, True]

@@ -1,9 +1,16 @@
+from types import SimpleNamespace
+
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 
 from retune.data import suppression
 from retune.errors import Refused
+from retune.lineage import history
+from retune.models import base_model, causal_lm, chat_template, decoder
+from retune.models.manifest import CausalLMManifest
 from retune.registry import versions
 from retune.registry.version import Version
 from retune.system import dvc_store
@@ -90,3 +97,51 @@ def test_a_row_that_was_corrected_counts_in_its_newest_state(shop):
     shop["train of 1"] = pd.concat([shop["train of 1"], shop["train of 1"][:5].assign(text="another")])
     forget(range(40))
     assert check.check("classifier/2").forgotten_rows == 40
+
+
+def test_rows_that_a_version_inherited_count_as_learned(shop, monkeypatch):
+    forget(range(40))
+    entries = {number: SimpleNamespace(start="classifier/1" if number == 2 else "base") for number in (1, 2)}
+    for number, entry in entries.items():
+        entry.version_name = f"classifier/{number}"
+        entry.facts = {"Train": f"train of {number}", "Val": f"val of {number}"}
+    monkeypatch.setattr(history, "read", lambda _: SimpleNamespace(registered=entries.get))
+    monkeypatch.setattr(versions, "resolve", lambda _: version(2, start="classifier/1"))
+    result = check.check("classifier/2")
+    assert (result.verdict, len(result.learned)) == (check.LEARNED_FROM, 40)
+    entries[2].start = "classifier/7"
+    with pytest.raises(Refused, match="continued from classifier/7, which the history does not know"):
+        check.check("classifier/2")
+
+
+@pytest.fixture
+def writer_folder(tiny_causal_lm, tmp_path):
+    """A version that writes and has learned nothing: its base, saved."""
+    base = f"folder:{tiny_causal_lm}", base_model.weights_sha256(tiny_causal_lm)
+    tokenizer, network = decoder.load_base(*base, "fp32", torch.device("cpu"))
+    chat_template.choose(tokenizer, "chatml")
+    manifest = CausalLMManifest("instruct", "full", *base, 200, 40, "chatml")
+    causal_lm.save(tmp_path / "writer", manifest, tokenizer, network)
+    return tmp_path / "writer"
+
+
+def test_a_version_that_writes_is_asked_how_likely_it_finds_the_answers(shop, writer_folder, make_replies, monkeypatch):
+    for name, rows in shop.items():
+        answers = make_replies(len(rows), seed=9)
+        shop[name] = rows.assign(text=answers["text"].tolist(), label=answers["label"].tolist())
+    monkeypatch.setattr(versions, "model_folder", lambda each: writer_folder)
+    forget(range(12))
+    result = check.check("classifier/2")
+    assert (result.verdict, result.forgotten_rows) == (check.LIKE_UNSEEN, 12)
+    sure = [
+        check._log_likelihood(each(writer_folder), shop["train of 1"][:2])
+        for each in (causal_lm.load, causal_lm.load_base_model)
+    ]
+    assert np.allclose(*sure), "it is its base"
+
+    def loads_a_version_that_remembers(rows):
+        return np.where(rows["id"].isin(shop["train of 1"]["id"]), 0.0, -3.0)
+
+    likelihoods = iter([loads_a_version_that_remembers, lambda rows: np.full(len(rows), -3.0)])
+    monkeypatch.setattr(check, "_log_likelihood", lambda _, rows: next(likelihoods)(rows))
+    assert check.check("classifier/2").verdict == check.LIKE_LEARNED
