@@ -87,6 +87,7 @@ DOORS = {
     "httpx": {
         "tasks/fetch/http.py",
         "retune/evaluation/judge_endpoint.py",
+        "retune/serving/upstream_client.py",
         "flows/execution/prefect_api.py",
         "flows/services/definitions.py",  # whether MLflow answers
         "flows/services/up_down.py",  # MLflow's passwords

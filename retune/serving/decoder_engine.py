@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from retune.models.causal_lm import CausalLM
 from retune.models.manifest import read_causal_lm
 from retune.models.routing import Routing
 from retune.serving.answers import Answer, Overloaded, ServedVersion, TooLate, Unanswered, Unavailable, Unfit
-from retune.serving.writing import WriteRequest, Written, before_stop, routed, safe_length
+from retune.serving.writing import Prompt, Written, before_stop, prompt_of, route, safe_length
 
 LOG = logging.getLogger(__name__)
 Event = str | Written | Unanswered
@@ -32,15 +32,15 @@ Event = str | Written | Unanswered
 class _Job:
     """One text to write. The loop waits for its events, the thread sends them."""
 
-    request: WriteRequest
+    prompt: Prompt
     ends: float  # on time.monotonic
     send: Callable[[Event], None]
-    streams: bool
-    prompt: list[int] = field(default_factory=list)
-    cut: int = 0
+    tokens_read: list[int] = field(default_factory=list)
+    cut: int = 0  # tokens of the prompt before them
+    limit: int = 0  # of the tokens of the answer
     tokens: list[int] = field(default_factory=list)
-    letters_out: int = 0  # letters of the text that went out
-    finish: str | None = None
+    letters_out: int = 0  # of the text, that were sent as pieces
+    finish: str = ""  # stop | length; empty: not finished
     abandoned: bool = False
 
 
@@ -129,58 +129,49 @@ class DecoderEngine:
 
 
 class DecoderWriter:
-    """A version in memory that writes. A `Writer`."""
+    """A version in memory that writes. An `Answerer` whose answers are `Written`."""
 
     def __init__(self, served: ServedVersion, engine: DecoderEngine, model: CausalLM, routing: Routing) -> None:
         self.served, self.engine, self.model, self.routing = served, engine, model, routing
+        self._requests = 0
+        self._idle = asyncio.Event()
 
     async def answer(self, texts: Sequence[str], deadline: float) -> list[Answer]:
-        return [each.answer for each in await self.write([WriteRequest(text) for text in texts], deadline)]
-
-    async def write(self, requests: Sequence[WriteRequest], deadline: float) -> list[Written]:
-        with self._asked(requests, deadline, streams=False) as queues:
-            return [await self._whole(queue, deadline) for queue in queues]
-
-    async def stream(self, request: WriteRequest, deadline: float) -> AsyncIterator[str | Written]:
-        with self._asked([request], deadline, streams=True) as (queue,):
-            while True:
-                event = await self._next(queue, deadline)
-                yield event
-                if isinstance(event, Written):
-                    return
-
-    @contextlib.contextmanager
-    def _asked(
-        self, requests: Sequence[WriteRequest], deadline: float, streams: bool
-    ) -> Iterator[list[asyncio.Queue[Event]]]:
-        """A queue of events for each request. Whoever leaves early abandons what is not written yet."""
+        """Whoever leaves early abandons what is not written yet."""
         loop = asyncio.get_running_loop()
         ends = time.monotonic() + deadline - loop.time()
-        queues: list[asyncio.Queue[Event]] = [asyncio.Queue() for _ in requests]
-        jobs = [
-            _Job(request, ends, _sender(loop, queue), streams) for request, queue in zip(requests, queues, strict=True)
-        ]
+        prompts, queues = [prompt_of(text) for text in texts], [asyncio.Queue[Event]() for _ in texts]
+        jobs = [_Job(prompt, ends, _sender(loop, queue)) for prompt, queue in zip(prompts, queues, strict=True)]
         self.engine.put(self, jobs)
+        self._requests += 1
         try:
-            yield queues
+            return [await self._whole(job.prompt, queue, deadline) for job, queue in zip(jobs, queues, strict=True)]
         finally:
             for job in jobs:
                 job.abandoned = True
+            self._requests -= 1
+            self._idle.set()
 
-    async def _whole(self, queue: asyncio.Queue[Event], deadline: float) -> Written:
-        event = await self._next(queue, deadline)
-        assert isinstance(event, Written)  # without a stream nothing else comes
-        return event
+    async def close(self) -> None:
+        """Answer what waits, and let go of the adapter."""
+        while self._requests:
+            self._idle.clear()
+            await self._idle.wait()
+        await asyncio.to_thread(self.engine.drop, self)
 
-    async def _next(self, queue: asyncio.Queue[Event], deadline: float) -> str | Written:
-        try:
-            async with asyncio.timeout_at(deadline):
-                event = await queue.get()
-        except TimeoutError:
-            raise TooLate(f"{self.served} was still writing at the deadline") from None
-        if isinstance(event, Unanswered):
-            raise event
-        return event
+    async def _whole(self, prompt: Prompt, queue: asyncio.Queue[Event], deadline: float) -> Written:
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    event = await queue.get()
+            except TimeoutError:
+                raise TooLate(f"{self.served} was still writing at the deadline") from None
+            if isinstance(event, Unanswered):
+                raise event
+            if isinstance(event, Written):
+                return event
+            if prompt.on_piece:
+                prompt.on_piece(self.served, event)
 
 
 def _sender(loop: asyncio.AbstractEventLoop, queue: asyncio.Queue[Event]) -> Callable[[Event], None]:
@@ -193,7 +184,7 @@ def _sender(loop: asyncio.AbstractEventLoop, queue: asyncio.Queue[Event]) -> Cal
 
 def _write(writer: DecoderWriter, jobs: Sequence[_Job]) -> None:
     """Write one batch to its end."""
-    model, limit = writer.model, writer.model.manifest.max_new_tokens
+    model = writer.model
     jobs = [job for job in jobs if not _is_over(job) and _read_prompt(writer, job)]
     if not jobs:
         return
@@ -202,27 +193,37 @@ def _write(writer: DecoderWriter, jobs: Sequence[_Job]) -> None:
     def on_step(tokens: list[int]) -> list[bool]:
         return [_take(job, token, end, model) for job, token in zip(jobs, tokens, strict=True)]
 
-    longest = max(min(job.request.max_tokens or limit, limit) for job in jobs)
-    model.generate([job.prompt for job in jobs], longest, on_step)
-    finished = [job for job in jobs if job.finish]
-    likelihood = model.likelihood_of([job.prompt for job in finished], [job.tokens for job in finished])
-    for job, confidence in zip(finished, likelihood.mean.tolist(), strict=True):
-        text, _ = before_stop(model.decode(job.tokens), job.request.stop)
-        if job.streams and text[job.letters_out :]:
+    model.generate([job.tokens_read for job in jobs], max(job.limit for job in jobs), on_step)
+    complete = [job for job in jobs if job.finish]
+    likelihood = model.likelihood_of([job.tokens_read for job in complete], [job.tokens for job in complete])
+    for job, confidence in zip(complete, likelihood.mean.tolist(), strict=True):
+        text, _ = before_stop(model.decode(job.tokens), job.prompt.stop)
+        if job.prompt.on_piece and text[job.letters_out :]:
             job.send(text[job.letters_out :])
-        answer = routed(writer.routing, text, confidence)
-        job.send(Written(answer, job.finish or "stop", len(job.prompt) + job.cut, len(job.tokens), job.cut))
+        job.send(
+            Written(
+                text,
+                confidence,
+                route(writer.routing, text, confidence),
+                finish=job.finish,
+                prompt_tokens=len(job.tokens_read) + job.cut,
+                completion_tokens=len(job.tokens),
+                cut_tokens=job.cut,
+            )
+        )
 
 
 def _read_prompt(writer: DecoderWriter, job: _Job) -> bool:
     """Whether the prompt fits the version's template; otherwise whoever asked learns why not."""
+    manifest = writer.model.manifest
     try:
-        tokens = causal_lm.encode(writer.model.tokenizer, job.request.text)
+        tokens = causal_lm.encode(writer.model.tokenizer, job.prompt)
     except Refused as error:
         job.send(Unfit(str(error)))
         return False
-    job.prompt = tokens[-writer.model.manifest.prompt_limit :]
-    job.cut = len(tokens) - len(job.prompt)
+    job.tokens_read = tokens[-manifest.prompt_limit :]
+    job.cut = len(tokens) - len(job.tokens_read)
+    job.limit = min(job.prompt.max_tokens or manifest.max_new_tokens, manifest.max_new_tokens)
     return True
 
 
@@ -235,22 +236,21 @@ def _take(job: _Job, token: int, end: int, model: CausalLM) -> bool:
     if job.finish or _is_over(job):
         return True
     job.tokens.append(token)
-    limit = model.manifest.max_new_tokens
     if token == end:
         job.finish = "stop"
-    elif len(job.tokens) >= min(job.request.max_tokens or limit, limit):
+    elif len(job.tokens) >= job.limit:
         job.finish = "length"
-    if job.streams or job.request.stop:
+    if job.prompt.on_piece or job.prompt.stop:
         _show(job, model.decode(job.tokens))
-    return job.finish is not None
+    return job.finish != ""
 
 
 def _show(job: _Job, text: str) -> None:
-    text, stopped = before_stop(text, job.request.stop)
+    text, stopped = before_stop(text, job.prompt.stop)
     if stopped:
         job.finish = "stop"
-    elif job.finish is None:
-        text = text[: safe_length(text, job.request.stop)]
-    if job.streams and len(text) > job.letters_out:
+    elif not job.finish:
+        text = text[: safe_length(text, job.prompt.stop)]
+    if job.prompt.on_piece and len(text) > job.letters_out:
         job.send(text[job.letters_out :])
         job.letters_out = len(text)

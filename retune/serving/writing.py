@@ -1,48 +1,57 @@
-"""What a model that writes is asked and what it gives: a text in pieces, or whole, with its confidence and route."""
+"""What a model that writes may be asked, and what it gives: a text, whole or in pieces, with its confidence and route.
 
-from collections.abc import AsyncIterator, Sequence
+A `Prompt` is a text that says more of its answer, and goes the way of any text: through the router, to whichever arm
+answers. A version that writes gives a `Written` for it.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Self
 
 import numpy as np
 
 from retune.models.routing import HUMAN, Routing
-from retune.serving.answers import Answer, Answerer
+from retune.serving.answers import Answer, ServedVersion
+
+OnPiece = Callable[[ServedVersion, str], None]  # who writes, and what comes next of the text
 
 
-@dataclass(frozen=True)
-class WriteRequest:
-    text: str  # a prompt: plain, or messages as a row stores them
-    max_tokens: int | None = None  # None, and whatever is more: as many as the longest answer the version learned from
-    stop: tuple[str, ...] = ()  # the answer ends before the first of these
+class Prompt(str):
+    """A prompt, plain or as messages: JSON, as a row stores them. A plain `str` asks for what these defaults say."""
+
+    max_tokens: int | None  # None, and whatever is more: as many as the longest answer the version learned from
+    stop: tuple[str, ...]  # the answer ends before the first of these
+    on_piece: OnPiece | None  # is called on the event loop, as the text comes; None: the whole is enough
+
+    def __new__(
+        cls,
+        text: str,
+        max_tokens: int | None = None,
+        stop: tuple[str, ...] = (),
+        on_piece: OnPiece | None = None,
+    ) -> Self:
+        prompt = super().__new__(cls, text)
+        prompt.max_tokens, prompt.stop, prompt.on_piece = max_tokens, stop, on_piece
+        return prompt
 
 
-@dataclass(frozen=True)
-class Written:
-    answer: Answer  # its label is the text
+def prompt_of(text: str) -> Prompt:
+    return text if isinstance(text, Prompt) else Prompt(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written(Answer):
+    """An answer whose label is the text that a model wrote."""
+
     finish: str  # stop | length
     prompt_tokens: int
     completion_tokens: int
-    cut_tokens: int = 0  # of the prompt's beginning, which the version did not read: it was too long
+    cut_tokens: int  # of the prompt's beginning, which the version did not read: it was too long
 
 
-class Writer(Answerer, Protocol):
-    """A version that writes, ready to answer. Every method raises Unanswered, and no other error."""
-
-    async def write(self, requests: Sequence[WriteRequest], deadline: float) -> list[Written]:
-        """One text a request, in their order. deadline: on the clock of `asyncio`'s loop, in seconds."""
-        ...
-
-    def stream(self, request: WriteRequest, deadline: float) -> AsyncIterator[str | Written]:
-        """The pieces of the text as they come, and last the whole. Whoever closes it early ends the writing."""
-        ...
-
-
-def routed(routing: Routing, text: str, confidence: float | None) -> Answer:
-    """The answer with its route. Without a confidence a person reads it."""
-    if confidence is None:
-        return Answer(text, 0.0, HUMAN)
-    return Answer(text, confidence, routing.routes([text], np.array([confidence]))[0])
+def route(routing: Routing, text: str, confidence: float | None) -> str:
+    """auto or human. Without a confidence a person reads it."""
+    return HUMAN if confidence is None else routing.routes([text], np.array([confidence]))[0]
 
 
 def before_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:

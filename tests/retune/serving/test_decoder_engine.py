@@ -14,7 +14,7 @@ from retune.models.base_model import weights_sha256
 from retune.models.manifest import CausalLMManifest
 from retune.serving import decoder_engine
 from retune.serving.answers import Overloaded, ServedVersion, TooLate, Unanswered, Unavailable, Unfit
-from retune.serving.writing import WriteRequest, Written
+from retune.serving.writing import Prompt, Written
 
 TEXTS = ["my card was charged", "the courier lost my box", "screen broken", "hello", "where is the door of the bank"]
 LONG = 12
@@ -108,36 +108,41 @@ def test_a_version_that_goes_leaves_the_others_of_its_base_as_they_were(engine, 
     assert pairs(run(lambda deadline: again.answer(TEXTS[:1], deadline)))[0][0] == alone(folders["support"])[0][0]
 
 
-async def pieces(writer, request, deadline):
-    return [event async for event in writer.stream(request, deadline)]
+async def pieces(writer, prompt, deadline):
+    """The pieces of the answer to a prompt as they came, and last the whole."""
+    parts = []
+    prompt = Prompt(prompt, prompt.max_tokens, prompt.stop, lambda served, piece: parts.append((served, piece)))
+    (whole,) = await writer.answer([prompt], deadline)
+    assert {served for served, _ in parts} == {writer.served}
+    return [*(piece for _, piece in parts), whole]
 
 
 def test_the_pieces_of_a_stream_are_the_whole_text(engine, folders):
     writer = load(engine, folders, "support")
-    (whole,) = run(lambda deadline: writer.write([WriteRequest(TEXTS[0])], deadline))
-    *parts, last = run(lambda deadline: pieces(writer, WriteRequest(TEXTS[0]), deadline))
-    assert last == whole and "".join(parts) == whole.answer.label
+    (whole,) = run(lambda deadline: writer.answer([Prompt(TEXTS[0])], deadline))
+    *parts, last = run(lambda deadline: pieces(writer, Prompt(TEXTS[0]), deadline))
+    assert last == whole and "".join(parts) == whole.label
     assert len(parts) > 2, "it comes as it is written"
 
 
 def test_an_answer_ends_at_its_limit_or_before_a_word_that_stops_it(engine, folders):
     writer = load(engine, folders, "support")
-    (whole,) = run(lambda deadline: writer.write([WriteRequest(TEXTS[0])], deadline))
-    text = whole.answer.label
-    (short,) = run(lambda deadline: writer.write([WriteRequest(TEXTS[0], max_tokens=3)], deadline))
-    assert (short.finish, short.completion_tokens) == ("length", 3) and text.startswith(short.answer.label)
-    (bounded,) = run(lambda deadline: writer.write([WriteRequest(TEXTS[0], max_tokens=10_000)], deadline))
+    (whole,) = run(lambda deadline: writer.answer([Prompt(TEXTS[0])], deadline))
+    text = whole.label
+    (short,) = run(lambda deadline: writer.answer([Prompt(TEXTS[0], max_tokens=3)], deadline))
+    assert (short.finish, short.completion_tokens) == ("length", 3) and text.startswith(short.label)
+    (bounded,) = run(lambda deadline: writer.answer([Prompt(TEXTS[0], max_tokens=10_000)], deadline))
     assert bounded == whole, "no version writes more than it has learned to"
     stop = text[len(text) // 2 :][:3]
-    *parts, last = run(lambda deadline: pieces(writer, WriteRequest(TEXTS[0], stop=(stop,)), deadline))
-    assert last.answer.label == "".join(parts) == text[: text.index(stop)] and last.finish == "stop"
+    *parts, last = run(lambda deadline: pieces(writer, Prompt(TEXTS[0], stop=(stop,)), deadline))
+    assert last.label == "".join(parts) == text[: text.index(stop)] and last.finish == "stop"
 
 
 def test_a_prompt_that_is_too_long_says_how_much_of_it_was_not_read(engine, folders):
     writer = load(engine, folders, "support")
-    (long,) = run(lambda deadline: writer.write([WriteRequest("my card " * 200)], deadline))
+    (long,) = run(lambda deadline: writer.answer([Prompt("my card " * 200)], deadline))
     assert long.cut_tokens == long.prompt_tokens - (128 - LONG)
-    assert long.answer.label == alone(folders["support"], ["my card " * 200])[0][0]
+    assert long.label == alone(folders["support"], ["my card " * 200])[0][0]
 
 
 def test_messages_that_the_template_does_not_take_are_refused_and_the_others_answered(engine, folders):
@@ -148,12 +153,12 @@ def test_messages_that_the_template_does_not_take_are_refused_and_the_others_ans
     )
 
     async def both(deadline):
-        bad = writer.write([WriteRequest('[{"role":"tool","content":"x"}]')], deadline)
-        return await asyncio.gather(bad, writer.write([WriteRequest("hello")], deadline), return_exceptions=True)
+        bad = writer.answer([Prompt('[{"role":"tool","content":"x"}]')], deadline)
+        return await asyncio.gather(bad, writer.answer([Prompt("hello")], deadline), return_exceptions=True)
 
     refused, (written,) = run(both)
     assert isinstance(refused, Unfit) and "no tools" in str(refused)
-    assert written.answer.label
+    assert written.label
 
 
 class Pace:
@@ -202,9 +207,10 @@ def test_a_client_that_goes_away_ends_the_writing(engine, folders, monkeypatch):
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         pace.go.set()
-        stream = writer.stream(WriteRequest(TEXTS[1]), deadline)
-        await anext(stream)
-        await stream.aclose()
+        first = asyncio.Event()
+        reading = asyncio.create_task(writer.answer([Prompt(TEXTS[1], on_piece=lambda *_: first.set())], deadline))
+        await first.wait()
+        reading.cancel()
         return await writer.answer([TEXTS[2]], deadline)
 
     assert run(gone)
@@ -239,8 +245,8 @@ def test_a_crash_while_writing_is_told_and_the_next_request_is_answered(engine, 
         broken.setattr(writer.model, "generate", lambda *_: 1 / 0)
         with pytest.raises(Unanswered, match="ZeroDivisionError"):
             run(lambda deadline: writer.answer(TEXTS[:1], deadline))
-    (written,) = run(lambda deadline: writer.write([WriteRequest(TEXTS[0])], deadline))
-    assert isinstance(written, Written) and written.answer.label
+    (written,) = run(lambda deadline: writer.answer([Prompt(TEXTS[0])], deadline))
+    assert isinstance(written, Written) and written.label
 
 
 def test_a_broken_routing_file_refuses_the_version(engine, folders, tmp_path):

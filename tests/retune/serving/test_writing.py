@@ -6,9 +6,15 @@ from retune.serving import writing
 
 def test_a_text_without_a_confidence_goes_to_a_person_whatever_the_threshold():
     everything = Routing(0.0, {}, "all of them may go out")
-    assert writing.routed(everything, "Yes.", 0.1).route == AUTO
-    unsure = writing.routed(everything, "Yes.", None)
-    assert (unsure.label, unsure.confidence, unsure.route) == ("Yes.", 0.0, HUMAN)
+    assert writing.route(everything, "Yes.", 0.1) == AUTO
+    assert writing.route(everything, "Yes.", None) == HUMAN
+
+
+def test_a_prompt_is_a_text_that_says_more_and_a_text_one_that_says_nothing():
+    prompt = writing.Prompt("hello", max_tokens=3, stop=("END",))
+    assert prompt == "hello" and writing.prompt_of(prompt) is prompt
+    plain = writing.prompt_of("hello")
+    assert (plain, plain.max_tokens, plain.stop, plain.on_piece) == ("hello", None, (), None)
 
 
 def test_a_text_ends_before_the_first_word_that_stops_it():
