@@ -14,6 +14,7 @@ pytest_plugins = (
     "tests.support.registry",
     "tests.support.retraining_clone",
     "tests.support.servers",
+    "tests.support.serving",
     "tests.support.folders",
     "tests.support.tiny_models",
     "tests.support.tiny_pipeline",

@@ -101,6 +101,9 @@ DOORS = {
         "retune/serving/request_log.py",
         "retune/serving/served_rows.py",
     },
+    "fastapi": {path for path in PATHS if path.startswith("tasks/serve/")},
+    "uvicorn": {"tasks/serve/server.py"},
+    "prometheus_client": {"tasks/serve/metrics.py"},
     "apprise": {"tasks/notify.py"},
 }
 

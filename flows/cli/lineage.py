@@ -23,7 +23,7 @@ FIRST_LINKS = 20
 
 @click.group(cls=StrictGroup)
 def lineage() -> None:
-    """Trace a version, data, a row or a request, or compare versions."""
+    """Trace versions, data, rows and requests, or compare two."""
 
 
 @lineage.command(epilog="Example: retune lineage model classifier@champion --html lineage.html")

@@ -25,6 +25,7 @@ from flows.cli import (
     review,
     schedule,
     services,
+    serving,
     train,
 )
 from flows.cli.groups import SectionedGroup
@@ -46,6 +47,7 @@ SECTIONS = {
         promotion.approve,
         promotion.reject,
     ),
+    "Serving": (serving.serve, serving.api_keys),
     "Lineage": (lineage.lineage, history.history, history.verify, history.reproduce),
     "Retraining": (retraining.retrain, schedule.schedule, retraining.clean),
     "Services": (

@@ -20,7 +20,7 @@ KEYS = "reviews"  # folder in .retune: the keys that say which side is which; no
 
 @click.group(cls=StrictGroup, commands=[review_labels.labels, review_feedback.feedback])
 def review() -> None:
-    """Let people compare two versions, or judge labels and served answers."""
+    """Let people compare versions, or judge rows and feedback."""
 
 
 @review.command(epilog="Example: retune review export replies/2 replies/1 --rows 30")

@@ -27,7 +27,7 @@ EACH = dict(commands(retune))
 
 def test_the_help_lists_every_command_in_its_section():
     lines = ask("--help").stdout.splitlines()
-    assert list(SECTIONS) == ["Data", "Train", "Models", "Lineage", "Retraining", "Services"]
+    assert list(SECTIONS) == ["Data", "Train", "Models", "Serving", "Lineage", "Retraining", "Services"]
     for title, section in SECTIONS.items():
         following = lines[lines.index(f"{title}:") + 1 :]
         names = [line.split()[0] for line in following[: len(section)]]

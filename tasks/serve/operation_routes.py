@@ -1,0 +1,41 @@
+"""/health, /ready and /metrics: for who runs the server."""
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, Response
+from fastapi.responses import JSONResponse
+
+from tasks.serve.metrics import CONTENT_TYPE
+from tasks.serve.service import Service
+
+
+def routes(service: Service) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/health")
+    async def health() -> dict[str, str]:
+        """The process runs and its loop turns."""
+        return {"status": "ok"}
+
+    @router.get("/ready", responses={503: {"description": "The server ends: send no further requests."}})
+    async def ready() -> JSONResponse:
+        """Whether to send requests here, and which versions answer."""
+        models: list[dict[str, Any]] = [
+            {
+                "model": name,
+                "reference": live.reference,
+                "version": str(live.served),
+                "seal": live.served.seal,
+                "failure": live.failure,  # of a version that should have taken over
+            }
+            for name, live in service.models.items()
+        ]
+        status = "ending" if service.draining else "ready"
+        return JSONResponse({"status": status, "models": models}, 503 if service.draining else 200)
+
+    @router.get("/metrics", dependencies=[Depends(service.needs("admin"))], response_class=Response)
+    async def metrics() -> Response:
+        """For Prometheus."""
+        return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    return router
