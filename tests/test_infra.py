@@ -10,6 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -158,3 +159,62 @@ def test_a_command_takes_the_words_that_it_is_given(name):
     )
     assert helped.returncode == 0, helped.stderr
     assert [word for word in words if word.startswith("--") and word not in helped.stdout] == []
+
+
+KUBERNETES = INFRA / "kubernetes"
+SERVING = list(yaml.safe_load_all((KUBERNETES / "serving.yaml").read_text("utf-8")))
+KSERVE = yaml.safe_load((KUBERNETES / "kserve.yaml").read_text("utf-8"))
+BY_KIND = {each["kind"]: each for each in SERVING}
+# Of KServe's v1beta1 API, the fields of a predictor that are not those of a pod.
+OF_PREDICTOR = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "timeout"}
+
+
+@pytest.mark.parametrize("kind", BY_KIND)
+def test_each_object_is_one_of_kubernetes(kind):
+    kubernetes_validate.validate(BY_KIND[kind], "1.37", strict=True)
+
+
+def test_an_unknown_field_would_be_seen():
+    wrong = {**BY_KIND["Service"], "spec": {**BY_KIND["Service"]["spec"], "selectors": {}}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, "1.37", strict=True)
+
+
+def test_an_inference_service_has_the_fields_of_a_pod_and_of_kserve():
+    assert set(KSERVE) == {"apiVersion", "kind", "metadata", "spec"} and set(KSERVE["spec"]) == {"predictor"}
+    pod = {name: value for name, value in KSERVE["spec"]["predictor"].items() if name not in OF_PREDICTOR}
+    kubernetes_validate.validate(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "retune"}, "spec": pod}, "1.37", strict=True
+    )
+
+
+def test_all_objects_mean_the_same_pods_and_port():
+    deployment = BY_KIND["Deployment"]
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert BY_KIND["Service"]["spec"]["selector"] == labels == deployment["spec"]["selector"]["matchLabels"]
+    assert BY_KIND["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+    assert BY_KIND["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
+    assert BY_KIND["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    (port,) = [each["port"] for each in BY_KIND["NetworkPolicy"]["spec"]["ingress"][0]["ports"]]
+    assert [port] == [each["containerPort"] for each in container_of(deployment)["ports"]]
+
+
+def container_of(deployment):
+    return deployment["spec"]["template"]["spec"]["containers"][0]
+
+
+@pytest.mark.parametrize(
+    "container", [container_of(BY_KIND["Deployment"]), KSERVE["spec"]["predictor"]["containers"][0]]
+)
+def test_a_pod_runs_a_command_that_there_is_and_asks_routes_that_there_are(container):
+    from flows.cli.serving import serve
+    from retune.serving import api_keys
+
+    program, command, *words = container["command"]
+    assert (program, command) == ("retune", "serve")
+    options = serve.make_context("serve", words).params
+    assert options["port"] == container["ports"][0]["containerPort"] and options["host"] == "0.0.0.0"
+    paths = {probe["httpGet"]["path"] for name, probe in container.items() if name.endswith("Probe")}
+    routes = (INFRA.parent / "tasks/serve/operation_routes.py").read_text("utf-8")
+    assert all(f'"{path}"' in routes for path in paths) and "/ready" in paths
+    assert any(mount["mountPath"].endswith(f".retune/{api_keys.FILE}") for mount in container["volumeMounts"])

@@ -78,6 +78,7 @@ COVERED_BY = {  # module without a test module of its own -> the one, below test
     "retune/registry/version.py": "retune/registry/test_versions.py",
     "retune/serving/attempts.py": "retune/serving/test_router.py",
     "retune/serving/upstream_client.py": "retune/serving/test_upstream.py",
+    "retune/serving/quarantine.py": "tasks/serve/test_feedback_routes.py",
     "retune/system/dvc_store.py": "flows/execution/test_reproduce.py",
     "retune/system/failpoints.py": "faults/test_kills.py",
     "tasks/evaluate/__main__.py": "tasks/evaluate/test_generation.py",

@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from tasks.serve import errors, invocation_routes, operation_routes, predict_routes
+from tasks.serve import errors, feedback_routes, invocation_routes, operation_routes, predict_routes
 from tasks.serve.edge import Edge
 from tasks.serve.service import Service
 
-ROUTES = (predict_routes.routes, invocation_routes.routes, operation_routes.routes)
+ROUTES = (predict_routes.routes, invocation_routes.routes, feedback_routes.routes, operation_routes.routes)
 ABOUT = "Labels for texts, by registered versions. Every answer names the version and the request."
 
 

@@ -13,8 +13,9 @@ from retune.config.params import Params
 from retune.config.serving import Serve
 from retune.errors import Broken, WrongUse
 from retune.registry import versions
-from retune.serving import api_keys, database, encoder_engine
+from retune.serving import api_keys, database, encoder_engine, kept_text
 from retune.serving.live_version import LiveVersion
+from retune.serving.quarantine import Quarantine
 from retune.serving.request_log import RequestLog
 from tasks.serve.app import make_app
 from tasks.serve.service import Access, Service
@@ -71,8 +72,11 @@ def serve(
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise WrongUse(f"{', '.join(twice)} is named twice: serve one version of a model")
         access = Access(keys, public, None if public else (*LOOPBACK, "[::1]"))
-        log = RequestLog(database.connect(), config.serve.log, config.curate.pii)
-        service = Service(config.serve, config.rollout, models, access, log)
+        engine, pii = database.connect(), config.curate.pii
+        policy = kept_text.text_policy(config.serve.log.text, pii)
+        quarantine = Quarantine(engine, config.feedback.per_person_per_hour, policy)
+        log = RequestLog(engine, config.serve.log, pii)
+        service = Service(config.serve, config.rollout, models, access, log, quarantine)
         place = f"[{host}]" if ":" in host else host
         on_ready(f"http://{place}:{listener.getsockname()[1]}", service)
         Server(service).run(sockets=[listener])

@@ -13,6 +13,7 @@ from retune.config.serving import Serve
 from retune.serving.api_keys import KeyRing
 from retune.serving.attempts import Attempt
 from retune.serving.live_version import LiveVersion
+from retune.serving.quarantine import Quarantine
 from retune.serving.rate_limit import RateLimit
 from retune.serving.request_log import LoggedAnswer
 from retune.serving.router import CHAMPION, Routed, Router
@@ -40,9 +41,15 @@ class Access:
 
 class Service:
     def __init__(
-        self, config: Serve, rollout: Rollout, models: Sequence[LiveVersion], access: Access, log: Log
+        self,
+        config: Serve,
+        rollout: Rollout,
+        models: Sequence[LiveVersion],
+        access: Access,
+        log: Log,
+        quarantine: Quarantine,
     ) -> None:
-        self.config, self.access, self.log = config, access, log
+        self.config, self.access, self.log, self.quarantine = config, access, log, quarantine
         self.models = {live.served.name: live for live in models}
         self.routers = {name: self._router(live, rollout) for name, live in self.models.items()}
         self.metrics = RequestMetrics()

@@ -10,7 +10,9 @@ from retune.config.rollout import Rollout
 from retune.config.serving import Serve
 from retune.registry.version import Version
 from retune.serving.answers import Answer, ServedVersion
+from tests.support import served
 from tests.support.environment import ROOT
+from tests.support.personal_data import PII
 
 SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
 
@@ -52,16 +54,19 @@ def fake_version(name="desk", number=1):
 @pytest.fixture
 def make_service(tmp_path):
     """A service of these models, with changes of the shipped parameters."""
+    from retune.serving import kept_text
     from retune.serving.api_keys import KeyRing
     from retune.serving.live_version import LiveVersion
+    from retune.serving.quarantine import Quarantine
     from tasks.serve.service import Access, Service
 
-    def make(*names, public=False, hosts=None, **changes):
+    def make(*names, public=False, hosts=None, per_hour=60, **changes):
         models = [LiveVersion(f"{name}@champion", lambda _, name=name: fake_version(name), FakeEngine, 0.1)
                   for name in names or ("desk",)]  # fmt: skip
         config = params.parse_section(Serve, {**SHIPPED["serve"], **changes})
         rollout = params.parse_section(Rollout, SHIPPED["rollout"])
         access = Access(KeyRing(tmp_path / "api-keys.json"), public, hosts)
-        return Service(config, rollout, models, access, ListLog())
+        quarantine = Quarantine(served.database_in(tmp_path), per_hour, kept_text.text_policy("redacted", PII))
+        return Service(config, rollout, models, access, ListLog(), quarantine)
 
     return make
