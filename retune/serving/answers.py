@@ -14,6 +14,7 @@ class ServedVersion:
     name: str  # of the registered model
     version: str
     seal: str  # sha256 of the version's list of checksums
+    writes: bool = False  # its labels are texts, which may hold what people said
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Double,
     Engine,
@@ -48,7 +49,7 @@ PAUSE, LONGEST_PAUSE = 0.5, 5.0  # seconds between two attempts
 CLOSING = 10.0  # seconds for what waits to be written at the end
 DAY, SWEEP = 86400, 600  # seconds; between two looks for rows that are too old
 SWEPT = 1000  # rows that one transaction deletes
-WORDS = ("request_id", "model", "version", "seal", "arm", "reason", "label", "route", "error")
+WORDS = ("request_id", "model", "version", "seal", "arm", "reason", "route", "error")
 
 ANSWERS = Table(
     "answers",
@@ -68,6 +69,7 @@ ANSWERS = Table(
     Column("length", Integer, nullable=False),  # characters of the text as it came
     Column("sketch", LargeBinary),  # of its vector
     Column("label", Text, nullable=False),
+    Column("writes", Boolean, nullable=False),
     Column("confidence", Double),
     Column("route", String(10), nullable=False),
     Column("latency_ms", Double),
@@ -96,6 +98,7 @@ class LoggedAnswer:
     text: str  # as it came; the log keeps of it what `serve.log.text` says
     vector: np.ndarray | None = field(repr=False, compare=False)  # [width]; a sketch of it is kept
     label: str  # empty where there is no answer
+    writes: bool  # the label is a text, of which is kept what is kept of texts
     confidence: float | None
     route: str  # auto | human; empty where there is no answer
     latency_ms: float  # from the request to its answer
@@ -227,6 +230,8 @@ class RequestLog:
             "time": row.time,
             "subject": kept_text.subject_hash(row.subject, self._secret),
             "text": self._policy.text(row.text),
+            "label": kept_text.storable(row.label) if not row.writes else self._policy.text(row.label) or "",
+            "writes": row.writes,
             "length": len(row.text),
             "sketch": sketches.as_bytes(row.vector),
             "confidence": row.confidence,

@@ -68,9 +68,8 @@ def has_log(engine: Engine) -> bool:
 def forget(engine: Engine, texts: Iterable[str]) -> int:
     """Take out of the log whatever says what these texts said, or who sent them. Returns how many rows held one.
 
-    A row stays with its version, label and time, so that it can still be shown what was decided; what people said of
-    it goes. Rows of
-    `serve.log.text: none` hold nothing by which they could be found.
+    A row stays with its version, time and label, if that is no text of a model, so that it can still be shown what was
+    decided; what people said of the answer goes. Rows of `serve.log.text: none` hold nothing to find them by.
     """
     keys = sorted(set(kept_text.keys(texts, request_log.secret_of(engine))))
     count = 0
@@ -79,6 +78,7 @@ def forget(engine: Engine, texts: Iterable[str]) -> int:
         with engine.begin() as connection:
             answers = select(ANSWERS.c.request_id, ANSWERS.c.position).where(holders)
             feedback.forget(connection, [(row.request_id, row.position) for row in connection.execute(answers)])
+            connection.execute(update(ANSWERS).where(holders, ANSWERS.c.writes).values(label=""))
             count += connection.execute(update(ANSWERS).where(holders).values(**LEFT_OUT)).rowcount
     if count and engine.dialect.name == "sqlite":
         with engine.connect() as connection:  # or the words would stay in the log of writes

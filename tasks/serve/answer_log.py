@@ -34,6 +34,7 @@ def rows(attempt: Attempt) -> list[LoggedAnswer]:
             text=text,
             vector=answer.vector if answer else None,
             label=answer.label if answer else "",
+            writes=served.writes,
             confidence=answer.confidence if answer else None,
             route=answer.route if answer else "",
             latency_ms=attempt.seconds * 1000,

@@ -20,6 +20,7 @@ def answer(text="where is my parcel", number=0, **changes):
         "text": text,
         "vector": None,
         "label": "shipping",
+        "writes": False,
         "confidence": 0.9,
         "route": "auto",
         "latency_ms": 12.0,

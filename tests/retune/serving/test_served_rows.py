@@ -54,3 +54,14 @@ def test_no_file_holds_the_forgotten_words(engine, tmp_path):
     served.write(engine, [served.answer("a very secret sentence")], text="full")
     served_rows.forget(engine, ["A very secret sentence."])
     assert not [path for path in tmp_path.iterdir() if b"very secret sentence" in path.read_bytes()]
+
+
+def test_an_answer_that_a_model_wrote_is_kept_and_forgotten_as_its_text_is(engine):
+    written = {"label": "Dear Ann, we call +44 20 7946 0018", "writes": True}
+    served.write(engine, [served.answer("a question", **written)])
+    (row,) = served_rows.of_request(engine, "r0")
+    assert row["label"] == "Dear Ann, we call <PHONE_1>"
+    served_rows.forget(engine, ["A question"])
+    assert served_rows.of_request(engine, "r0")[0]["label"] == ""
+    served.write(engine, [served.answer("another", 1, **written)], text="hashed")
+    assert served_rows.of_request(engine, "r1")[0]["label"] == ""
