@@ -33,7 +33,10 @@ class UpstreamServer:
         about("Attempts for a request of which nothing came back yet: no connection, or a busy server.", "1 to 3"),
     ]
     requests: Annotated[
-        Count, about("Requests that may be under way; one beyond is refused with 503 and Retry-After.", "32 to 512")
+        Count,
+        about(
+            "Requests of a version that may be under way; one beyond is refused with 503 and Retry-After.", "32 to 512"
+        ),
     ]
 
 

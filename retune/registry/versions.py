@@ -253,10 +253,16 @@ def integrity(version: Version, folder: Path) -> list[Check]:
     ]
 
 
+def carried_folder(version: Version) -> Path:
+    """The model folder of a version, checked. Its base, which it may need, is not: another server has that."""
+    (folder,) = (checked_folder(version) / "artifacts").iterdir()  # under the name it was added by
+    return folder
+
+
 def model_folder(version: Version) -> Path:
     """The model folder of a version, checked, and its base with it; downloaded if the store is away."""
-    whole = checked_folder(version)
-    (folder,) = (whole / "artifacts").iterdir()  # under the name it was added by
+    folder = carried_folder(version)
+    whole = folder.parents[1]
     version_record = record.read(whole / record.FILE)
     if version_record["training"]["method"] != "full":  # which carries all that it needs
         hashes_now = base_model.hashes(base_model.find(version_record["base"]["name"]))

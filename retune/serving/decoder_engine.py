@@ -129,7 +129,7 @@ class DecoderEngine:
 
 
 class DecoderWriter:
-    """A version in memory that writes. An `Answerer` whose answers are `Written`."""
+    """A version in memory that writes: an `Answerer` whose answers are `Written`."""
 
     def __init__(self, served: ServedVersion, engine: DecoderEngine, model: CausalLM, routing: Routing) -> None:
         self.served, self.engine, self.model, self.routing = served, engine, model, routing

@@ -12,12 +12,11 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from retune.config.serving import Serve
 from retune.errors import Refused
-from retune.models import classifier, loading, routing
-from retune.registry import versions
-from retune.registry.version import Version
+from retune.models import classifier, routing
 from retune.serving.answers import Answer, BadAnswer, Overloaded, ServedVersion, TooLate, Unanswered, Unavailable
 from retune.serving.micro_batches import next_batch
 from retune.serving.response_cache import ResponseCache
@@ -239,16 +238,8 @@ def _resolve(requests: list[_Request], error: Unanswered | None) -> None:
             request.future.set_result([answer for answer in request.answers if answer is not None])
 
 
-def load(version: Version, config: Serve) -> EncoderEngine:
-    """An engine of a registered version, warm. Its files and its base are verified first, so the seal is that of what
-    answers.
-
-    Raises Refused for a version whose files differ from what was registered, or that writes.
-    """
-    folder = versions.model_folder(version)
-    model = loading.load(folder)
-    if not isinstance(model, classifier.Classifier):
-        raise Refused(f"{version} writes texts, and models that write need an upstream: serve one that labels texts")
+def load(served: ServedVersion, folder: Path, config: Serve) -> EncoderEngine:
+    """An engine of a version in a checked model folder, warm. Raises Refused if the folder is damaged."""
+    model = classifier.load(folder)
     model.predict([WARM_UP])
-    served = ServedVersion(version.name, str(version.version), version.tags["seal"])
     return EncoderEngine(served, model, routing.read(folder), config)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from retune.config.rollout import Rollout
 from retune.serving import attempts
-from retune.serving.answers import Answer, Answerer, Overloaded, ServedVersion, TooLate, Unanswered, Unavailable
+from retune.serving.answers import Answer, Answerer, Overloaded, ServedVersion, TooLate, Unanswered, Unavailable, Unfit
 from retune.serving.attempts import Attempt, Record
 from retune.serving.circuit_breaker import CircuitBreaker
 from retune.serving.shadow import Shadow
@@ -124,7 +124,7 @@ class Router:
                 raise TooLate("the deadline passed before an arm was free")
             answers = await attempts.ask(answerer, request.texts, until)
         except Unanswered as error:
-            (breaker.release if isinstance(error, Overloaded) or rest <= 0 else breaker.fail)()
+            (breaker.release if isinstance(error, Overloaded | Unfit) or rest <= 0 else breaker.fail)()
             self._record(
                 Attempt(
                     request.request_id,

@@ -55,7 +55,8 @@ class UpstreamWriter:
         self._tokenizer = chat_template.load(folder / "tokenizer") if prompts == "tokens" else None
 
     async def close(self) -> None:
-        """The client stays: it is its server's, not this version's."""
+        """Once its requests have ended."""
+        await self._client.close()
 
     async def answer(self, texts: Sequence[str], deadline: float) -> list[Answer]:
         """Each is a `Written`."""

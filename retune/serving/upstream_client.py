@@ -39,7 +39,7 @@ class UpstreamClient:
 
     def __init__(self, config: UpstreamServer) -> None:
         self.url = config.url.rstrip("/")
-        self._config, self._under_way = config, 0
+        self._config, self._under_way, self._ended = config, 0, asyncio.Event()
         headers = {"User-Agent": "retune"}
         if config.key_env is not None:
             headers["Authorization"] = f"Bearer {_key(config.key_env)}"
@@ -55,6 +55,10 @@ class UpstreamClient:
         )
 
     async def close(self) -> None:
+        """Once the requests that are under way have ended."""
+        while self._under_way:
+            self._ended.clear()
+            await self._ended.wait()
         await self._client.aclose()
 
     async def get(self, path: str, deadline: float) -> Any:
@@ -90,6 +94,7 @@ class UpstreamClient:
             yield
         finally:
             self._under_way -= 1
+            self._ended.set()
 
     @asynccontextmanager
     async def _answer(

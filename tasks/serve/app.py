@@ -6,12 +6,18 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from tasks.serve import errors, feedback_routes, invocation_routes, operation_routes, predict_routes
+from tasks.serve import errors, feedback_routes, invocation_routes, openai_routes, operation_routes, predict_routes
 from tasks.serve.edge import Edge
 from tasks.serve.service import Service
 
-ROUTES = (predict_routes.routes, invocation_routes.routes, feedback_routes.routes, operation_routes.routes)
-ABOUT = "Labels for texts, by registered versions. Every answer names the version and the request."
+ROUTES = (
+    predict_routes.routes,
+    openai_routes.routes,
+    invocation_routes.routes,
+    feedback_routes.routes,
+    operation_routes.routes,
+)
+ABOUT = "Labels and answers for texts, by registered versions. Every answer names the version and the request."
 
 
 def make_app(service: Service) -> FastAPI:

@@ -36,9 +36,8 @@ def retry_after(seconds: float) -> dict[str, str]:
 
 
 def add_handlers(app: FastAPI) -> None:
-    app.add_exception_handler(RequestRefused, _refused)
-    app.add_exception_handler(Unanswered, _unanswered)
-    app.add_exception_handler(RequestValidationError, _invalid)
+    for kind in (RequestRefused, Unanswered, RequestValidationError):
+        app.add_exception_handler(kind, _answered)
     app.add_exception_handler(HTTPException, _http)
 
 
@@ -47,28 +46,28 @@ def _response(request: Request, status: int, kind: str, message: str, headers: M
     return Response(content, status, headers=dict(headers), media_type="application/json")
 
 
-async def _refused(request: Request, error: Any) -> Response:
-    return _response(request, error.status, error.kind, error.message, error.headers)
-
-
-async def _unanswered(request: Request, error: Any) -> Response:
-    headers: dict[str, str] = {}
-    if isinstance(error, Overloaded | Unavailable):
-        headers = retry_after(getattr(error, "retry_after", RETRY_SOON))
-    if error.status == 500:
+async def _answered(request: Request, error: Any) -> Response:
+    if isinstance(error, Unanswered) and error.status == 500:
         LOG.error("request %s failed", request.state.request_id, exc_info=error)
-    return _response(request, error.status, error.kind, str(error), headers)
+    refusal = refusal_of(error)
+    return _response(request, refusal.status, refusal.kind, refusal.message, refusal.headers)
 
 
-async def _invalid(request: Request, error: Any) -> Response:
-    """Names the wrong fields, without their values: these may be secret, or no JSON."""
+def refusal_of(error: RequestRefused | Unanswered | RequestValidationError) -> RequestRefused:
+    """What a client learns of an error. Of a body that does not fit, the wrong fields without their values: these may
+    be secret, or no JSON."""
+    if isinstance(error, RequestRefused):
+        return error
+    if isinstance(error, Unanswered):
+        waits = isinstance(error, Overloaded | Unavailable)
+        headers = retry_after(getattr(error, "retry_after", RETRY_SOON)) if waits else None
+        return RequestRefused(error.status, error.kind, str(error), headers)
     problems = error.errors()
     if problems and problems[0]["type"] == "json_invalid":
         reason = problems[0].get("ctx", {}).get("error", "")
-        message = f"the body is not JSON ({reason}): see /docs for an example"
-        return _response(request, 400, KINDS[400], message, {})
+        return RequestRefused(400, KINDS[400], f"the body is not JSON ({reason}): see /docs for an example")
     fields = [f"{_place(problem['loc'])}: {problem['msg'][:200]}" for problem in problems[:SHOWN]]
-    return _response(request, 422, "invalid", f"{'; '.join(fields)}. See /docs for an example", {})
+    return RequestRefused(422, "invalid", f"{'; '.join(fields)}. See /docs for an example")
 
 
 def _place(loc: tuple[str | int, ...]) -> str:

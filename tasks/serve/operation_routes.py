@@ -1,12 +1,17 @@
 """/health, /ready and /metrics: for who runs the server."""
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
 
+from retune.serving.live_version import LiveVersion
+from retune.serving.upstream import UpstreamWriter
 from tasks.serve.metrics import CONTENT_TYPE
 from tasks.serve.service import Service
+
+PATIENCE = 2.0  # seconds with an upstream server
 
 
 def routes(service: Service) -> APIRouter:
@@ -27,6 +32,7 @@ def routes(service: Service) -> APIRouter:
                 "version": str(live.served),
                 "seal": live.served.seal,
                 "failure": live.failure,  # of a version that should have taken over
+                **await _upstream(live),
             }
             for name, live in service.models.items()
         ]
@@ -39,3 +45,11 @@ def routes(service: Service) -> APIRouter:
         return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     return router
+
+
+async def _upstream(live: LiveVersion) -> dict[str, Any]:
+    """What the server that writes for a version says of it."""
+    if not isinstance(live.engine, UpstreamWriter):
+        return {}
+    check = await live.engine.check(asyncio.get_running_loop().time() + PATIENCE)
+    return {"upstream": {"problem": check.problem, "evidence": check.evidence}}

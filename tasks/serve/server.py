@@ -13,10 +13,11 @@ from retune.config.params import Params
 from retune.config.serving import Serve
 from retune.errors import Broken, WrongUse
 from retune.registry import versions
-from retune.serving import api_keys, database, encoder_engine, kept_text
-from retune.serving.live_version import LiveVersion
+from retune.serving import api_keys, database, kept_text
+from retune.serving.live_version import Engine, LiveVersion
 from retune.serving.quarantine import Quarantine
 from retune.serving.request_log import RequestLog
+from retune.serving.version_loader import Loader
 from tasks.serve.app import make_app
 from tasks.serve.service import Access, Service
 
@@ -67,7 +68,8 @@ def serve(
             remedy="`retune api-keys create NAME --scope predict` makes one",
         )
     with _listen(host, port) as listener:
-        models = [_live(reference, config.serve) for reference in references]
+        loader = Loader(config.serve)
+        models = [_live(reference, config.serve, loader) for reference in references]
         names = [live.served.name for live in models]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise WrongUse(f"{', '.join(twice)} is named twice: serve one version of a model")
@@ -82,9 +84,9 @@ def serve(
         Server(service).run(sockets=[listener])
 
 
-def _live(reference: str, config: Serve) -> LiveVersion:
-    def load(version: versions.Version) -> encoder_engine.EncoderEngine:
-        return encoder_engine.load(version, config)
+def _live(reference: str, config: Serve, loader: Loader) -> LiveVersion:
+    def load(version: versions.Version) -> Engine:
+        return loader.load(reference, version)
 
     return LiveVersion(reference, versions.resolve, load, config.deadline_seconds)
 

@@ -60,9 +60,16 @@ class Service:
 
     def _router(self, live: LiveVersion, rollout: Rollout) -> Router:
         """The router of a model, which follows its version."""
-        router = Router({CHAMPION: live.engine}, rollout, self.config.deadline_seconds, self._record)
+        router = Router({CHAMPION: live.engine}, rollout, self._seconds(live), self._record)
         live.on_change = lambda: router.change({CHAMPION: live.engine}, router.split)
         return router
+
+    def _seconds(self, live: LiveVersion) -> float:
+        """That a request to this model may take."""
+        return self.config.writing.deadline_seconds if live.served.writes else self.config.deadline_seconds
+
+    def _live(self, model: str | None) -> LiveVersion:
+        return self.models[model] if model else next(iter(self.models.values()))
 
     def _record(self, attempt: Attempt) -> None:
         self.log.put(answer_log.rows(attempt))
@@ -71,7 +78,9 @@ class Service:
         """Answer the texts of a request, and log it. Raises RequestRefused or Unanswered."""
         self.check_texts(texts)
         state, begin = request.state, time.perf_counter()
-        routed = await self.router(model).answer(texts, subject, state.deadline, state.request_id)
+        router = self.router(model)
+        deadline = state.deadline - self.config.deadline_seconds + self._seconds(self._live(model))
+        routed = await router.answer(texts, subject, deadline, state.request_id)
         seconds = time.perf_counter() - begin
         self._record(answer_log.response(state.request_id, subject, texts, routed, seconds))
         self.metrics.answered(routed.served, routed.arm, [answer.route for answer in routed.answers])

@@ -4,7 +4,7 @@ import asyncio
 import math
 
 from retune.config.rollout import Breaker, Rollout
-from retune.serving.answers import Answer, BadAnswer, Overloaded, ServedVersion, Unavailable
+from retune.serving.answers import Answer, BadAnswer, Overloaded, ServedVersion, Unavailable, Unfit
 from retune.serving.router import Router
 
 SETTINGS = Rollout(
@@ -80,6 +80,9 @@ class Stub:
     async def _overloaded(self, texts, deadline):
         raise Overloaded("no room", retry_after=3.0)
 
+    async def _unfit(self, texts, deadline):
+        raise Unfit("the template takes no tools")
+
     async def _unanswered(self, texts, deadline):
         raise Unavailable("the upstream is away")
 
@@ -99,6 +102,7 @@ FAULTS = (
     "none",
     "foreign",
     "overloaded",
+    "unfit",
     "unanswered",
     "bad",
 )

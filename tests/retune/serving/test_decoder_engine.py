@@ -6,18 +6,15 @@ import threading
 from dataclasses import replace
 
 import pytest
-import torch
 
 from retune.config.writing import ServeWriting
-from retune.models import causal_lm, chat_template, decoder
-from retune.models.base_model import weights_sha256
-from retune.models.manifest import CausalLMManifest
+from retune.models import causal_lm
 from retune.serving import decoder_engine
 from retune.serving.answers import Overloaded, ServedVersion, TooLate, Unanswered, Unavailable, Unfit
 from retune.serving.writing import Prompt, Written
+from tests.support.written_versions import LONG, write_version
 
 TEXTS = ["my card was charged", "the courier lost my box", "screen broken", "hello", "where is the door of the bank"]
-LONG = 12
 
 
 SETTINGS = ServeWriting(batch_texts=8, queue_texts=100, deadline_seconds=30.0, upstreams=[])
@@ -32,24 +29,6 @@ def folders(tiny_causal_lm, tmp_path_factory):
             {"support": "lora", "legal": "dora", "prompt": "prompt", "full": "full"}.items(), 1
         )
     }
-
-
-def write_version(base, folder, method, seed):
-    name, sha256 = f"folder:{base}", weights_sha256(base)
-    tokenizer, network = decoder.load_base(name, sha256, "fp32", torch.device("cpu"))
-    chat_template.choose(tokenizer, "chatml")
-    torch.manual_seed(seed)
-    if method in ("lora", "dora"):
-        network = decoder.add_lora(network, name, 4, 8, 0.0, False, method == "dora")
-    if method == "prompt":
-        network = decoder.add_prompt(network, name, 3)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.requires_grad:
-                parameter += 0.1 * torch.randn_like(parameter)
-    manifest = CausalLMManifest("instruct", method, name, sha256, 128, LONG, "chatml")
-    causal_lm.save(folder, manifest, tokenizer, network.eval())
-    return folder
 
 
 @pytest.fixture

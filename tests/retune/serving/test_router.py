@@ -96,8 +96,9 @@ def test_an_arm_that_fails_again_and_again_is_asked_no_more():
     assert each.breakers == {"challenger": "open", "champion": "closed"}
 
 
-def test_a_crowd_that_finds_no_room_opens_no_breaker():
-    stubs = arms(challenger="overloaded", champion="fine")
+@pytest.mark.parametrize("kind", ["overloaded", "unfit"])
+def test_a_crowd_or_a_request_that_fits_no_version_opens_no_breaker(kind):
+    stubs = arms(challenger=kind, champion="fine")
     each = router(stubs, ALL)
     for _ in range(5):
         ask(each, "ann")

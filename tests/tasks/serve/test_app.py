@@ -6,6 +6,7 @@ from fastapi.testclient import TestClient
 from retune.errors import Refused
 from retune.serving import api_keys
 from retune.serving.answers import BadAnswer, Overloaded, TooLate
+from retune.serving.upstream import UpstreamCheck, UpstreamWriter
 from tasks.serve.app import make_app
 
 ONE = {"texts": ["Where is my parcel?"]}
@@ -241,6 +242,20 @@ def test_ready_names_what_answers_and_says_no_once_the_server_ends(client):
     assert (response.status_code, response.json()["status"]) == (503, "ending")
     assert client.get("/health").status_code == 200
     assert post(client, ONE).status_code == 200  # who asks meanwhile is answered
+
+
+def test_ready_says_what_an_upstream_says_of_its_version(client):
+    class Behind(UpstreamWriter):
+        def __init__(self, served):
+            self.served = served
+
+        async def check(self, deadline):
+            return UpstreamCheck("it serves no model 'support'", "")
+
+    live = client.service.models["desk"]
+    live.engine = Behind(live.served)
+    (model,) = client.get("/ready").json()["models"]
+    assert model["upstream"] == {"problem": "it serves no model 'support'", "evidence": ""}
 
 
 def test_metrics_count_requests_answers_and_versions(client):
