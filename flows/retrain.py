@@ -39,6 +39,7 @@ from retune.system import dvc_store, failpoints, git
 from retune.system.locks import waiting
 from tasks import trigger
 from tasks.ingest import Rules
+from tasks.monitor import verdict_file
 from tasks.promote import reconcile, succession
 
 LEFT = "{} was made, but its retraining was interrupted: finishing it comes first"
@@ -183,6 +184,8 @@ def check_triggers(
         forgotten=trigger.suppressed_rows(chain, suppression.read()),
     )
     inputs = trigger.current_inputs(incoming.raw)
+    if config.trigger.on_quality_loss and not because:
+        because = verdict_file.retrain_reason(config.register.name, champion.name if champion else None)
     return trigger.should_retrain(inputs, newest, champion, rows, because, config.trigger, datetime.now(UTC))
 
 

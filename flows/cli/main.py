@@ -19,6 +19,7 @@ from flows.cli import (
     history,
     lineage,
     models,
+    monitor,
     params,
     promotion,
     retraining,
@@ -47,7 +48,7 @@ SECTIONS = {
         promotion.approve,
         promotion.reject,
     ),
-    "Serving": (serving.serve, serving.api_keys),
+    "Serving": (serving.serve, serving.api_keys, monitor.monitor),
     "Lineage": (lineage.lineage, history.history, history.verify, history.reproduce),
     "Retraining": (retraining.retrain, schedule.schedule, retraining.clean),
     "Services": (

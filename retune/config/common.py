@@ -96,6 +96,13 @@ class Trigger:
         CountOrZero, about("Train when the champion is this many days old; 0 ignores its age.", "30 to 180")
     ]
     on_forgotten: Annotated[bool, about("Train when the champion learned from a row that is suppressed now.")]
+    on_quality_loss: Annotated[
+        bool,
+        about(
+            "Train when the monitor has seen the champion lose quality: by the verdicts of reviewers, or by drift "
+            "together with a fall of its confidence."
+        ),
+    ]
     incremental: Annotated[
         bool,
         about(

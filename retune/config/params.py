@@ -26,7 +26,7 @@ from retune.config.generation import (
     PreferTrain,
 )
 from retune.config.rollout import ROLLOUT, Rollout
-from retune.config.serving import Feedback, Serve
+from retune.config.serving import Feedback, Monitor, Serve
 from retune.config.sources import KINDS, Fetch
 from retune.config.types import about, section
 from retune.errors import WrongUse
@@ -56,6 +56,7 @@ class Shared:
     serve: Annotated[Serve, about("How registered versions answer requests.")]
     rollout: Annotated[Rollout, ROLLOUT]
     feedback: Annotated[Feedback, about("What people say of answers, and how it is reviewed.")]
+    monitor: Annotated[Monitor, about("How what is served is watched.")]
     notify: Annotated[Notify, about("Which events send a message.")]
 
 

@@ -172,6 +172,16 @@ ADDED = {
     "feedback.double_share": "double_share: 0.2         # of a sheet's rows, that two reviewers get",
     "promote.max_verbatim_share": "max_verbatim_share: 1.0   # largest share of learned answers given back word for "
     "word, beyond chance; 1.0 allows any",
+    "trigger.on_quality_loss": "on_quality_loss: true     # the monitor has seen the champion lose quality",
+    "monitor.window_hours": "window_hours: 24.0        # "
+    "compared at once; where weekends differ from weekdays, take 168.0",
+    "monitor.reference_hours": "reference_hours: 168.0    # the first hours of a version",
+    "monitor.false_alarms": "false_alarms: 0.01        # "
+    "share of the windows that may show a shift where there is none",
+    "monitor.cost_per_1000": "cost_per_1000: 0.0        # "
+    "of a thousand texts, in register.estimate.currency; 0 leaves it out",
+    "monitor.review_rows": "review_rows: 50           # "
+    "that have moved most, which an alarm hands to reviewers; 0 opens no review",
 }
 # The same where models that write have other lines.
 ADDED_TO_WRITERS = {"evaluate.automation": GENERATION_AUTOMATION, "evaluate.memorisation": VERBATIM}

@@ -72,3 +72,32 @@ class Feedback:
     double_share: Annotated[
         Share, about("Of the rows of a sheet, those that two reviewers get, to see whether they agree.", "0.1 to 0.3")
     ]
+
+
+@section
+class Monitor:
+    window_hours: Annotated[
+        Positive,
+        about(
+            "Hours that are compared with the reference at once. Where weekends differ from weekdays, take a week.",
+            "24 to 168",
+        ),
+    ]
+    reference_hours: Annotated[
+        Positive,
+        about(
+            "The reference: what a version answered in its first hours. Until they are over, nothing is compared.",
+            "24 to 168",
+        ),
+    ]
+    false_alarms: Annotated[
+        Share, about("Share of the windows that may show a shift where there is none.", "0.001 to 0.05")
+    ]
+    cost_per_1000: Annotated[
+        NotNegative,
+        about("Cost of a thousand answered texts, in register.estimate.currency; 0 leaves it out."),
+    ]
+    review_rows: Annotated[
+        CountOrZero,
+        about("Texts that have moved most, which an alarm hands to reviewers; 0 opens no review.", "20 to 100"),
+    ]

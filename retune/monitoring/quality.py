@@ -7,11 +7,14 @@ they meant: a new topic that the model is sure about fools them.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+
+from retune.evaluation import review_sample
+from retune.serving.feedback import RIGHT, WRONG, Review
 
 LEAST = 50  # labels of people, and texts
 SURE = 0.99  # of a fall
@@ -73,10 +76,22 @@ def estimated_by_threshold(confidence: np.ndarray, threshold: float) -> Share:
     return measured(confidence > threshold)
 
 
-def fall_of_share(before: Sequence[bool] | np.ndarray, now: Sequence[bool] | np.ndarray) -> Fall:
-    """Of measured accuracy. The interval of a difference of two proportions (Newcombe 1998, method 10)."""
-    first, second = measured(before), measured(now)
-    low, high = measured(before, 2 * SURE - 1).low, measured(now, 2 * SURE - 1).high
+def reviewed(reviews: Sequence[Review], confidence: float = 0.95) -> Share:
+    """The share of all requests that was answered right, from those that reviewers were asked about by chance."""
+    usable = [review for review in reviews if review.chance is not None and review.verdict in (RIGHT, WRONG)]
+    right = np.array([review.verdict == RIGHT for review in usable], dtype=bool)
+    chances = np.array([review.chance for review in usable], dtype=float)
+    share = review_sample.estimate(right, chances, confidence) if len(usable) >= LEAST else None
+    return Share(share.n, share.value, share.low, share.high) if share else Share(len(usable))
+
+
+def fall(before: Callable[[float], Share], now: Callable[[float], Share]) -> Fall:
+    """Of measured accuracy. before, now: the share with its interval at a confidence.
+
+    The bound is that of a difference of two proportions (Newcombe 1998, method 10).
+    """
+    first, second = before(0.95), now(0.95)
+    low, high = before(2 * SURE - 1).low, now(2 * SURE - 1).high
     if first.value is None or second.value is None or low is None or high is None:
         return Fall(first, second, None, None)
     value = first.value - second.value

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import ColumnElement, Engine, and_, func, inspect, select, text, update
+from sqlalchemy import ColumnElement, Engine, and_, func, select, text, update
 
 from retune.serving import feedback, kept_text, request_log
 from retune.serving.request_log import ANSWERS
@@ -22,17 +22,29 @@ def of_request(engine: Engine, request_id: str) -> list[dict[str, Any]]:
 
 
 def window(
-    engine: Engine, model: str, start: float, end: float, columns: Iterable[str], most: int | None = None
+    engine: Engine,
+    model: str,
+    start: float,
+    end: float,
+    columns: Iterable[str],
+    most: int | None = None,
+    version: str | None = None,
 ) -> pd.DataFrame:
-    """The rows of a model from `start` up to `end`, by their time; of more than `most`, the last.
+    """The rows of a model, or of one version, from `start` up to `end`, by their time; of more than `most`, evenly
+    spaced ones.
 
     Moments are seconds since 1970. Shadow answers are among them: `arm` says so.
     """
-    chosen = [ANSWERS.c[name] for name in columns]
-    question = select(*chosen).where(_within(model, start, end)).order_by(ANSWERS.c.time.desc(), ANSWERS.c.id.desc())
+    chosen, within = [ANSWERS.c[name] for name in columns], _within(model, start, end)
+    if version:
+        within &= ANSWERS.c.version == version
+    question = select(*chosen).where(within).order_by(ANSWERS.c.time, ANSWERS.c.id)
     with engine.connect() as connection:
-        rows = connection.execute(question.limit(most) if most else question).all()
-    return pd.DataFrame(rows[::-1], columns=[column.name for column in chosen])
+        if most:
+            count = connection.execute(select(func.count()).where(within)).scalar_one()
+            question = question.where(ANSWERS.c.id % max(-(-count // most), 1) == 0)
+        rows = connection.execute(question).all()
+    return pd.DataFrame(rows, columns=[column.name for column in chosen])
 
 
 def counts_by_arm(engine: Engine, model: str, start: float, end: float) -> list[dict[str, Any]]:
@@ -61,8 +73,33 @@ def first_and_last(engine: Engine, model: str) -> tuple[float, float] | None:
     return None if first is None else (first, last)
 
 
-def has_log(engine: Engine) -> bool:
-    return inspect(engine).has_table(ANSWERS.name)
+def first_of_version(engine: Engine, model: str, version: str) -> float | None:
+    """When a version first answered anybody; None if it never did."""
+    answered = (ANSWERS.c.model == model, ANSWERS.c.version == version, ANSWERS.c.arm != SHADOW, ANSWERS.c.error == "")
+    with engine.connect() as connection:
+        first: float | None = connection.execute(select(func.min(ANSWERS.c.time)).where(*answered)).scalar_one()
+    return first
+
+
+def last_version(engine: Engine, model: str) -> str | None:
+    """The version that answered last; None if none did."""
+    answered = (ANSWERS.c.model == model, ANSWERS.c.arm.in_(("champion", "base")), ANSWERS.c.error == "")
+    question = select(ANSWERS.c.version).where(*answered).order_by(ANSWERS.c.time.desc(), ANSWERS.c.id.desc()).limit(1)
+    with engine.connect() as connection:
+        version: str | None = connection.execute(question).scalar_one_or_none()
+    return version
+
+
+def answered_by(engine: Engine, version: str, request_ids: Iterable[str]) -> set[str]:
+    """Those of the requests that a version answered."""
+    ids = sorted(request_ids)
+    answered: set[str] = set()
+    for start in range(0, len(ids), AT_ONCE):
+        among = ANSWERS.c.request_id.in_(ids[start : start + AT_ONCE])
+        is_it = and_(among, ANSWERS.c.version == version, ANSWERS.c.arm != SHADOW)
+        with engine.connect() as connection:
+            answered.update(connection.execute(select(ANSWERS.c.request_id).where(is_it)).scalars())
+    return answered
 
 
 def forget(engine: Engine, texts: Iterable[str]) -> int:

@@ -14,7 +14,13 @@ from tests.support.environment import ROOT
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 SECTION = Trigger(
-    new_rows=200, on_change=True, max_age_days=90, on_forgotten=True, incremental=False, keep_failed_days=14.0
+    new_rows=200,
+    on_change=True,
+    max_age_days=90,
+    on_forgotten=True,
+    on_quality_loss=True,
+    incremental=False,
+    keep_failed_days=14.0,
 )
 THEN = TrainingInputs(
     "aa.dir", "bb", {"train.epochs": 3, "train.seed": 17}, {"tasks/split.py": "cc", "command of split": "x"}

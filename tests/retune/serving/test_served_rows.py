@@ -15,7 +15,7 @@ def test_a_window_holds_its_first_moment_and_not_its_last_and_only_its_model(eng
     served.write(engine, [*(served.answer(number=number) for number in range(5)), served.answer(number=2, model="x")])
     frame = served_rows.window(engine, "desk", 1001, 1004, COLUMNS)
     assert frame["request_id"].tolist() == ["r1", "r2", "r3"]
-    assert served_rows.window(engine, "desk", 1001, 1004, COLUMNS, most=2)["request_id"].tolist() == ["r2", "r3"]
+    assert served_rows.window(engine, "desk", 1001, 1004, COLUMNS, most=2)["request_id"].tolist() == ["r1", "r3"]
     assert served_rows.window(engine, "desk", 2000, 3000, COLUMNS).columns.tolist() == COLUMNS
     assert served_rows.first_and_last(engine, "desk") == (1000, 1004)
     assert served_rows.first_and_last(engine, "nobody") is None
