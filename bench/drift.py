@@ -182,9 +182,9 @@ def peer(source: Stream, windows: list[int]) -> None:
                         columns.to_parquet(Path(folder) / f"{KINDS.index(kind)}-{count}-{number}-{part}.parquet")
                 names.append((kind, count, f"{KINDS.index(kind)}-{count}"))
         script = Path(__file__).with_name("drift_evidently.py")
-        done = subprocess.run([python, script, folder], capture_output=True, text=True)
+        done = subprocess.run([python, script, folder], stdout=subprocess.PIPE, text=True)
         if done.returncode:
-            print(f"{PEER} is left out: {done.stderr.strip().splitlines()[-1]}")
+            print(f"{PEER} is left out: it ended with {done.returncode}")
             return
         answers = json.loads(done.stdout.splitlines()[-1])
     rows = [(kind, count, f"{answers[key]['any']:.1%}", f"{answers[key]['dataset']:.1%}") for kind, count, key in names]

@@ -23,6 +23,7 @@ def main() -> None:
         frames = [pd.read_parquet(path.with_name(path.name.replace("before", part))) for part in ("now", "before")]
         report = Report([DataDriftPreset()]).run(*(Dataset.from_pandas(frame, shape) for frame in frames))
         count = next(each["value"] for each in report.dict()["metrics"] if "DriftedColumnsCount" in each["metric_name"])
+        print(path.name, file=sys.stderr, flush=True)
         outcomes[path.name.rsplit("-", 2)[0]].append((count["count"] > 0, count["share"] >= 0.5))
     shares = {
         name: {"any": sum(any_ for any_, _ in rows) / len(rows), "dataset": sum(all_ for _, all_ in rows) / len(rows)}

@@ -14,7 +14,7 @@ import httpx
 from retune.errors import Broken, WrongUse
 from retune.system.retry import RetryPolicy, TransientError, retry, retry_after_seconds
 
-RETRAIN, WATCH = "retrain", "watch"  # the flows that are deployed
+RETRAIN, WATCH, MONITOR = "retrain", "watch", "monitor"  # the flows that are deployed
 TIMEOUT = 20
 BUSY = (429, 503)  # the server did nothing, and asks to repeat: another process writes to its SQLite file
 POLICY = RetryPolicy(attempts=5, pause_seconds=0.5, longest_pause_seconds=4)  # for a busy server

@@ -1,4 +1,4 @@
-"""When to retrain: two deployments on a Prefect server that stays up, and the pool that workers take them from.
+"""When to retrain and to watch: three deployments on a Prefect server that stays up, and the pool of their workers.
 
 A deployment names no machine and no folder: whichever worker takes a run starts it in its own clone. At most one run of
 each is at work. A retraining that finds another at work waits for its place (ENQUEUE), since it may be a request that
@@ -10,12 +10,14 @@ from datetime import UTC
 from typing import Any
 
 from flows.execution import prefect_api
-from flows.execution.prefect_api import RETRAIN, WATCH, pool_name
+from flows.execution.prefect_api import MONITOR, RETRAIN, WATCH, pool_name
 from retune.errors import Broken, Refused, RetuneError, WrongUse
 
 RETRAIN_ENTRYPOINT = "flows/retrain.py:retrain"
 WATCH_ENTRYPOINT = "flows/watch.py:watch"
 WATCH_TIMES = "*/15 * * * *"
+MONITOR_ENTRYPOINT = "flows/monitor.py:monitor"
+MONITOR_TIMES = "7 * * * *"
 REQUESTED = "retune.requested"  # an event with this name asks for a retraining; its payload may say `because`
 STARTED_BY = (
     """sh -c 'cd "$RETUNE_CLONE" && exec "$RETUNE_PYTHON" -m flows.scheduling.run_entrypoint'"""  # by `retune worker`
@@ -27,6 +29,7 @@ PARAMETERS = {
         "dry_run": {"type": "boolean", "title": "dry_run", "default": False},
     },
     WATCH: {"periods": {"type": "integer", "title": "periods", "default": 2}},
+    MONITOR: {},
 }
 
 
@@ -41,7 +44,7 @@ class Planned:
 
 
 def set_(cron: str, timezone: str, silent_after: int) -> list[Planned]:
-    """Deploy both flows, with this schedule in place of any before."""
+    """Deploy the flows, the retraining with this schedule in place of any before."""
     _check(cron, timezone)
     ensure_pool()
     from prefect.client.schemas.objects import ConcurrencyLimitStrategy
@@ -50,6 +53,7 @@ def set_(cron: str, timezone: str, silent_after: int) -> list[Planned]:
     _take_requests(retrain)
     strategy = ConcurrencyLimitStrategy.CANCEL_NEW
     _deploy(WATCH, WATCH_ENTRYPOINT, WATCH_TIMES, "UTC", {"periods": silent_after}, strategy)
+    _deploy(MONITOR, MONITOR_ENTRYPOINT, MONITOR_TIMES, "UTC", {}, strategy)
     return planned()
 
 
@@ -161,7 +165,7 @@ def planned() -> list[Planned]:
     """The scheduled flows; empty if none is."""
     schedules: list[Planned] = []
     silent_after = None
-    for flow in (WATCH, RETRAIN):
+    for flow in (MONITOR, WATCH, RETRAIN):
         deployment = prefect_api.deployment(flow)
         if flow == WATCH and deployment:
             silent_after = deployment["parameters"].get("periods")

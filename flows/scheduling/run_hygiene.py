@@ -24,7 +24,7 @@ SILENT_FOR = timedelta(
 )  # after this time without a heartbeat, a process elsewhere counts as dead
 NEVER_BEGUN = timedelta(seconds=60)  # for a worker that took a run to start its process; after it, it counts as dead
 LATE = timedelta(minutes=5)  # a run that is late by less is never superseded: runs that are due each minute must begin
-FLOWS = ("retrain", "watch", "retune")
+FLOWS = ("retrain", "watch", "monitor", "retune")
 
 
 def waiting(deployment: dict[str, Any]) -> list[Run]:
@@ -132,7 +132,7 @@ def close_run(run: Run, dead: str) -> bool:
 
 
 def _deployments() -> Iterator[dict[str, Any]]:
-    for flow in (prefect_api.RETRAIN, prefect_api.WATCH):
+    for flow in (prefect_api.RETRAIN, prefect_api.WATCH, prefect_api.MONITOR):
         if deployment := prefect_api.deployment(flow):
             yield deployment
 

@@ -98,6 +98,15 @@ def vectors(before: np.ndarray, now: np.ndarray) -> ShiftTest:
     return ShiftTest(*test, p, float(values[0]), "MMD²", f"{len(first)} texts", f"{len(second)} texts")
 
 
+def witness(before: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """[now] how much more each vector is like those of `now` than of `before` (Gretton et al. 2012, section 2.3)."""
+    draw = np.random.default_rng(SEED)
+    first = _at_most(before, draw).astype(np.float32)
+    kernel = _kernel(np.concatenate([first, now.astype(np.float32)]))[len(first) :]
+    value: np.ndarray = kernel[:, len(first) :].mean(1) - kernel[:, : len(first)].mean(1)
+    return value
+
+
 @lru_cache(maxsize=4)
 def _sides(first: int, rows: int) -> np.ndarray:
     """[rows, permutations + 1] of 0 and 1: which rows are the first side; in column 0 those that are."""

@@ -72,11 +72,43 @@ def export(engine: Engine, model: str, rows: int, panel: Panel, labels: Sequence
             "no answer with its text was served since the last sheet", remedy="serve.log.text says what stays"
         )
     drawn = [(each, None) for each in late] + _sample(frame, pieces, rows - len(late))
+    return _hand_out(engine, drawn, len(frame), _Sheet(model, panel, labels, out, until), pieces)
+
+
+def export_chosen(engine: Engine, model: str, keys: Sequence[Key], panel: Panel, out: Path, now: float) -> Drawn | None:
+    """A sheet of the answers that are named, but for those that a sheet has: None if all are. They tell nothing of
+    others.
+    """
+    reviewed = {review.key for review in feedback.reviews(engine, model)}
+    answers = _answers(engine, model, now)
+    by_key = {each.key: each for each in answers}
+    drawn = [(by_key[key], None) for key in keys if key in by_key and key not in reviewed]
+    labels = sorted({each.label for each in answers})
+    sheet = _Sheet(model, panel, labels, out, now)
+    return _hand_out(engine, drawn, 0, sheet, feedback.of_answers(engine)) if drawn else None
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    model: str
+    panel: Panel
+    labels: Sequence[str]
+    out: Path
+    until: float
+
+
+def _hand_out(
+    engine: Engine,
+    drawn: Sequence[tuple[ServedAnswer, float | None]],
+    requests: int,
+    plan: _Sheet,
+    pieces: Mapping[Key, Sequence[Feedback]],
+) -> Drawn:
     order = np.random.default_rng(secrets.randbits(32)).permutation(len(drawn))
     cells = [_cells(drawn[place][0], pieces, drawn[place][1]) for place in order.tolist()]
-    sheet = label_review.sheet_of(cells, labels)
-    reviews = [_review(answer, chance, model, sheet.name, until) for answer, chance in drawn]
-    files = _write(sheet, _shares(cells, panel), out)
+    sheet = label_review.sheet_of(cells, plan.labels)
+    reviews = [_review(answer, chance, plan.model, sheet.name, plan.until) for answer, chance in drawn]
+    files = _write(sheet, _shares(cells, plan.panel), plan.out)
     try:
         feedback.draw(engine, reviews)
     except BaseException:
@@ -84,7 +116,7 @@ def export(engine: Engine, model: str, rows: int, panel: Panel, labels: Sequence
             path.unlink(missing_ok=True)
         raise
     disputed = sum(_is_disputed(answer, pieces) for answer, _ in drawn)
-    return Drawn(sheet.name, reviews, len(frame), disputed, files)
+    return Drawn(sheet.name, reviews, requests, disputed, files)
 
 
 def _answers(engine: Engine, model: str, until: float) -> list[ServedAnswer]:

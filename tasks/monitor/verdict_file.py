@@ -27,9 +27,10 @@ def read(name: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def write(report: "MonitorReport") -> None:
+def write(report: "MonitorReport", is_told: bool, logged: str | None) -> None:
+    """is_told: whether people know of its alarm; logged: the end of the last window that MLflow has."""
     path(report.name).parent.mkdir(parents=True, exist_ok=True)
-    files.write_text(path(report.name), json.dumps(asdict(report), indent=1))
+    files.write_text(path(report.name), json.dumps({**asdict(report), "told": is_told, "logged": logged}, indent=1))
 
 
 def retrain_reason(name: str, champion: str | None) -> str | None:

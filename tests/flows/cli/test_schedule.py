@@ -32,7 +32,7 @@ def test_the_newest_runs_are_listed_with_their_states_and_times(own_clone, prefe
         begin(deployment, minute, kind)
     begin(deployment, 60 * 24, None)  # planned for tomorrow: `next` tells of it
     schedule = json.loads(own_clone.retune("schedule", "list", "--json").stdout)
-    assert [each["deployment"].partition("/")[0] for each in schedule["schedules"]] == ["retrain", "watch"]
+    assert [each["deployment"].partition("/")[0] for each in schedule["schedules"]] == ["retrain", "watch", "monitor"]
     runs = schedule["runs"]
     assert [(each["because"], each["state"]) for each in runs] == list(STATES.items()), "newest first"
     by = {each["because"]: each for each in runs}
