@@ -47,16 +47,18 @@ def watch(config: Params, engine: Engine | None, now: float, tell: crash_alerts.
     name = config.register.name
     before = verdict_file.read(name)
     report = reports.report(engine, name, config.monitor, DAYS, now)
-    is_known = bool(before.get("told")) and before.get("version") == report.version
-    is_told = is_known
-    if engine and report.alarms and not is_known:
+    lasts = bool(before.get("alarms")) and before.get("version") == report.version
+    is_known = lasts and bool(before.get("told"))
+    is_told, sheet = is_known, before.get("review", []) if lasts else []
+    if engine and report.alarms and not lasts:
         sheet = _open_review(config, engine, report, now)
+    if report.alarms and not is_known:
         more = [f"A reason to train again: {report.retrain}"] if report.retrain else []
         is_told = tell("unhealthy", f"What {name} answers needs a look", "\n".join([*report.alarms, *sheet, *more]))
     if is_known and not report.alarms:
         is_told = not tell("recovered", f"What {name} answers is as it was", report.words)
     logged = run_log.log_windows(report, before.get("logged"))
-    verdict_file.write(report, is_told, logged)
+    verdict_file.write(report, is_told, logged, sheet)
     return report
 
 

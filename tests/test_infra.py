@@ -2,6 +2,7 @@
 
 import configparser
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -218,3 +219,30 @@ def test_a_pod_runs_a_command_that_there_is_and_asks_routes_that_there_are(conta
     routes = (INFRA.parent / "tasks/serve/operation_routes.py").read_text("utf-8")
     assert all(f'"{path}"' in routes for path in paths) and "/ready" in paths
     assert any(mount["mountPath"].endswith(f".retune/{api_keys.FILE}") for mount in container["volumeMounts"])
+
+
+RULES = INFRA / "prometheus/alerts.yaml"
+DASHBOARD = json.loads((INFRA / "grafana/serving.json").read_text("utf-8"))
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed (Debian: prometheus)")
+@pytest.mark.parametrize("words", [("check", "rules", "alerts.yaml"), ("test", "rules", "alerts_test.yaml")])
+def test_the_alerts_fire_when_they_must_and_only_then(words):
+    done = subprocess.run(["promtool", *words], cwd=RULES.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_alert_has_a_test():
+    alerts = {rule["alert"] for group in yaml.safe_load(RULES.read_text("utf-8"))["groups"] for rule in group["rules"]}
+    tests = yaml.safe_load((RULES.parent / "alerts_test.yaml").read_text("utf-8"))["tests"]
+    fired = {case["alertname"] for test in tests for case in test["alert_rule_test"] if case["exp_alerts"]}
+    assert fired == alerts
+
+
+def test_alerts_and_dashboard_ask_for_metrics_that_there_are():
+    code = (INFRA.parent / "tasks/serve/metrics.py").read_text("utf-8")
+    names = set(re.findall(r'"(retune_\w+)"', code))
+    queries = RULES.read_text("utf-8") + json.dumps(DASHBOARD["panels"])
+    for name in set(re.findall(r"retune_\w+", queries)):
+        assert re.sub("_(total|bucket)$", "", name) in names, name
+    assert all(panel["targets"] for panel in DASHBOARD["panels"])

@@ -17,13 +17,16 @@ def moved(engine: Engine, name: str, version: str, config: Monitor, now: float) 
 
 def most_moved(reference: Window, window: Window, count: int) -> list[tuple[str, int]]:
     """By the witness function of the test of vectors; without vectors those that the model is least sure of."""
-    rows = window.rows[window.rows["text"].notna()].drop_duplicates("text").reset_index(drop=True)
-    before = reference.rows["sketch"].dropna()
+    rows, before = window.rows.reset_index(drop=True), reference.rows["sketch"].dropna()
     with_sketch = rows[rows["sketch"].notna()]
     scores = 1 - rows["confidence"].to_numpy(dtype=float)
     if len(before) and len(with_sketch):
         now = sketches.from_bytes(with_sketch["sketch"].tolist())
         scores = np.full(len(rows), -np.inf)
         scores[with_sketch.index] = shift_tests.witness(sketches.from_bytes(before.tolist()), now)
-    order = np.argsort(-scores, kind="stable")[:count]
-    return [(str(rows["request_id"][place]), int(rows["position"][place])) for place in order]
+    ranked = rows.iloc[np.argsort(-scores, kind="stable")]
+    ranked = ranked[ranked["text"].notna()].drop_duplicates("text").head(count)
+    return [
+        (str(request), int(position))
+        for request, position in zip(ranked["request_id"], ranked["position"], strict=True)
+    ]

@@ -1,6 +1,7 @@
 """The last verdict of the scheduled monitor, in `.retune/monitor/NAME.json`: what was told, and why to train again."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,10 +28,14 @@ def read(name: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def write(report: "MonitorReport", is_told: bool, logged: str | None) -> None:
-    """is_told: whether people know of its alarm; logged: the end of the last window that MLflow has."""
+def write(report: "MonitorReport", is_told: bool, logged: str | None, review: Sequence[str]) -> None:
+    """is_told: whether people know of its alarm; logged: the end of the last window that MLflow has; review: what
+    they are told of the sheet.
+    """
     path(report.name).parent.mkdir(parents=True, exist_ok=True)
-    files.write_text(path(report.name), json.dumps({**asdict(report), "told": is_told, "logged": logged}, indent=1))
+    files.write_text(
+        path(report.name), json.dumps({**asdict(report), "told": is_told, "logged": logged, "review": review}, indent=1)
+    )
 
 
 def retrain_reason(name: str, champion: str | None) -> str | None:

@@ -77,3 +77,15 @@ class EngineMetrics(Collector):
             tokens.add_metric(version, engine.counts.tokens)
             busy.add_metric(version, engine.counts.seconds)
         yield from (info, waiting, cached, hits, misses, batches, tokens, busy, swaps, failures)
+
+
+class LogMetrics(Collector):
+    """How far the log of what is served has come."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+
+    def collect(self) -> Iterator[Any]:
+        yield GaugeMetricFamily("retune_log_waiting_rows", "Rows to be written.", value=self._log.waiting)
+        yield CounterMetricFamily("retune_log_written_rows", "Rows in the database.", value=self._log.written)
+        yield CounterMetricFamily("retune_log_dropped_rows", "Rows that found no room.", value=self._log.dropped)

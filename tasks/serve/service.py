@@ -19,11 +19,17 @@ from retune.serving.request_log import LoggedAnswer
 from retune.serving.router import CHAMPION, Routed, Router
 from tasks.serve import answer_log
 from tasks.serve.errors import RequestRefused, retry_after
-from tasks.serve.metrics import EngineMetrics, RequestMetrics
+from tasks.serve.metrics import EngineMetrics, LogMetrics, RequestMetrics
 
 
 class Log(Protocol):
     """The request log, as far as a server needs it."""
+
+    written: int
+    dropped: int
+
+    @property
+    def waiting(self) -> int: ...
 
     def put(self, rows: Sequence[LoggedAnswer]) -> None: ...
 
@@ -54,6 +60,7 @@ class Service:
         self.routers = {name: self._router(live, rollout) for name, live in self.models.items()}
         self.metrics = RequestMetrics()
         self.metrics.registry.register(EngineMetrics(models))
+        self.metrics.registry.register(LogMetrics(log))
         self.draining = False
         self._needs_key = access.public
         self._limit = RateLimit(config.requests_per_minute)

@@ -64,10 +64,11 @@ def test_what_nobody_heard_is_told_again(config, engine):
     people = People()
     people.is_there = False
     served.write(engine, [*day(0), *day(1, label="a"), *day(2, label="a")])
-    for _ in range(2):
+    for _ in range(3):
         monitor.watch(config, engine, NOW, people)
-    assert [event for event, *_ in people.messages] == ["unhealthy"] * 2
-    assert "are on a sheet already" in people.messages[1][2]
+    assert [event for event, *_ in people.messages] == ["unhealthy"] * 3
+    assert len({body for *_, body in people.messages}) == 1, "with the same sheet"
+    assert len(feedback.reviews(engine, "desk")) == 2, "each text once"
 
 
 def test_an_alarm_hands_the_texts_that_moved_most_to_reviewers(config, engine, tmp_path):

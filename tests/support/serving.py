@@ -39,6 +39,11 @@ class ListLog:
 
     def __init__(self):
         self.rows, self.closed = [], False
+        self.waiting = self.dropped = 0
+
+    @property
+    def written(self):
+        return len(self.rows)
 
     def put(self, rows):
         self.rows += rows

@@ -26,6 +26,17 @@ def test_a_new_topic_is_what_has_moved_most():
     assert {request for request, _ in keys} == {f"r{place}" for place in range(6)}
 
 
+def test_a_new_text_that_comes_often_has_moved_most_and_is_asked_once():
+    later = window()
+    often = [sketches.as_bytes(np.ones(64))] * 20
+    later.rows["sketch"] = [*later.rows["sketch"][:40], *often]
+    later.rows.loc[40:, "text"] = "where is my drone"
+    assert most_moved(window(), later, 3)[0] == ("r40", 0)
+    assert (
+        len({request for request, _ in most_moved(window(), later, 3)} & {f"r{place}" for place in range(40, 60)}) == 1
+    )
+
+
 def test_without_vectors_the_least_sure_come_first_and_a_text_comes_once():
     later = window(with_sketches=False)
     later.rows.loc[1, "text"] = "text 0"

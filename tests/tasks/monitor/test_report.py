@@ -150,7 +150,7 @@ def test_the_verdict_is_a_reason_only_for_the_champion_that_lost_quality(engine,
     assert verdict_file.retrain_reason("desk", "desk/1") is None
     served.write(engine, [*day(0), *day(1), *day(2)])
     feedback.draw(engine, [*reviews(0, 4), *reviews(2, 30)])
-    verdict_file.write(reports.report(engine, "desk", CONFIG, 7, NOW), True, None)
+    verdict_file.write(reports.report(engine, "desk", CONFIG, 7, NOW), True, None, [])
     assert "has lost accuracy" in verdict_file.retrain_reason("desk", "desk/1")
     assert verdict_file.retrain_reason("desk", "desk/2") is None
     verdict_file.path("desk").write_text("half a")

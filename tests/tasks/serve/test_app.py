@@ -269,6 +269,7 @@ def test_metrics_count_requests_answers_and_versions(client):
     assert 'retune_answers_total{arm="champion",model="desk",route="auto",version="1"} 2.0' in lines
     assert 'retune_version_info{model="desk",seal="seal of desk/1",version="1"} 1.0' in lines
     assert 'retune_swaps_total{model="desk"} 0.0' in lines
+    assert {"retune_log_written_rows_total 2.0", "retune_log_dropped_rows_total 0.0"} <= set(lines)
 
 
 @pytest.fixture
