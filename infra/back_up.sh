@@ -15,12 +15,12 @@ mkdir -p "$to"
 if [ -f .retune/services/pgpass ]; then
   programs=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
   export PGPASSFILE="$PWD/.retune/services/pgpass"
-  for database in prefect mlflow; do
+  for database in prefect mlflow retune; do
     "${programs:+$programs/}pg_dump" --format=custom --host=127.0.0.1 --port="$(cut -d: -f2 "$PGPASSFILE")" \
       --username=retune --file="$to/$database.dump" "$database"
   done
 fi
-for file in .retune/mlflow.db .retune/prefect/prefect.db .retune/services/logins.db; do   # whole, whoever writes
+for file in .retune/mlflow.db .retune/serving.db .retune/prefect/prefect.db .retune/services/logins.db; do   # whole, whoever writes
   [ ! -f "$file" ] || "$python" -c 'import sqlite3, sys
 with sqlite3.connect(sys.argv[1]) as a, sqlite3.connect(sys.argv[2]) as b: a.backup(b)' "$file" "$to/$(basename "$file")"
 done

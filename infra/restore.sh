@@ -24,6 +24,7 @@ tar --extract --file="$from/state.tar"
 [ ! -f "$from/dvc-cache.tar" ] || tar --extract --file="$from/dvc-cache.tar"
 put() { [ ! -f "$from/$1" ] || { mkdir -p "$(dirname "$2")" && cp "$from/$1" "$2"; }; }
 put mlflow.db .retune/mlflow.db
+put serving.db .retune/serving.db
 put prefect.db .retune/prefect/prefect.db
 put logins.db .retune/services/logins.db
 export PYTHONPATH="$into${PYTHONPATH:+:$PYTHONPATH}"
@@ -31,7 +32,8 @@ if [ -f "$from/mlflow.dump" ]; then
   "$python" -m flows.cli up --database postgres --database-only    # new and empty
   programs=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
   export PGPASSFILE="$PWD/.retune/services/pgpass"
-  for database in prefect mlflow; do
+  for database in prefect mlflow retune; do
+    [ -f "$from/$database.dump" ] || continue    # a backup of an earlier release lacks what was served
     "${programs:+$programs/}pg_restore" --exit-on-error --no-owner --host=127.0.0.1 \
       --port="$(cut -d: -f2 "$PGPASSFILE")" --username=retune --dbname="$database" "$from/$database.dump"
   done

@@ -25,6 +25,7 @@ RIGHTS = (
     "Mount that disk for writing, give this account the right, or work in a clone of your own"
     " (`git clone`, `dvc pull`); commands that only read work here too"
 )
+SERVED = "RETUNE_SERVING_DATABASE"
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 SPINS = "1000"  # of a thread that waits for another at a barrier: bench/threads.py
 SITE_SWITCH, SITE_FOLDER = "DVC_SITE_CACHE_DIR", "/var/tmp/dvc"  # what DVC remembers of files, to hash them once
@@ -146,6 +147,8 @@ def _use_services(folder: Path, needed: bool) -> None:
         return
     services = json.loads((folder / SERVICES_STATE).read_text("utf-8"))
     variables = dict(line.split("=", 1) for line in (folder / SERVICES_ENV).read_text("utf-8").splitlines())
+    if services.get("folder") == str(folder) and SERVED in variables:
+        os.environ.setdefault(SERVED, variables[SERVED])  # also where it is down: rows wait for it, in no other file
     for name, switch in {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}.items():
         if os.environ.get(switch):
             continue

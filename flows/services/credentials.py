@@ -2,10 +2,12 @@
 
 import json
 import secrets
+from urllib.parse import quote
 
 from flows.project import environment
 from flows.services import postgres
 from flows.services.state import State, folder, keep, url
+from retune.serving import database
 
 USER = "retune"
 PASSWORDS = ("database", "prefect", "mlflow", "session")
@@ -32,10 +34,15 @@ def write(state: State, passwords: dict[str, str]) -> None:
 
 def client_variables(state: State, passwords: dict[str, str]) -> dict[str, str]:
     """The variables that a command, or another program, needs to use the servers."""
+    served = {}
+    if state.database == "postgres":
+        place = postgres.address("+psycopg", state.ports["postgres"], postgres.SERVED)
+        served = {database.ADDRESS: f"{place}?passfile={quote(str(folder() / 'pgpass'))}"}
     return {
         "PREFECT_API_URL": f"{url(state, 'prefect')}/api",
         "PREFECT_API_AUTH_STRING": f"{USER}:{passwords['prefect']}",
         "MLFLOW_TRACKING_URI": url(state, "mlflow"),
         "MLFLOW_TRACKING_USERNAME": USER,
         "MLFLOW_TRACKING_PASSWORD": passwords["mlflow"],
+        **served,
     }

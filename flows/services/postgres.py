@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import psycopg
 
 ROLE = "retune"
-DATABASES = ("prefect", "mlflow")
+SERVED = "retune"  # the database of what was served
+DATABASES = ("prefect", "mlflow", SERVED)
 ACCOUNTS = ("postgres", "nobody")  # accounts that root runs it under: the first that exists
 PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin")
 PROGRAMS = ("initdb", "postgres")

@@ -9,6 +9,7 @@ import pytest
 from flows.execution import dvc
 from flows.project import environment
 from retune.errors import Broken, WrongUse
+from retune.serving import database
 from retune.system import process_identity
 
 
@@ -154,6 +155,20 @@ def test_a_registry_that_is_down_is_not_replaced_by_a_file(write_services_state)
         environment.activate_project()
     environment.activate_project(services=False)
     assert "MLFLOW_TRACKING_URI" not in os.environ
+
+
+def test_what_is_served_goes_into_the_database_of_the_services_and_waits_for_it_where_it_is_down(
+    write_services_state, scratch_project, monkeypatch
+):
+    monkeypatch.setenv(environment.SERVED, "")  # so that it is as before in the end
+    monkeypatch.delenv(environment.SERVED)
+    write_services_state("sqlite")
+    environment.activate_project()
+    assert environment.SERVED == database.ADDRESS not in os.environ
+    variables = scratch_project / ".retune/services" / environment.SERVICES_ENV
+    variables.write_text(f"{variables.read_text()}{environment.SERVED}=postgresql://p/retune?passfile=x\n")
+    environment.activate_project(services=False)
+    assert os.environ[database.ADDRESS] == "postgresql://p/retune?passfile=x"
 
 
 def test_a_registry_in_a_file_is_the_same_without_its_server(write_services_state):
