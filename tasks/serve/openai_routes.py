@@ -212,13 +212,15 @@ def _headers(served: ServedVersion) -> dict[str, str]:
 
 
 def _refusal(error: RequestRefused | Unanswered | RequestValidationError, request_id: str) -> Response:
-    refusal, kind, param = refusal_of(error), refusal_of(error).kind, None
-    status = refusal.status
+    refusal = refusal_of(error)
+    status, kind, message, param = refusal.status, refusal.kind, refusal.message, None
     if isinstance(error, RequestValidationError):
         status, first = 400, error.errors()[0]  # as OpenAI's API does
-        param = ".".join(str(part) for part in first["loc"] if part != "body")[:100] or None
-        kind = "unsupported_parameter" if first["type"] == "extra_forbidden" else kind
-    return JSONResponse(_error(status, kind, refusal.message, param, request_id), status, refusal.headers)
+        if first["type"] != "json_invalid":
+            param = ".".join(str(part) for part in first["loc"] if part != "body")[:100] or None
+        if first["type"] == "extra_forbidden":
+            kind, message = "unsupported_parameter", f"a version does nothing with {param}: leave it out"
+    return JSONResponse(_error(status, kind, message, param, request_id), status, refusal.headers)
 
 
 def _error(status: int, kind: str, message: str, param: str | None, request_id: str) -> dict[str, Any]:

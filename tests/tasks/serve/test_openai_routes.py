@@ -167,6 +167,12 @@ def test_what_a_version_does_not_do_is_refused_in_openais_form(client, writer, n
     assert error["request_id"] == response.headers["x-request-id"]
 
 
+def test_a_body_that_is_no_json_is_the_fault_of_no_parameter(client):
+    response = client.post("/v1/chat/completions", content=b"{", headers={"Content-Type": "application/json"})
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["param"]) == (400, "malformed", None)
+
+
 @pytest.mark.parametrize("content", [[{"type": "image_url", "image_url": {"url": "x"}}], 3, None, []])
 def test_a_message_that_is_no_text_is_refused(client, content):
     assert chat(client, messages=[{"role": "user", "content": content}]).status_code == 400
