@@ -18,7 +18,11 @@ from retune.errors import Refused
 @click.argument("source", required=False)
 @click.option("--merge", is_flag=True, help="Join the two sides of a merge conflict in data/raw.dvc; without SOURCE.")
 @click.option("--text", metavar="COL", help="Column of the text, or the prompt; `text` if not given.")
-@click.option("--label", metavar="COL", help="Column of the label, or the answer; `label` if not given.")
+@click.option(
+    "--label",
+    metavar="COL",
+    help="Column of the label, or the answer; `label` if not given. `__other__`: none of the labels fits any row.",
+)
 @click.option("--rejected", metavar="COL", help="Column of the worse answer, for task prefer.")
 @click.option("--id", "id_", metavar="COL", help="Column of the row's id; made from the content if not given.")
 @click.option("--group", metavar="COL", help="Column of the group, such as the customer; its rows stay in one split.")

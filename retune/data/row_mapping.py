@@ -41,10 +41,13 @@ class Columns:
 def wanted_columns(columns: Columns, task: str) -> frozenset[str]:
     """The columns that a source must have, by which its header is known."""
     usual = () if task_data.of(task).text_is_messages else ("text", "label")
-    stated = [
-        column for role, column in columns.roles().items() if column and not (role == "split" and column in SIDE_OF)
-    ]
+    stated = [column for role, column in columns.roles().items() if column and not _is_word(role, column)]
     return frozenset([*stated, *columns.keep, *(role for role in usual if not columns.roles()[role])])
+
+
+def _is_word(role: str, column: str) -> bool:
+    """Says the same of all rows, where no column has that name."""
+    return (role == "split" and column in SIDE_OF) or (role == "label" and column == row_table.OTHER)
 
 
 def complete_columns(columns: Columns, table: Table, task: str) -> Columns:
@@ -60,7 +63,7 @@ def complete_columns(columns: Columns, table: Table, task: str) -> Columns:
     if not task_data.of(task).text_is_messages:
         complete = replace(columns, text=columns.text or "text", label=columns.label or "label")
     for role, column in [*complete.roles().items(), *(("keep", column) for column in complete.keep)]:
-        if column is None or column in table.names or (role == "split" and column in SIDE_OF):
+        if column is None or column in table.names or _is_word(role, column):
             continue
         if task_data.of(task).text_is_messages and role in ANSWERS:
             continue
@@ -79,9 +82,14 @@ def read_answers(table: Table, columns: Columns, task: str) -> chat_formats.Mapp
     if task_data.of(task).text_is_messages:
         return chat_formats.read(table, task, columns.text, columns.label, columns.rejected)
     names = {role: str(columns.roles()[role]) for role in ("text", "label")}
+    if is_other := names["label"] == row_table.OTHER and row_table.OTHER not in table.names:
+        del names["label"]
     faults: Faults = {}
     values = {role: table.words(name, faults) for role, name in names.items()}
-    return chat_formats.Mapped(f"the columns {' and '.join(names.values())}", tuple(names.values()), values, faults)
+    if is_other:
+        values["label"] = [row_table.OTHER] * len(table.places)
+    where = f"the column{'s' * (len(names) > 1)} {' and '.join(names.values())}"
+    return chat_formats.Mapped(where, tuple(names.values()), values, faults)
 
 
 def rows_of(table: Table, columns: Columns, name: str, mapped: dict[str, list[str]], faults: Faults) -> pd.DataFrame:

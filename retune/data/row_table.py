@@ -37,6 +37,7 @@ TEXT = pa.large_string()  # the dtype of a column of texts in pandas
 GROUP = 1 << 20  # rows per row group of the Parquet file
 SPLITS = ("train", "val", "test")
 REJECTED, SLICES = "rejected", "slices"
+OTHER = "__other__"  # the label of texts that belong to none: never learned, only asked in evaluation
 JOINERS = "\u200c\u200d"  # join emoji, Persian and Hindi words; the only format characters that stay
 LOOSE_JOINER = re.compile(f"(?<!\\S)[{JOINERS}]+|[{JOINERS}]+(?!\\S)")
 

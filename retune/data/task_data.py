@@ -56,6 +56,7 @@ TASKS: dict[str, TaskData] = {
             *UNUSABLE,
             "dropped_by_review",
             "personal_data",
+            "out_of_scope",
             *LENGTH_AND_TEST,
             "contradicts_test",
             "contradicts_accepted",

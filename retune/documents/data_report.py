@@ -17,6 +17,7 @@ MEANINGS = {  # reason of a reject -> what is the matter with the row
     "no_rejected": "has no worse answer",
     "no_preference": "has one text as better and as worse answer",
     "personal_data": "holds personal data whose action is drop",
+    "out_of_scope": "belongs to none of the labels, and is asked in evaluation alone",
     "dropped_by_review": "was dropped by a person who reviewed its label",
     "too_short": "has too few characters",
     "too_long": "has too many characters",

@@ -1,5 +1,7 @@
 """Texts that belong to none of the labels: how many of them nobody would read, and how well confidence sees them.
 
+They are the rows of the label `__other__`, which curation keeps apart, and those of the file that params name.
+
 A promised precision holds for rows like the test rows. A text of no label at all is wrong whatever it is called, so a
 file of such texts shows what the promise does not cover. The score that tells them apart is the confidence itself, the
 largest softmax probability (Hendrycks & Gimpel 2017), with which the route is decided: `bench/out_of_scope.py` measures

@@ -45,6 +45,7 @@ from tasks.curate import ray_cluster, semantic_copies
 from tasks.curate.doubts import Doubts
 from tasks.curate.first_pass import Examination, Spool, examinations, open_spool, processes
 from tasks.curate.near_copies import ALONE
+from tasks.curate.out_of_scope import OutOfScope
 from tasks.curate.report import (
     Tally,
     describe_near_copies,
@@ -295,9 +296,11 @@ def main(raw: Path, suppressed_json: Path, verdicts_json: Path, curated: Path, r
     context = Context(facts, config.curate, listed, secret, name_finder, verdicts, row_table.first_rows(raw))
     files = replay.files_of(config)
     examples = replay.read(files)
-    tally, doubts = Tally(context.facts, verdicts), Doubts(context.facts)
-    digests, near_copies = _curate_folder(raw, curated, context, tally, doubts)
+    tally, doubts, others = Tally(context.facts, verdicts), Doubts(context.facts), OutOfScope()
+    digests, near_copies = _curate_folder(raw, curated, context, tally, doubts, others)
+    others.write(curated, BATCH_ROWS)
     report: dict[str, Any] = {**tally.report(), "near_copies": near_copies, "doubts": doubts.report()}
+    report |= others.report()
     if unreadable := rejects_of_ingest.unreadable(raw):
         report["unreadable"] = report_unreadable(unreadable)
     if files:
@@ -310,13 +313,13 @@ def main(raw: Path, suppressed_json: Path, verdicts_json: Path, curated: Path, r
         print("personal data: " + ", ".join(f"{name} {count}" for name, count in sorted(tally.personal.items())))
     if near_copies["rows"]:
         print(describe_near_copies(near_copies))
-    for warning in (*tally.warnings(), *tally.reviews.warnings(), *doubts.warnings()):
+    for warning in (*tally.warnings(), *tally.reviews.warnings(), *doubts.warnings(), *others.warnings()):
         print(f"warning: {warning}")
     print(summary(report))
 
 
 def _curate_folder(
-    raw: Path, curated: Path, context: Context, tally: Tally, doubts: Doubts
+    raw: Path, curated: Path, context: Context, tally: Tally, doubts: Doubts, others: OutOfScope
 ) -> tuple[Array, dict[str, Any]]:
     """Writes the files of `curated` but those of examples. The digests of all texts, and the report of near-copies."""
     columns, count = context.facts.columns, row_table.count(raw)
@@ -345,6 +348,7 @@ def _curate_folder(
             for clean_rows, rejected_rows in outcome(stream, spool, context, decision):
                 tally.sort(clean_rows, rejected_rows)
                 doubts.add(clean_rows)
+                others.add(rejected_rows)
                 rows.write(clean_rows)
                 rejects.write(rejected_rows)
                 clusters.write(in_clusters(clean_rows, decision))

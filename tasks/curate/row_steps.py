@@ -228,6 +228,11 @@ def personal_data(batch: pa.RecordBatch, _context: Context) -> tuple[pa.RecordBa
     return reject(batch, pc.and_not(drop, batch.column("test")), "drop")
 
 
+def out_of_scope(batch: pa.RecordBatch, _context: Context) -> tuple[pa.RecordBatch, Rejects]:
+    """Texts of none of the labels, on whatever side: `tasks.curate.out_of_scope` keeps them for evaluation."""
+    return reject(batch, pc.equal(batch.column("label"), row_table.OTHER))
+
+
 def too_short(batch: pa.RecordBatch, context: Context) -> tuple[pa.RecordBatch, Rejects]:
     short = pc.less(batch.column("asks"), context.config.min_chars)
     return reject(batch, pc.and_not(short, batch.column("test")), "asks")
@@ -256,6 +261,7 @@ ROW_STEPS: dict[str, RowStep] = {
         no_preference,
         dropped_by_review,
         personal_data,
+        out_of_scope,
         too_short,
         too_long,
     )

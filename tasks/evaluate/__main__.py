@@ -1,10 +1,11 @@
 """Score a model folder on rows that it has not seen, beside the untouched base.
 
-    python -m tasks.evaluate MODEL_FOLDER ROWS.parquet REPORT_FOLDER [VALIDATION.parquet LEARNED.parquet ...]
+    python -m tasks.evaluate MODEL_FOLDER ROWS.parquet REPORT_FOLDER \\
+        [VALIDATION.parquet TRAIN.parquet VAL.parquet OUT_OF_SCOPE.parquet]
 
 Any model folder, any rows: the champion is scored for the gate with the same command. On VALIDATION.parquet, from
-training, it chooses what the model may do alone; without it the folder's own choice holds. In LEARNED.parquet,
-the rows of train and val, it looks for the texts of golden cases. It writes into REPORT_FOLDER
+training, it chooses what the model may do alone; without it the folder's own choice holds. In the rows of train and val
+it looks for the texts of golden cases. Those of OUT_OF_SCOPE.parquet belong to no label. It writes into REPORT_FOLDER
 
     evaluate.json          the headline scores with their intervals, for DVC and MLflow
     predictions.parquet    the predictions of each model for each row
@@ -29,6 +30,7 @@ def main(
     validation_path: Path | None = None,
     train_path: Path | None = None,
     val_path: Path | None = None,
+    out_of_scope_path: Path | None = None,
 ) -> None:
     config, rows = params.load(), row_table.read(rows_path)
     learned = tuple(path for path in (train_path, val_path) if path)
@@ -36,7 +38,8 @@ def main(
     if isinstance(config.evaluate, Evaluate):  # each imports what the other does not need, and that takes seconds
         from tasks.evaluate import classification
 
-        classification.report_on(model_folder, rows, validation, learned, config.evaluate, out)
+        others = row_table.read(out_of_scope_path)["text"].tolist() if out_of_scope_path else []
+        classification.report_on(model_folder, rows, validation, learned, others, config.evaluate, out)
     else:
         from tasks.evaluate import generation
 

@@ -1,6 +1,6 @@
 """What the model may do alone: thresholds chosen on validation rows, checked on the test rows, and what follows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,19 +28,20 @@ def report_on(
     model_folder: Path,
     predict: Callable[[list[str]], Predictions],
     config: Automation,
+    others: Sequence[str],
     out: Path,
 ) -> Automated:
     """test, validation: label, predicted and confidence of each row; validation is None for any other than a candidate.
 
-    predict: of the candidate, for texts that are out of its scope. Writes automation.json, and the curve of risk over
-    coverage.
+    predict: of the candidate, for texts that are out of its scope; others: such texts among the records. Writes
+    automation.json, and the curve of risk over coverage.
     """
     answers = automation.answers_of(test)
     if validation is None:
         return Automated(_routes(routing.read(model_folder), test), {}, {})
     document = automation.document(validation, test, config)
     chosen = routing.parse(document)
-    document["out_of_scope"] = _out_of_scope(chosen, answers, predict, config)
+    document["out_of_scope"] = _out_of_scope(chosen, answers, predict, config, others)
     write(document, answers, config.precision, out)
     headline = automation.headline(document) | out_of_scope.headline(document["out_of_scope"])
     return Automated(_routes(chosen, test), headline, document)
@@ -55,10 +56,14 @@ def write(document: dict[str, Any], answers: Answers, precision: float | None, o
 
 
 def _out_of_scope(
-    chosen: routing.Routing, answers: Answers, predict: Callable[[list[str]], Predictions], config: Automation
+    chosen: routing.Routing,
+    answers: Answers,
+    predict: Callable[[list[str]], Predictions],
+    config: Automation,
+    others: Sequence[str],
 ) -> dict[str, Any] | None:
     """None without such texts."""
-    texts = out_of_scope.read(config.out_of_scope)
+    texts = list(dict.fromkeys([*others, *out_of_scope.read(config.out_of_scope)]))
     if not texts:
         return None
     with stage_io.heartbeat(f"asking {len(texts):,} texts of no label"):

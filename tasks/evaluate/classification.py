@@ -107,13 +107,14 @@ def report_on(
     rows: pd.DataFrame,
     validation: pd.DataFrame | None,
     learned: Sequence[Path],
+    others: Sequence[str],
     evaluate_config: Evaluate,
     out: Path,
 ) -> None:
     """Score a model folder on `rows`, and write into `out` the files that `tasks.evaluate` names.
 
     validation: what a candidate said of rows that it had not learned from; None for any other model;
-    learned: files of the rows that a candidate learned from.
+    learned: files of the rows that a candidate learned from; others: texts of none of the labels.
     """
     model, batch_size = classifier.load(model_folder), evaluate_config.batch_size
     untouched = classifier.load_probe(model_folder)
@@ -145,7 +146,9 @@ def report_on(
     if slices := scores_of_slices(rows, candidate, evaluate_config):
         report_details["slices"] = slices
     predictions = _predictions(rows, {"": candidate, "base_": base, "probe_": probe})
-    automated = automation.report_on(predictions, validation, model_folder, ask, evaluate_config.automation, out)
+    automated = automation.report_on(
+        predictions, validation, model_folder, ask, evaluate_config.automation, others, out
+    )
     headline |= automated.headline
     report_details |= {"automation": automated.details} if automated.details else {}
     row_table.write(predictions.assign(route=automated.routes).join(changed_rows), out / "predictions.parquet")

@@ -153,8 +153,8 @@ def measure(rows: pd.DataFrame, clusters: pd.DataFrame, curated: dict[str, Any],
     filled = ("id", "text", "label", row_table.REJECTED)
     blank = {name: rows[name].str.strip() == "" for name in filled if name in rows}
     frame = rows.assign(**{name: rows[name].mask(mask) for name, mask in blank.items()})
-    reasons = curated.get("reasons", {})  # a row that was corrected, or had to be forgotten, is not bad data
-    excused = sum(reasons.get(reason, 0) for reason in ("superseded", "suppressed"))
+    reasons = curated.get("reasons", {})  # a row that was corrected, forgotten, or is of no label is not bad data
+    excused = sum(reasons.get(reason, 0) for reason in ("superseded", "suppressed", "out_of_scope"))
     frame["rejected_share"] = (curated["rejected"] - excused) / max(curated["received"] - excused, 1)
     if "text" in rows:
         frame["text_chars"] = words.mask(frame["text"].isna()).str.len()

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retune.data import row_table, values
+from retune.data.row_table import OTHER
 from retune.errors import Refused, WrongUse
 from tasks.ingest import Columns, Origin
 from tests.support.ingesting import ID, RAW, bytes_of_raw, column, ingest, put, refused, rows, take
@@ -250,3 +251,12 @@ def test_a_part_is_ingested_with_its_slices():
     columns = Columns(text="text", label="label", id="id", group="group", split="given", slices="slices")
     report = ingest(str(copy), RAW, columns)
     assert slices_of(report.part) == ['{"channel": "mail"}']
+
+
+def test_the_label_of_no_label_needs_no_column_and_one_of_that_name_is_read():
+    take("id,body\n1,Guten Morgen\n2,hello\n", Columns(text="body", label=OTHER, id="id"))
+    assert column("label") == [OTHER, OTHER]
+    take("id,body,__other__\n3,what is it,bills\n", Columns(text="body", label=OTHER, id="id"))
+    assert column("label") == [OTHER, OTHER, "bills"]
+    take(f"id,text,label\n4,some words,bills\n5,others,{OTHER}\n", Columns(id="id"))
+    assert column("label")[-2:] == ["bills", OTHER]

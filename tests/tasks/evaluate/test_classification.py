@@ -145,7 +145,10 @@ def test_the_stage_scores_a_model_folder_beside_base_and_probe(
     answers = classifier.load(model_folder, "cpu").predict(rows["text"].tolist())
     validation = rows[["id", "label"]].assign(predicted=rows["label"], confidence=answers.confidence.astype("float64"))
     row_table.write(validation, tmp_path / "validation.parquet")
-    main(model_folder, tmp_path / "test.parquet", out, tmp_path / "validation.parquet")
+    kept_apart = pd.DataFrame({"id": ["o1", "o2"], "text": ["Guten Morgen", "Wo ist der Ball?"]})
+    row_table.write(kept_apart, tmp_path / "out_of_scope.parquet")
+    of_training = (tmp_path / "validation.parquet", None, None, tmp_path / "out_of_scope.parquet")
+    main(model_folder, tmp_path / "test.parquet", out, *of_training)
 
     report = json.loads((out / "evaluate.json").read_text("utf-8"))
     assert report["macro_f1"] == report["probe_macro_f1"] > report["base_macro_f1"], "the folder's method is probe"
@@ -168,7 +171,7 @@ def test_the_stage_scores_a_model_folder_beside_base_and_probe(
     assert "40 validation rows are too few" in page
     assert set(predictions["route"]) == {"human"}
     assert report["automated_share"] == 0 < report["aurc"]
-    assert chosen["out_of_scope"]["share"]["n"] == 2
+    assert chosen["out_of_scope"]["share"]["n"] == 3, "two of the file and two of the records, one text in both"
     assert 0 <= report["out_of_scope_auroc"] <= 1
     assert report["out_of_scope_automated"] == 0 < report["out_of_scope_automated_high"]
     assert "belong to none of the labels" in page
