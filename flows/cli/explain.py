@@ -15,9 +15,9 @@ WORDS = 8  # that carried the label most
 def explanations(model: Any, folder: Path, version_folder: Path, answers: Sequence[tuple[str, str]]) -> list[Any]:
     """An explanation of each text and its label. folder: of the model, in that of its version."""
     from retune.lineage import record
-    from tasks.trace import explain
+    from retune.serving.explainer import Explainer
 
-    explainer = explain.Explainer(model, folder, record.read(version_folder / record.FILE))
+    explainer = Explainer(model, folder, record.read(version_folder / record.FILE))
     return [explainer.explain(text, label) for text, label in answers]
 
 

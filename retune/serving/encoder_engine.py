@@ -61,7 +61,7 @@ class EncoderEngine:
     ) -> None:
         self.served, self.counts, self.cache = served, Counts(), ResponseCache(config.cache_texts)
         self.waiting = 0  # texts that came and have no answer yet
-        self._model, self._routing, self._config = model, rule, config
+        self.model, self._routing, self._config = model, rule, config
         self._pad = classifier.pad_id(model.tokenizer)
         self._rate = 0.0  # texts a second
         self._arrivals: list[_Text] = []
@@ -143,7 +143,7 @@ class EncoderEngine:
             return []
         try:
             texts = [text.request.texts[text.place] for text in arrivals]
-            tokens = classifier.tokenize(self._model.tokenizer, texts, self._model.manifest.max_tokens)
+            tokens = classifier.tokenize(self.model.tokenizer, texts, self.model.manifest.max_tokens)
         except Exception as error:  # of the tokenizer's library: no caller may wait for ever
             self._fail(arrivals, error)
             return []
@@ -179,8 +179,8 @@ class EncoderEngine:
         self._give(list(zip(batch, answers, strict=True)))
 
     def _answers(self, tokens: classifier.Tokens) -> list[Answer]:
-        vectors = classifier.embed_tokens(self._model.encoder, tokens, self._pad, len(tokens))
-        predictions = self._model.answer(vectors)
+        vectors = classifier.embed_tokens(self.model.encoder, tokens, self._pad, len(tokens))
+        predictions = self.model.answer(vectors)
         routes = self._routing.routes(predictions.labels, predictions.confidence)
         rows = zip(predictions.labels, predictions.confidence.tolist(), routes, vectors.numpy(), strict=True)
         return [Answer(label, confidence, route, vector.copy()) for label, confidence, route, vector in rows]

@@ -6,16 +6,27 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from tasks.serve import errors, feedback_routes, invocation_routes, openai_routes, operation_routes, predict_routes
+from tasks.serve import (
+    errors,
+    explain_routes,
+    feedback_routes,
+    invocation_routes,
+    openai_routes,
+    operation_routes,
+    predict_routes,
+    try_routes,
+)
 from tasks.serve.edge import Edge
 from tasks.serve.service import Service
 
 ROUTES = (
     predict_routes.routes,
-    openai_routes.routes,
     invocation_routes.routes,
+    openai_routes.routes,
+    explain_routes.routes,
     feedback_routes.routes,
     operation_routes.routes,
+    try_routes.routes,
 )
 ABOUT = "Labels and answers for texts, by registered versions. Every answer names the version and the request."
 

@@ -118,13 +118,16 @@ class Service:
         return check
 
     def router(self, name: str | None) -> Router:
-        """The router of a model; of the only one where a request names none."""
-        if name is None and len(self.routers) == 1:
-            return next(iter(self.routers.values()))
-        if name is None or name not in self.routers:
+        return self.routers[self.model(name).served.name]
+
+    def model(self, name: str | None) -> LiveVersion:
+        """The model of a name; the only one where a request names none. Raises RequestRefused if there is none."""
+        if name is None and len(self.models) == 1:
+            return next(iter(self.models.values()))
+        if name is None or name not in self.models:
             wrong = f"there is no model {name[:100]!r}" if name else "several models are served"
-            raise RequestRefused(422, "invalid", f'{wrong}: write "model": one of {", ".join(self.routers)}')
-        return self.routers[name]
+            raise RequestRefused(422, "invalid", f'{wrong}: write "model": one of {", ".join(self.models)}')
+        return self.models[name]
 
     def check_texts(self, texts: Sequence[str]) -> None:
         """Raises RequestRefused for more texts, or longer ones, than the parameters allow, and for what is no text."""

@@ -16,7 +16,7 @@ from retune.models import causal_lm, chat_template, classifier, decoder, explana
 from retune.models.base_model import weights_sha256
 from retune.models.manifest import CausalLMManifest
 from retune.registry import versions
-from tasks.trace import explain as trace
+from retune.serving import explainer
 
 READS = 64 - 12  # of the prompt: what the answer leaves of max_tokens
 
@@ -125,8 +125,8 @@ def test_an_answer_is_explained_by_words_rows_and_the_commands_that_tell_more(pr
     fixed = SimpleNamespace(predict=lambda texts: classifier.Predictions(["billing"], np.array([0.5])))
     monkeypatch.setattr(loading, "load", lambda folder: fixed)
     word = explanation.WordWeight("bill", 2, 0.25)
-    row = trace.Neighbour("T 1", 0.98, "desk", "billing", "a bill\nagain")
-    answer = trace.Explanation([word], [row], "")
+    row = explainer.Neighbour("T 1", 0.98, "desk", "billing", "a bill\nagain")
+    answer = explainer.Explanation([word], [row], "")
     monkeypatch.setattr(explain, "explanations", lambda *_: [answer])
     monkeypatch.setattr(versions, "version_folder", lambda version: version)
     lines = predict("a bill", "--explain").stdout.splitlines()

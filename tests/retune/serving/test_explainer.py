@@ -11,8 +11,8 @@ import torch
 from retune.data import suppression
 from retune.errors import Refused
 from retune.models import classifier, explanation, row_vectors
+from retune.serving.explainer import NEIGHBOURS, Explainer
 from retune.system import dvc_store
-from tasks.trace.explain import NEIGHBOURS, Explainer
 
 RECORD = {"data": {"sides": {"train": {"md5": "t"}, "val": {"md5": "v"}}}}
 MODEL = classifier.Classifier(None, None, None, None)

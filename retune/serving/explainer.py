@@ -12,8 +12,11 @@ import pandas as pd
 
 from retune.data import suppression
 from retune.errors import Refused
+from retune.lineage import record
 from retune.lineage.record import Record
 from retune.models import classifier, explanation, row_vectors
+from retune.registry import versions
+from retune.serving.answers import ServedVersion
 from retune.system import dvc_store
 
 NEIGHBOURS = 5
@@ -41,14 +44,14 @@ class Explanation:
 class Explainer:
     """Explains the answers of one version; loads what that takes once."""
 
-    def __init__(self, model: object, folder: Path, record: Record) -> None:
+    def __init__(self, model: object, folder: Path, version_record: Record) -> None:
         """Raises Refused for a model that writes: it has no label, and keeps no vectors."""
         if not isinstance(model, classifier.Classifier):
             raise Refused(
                 "--explain asks which words and rows carried a label, and this model writes texts: it has no label, "
                 "and a version of it keeps no vectors of its rows"
             )
-        self._model, self._rows, self._record = model, row_vectors.read(folder), record
+        self._model, self._rows, self._record = model, row_vectors.read(folder), version_record
         self._base = classifier.load_probe(folder) if self._rows and self._rows.ids else None
 
     def explain(self, text: str, label: str) -> Explanation:
@@ -66,11 +69,18 @@ class Explainer:
         return Explanation(words, neighbours, _missing(sum(is_suppressed), neighbours))
 
 
-def _facts(record: Record, ids: list[str]) -> dict[str, tuple[str, str, str]]:
+def of_version(model: object, served: ServedVersion) -> Explainer:
+    """The Explainer of a version that is served: loads its frozen base. Raises Refused if its files changed since."""
+    version = versions.find(served.name, version=int(served.version))
+    folder = versions.model_folder(version)
+    return Explainer(model, folder, record.read(versions.version_folder(version) / record.FILE))
+
+
+def _facts(version_record: Record, ids: list[str]) -> dict[str, tuple[str, str, str]]:
     """id -> source, label and text, as the version's splits have them."""
     facts = {}
     for split in LEARNED:
-        table = dvc_store.table(record["data"]["sides"][split]["md5"], ["id", "source", "label", "text"])
+        table = dvc_store.table(version_record["data"]["sides"][split]["md5"], ["id", "source", "label", "text"])
         if table is not None:
             rows = table.to_pandas()
             for row in rows[rows["id"].isin(ids)].to_dict("records"):
