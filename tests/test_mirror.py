@@ -76,7 +76,6 @@ COVERED_BY = {  # module without a test module of its own -> the one, below test
     "retune/registry/sqlite_to_postgres.py": "flows/services/test_up_down.py",
     "retune/registry/version.py": "retune/registry/test_versions.py",
     "retune/serving/attempts.py": "retune/serving/test_router.py",
-    "retune/serving/quarantine.py": "tasks/serve/test_feedback_routes.py",
     "retune/serving/upstream_client.py": "retune/serving/test_upstream.py",
     "retune/system/dvc_store.py": "flows/execution/test_reproduce.py",
     "retune/system/failpoints.py": "faults/test_kills.py",
