@@ -7,8 +7,9 @@ other half is what is served: a reference of 1,000 texts and windows of n are dr
 changes; or a tenth of a window is of a topic that the classifier never saw; or one class comes twice as often. The same
 kinds of windows are shown to Evidently's preset with its defaults, in an environment of its own that `uv` makes.
 
-Ends with 1 if false alarms are more than 1% of the windows beyond chance, if a window of 1,000 texts misses a class
-that doubles in more than a tenth of the tries, or one of Banking77 such a topic; the sample's are too alike for that.
+Ends with 1 if false alarms are more than 1% of the windows beyond chance, or if a window of 1,000 texts of Banking77
+misses a new topic or a class that doubles in more than a tenth of the tries. The sample's queues are too alike, and too
+often taken for each other, for such a promise: its figures are printed.
 """
 
 import argparse
@@ -201,7 +202,7 @@ def main() -> None:
     arguments = parser.parse_args()
     start = time.perf_counter()
     source = stream(records(arguments.folder))
-    kinds = KINDS[1:] if arguments.folder else KINDS[2:]
+    kinds = KINDS[1:] if arguments.folder else ()
     is_met = ours(source, arguments.windows, arguments.repeats, kinds)
     print(f"{time.perf_counter() - start:.0f} s")
     if not arguments.no_evidently:

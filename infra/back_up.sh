@@ -15,7 +15,9 @@ mkdir -p "$to"
 if [ -f .retune/services/pgpass ]; then
   programs=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
   export PGPASSFILE="$PWD/.retune/services/pgpass"
+  there() { "${programs:+$programs/}psql" --host=127.0.0.1 --port="$(cut -d: -f2 "$PGPASSFILE")" --username=retune --dbname="$1" --command='' >/dev/null 2>&1; }
   for database in prefect mlflow retune; do
+    [ "$database" != retune ] || there retune || continue    # services of an earlier release have none yet
     "${programs:+$programs/}pg_dump" --format=custom --host=127.0.0.1 --port="$(cut -d: -f2 "$PGPASSFILE")" \
       --username=retune --file="$to/$database.dump" "$database"
   done
