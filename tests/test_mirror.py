@@ -79,6 +79,7 @@ COVERED_BY = {  # module without a test module of its own -> the one, below test
     "retune/serving/upstream_client.py": "retune/serving/test_upstream.py",
     "retune/system/dvc_store.py": "flows/execution/test_reproduce.py",
     "retune/system/failpoints.py": "faults/test_kills.py",
+    "retune/system/named_file.py": "retune/evaluation/test_golden_cases.py",
     "tasks/evaluate/__main__.py": "tasks/evaluate/test_generation.py",
     "tasks/evaluate/answer_automation.py": "tasks/evaluate/test_generation.py",
     "tasks/evaluate/automation.py": "tasks/evaluate/test_classification.py",

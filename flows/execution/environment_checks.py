@@ -12,7 +12,7 @@ from flows.execution import raw_data
 from retune.config.generation import GenerationEvaluate
 from retune.config.params import Params
 from retune.data import replay
-from retune.evaluation import answer_measure, golden_cases, multiple_choice
+from retune.evaluation import answer_measure, golden_cases, multiple_choice, out_of_scope, paraphrases
 from retune.preflight import base_check
 from retune.registry import backend
 from retune.system import dvc_store, git
@@ -65,8 +65,12 @@ def _given_files(config: Params) -> str:
     replay.check(replay.files_of(config))  # DVC knows them by the hash in params.yaml, and would see no change
     multiple_choice.check(config)
     golden_cases.read(config.evaluate.golden)
+    for file in config.evaluate.robustness.paraphrases:
+        paraphrases.read(file)
     if isinstance(config.evaluate, GenerationEvaluate):
         answer_measure.require(config.evaluate)
+    else:
+        out_of_scope.read(config.evaluate.automation.out_of_scope)
     return "the files that params.yaml names are there, with their hashes"
 
 

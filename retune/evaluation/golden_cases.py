@@ -14,7 +14,6 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -22,9 +21,9 @@ import regex
 
 from retune.config.golden import Golden
 from retune.data import messages, row_table, text_keys
-from retune.errors import Refused, WrongUse
+from retune.errors import Refused
 from retune.evaluation import json_validity
-from retune.system.files import file_sha256
+from retune.system import named_file
 
 EXPECTATIONS = ("label", "regex", "schema", "not_contains")
 COLUMNS = ("name", "text", *EXPECTATIONS)
@@ -74,20 +73,8 @@ def read(golden_config: Golden) -> list[Case]:
     """
     if not golden_config.path:
         return []
-    path = Path(golden_config.path)
-    try:
-        sha256, content = file_sha256(path), path.read_bytes()
-    except OSError as error:
-        raise WrongUse(
-            f"evaluate.golden.path is {golden_config.path!r}, which cannot be read: {error.strerror}",
-            remedy="restore that file with git, or write an empty path if there are to be no golden cases",
-        ) from None
-    if sha256 != golden_config.sha256:
-        raise WrongUse(
-            f"{path} has sha256 {sha256}, and evaluate.golden.sha256 is {golden_config.sha256 or 'empty'}",
-            remedy="restore the file, or write the new hash into evaluate.golden.sha256 if the change is intended",
-        )
-    return parse(content, str(path))
+    content = named_file.read(golden_config.path, golden_config.sha256, "evaluate.golden")
+    return parse(content, golden_config.path)
 
 
 def parse(content: bytes, place: str) -> list[Case]:

@@ -10,14 +10,13 @@ it beside energy and the Mahalanobis distance.
 
 import csv
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from retune.config.classification import OutOfScope
-from retune.errors import Refused, WrongUse
-from retune.system.files import file_sha256
+from retune.errors import Refused
+from retune.system import named_file
 
 
 def read(config: OutOfScope) -> list[str]:
@@ -27,19 +26,8 @@ def read(config: OutOfScope) -> list[str]:
     """
     if not config.path:
         return []
+    content = named_file.read(config.path, config.sha256, "evaluate.automation.out_of_scope")
     name = f"evaluate.automation.out_of_scope.path {config.path!r}"
-    try:
-        sha256, content = file_sha256(Path(config.path)), Path(config.path).read_bytes()
-    except OSError as error:
-        raise WrongUse(
-            f"{name} cannot be read: {error.strerror}",
-            remedy="restore that file with git, or write an empty path if there are to be no such texts",
-        ) from None
-    if sha256 != config.sha256:
-        raise WrongUse(
-            f"{name} has sha256 {sha256}, and evaluate.automation.out_of_scope.sha256 is {config.sha256 or 'empty'}",
-            remedy="restore the file, or write the new hash there if the change is intended",
-        )
     try:
         rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:

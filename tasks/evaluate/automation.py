@@ -40,11 +40,11 @@ def report_on(
     if validation is None:
         return Automated(_routes(routing.read(model_folder), test), {}, {})
     document = automation.document(validation, test, config)
-    chosen = routing.parse(document)
-    document["out_of_scope"] = _out_of_scope(chosen, answers, predict, config, others)
+    rule = routing.parse(document)
+    document["out_of_scope"] = _out_of_scope(rule, answers, predict, config, others)
     write(document, answers, config.precision, out)
     headline = automation.headline(document) | out_of_scope.headline(document["out_of_scope"])
-    return Automated(_routes(chosen, test), headline, document)
+    return Automated(_routes(rule, test), headline, document)
 
 
 def write(document: dict[str, Any], answers: Answers, precision: float | None, out: Path) -> None:
@@ -56,7 +56,7 @@ def write(document: dict[str, Any], answers: Answers, precision: float | None, o
 
 
 def _out_of_scope(
-    chosen: routing.Routing,
+    rule: routing.Routing,
     answers: Answers,
     predict: Callable[[list[str]], Predictions],
     config: Automation,
@@ -68,15 +68,15 @@ def _out_of_scope(
         return None
     with stage_io.heartbeat(f"asking {len(texts):,} texts of no label"):
         outside = predict(texts)
-    alone = chosen.routes(outside.labels, outside.confidence).count(routing.AUTO)
+    alone = rule.routes(outside.labels, outside.confidence).count(routing.AUTO)
     share = automation.exact_interval(alone, len(texts), config.confidence)
     auroc = out_of_scope.auroc(answers.confidence, outside.confidence)
     print(f"out of scope: nobody would read {alone} of {len(texts)} texts; AUROC {auroc:.4f}", flush=True)
     return {"share": {**asdict(share), "n": len(texts)}, "auroc": round(auroc, 9)}
 
 
-def _routes(chosen: routing.Routing, answers: pd.DataFrame) -> list[str]:
-    return chosen.routes(answers["predicted"].tolist(), answers["confidence"].to_numpy(float))
+def _routes(rule: routing.Routing, answers: pd.DataFrame) -> list[str]:
+    return rule.routes(answers["predicted"].tolist(), answers["confidence"].to_numpy(float))
 
 
 def _point(document: dict[str, Any]) -> tuple[float, float] | None:

@@ -1,23 +1,18 @@
 """What typing errors and the like cost the model, in details.json under `robustness`."""
 
-import csv
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from retune.config.common import EvaluateCommon
-from retune.config.evaluation import Paraphrases
 from retune.data import messages
-from retune.errors import Refused
-from retune.evaluation import perturbations, robustness, row_sample
+from retune.evaluation import paraphrases, perturbations, robustness, row_sample
 from retune.evaluation.automation import exact_interval
 from retune.evaluation.measures import Measure, Section
 from retune.evaluation.robustness import Cost
 from retune.models import classifier
-from retune.system.files import file_sha256
 
 NAME, PARAPHRASES, INSTRUCTION = "robustness", "paraphrases", "instruction"
 WORST = 3  # examples of each kind
@@ -101,7 +96,7 @@ def _changed(rows: pd.DataFrame, evaluate_config: EvaluateCommon) -> Iterator[pd
         table = drawn.assign(text=texts, kind=kind)
         yield table[(table["text"] != drawn["text"]).to_numpy()]
     if config.paraphrases:
-        words = {key: text for file in config.paraphrases for key, text in read_paraphrases(file).items()}
+        words = {key: text for file in config.paraphrases for key, text in paraphrases.read(file).items()}
         texts = [
             words.get(name) or words.get(text) or text for name, text in zip(sample["id"], sample["text"], strict=True)
         ]
@@ -125,28 +120,6 @@ def _in_last_question(text: str, change: Callable[[str], str]) -> str:
     last = conversation[places[-1]]
     changed = {**last, "content": change(last["content"])}
     return messages.dump([*conversation[: places[-1]], changed, *conversation[places[-1] + 1 :]])
-
-
-def read_paraphrases(config: Paraphrases) -> dict[str, str]:
-    """id or text of a row -> its paraphrase. Raises Refused for another file than the one named, or without columns."""
-    path = Path(config.path)
-    try:
-        sha256 = file_sha256(path)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise Refused(
-            f"the paraphrases in {path} cannot be read: {error}. Mend evaluate.robustness.paraphrases or empty it"
-        ) from None
-    if sha256 != config.sha256:
-        raise Refused(
-            f"{path} has sha256 {sha256}, not {config.sha256}: write it into evaluate.robustness.paraphrases if the "
-            "change is intended"
-        )
-    key = next((name for name in ("id", "text") if lines and name in lines[0]), None)
-    if key is None or "paraphrase" not in lines[0]:
-        raise Refused(f"{path} must have the columns paraphrase, and id or text: give it a header with these names")
-    return {line[key]: line["paraphrase"] for line in lines if line[key] and (line["paraphrase"] or "").strip()}
 
 
 def _entry(

@@ -32,7 +32,7 @@ def test_another_file_than_params_name_is_refused_with_its_hash(file_of, tmp_pat
     with pytest.raises(WrongUse, match=r"has sha256 [0-9a-f]{64}, and evaluate\.automation\.out_of_scope\.sha256"):
         out_of_scope.read(config)
     (tmp_path / "others.csv").unlink()
-    with pytest.raises(WrongUse, match=r"'others\.csv' cannot be read: No such file"):
+    with pytest.raises(WrongUse, match=r"'others\.csv', which cannot be read: No such file"):
         out_of_scope.read(config)
 
 

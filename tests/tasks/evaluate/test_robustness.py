@@ -9,7 +9,6 @@ import pytest
 
 from retune.config.evaluation import Paraphrases
 from retune.data import messages
-from retune.errors import Refused
 from retune.evaluation import perturbations
 from tasks.evaluate import robustness
 from tests.tasks.evaluate.test_classification import SECTION
@@ -83,16 +82,6 @@ def test_a_file_of_paraphrases_is_a_kind_of_its_own_by_id_or_text(tmp_path, shou
             ("paraphrases", 1, 0.0)
         ]
         assert columns["robust_paraphrases"].notna().tolist().index(True) == 3
-
-
-def test_another_file_of_paraphrases_than_the_one_named_is_refused(tmp_path):
-    config = paraphrased(tmp_path, "id,paraphrase\nr1,other words\n").robustness.paraphrases[0]
-    with pytest.raises(Refused, match="not 0000"):
-        robustness.read_paraphrases(replace(config, sha256="0" * 64))
-    with pytest.raises(Refused, match="cannot be read"):
-        robustness.read_paraphrases(replace(config, path=str(tmp_path / "gone.csv")))
-    with pytest.raises(Refused, match="must have the columns"):
-        robustness.read_paraphrases(paraphrased(tmp_path, "name\nr1\n").robustness.paraphrases[0])
 
 
 def test_a_writer_that_obeys_what_the_data_says_is_caught(make_replies):
