@@ -65,8 +65,8 @@ def make_service(tmp_path):
     from retune.serving.quarantine import Quarantine
     from tasks.serve.service import Access, Service
 
-    def make(*names, public=False, hosts=None, per_hour=60, **changes):
-        models = [LiveVersion(f"{name}@champion", lambda _, name=name: fake_version(name), FakeEngine, 0.1)
+    def make(*names, public=False, hosts=None, per_hour=60, live=(), **changes):
+        models = [*live] or [LiveVersion(f"{name}@champion", lambda _, name=name: fake_version(name), FakeEngine, 0.1)
                   for name in names or ("desk",)]  # fmt: skip
         config = params.parse_section(Serve, {**SHIPPED["serve"], **changes})
         rollout = params.parse_section(Rollout, SHIPPED["rollout"])
