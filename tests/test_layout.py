@@ -72,7 +72,7 @@ DOORS = {
     "phonenumbers": {"retune/data/pii/contacts.py", "retune/config/personal_data.py"},  # which countries there are
     "stdnum": {"retune/data/pii/numbers.py"},
     "rensa": {"tasks/curate/shingles.py"},
-    "ray": {"tasks/curate/ray_cluster.py"},
+    "ray": {"tasks/curate/ray_cluster.py", "tasks/serve/ray_deployment.py"},
     "scipy": {
         "tasks/curate/near_copies.py",
         "retune/evaluation/automation.py",

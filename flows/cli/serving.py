@@ -17,7 +17,9 @@ SCOPES = ("predict", "feedback", "admin")
 @click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True,
               help="Address to listen on; one that other machines reach needs API keys.")  # fmt: skip
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
-def serve(references: tuple[str, ...], host: str, port: int) -> None:
+@click.option("--replicas", type=click.IntRange(1), metavar="N",
+              help="Answer from N processes of a Ray cluster: RETUNE_RAY_ADDRESS, or one on this machine.")  # fmt: skip
+def serve(references: tuple[str, ...], host: str, port: int, replicas: int | None) -> None:
     """Answer requests with registered versions.
 
     Ends with Ctrl-C.
@@ -32,7 +34,13 @@ def serve(references: tuple[str, ...], host: str, port: int) -> None:
 
     config = params.load()
     named = references or (f"{config.register.name}@{versions.CHAMPION}",)
-    server.serve(named, host, port, config, _say_ready)
+    if replicas is None:
+        server.serve(named, host, port, config, _say_ready)
+        return
+    from tasks.serve import ray_deployment
+
+    say = f"{replicas} replicas of {', '.join(named)} answer at"
+    ray_deployment.serve(named, host, port, config, replicas, lambda address: click.echo(f"{say} {address}"))
 
 
 def _say_ready(address: str, service: Any) -> None:

@@ -61,27 +61,39 @@ def serve(
     Raises WrongUse for a host that is not loopback without an API key, Refused for a version that cannot be served,
     Broken if the port is taken.
     """
-    keys, public = api_keys.KeyRing(api_keys.path()), host not in LOOPBACK
-    if public and not len(keys):
+    check_access(host)  # before the port is taken
+    with _listen(host, port) as listener:
+        service = open_service(references, host, config)
+        place = f"[{host}]" if ":" in host else host
+        on_ready(f"http://{place}:{listener.getsockname()[1]}", service)
+        Server(service).run(sockets=[listener])
+
+
+def check_access(host: str) -> api_keys.KeyRing:
+    """The keys of clients. Raises WrongUse for a host that is not loopback without an API key."""
+    keys = api_keys.KeyRing(api_keys.path())
+    if host not in LOOPBACK and not len(keys):
         raise WrongUse(
             f"--host {host} lets other machines ask, and there is no API key",
             remedy="`retune api-keys create NAME --scope predict` makes one",
         )
-    with _listen(host, port) as listener:
-        loader = Loader(config.serve)
-        models = [_live(reference, config.serve, loader) for reference in references]
-        names = [live.served.name for live in models]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise WrongUse(f"{', '.join(twice)} is named twice: serve one version of a model")
-        access = Access(keys, public, None if public else (*LOOPBACK, "[::1]"))
-        engine, pii = database.connect(), config.curate.pii
-        policy = kept_text.text_policy(config.serve.log.text, pii)
-        quarantine = Quarantine(engine, config.feedback.per_person_per_hour, policy)
-        log = RequestLog(engine, config.serve.log, pii)
-        service = Service(config.serve, config.rollout, models, access, log, quarantine)
-        place = f"[{host}]" if ":" in host else host
-        on_ready(f"http://{place}:{listener.getsockname()[1]}", service)
-        Server(service).run(sockets=[listener])
+    return keys
+
+
+def open_service(references: Sequence[str], host: str, config: Params) -> Service:
+    """The versions, loaded, with the keys and the log: what an app answers with. Raises as `serve`."""
+    keys, public = check_access(host), host not in LOOPBACK
+    loader = Loader(config.serve)
+    models = [_live(reference, config.serve, loader) for reference in references]
+    names = [live.served.name for live in models]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise WrongUse(f"{', '.join(twice)} is named twice: serve one version of a model")
+    access = Access(keys, public, None if public else (*LOOPBACK, "[::1]"))
+    engine, pii = database.connect(), config.curate.pii
+    policy = kept_text.text_policy(config.serve.log.text, pii)
+    quarantine = Quarantine(engine, config.feedback.per_person_per_hour, policy)
+    log = RequestLog(engine, config.serve.log, pii)
+    return Service(config.serve, config.rollout, models, access, log, quarantine)
 
 
 def _live(reference: str, config: Serve, loader: Loader) -> LiveVersion:
