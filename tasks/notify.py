@@ -33,6 +33,7 @@ LOOKS = {  # of a message, in Apprise's four kinds
     "refused": "warning",
     "failed": "failure",
     "unhealthy": "failure",
+    "rolled_back": "failure",
 }
 
 Send = Callable[[], str]  # sends, and says what went wrong; nothing is well

@@ -9,12 +9,14 @@ from retune.lineage.entry_facts import End, Fact
 OF_A_VERSION = (Fact.RECORD, Fact.FINGERPRINT, Fact.EVIDENCE, Fact.SEAL, Fact.SIGNER, Fact.START)
 OF_ITS_DATA = (Fact.RAW, Fact.TRAIN, Fact.VAL, Fact.TEST, Fact.GENERAL)
 OF_A_RETRAINING = (Fact.DECISION, Fact.ABOUT, Fact.INPUTS, Fact.THRESHOLDS, Fact.RUN, Fact.FAILED_SOURCES)
+OF_A_ROLLOUT = (Fact.ROLLOUT, Fact.MOVE, Fact.STEP, Fact.RIVAL, Fact.SALT, Fact.FIGURES)
 FACTS = {
     history.REGISTERED: (*OF_A_VERSION, *OF_ITS_DATA),
     history.CHAMPION: (*OF_A_VERSION, *OF_ITS_DATA, Fact.HOW, Fact.CHECKED, Fact.FORGOTTEN, Fact.GOLDEN),
     history.APPROVED: (*OF_A_VERSION, *OF_ITS_DATA, Fact.CHECKED, Fact.FORGOTTEN, Fact.GOLDEN, Fact.FLOW_RUN),
     history.REJECTED: (*OF_A_VERSION, *OF_ITS_DATA, Fact.FLOW_RUN),
     history.REVIEWED: (Fact.RECORD, Fact.SHEET, Fact.VERDICTS),
+    history.ROLLOUT: (Fact.RECORD, *OF_A_ROLLOUT),
     history.DECIDED: (Fact.RECORD, *OF_A_RETRAINING),
 }
 CHAIN = {

@@ -86,6 +86,8 @@ def _what(entry: Any) -> str:
 
     if facts := entry.retraining:  # then the version is the champion of that time
         return f"{entry.model} {entry.event}: {facts.outcome}"
+    if entry.event == "rollout":
+        return f"{entry.version_name} rollout: {entry.move}"
     what = f"{entry.version_name if entry.version else entry.model} {TITLES[entry.event]}"
     return what if entry.how in (None, "promoted") else f"{what} ({entry.how})"
 

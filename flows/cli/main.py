@@ -24,6 +24,7 @@ from flows.cli import (
     promotion,
     retraining,
     review,
+    rollout,
     schedule,
     services,
     serving,
@@ -48,7 +49,7 @@ SECTIONS = {
         promotion.approve,
         promotion.reject,
     ),
-    "Serving": (serving.serve, serving.api_keys, monitor.monitor),
+    "Serving": (serving.serve, serving.api_keys, rollout.rollout, monitor.monitor),
     "Lineage": (lineage.lineage, history.history, history.verify, history.reproduce),
     "Retraining": (retraining.retrain, schedule.schedule, retraining.clean),
     "Services": (

@@ -153,6 +153,7 @@ ADDED = {
     "rest of all rollouts",
     "rollout.max_error_ratio": "max_error_ratio: 1.5      # odds of an error or a correction, that the last step needs "
     "proof to be below",
+    "rollout.negligible_error_rate": "negligible_error_rate: 0.01  # or proof that the share of errors is below this",
     "rollout.max_latency_ratio": "max_latency_ratio: 1.2    # the same of the typical latency",
     "rollout.max_rating_loss": "max_rating_loss: 0.2      # the same of the mean rating, in its own unit",
     "rollout.min_requests": "min_requests: 200         # answers of the challenger in a step",

@@ -12,14 +12,18 @@ Metric = Literal["error", "corrected", "rating", "latency"]
 Ratio = Annotated[float, Field(gt=1, le=10)]
 
 
-def _ascending(steps: list[Literal["shadow"] | Percent]) -> list[Literal["shadow"] | Percent]:
-    shares = [step for step in steps if step != SHADOW]
-    if not shares or shares != sorted(set(shares)) or SHADOW in steps[1:]:
+Step = Literal["shadow"] | Percent
+
+
+def ascending(steps: list[Step]) -> list[Step]:
+    """Raises ValueError for steps that no rollout goes through."""
+    shares = [step for step in steps if isinstance(step, int)]
+    if not shares or shares != sorted(set(shares)) or not 1 <= shares[0] <= shares[-1] <= 100 or SHADOW in steps[1:]:
         raise ValueError("write growing percentages, at most 100, with shadow before them or not at all")
     return steps
 
 
-Steps = Annotated[list[Literal["shadow"] | Percent], AfterValidator(_ascending)]
+Steps = Annotated[list[Step], AfterValidator(ascending)]
 
 
 @section
@@ -58,6 +62,14 @@ class Rollout:
             "The last step needs proof that the odds of an error, or of a correction, are below this many times the "
             "champion's.",
             "1.2 to 2.0",
+        ),
+    ]
+    negligible_error_rate: Annotated[
+        Gain,
+        about(
+            "Or proof that the challenger's share of errors, or of corrections, is below this: where hardly anything "
+            "goes wrong, no ratio can be proved.",
+            "0.001 to 0.02",
         ),
     ]
     max_latency_ratio: Annotated[Ratio, about("The same for the typical latency.", "1.1 to 1.5")]

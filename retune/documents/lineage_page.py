@@ -13,7 +13,7 @@ from retune.documents.record_facts import with_unreadable
 from retune.documents.score_charts import charts, gain_axis
 from retune.documents.tenures import happened, tenures
 from retune.lineage.check import Check
-from retune.lineage.history import CHAMPION, DECIDED, REJECTED, REVIEWED, Entry
+from retune.lineage.history import CHAMPION, DECIDED, REJECTED, REVIEWED, ROLLOUT, Entry
 from retune.lineage.record import Record, Split, reasons_of
 from retune.pages.page import render
 
@@ -73,7 +73,7 @@ def page(
         evidence=registration and registration.evidence,
         terms=tenures(history, mine, checked),
         champion=any(entry.event == CHAMPION for entry in mine),
-        rejected=[entry.event for entry in mine if entry.event != REVIEWED][-1:] == [REJECTED],
+        rejected=[entry.event for entry in mine if entry.event not in (REVIEWED, ROLLOUT)][-1:] == [REJECTED],
         charts=charts(record["scores"]),
         reasons=reasons_of(record["gate"]),
         gains=[gain_axis(rival) for rival in record["gate"]["rivals"]],

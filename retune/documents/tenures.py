@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from retune.lineage.history import BY_HAND, CHAMPION, REGISTERED, REJECTED, ROLLBACK, Entry
+from retune.lineage.history import BY_HAND, CHAMPION, REGISTERED, REJECTED, ROLLBACK, ROLLOUT, Entry
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class Tenure:
 
 def happened(entry: Entry) -> str:
     """What happened to the version of an entry, in words."""
+    if entry.event == ROLLOUT:
+        return f"rollout: {entry.move}"
     if entry.event != CHAMPION:
         return "was registered" if entry.event == REGISTERED else f"was {entry.event}"
     how = {ROLLBACK: " again, by a rollback", BY_HAND: ", by hand"}

@@ -47,6 +47,13 @@ class Fact(StrEnum):
     # Of a review.
     SHEET = "Sheet", "sheet that people filled in"
     VERDICTS = "Verdicts", "sha256 of their verdicts"
+    # Of a rollout.
+    ROLLOUT = "Rollout", "id of the rollout"
+    MOVE = "Move", "what it did: `start`, `advance`, `pause`, `resume`, `abort`, `roll back` or `complete`"
+    STEP = "Step", "where it is then: `shadow`, or the share of subjects that the challenger answers"
+    RIVAL = "Rival", "champion that it is compared with"
+    SALT = "Salt", "salt of the hash that divides subjects"
+    FIGURES = "Figures", "JSON: comparison -> what the decision rests on"
     # Of a retraining.
     DECISION = "Decision", "outcome of the retraining, or `train`"
     ABOUT = "About", "version that it is about, or `no version`"
@@ -167,6 +174,10 @@ class EntryFacts:
     @property
     def golden(self) -> str | None:
         return self.facts.get(Fact.GOLDEN)
+
+    @property
+    def move(self) -> str | None:
+        return self.facts.get(Fact.MOVE)
 
     @property
     def verdicts(self) -> str | None:

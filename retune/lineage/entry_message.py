@@ -18,7 +18,7 @@ from typing import Self
 REGISTERED = "registered"
 FIRST = "none"  # `Previous` of the first entry
 TAG = re.compile(
-    r"^(?P<name>[\w/-]+)(@v(?P<version>\d+)\.0\.0|#(?P<event>champion|approved|rejected|decided|reviewed))#(?P<number>\d+)$"
+    r"^(?P<name>[\w/-]+)(@v(?P<version>\d+)\.0\.0|#(?P<event>champion|approved|rejected|decided|reviewed|rollout))#(?P<number>\d+)$"
 )
 FIELD = re.compile(r"^(?P<key>[A-Z][A-Za-z-]*): (?P<value>.*)$")
 CHAIN_FIELDS = ("Entry", "Event", "Model", "Previous")

@@ -5,6 +5,7 @@
     classifier#champion#7    entry 7: it became champion
     classifier#decided#8     entry 8: a retraining was decided on, or that there was nothing to do
     classifier#reviewed#9    entry 9: people compared what it writes with what another writes
+    classifier#rollout#10    entry 10: while served beside the champion, it took a step, or was rolled back
 
 The names follow GTO's convention and each tag hangs on the version's recorded commit, so `gto show`, `gto history`
 and `git show` tell the same story without Retune, and git keeps the commit for as long as the tag is there. A decision
@@ -34,6 +35,7 @@ from retune.system.locks import waiting
 
 REGISTERED, CHAMPION = entry_message.REGISTERED, "champion"
 DECIDED, APPROVED, REJECTED, REVIEWED = "decided", "approved", "rejected", "reviewed"
+ROLLOUT = "rollout"
 PROMOTED, ROLLBACK, BY_HAND = "promoted", "rollback", "by hand"  # how a version became champion
 NO_VERSION = 0  # of a decision while there is no champion
 TITLES = {
@@ -42,6 +44,7 @@ TITLES = {
     APPROVED: "was approved",
     REJECTED: "was rejected",
     REVIEWED: "was reviewed",
+    ROLLOUT: "moved in its rollout",
     DECIDED: "was champion when a retraining was decided on",
 }
 START = entry_message.FIRST  # head of an empty history
@@ -55,7 +58,7 @@ class Entry(EntryFacts):
 
     number: int
     tag: str
-    event: str  # registered | champion | decided | approved | rejected | reviewed
+    event: str  # registered | champion | decided | approved | rejected | reviewed | rollout
     model: str
     version: int
     at: str  # ISO 8601

@@ -20,6 +20,7 @@ from retune.registry import backend
 ADDRESS = "RETUNE_SERVING_DATABASE"
 FILE = "serving.db"
 METADATA = MetaData()
+AWAY = (OperationalError, InterfaceError)  # it does not answer, or cannot write
 WAIT = 30  # seconds for another process that writes
 
 
@@ -35,7 +36,7 @@ def connect(at: str | None = None) -> Engine:
     engine = _engine(at or address())
     try:
         METADATA.create_all(engine)
-    except (OperationalError, InterfaceError) as error:
+    except AWAY as error:
         where = engine.url.render_as_string(hide_password=True)
         raise Broken(
             f"the database of what was served, {where}, is away: {str(error.orig).splitlines()[0]}",

@@ -40,14 +40,14 @@ class Desk:
         self.clone, self.server = clone, None
         path = clone.folder / "tests/samples/tickets.csv"
         tickets = pd.read_csv(path, dtype="str", keep_default_na=False).drop_duplicates("body")
-        self.known = tickets[tickets["queue"].isin(QUEUES)]
+        self.usual = tickets[tickets["queue"].isin(QUEUES)]
         self.new = tickets[tickets["queue"] == NEW_QUEUE]
         self.queue_of = dict(zip(tickets["body"], tickets["queue"], strict=True))
 
     def retune(self, *words, code=0, **options):
-        done = self.clone.retune(*words, **options)
-        assert done.returncode == code, done.stdout + done.stderr
-        return json.loads(done.stdout) if "--json" in words else done.stdout
+        process = self.clone.retune(*words, **options)
+        assert process.returncode == code, process.stdout + process.stderr
+        return json.loads(process.stdout) if "--json" in words else process.stdout
 
     def post(self, path, content):
         """The answer, or the kind of the error."""
@@ -80,7 +80,7 @@ class Desk:
 def desk(new_clone, prefect_url, tmp_path_factory):
     clone = new_clone(tmp_path_factory.mktemp("desk"), PREFECT_API_URL=prefect_url)
     desk = Desk(clone)
-    desk.known.groupby("queue").head(65).to_csv(clone.folder / "first.csv", index=False)
+    desk.usual.groupby("queue").head(65).to_csv(clone.folder / "first.csv", index=False)
     columns = ("--text", "body", "--label", "queue", "--id", "ticket_id", "--group", "customer_id")
     desk.retune("ingest", "first.csv", *columns)
     settings = [word for key, value in SMALL.items() for word in ("-S", f"{key}={value}")]
@@ -102,7 +102,7 @@ def desk(new_clone, prefect_url, tmp_path_factory):
 
 
 def test_the_champion_answers_and_each_request_leads_to_what_made_it(desk):
-    answers = desk.ask(desk.known["body"].tail(300))
+    answers = desk.ask(desk.usual["body"].tail(300))
     assert {answer["version"] for answer in answers} == {"classifier/1"}
     desk.age(9.2 * DAY)
     (part,) = desk.retune("lineage", "request", answers[0]["request_id"], "--json")["served"]
@@ -114,11 +114,11 @@ def test_two_days_of_another_kind_are_an_alarm(desk):
     texts = desk.new["body"].head(300).tolist()
     desk.answers = {}
     for number, days in enumerate((2, 1)):
-        asked = texts[150 * number : 150 * (number + 1)]
-        desk.answers |= dict(zip(asked, desk.ask(asked), strict=True))
+        part = texts[150 * number : 150 * (number + 1)]
+        desk.answers |= dict(zip(part, desk.ask(part), strict=True))
         desk.age(days * DAY)
-    found = desk.retune("monitor", "--json", code=1)
-    assert "drift" in json.dumps(found)
+    verdict = desk.retune("monitor", "--json", code=1)
+    assert "drift" in json.dumps(verdict)
     page = desk.clone.folder / "monitor.html"
     desk.retune("monitor", "--html", str(page), code=1)
     assert "classifier/1" in page.read_text("utf-8")
@@ -126,10 +126,10 @@ def test_two_days_of_another_kind_are_an_alarm(desk):
 
 def test_people_correct_answers_and_reviewers_accept_some(desk):
     for number, (text, answer) in enumerate(list(desk.answers.items())[:120]):
-        said = {"request_id": answer["request_id"], "label": desk.queue_of[text], "who": f"agent {number % 4}"}
-        assert desk.post("/v1/feedback", said)["status"] == "quarantined"
-    drawn = desk.retune("review", "feedback", "export", "--rows", "200", "--json")
-    sheet = next(Path(path) for path in drawn["files"] if path.endswith(".csv"))
+        words = {"request_id": answer["request_id"], "label": desk.queue_of[text], "who": f"agent {number % 4}"}
+        assert desk.post("/v1/feedback", words)["status"] == "quarantined"
+    sheet_facts = desk.retune("review", "feedback", "export", "--rows", "200", "--json")
+    sheet = next(Path(path) for path in sheet_facts["files"] if path.endswith(".csv"))
     rows = list(csv.DictReader(io.StringIO(sheet.read_text("utf-8-sig"))))
     table = io.StringIO()
     writer = csv.DictWriter(table, rows[0])
@@ -139,8 +139,8 @@ def test_people_correct_answers_and_reviewers_accept_some(desk):
         verdict = {"verdict": "keep"} if truth == row["label"] else {"verdict": "other", "new_label": truth}
         writer.writerow({**row, **(verdict if truth else {"verdict": "drop"}), "reviewer": "Ada"})
     sheet.write_text(table.getvalue(), "utf-8")
-    taken = desk.retune("review", "feedback", "import", str(sheet), "--allow-new", "--json")
-    assert taken["ingested"] >= 60 and taken["conflicts"] == []
+    outcome = desk.retune("review", "feedback", "import", str(sheet), "--allow-new", "--json")
+    assert outcome["ingested"] >= 60 and outcome["conflicts"] == []
     weeks = desk.retune("review", "feedback", "status", "--json")["weeks"]
     assert weeks and all(week["accuracy"] is None or 0 <= week["accuracy"]["low"] <= 1 for week in weeks)
 
@@ -153,12 +153,12 @@ def test_the_next_version_learns_from_them_and_waits(desk):
 
 
 def test_it_is_rolled_out_and_takes_over(desk):
-    texts, done, answers = cycle([*desk.known["body"].tail(100), *desk.new["body"].tail(100)]), threading.Event(), []
+    texts, stop, answers = cycle([*desk.usual["body"].tail(100), *desk.new["body"].tail(100)]), threading.Event(), []
     lock = threading.Lock()
 
     def keep_asking(thread):
         number = 0
-        while not done.is_set():
+        while not stop.is_set():
             with lock:
                 text = next(texts)
             number += 1
@@ -169,13 +169,13 @@ def test_it_is_rolled_out_and_takes_over(desk):
     for thread in threads:
         thread.start()
     try:
-        ended = desk.retune("rollout", "start", "classifier/2", "--steps", "shadow,50,100", "--json", timeout=900)
+        after = desk.retune("rollout", "start", "classifier/2", "--steps", "shadow,50,100", "--json", timeout=900)
     finally:
         time.sleep(8)  # the server follows its alias
-        done.set()
+        stop.set()
         for thread in threads:
             thread.join()
-    assert ended["state"] == "completed", ended
+    assert after["state"] == "completed", after
     assert set(answers) == {"classifier/1", "classifier/2"}, "each request had an answer of one of both"
     assert set(answers[-20:]) == {"classifier/2"}
     assert desk.ready()["models"][0]["version"] == "classifier/2"
@@ -192,8 +192,8 @@ def test_a_request_of_now_leads_to_the_row_that_came_from_a_request_of_then(desk
     (then,) = desk.retune("lineage", "request", first, "--json")["served"]
     review = then["answers"][0]["review"]
     if review and review["row"]:
-        seen = desk.retune("lineage", "row", review["row"], "--json")
-        assert re.search("classifier", json.dumps(seen["versions"]))
+        readers = desk.retune("lineage", "row", review["row"], "--json")
+        assert re.search("classifier", json.dumps(readers["versions"]))
 
 
 def test_the_whole_history_checks_out(desk):

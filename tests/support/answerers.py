@@ -12,6 +12,7 @@ SETTINGS = Rollout(
     metric="error",
     confidence=0.95,
     max_error_ratio=1.5,
+    negligible_error_rate=0.01,
     max_latency_ratio=1.2,
     max_rating_loss=0.2,
     min_requests=200,

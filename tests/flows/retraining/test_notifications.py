@@ -8,7 +8,7 @@ from tasks import notify
 from tests.support.environment import ROOT
 
 SHIPPED = (ROOT / "params.yaml").read_text("utf-8")
-ONLY = SHIPPED.replace("[promoted, held, refused, failed, recovered, unhealthy, awaiting]", "[unhealthy]")
+ONLY = SHIPPED.replace("[promoted, held, refused, failed, recovered, unhealthy, awaiting, rolled_back]", "[unhealthy]")
 
 
 @pytest.fixture

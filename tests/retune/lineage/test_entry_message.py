@@ -12,7 +12,7 @@ MESSAGES = st.builds(
     EntryMessage,
     title=LINES.filter(bool),
     number=st.integers(1, 10**6),
-    event=st.sampled_from(["registered", "champion", "approved", "rejected", "decided", "reviewed"]),
+    event=st.sampled_from(["registered", "champion", "approved", "rejected", "decided", "reviewed", "rollout"]),
     model=st.from_regex(r"[\w/-]*[\w-]", fullmatch=True),
     version=st.integers(0, 10**6),
     previous=st.sampled_from(["none", "a" * 64]),
