@@ -19,7 +19,7 @@ from retune.errors import Refused, WrongUse
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the page to this file too.")
 @as_json
 def monitor(name: str | None, days: float, html: Path | None, json_: bool) -> None:
-    """Show traffic, latency, quality and drift of what is served.
+    """Show traffic, quality and drift of what is served.
 
     NAME: of a registered model; register.name if left out. Exit code 1 on an alarm: what is asked has changed in two
     windows in a row, or answers have become worse.

@@ -20,7 +20,7 @@ METRICS = ("error", "corrected", "rating", "latency")
 
 @click.group(cls=StrictGroup)
 def rollout() -> None:
-    """Let a version take over step by step, and roll it back if it is worse."""
+    """Let a version take over step by step, or roll it back."""
 
 
 @rollout.command(epilog="Example: retune rollout start classifier/4 --steps shadow,1,5,25,50,100")
