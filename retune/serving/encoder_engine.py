@@ -238,6 +238,16 @@ def _resolve(requests: list[_Request], error: Unanswered | None) -> None:
             request.future.set_result([answer for answer in request.answers if answer is not None])
 
 
+def load_base(served: ServedVersion, folder: Path, config: Serve) -> EncoderEngine:
+    """The same of the base that the version began from, under its probe, for when nothing better answers.
+
+    Nothing is promised for its answers, so a person reads them all.
+    """
+    model = classifier.load_probe(folder)
+    model.predict([WARM_UP])
+    return EncoderEngine(served, model, routing.Routing(None, {}, "the base answers"), config)
+
+
 def load(served: ServedVersion, folder: Path, config: Serve) -> EncoderEngine:
     """An engine of a version in a checked model folder, warm. Raises Refused if the folder is damaged."""
     model = classifier.load(folder)

@@ -42,6 +42,14 @@ class Loader:
             return self._in_process().load(writer, folder)
         return encoder_engine.load(served, folder, self._config)
 
+    def load_base(self, version: Version) -> Engine:
+        """The base under the probe of a classifier. Raises WrongUse for a version that writes."""
+        folder = versions.model_folder(version)
+        if isinstance(manifest.read(folder), manifest.CausalLMManifest):
+            raise WrongUse(f"{version} writes, and has no probe", remedy="set rollout.base_arm to false")
+        served = ServedVersion(version.name, str(version.version), version.tags["seal"])
+        return encoder_engine.load_base(served, folder, self._config)
+
     def _upstream(self, reference: str) -> tuple[UpstreamServer, str] | None:
         """Which server has a reference, and by what name."""
         places = [

@@ -13,6 +13,7 @@ from tasks.serve import (
     invocation_routes,
     openai_routes,
     operation_routes,
+    outcome_routes,
     predict_routes,
     try_routes,
 )
@@ -25,6 +26,7 @@ ROUTES = (
     openai_routes.routes,
     explain_routes.routes,
     feedback_routes.routes,
+    outcome_routes.routes,
     operation_routes.routes,
     try_routes.routes,
 )
@@ -37,6 +39,7 @@ def make_app(service: Service) -> FastAPI:
         seconds = service.config.follow_seconds
         followed = [live for live in service.models.values() if "@" in live.reference and seconds]
         tasks = [asyncio.create_task(live.follow(seconds)) for live in followed]
+        tasks += [asyncio.create_task(arms.follow(service.rollout.look_seconds)) for arms in service.arms.values()]
         yield
         for task in tasks:
             task.cancel()

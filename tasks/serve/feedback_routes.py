@@ -18,6 +18,7 @@ UNTIL_LOGGED = 3.0  # seconds until an answer stands in the log, also of a busy 
 PAUSE = 0.2  # seconds between two looks
 SAYS_NOTHING = "say something: label, rating or note"
 Words = Annotated[str, Field(min_length=1, max_length=20000, pattern=r"^[^\x00]*$")]
+RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="That of the answer.")]
 Word = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
 
 
@@ -26,7 +27,7 @@ class FeedbackRequest(BaseModel):
         extra="forbid",
         json_schema_extra={"examples": [{"request_id": "4f1c0d", "label": "refunds", "who": "ada@example.com"}]},
     )
-    request_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="That of the answer.")]
+    request_id: RequestId
     position: Annotated[int, Field(ge=0, strict=True, description="Of the text in its request, from 0.")] = 0
     label: Annotated[Words | None, Field(description="The label that should have come, or a better text.")] = None
     rating: Annotated[float | None, Field(ge=0, le=1, strict=True, description="From 0, bad, to 1, good.")] = None
@@ -52,7 +53,7 @@ def routes(service: Service) -> APIRouter:
     @router.post("/v1/feedback", response_model=FeedbackResponse)
     async def say(body: FeedbackRequest, request: Request) -> FeedbackResponse:
         """Say that an answer was wrong, or good. The answer comes when the feedback is on disk."""
-        await _must_be_served(service.quarantine, body.request_id, body.position)
+        await must_be_served(service.quarantine, body.request_id, body.position)
         words = body.model_dump(include={"request_id", "position", "label", "rating", "note"})
         piece = Feedback(**words, person=body.who or request.state.caller, time=0.0)
         try:
@@ -65,7 +66,7 @@ def routes(service: Service) -> APIRouter:
     return router
 
 
-async def _must_be_served(quarantine: Quarantine, request_id: str, position: int) -> None:
+async def must_be_served(quarantine: Quarantine, request_id: str, position: int) -> None:
     """Wait for the log, which is written in batches. Raises RequestRefused if it has no such answer."""
     end = time.monotonic() + UNTIL_LOGGED
     while not await run_in_threadpool(quarantine.holds_answer, request_id, position):

@@ -32,6 +32,7 @@ def routes(service: Service) -> APIRouter:
                 "version": str(live.served),
                 "seal": live.served.seal,
                 "failure": live.failure,  # of a version that should have taken over
+                "rollout": service.arms[name].state(),
                 **await _upstream(live),
             }
             for name, live in service.models.items()

@@ -13,10 +13,11 @@ from retune.config.params import Params
 from retune.config.serving import Serve
 from retune.errors import Broken, WrongUse
 from retune.registry import versions
-from retune.serving import api_keys, database, kept_text
+from retune.serving import api_keys, database, kept_text, rollouts
 from retune.serving.live_version import Engine, LiveVersion
 from retune.serving.quarantine import Quarantine
 from retune.serving.request_log import RequestLog
+from retune.serving.rollout_arms import ArmSources
 from retune.serving.version_loader import Loader
 from tasks.serve.app import make_app
 from tasks.serve.service import Access, Service
@@ -93,7 +94,12 @@ def open_service(references: Sequence[str], host: str, config: Params) -> Servic
     policy = kept_text.text_policy(config.serve.log.text, pii)
     quarantine = Quarantine(engine, config.feedback.per_person_per_hour, policy)
     log = RequestLog(engine, config.serve.log, pii)
-    return Service(config.serve, config.rollout, models, access, log, quarantine)
+    sources = ArmSources(
+        lambda name: rollouts.latest(engine, name),
+        lambda reference: loader.load(reference, versions.resolve(reference)),
+        (lambda reference: loader.load_base(versions.resolve(reference))) if config.rollout.base_arm else None,
+    )
+    return Service(config.serve, config.rollout, models, access, log, quarantine, sources)
 
 
 def _live(reference: str, config: Serve, loader: Loader) -> LiveVersion:

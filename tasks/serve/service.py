@@ -16,6 +16,7 @@ from retune.serving.live_version import LiveVersion
 from retune.serving.quarantine import Quarantine
 from retune.serving.rate_limit import RateLimit
 from retune.serving.request_log import LoggedAnswer
+from retune.serving.rollout_arms import ArmSources, RolloutArms
 from retune.serving.router import CHAMPION, Routed, Router
 from tasks.serve import answer_log
 from tasks.serve.errors import RequestRefused, retry_after
@@ -54,22 +55,25 @@ class Service:
         access: Access,
         log: Log,
         quarantine: Quarantine,
+        sources: ArmSources,
     ) -> None:
-        self.config, self.access, self.log, self.quarantine = config, access, log, quarantine
+        self.config, self.rollout, self.access = config, rollout, access
+        self.log, self.quarantine = log, quarantine
         self.models = {live.served.name: live for live in models}
-        self.routers = {name: self._router(live, rollout) for name, live in self.models.items()}
+        self.routers = {
+            name: Router({CHAMPION: live.engine}, rollout, self._seconds(live), self._record)
+            for name, live in self.models.items()
+        }
+        self.arms = {
+            name: RolloutArms(live, self.routers[name], sources, self._seconds(live))
+            for name, live in self.models.items()
+        }
         self.metrics = RequestMetrics()
         self.metrics.registry.register(EngineMetrics(models))
         self.metrics.registry.register(LogMetrics(log))
         self.draining = False
         self._needs_key = access.public
         self._limit = RateLimit(config.requests_per_minute)
-
-    def _router(self, live: LiveVersion, rollout: Rollout) -> Router:
-        """The router of a model, which follows its version."""
-        router = Router({CHAMPION: live.engine}, rollout, self._seconds(live), self._record)
-        live.on_change = lambda: router.change({CHAMPION: live.engine}, router.split)
-        return router
 
     def _seconds(self, live: LiveVersion) -> float:
         """That a request to this model may take."""
@@ -96,6 +100,7 @@ class Service:
     async def close(self) -> None:
         """Answer what waits, write what is to be logged, and end."""
         await asyncio.gather(*(router.close() for router in self.routers.values()))
+        await asyncio.gather(*(arms.close() for arms in self.arms.values()))
         await asyncio.gather(*(live.close() for live in self.models.values()))
         await asyncio.to_thread(self.log.close)
 

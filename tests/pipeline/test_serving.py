@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 DAY = 86400
 NEW_QUEUE = "technical_faults"
-ROLLOUT = {"min_requests": 50, "min_minutes": 0.0, "look_seconds": 1.0}
+ROLLOUT = {"min_requests": 50, "min_minutes": 0.0, "look_seconds": 1.0, "negligible_error_rate": 0.05}
 
 
 class Desk:
@@ -40,6 +40,7 @@ class Desk:
         self.clone, self.server = clone, None
         path = clone.folder / "tests/samples/tickets.csv"
         tickets = pd.read_csv(path, dtype="str", keep_default_na=False).drop_duplicates("body")
+        tickets = tickets[tickets["body"].str.len() < 5000]  # one is longer than a server takes
         self.usual = tickets[tickets["queue"].isin(QUEUES)]
         self.new = tickets[tickets["queue"] == NEW_QUEUE]
         self.queue_of = dict(zip(tickets["body"], tickets["queue"], strict=True))

@@ -63,15 +63,17 @@ def make_service(tmp_path):
     from retune.serving.api_keys import KeyRing
     from retune.serving.live_version import LiveVersion
     from retune.serving.quarantine import Quarantine
+    from retune.serving.rollout_arms import ArmSources
     from tasks.serve.service import Access, Service
 
-    def make(*names, public=False, hosts=None, per_hour=60, live=(), **changes):
+    def make(*names, public=False, hosts=None, per_hour=60, live=(), latest_rollout=lambda _: None, **changes):
         models = [*live] or [LiveVersion(f"{name}@champion", lambda _, name=name: fake_version(name), FakeEngine, 0.1)
                   for name in names or ("desk",)]  # fmt: skip
         config = params.parse_section(Serve, {**SHIPPED["serve"], **changes})
         rollout = params.parse_section(Rollout, SHIPPED["rollout"])
         access = Access(KeyRing(tmp_path / "api-keys.json"), public, hosts)
         quarantine = Quarantine(served.database_in(tmp_path), per_hour, kept_text.text_policy("redacted", PII))
-        return Service(config, rollout, models, access, ListLog(), quarantine)
+        sources = ArmSources(latest_rollout, lambda reference: FakeEngine(fake_version(*reference.split("/"))), None)
+        return Service(config, rollout, models, access, ListLog(), quarantine, sources)
 
     return make

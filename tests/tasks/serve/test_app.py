@@ -236,7 +236,7 @@ def test_what_mlflow_would_refuse_is_refused(client, body):
 
 def test_ready_names_what_answers_and_says_no_once_the_server_ends(client):
     model = {"model": "desk", "reference": "desk@champion", "version": "desk/1", "seal": "seal of desk/1"}
-    assert client.get("/ready").json() == {"status": "ready", "models": [{**model, "failure": ""}]}
+    assert client.get("/ready").json() == {"status": "ready", "models": [{**model, "failure": "", "rollout": None}]}
     client.service.draining = True
     response = client.get("/ready")
     assert (response.status_code, response.json()["status"]) == (503, "ending")

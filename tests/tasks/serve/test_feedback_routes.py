@@ -1,63 +1,47 @@
 import pytest
-from fastapi.testclient import TestClient
 
 from retune.serving import feedback
-from tasks.serve import feedback_routes
-from tasks.serve.app import make_app
 from tests.support import served
 from tests.tasks.serve.test_app import error, post
 
 
-@pytest.fixture
-def engine(tmp_path):
-    engine = served.database_in(tmp_path)
-    served.write(engine, [served.answer("where is it", position=place) for place in (0, 1)])
-    return engine
+def say(logged_client, **words):
+    return post(logged_client, {"request_id": "r0", **words}, "/v1/feedback")
 
 
-@pytest.fixture
-def client(engine, make_service, monkeypatch):
-    monkeypatch.setattr(feedback_routes, "UNTIL_LOGGED", 0.0)
-    return TestClient(make_app(make_service(per_hour=3)), raise_server_exceptions=False)
-
-
-def say(client, **words):
-    return post(client, {"request_id": "r0", **words}, "/v1/feedback")
-
-
-def test_what_is_acknowledged_is_on_disk_and_waits(client, engine):
-    response = say(client, position=1, label="refunds", rating=0.25, note="call +44 20 7946 0018", who="Ann")
+def test_what_is_acknowledged_is_on_disk_and_waits(logged_client, log_engine):
+    response = say(logged_client, position=1, label="refunds", rating=0.25, note="call +44 20 7946 0018", who="Ann")
     assert response.status_code == 200
-    ((key, (piece,)),) = feedback.of_answers(engine).items()
+    ((key, (piece,)),) = feedback.of_answers(log_engine).items()
     assert response.json() == {"feedback_id": piece.id, "status": "quarantined", "request_id": "r0"}
     assert (key, piece.label, piece.rating, piece.note) == (("r0", 1), "refunds", 0.25, "call <PHONE_1>")
     assert piece.person and "Ann" not in piece.person
 
 
-def test_the_same_said_again_is_known_and_another_person_is_another(client, engine):
-    assert say(client, label="refunds", who="Ann").json()["status"] == "quarantined"
-    assert say(client, label="refunds", who="Ann").json()["status"] == "known"
-    assert say(client, label="refunds", who="Bob").json()["status"] == "quarantined"
-    assert len({piece.person for piece in feedback.of_answers(engine)["r0", 0]}) == 2
+def test_the_same_said_again_is_known_and_another_person_is_another(logged_client, log_engine):
+    assert say(logged_client, label="refunds", who="Ann").json()["status"] == "quarantined"
+    assert say(logged_client, label="refunds", who="Ann").json()["status"] == "known"
+    assert say(logged_client, label="refunds", who="Bob").json()["status"] == "quarantined"
+    assert len({piece.person for piece in feedback.of_answers(log_engine)["r0", 0]}) == 2
 
 
-def test_one_person_may_say_only_so_much_in_an_hour(client):
+def test_one_person_may_say_only_so_much_in_an_hour(logged_client):
     for number in range(3):
-        assert say(client, note=str(number), who="Ann").status_code == 200
-    response = say(client, note="more", who="Ann")
+        assert say(logged_client, note=str(number), who="Ann").status_code == 200
+    response = say(logged_client, note="more", who="Ann")
     assert "3 pieces of feedback in an hour" in error(response, 429, "rate_limited")
     assert response.headers["retry-after"] == "3600"
-    assert say(client, note="more", who="Bob").status_code == 200
+    assert say(logged_client, note="more", who="Bob").status_code == 200
 
 
 @pytest.mark.parametrize("words", [{"request_id": "r9"}, {"position": 2}, {"request_id": "x" * 64}])
-def test_feedback_on_an_answer_that_nobody_got_is_refused(client, words):
-    assert "the log has no answer" in error(say(client, label="refunds", **words), 404, "not_found")
+def test_feedback_on_an_answer_that_nobody_got_is_refused(logged_client, words):
+    assert "the log has no answer" in error(say(logged_client, label="refunds", **words), 404, "not_found")
 
 
-def test_an_answer_that_failed_has_no_feedback(client, engine):
-    served.write(engine, [served.answer("x", 5, error="deadline", label="")])
-    error(say(client, request_id="r5", rating=1.0), 404, "not_found")
+def test_an_answer_that_failed_has_no_feedback(logged_client, log_engine):
+    served.write(log_engine, [served.answer("x", 5, error="deadline", label="")])
+    error(say(logged_client, request_id="r5", rating=1.0), 404, "not_found")
 
 
 @pytest.mark.parametrize(
@@ -80,6 +64,6 @@ def test_an_answer_that_failed_has_no_feedback(client, engine):
         {"rating": 1, "stars": 5},
     ],
 )
-def test_what_is_no_feedback_is_refused(client, engine, words):
-    error(say(client, **words), 422, "invalid")
-    assert feedback.of_answers(engine) == {}
+def test_what_is_no_feedback_is_refused(logged_client, log_engine, words):
+    error(say(logged_client, **words), 422, "invalid")
+    assert feedback.of_answers(log_engine) == {}
