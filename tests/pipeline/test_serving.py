@@ -31,6 +31,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 DAY = 86400
 NEW_QUEUE = "technical_faults"
 ROLLOUT = {"min_requests": 50, "min_minutes": 0.0, "look_seconds": 1.0, "negligible_error_rate": 0.05}
+# Of sixty test rows, any row is a lot.
+LENIENT = {"max_label_recall_loss": 1.0, "max_slice_loss": 1.0, "calibration_error_rise": 1.0, "latency_ratio": 10.0}
 
 
 class Desk:
@@ -147,7 +149,8 @@ def test_people_correct_answers_and_reviewers_accept_some(desk):
 
 
 def test_the_next_version_learns_from_them_and_waits(desk):
-    desk.retune("run", "-S", "promote.approval=true", timeout=600)
+    settings = [word for key, value in LENIENT.items() for word in ("-S", f"promote.{key}={value}")]
+    desk.retune("run", "-S", "promote.approval=true", *settings, timeout=600)
     versions = {each["version"]: each for each in desk.retune("models", "--json")}
     assert desk.ready()["models"][0]["version"] == "classifier/1", "nobody has approved it yet"
     assert len(versions) == 2
