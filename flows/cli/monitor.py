@@ -68,6 +68,8 @@ def _print(report: Any, currency: str) -> None:
         print_table(rows)
     if report.cost is not None:
         click.echo(f"cost of these: {report.cost:.2f} {currency}")
+    if report.rollout:
+        click.echo(report.rollout)
     if report.windows:
         _print_quality(report)
         click.echo()

@@ -19,7 +19,7 @@ from retune.config.serving import Monitor
 from retune.monitoring import battery, quality
 from retune.monitoring.battery import Finding
 from retune.monitoring.quality import Fall, Share
-from retune.serving import feedback, served_rows
+from retune.serving import feedback, rollouts, served_rows
 from retune.serving.database import Engine
 from retune.system.stage_io import heartbeat
 from tasks.monitor.windows import HOUR, VersionFacts, Window, main_language, sample, version_facts, windows
@@ -71,6 +71,7 @@ class MonitorReport:
     alarms: tuple[str, ...] = ()  # sentences
     retrain: str | None = None  # why to train again
     test_accuracy: Share = field(default=Share(0))
+    rollout: str | None = None  # the last one, in a sentence
 
 
 def report(engine: Engine | None, name: str, config: Monitor, days: float, now: float) -> MonitorReport:
@@ -106,6 +107,17 @@ def report(engine: Engine | None, name: str, config: Monitor, days: float, now: 
         alarms,
         _why_retrain(name, version, verdict, tests, estimated, measured),
         quality.measured(facts.right),
+        _rollout(engine, name),
+    )
+
+
+def _rollout(engine: Engine, name: str) -> str | None:
+    last = rollouts.latest(engine, name)
+    if last is None:
+        return None
+    place = f" at {rollouts.in_words(last.step)}" if last.is_open else ""
+    return (
+        f"rollout of {last.version} beside {last.rival}: {last.state}{place}, since {_iso(last.changed)}: {last.reason}"
     )
 
 

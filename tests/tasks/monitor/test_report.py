@@ -5,7 +5,7 @@ import pytest
 
 from retune.config.serving import Monitor
 from retune.monitoring import battery
-from retune.serving import feedback
+from retune.serving import feedback, rollouts
 from retune.serving.feedback import Review
 from tasks.monitor import report as reports
 from tasks.monitor import verdict_file, windows
@@ -155,3 +155,14 @@ def test_the_verdict_is_a_reason_only_for_the_champion_that_lost_quality(engine,
     assert verdict_file.retrain_reason("desk", "desk/2") is None
     verdict_file.path("desk").write_text("half a")
     assert verdict_file.retrain_reason("desk", "desk/1") is None
+
+
+def test_the_last_rollout_is_told(engine):
+    served.write(engine, day(0))
+    assert reports.report(engine, "desk", CONFIG, 2, NOW).rollout is None
+    rollout = rollouts.begin(engine, "desk", ("1", "2"), ("shadow", 5, 100), "error", "asked for by Ann", "Ann")
+    assert (
+        "rollout of desk/2 beside desk/1: running at shadow" in reports.report(engine, "desk", CONFIG, 2, NOW).rollout
+    )
+    rollouts.change(engine, rollout, "it is worse", state=rollouts.ROLLED_BACK)
+    assert reports.report(engine, "desk", CONFIG, 2, NOW).rollout.endswith("it is worse")
