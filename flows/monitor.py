@@ -17,7 +17,8 @@ from flows.retraining import notifications
 from flows.scheduling import crash_alerts
 from retune.config import params
 from retune.config.params import Params
-from retune.serving import database
+from retune.errors import Refused
+from retune.serving import database, feedback, served_rows
 from retune.serving.database import Engine
 from tasks.feedback import sheets
 from tasks.monitor import moved, run_log, verdict_file
@@ -25,6 +26,7 @@ from tasks.monitor import report as reports
 from tasks.monitor.report import MonitorReport
 
 DAYS = 7.0  # of traffic that a report counts
+WEEK = DAYS * 24 * 3600  # seconds
 REVIEW = Path("review")
 
 
@@ -57,9 +59,25 @@ def watch(config: Params, engine: Engine | None, now: float, tell: crash_alerts.
         is_told = tell("unhealthy", f"What {name} answers needs a look", "\n".join([*report.alarms, *sheet, *more]))
     if is_known and not report.alarms:
         is_told = not tell("recovered", f"What {name} answers is as it was", report.words)
+    if engine and report.version:
+        _weekly_review(config, engine, now, tell)
     logged = run_log.log_windows(report, before.get("logged"))
     verdict_file.write(report, is_told, logged, sheet)
     return report
+
+
+def _weekly_review(config: Params, engine: Engine, now: float, tell: crash_alerts.Tell) -> None:
+    """Hand a sample of the answers since the last one to reviewers, once a week."""
+    name, rows = config.register.name, config.feedback.weekly_rows
+    first, _ = served_rows.first_and_last(engine, name) or (now, now)
+    if not rows or now - max(first, feedback.last_drawn(engine, name)) < WEEK:
+        return
+    try:
+        drawn = sheets.export(engine, name, rows, sheets.Panel(1, 0.0), (), REVIEW.absolute(), now)
+    except Refused:  # nothing new that could be read
+        return
+    files = "\n".join(str(path) for path in drawn.files)
+    tell("awaiting", f"{len(drawn.reviews)} answers of {name} wait for reviewers", files)
 
 
 def _open_review(config: Params, engine: Engine, report: MonitorReport, now: float) -> list[str]:

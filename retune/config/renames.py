@@ -170,6 +170,8 @@ ADDED = {
     "feedback.per_person_per_hour": "per_person_per_hour: 60   # further ones are refused with 429",
     "feedback.rows_per_person": "rows_per_person: 50       # to learn from in 30 days because reviewers took this "
     "person's label; further ones wait",
+    "feedback.weekly_rows": "weekly_rows: 50           # answers that the scheduled monitor hands to reviewers each "
+    "week; 0: none",
     "feedback.double_share": "double_share: 0.2         # of a sheet's rows, that two reviewers get",
     "promote.max_verbatim_share": "max_verbatim_share: 1.0   # largest share of learned answers given back word for "
     "word, beyond chance; 1.0 allows any",

@@ -69,6 +69,14 @@ class Feedback:
             "20 to 200",
         ),
     ]
+    weekly_rows: Annotated[
+        CountOrZero,
+        about(
+            "Answers that the scheduled monitor hands to reviewers each week, so that there is a figure for how right "
+            "they are. 0: none.",
+            "50 to 200",
+        ),
+    ]
     double_share: Annotated[
         Share, about("Of the rows of a sheet, those that two reviewers get, to see whether they agree.", "0.1 to 0.3")
     ]

@@ -62,10 +62,10 @@ class RolloutArms:
             rollout = await asyncio.to_thread(self._sources.latest, self._live.served.name)
             is_ours = rollout is not None and rollout.is_open and rollout.champion == self._live.served.version
             self._rollout = rollout if is_ours else None
-            wanted = self._rollout.version if self._rollout else ""
+            reference = self._rollout.version if self._rollout else ""
             before = str(self._challenger.served) if self._challenger else ""
-            if wanted != before:
-                engine = await asyncio.to_thread(self._sources.load, wanted) if wanted else None
+            if reference != before:
+                engine = await asyncio.to_thread(self._sources.load, reference) if reference else None
                 self._replace(engine)
             self._note("")
         except Exception as error:  # a damaged version or a database that is away may raise anything

@@ -2,7 +2,7 @@
 
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -59,20 +59,26 @@ class Drawn:
 def export(engine: Engine, model: str, rows: int, panel: Panel, labels: Sequence[str], out: Path, now: float) -> Drawn:
     """Draw a sheet of at most `rows` answers of a model, write it down, and write the files of its reviewers.
 
-    labels: offered as other labels. now: seconds since 1970.
+    labels: offered beside those that were answered. now: seconds since 1970. Answers that somebody chose for a sheet
+    meanwhile were sure to be looked at, and count for themselves in the estimate.
     Raises Refused if no answer with a text came since the last sheet, WrongUse if `out` cannot be written.
     """
     since, until = feedback.last_drawn(engine, model), now - SETTLES
     pieces = feedback.of_answers(engine)
     answers = _answers(engine, model, until)
-    frame = [each for each in answers if each.time >= since]
-    late = _late_disputes(answers, pieces, since, feedback.reviews(engine, model))[: int(rows * LATE_SHARE)]
+    reviews = {review.key: review for review in feedback.reviews(engine, model)}
+    recent = [each for each in answers if each.time >= since]
+    frame = [each for each in recent if each.key not in reviews]
+    late = _late_disputes(answers, pieces, since, reviews)[: int(rows * LATE_SHARE)]
     if not frame and not late:
         raise Refused(
             "no answer with its text was served since the last sheet", remedy="serve.log.text says what stays"
         )
     drawn = [(each, None) for each in late] + _sample(frame, pieces, rows - len(late))
-    return _hand_out(engine, drawn, len(frame), _Sheet(model, panel, labels, out, until), pieces)
+    offered = sorted({*labels, *(each.label for each in answers)})
+    result = _hand_out(engine, drawn, len(recent), _Sheet(model, panel, offered, out, until), pieces)
+    feedback.count_as_sure(engine, [each.key for each in recent if each.key in reviews])
+    return result
 
 
 def export_chosen(engine: Engine, model: str, keys: Sequence[Key], panel: Panel, out: Path, now: float) -> Drawn | None:
@@ -128,11 +134,10 @@ def _answers(engine: Engine, model: str, until: float) -> list[ServedAnswer]:
 
 
 def _late_disputes(
-    answers: Sequence[ServedAnswer], pieces: Mapping[Key, Sequence[Feedback]], before: float, reviews: Sequence[Review]
+    answers: Sequence[ServedAnswer], pieces: Mapping[Key, Sequence[Feedback]], before: float, reviews: Container[Key]
 ) -> list[ServedAnswer]:
     """Disputed answers from before the last sheet that no sheet has."""
-    drawn = {review.key for review in reviews}
-    return [each for each in answers if each.time < before and each.key not in drawn and _is_disputed(each, pieces)]
+    return [each for each in answers if each.time < before and each.key not in reviews and _is_disputed(each, pieces)]
 
 
 def _sample(

@@ -97,3 +97,15 @@ def test_without_traffic_nobody_is_told_anything(config):
     report = monitor.watch(config, None, NOW, people)
     assert (report.verdict, people.messages) == (reports.NO_TRAFFIC, [])
     assert verdict_file.read("desk")["alarms"] == []
+
+
+def test_each_week_some_answers_wait_for_reviewers(config, engine, tmp_path):
+    rows = [served.answer(number=number, time=START + number * DAY / 20, model="desk") for number in range(160)]
+    served.write(engine, rows)
+    people, titles = People(), {}
+    for days in (6, 8, 9, 16):
+        monitor.watch(config, engine, START + days * DAY, people)
+        titles[days] = [title for event, title, _ in people.messages if event == "awaiting"]
+    only = ["50 answers of desk wait for reviewers"]
+    assert titles == {6: [], 8: only, 9: only, 16: only}, "nobody has asked anything in the second week"
+    assert len(list((tmp_path / "review").glob("feedback-*.csv"))) >= 1

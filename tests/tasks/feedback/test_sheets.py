@@ -71,6 +71,19 @@ def test_the_next_sheet_draws_from_what_came_since_and_disputes_that_came_late(e
         export(engine, tmp_path, now=NOW + 1000)
 
 
+def test_what_somebody_chose_meanwhile_counts_for_itself(engine, tmp_path):
+    serve(engine, 10)
+    keys = [("r1000-0", 0), ("r1000-1", 0)]
+    panel = Panel(1, 0.0)
+    chosen_sheet = sheets.export_chosen(engine, "desk", keys, panel, tmp_path / "out", NOW)
+    assert {review.chance for review in chosen_sheet.reviews} == {None}
+    drawn = export(engine, tmp_path, 4)
+    assert drawn.requests == 10 and not {review.key for review in drawn.reviews} & set(keys)
+    chances = {review.key: review.chance for review in feedback.reviews(engine)}
+    assert [chances[key] for key in keys] == [1.0, 1.0]
+    assert sum(1 / chance for chance in chances.values()) == pytest.approx(10)
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"arm": "shadow"}, {"error": "deadline", "label": ""}, {"kept": "hashed"}, {"model": "x"}, {"time": NOW - 1}],
