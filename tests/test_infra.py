@@ -225,6 +225,7 @@ RULES = INFRA / "prometheus/alerts.yaml"
 DASHBOARD = json.loads((INFRA / "grafana/serving.json").read_text("utf-8"))
 
 
+@pytest.mark.slow  # seconds, in which promtool lives through weeks
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed (Debian: prometheus)")
 @pytest.mark.parametrize("words", [("check", "rules", "alerts.yaml"), ("test", "rules", "alerts_test.yaml")])
 def test_the_alerts_fire_when_they_must_and_only_then(words):

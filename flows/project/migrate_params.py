@@ -1,6 +1,8 @@
 """Rewrite a params.yaml of an earlier release: old names change, new parameters come in, and all else stays."""
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,9 @@ def migrate(path: Path = PARAMS, write: bool = True) -> list[str]:
     document = _load(text, path)
     changes = renames.outdated(document)
     migrated = _renamed(text, document, path) if changes else text
-    for name, line in renames.added(str(document.get("task"))).items():
-        migrated, is_added = _with_parameter(migrated, name, line, path)
-        changes += [f"added `{name}`"] if is_added else []
+    for section, lines in _by_section(renames.added(str(document.get("task")))).items():
+        migrated, names = _with_parameters(migrated, section, lines, path)
+        changes += [f"added `{name}`" for name in names]
     migrated, added = _with_parameters_of_sources(migrated, path)
     changes += added
     params.parse(yaml.safe_load(migrated))
@@ -35,28 +37,39 @@ def migrate(path: Path = PARAMS, write: bool = True) -> list[str]:
     return changes
 
 
-def _with_parameter(text: str, name: str, line: str, path: Path) -> tuple[str, bool]:
-    """The text with those lines at the end of its section, if the task has the parameter and the file does not."""
+def _by_section(added: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """section -> name -> lines, in the order in which they are given."""
+    sections: dict[str, dict[str, str]] = {}
+    for name, lines in added.items():
+        sections.setdefault(name.rpartition(".")[0], {})[name] = lines
+    return sections
+
+
+def _with_parameters(text: str, section: str, added: Mapping[str, str], path: Path) -> tuple[str, list[str]]:
+    """The text with those lines at the end of the section whose parameters the task has and the file lacks."""
     document = _load(text, path)
-    names, section = params.paths(params.type_of(document)), name.rpartition(".")[0]
+    names = params.paths(params.type_of(document))
     parent, outer = params.at(document, section), params.at(document, section.rpartition(".")[0]) or document
-    if name not in names or (isinstance(parent, dict) and name.rpartition(".")[2] in parent):
-        return text, False
-    block = line.splitlines()
+    missing = [
+        name for name in added if name in names and not (isinstance(parent, dict) and name.rpartition(".")[2] in parent)
+    ]
+    if not missing:
+        return text, []
+    block = [line for name in missing for line in added[name].splitlines()]
     if parent is None and section.rpartition(".")[2] not in outer:  # a new section: after the one that comes before it
         above = section.rpartition(".")[0]
-        earlier = [key for key in outer if f"{above}.{key}".lstrip(".") in names[: names.index(name)]]
-        block, section_line = ["", f"{section}:", f"  {line}"], outer.lc.key(earlier[-1])[0]
+        earlier = [key for key in outer if f"{above}.{key}".lstrip(".") in names[: names.index(missing[0])]]
+        block, section_line = ["", f"{section}:", *(f"  {line}" for line in block)], outer.lc.key(earlier[-1])[0]
         indent = 0
     elif not isinstance(parent, dict | None):
-        return text, False
+        return text, []
     else:
         section_line, column = outer.lc.key(section.rpartition(".")[2])
         indent = column + 2
     end = "\r\n" if "\r\n" in text else "\n"
     lines = [each if each.endswith("\n") else each + end for each in text.splitlines(keepends=True)]
     at = _end_of_section(lines, section_line)
-    return "".join([*lines[:at], *(f"{' ' * indent}{each}".rstrip() + end for each in block), *lines[at:]]), True
+    return "".join([*lines[:at], *(f"{' ' * indent}{each}".rstrip() + end for each in block), *lines[at:]]), missing
 
 
 def _with_parameters_of_sources(text: str, path: Path) -> tuple[str, list[str]]:
@@ -99,6 +112,7 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
+@lru_cache(maxsize=2)  # a file that lacks nothing is parsed once
 def _load(text: str, path: Path) -> Any:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
