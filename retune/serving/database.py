@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Engine as Engine
 from sqlalchemy import MetaData, create_engine, event
-from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 
 from retune.errors import Broken, WrongUse
 from retune.registry import backend
@@ -21,6 +21,7 @@ ADDRESS = "RETUNE_SERVING_DATABASE"
 FILE = "serving.db"
 METADATA = MetaData()
 AWAY = (OperationalError, InterfaceError)  # it does not answer, or cannot write
+FAILS = DBAPIError  # it is away, or damaged
 WAIT = 30  # seconds for another process that writes
 
 
@@ -31,16 +32,21 @@ def address() -> str:
 def connect(at: str | None = None) -> Engine:
     """The database, with all tables that are imported. at: an address; None: that of `address`.
 
-    Raises WrongUse for an address that SQLAlchemy cannot read, Broken where the database is away.
+    Raises WrongUse for an address that SQLAlchemy cannot read, Broken where the database is away or damaged.
     """
     engine = _engine(at or address())
+    where = engine.url.render_as_string(hide_password=True)
     try:
         METADATA.create_all(engine)
     except AWAY as error:
-        where = engine.url.render_as_string(hide_password=True)
         raise Broken(
             f"the database of what was served, {where}, is away: {str(error.orig).splitlines()[0]}",
             remedy=f"start it (`retune up`, if it is this clone's), or let {ADDRESS} name another",
+        ) from None
+    except DatabaseError as error:
+        raise Broken(
+            f"the database of what was served, {where}, is damaged: {str(error.orig).splitlines()[0]}",
+            remedy="restore a backup of it, or move it away: the next start makes a new one",
         ) from None
     return engine
 

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from retune.serving import database
 from retune.serving.answers import Overloaded, Unanswered, Unavailable
 
 LOG = logging.getLogger("retune.serve")
@@ -39,6 +40,13 @@ def add_handlers(app: FastAPI) -> None:
     for kind in (RequestRefused, Unanswered, RequestValidationError):
         app.add_exception_handler(kind, _answered)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(database.FAILS, _unrecorded)
+
+
+async def _unrecorded(request: Request, error: Any) -> Response:
+    LOG.error("request %s: the database of what is served fails: %s", request.state.request_id, error.orig)
+    message = "the database of what is served is away or damaged, and nothing was recorded: send it again later"
+    return _response(request, 503, Unavailable.kind, message, retry_after(RETRY_SOON))
 
 
 def _response(request: Request, status: int, kind: str, message: str, headers: Mapping[str, str]) -> Response:

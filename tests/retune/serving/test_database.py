@@ -1,7 +1,7 @@
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, text
 
-from retune.errors import WrongUse
+from retune.errors import Broken, WrongUse
 from retune.serving import database
 
 pytestmark = pytest.mark.usefixtures("sqlite_registry")
@@ -24,6 +24,12 @@ def test_a_commit_waits_for_the_disk_and_a_reader_does_not_wait_for_a_writer(tmp
         assert reader.execute(text("SELECT count(*) FROM served")).scalar_one() == 0
     with engine.connect() as reader:
         assert reader.execute(text("SELECT count(*) FROM served")).scalar_one() == 1
+
+
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path):
+    (tmp_path / "serving.db").write_bytes(b"nonsense" * 4096)
+    with pytest.raises(Broken, match=r"serving.db, is damaged: file is not a database: restore a backup"):
+        database.connect(f"sqlite:///{tmp_path}/serving.db")
 
 
 @pytest.mark.parametrize("address", ["nonsense", "nosuchdatabase://host/x", "mysql+nodriver://host/x"])

@@ -44,6 +44,15 @@ def test_an_answer_that_failed_has_no_feedback(logged_client, log_engine):
     error(say(logged_client, request_id="r5", rating=1.0), 404, "not_found")
 
 
+def test_while_the_database_is_damaged_nothing_is_acknowledged(logged_client, log_engine, tmp_path):
+    log_engine.dispose()  # its connection has the pages in memory
+    for path in tmp_path.glob("serving.db*"):
+        path.unlink()
+    (tmp_path / "serving.db").write_bytes(b"nonsense" * 4096)
+    response = say(logged_client, label="refunds")
+    assert "nothing was recorded" in error(response, 503, "unavailable")
+
+
 @pytest.mark.parametrize(
     "words",
     [
