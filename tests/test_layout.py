@@ -77,6 +77,7 @@ DOORS = {
         "tasks/curate/near_copies.py",
         "retune/evaluation/automation.py",
         "retune/evaluation/out_of_scope.py",
+        "retune/evaluation/review_sample.py",
         "retune/evaluation/temperature.py",
         "retune/monitoring/shift_tests.py",
         "retune/promotion/anytime.py",

@@ -1,5 +1,6 @@
 """The command that watches what is served."""
 
+import math
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from retune.errors import Refused, WrongUse
 
 @click.command(epilog="Example: retune monitor classifier --days 7 --html monitor.html")
 @click.argument("name", required=False)
-@click.option("--days", type=click.FloatRange(0, min_open=True), default=7.0, show_default=True, metavar="N",
+@click.option("--days", type=click.FloatRange(0, 36500, min_open=True), default=7.0, show_default=True, metavar="N",
               help="Days of traffic that are counted.")  # fmt: skip
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the page to this file too.")
 @as_json
@@ -24,6 +25,8 @@ def monitor(name: str | None, days: float, html: Path | None, json_: bool) -> No
     NAME: of a registered model; register.name if left out. Exit code 1 on an alarm: what is asked has changed in two
     windows in a row, or answers have become worse.
     """
+    if math.isnan(days):
+        raise click.BadParameter("nan is no number of days", param_hint="'--days'")
     html = html.absolute() if html else None
     environment.activate_project()
     from dataclasses import asdict

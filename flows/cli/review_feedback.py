@@ -134,6 +134,8 @@ def status(model: str | None, json_: bool) -> None:
     from retune.serving import database
     from retune.serving import feedback as store
 
+    if model:
+        _labels(model)  # refuses one that is not there
     config, engine = params.load(), database.connect()
     reviews = store.reviews(engine, model or config.register.name)
     pieces, drawn = store.of_answers(engine), {review.key for review in reviews}

@@ -69,15 +69,15 @@ class Answer:
     reviewer: str
 
 
-def read_answers(files: Sequence[Path], labels: Collection[str], allow_new: bool) -> list[Answer]:
+def read_answers(files: Sequence[Path], labels: Collection[str], allow_new: bool, command: str) -> list[Answer]:
     """The verdicts in the files; lines without one are left out. Raises Refused for the first invalid line.
 
     A line without a reviewer counts for one with the name of the file. labels: those of the data, the only ones that a
-    verdict may give unless `allow_new`.
+    verdict may give unless `allow_new`. command: that exports such sheets.
     """
     answers: dict[tuple[str, str], Answer] = {}
     for path in files:
-        for place, row in review_files.lines(path, NEEDED, "retune review labels export"):
+        for place, row in review_files.lines(path, NEEDED, command):
             answer = _answer(place, row, path.stem)
             if answer is None:
                 continue

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from retune.errors import Broken, Refused
+from retune.errors import Broken, Refused, WrongUse
 from retune.registry import backend
 from retune.system import files, locks
 
@@ -43,7 +43,9 @@ def path() -> Path:
 
 
 def create(name: str, scopes: Sequence[str]) -> str:
-    """A new key, which is stored nowhere. Raises Refused if there is one of that name."""
+    """A new key, which is stored nowhere. Raises Refused if there is one of that name, WrongUse for an empty one."""
+    if not name.strip() or not name.isprintable():
+        raise WrongUse(f"an API key needs a name that people can read, and got {name!r}")
     key = PREFIX + secrets.token_urlsafe(32)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     with locks.waiting(path().with_suffix(".lock"), PATIENCE, "command that changes the API keys"):

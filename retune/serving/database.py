@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import Engine as Engine
-from sqlalchemy import MetaData, create_engine, event
+from sqlalchemy import MetaData, NullPool, create_engine, event
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 
 from retune.errors import Broken, WrongUse
@@ -59,7 +59,8 @@ def find() -> Engine | None:
 @cache
 def _engine(at: str) -> Engine:
     try:
-        engine = create_engine(at, pool_pre_ping=True)
+        is_file = at.startswith("sqlite")  # opened anew each time: one that was deleted or damaged must be noticed
+        engine = create_engine(at, poolclass=NullPool) if is_file else create_engine(at, pool_pre_ping=True)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise WrongUse(f"{ADDRESS} is no address of a database ({type(error).__name__})") from None
     if engine.dialect.name == "sqlite":

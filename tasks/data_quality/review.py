@@ -35,7 +35,7 @@ def import_(files: Sequence[Path], allow_new: bool, day: str, path: Path = label
     curated_rows.of_labels(params.load())
     rows, verdicts = curated_rows.read(even_older=True), label_verdicts.read(path)
     labels = {*rows["label"], *(verdict.after for verdict in verdicts.values() if verdict.after)}
-    answers = label_review.read_answers(files, labels, allow_new)
+    answers = label_review.read_answers(files, labels, allow_new, "retune review labels export")
     if not answers:
         raise Refused(
             "these files hold no verdict", remedy="fill in the column verdict: keep, suggested, other or drop"

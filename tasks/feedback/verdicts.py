@@ -38,7 +38,7 @@ class Import:
 
 def import_(engine: Engine, files: Sequence[Path], labels: Collection[str], allow_new: bool) -> Import:
     """Write the verdicts in `files` down, all of them or, where a line is invalid, none. labels: the ones allowed."""
-    answers = label_review.read_answers(files, labels, allow_new)
+    answers = label_review.read_answers(files, labels, allow_new, "retune review feedback export")
     if not answers:
         raise Refused(
             "these files hold no verdict", remedy="fill in the column verdict: keep, suggested, other or drop"

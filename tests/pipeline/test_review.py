@@ -79,7 +79,7 @@ def test_the_page_of_labels_is_filled_in_by_keys_alone(chromium, tmp_path):
     path = tmp_path / saved.value.suggested_filename
     saved.value.save_as(path)
     assert messages == [] and [url for url in requests if not url.startswith(("file:", "blob:"))] == []
-    answers = label_review.read_answers([path], sheet.labels, allow_new=False)
+    answers = label_review.read_answers([path], sheet.labels, False, "retune review labels export")
     assert [(answer.id, answer.label, answer.after) for answer in answers] == [
         ("1", "a", "a"),
         ("2", "a", "=b"),

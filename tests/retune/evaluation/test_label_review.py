@@ -31,7 +31,9 @@ def filled(path, *verdicts, **cells):
 
 
 def read(path, **options):
-    return label_review.read_answers([path], LABELS, **{"allow_new": False, **options})
+    return label_review.read_answers(
+        [path], LABELS, **{"allow_new": False, "command": "retune review labels export", **options}
+    )
 
 
 def test_each_verdict_says_what_becomes_of_the_label(tmp_path):

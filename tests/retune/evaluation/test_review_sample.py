@@ -54,5 +54,7 @@ def test_no_chance_is_above_one_and_all_rows_are_drawn_where_more_are_asked_for(
 
 def test_one_row_gives_no_interval_and_rows_that_agree_give_no_certainty():
     assert review_sample.estimate(np.array([True]), np.ones(1), 0.95) is None
+    six_of_six = review_sample.estimate(np.ones(6, bool), np.full(6, 0.5), 0.95)
+    assert (six_of_six.low, six_of_six.high) == (pytest.approx(0.541, abs=0.001), 1.0), "as Clopper and Pearson"
     all_right = review_sample.estimate(np.ones(10, bool), np.full(10, 0.1), 0.95)
     assert all_right.value == all_right.high == 1 and all_right.low < 0.95

@@ -1,6 +1,6 @@
 import pytest
 
-from retune.errors import Broken, Refused
+from retune.errors import Broken, Refused, WrongUse
 from retune.serving import api_keys
 
 
@@ -17,6 +17,12 @@ def test_a_key_is_stored_as_its_hash_in_a_private_file(key_file):
     (entry,) = api_keys.read(key_file)
     assert (entry.name, entry.scopes) == ("desk", ("predict", "feedback"))
     assert [entry.allows(scope) for scope in api_keys.SCOPES] == [True, True, False]
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb"])
+def test_a_key_without_a_name_that_people_can_read_is_refused(name):
+    with pytest.raises(WrongUse, match="needs a name"):
+        api_keys.create(name, ["predict"])
 
 
 def test_admin_may_do_all():

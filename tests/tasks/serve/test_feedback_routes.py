@@ -44,11 +44,13 @@ def test_an_answer_that_failed_has_no_feedback(logged_client, log_engine):
     error(say(logged_client, request_id="r5", rating=1.0), 404, "not_found")
 
 
-def test_while_the_database_is_damaged_nothing_is_acknowledged(logged_client, log_engine, tmp_path):
-    log_engine.dispose()  # its connection has the pages in memory
+@pytest.mark.parametrize("content", [b"nonsense" * 4096, None])
+def test_while_the_database_is_damaged_or_deleted_nothing_is_acknowledged(logged_client, tmp_path, content):
+    assert say(logged_client, note="before").status_code == 200
     for path in tmp_path.glob("serving.db*"):
         path.unlink()
-    (tmp_path / "serving.db").write_bytes(b"nonsense" * 4096)
+    if content:
+        (tmp_path / "serving.db").write_bytes(content)
     response = say(logged_client, label="refunds")
     assert "nothing was recorded" in error(response, 503, "unavailable")
 
